@@ -1,0 +1,1 @@
+"""Persistence layers and the contracts they keep."""

@@ -1,0 +1,95 @@
+"""A layer in the process's own memory: for tests, and for work that one process does."""
+
+import threading
+
+from ..spec.record import Record, expiry_ms, same_version
+from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .forksafe import give_lock
+from .housekeeping import MARGIN_MS, callers_now, evictable
+
+_PURGE_EVERY = 1024
+
+
+class InMemoryPersistenceLayer(CompareAndSwapLayer):
+    """Keeps records in a dictionary. Thread-safe; gone with the process, and a fork has its own copy.
+
+    Expired records are forgotten as new ones come.
+    """
+
+    blocks = False
+    _lock: threading.Lock
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._writes_until_purge = _PURGE_EVERY
+        give_lock(self)
+
+    def _load(self, key: str) -> Record | None:
+        return self._records.get(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self._lock:
+            standing = self._records.get(key)
+            if not same_version(standing, expected):
+                return standing
+            if new is None:
+                self._records.pop(key, None)
+                return None
+            self._records[key] = new
+            self._writes_until_purge -= 1
+            if self._writes_until_purge <= 0:
+                self._purge(callers_now(new, keep_ms) - MARGIN_MS)
+            return new
+
+    def purge(self, now: int | None = None) -> int:
+        """Forget all expired records and return how many there were.
+
+        Parameters
+        ----------
+        now
+            Epoch milliseconds; the layer's clock if not given.
+        """
+        with self._lock:
+            return self._purge(self.clock() if now is None else now)
+
+    def _purge(self, now: int) -> int:
+        over = [item for item in self._records.items() if expiry_ms(item[1]) <= now]
+        gone = [key for key, record in over if evictable(record, now)]
+        for key in gone:
+            del self._records[key]
+        # In proportion to what is kept, so that the cost of a write stays constant.
+        self._writes_until_purge = max(_PURGE_EVERY, 2 * len(self._records))
+        return len(gone)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
+    """:class:`InMemoryPersistenceLayer` for ``async def`` functions."""
+
+    blocks = False
+
+    def __init__(self) -> None:
+        self._layer = InMemoryPersistenceLayer()
+
+    async def _load(self, key: str) -> Record | None:
+        return self._layer._load(key)
+
+    async def _swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+    ) -> Record | None:
+        return self._layer._swap(key, expected, new, keep_ms)
+
+    def purge(self, now: int | None = None) -> int:
+        """Forget all expired records and return how many there were; ``now`` in epoch milliseconds."""
+        return self._layer.purge(now)
+
+    def __len__(self) -> int:
+        return len(self._layer)
+
+    def __bool__(self) -> bool:
+        return True

@@ -1,0 +1,1 @@
+"""Proving a persistence layer: simulator and checks."""

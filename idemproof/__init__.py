@@ -1,0 +1,73 @@
+"""Idempotency whose protocol is an executable specification that production runs.
+
+Names load when they are first used, so importing the package costs almost nothing.
+"""
+
+import importlib
+import os.path
+from typing import TYPE_CHECKING, Any
+
+# In a checkout the subpackages are folders beside this one; when installed they are inside it.
+if not os.path.isdir(os.path.join(__path__[0], "spec")):  # noqa: PTH112, PTH118 - pathlib costs milliseconds
+    __path__.append(os.path.dirname(__path__[0]))  # noqa: PTH120
+
+if TYPE_CHECKING:
+    from .backends.base import (
+        AsyncBasePersistenceLayer,
+        AsyncCompareAndSwapLayer,
+        BasePersistenceLayer,
+        CompareAndSwapLayer,
+    )
+    from .backends.memory import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
+    from .backends.records import DataRecord
+    from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
+    from .reference.config import IdempotencyConfig, IdempotentHookFunction
+    from .reference.decorators import idempotent, idempotent_function
+    from .spec.record import Record
+
+_HOMES = {
+    "AsyncBasePersistenceLayer": "backends.base",
+    "AsyncCompareAndSwapLayer": "backends.base",
+    "AsyncInMemoryPersistenceLayer": "backends.memory",
+    "AsyncSQLitePersistenceLayer": "backends.sqlite",
+    "BasePersistenceLayer": "backends.base",
+    "CompareAndSwapLayer": "backends.base",
+    "DataRecord": "backends.records",
+    "IdempotencyConfig": "reference.config",
+    "IdempotentHookFunction": "reference.config",
+    "InMemoryPersistenceLayer": "backends.memory",
+    "Record": "spec.record",
+    "SQLitePersistenceLayer": "backends.sqlite",
+    "idempotent": "reference.decorators",
+    "idempotent_function": "reference.decorators",
+}
+
+__all__ = [
+    "AsyncBasePersistenceLayer",
+    "AsyncCompareAndSwapLayer",
+    "AsyncInMemoryPersistenceLayer",
+    "AsyncSQLitePersistenceLayer",
+    "BasePersistenceLayer",
+    "CompareAndSwapLayer",
+    "DataRecord",
+    "IdempotencyConfig",
+    "IdempotentHookFunction",
+    "InMemoryPersistenceLayer",
+    "Record",
+    "SQLitePersistenceLayer",
+    "idempotent",
+    "idempotent_function",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

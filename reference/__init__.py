@@ -1,0 +1,1 @@
+"""The production implementation: engine, decorators, configuration, keys."""

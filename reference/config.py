@@ -1,0 +1,320 @@
+"""The configuration of an idempotent function: checked when it is made, fixed from then on."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.parser import ParsedResult
+
+from ..backends.clock import wall_clock_ms
+from ..spec.errors import IdempotencyConfigError
+from .jmespath_functions import DEFAULT_OPTIONS
+
+if TYPE_CHECKING:
+    from ..backends.records import DataRecord
+
+# Beyond this an expiry is no calendar date any more, and some stores refuse the number.
+_LONGEST_WINDOW_SECONDS = 10**11
+
+
+class IdempotencyWarning(UserWarning):
+    """Something about a call is probably not meant: no key, half a key, no known time limit."""
+
+
+class IdempotentHookFunction(Protocol):
+    """What ``response_hook`` has to be: it sees every replayed response, and may change it."""
+
+    def __call__(self, response: Any, idempotent_data: "DataRecord") -> Any:
+        """Return what the caller gets.
+
+        Parameters
+        ----------
+        response
+            The stored response, decoded and, if there is a serializer, rebuilt.
+        idempotent_data
+            The record that the response comes from.
+        """
+
+
+class IdempotencyConfig:
+    """How keys are derived, and how long records live.
+
+    Everything is checked here, so that no call finds a mistake later. Only ``lambda_context`` can be set
+    afterwards; for another value of anything else, make another config.
+
+    Parameters
+    ----------
+    event_key_jmespath
+        JMESPath expression that selects what identifies the operation. Empty: the whole payload.
+    payload_validation_jmespath
+        JMESPath expression that selects what must not change between calls of one key. Empty: no check.
+    jmespath_options
+        Keyword arguments for `jmespath.Options`, for instance ``{"custom_functions": MyFunctions()}``.
+    raise_on_no_idempotency_key
+        Refuse a call without a key, instead of running it unprotected with a warning.
+    expires_after_seconds
+        How long a result is replayed, in seconds. An integer or a float above 0.
+    use_local_cache
+        Keep completed records in memory too.
+    local_cache_max_items
+        How many records the local cache holds.
+    hash_function
+        Name of a hash function in `hashlib` with a digest of fixed length.
+    lambda_context
+        The AWS Lambda context; its remaining time bounds how long a run holds its key.
+    response_hook
+        Called as ``hook(response, record)`` on every replay; the caller gets what it returns.
+    in_progress_expires_after_seconds
+        How long a run holds its key when no Lambda context says, in seconds. An integer or a float above 0.
+    clock
+        Returns the time now, in milliseconds since the epoch (UTC).
+
+    Raises
+    ------
+    IdempotencyConfigError
+        A value is not allowed. The message names the parameter, the value and what is allowed.
+    """
+
+    event_key_jmespath: str
+    payload_validation_jmespath: str
+    jmespath_options: dict[str, Any] | None
+    raise_on_no_idempotency_key: bool
+    expires_after_seconds: float
+    use_local_cache: bool
+    local_cache_max_items: int
+    hash_function: str
+    lambda_context: Any
+    response_hook: IdempotentHookFunction | None
+    in_progress_expires_after_seconds: float | None
+    clock: Callable[[], int]
+
+    # For the library's own use.
+    search_options: jmespath.Options
+    key_expression: ParsedResult | None
+    validation_expression: ParsedResult | None
+    digest: Callable[[bytes], str]
+
+    _settable: ClassVar = frozenset({"lambda_context"})
+
+    def __init__(
+        self,
+        event_key_jmespath: str = "",
+        payload_validation_jmespath: str = "",
+        jmespath_options: dict[str, Any] | None = None,
+        raise_on_no_idempotency_key: bool = False,
+        expires_after_seconds: float = 3600,
+        use_local_cache: bool = False,
+        local_cache_max_items: int = 256,
+        hash_function: str = "md5",
+        lambda_context: Any = None,
+        response_hook: IdempotentHookFunction | None = None,
+        *,
+        in_progress_expires_after_seconds: float | None = None,
+        clock: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
+        _require_window("expires_after_seconds", expires_after_seconds)
+        _require_bool("use_local_cache", use_local_cache)
+        _require_count("local_cache_max_items", local_cache_max_items)
+        if response_hook is not None:
+            _require_callable("response_hook", response_hook)
+        if in_progress_expires_after_seconds is not None:
+            _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
+        _require_callable("clock", clock)
+        options = _search_options(jmespath_options)
+        # Written past __setattr__, which refuses.
+        self.__dict__.update(
+            event_key_jmespath=event_key_jmespath,
+            payload_validation_jmespath=payload_validation_jmespath,
+            jmespath_options=jmespath_options,
+            raise_on_no_idempotency_key=raise_on_no_idempotency_key,
+            expires_after_seconds=expires_after_seconds,
+            use_local_cache=use_local_cache,
+            local_cache_max_items=local_cache_max_items,
+            hash_function=hash_function,
+            lambda_context=lambda_context,
+            response_hook=response_hook,
+            in_progress_expires_after_seconds=in_progress_expires_after_seconds,
+            clock=clock,
+            search_options=options,
+            key_expression=_compile("event_key_jmespath", event_key_jmespath, options),
+            validation_expression=_compile(
+                "payload_validation_jmespath", payload_validation_jmespath, options
+            ),
+            digest=_digest(hash_function),
+        )
+
+    def register_lambda_context(self, lambda_context: Any) -> None:
+        """Remember the AWS Lambda context of this invocation.
+
+        Parameters
+        ----------
+        lambda_context
+            What the Lambda handler got as its second argument.
+        """
+        self.lambda_context = lambda_context
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self._settable:
+            raise AttributeError(
+                f"{name} of an IdempotencyConfig cannot be changed: make another config with that value"
+            )
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} of an IdempotencyConfig cannot be deleted: make another config")
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(event_key_jmespath={self.event_key_jmespath!r}, "
+            f"payload_validation_jmespath={self.payload_validation_jmespath!r}, "
+            f"expires_after_seconds={self.expires_after_seconds!r}, hash_function={self.hash_function!r})"
+        )
+
+
+def remaining_ms(context: Any) -> int | None:
+    """Return how long an AWS Lambda invocation may still run, in milliseconds.
+
+    Parameters
+    ----------
+    context
+        The Lambda context, or anything else.
+
+    Returns
+    -------
+    int or None
+        None if there is no context, or it does not know.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        The context answered with something that is no number.
+    """
+    ask = getattr(context, "get_remaining_time_in_millis", None)
+    if not callable(ask):
+        return None
+    answer = ask()
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+        raise IdempotencyConfigError(
+            f"get_remaining_time_in_millis() of the lambda_context, a {_kind(context)}, must return a finite "
+            f"number of milliseconds, not {_shown(answer)}"
+        )
+    return int(answer)
+
+
+def _refusal(name: str, value: Any, allowed: str) -> IdempotencyConfigError:
+    return IdempotencyConfigError(f"{name} must be {allowed}, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({_kind(value)})"  # noqa: PLR2004 - one line
+
+
+def _kind(value: Any) -> str:
+    return type(value).__qualname__
+
+
+def _require_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise _refusal(name, value, "True or False")
+
+
+def _require_callable(name: str, value: Any) -> None:
+    if not callable(value):
+        raise _refusal(name, value, "callable")
+
+
+def _require_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise _refusal(name, value, "an integer above 0")
+
+
+def _require_window(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Written so that NaN, which compares false to everything, is refused too.
+    if not (is_number and 0 < value <= _LONGEST_WINDOW_SECONDS):
+        raise _refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
+
+
+def _digest(name: Any) -> Callable[[bytes], str]:
+    allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
+    if name not in allowed:
+        raise _refusal("hash_function", name, f"one of {', '.join(allowed)}")
+    construct = getattr(hashlib, name)
+
+    def digest(data: bytes) -> str:
+        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
+        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
+        return hexdigest
+
+    try:
+        digest(b"")
+    except ValueError as error:
+        raise IdempotencyConfigError(
+            f"hash_function {name!r} is not available in this Python: {error}"
+        ) from error
+    return digest
+
+
+def _search_options(given: Any) -> jmespath.Options:
+    if given is None or given == {}:
+        return DEFAULT_OPTIONS
+    allowed = 'None or a dict of arguments for jmespath.Options, such as {"custom_functions": MyFunctions()}'
+    if not isinstance(given, dict):
+        raise _refusal("jmespath_options", given, allowed)
+    try:
+        options = jmespath.Options(**given)
+    except TypeError as error:
+        raise _refusal("jmespath_options", given, allowed) from error
+    if options.dict_cls is not None:
+        _require_callable('jmespath_options["dict_cls"]', options.dict_cls)
+    functions = options.custom_functions
+    if functions is None:
+        options.custom_functions = DEFAULT_OPTIONS.custom_functions
+    elif isinstance(functions, type) or not callable(getattr(functions, "call_function", None)):
+        wanted = "an instance of a class derived from jmespath.functions.Functions"
+        raise _refusal('jmespath_options["custom_functions"]', functions, wanted)
+    return options
+
+
+def _compile(name: str, expression: Any, options: jmespath.Options) -> ParsedResult | None:
+    if not isinstance(expression, str):
+        raise _refusal(name, expression, "a JMESPath expression (a string, empty for none)")
+    if not expression:
+        return None
+    try:
+        compiled = jmespath.compile(expression)
+    except (JMESPathError, RecursionError) as error:
+        # The parser's own text spans several lines and draws the position; one line says it here.
+        position = getattr(error, "lex_position", None)
+        place = "" if position is None else f" at position {position}"
+        detail = getattr(error, "msg", None) or getattr(error, "message", None) or type(error).__name__
+        raise IdempotencyConfigError(
+            f"{name}={expression!r} is not valid JMESPath{place}: {detail}"
+        ) from error
+    if isinstance(options.custom_functions, Functions):
+        for function in _called_functions(compiled.parsed):
+            if function not in options.custom_functions.FUNCTION_TABLE:
+                known = ", ".join(sorted(options.custom_functions.FUNCTION_TABLE))
+                raise IdempotencyConfigError(
+                    f"{name}={expression!r} calls {function}(), which is none of the known functions: {known}"
+                )
+    return compiled
+
+
+def _called_functions(node: Any) -> list[str]:
+    called: list[str] = []
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        # Children of slices are bare numbers.
+        if isinstance(current, dict):
+            if current["type"] == "function_expression":
+                called.append(current["value"])
+            pending.extend(current.get("children", ()))
+    return called

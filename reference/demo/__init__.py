@@ -1,0 +1,1 @@
+"""The demonstration: payment webhooks, several processes, one killed."""

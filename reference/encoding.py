@@ -1,0 +1,194 @@
+"""Results to JSON text and back, and what stands in the way when that fails."""
+
+import dataclasses
+import json
+import math
+import sys
+from decimal import Decimal
+from typing import Any
+
+# A path longer than this says no more than its beginning.
+_SHOWN_SEGMENTS = 12
+_SHOWN_NAME = 40
+
+_JSON_KEYS = (str, int, float, type(None))
+
+
+class ResultEncoder(json.JSONEncoder):
+    """JSON with sorted keys, for plain data, decimals, Pydantic models and dataclasses."""
+
+    def __init__(self) -> None:
+        super().__init__(sort_keys=True)
+
+    def default(self, o: Any) -> Any:
+        """Return what stands for a value that JSON does not know.
+
+        Raises
+        ------
+        TypeError
+            Nothing does.
+        """
+        if isinstance(o, Decimal):
+            return math.nan if o.is_nan() else str(o)
+        # Other software that shares the table goes by the attribute `json`: so must the bytes.
+        if getattr(o, "json", None) and callable(dump := getattr(o, "model_dump", None)):
+            return dump(mode="json")
+        if hasattr(o, "__dataclass_fields__"):
+            return dataclasses.asdict(o)
+        return super().default(o)
+
+
+_encoder = ResultEncoder()
+
+
+def encode(value: Any) -> str:
+    """Return a result as JSON text.
+
+    Parameters
+    ----------
+    value
+        Plain data, in which decimals, Pydantic models and dataclasses may occur.
+
+    Raises
+    ------
+    TypeError, ValueError, RecursionError
+        The value cannot be JSON. `locate_failure` tells where and why.
+    """
+    return _encoder.encode(value)
+
+
+def decode(text: str | None) -> Any:
+    """Return the result that a JSON text stands for; None for no text.
+
+    Parameters
+    ----------
+    text
+        What `encode` gave.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        The text is not JSON.
+    """
+    return json.loads(text) if text else None
+
+
+def locate_failure(value: Any, encoder: json.JSONEncoder = _encoder) -> tuple[str, str]:
+    """Return where and why a value cannot be encoded, without showing any part of it.
+
+    Parameters
+    ----------
+    value
+        What the encoder refused.
+    encoder
+        The encoder that refused it.
+
+    Returns
+    -------
+    tuple of str
+        A path such as ``$.items[2].price``, and what is wrong there, to be read after it: names and
+        types only.
+    """
+    return _Walk(encoder).run(value)
+
+
+# A place is its parent and its own segment: paths are only spelt out for the one that is reported.
+_Place = tuple["_Place | None", str]
+
+
+class _Walk:
+    # Iterative, since too deep a nesting is one of the things it has to report.
+
+    def __init__(self, encoder: json.JSONEncoder) -> None:
+        self._encoder = encoder
+        self._open: set[int] = set()
+        self._pending: list[tuple[Any, _Place, int, bool]] = []
+
+    def run(self, value: Any) -> tuple[str, str]:
+        deepest: tuple[int, _Place] = (0, (None, "$"))
+        self._pending.append((value, deepest[1], 0, False))
+        while self._pending:
+            current, place, depth, leaving = self._pending.pop()
+            if leaving:
+                self._open.discard(id(current))
+                continue
+            if depth > deepest[0]:
+                deepest = (depth, place)
+            # An encoder's hook can unfold for ever; nothing that deep can be encoded anyway.
+            if depth > 2 * sys.getrecursionlimit():
+                break
+            if fault := self._fault(current, place, depth):
+                return _spelt(place), fault
+        return _spelt(deepest[1]), f"is nested {deepest[0]} levels deep, more than can be encoded"
+
+    def _fault(self, current: Any, place: _Place, depth: int) -> str | None:
+        if current is None or isinstance(current, str):
+            return None
+        if isinstance(current, int | float):
+            return self._number_fault(current)
+        if id(current) in self._open:
+            return f"is of type {_kind(current)} and contains itself"
+        if isinstance(current, dict) and (fault := _key_fault(current)):
+            return fault
+        try:
+            children = self._children(current)
+        except Exception as error:  # noqa: BLE001 - any failure of a hook is the answer here
+            cause = "" if type(error) is TypeError else f" ({type(error).__name__})"
+            return f"is of type {_kind(current)}, which cannot be encoded{cause}"
+        self._open.add(id(current))
+        self._pending.append((current, place, depth, True))
+        self._pending.extend(
+            (child, (place, segment), depth + 1, False) for child, segment in reversed(children)
+        )
+        return None
+
+    def _number_fault(self, number: float) -> str | None:
+        try:
+            self._encoder.encode(number)
+        except ValueError:
+            return f"is of type {_kind(number)} and too long to be written out"
+        return None
+
+    def _children(self, current: Any) -> list[tuple[Any, str]]:
+        if isinstance(current, dict):
+            return [(child, _name(key)) for key, child in current.items()]
+        if isinstance(current, list | tuple):
+            return [(child, f"[{index}]") for index, child in enumerate(current)]
+        return [(self._encoder.default(current), "")]
+
+
+def _key_fault(mapping: dict[Any, Any]) -> str | None:
+    for key in mapping:
+        if not isinstance(key, _JSON_KEYS):
+            return f"has a key of type {_kind(key)}, where JSON only has strings"
+    try:
+        sorted(mapping)
+    except TypeError:
+        kinds = sorted({_kind(key) for key in mapping})
+        return f"has keys of types {' and '.join(kinds)}, which cannot be put in order"
+    return None
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _name(key: Any) -> str:
+    name = str(key)
+    if name.isidentifier() and len(name) <= _SHOWN_NAME:
+        return f".{name}"
+    return f"[{json.dumps(name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + '...')}]"
+
+
+def _spelt(place: _Place) -> str:
+    segments: list[str] = []
+    here: _Place | None = place
+    while here is not None:
+        here, segment = here
+        if segment:
+            segments.append(segment)
+    segments.reverse()
+    if len(segments) > _SHOWN_SEGMENTS:
+        segments[_SHOWN_SEGMENTS:] = ["..."]
+    return "".join(segments)

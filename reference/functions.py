@@ -1,0 +1,116 @@
+"""What kinds of function can be protected, and where their payload is among the arguments."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling ``function`` gives a coroutine: plain, partial, method or callable object."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_called(function))
+
+
+def refuse_unprotectable(function: Any) -> None:
+    """Raise ``TypeError`` for what has no single result, or is no function."""
+    if not callable(function) or inspect.isclass(function):
+        raise TypeError(f"Only functions can be made idempotent, not {function!r}.")
+    for candidate in (function, _called(function)):
+        if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
+            raise TypeError(
+                f"{name_of(function)} is a generator: it has no single result to replay. "
+                "Return a list, or protect the function that consumes it."
+            )
+
+
+def name_of(function: Any) -> str:
+    """Return a name for messages."""
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+class Argument:
+    """Finds one parameter's value in a call: by keyword, by position, or its default.
+
+    Parameters
+    ----------
+    function
+        The function that is called.
+    name
+        The parameter's name.
+
+    Raises
+    ------
+    TypeError
+        The function has no such parameter.
+    """
+
+    __slots__ = ("_default", "_function", "_index", "_name")
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function = name_of(function)
+        self._name = name
+        self._index: int | None = None
+        self._default: Any = inspect.Parameter.empty
+        parameters = inspect.signature(function).parameters
+        found = parameters.get(name)
+        if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
+            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+                return
+            raise TypeError(
+                f"{self._function} has no parameter {name!r}: the idempotency key cannot be derived from it. "
+                f"Its parameters are: {', '.join(parameters) or 'none'}."
+            )
+        self._default = found.default
+        if found.kind is not found.KEYWORD_ONLY:
+            self._index = list(parameters).index(name)
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return the value in this call.
+
+        Raises
+        ------
+        TypeError
+            The call does not give it. Nothing ran.
+        """
+        if self._name in kwargs:
+            return kwargs[self._name]
+        if self._index is not None and len(args) > self._index:
+            return args[self._index]
+        if self._default is not inspect.Parameter.empty:
+            return self._default
+        raise TypeError(
+            f"{self._function}() was called without {self._name!r}, from which its idempotency key is derived. "
+            "Nothing ran."
+        )
+
+
+def handler_parameters(function: Callable[..., Any]) -> tuple[str, str | None]:
+    """Return the names of a Lambda handler's event and context parameters.
+
+    The event is the parameter of that name, else the first one besides ``self`` and ``cls``; the context is
+    the one that follows, if any.
+
+    Raises
+    ------
+    TypeError
+        The function takes no event.
+    """
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in positional and parameter.name not in ("self", "cls")
+    ]
+    if not names:
+        raise TypeError(
+            f"{name_of(function)} takes no event: a Lambda handler is called with (event, context)."
+        )
+    event = "event" if "event" in names else names[0]
+    following = names[names.index(event) + 1 :]
+    return event, following[0] if following else None
+
+
+def _called(function: Any) -> Any:
+    """Return what runs when a partial or a callable object is called."""
+    while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
+        function = function.func
+    return function if inspect.isroutine(function) else getattr(type(function), "__call__", None)

@@ -1,0 +1,1 @@
+"""The protocol as an executable specification: pure, no clock, no I/O."""

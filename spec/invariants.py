@@ -1,0 +1,229 @@
+"""What is true of the protocol, as predicates that explorers, simulators and tests evaluate.
+
+Some speak of one step of :func:`~idemproof.spec.transition.transition`; the others of the history of
+all that happened to one key.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Replay, Superseded
+from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms, expiry_ms, live
+from .transition import transition
+
+
+class Step(NamedTuple):
+    """One application of the transition function, at ``now`` (epoch milliseconds)."""
+
+    before: Record | None
+    event: Event
+    now: int
+    after: Record | None
+    outcome: Outcome
+
+
+class Began(NamedTuple):
+    """A body started at ``now`` under a lease that ends at ``until`` (epoch milliseconds)."""
+
+    owner: str
+    now: int
+    until: int
+
+
+class Ended(NamedTuple):
+    """A body, or the worker that ran it, ended.
+
+    ``until`` is the epoch milliseconds at which the stored result expires; meaningful for "stored" only.
+    """
+
+    owner: str
+    now: int
+    how: Literal["stored", "raised", "crashed", "lost"]
+    until: int = 0
+
+
+class Answered(NamedTuple):
+    """A caller was told ``response``, the result that stands until ``until`` (epoch milliseconds).
+
+    ``result_of`` is the owner of the record that the response came from.
+    """
+
+    now: int
+    response: str | None
+    result_of: str | None
+    until: int
+
+
+class Asked(NamedTuple):
+    """A call was over after ``operations`` requests to the store."""
+
+    owner: str
+    now: int
+    operations: int
+
+
+Occurrence = Began | Ended | Answered | Asked
+
+OPERATIONS_PER_CALL = 64
+"""No call asks its store more often than this (INV-8)."""
+
+
+def step_of(before: Record | None, event: Event, now: int) -> Step:
+    """Apply ``event`` and return the step taken."""
+    return Step(before, event, now, *transition(before, event, now))
+
+
+def one_live_run(history: Sequence[Occurrence]) -> bool:
+    """At most one running body has a granted lease that is live (INV-1)."""
+    running: dict[str, int] = {}
+    for item in history:
+        if isinstance(item, Began):
+            if any(until > item.now for until in running.values()):
+                return False
+            running[item.owner] = item.until
+        elif isinstance(item, Ended):
+            running.pop(item.owner, None)
+    return True
+
+
+def live_result_is_final(step: Step) -> bool:
+    """A live COMPLETED record never changes (INV-2)."""
+    before = step.before
+    final = before is not None and before.status == COMPLETED and live(before, step.now)
+    return not final or step.after == before
+
+
+def others_are_untouched(step: Step) -> bool:
+    """Nobody changes a live record of another (INV-3)."""
+    before = step.before
+    if before is None or not live(before, step.now):
+        return True
+    owner = getattr(step.event, "owner", None)
+    return (before.owner == owner and owner is not None) or step.after == before
+
+
+def answers_agree(history: Sequence[Occurrence]) -> bool:
+    """All who are answered during the life of one COMPLETED record get its response (INV-4)."""
+    told: dict[tuple[str | None, int], str | None] = {}
+    for item in history:
+        if isinstance(item, Answered):
+            first = told.setdefault((item.result_of, item.until), item.response)
+            if first != item.response:
+                return False
+    return True
+
+
+def answer_is_the_record(step: Step) -> bool:
+    """An answer is what stands, and never another payload's (INV-4)."""
+    if not isinstance(step.outcome, Replay | Superseded):
+        return True
+    record, event = step.outcome.record, step.event
+    hashes = {record.payload_hash, getattr(event, "payload_hash", None)} - {None}
+    return record == step.before == step.after and record.status == COMPLETED and len(hashes) <= 1
+
+
+def rerun_has_a_reason(history: Sequence[Occurrence]) -> bool:
+    """The body runs again only after a crash, a lapsed lease, an exception, or an expiry (INV-5)."""
+    until: dict[str, int] = {}  # when each earlier run stops standing in the way
+    for item in history:
+        if isinstance(item, Began):
+            if any(item.now < end for end in until.values()):
+                return False
+            until[item.owner] = item.until
+        elif isinstance(item, Ended):
+            if item.how == "stored":
+                until[item.owner] = item.until
+            elif item.how == "raised":
+                until.pop(item.owner, None)
+            # A crashed or fenced-off run stands in the way until its lease ends.
+    return True
+
+
+def retry_changes_nothing(step: Step) -> bool:
+    """Asking again, because the reply was lost, changes nothing within the deadline asked for (INV-6)."""
+    event = step.event
+    deadlines = []
+    if isinstance(event, Claim):
+        deadlines = [event.expiry * 1000 if event.lease is None else event.lease]
+    elif isinstance(event, Complete):
+        deadlines = [event.expiry * 1000]
+    if any(step.now >= deadline for deadline in deadlines):
+        return True
+    if getattr(event, "owner", "") is None:
+        return True  # without a name there is no telling whose write it was
+    again, outcome = transition(step.after, event, step.now)
+    if isinstance(step.outcome, Claimed | Completed) and type(outcome) is not type(step.outcome):
+        return False
+    return again == step.after
+
+
+def eviction_owes_nothing(step: Step) -> bool:
+    """Eviction changes no answer that was owed: whoever comes next would have begun anyway (INV-7)."""
+    if not isinstance(step.event, Evict) or step.after == step.before:
+        return True
+    return claimable(step.before, step.now) and step.before is not None and step.now >= expiry_ms(step.before)
+
+
+def bounded(history: Sequence[Occurrence]) -> bool:
+    """No call spins: a bounded number of store operations, whatever stands there (INV-8)."""
+    return all(item.operations <= OPERATIONS_PER_CALL for item in history if isinstance(item, Asked))
+
+
+def somebody_can_finish(step: Step) -> bool:
+    """From every state some client can finish (INV-9)."""
+    record = step.after
+    now = step.now if record is None else max(step.now, deadline_ms(record))
+    claimed, outcome = transition(record, Claim("a newcomer", now + 1000, now // 1000 + 60), now)
+    if not isinstance(outcome, Claimed):
+        return False
+    completed, outcome = transition(claimed, Complete("a newcomer", '"done"', None, now // 1000 + 60), now)
+    return isinstance(outcome, Completed) and completed is not None and completed.response_data == '"done"'
+
+
+def claim_outlives_its_lease(step: Step) -> bool:
+    """A claim's expiry is never before its lease (TIME-6)."""
+    if not isinstance(step.event, Claim) or step.after == step.before or step.after is None:
+        return True
+    lease = step.after.in_progress_expiry_timestamp
+    return step.after.status == INPROGRESS and (lease is None or expiry_ms(step.after) >= lease)
+
+
+class Invariant(NamedTuple):
+    """A named predicate and the clause of ``protocol.md`` that states it."""
+
+    clause: str
+    predicate: Callable[[Any], bool]
+    of: Literal["step", "history"]
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant("INV-1", one_live_run, "history"),
+    Invariant("INV-2", live_result_is_final, "step"),
+    Invariant("INV-3", others_are_untouched, "step"),
+    Invariant("INV-4", answers_agree, "history"),
+    Invariant("INV-4", answer_is_the_record, "step"),
+    Invariant("INV-5", rerun_has_a_reason, "history"),
+    Invariant("INV-6", retry_changes_nothing, "step"),
+    Invariant("INV-7", eviction_owes_nothing, "step"),
+    Invariant("INV-8", bounded, "history"),
+    Invariant("INV-9", somebody_can_finish, "step"),
+    Invariant("TIME-6", claim_outlives_its_lease, "step"),
+)
+
+
+def broken_by_step(step: Step) -> list[str]:
+    """Name the invariants that ``step`` breaks."""
+    return [
+        f"{rule.clause} {rule.predicate.__name__}"
+        for rule in INVARIANTS
+        if rule.of == "step" and not rule.predicate(step)
+    ]
+
+
+def broken_by_history(history: Sequence[Occurrence]) -> list[str]:
+    """Name the invariants that ``history`` breaks."""
+    return [
+        f"{rule.clause} {rule.predicate.__name__}"
+        for rule in INVARIANTS
+        if rule.of == "history" and not rule.predicate(history)
+    ]

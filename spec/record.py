@@ -1,0 +1,170 @@
+"""The record of one idempotent operation, and what may be said of it at a given time.
+
+Pure data: times are integers, and "now" is always an argument.
+"""
+
+from typing import Any, NamedTuple
+
+from .errors import IdempotencyInvalidStatusError
+
+INPROGRESS = "INPROGRESS"
+COMPLETED = "COMPLETED"
+EXPIRED = "EXPIRED"
+"""What a record that is no longer live is called. Derived, never stored (REC-2)."""
+
+RESULT_UNAVAILABLE = "idemproof:result-unavailable"
+"""Stands in ``response_data`` of an operation that completed without a storable result (REC-6).
+
+It is deliberately not JSON: software that does not know it fails, rather than answering nothing.
+"""
+
+
+class Record(NamedTuple):
+    """What a store holds for one idempotency key.
+
+    Parameters
+    ----------
+    idempotency_key
+        Names the operation.
+    status
+        ``INPROGRESS`` or ``COMPLETED``.
+    expiry_timestamp
+        Epoch seconds at which the record is over.
+    in_progress_expiry_timestamp
+        Epoch milliseconds at which a claim may be taken over (the lease), or None.
+    response_data
+        The result as JSON text, ``RESULT_UNAVAILABLE``, or None.
+    payload_hash
+        Hash of the validated part of the payload, or None.
+    sort_key
+        The sort key under which a store with composite keys keeps the record, or None.
+    owner
+        The token of the attempt that wrote the record; None when other software wrote it.
+    """
+
+    idempotency_key: str
+    status: str
+    expiry_timestamp: int
+    in_progress_expiry_timestamp: int | None = None
+    response_data: str | None = None
+    payload_hash: str | None = None
+    sort_key: str | None = None
+    owner: str | None = None
+
+
+def deadline_ms(record: Record) -> int:
+    """Return the epoch milliseconds at which ``record`` stops being live (TIME-3, TIME-4)."""
+    lease = record.in_progress_expiry_timestamp
+    if lease is not None and record.status == INPROGRESS:
+        return lease
+    return record.expiry_timestamp * 1000
+
+
+def expiry_ms(record: Record) -> int:
+    """Return the epoch milliseconds at which ``record`` expires."""
+    return record.expiry_timestamp * 1000
+
+
+def live(record: Record, now: int) -> bool:
+    """Tell whether ``record`` still counts at ``now`` (epoch milliseconds) (TIME-2)."""
+    return now < deadline_ms(record)
+
+
+def claimable(record: Record | None, now: int) -> bool:
+    """Tell whether a new attempt may begin: nothing stands, or nothing live does."""
+    return record is None or now >= deadline_ms(record)
+
+
+def holds(record: Record | None, owner: str | None) -> bool:
+    """Tell whether ``owner`` has the claim. Never true for None: an owner must be named (REC-5)."""
+    return record is not None and owner is not None and record.status == INPROGRESS and record.owner == owner
+
+
+def status_at(record: Record, now: int) -> str:
+    """Return the derived status: ``EXPIRED`` once the record is not live (REC-2)."""
+    return record.status if live(record, now) else EXPIRED
+
+
+def ceil_seconds(milliseconds: int) -> int:
+    """Round milliseconds up to seconds, so that no window is shorter than asked for (TIME-5)."""
+    return -(-milliseconds // 1000)
+
+
+def same_version(standing: Record | None, expected: Record | None) -> bool:
+    """Tell whether what stands is what a compare-and-swap expects (CAS-2).
+
+    Owner, status and both deadlines are compared; None is the absence of a record.
+    """
+    if standing is None or expected is None:
+        return standing is expected
+    return (
+        standing.owner == expected.owner
+        and standing.status == expected.status
+        and standing.expiry_timestamp == expected.expiry_timestamp
+        and standing.in_progress_expiry_timestamp == expected.in_progress_expiry_timestamp
+    )
+
+
+def same_record(standing: Record | None, written: Record) -> bool:
+    """Tell whether what stands is ``written`` in every field, wherever the store keeps it (CAS-3)."""
+    return (
+        standing is not None
+        and standing.owner == written.owner
+        and standing._replace(sort_key=written.sort_key) == written
+    )
+
+
+_CORRUPT = "The stored record of {!r} is corrupt: {}. Inspect it, and delete it if the operation may run again."
+
+
+def _whole(value: Any, field: str, key: str) -> int:
+    """Return a store's number (int, integral float or Decimal) as an int."""
+    if not isinstance(value, str | bytes | bool):
+        try:
+            whole = int(value)
+        except (TypeError, ValueError, ArithmeticError):
+            whole = None
+        if whole is not None and whole == value:
+            return whole
+    raise IdempotencyInvalidStatusError(_CORRUPT.format(key, f"{field} is {value!r}, not a whole number"))
+
+
+def _text(value: Any, field: str, key: str) -> str | None:
+    """Return a store's text, where the empty string means the same as None (REC-4)."""
+    if value is None or isinstance(value, str):
+        return value or None
+    raise IdempotencyInvalidStatusError(
+        _CORRUPT.format(key, f"{field} is of type {type(value).__name__}, not text")
+    )
+
+
+def checked(raw: Any, key: str) -> Record:
+    """Return what a store gave for ``key`` as a plain, well-formed record (REC-1, REC-3, REC-4).
+
+    Raises
+    ------
+    IdempotencyInvalidStatusError
+        The record is corrupt: unknown status, missing or fractional deadline, no text, another key.
+    """
+    if not isinstance(raw, Record):
+        raise IdempotencyInvalidStatusError(
+            f"The persistence layer answered {key!r} with {type(raw).__name__}, not with a record or None."
+        )
+    # Read by position: a subclass may derive an attribute from its own clock.
+    found, status, expiry, lease, response, payload_hash, sort_key, owner = raw
+    if status not in (INPROGRESS, COMPLETED):
+        raise IdempotencyInvalidStatusError(_CORRUPT.format(key, f"its status is {status!r}"))
+    if found != key:
+        raise IdempotencyInvalidStatusError(
+            f"The persistence layer answered {key!r} with the record of {found!r}: its keys collide."
+        )
+    return Record(
+        key,
+        status,
+        expiry if type(expiry) is int else _whole(expiry, "the expiry", key),
+        lease if lease is None or type(lease) is int else _whole(lease, "the lease", key),
+        _text(response, "the response", key),
+        _text(payload_hash, "the payload hash", key),
+        _text(sort_key, "the sort key", key),
+        _text(owner, "the owner", key),
+    )

@@ -1,0 +1,306 @@
+"""The protocol: one total, pure function, written as a table of rows.
+
+Engine, layers, simulator and documentation use this table; nothing else decides.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .events import (
+    Claim,
+    Claimed,
+    Complete,
+    Completed,
+    Event,
+    Evict,
+    Evicted,
+    InProgress,
+    Kept,
+    LeaseLost,
+    NotHeld,
+    Outcome,
+    PayloadMismatch,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+    Replay,
+    Superseded,
+)
+from .record import (
+    COMPLETED,
+    INPROGRESS,
+    Record,
+    ceil_seconds,
+    claimable,
+    deadline_ms,
+    expiry_ms,
+    holds,
+)
+
+Next = tuple[Record | None, Outcome]
+
+
+class Row(NamedTuple):
+    """One rule of the protocol.
+
+    Parameters
+    ----------
+    clause
+        Its id in ``protocol.md``.
+    event
+        The kind of event it speaks of.
+    when, then
+        The rule in words, as the documentation prints it.
+    guard
+        Whether the rule applies to (record, event, now).
+    step
+        What follows: (record', outcome).
+    """
+
+    clause: str
+    event: type[Event]
+    when: str
+    then: str
+    outcome: str
+    guard: Callable[[Any, Any, int], bool]
+    step: Callable[[Any, Any, int], Next]
+
+
+def _always(_record: Record | None, _event: Event, _now: int) -> bool:
+    return True
+
+
+def _claimable(record: Record | None, _event: Event, now: int) -> bool:
+    return record is None or claimable(record, now)
+
+
+def _held(record: Record | None, event: Claim | Release | Renew, _now: int) -> bool:
+    return holds(record, event.owner)
+
+
+def _hashes_differ(record: Record, event: Claim | Complete) -> bool:
+    return (
+        record.payload_hash is not None
+        and event.payload_hash is not None
+        and record.payload_hash != event.payload_hash
+    )
+
+
+def _other_payload(record: Record, event: Claim, _now: int) -> bool:
+    return _hashes_differ(record, event)
+
+
+def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
+    return record.status == INPROGRESS
+
+
+def _own_result(record: Record | None, event: Complete, _now: int) -> bool:
+    # The owner alone proves nothing: other software that updates without looking
+    # leaves our owner standing beside its own result.
+    return (
+        record is not None
+        and record.status == COMPLETED
+        and event.owner is not None
+        and record.owner == event.owner
+        and record.response_data == event.response
+    )
+
+
+def _may_complete(record: Record | None, event: Complete, now: int) -> bool:
+    return holds(record, event.owner) or claimable(record, now)
+
+
+def _completed_alike(record: Record, event: Complete, _now: int) -> bool:
+    return record.status == COMPLETED and not _hashes_differ(record, event)
+
+
+def _evictable(record: Record | None, _event: Evict, now: int) -> bool:
+    return record is not None and not _is_owed(record, now)
+
+
+def _is_owed(record: Record, now: int) -> bool:
+    return not claimable(record, now) or now < expiry_ms(record)
+
+
+def _claim(record: Record | None, event: Claim, _now: int) -> Next:
+    expiry = event.expiry if event.lease is None else max(event.expiry, ceil_seconds(event.lease))
+    claimed = Record(
+        event.idempotency_key,
+        INPROGRESS,
+        expiry,
+        event.lease,
+        None,
+        event.payload_hash,
+        None,
+        event.owner,
+    )
+    return claimed, Claimed(claimed, record)
+
+
+def _recognise_claim(record: Record, _event: Claim, _now: int) -> Next:
+    return record, Claimed(record)
+
+
+def _refuse_payload(record: Record, _event: Claim, _now: int) -> Next:
+    return record, PayloadMismatch(record)
+
+
+def _refuse_running(record: Record, _event: Claim, now: int) -> Next:
+    return record, InProgress(record, deadline_ms(record) - now)
+
+
+def _replay(record: Record, _event: Claim, _now: int) -> Next:
+    return record, Replay(record)
+
+
+def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
+    return record, Completed(record)
+
+
+def _complete(_record: Record | None, event: Complete, _now: int) -> Next:
+    completed = Record(
+        event.idempotency_key,
+        COMPLETED,
+        event.expiry,
+        None,
+        event.response,
+        event.payload_hash,
+        None,
+        event.owner,
+    )
+    return completed, Completed(completed)
+
+
+def _supersede(record: Record, _event: Complete, _now: int) -> Next:
+    return record, Superseded(record)
+
+
+def _lose(record: Record | None, _event: Complete | Renew, _now: int) -> Next:
+    return record, LeaseLost(record)
+
+
+def _release(_record: Record, _event: Release, _now: int) -> Next:
+    return None, Released()
+
+
+def _not_held(record: Record | None, _event: Release, _now: int) -> Next:
+    return record, NotHeld()
+
+
+def _renew(record: Record, event: Renew, _now: int) -> Next:
+    lease = max(deadline_ms(record), event.lease)
+    renewed = record._replace(
+        in_progress_expiry_timestamp=lease,
+        expiry_timestamp=max(record.expiry_timestamp, ceil_seconds(lease)),
+    )
+    return renewed, Renewed(renewed)
+
+
+def _evict(_record: Record, _event: Evict, _now: int) -> Next:
+    return None, Evicted()
+
+
+def _keep(record: Record | None, _event: Evict, _now: int) -> Next:
+    return record, Kept()
+
+
+_SAME = "unchanged"
+
+TABLE: tuple[Row, ...] = (
+    Row(
+        "ROW-1",
+        Claim,
+        "claimable",
+        "INPROGRESS of the owner, expiry not before the lease",
+        "Claimed, with the record it took over",
+        _claimable,
+        _claim,
+    ),
+    Row("ROW-2", Claim, "held by the owner", _SAME, "Claimed (own write)", _held, _recognise_claim),
+    Row(
+        "ROW-3",
+        Claim,
+        "both payload hashes present and different",
+        _SAME,
+        "PayloadMismatch",
+        _other_payload,
+        _refuse_payload,
+    ),
+    Row("ROW-4", Claim, "INPROGRESS", _SAME, "InProgress", _in_progress, _refuse_running),
+    Row("ROW-5", Claim, "else (COMPLETED)", _SAME, "Replay", _always, _replay),
+    Row(
+        "ROW-6",
+        Complete,
+        "COMPLETED of the same owner with the same response",
+        _SAME,
+        "Completed (own write)",
+        _own_result,
+        _recognise_completion,
+    ),
+    Row(
+        "ROW-7",
+        Complete,
+        "held by the owner, or claimable",
+        "COMPLETED of the owner, no lease",
+        "Completed",
+        _may_complete,
+        _complete,
+    ),
+    Row(
+        "ROW-8",
+        Complete,
+        "COMPLETED, payload hashes not different",
+        _SAME,
+        "Superseded",
+        _completed_alike,
+        _supersede,
+    ),
+    Row("ROW-9", Complete, "else", _SAME, "LeaseLost", _always, _lose),
+    Row("ROW-10", Release, "held by the owner", "absent", "Released", _held, _release),
+    Row("ROW-11", Release, "else", _SAME, "NotHeld", _always, _not_held),
+    Row(
+        "ROW-12",
+        Renew,
+        "held by the owner",
+        "lease the later of old and new, expiry not before it",
+        "Renewed",
+        _held,
+        _renew,
+    ),
+    Row("ROW-13", Renew, "else", _SAME, "LeaseLost", _always, _lose),
+    Row("ROW-14", Evict, "not live and past its expiry", "absent", "Evicted", _evictable, _evict),
+    Row("ROW-15", Evict, "else", _SAME, "Kept", _always, _keep),
+)
+"""The first row of the event's kind whose guard holds decides (ROW-0)."""
+
+_STEPS: dict[type[Event], tuple[tuple[Any, Any], ...]] = {
+    kind: tuple((row.guard, row.step) for row in TABLE if row.event is kind)
+    for kind in (Claim, Complete, Release, Renew, Evict)
+}
+
+
+def transition(record: Record | None, event: Event, now: int) -> Next:
+    """Return the record after ``event`` and what the one who asked is told.
+
+    Total and pure: every well-formed record, every event, every time.
+
+    Parameters
+    ----------
+    record
+        What stands, or None.
+    event
+        What is asked.
+    now
+        Epoch milliseconds.
+    """
+    for guard, step in _STEPS[type(event)]:
+        if guard(record, event, now):
+            result: Next = step(record, event, now)
+            return result
+    raise AssertionError(f"the last row of {type(event).__name__} has a condition")  # pragma: no cover
+
+
+def deciding_row(record: Record | None, event: Event, now: int) -> Row:
+    """Return the row of the table by which :func:`transition` decides."""
+    return next(row for row in TABLE if row.event is type(event) and row.guard(record, event, now))
