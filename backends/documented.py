@@ -1,5 +1,6 @@
 """The two contracts, each in terms of the other, as generators for both drivers."""
 
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..spec.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
-from ..spec.events import Claim, Claimed, Complete, Event, Release
+from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release
 from ..spec.record import COMPLETED, INPROGRESS, Record, checked, expiry_ms, same_record
 from ..spec.transition import transition
 from .commands import Command, Invoke, Load, Swap
@@ -37,6 +38,9 @@ def get_record(key: str) -> Steps:
 def put_record(record: Record, now: int) -> Steps:
     """Store ``record`` unless a live one stands, by the rules of a claim (CAS-7)."""
     wanted = _plain(record)
+    if wanted.owner is None:
+        # Two nameless writes of the same record must not take each other for their own.
+        wanted = wanted._replace(owner=os.urandom(16).hex())
     key = wanted.idempotency_key
     claim = Claim(
         wanted.owner,
@@ -48,12 +52,13 @@ def put_record(record: Record, now: int) -> Steps:
     standing: Record | None = None
     for _ in range(SWAPS_PER_CALL):
         new, outcome = transition(standing, claim, now)
-        if not isinstance(outcome, Claimed) or new is None:
+        own = new is standing
+        if not isinstance(outcome, Claimed) or new is None or (own and wanted.status == COMPLETED):
             raise IdempotencyItemAlreadyExistsError(
                 f"A live record has the key {key!r}.",
                 old_data_record=None if standing is None else DataRecord.of(standing),
             )
-        if new is standing:
+        if own:
             return
         if wanted.status == COMPLETED:
             new = wanted
@@ -95,11 +100,12 @@ def _change(key: str, owner: str | None, event_of: Any, now: int) -> Steps:
         acting = standing
         if owner is None and standing is not None and standing.status == INPROGRESS:
             acting = standing._replace(owner=_WHOEVER_HOLDS)
-        new, _outcome = transition(acting, event, now)
+        new, outcome = transition(acting, event, now)
         if new == acting:
-            if owner is not None and standing is not None and standing.owner != owner:
+            if owner is not None and standing is not None and not isinstance(outcome, Completed):
                 raise IdempotencyLeaseLostError(
-                    f"The record of {key!r} is no longer this attempt's: it was taken over. Nothing changed."
+                    f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
+                    "Nothing changed."
                 )
             return
         if new is not None:

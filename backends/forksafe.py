@@ -1,8 +1,9 @@
-"""Locks that a fork leaves usable: another thread may have held one at that moment."""
+"""What a fork leaves usable: locks that another thread may have held at that moment, and shared resources."""
 
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -28,3 +29,44 @@ def _renew_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
+
+
+class ForkGate:
+    """Holds a fork back while anybody is inside, so that nothing half done reaches the child.
+
+    Parameters
+    ----------
+    before_fork
+        Called in the parent when nobody is inside any more, to give up what a child must not inherit.
+    wait_seconds
+        How long a fork waits at most: one from a signal handler may wait for its own thread.
+    """
+
+    def __init__(self, before_fork: Callable[[], None], wait_seconds: float) -> None:
+        self._before_fork = before_fork
+        self._wait_seconds = wait_seconds
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._reset)
+
+    def __enter__(self) -> None:
+        with self._turn:
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            self._inside -= 1
+            if self._inside <= 0:
+                self._turn.notify_all()
+
+    def _shut(self) -> None:
+        self._turn.acquire()
+        self._turn.wait_for(lambda: self._inside <= 0, self._wait_seconds)
+        self._before_fork()
+
+    def _open(self) -> None:
+        self._turn.release()
+
+    def _reset(self) -> None:
+        self._turn = threading.Condition()  # reentrant: a finalizer may run anywhere
+        self._inside = 0

@@ -86,7 +86,7 @@ class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
 
     def purge(self, now: int | None = None) -> int:
         """Forget all expired records and return how many there were; ``now`` in epoch milliseconds."""
-        return self._layer.purge(now)
+        return self._layer.purge(self.clock() if now is None else now)
 
     def __len__(self) -> int:
         return len(self._layer)

@@ -5,12 +5,13 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import Record, same_version
 from .base import CompareAndSwapLayer, InThreads
+from .forksafe import ForkGate
 from .housekeeping import MARGIN_MS, callers_now, evictable
 
 APPLICATION_ID = 0x1DE3900F
@@ -38,6 +39,7 @@ _EXPIRED = f"SELECT {_COLUMNS} FROM records WHERE expiration <= ? ORDER BY expir
 _PURGE_EVERY = 128
 _PURGE_AT_MOST = 512
 _IDLE_CONNECTIONS = 16
+_FORK_WAITS_SECONDS = 10.0
 
 
 class SQLitePersistenceLayer(CompareAndSwapLayer):
@@ -81,6 +83,8 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         self._idle: dict[int, list[sqlite3.Connection]] = {}
         self._writes_until_purge = _PURGE_EVERY
         weakref.finalize(self, _close_idle, self._idle)
+        with _open_for_requests:
+            _layers.add(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._path)!r})"
@@ -133,20 +137,21 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        idle = self._idle.setdefault(os.getpid(), [])
-        try:
-            db = idle.pop()
-        except IndexError:
-            db = self._open()
-        healthy = False
-        try:
-            yield db
-            healthy = True
-        finally:
-            if healthy and len(idle) < _IDLE_CONNECTIONS:
-                idle.append(db)
-            else:
-                db.close()
+        with _open_for_requests:
+            idle = self._idle.setdefault(os.getpid(), [])
+            try:
+                db = idle.pop()
+            except IndexError:
+                db = self._open()
+            healthy = False
+            try:
+                yield db
+                healthy = True
+            finally:
+                if healthy and len(idle) < _IDLE_CONNECTIONS:
+                    idle.append(db)
+                else:
+                    db.close()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -177,6 +182,11 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
                 )
             self._use_wal(db)
         except sqlite3.DatabaseError as cause:
+            if _primary_code(cause) == sqlite3.SQLITE_READONLY:
+                raise IdempotencyPersistenceConfigError(
+                    f"SQLite cannot write to {str(self._path)!r}: {cause}. "
+                    "Are the file and its directory writable?"
+                ) from cause
             if isinstance(cause, sqlite3.OperationalError):
                 raise
             raise IdempotencyPersistenceConfigError(
@@ -202,8 +212,8 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         while True:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:
-                if time.monotonic() >= deadline:
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
                 time.sleep(0.005)
             else:
@@ -235,7 +245,7 @@ class AsyncSQLitePersistenceLayer(InThreads):
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""
-        return self._layer.purge(now)
+        return self._layer.purge(self.clock() if now is None else now)
 
     def close(self) -> None:
         """Close the idle connections. The layer stays usable: it opens new ones."""
@@ -244,8 +254,20 @@ class AsyncSQLitePersistenceLayer(InThreads):
 
 def _close_idle(idle: dict[int, list[sqlite3.Connection]]) -> None:
     connections = idle.get(os.getpid(), [])
-    while connections:
-        connections.pop().close()
+    with _open_for_requests, suppress(IndexError):
+        while True:
+            connections.pop().close()
+
+
+def _close_all_idle() -> None:
+    for layer in _layers:
+        _close_idle(layer._idle)
+
+
+_layers: "weakref.WeakSet[SQLitePersistenceLayer]" = weakref.WeakSet()
+# SQLite notes per process which file locks it has, and a child inherits the notes without the locks: its own
+# connections would go unlocked, and the log be deleted under them. So a fork waits until none is open.
+_open_for_requests = ForkGate(_close_all_idle, _FORK_WAITS_SECONDS)
 
 
 def _read(db: sqlite3.Connection, key: str) -> Record | None:
@@ -272,6 +294,10 @@ def _purge(db: sqlite3.Connection, now: int) -> int:
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
     return value
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return error.sqlite_errorcode & 0xFF  # the rest tells kinds of the same error apart
 
 
 @contextmanager

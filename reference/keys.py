@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from datetime import date, time
 from enum import Enum
-from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +41,8 @@ class KeyEncoder(ResultEncoder):
                 return o.value
             if isinstance(o, date | time):
                 return o.isoformat()
+            from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+
             if isinstance(o, UUID | PurePath):
                 return str(o)
             raise

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import json
-import sys
+import os
 import types
 import typing
 from collections import deque
@@ -13,11 +14,11 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
 from ..spec.errors import IdempotencyModelTypeError
+from .annotations import resolve_annotation
 from .encoding import encode
 
 Reader = Callable[[Any], Any]
@@ -53,64 +54,15 @@ def _plain_scalar(value: Any) -> Any:
         return plain(value.value)
     if isinstance(value, date | time):
         return value.isoformat()
-    if isinstance(value, UUID | PurePath):
+    if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return value
 
 
 def _plain_key(key: Any) -> Any:
     return key if key is None or isinstance(key, str | int | float) else plain(key)
-
-
-def resolve_annotation(annotation: Any, owner: Any, module: str) -> Any:
-    """Return the type that an annotation means, strings in it evaluated where they were written.
-
-    Parameters
-    ----------
-    annotation
-        A type, or a string that names one.
-    owner
-        The function or class whose annotation it is.
-    module
-        The name of the module that defines it.
-
-    Raises
-    ------
-    Exception
-        It cannot be evaluated: `NameError` for an unknown name, but anything may happen in an expression.
-    """
-    names = vars(sys.modules[module]) if module in sys.modules else {}
-    visible = {**_enclosing_names(owner.__qualname__, names), **_closure_names(owner)}
-    if isinstance(owner, type):
-        # A class body sees its own names last, except that its own name means the class.
-        visible = {**vars(owner), **names, **visible, owner.__name__: owner}
-    carrier = type("carrier", (), {"__annotations__": {"it": annotation}})
-    return typing.get_type_hints(carrier, names, visible)["it"]
-
-
-def _enclosing_names(qualname: str, module_names: dict[str, Any]) -> dict[str, Any]:
-    """Return the local names of the functions and class bodies that enclose a definition and still run."""
-    scopes = set()
-    while "." in qualname:
-        qualname = qualname.rpartition(".")[0].removesuffix(".<locals>")
-        scopes.add(qualname)
-    visible: dict[str, Any] = {}
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and scopes:
-        if frame.f_code.co_qualname in scopes and frame.f_globals is module_names:
-            visible = {**frame.f_locals, **visible}
-        frame = frame.f_back
-    return visible
-
-
-def _closure_names(function: Any) -> dict[str, Any]:
-    visible: dict[str, Any] = {}
-    cells = getattr(function, "__closure__", None) or ()
-    for name, cell in zip(function.__code__.co_freevars if cells else (), cells, strict=True):
-        # A cell is empty until its variable is set.
-        with contextlib.suppress(ValueError):
-            visible[name] = cell.cell_contents
-    return visible
 
 
 _SCALARS: tuple[tuple[type, Callable[[Any], Reader]], ...] = (
@@ -119,8 +71,24 @@ _SCALARS: tuple[tuple[type, Callable[[Any], Reader]], ...] = (
     (time, lambda cls: cls.fromisoformat),
     (Decimal, lambda cls: cls),
     (UUID, lambda cls: cls),
-    (PurePath, lambda cls: cls),
+    (os.PathLike, lambda cls: cls),
 )
+
+
+def model_reader(model: Any) -> Reader:
+    """Return what validates a Pydantic model's stored data.
+
+    Parameters
+    ----------
+    model
+        A class with a ``model_validate`` method.
+    """
+    # Not even a strict model gets more than JSON can tell: its dates are stored as text.
+    options = {"strict": False}
+    if "by_name" in inspect.signature(model.model_validate).parameters:
+        # Data is stored under the fields' own names, whatever aliases they are validated by.
+        options |= {"by_alias": True, "by_name": True}
+    return functools.partial(model.model_validate, **options)
 
 
 class Readers:
@@ -159,8 +127,8 @@ class Readers:
         for scalar, make in _SCALARS:
             if issubclass(kind, scalar):
                 return make(kind)
-        if callable(validate := getattr(kind, "model_validate", None)):
-            return typing.cast("Reader", validate)
+        if callable(getattr(kind, "model_validate", None)):
+            return model_reader(kind)
         return self._container(kind, args)
 
     def _container(  # noqa: PLR0911 - one for each kind of type
@@ -322,7 +290,7 @@ def _accepts(cls: Any, arguments: list[str]) -> bool:
 
 def _choice(choices: Any, fallback: Reader | None = None, *, as_keys: bool = False) -> Reader:
     """Return what finds the one of several known values that is stored in this way."""
-    table = {}
+    table: dict[str, Any] = {}
     for choice in choices:
         # A member that cannot be stored cannot come back either.
         with contextlib.suppress(TypeError, ValueError):

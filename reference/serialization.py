@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
-from .rebuild import Reader, Readers, plain, resolve_annotation
+from .annotations import resolve_annotation
+from .rebuild import Reader, Readers, model_reader, plain
 
 
 class BaseIdempotencySerializer(ABC):
@@ -121,9 +122,9 @@ class PydanticSerializer(BaseIdempotencyModelSerializer):
         self._model = _single_model(model)
         if not (isinstance(self._model, type) and issubclass(self._model, pydantic.BaseModel)):
             raise IdempotencyModelTypeError(f"PydanticSerializer needs a Pydantic model, not {_shown(model)}")
-        # Data is stored under the fields' own names, whatever aliases they are validated by.
-        accepts_names = "by_name" in inspect.signature(pydantic.BaseModel.model_validate).parameters
-        self._options = {"by_alias": True, "by_name": True} if accepts_names else {}
+        self._read = model_reader(self._model)
+        # Computed fields are stored as other software stores them, except where they would be refused.
+        self._round_trip = self._model.model_config.get("extra") == "forbid"
 
     def to_dict(self, data: Any) -> Any:
         """Return a model's data.
@@ -135,11 +136,11 @@ class PydanticSerializer(BaseIdempotencyModelSerializer):
         """
         if not callable(dump := getattr(data, "model_dump", None)):
             raise _unexpected(data, self._model)
-        return dump(mode="json")
+        return dump(mode="json", round_trip=self._round_trip)
 
     def from_dict(self, data: Any) -> Any:
         """Return the model, validated."""
-        return self._model.model_validate(data, **self._options)
+        return self._read(data)
 
     @classmethod
     def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
@@ -260,7 +261,6 @@ def _return_type(function: Callable[..., Any]) -> Any:
         named = named.func
     if not hasattr(named, "__qualname__"):
         named = type(named).__call__
-    named = getattr(named, "__func__", named)
     annotation = _annotations(named).get("return")
     if annotation is None:
         return None

@@ -43,15 +43,12 @@ class Ended(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A caller was told ``response``, the result that stands until ``until`` (epoch milliseconds).
-
-    ``result_of`` is the owner of the record that the response came from.
-    """
+    """A caller with ``payload_hash`` was told ``response`` while ``standing`` was in the store."""
 
     now: int
     response: str | None
-    result_of: str | None
-    until: int
+    payload_hash: str | None
+    standing: Record | None
 
 
 class Asked(NamedTuple):
@@ -86,6 +83,11 @@ def one_live_run(history: Sequence[Occurrence]) -> bool:
     return True
 
 
+def begins_under_its_lease(history: Sequence[Occurrence]) -> bool:
+    """A body begins only while the lease that it was granted is live (ENG-3)."""
+    return all(item.now < item.until for item in history if isinstance(item, Began))
+
+
 def live_result_is_final(step: Step) -> bool:
     """A live COMPLETED record never changes (INV-2)."""
     before = step.before
@@ -104,11 +106,13 @@ def others_are_untouched(step: Step) -> bool:
 
 def answers_agree(history: Sequence[Occurrence]) -> bool:
     """All who are answered during the life of one COMPLETED record get its response (INV-4)."""
-    told: dict[tuple[str | None, int], str | None] = {}
     for item in history:
-        if isinstance(item, Answered):
-            first = told.setdefault((item.result_of, item.until), item.response)
-            if first != item.response:
+        standing = item.standing if isinstance(item, Answered) else None
+        if isinstance(item, Answered) and standing is not None and live(standing, item.now):
+            hashes = {item.payload_hash, standing.payload_hash} - {None}
+            if standing.status == COMPLETED and (
+                item.response != standing.response_data or len(hashes) > 1
+            ):
                 return False
     return True
 
@@ -207,6 +211,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant("INV-7", eviction_owes_nothing, "step"),
     Invariant("INV-8", bounded, "history"),
     Invariant("INV-9", somebody_can_finish, "step"),
+    Invariant("ENG-3", begins_under_its_lease, "history"),
     Invariant("TIME-6", claim_outlives_its_lease, "step"),
 )
 

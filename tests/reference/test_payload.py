@@ -4,11 +4,13 @@ import threading
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any, Never
 
 import pydantic
 import pytest
-from idemproof.errors import IdempotencyKeyError
 from idemproof.reference.payload import as_plain_data
+
+from idemproof.errors import IdempotencyKeyError
 
 
 @dataclass
@@ -22,7 +24,7 @@ class Order:
     lines: list[Line] = field(default_factory=list)
     raw_event: str = "not this"
 
-    def dict(self):
+    def dict(self) -> Never:
         raise AssertionError("a dataclass is a dataclass first")
 
 
@@ -31,11 +33,11 @@ class Model(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("payload", [{"a": 1}, [1], "text", 5, None, 1.5, ("a",), SimpleNamespace(a=1)])
-def test_other_values_stay_the_very_same(payload):
+def test_other_values_stay_the_very_same(payload: Any) -> None:
     assert as_plain_data(payload) is payload
 
 
-def test_a_dataclass_becomes_a_dict_all_the_way_down():
+def test_a_dataclass_becomes_a_dict_all_the_way_down() -> None:
     order = Order([Line("a", Decimal("1.5"))])
     assert as_plain_data(order) == {
         "lines": [{"sku": "a", "price": Decimal("1.5")}],
@@ -43,18 +45,18 @@ def test_a_dataclass_becomes_a_dict_all_the_way_down():
     }
 
 
-def test_a_pydantic_model_becomes_json_data():
+def test_a_pydantic_model_becomes_json_data() -> None:
     assert as_plain_data(Model(price=Decimal("1.50"))) == {"price": "1.50"}
 
 
-def test_model_dump_comes_before_dict_and_dict_before_raw_event():
+def test_model_dump_comes_before_dict_and_dict_before_raw_event() -> None:
     both = SimpleNamespace(model_dump=lambda mode: {"by": mode}, dict=dict, raw_event=1)
     assert as_plain_data(both) == {"by": "json"}
     assert as_plain_data(SimpleNamespace(dict=lambda: {"by": "dict"}, raw_event=1)) == {"by": "dict"}
     assert as_plain_data(SimpleNamespace(dict="no method", raw_event={"by": "event"})) == {"by": "event"}
 
 
-def test_a_subclass_of_dict_may_still_say_what_it_stands_for():
+def test_a_subclass_of_dict_may_still_say_what_it_stands_for() -> None:
     class Event(dict):
         raw_event = {"a": 1}  # noqa: RUF012 - a double
 
@@ -62,11 +64,11 @@ def test_a_subclass_of_dict_may_still_say_what_it_stands_for():
 
 
 @pytest.mark.parametrize("kind", [Order, Model, SimpleNamespace])
-def test_a_class_is_not_an_instance(kind):
+def test_a_class_is_not_an_instance(kind: Any) -> None:
     assert as_plain_data(kind) is kind
 
 
-def test_a_payload_that_cannot_be_turned_into_data_is_a_key_error():
+def test_a_payload_that_cannot_be_turned_into_data_is_a_key_error() -> None:
     @dataclass
     class Holder:
         lock: object

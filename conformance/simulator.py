@@ -1,0 +1,187 @@
+"""The third driver: it steps the production engine through chosen interleavings, without threads or time.
+
+A :class:`World` has a clock that only moves when told, and a store that fails when told. Calls are the
+engine's own generators; the one who drives the world decides which of them takes its next step, how its
+request fares, and how its body ends. What happened is kept for the specification's invariants.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ..backends.commands import Call, Load, Sleep, Swap
+from ..reference.engine import Engine
+from ..spec.events import Evict
+from ..spec.invariants import Answered, Asked, Began, Ended, Occurrence
+from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
+from ..spec.transition import transition
+
+Fate = Literal["answered", "reply lost", "refused", "delayed"]
+"""How a request fares: applied and answered; applied, but the answer is lost; not applied, with an error;
+an error now, and applied later, when the world delivers it."""
+
+
+class StoreDown(Exception):  # noqa: N818 - it reads as what happened
+    """What a simulated store raises."""
+
+
+class World:
+    """One key's store and clock, and all that happens to it.
+
+    Parameters
+    ----------
+    now
+        Epoch milliseconds at which the world begins.
+    """
+
+    KEY = "fn#key"
+
+    def __init__(self, now: int = 1_700_000_000_000) -> None:
+        self.now = now
+        self.record: Record | None = None
+        self.history: list[Occurrence] = []
+        self.delayed: list[Swap] = []
+        self._minted = 0
+
+    def clock(self) -> int:
+        """Return the epoch milliseconds that it is in this world."""
+        return self.now
+
+    def mint(self) -> str:
+        """Return the next owner token."""
+        self._minted += 1
+        return f"owner-{self._minted}"
+
+    def swap(self, command: Swap) -> Record | None:
+        """Do what a compare-and-swap layer does."""
+        if not same_version(self.record, command.expected):
+            return self.record
+        self.record = command.new
+        if command.new is not None and command.new.status == COMPLETED:
+            self.history.append(Ended(str(command.new.owner), self.now, "stored", expiry_ms(command.new)))
+        return command.new
+
+    def deliver(self) -> None:
+        """Let the oldest delayed request arrive."""
+        self.swap(self.delayed.pop(0))
+
+    def evict(self) -> None:
+        """Let the store do its housekeeping."""
+        self.record, _ = transition(self.record, Evict(), self.now)
+
+    def call(self, engine: Engine, payload_hash: str | None = None) -> "SimulatedCall":
+        """Start one call of an idempotent function."""
+        return SimulatedCall(self, engine, payload_hash)
+
+
+class SimulatedCall:
+    """One call, waiting for its next step.
+
+    ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
+    """
+
+    def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
+        self._world = world
+        self._payload_hash = payload_hash
+        self._steps = engine.steps(world.KEY, payload_hash)
+        self._owner = ""
+        self._until = 0
+        self._operations = 0
+        self.ended: Literal["returned", "raised", "crashed"] | None = None
+        self.value: Any = None
+        self.body: Call | None = None
+        self.command: Any = None
+        self._go(lambda: self._steps.send(None))
+
+    @property
+    def running(self) -> bool:
+        """Whether the body is running: the next step is to let it return or fail."""
+        return self.body is not None and self.command is self.body
+
+    def step(self, fate: Fate = "answered") -> None:
+        """Perform the pending request or wait."""
+        command = self.command
+        if isinstance(command, Sleep):
+            self._go(lambda: self._steps.send(None))
+            return
+        self._operations += 1
+        if isinstance(command, Load):
+            self._reply(fate, lambda: self._world.record)
+        else:
+            self._note_claim(command.new)
+            if fate == "delayed":
+                self._world.delayed.append(command)
+            self._reply(fate, lambda: self._world.swap(command))
+
+    def finish(self, result: Any) -> None:
+        """Let the running body return ``result``."""
+        assert self.body is not None  # noqa: S101 - the caller's mistake otherwise
+        self.body.result = result
+        self.body.returned = True
+        self._go(lambda: self._steps.send(None))
+
+    def fail(self, error: BaseException) -> None:
+        """Let the running body raise ``error``."""
+        assert self.body is not None  # noqa: S101 - the caller's mistake otherwise
+        self.body.failure = error
+        self._world.history.append(Ended(self._owner, self._world.now, "raised"))
+        self._go(lambda: self._steps.send(None))
+
+    def interrupt(self, error: BaseException) -> None:
+        """Let ``error`` strike while a request is pending, which is not applied."""
+        self._go(lambda: self._steps.throw(error))
+
+    def crash(self) -> None:
+        """Let the worker die: no step follows."""
+        if self.body is not None:
+            self._world.history.append(Ended(self._owner, self._world.now, "crashed"))
+        self._steps.close()
+        self._end("crashed", None)
+
+    def run(self, result: Any = "result") -> "SimulatedCall":
+        """Perform everything that is left, without faults; the body returns ``result``."""
+        while self.ended is None:
+            if self.running:
+                self.finish(result)
+            else:
+                self.step()
+        return self
+
+    def _note_claim(self, new: Record | None) -> None:
+        if new is not None and new.status != COMPLETED:
+            self._owner = str(new.owner)
+            self._until = deadline_ms(new)
+
+    def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
+        if fate in ("refused", "delayed"):
+            self._go(lambda: self._steps.throw(StoreDown(f"request {fate}")))
+            return
+        answer = perform()
+        if fate == "reply lost":
+            self._go(lambda: self._steps.throw(StoreDown("reply lost")))
+            return
+        if holds(answer, self._owner):
+            self._until = deadline_ms(answer)  # type: ignore[arg-type]  # held, so it is there
+        self._go(lambda: self._steps.send(answer))
+
+    def _go(self, advance: Callable[[], Any]) -> None:
+        try:
+            self.command = advance()
+            if isinstance(self.command, Call):
+                self.body = self.command
+                self._world.history.append(Began(self._owner, self._world.now, self._until))
+        except StopIteration as done:
+            failure = None if self.body is None else self.body.failure
+            if failure is not None:
+                self._end("raised", failure)
+            else:
+                self._end("returned", done.value)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the caller gets
+            self._end("raised", error)
+
+    def _end(self, how: Literal["returned", "raised", "crashed"], value: Any) -> None:
+        world = self._world
+        self.ended, self.value, self.command = how, value, None
+        world.history.append(Asked(self._owner, world.now, self._operations))
+        if how == "returned":
+            world.history.append(Answered(world.now, json.dumps(value), self._payload_hash, world.record))

@@ -1,0 +1,58 @@
+"""What an annotation means, also where it is written as a string."""
+
+import contextlib
+import sys
+import types
+import typing
+from typing import Any
+
+
+def resolve_annotation(annotation: Any, owner: Any, module: str) -> Any:
+    """Return the type that an annotation means, strings in it evaluated where they were written.
+
+    Parameters
+    ----------
+    annotation
+        A type, or a string that names one.
+    owner
+        The function or class whose annotation it is.
+    module
+        The name of the module that defines it.
+
+    Raises
+    ------
+    Exception
+        It cannot be evaluated: `NameError` for an unknown name, but anything may happen in an expression.
+    """
+    names = vars(sys.modules[module]) if module in sys.modules else {}
+    visible = {**_enclosing_names(owner.__qualname__, names), **_closure_names(owner)}
+    if isinstance(owner, type):
+        # A class body sees its own names last, except that its own name means the class.
+        visible = {**vars(owner), **names, **visible, owner.__name__: owner}
+    carrier = type("carrier", (), {"__annotations__": {"it": annotation}})
+    return typing.get_type_hints(carrier, names, visible)["it"]
+
+
+def _enclosing_names(qualname: str, module_names: dict[str, Any]) -> dict[str, Any]:
+    """Return the local names of the functions and class bodies that enclose a definition and still run."""
+    scopes = set()
+    while "." in qualname:
+        qualname = qualname.rpartition(".")[0].removesuffix(".<locals>")
+        scopes.add(qualname)
+    visible: dict[str, Any] = {}
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and scopes:
+        if frame.f_code.co_qualname in scopes and frame.f_globals is module_names:
+            visible = {**frame.f_locals, **visible}
+        frame = frame.f_back
+    return visible
+
+
+def _closure_names(function: Any) -> dict[str, Any]:
+    visible: dict[str, Any] = {}
+    cells = getattr(function, "__closure__", None) or ()
+    for name, cell in zip(function.__code__.co_freevars if cells else (), cells, strict=True):
+        # A cell is empty until its variable is set.
+        with contextlib.suppress(ValueError):
+            visible[name] = cell.cell_contents
+    return visible

@@ -1,0 +1,53 @@
+"""The commands of ``idemproof``. Each loads what it needs when it runs."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import rich  # noqa: F401 - the commands need it: found missing here, before any of them has begun
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Idempotency whose protocol is an executable specification that production runs.",
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"idemproof {version('idemproof')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the SQLite files, and say where they are.")
+    ] = False,
+) -> None:
+    """Deliver payment webhooks, some of them twice, to several processes, and kill one of them.
+
+    Exit code 0: every payment was charged exactly once and every answer was right. Otherwise 1.
+    """
+    from rich.console import Console  # noqa: PLC0415 - other commands do without
+
+    from .demo.director import perform  # noqa: PLC0415 - same
+    from .demo.stage import StageError  # noqa: PLC0415 - same
+
+    try:
+        good = perform(Console(), keep=keep)
+    except StageError as failure:
+        typer.echo(f"The demo could not be played to its end: {failure}", err=True)
+        raise typer.Exit(1) from failure
+    raise typer.Exit(0 if good else 1)

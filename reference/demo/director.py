@@ -1,0 +1,144 @@
+"""The director: delivers the webhooks, plays the bank, and says what came of it all."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from .ledger import Ledger
+from .report import Report
+from .stage import Stage
+from .verdict import KILLED, Result, problems
+from .webhooks import Delivery, scenes, shipped
+from .worker import Answer, AtTheBank, BankReply, Request
+
+# A wall clock may run a little slower than the one that measures waits.
+_MARGIN_SECONDS = 0.05
+
+
+def perform(console: Console, *, keep: bool = False) -> bool:
+    """Play the demonstration and return whether everything was right.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    keep
+        Keep the files.
+
+    Raises
+    ------
+    StageError
+        A worker did not do its part.
+    """
+    deliveries = shipped()
+    names = {delivery.worker for delivery in deliveries}
+    report = Report(console)
+    directory = Path(tempfile.mkdtemp(prefix="idemproof-demo-"))
+    try:
+        ledger = Ledger(directory / "ledger.db")
+        report.opening(deliveries, len(names))
+        with Stage(directory, names) as stage:
+            results = Director(stage, report).play(deliveries)
+        charges = ledger.charges()
+        found = problems(deliveries, results, charges)
+        report.ledger(deliveries, charges)
+        report.honesty(results)
+        report.verdict(deliveries, charges, found)
+        return not found
+    finally:
+        if keep:
+            report.kept(directory)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class Director:
+    """Delivers webhooks to the workers on a stage.
+
+    Every handler stops at the bank until the director sends it on: so what overlaps really overlaps, and who
+    is killed is killed there, without any timing.
+
+    Parameters
+    ----------
+    stage
+        The workers.
+    report
+        Is told of everything as it happens.
+    """
+
+    def __init__(self, stage: Stage, report: Report) -> None:
+        self._stage = stage
+        self._report = report
+        self._results: list[Result] = []
+        self._sent: dict[str, float] = {}
+
+    def play(self, deliveries: Sequence[Delivery]) -> list[Result]:
+        """Make all deliveries and return what came of them.
+
+        Raises
+        ------
+        StageError
+            A worker did not do its part.
+        """
+        for scene in scenes(deliveries):
+            if scene[0].story is not None:
+                self._report.story(scene[0].story)
+            if scene[0].after_lease:
+                self._wait_for_lease(scene[0])
+            self._play(scene)
+        return self._results
+
+    def _play(self, scene: Sequence[Delivery]) -> None:
+        """Make the deliveries of one scene, and stay until all are answered."""
+        later = [delivery for delivery in scene if delivery.once_inside]
+        open_ = self._send(delivery for delivery in scene if not delivery.once_inside)
+        at_the_bank: set[str] = set()
+        while open_ or later:
+            if later and (at_the_bank or not open_):
+                open_ |= self._send(later)
+                later = []
+            if len(at_the_bank) == len(open_):
+                # All others have their answers: the bank may give its own.
+                for name in at_the_bank:
+                    self._stage[name].send(BankReply(open_[name].bank))
+                at_the_bank.clear()
+            worker, message = self._stage.receive(
+                self._stage[name] for name in open_ if name not in at_the_bank
+            )
+            delivery = open_[worker.name]
+            if isinstance(message, AtTheBank):
+                at_the_bank.add(worker.name)
+                if delivery.kill or len(scene) > 1:
+                    self._report.held(worker.name, worker.pid, delivery)
+                if not delivery.kill:
+                    continue
+                worker.kill()
+                message = Answer(KILLED)
+                at_the_bank.remove(worker.name)
+            del open_[worker.name]
+            result = Result(delivery, message, self._sent[delivery.id], self._report.elapsed())
+            self._results.append(result)
+            self._report.result(worker.name, worker.pid, result)
+
+    def _send(self, deliveries: Iterable[Delivery]) -> dict[str, Delivery]:
+        sent = {}
+        for delivery in deliveries:
+            self._sent[delivery.id] = self._report.elapsed()
+            self._stage[delivery.worker].send(Request(delivery.event, delivery.time_limit_ms))
+            sent[delivery.worker] = delivery
+        return sent
+
+    def _wait_for_lease(self, delivery: Delivery) -> None:
+        """Wait as long as the payment's last refusal asked for."""
+        for result in reversed(self._results):
+            if result.delivery.payment.id == delivery.payment.id:
+                if result.answer.retry_after_ms is not None:
+                    over = result.answered + result.answer.retry_after_ms / 1000 + _MARGIN_SECONDS
+                    seconds = max(0.0, over - self._report.elapsed())
+                    self._report.waiting(delivery, seconds)
+                    time.sleep(seconds)
+                return

@@ -1,0 +1,62 @@
+"""What a user of the library writes: a Lambda handler that charges a payment."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from idemproof import IdempotencyConfig, SQLitePersistenceLayer, idempotent
+
+
+class Bank(Protocol):
+    """Where the money is."""
+
+    def contact(self) -> None:
+        """Ask the bank whether it will pay. Takes its time, and may raise."""
+
+    def charge(self, payment: dict[str, Any]) -> str:
+        """Take the money: the effect that must happen once. Return the charge's id."""
+
+
+class Handler(Protocol):
+    """A Lambda handler."""
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Return the response to the webhook."""
+
+
+def payment_handler(store: Path, bank: Bank) -> Handler:
+    """Return the handler.
+
+    Parameters
+    ----------
+    store
+        The file that all workers share.
+    bank
+        Where the money is.
+    """
+
+    @idempotent(
+        config=IdempotencyConfig(
+            event_key_jmespath="powertools_json(body).payment_id",
+            payload_validation_jmespath="powertools_json(body).[amount, currency]",
+            in_progress_expires_after_seconds=30,
+        ),
+        persistence_store=SQLitePersistenceLayer(store),
+    )
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - as Lambda calls it
+        payment = json.loads(event["body"])
+        bank.contact()
+        charge = bank.charge(payment)
+        receipt = {
+            "payment_id": payment["payment_id"],
+            "charge_id": charge,
+            "amount": payment["amount"],
+            "currency": payment["currency"],
+        }
+        return {
+            "statusCode": 200,
+            "headers": {"Content-Type": "application/json"},
+            "body": json.dumps(receipt),
+        }
+
+    return handler

@@ -1,0 +1,169 @@
+"""A worker process: it runs the handler for each delivery, as Lambda would, and reports what came of it."""
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyValidationError
+
+from .handler import Handler, payment_handler
+from .ledger import Ledger
+
+PATIENCE_SECONDS = 15.0
+"""How long one side of the pipe waits for the other to answer. Shorter than any lease that must hold."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """To the worker: a webhook has arrived."""
+
+    event: dict[str, Any]
+    time_limit_ms: int
+
+
+@dataclass(frozen=True)
+class BankReply:
+    """To the worker, whose handler is at the bank: how that went."""
+
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """From the worker: it has started."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class AtTheBank:
+    """From the worker: the handler is in the middle of its body, and waits for :class:`BankReply`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """From the worker: what its caller is told.
+
+    Parameters
+    ----------
+    outcome
+        ``charged``, ``took over``, ``replayed``, ``in progress``, ``amount changed``, ``failed``, ``error``.
+    response
+        What the handler returned, if it did.
+    retry_after_ms
+        When to try again, if it is in progress.
+    detail
+        What was raised, in words.
+    events
+        What the library logged about this delivery.
+    """
+
+    outcome: str
+    response: Any = None
+    retry_after_ms: int | None = None
+    detail: str = ""
+    events: tuple[str, ...] = ()
+
+
+class BankError(Exception):
+    """The bank did not pay. Nothing was charged."""
+
+
+class RemoteBank:
+    """The bank as a worker sees it. The director plays its other end, and so decides when it answers."""
+
+    def __init__(self, pipe: "Connection[Any, Any]", ledger: Ledger) -> None:
+        self._pipe = pipe
+        self._ledger = ledger
+        self.contacted = False
+
+    def contact(self) -> None:
+        """Tell the director that the handler is here, and wait for its word."""
+        self.contacted = True
+        self._pipe.send(AtTheBank())
+        if not self._pipe.poll(PATIENCE_SECONDS):
+            raise BankError("no answer")
+        reply: BankReply = self._pipe.recv()
+        if reply.failure is not None:
+            raise BankError(reply.failure)
+
+    def charge(self, payment: dict[str, Any]) -> str:
+        """Append the charge to the ledger."""
+        return self._ledger.append(payment)
+
+
+class Invocation:
+    """The Lambda context: it knows how much time is left."""
+
+    def __init__(self, time_limit_ms: int) -> None:
+        self._ends = time.monotonic() + time_limit_ms / 1000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until the platform would stop this invocation."""
+        return max(0, int((self._ends - time.monotonic()) * 1000))
+
+
+class _Listener(logging.Handler):
+    """Collects what the library logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "idempotency_event", None)
+        if event is not None:
+            self.events.append(event)
+
+
+def serve(pipe: "Connection[Any, Any]", directory: Path) -> None:
+    """Run deliveries until told to end, or until nobody is left to tell.
+
+    Parameters
+    ----------
+    pipe
+        To and from the director.
+    directory
+        Where the files are.
+    """
+    # Ctrl-C reaches every process of the terminal. The director alone decides what follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listener = _Listener()
+    logger = logging.getLogger("idemproof")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(listener)
+    logger.propagate = False
+    bank = RemoteBank(pipe, Ledger(directory / "ledger.db"))
+    handler = payment_handler(directory / "idempotency.db", bank)
+    try:
+        pipe.send(Ready(os.getpid()))
+        while True:
+            request: Request | None = pipe.recv()
+            if request is None:
+                return
+            bank.contacted = False
+            listener.events.clear()
+            pipe.send(_answer(handler, request, bank, listener.events))
+    except (EOFError, OSError):
+        return  # the director is gone
+
+
+def _answer(handler: Handler, request: Request, bank: RemoteBank, events: list[str]) -> Answer:
+    try:
+        response = handler(request.event, Invocation(request.time_limit_ms))
+    except IdempotencyAlreadyInProgressError as refusal:
+        return Answer("in progress", retry_after_ms=refusal.retry_after_ms, events=tuple(events))
+    except IdempotencyValidationError:
+        return Answer("amount changed", events=tuple(events))
+    except BankError as failure:
+        return Answer("failed", detail=str(failure), events=tuple(events))
+    except Exception as failure:  # noqa: BLE001 - the sender is told of any
+        return Answer("error", detail=repr(failure), events=tuple(events))
+    if not bank.contacted:
+        return Answer("replayed", response, events=tuple(events))
+    return Answer("took over" if "took over" in events else "charged", response, events=tuple(events))

@@ -1,0 +1,32 @@
+"""The engine in a simulated world."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from idemproof import IdempotencyConfig
+from idemproof.conformance.simulator import World
+from idemproof.reference.engine import Engine
+
+EngineFactory = Callable[..., Engine]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def make_engine(world: World) -> EngineFactory:
+    def make(serializer: Any = None, **settings: Any) -> Engine:
+        settings.setdefault("in_progress_expires_after_seconds", 10)
+        settings.setdefault("expires_after_seconds", 60)
+        return Engine(IdempotencyConfig(clock=world.clock, **settings), serializer, mint=world.mint)
+
+    return make
+
+
+@pytest.fixture
+def engine(make_engine: EngineFactory) -> Engine:
+    return make_engine()
