@@ -138,6 +138,12 @@ class SimulatedCall:
         self._steps.close()
         self._end("crashed", None)
 
+    def until_running(self) -> "SimulatedCall":
+        """Perform what comes before the body, without faults."""
+        while self.ended is None and not self.running:
+            self.step()
+        return self
+
     def run(self, result: Any = "result") -> "SimulatedCall":
         """Perform everything that is left, without faults; the body returns ``result``."""
         while self.ended is None:
@@ -160,8 +166,8 @@ class SimulatedCall:
         if fate == "reply lost":
             self._go(lambda: self._steps.throw(StoreDown("reply lost")))
             return
-        if holds(answer, self._owner):
-            self._until = deadline_ms(answer)  # type: ignore[arg-type]  # held, so it is there
+        if isinstance(answer, Record) and holds(answer, self._owner):
+            self._until = deadline_ms(answer)
         self._go(lambda: self._steps.send(answer))
 
     def _go(self, advance: Callable[[], Any]) -> None:

@@ -158,3 +158,22 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made = Store(KINDS[request.param], tmp_path / "records.db")
     yield made
     made.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.db"
+
+
+@pytest.fixture
+def make_sqlite(path: Path) -> Iterator[Callable[..., SQLitePersistenceLayer]]:
+    """Make SQLite layers, at ``path`` if not told otherwise, and close them in the end."""
+    made = []
+
+    def make(where: Any = path, **options: Any) -> SQLitePersistenceLayer:
+        made.append(SQLitePersistenceLayer(where, **options))
+        return made[-1]
+
+    yield make
+    for layer in made:
+        layer.close()

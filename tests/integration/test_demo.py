@@ -301,7 +301,7 @@ class TestVerdict:
     ) -> None:
         killed = results[position(results, "pay_8c4d", KILLED)]
         takeover = replace(answer_with("ch_pay_8c4d"), outcome="took over")
-        who = doctored(results, "pay_8c4d", "in progress", answer=takeover, answered=killed.sent + 1.4)
+        who = doctored(results, "pay_8c4d", "in progress", answer=takeover, answered=killed.sent + 1.9)
         assert problems(deliveries, results, charges) == [
             f"{who} of pay_8c4d: expected in progress, was took over"
         ]
@@ -313,7 +313,7 @@ class TestVerdict:
         # The later delivery first: the helper finds results by their outcome.
         doctored(results, "pay_8c4d", "took over", answer=answer_with("ch_pay_8c4d"))
         takeover = replace(answer_with("ch_pay_8c4d"), outcome="took over")
-        doctored(results, "pay_8c4d", "in progress", answer=takeover, answered=killed.sent + 1.6)
+        doctored(results, "pay_8c4d", "in progress", answer=takeover, answered=killed.sent + 2.1)
         assert problems(deliveries, results, charges) == []
 
     def test_what_is_wrong_is_printed(self, deliveries: list[Delivery], charges: list[Charge]) -> None:
