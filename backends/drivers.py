@@ -132,6 +132,8 @@ async def drive_async(
             else:
                 error = failure
     try:
+        if cancelled is not None and cancelled is not call.failure and isinstance(call.failure, Exception):
+            raise cancelled from call.failure
         raise call.failure
     finally:
         del call, error, cancelled  # the traceback refers to this frame

@@ -51,22 +51,31 @@ class ForkGate:
 
     def __enter__(self) -> None:
         with self._turn:
+            while self._forks:
+                self._turn.wait()
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._turn:
             self._inside -= 1
-            if self._inside <= 0:
+            if self._forks:
                 self._turn.notify_all()
+
+    def still(self) -> threading.Condition:
+        """Return what to hold for a moment in which no fork can happen. Reentrant, for finalizers."""
+        return self._turn
 
     def _shut(self) -> None:
         self._turn.acquire()
+        self._forks += 1  # from here on nobody comes in
         self._turn.wait_for(lambda: self._inside <= 0, self._wait_seconds)
         self._before_fork()
 
     def _open(self) -> None:
+        self._forks -= 1
+        self._turn.notify_all()
         self._turn.release()
 
     def _reset(self) -> None:
-        self._turn = threading.Condition()  # reentrant: a finalizer may run anywhere
-        self._inside = 0
+        self._turn = threading.Condition()
+        self._forks = self._inside = 0

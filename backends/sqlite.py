@@ -83,7 +83,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         self._idle: dict[int, list[sqlite3.Connection]] = {}
         self._writes_until_purge = _PURGE_EVERY
         weakref.finalize(self, _close_idle, self._idle)
-        with _open_for_requests:
+        with _open_for_requests.still():
             _layers.add(self)
 
     def __repr__(self) -> str:
@@ -254,7 +254,7 @@ class AsyncSQLitePersistenceLayer(InThreads):
 
 def _close_idle(idle: dict[int, list[sqlite3.Connection]]) -> None:
     connections = idle.get(os.getpid(), [])
-    with _open_for_requests, suppress(IndexError):
+    with _open_for_requests.still(), suppress(IndexError):
         while True:
             connections.pop().close()
 

@@ -85,7 +85,9 @@ def idempotent(
         of_context = None if context is None else Argument(function, context)
 
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            found = None if of_context is None else of_context.of(args, kwargs)
+            if of_context is None:
+                return None
+            found = of_context.of(args, kwargs)
             # Functions that the handler calls may share the configuration.
             settings.register_lambda_context(found)
             return found

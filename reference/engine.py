@@ -203,8 +203,8 @@ class Engine:
                         raise self._claim_failed(attempt, error) from error
                     yield Sleep(BACKOFF_MS * errors)
                     continue
-                if found is not new and not same_record(found, new):
-                    standing = None if found is None else checked(found, attempt.key)
+                standing = new if found is new else _standing(found, attempt.key)
+                if not same_record(standing, new):
                     if not errors:  # after an unanswered claim, one may still stand or arrive
                         attempt.held = None
                     _, outcome = transition(standing, claim, self._clock())
@@ -302,9 +302,9 @@ class Engine:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
                 found = yield Swap(attempt.key, standing, new, expiry * 1000 - now)
-                if found is new or same_record(found, new):
+                standing = new if found is new else _standing(found, attempt.key)
+                if same_record(standing, new):
                     return Completed(new)
-                standing = None if found is None else checked(found, attempt.key)
             except (GeneratorExit, IdempotencyRecordTooLargeError):
                 raise
             except BaseException as error:  # noqa: BLE001
@@ -334,17 +334,17 @@ class Engine:
             if not isinstance(outcome, Released):
                 return
             try:
-                standing = yield Swap(attempt.key, standing, new, 0)
+                found = yield Swap(attempt.key, standing, new, 0)
             except Exception as error:
                 errors += 1
                 if errors > RETRIES or _is_final(error):
                     raise
                 yield Sleep(BACKOFF_MS * errors)
                 continue
+            standing = _standing(found, attempt.key)
             if standing is None:
                 _debug("released", attempt.key)
                 return
-            standing = checked(standing, attempt.key)
 
     def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Before the body: undo a claim that may stand. The first failure stays the one that is raised."""
@@ -458,6 +458,11 @@ class Engine:
 def _milliseconds(seconds: float) -> int:
     """Round up: no window or lease is shorter than asked for."""
     return -int(-seconds * 1000 // 1)
+
+
+def _standing(found: Any, key: str) -> Record | None:
+    """Return what a layer answered, once it is known to be well-formed."""
+    return None if found is None else checked(found, key)
 
 
 def _is_final(error: BaseException) -> bool:

@@ -1,6 +1,8 @@
 """What kinds of function can be protected, and where their payload is among the arguments."""
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,14 +45,15 @@ class Argument:
         The function has no such parameter.
     """
 
-    __slots__ = ("_default", "_function", "_index", "_name")
+    __slots__ = ("_default", "_function", "_index", "_keyword", "_name")
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function = name_of(function)
         self._name = name
         self._index: int | None = None
+        self._keyword = True
         self._default: Any = inspect.Parameter.empty
-        parameters = inspect.signature(function).parameters
+        parameters = _parameters(function)
         found = parameters.get(name)
         if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
             if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -60,6 +63,8 @@ class Argument:
                 f"Its parameters are: {', '.join(parameters) or 'none'}."
             )
         self._default = found.default
+        # Beside a positional-only parameter, **kwargs may hold another value of the same name.
+        self._keyword = found.kind is not found.POSITIONAL_ONLY
         if found.kind is not found.KEYWORD_ONLY:
             self._index = list(parameters).index(name)
 
@@ -71,7 +76,7 @@ class Argument:
         TypeError
             The call does not give it. Nothing ran.
         """
-        if self._name in kwargs:
+        if self._keyword and self._name in kwargs:
             return kwargs[self._name]
         if self._index is not None and len(args) > self._index:
             return args[self._index]
@@ -97,7 +102,7 @@ def handler_parameters(function: Callable[..., Any]) -> tuple[str, str | None]:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [
         parameter.name
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in _parameters(function).values()
         if parameter.kind in positional and parameter.name not in ("self", "cls")
     ]
     if not names:
@@ -109,8 +114,24 @@ def handler_parameters(function: Callable[..., Any]) -> tuple[str, str | None]:
     return event, following[0] if following else None
 
 
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        if sys.version_info >= (3, 14):
+            import annotationlib  # noqa: PLC0415 - new in 3.14
+
+            # Annotations may name what is defined later, or for type checkers only.
+            forward = annotationlib.Format.FORWARDREF
+            return inspect.signature(function, annotation_format=forward).parameters
+        return inspect.signature(function).parameters
+    except ValueError as error:
+        raise TypeError(
+            f"{name_of(function)} does not tell its parameters, so the idempotency key cannot be derived "
+            "from one. Wrap it in a function."
+        ) from error
+
+
 def _called(function: Any) -> Any:
     """Return what runs when a partial or a callable object is called."""
-    while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
+    while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else getattr(type(function), "__call__", None)

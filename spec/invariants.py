@@ -110,9 +110,7 @@ def answers_agree(history: Sequence[Occurrence]) -> bool:
         standing = item.standing if isinstance(item, Answered) else None
         if isinstance(item, Answered) and standing is not None and live(standing, item.now):
             hashes = {item.payload_hash, standing.payload_hash} - {None}
-            if standing.status == COMPLETED and (
-                item.response != standing.response_data or len(hashes) > 1
-            ):
+            if standing.status == COMPLETED and (item.response != standing.response_data or len(hashes) > 1):
                 return False
     return True
 

@@ -80,11 +80,6 @@ def holds(record: Record | None, owner: str | None) -> bool:
     return record is not None and owner is not None and record.status == INPROGRESS and record.owner == owner
 
 
-def status_at(record: Record, now: int) -> str:
-    """Return the derived status: ``EXPIRED`` once the record is not live (REC-2)."""
-    return record.status if live(record, now) else EXPIRED
-
-
 def ceil_seconds(milliseconds: int) -> int:
     """Round milliseconds up to seconds, so that no window is shorter than asked for (TIME-5)."""
     return -(-milliseconds // 1000)
@@ -107,14 +102,16 @@ def same_version(standing: Record | None, expected: Record | None) -> bool:
 
 def same_record(standing: Record | None, written: Record) -> bool:
     """Tell whether what stands is ``written`` in every field, wherever the store keeps it (CAS-3)."""
-    return (
+    return standing is written or (
         standing is not None
         and standing.owner == written.owner
         and standing._replace(sort_key=written.sort_key) == written
     )
 
 
-_CORRUPT = "The stored record of {!r} is corrupt: {}. Inspect it, and delete it if the operation may run again."
+_CORRUPT = (
+    "The stored record of {!r} is corrupt: {}. Inspect it, and delete it if the operation may run again."
+)
 
 
 def _whole(value: Any, field: str, key: str) -> int:

@@ -169,9 +169,7 @@ def test_a_reply_that_comes_after_the_lease_it_grants_starts_no_body(
 
 
 @pytest.mark.parametrize(("off", "taken"), [(-1, False), (0, True), (1, True)])
-def test_a_claim_is_taken_over_from_its_lease_on(
-    world: World, engine: Engine, off: int, taken: bool
-) -> None:
+def test_a_claim_is_taken_over_from_its_lease_on(world: World, engine: Engine, off: int, taken: bool) -> None:
     world.record = other(world)
     world.now += LEASE_MS + off
     call = world.call(engine).run("done")

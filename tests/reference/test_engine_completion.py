@@ -53,9 +53,9 @@ def test_a_completion_whose_request_fails_is_retried(
 def test_a_completion_is_retried_with_the_same_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     first = call.command
+    world.now += 5000
     call.step("refused")
     call.step()
-    world.now += 5000
     assert isinstance(first, Swap)
     assert isinstance(call.command, Swap)
     assert call.command.new == first.new
@@ -78,7 +78,6 @@ def test_a_completion_is_not_retried_beyond_its_own_expiry(world: World, engine:
     call = returned(world, engine)
     world.now += WINDOW_MS + 1000
     call.step("refused")
-    call.step()
     assert type(call.value) is IdempotencyPersistenceLayerError
     assert call.value.result == "result"
 
@@ -290,5 +289,5 @@ def test_a_replay_is_decoded_afresh_each_time(world: World, make_engine: EngineF
 
 
 def test_first_answer_and_replay_have_the_same_types(world: World, engine: Engine) -> None:
-    first = world.call(engine).run({"pair": (1, 2), 3: "three"}).value
-    assert first == world.call(engine).run().value == {"pair": [1, 2], "3": "three"}
+    first = world.call(engine).run({3: (1, 2)}).value
+    assert first == world.call(engine).run().value == {"3": [1, 2]}

@@ -1,0 +1,234 @@
+"""Each row of the transition table, by an example at its boundary. The first matching row wins."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from idemproof.spec import events as e
+from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.transition import TABLE, deciding_row, transition
+
+NOW = 1_000_000
+LEASE = NOW + 5_000
+EXPIRY = NOW // 1000 + 60
+
+
+def running(**fields: Any) -> Record:
+    values: dict[str, Any] = {
+        "expiry_timestamp": EXPIRY,
+        "in_progress_expiry_timestamp": LEASE,
+        "owner": "me",
+        "payload_hash": "hash",
+    }
+    return Record("key", INPROGRESS, **(values | fields))
+
+
+def completed(**fields: Any) -> Record:
+    values: dict[str, Any] = {"response_data": '"r"', "owner": "me", "payload_hash": "hash"}
+    return Record("key", COMPLETED, EXPIRY, **(values | fields))
+
+
+def claim(
+    owner: str | None = "me", *, lease: int | None = NOW + 9_000, payload_hash: str | None = "hash"
+) -> Claim:
+    return Claim(owner, lease, NOW // 1000 + 90, payload_hash, "key")
+
+
+def complete(owner: str | None = "me", response: str = '"r"', payload_hash: str | None = "hash") -> Complete:
+    return Complete(owner, response, payload_hash, NOW // 1000 + 90, "key")
+
+
+class Case(NamedTuple):
+    name: str
+    row: str
+    record: Record | None
+    event: e.Event
+    now: int
+    outcome: type
+
+
+CASES = [
+    Case("nothing stands", "ROW-1", None, claim(), NOW, e.Claimed),
+    Case("another's lease is just over", "ROW-1", running(owner="x"), claim(), LEASE, e.Claimed),
+    Case("its own lease is just over", "ROW-1", running(), claim(), LEASE, e.Claimed),
+    Case("a result is just over", "ROW-1", completed(), claim(), EXPIRY * 1000, e.Claimed),
+    Case(
+        "another's claim without a lease is just over",
+        "ROW-1",
+        running(owner="x", in_progress_expiry_timestamp=None),
+        claim(),
+        EXPIRY * 1000,
+        e.Claimed,
+    ),
+    Case(
+        "an expired result of another payload",
+        "ROW-1",
+        completed(payload_hash="o"),
+        claim(),
+        EXPIRY * 1000,
+        e.Claimed,
+    ),
+    Case("its own claim stands", "ROW-2", running(), claim(), LEASE - 1, e.Claimed),
+    Case(
+        "its own claim, even of another payload", "ROW-2", running(payload_hash="o"), claim(), NOW, e.Claimed
+    ),
+    Case(
+        "another payload is running",
+        "ROW-3",
+        running(owner="x", payload_hash="o"),
+        claim(),
+        NOW,
+        e.PayloadMismatch,
+    ),
+    Case("another payload is done", "ROW-3", completed(payload_hash="o"), claim(), NOW, e.PayloadMismatch),
+    Case("another is running", "ROW-4", running(owner="x"), claim(), LEASE - 1, e.InProgress),
+    Case("nobody's name is on it", "ROW-4", running(owner=None), claim(None), NOW, e.InProgress),
+    Case("a run without a hash", "ROW-4", running(owner="x", payload_hash=None), claim(), NOW, e.InProgress),
+    Case("a result stands", "ROW-5", completed(owner="x"), claim(), EXPIRY * 1000 - 1, e.Replay),
+    Case("its own result stands", "ROW-5", completed(), claim(), NOW, e.Replay),
+    Case("a result without a hash", "ROW-5", completed(payload_hash=None), claim(), NOW, e.Replay),
+    Case("a claim without a hash", "ROW-5", completed(), claim(payload_hash=None), NOW, e.Replay),
+    Case("its own result, again", "ROW-6", completed(), complete(), NOW, e.Completed),
+    Case(
+        "its own result, again, though expired", "ROW-6", completed(), complete(), EXPIRY * 1000, e.Completed
+    ),
+    Case("it holds the claim", "ROW-7", running(), complete(), LEASE - 1, e.Completed),
+    Case("it holds the claim, though lapsed", "ROW-7", running(), complete(), LEASE, e.Completed),
+    Case("nothing stands any more", "ROW-7", None, complete(), NOW, e.Completed),
+    Case("another's claim has lapsed", "ROW-7", running(owner="x"), complete(), LEASE, e.Completed),
+    Case("another's result is over", "ROW-7", completed(owner="x"), complete(), EXPIRY * 1000, e.Completed),
+    Case(
+        "another completed first", "ROW-8", completed(owner="x"), complete(), EXPIRY * 1000 - 1, e.Superseded
+    ),
+    Case(
+        "our owner beside another result",
+        "ROW-8",
+        completed(response_data='"o"'),
+        complete(),
+        NOW,
+        e.Superseded,
+    ),
+    Case(
+        "another completed without a hash",
+        "ROW-8",
+        completed(owner="x", payload_hash=None),
+        complete(),
+        NOW,
+        e.Superseded,
+    ),
+    Case("another is running", "ROW-9", running(owner="x"), complete(), LEASE - 1, e.LeaseLost),
+    Case(
+        "another payload completed",
+        "ROW-9",
+        completed(owner="x", payload_hash="o"),
+        complete(),
+        NOW,
+        e.LeaseLost,
+    ),
+    Case("nameless, on a nameless run", "ROW-9", running(owner=None), complete(None), NOW, e.LeaseLost),
+    Case("it holds the claim", "ROW-10", running(), Release("me"), NOW, e.Released),
+    Case("it holds the claim, though lapsed", "ROW-10", running(), Release("me"), LEASE, e.Released),
+    Case("another's claim", "ROW-11", running(owner="x"), Release("me"), NOW, e.NotHeld),
+    Case("another's lapsed claim", "ROW-11", running(owner="x"), Release("me"), LEASE, e.NotHeld),
+    Case("its own result", "ROW-11", completed(), Release("me"), NOW, e.NotHeld),
+    Case("nothing stands", "ROW-11", None, Release("me"), NOW, e.NotHeld),
+    Case("nameless", "ROW-11", running(owner=None), Release(None), NOW, e.NotHeld),
+    Case("it holds the claim", "ROW-12", running(), Renew("me", LEASE + 1), NOW, e.Renewed),
+    Case("it holds the claim, though lapsed", "ROW-12", running(), Renew("me", LEASE + 1), LEASE, e.Renewed),
+    Case("another's claim", "ROW-13", running(owner="x"), Renew("me", LEASE + 1), NOW, e.LeaseLost),
+    Case("its own result", "ROW-13", completed(), Renew("me", LEASE + 1), NOW, e.LeaseLost),
+    Case("a result past its expiry", "ROW-14", completed(), Evict(), EXPIRY * 1000, e.Evicted),
+    Case("a claim past its expiry", "ROW-14", running(), Evict(), EXPIRY * 1000, e.Evicted),
+    Case("a live result", "ROW-15", completed(), Evict(), EXPIRY * 1000 - 1, e.Kept),
+    Case("a lapsed claim before its expiry", "ROW-15", running(), Evict(), LEASE, e.Kept),
+    Case(
+        "a live claim past its expiry",
+        "ROW-15",
+        running(in_progress_expiry_timestamp=EXPIRY * 1000 + 9_000),
+        Evict(),
+        EXPIRY * 1000,
+        e.Kept,
+    ),
+    Case("nothing stands", "ROW-15", None, Evict(), NOW, e.Kept),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}: {case.name}")
+def test_row(case: Case) -> None:
+    after, outcome = transition(case.record, case.event, case.now)
+    assert deciding_row(case.record, case.event, case.now).clause == case.row
+    assert type(outcome) is case.outcome
+    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14"):
+        assert after is case.record
+
+
+def test_every_row_has_a_case() -> None:
+    assert {case.row for case in CASES} == {row.clause for row in TABLE}
+
+
+def test_the_last_row_of_each_event_has_no_condition() -> None:
+    last = {row.event: row for row in TABLE}
+    for kind, row in last.items():
+        assert row.when.startswith("else"), kind
+
+
+def test_a_claim_carries_what_was_asked_and_what_it_took_over() -> None:
+    lapsed = running(owner="x")
+    after, outcome = transition(lapsed, claim(), LEASE)
+    assert after == Record("key", INPROGRESS, NOW // 1000 + 90, NOW + 9_000, None, "hash", None, "me")
+    assert outcome == e.Claimed(after, lapsed)
+
+
+@pytest.mark.parametrize(("lease", "expiry"), [(90_000, 90), (90_001, 91), (91_000, 91), (95_500, 96)])
+def test_a_claim_never_expires_before_its_lease(lease: int, expiry: int) -> None:
+    after, _ = transition(None, Claim("me", lease, 90, None, "key"), 0)
+    assert after is not None
+    assert after.expiry_timestamp == expiry
+
+
+def test_an_attempt_in_progress_tells_when_to_ask_again() -> None:
+    _, outcome = transition(running(owner="x"), claim(), LEASE - 7)
+    assert outcome == e.InProgress(running(owner="x"), 7)
+
+
+def test_a_completion_keeps_owner_and_hash_and_drops_the_lease() -> None:
+    after, outcome = transition(running(), complete(), NOW)
+    assert after == Record("key", COMPLETED, NOW // 1000 + 90, None, '"r"', "hash", None, "me")
+    assert outcome == e.Completed(after)
+
+
+def test_refusals_carry_the_record_in_the_way() -> None:
+    theirs = completed(owner="x")
+    assert transition(theirs, complete(), NOW)[1] == e.Superseded(theirs)
+    assert transition(theirs, claim(), NOW)[1] == e.Replay(theirs)
+    busy = running(owner="x")
+    assert transition(busy, complete(), NOW)[1] == e.LeaseLost(busy)
+    assert transition(busy, claim(payload_hash="o"), NOW)[1] == e.PayloadMismatch(busy)
+
+
+@pytest.mark.parametrize(
+    ("old", "asked", "lease", "expiry"),
+    [
+        (LEASE, LEASE + 1, LEASE + 1, EXPIRY),
+        (LEASE, LEASE - 1, LEASE, EXPIRY),
+        (None, LEASE, EXPIRY * 1000, EXPIRY),
+        (None, EXPIRY * 1000 + 1, EXPIRY * 1000 + 1, EXPIRY + 1),
+        (LEASE, EXPIRY * 1000 + 1500, EXPIRY * 1000 + 1500, EXPIRY + 2),
+    ],
+)
+def test_a_renewal_never_shortens_the_lease_nor_lets_the_record_expire_before_it(
+    old: int | None, asked: int, lease: int, expiry: int
+) -> None:
+    after, outcome = transition(running(in_progress_expiry_timestamp=old), Renew("me", asked), NOW)
+    assert after == running(in_progress_expiry_timestamp=lease, expiry_timestamp=expiry)
+    assert outcome == e.Renewed(after)  # type: ignore[arg-type]
+
+
+def test_outcomes_of_different_kinds_are_never_equal() -> None:
+    record = running()
+    assert e.Released() != e.NotHeld()
+    assert e.Claimed(record) == e.Claimed(record)
+    assert e.Completed(record) != e.Replay(record)
+    assert len({e.Released(), e.NotHeld(), e.Released()}) == 2
+    assert Release("me") != e.Release("you")
