@@ -15,7 +15,7 @@ from .drivers import drive, drive_async
 from .records import DataRecord
 
 
-class _Layer(ABC):
+class _Layer:
     """What all layers have in common."""
 
     payload_validation_enabled: ClassVar[bool] = True
@@ -25,7 +25,7 @@ class _Layer(ABC):
     """Whether a request may wait. False only for layers that never leave the process's memory."""
 
 
-class BasePersistenceLayer(_Layer):
+class BasePersistenceLayer(_Layer, ABC):
     """A store, by the four documented methods.
 
     A layer of this kind decides for itself, by its own clock, whether a record is live, and knows no owner:
@@ -112,7 +112,7 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         drive(documented.delete_record(data_record, self.clock()), self)
 
 
-class AsyncBasePersistenceLayer(_Layer):
+class AsyncBasePersistenceLayer(_Layer, ABC):
     """:class:`BasePersistenceLayer` for ``async def`` functions."""
 
     @abstractmethod

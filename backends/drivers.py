@@ -20,9 +20,9 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def _request(layer: Any, command: Load | Swap | Invoke) -> Any:
-    if type(command) is Swap:
-        return layer._swap(command.key, command.expected, command.new, command.keep_ms)
-    if type(command) is Load:
+    if isinstance(command, Swap):
+        return layer._swap(*command)
+    if isinstance(command, Load):
         return layer._load(command.key)
     return getattr(layer, command.method)(command.argument)
 
@@ -57,16 +57,16 @@ def drive(
             return done.value
         reply = error = None
         try:
-            if type(command) is Call:
+            if isinstance(command, Call):
                 call = command
                 call.result = function(*args, **kwargs)  # type: ignore[misc]  # steps with a Call have one
                 call.returned = True
-            elif type(command) is Sleep:
+            elif isinstance(command, Sleep):
                 pause(command.milliseconds / 1000)
             else:
                 reply = _request(layer, command)
         except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-            if type(command) is Call and not command.returned:
+            if isinstance(command, Call) and not command.returned:
                 command.failure = failure
             else:
                 error = failure
@@ -76,7 +76,7 @@ def drive(
         del call, error  # the traceback refers to this frame
 
 
-async def drive_async(
+async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its blocking twin
     steps: Steps,
     layer: Any,
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
@@ -107,13 +107,13 @@ async def drive_async(
             raise
         reply = error = None
         try:
-            if type(command) is Call:
+            if isinstance(command, Call):
                 call = command
                 if cancelled is not None:
                     raise cancelled  # noqa: TRY301 - exactly as if the body had been cancelled at once
                 call.result = await function(*args, **kwargs)  # type: ignore[misc]
                 call.returned = True
-            elif type(command) is Sleep:
+            elif isinstance(command, Sleep):
                 if cancelled is None:
                     await pause_async(command.milliseconds / 1000)
             elif layer.blocks:
@@ -125,9 +125,9 @@ async def drive_async(
         except GeneratorExit:
             raise  # the event loop is gone: nothing can be awaited any more
         except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-            if type(command) is Call and not command.returned:
+            if isinstance(command, Call) and not command.returned:
                 command.failure = failure
-            elif type(command) is Sleep and isinstance(failure, asyncio.CancelledError):
+            elif isinstance(command, Sleep) and isinstance(failure, asyncio.CancelledError):
                 cancelled = failure
             else:
                 error = failure

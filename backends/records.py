@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from ..spec.errors import IdempotencyInvalidStatusError
 from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked, expiry_ms
@@ -37,7 +37,7 @@ class DataRecord(Record):
 
     __slots__ = ()
 
-    def __new__(
+    def __new__(  # noqa: D102 - documented on the class
         cls,
         idempotency_key: str,
         status: str = "",
@@ -47,7 +47,7 @@ class DataRecord(Record):
         payload_hash: str | None = "",
         sort_key: str | None = None,
         owner: str | None = None,
-    ) -> "DataRecord":
+    ) -> Self:
         return super().__new__(
             cls,
             idempotency_key,
@@ -72,7 +72,7 @@ class DataRecord(Record):
         return bool(self.expiry_timestamp) and wall_clock_ms() >= expiry_ms(self)
 
     @property
-    def status(self) -> str:  # type: ignore[override]  # derived here, stored in the parent
+    def status(self) -> str:  # derived here, stored in the parent
         """``EXPIRED`` once the record is past its expiry by the wall clock, else what is stored.
 
         Raises

@@ -115,14 +115,14 @@ class SimulatedCall:
 
     def finish(self, result: Any) -> None:
         """Let the running body return ``result``."""
-        assert self.body is not None  # noqa: S101 - the caller's mistake otherwise
+        assert self.body is not None
         self.body.result = result
         self.body.returned = True
         self._go(lambda: self._steps.send(None))
 
     def fail(self, error: BaseException) -> None:
         """Let the running body raise ``error``."""
-        assert self.body is not None  # noqa: S101 - the caller's mistake otherwise
+        assert self.body is not None
         self.body.failure = error
         self._world.history.append(Ended(self._owner, self._world.now, "raised"))
         self._go(lambda: self._steps.send(None))

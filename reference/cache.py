@@ -10,7 +10,7 @@ from ..spec.record import COMPLETED, Record
 class LocalCache:
     """Keeps completed records in the process. Thread-safe and bounded.
 
-    It decides nothing: whether a record still counts is for the specification to say, with the engine's clock.
+    It decides nothing: whether a record still counts, the specification says, by the engine's clock.
 
     Parameters
     ----------

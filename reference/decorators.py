@@ -250,7 +250,7 @@ def _protected(
 
         return protected_async
 
-    assert isinstance(layer, BasePersistenceLayer)  # noqa: S101 - refused earlier otherwise
+    assert isinstance(layer, BasePersistenceLayer)
     store = compare_and_swap(layer)
 
     @functools.wraps(function)

@@ -402,8 +402,8 @@ class Engine:
             response = decode(text)
         except ValueError as cause:
             raise IdempotencyInvalidStatusError(
-                f"The stored record of {key!r} is corrupt: its response is not JSON. Nothing ran. Inspect the "
-                "record, and delete it if the operation may run again."
+                f"The stored record of {key!r} is corrupt: its response is not JSON. Nothing ran. "
+                "Inspect it, and delete it if the operation may run again."
             ) from cause
         if self._serializer is not None and response is not None:
             try:

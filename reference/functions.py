@@ -83,8 +83,8 @@ class Argument:
         if self._default is not inspect.Parameter.empty:
             return self._default
         raise TypeError(
-            f"{self._function}() was called without {self._name!r}, from which its idempotency key is derived. "
-            "Nothing ran."
+            f"{self._function}() was called without {self._name!r}, from which its idempotency key is "
+            "derived. Nothing ran."
         )
 
 
@@ -134,4 +134,4 @@ def _called(function: Any) -> Any:
     """Return what runs when a partial or a callable object is called."""
     while isinstance(function, functools.partial):
         function = function.func
-    return function if inspect.isroutine(function) else getattr(type(function), "__call__", None)
+    return function if inspect.isroutine(function) else getattr(type(function), "__call__", None)  # noqa: B004 - its kind matters, not its existence

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from idemproof.backends.base import compare_and_swap
-from idemproof.spec.record import live
 
 from idemproof import (
     AsyncInMemoryPersistenceLayer,
@@ -20,7 +18,9 @@ from idemproof import (
     Record,
     SQLitePersistenceLayer,
 )
+from idemproof.backends.base import compare_and_swap
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+from idemproof.spec.record import live
 
 
 class FourMethods(BasePersistenceLayer):

@@ -15,11 +15,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+
+from idemproof import Record
 from idemproof.backends import clock as clock_module
 from idemproof.spec.record import COMPLETED, INPROGRESS, same_record, same_version
 from idemproof.spec.transition import Evict, transition
-
-from idemproof import Record
 
 FAR = 32_503_680_000  # the year 3000: live by any clock
 

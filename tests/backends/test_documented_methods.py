@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from idemproof.backends.documented import SWAPS_PER_CALL
-from idemproof.backends.memory import InMemoryPersistenceLayer
-from idemproof.spec.record import COMPLETED, INPROGRESS
 
 from idemproof import CompareAndSwapLayer, DataRecord, Record
+from idemproof.backends.documented import SWAPS_PER_CALL
+from idemproof.backends.memory import InMemoryPersistenceLayer
 from idemproof.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyInvalidStatusError,
@@ -16,6 +15,7 @@ from idemproof.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
+from idemproof.spec.record import COMPLETED, INPROGRESS
 
 pytestmark = pytest.mark.needs("fenced")
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, Record
 from idemproof.backends.housekeeping import MARGIN_MS
 from idemproof.backends.memory import _PURGE_EVERY
 from idemproof.spec.record import COMPLETED, INPROGRESS
 from idemproof.spec.transition import Evict, transition
-
-from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, Record
 
 THREADS = 16
 

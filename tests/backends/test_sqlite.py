@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from idemproof.backends import sqlite as module
-from idemproof.backends.housekeeping import MARGIN_MS
-from idemproof.spec.record import COMPLETED, INPROGRESS
 
 from idemproof import AsyncSQLitePersistenceLayer, Record, SQLitePersistenceLayer
+from idemproof.backends import sqlite as module
+from idemproof.backends.housekeeping import MARGIN_MS
 from idemproof.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
+from idemproof.spec.record import COMPLETED, INPROGRESS
 
 Make = Callable[..., SQLitePersistenceLayer]
 

@@ -11,10 +11,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from idemproof.backends import sqlite as module
-from idemproof.spec.record import COMPLETED
 
 from idemproof import Record, SQLitePersistenceLayer
+from idemproof.backends import sqlite as module
+from idemproof.spec.record import COMPLETED
 
 Make = Callable[..., SQLitePersistenceLayer]
 

@@ -23,6 +23,7 @@ from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig as Ori
 from aws_lambda_powertools.utilities.idempotency.base import _prepare_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.encoding import encode
 from idemproof.reference.keys import KeyDerivation, function_prefix

@@ -17,6 +17,8 @@ import pytest
 
 pytest.importorskip("rich")
 
+from rich.console import Console
+
 from idemproof.reference.demo import director as directing
 from idemproof.reference.demo import stage as staging
 from idemproof.reference.demo.ledger import Charge, Ledger
@@ -25,7 +27,6 @@ from idemproof.reference.demo.stage import Stage, StageError
 from idemproof.reference.demo.verdict import KILLED, Result, money, problems
 from idemproof.reference.demo.webhooks import Delivery, payments, shipped
 from idemproof.reference.demo.worker import Answer, Request
-from rich.console import Console
 
 Timeline = dict[str, list[tuple[int, str]]]
 

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import pydantic
 import pytest
-from idemproof.reference.config import IdempotencyWarning
 
 from idemproof import DataRecord, IdempotencyConfig, InMemoryPersistenceLayer, idempotent, idempotent_function
 from idemproof import errors as idempotency_errors
@@ -24,6 +23,7 @@ from idemproof.errors import (
     IdempotencySerializationError,
     IdempotencyValidationError,
 )
+from idemproof.reference.config import IdempotencyWarning
 from idemproof.serialization import CustomDictSerializer, DataclassSerializer, PydanticSerializer
 
 

@@ -1,4 +1,4 @@
-"""Cancelling an ``async def`` call at every point: nothing is left half done, and the cancellation arrives."""
+"""Cancelling an ``async def`` call anywhere: nothing is left half done, and the cancellation arrives."""
 
 import asyncio
 import gc
@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import pytest
-from idemproof.spec.record import COMPLETED, INPROGRESS
 
 from idemproof import (
     AsyncCompareAndSwapLayer,
@@ -17,6 +16,7 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
+from idemproof.spec.record import COMPLETED, INPROGRESS
 
 Operation = Literal["claim", "completion", "release", "body"]
 Function = Callable[..., Coroutine[Any, Any, Any]]

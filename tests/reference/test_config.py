@@ -11,11 +11,11 @@ import jmespath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from idemproof.backends.clock import wall_clock_ms
+from idemproof.errors import IdempotencyConfigError
 from idemproof.reference.config import IdempotencyConfig, remaining_ms
 from idemproof.reference.jmespath_functions import PowertoolsFunctions
-
-from idemproof.errors import IdempotencyConfigError
 
 
 def test_the_defaults_are_the_documented_ones() -> None:

@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from idemproof.reference.encoding import decode, encode, locate_failure
 from idemproof.reference.keys import KeyEncoder
 

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from idemproof.reference.config import IdempotencyConfig, IdempotencyWarning
-from idemproof.reference.keys import KeyDerivation, function_prefix, is_missing
 
 from idemproof.errors import IdempotencyKeyError
+from idemproof.reference.config import IdempotencyConfig, IdempotencyWarning
+from idemproof.reference.keys import KeyDerivation, function_prefix, is_missing
 
 
 def derive(payload: Any, expression: str = "", validation: str = "", **settings: Any) -> Any:

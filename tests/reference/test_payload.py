@@ -8,9 +8,9 @@ from typing import Any, Never
 
 import pydantic
 import pytest
-from idemproof.reference.payload import as_plain_data
 
 from idemproof.errors import IdempotencyKeyError
+from idemproof.reference.payload import as_plain_data
 
 
 @dataclass

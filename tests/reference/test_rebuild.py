@@ -29,9 +29,9 @@ import pytest
 from aws_lambda_powertools.shared.json_encoder import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idemproof.reference.encoding import decode, encode
 
 from idemproof.errors import IdempotencyModelTypeError
+from idemproof.reference.encoding import decode, encode
 from idemproof.serialization import (
     DataclassSerializer,
 )

@@ -8,8 +8,8 @@ from typing import (
 )
 
 import pytest
-from idemproof.reference.encoding import decode, encode
 
+from idemproof.reference.encoding import decode, encode
 from idemproof.serialization import (
     DataclassSerializer,
 )

@@ -14,10 +14,10 @@ from typing import (
 
 import pydantic
 import pytest
-from idemproof.reference.encoding import decode, encode
 
 from idemproof import errors, serialization
 from idemproof.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
+from idemproof.reference.encoding import decode, encode
 from idemproof.serialization import (
     BaseIdempotencySerializer,
     CustomDictSerializer,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 import pydantic
 import pytest
-from idemproof.reference.serialization import resolve_serializer
 
 from idemproof.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
+from idemproof.reference.serialization import resolve_serializer
 from idemproof.serialization import (
     BaseIdempotencyModelSerializer,
     CustomDictSerializer,

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from idemproof.reference.cache import LocalCache
-from idemproof.spec.record import COMPLETED, INPROGRESS
 
 from idemproof import (
     CompareAndSwapLayer,
@@ -19,6 +17,8 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyValidationError
+from idemproof.reference.cache import LocalCache
+from idemproof.spec.record import COMPLETED, INPROGRESS
 
 THREADS = 16
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from idemproof.reference.config import IdempotencyWarning
 
 from idemproof import InMemoryPersistenceLayer, idempotent_function
 from idemproof.errors import IdempotencyConfigError
+from idemproof.reference.config import IdempotencyWarning
 
 SWITCH = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 

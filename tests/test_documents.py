@@ -1,0 +1,44 @@
+"""What the documents say is what happens."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.+?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_example_charges_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    names: dict[str, object] = {"__name__": "readme"}
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own README
+    assert capsys.readouterr().out == "charging 120\n"
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    commands = [block.strip() for block in blocks("sh")]
+    assert len(commands) == 2
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line for line in script if line in commands] == commands
+
+
+def test_the_reading_path_of_the_specification_runs() -> None:
+    result = doctest.testfile(str(ROOT / "spec" / "README.md"), module_relative=False)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "spec" / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,205 @@
+"""For type checkers, not to be run: what is decorated keeps its signature.
+
+``mypy --strict`` and ``basedpyright`` must accept this file. Every ignored error is one that must stay an error:
+an ignore that is not needed is an error itself.
+"""
+
+import functools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from idemproof import (
+    AsyncInMemoryPersistenceLayer,
+    CompareAndSwapLayer,
+    DataRecord,
+    IdempotencyConfig,
+    InMemoryPersistenceLayer,
+    Record,
+    SQLitePersistenceLayer,
+    idempotent,
+    idempotent_function,
+)
+from idemproof.errors import IdempotencyLeaseLostError, IdempotencyValidationError
+from idemproof.serialization import CustomDictSerializer, DataclassSerializer
+
+layer = InMemoryPersistenceLayer()
+
+
+@dataclass
+class Order:
+    id: int
+
+
+# A plain function.
+
+
+@idempotent_function(data_keyword_argument="order", persistence_store=layer)
+def pay(order: Order, *, note: str = "") -> str:
+    return f"{order.id}{note}"
+
+
+assert_type(pay(Order(1)), str)
+assert_type(pay(order=Order(1), note="x"), str)
+pay("no order")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pay(Order(1), "x")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+pay(Order(1), other=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pay()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+number: int = pay(Order(1))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+# The same, called rather than written above.
+
+
+def refund(order: Order, amount: int) -> list[int]:
+    return [order.id, amount]
+
+
+refund_once = idempotent_function(refund, data_keyword_argument="order", persistence_store=layer)
+assert_type(refund_once(Order(1), 5), list[int])
+refund_once(Order(1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+partial = idempotent_function(
+    functools.partial(refund, amount=5), data_keyword_argument="order", persistence_store=layer
+)
+assert_type(partial(Order(1)), list[int])
+
+
+# An async function.
+
+
+@idempotent_function(
+    data_keyword_argument="order",
+    persistence_store=AsyncInMemoryPersistenceLayer(),
+    config=IdempotencyConfig(event_key_jmespath="id", expires_after_seconds=0.5),
+    output_serializer=DataclassSerializer,
+    key_prefix="ship",
+)
+async def ship(order: Order, days: int = 1) -> Order:
+    return Order(order.id + days)
+
+
+assert_type(ship(Order(1)), Coroutine[Any, Any, Order])
+ship("no order")  # type: ignore[arg-type, unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+
+
+async def use() -> None:
+    assert_type(await ship(Order(1), 2), Order)
+    await ship(Order(1), "2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    text: str = await ship(Order(1))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(text)
+
+
+# Methods of all kinds.
+
+
+class Shop:
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    def buy(self, order: Order) -> int:
+        return order.id
+
+    @staticmethod
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    def static_below(order: Order) -> int:
+        return order.id
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    @staticmethod
+    def static_above(order: Order) -> int:
+        return order.id
+
+    @classmethod
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    def class_below(cls, order: Order) -> int:
+        return order.id
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    @classmethod
+    def class_above(cls, order: Order) -> int:
+        return order.id
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    async def buy_async(self, order: Order) -> int:
+        return order.id
+
+
+shop = Shop()
+assert_type(shop.buy(Order(1)), int)
+assert_type(Shop.buy(shop, Order(1)), int)
+assert_type(shop.buy_async(order=Order(1)), Coroutine[Any, Any, int])
+for method in (Shop.static_below, Shop.static_above, Shop.class_below, Shop.class_above, shop.class_above):
+    assert_type(method(Order(1)), int)
+shop.buy(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Shop.buy(Order(1))  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+Shop.static_below(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Shop.static_above(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Shop.class_below(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Shop.class_above(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Handlers.
+
+
+@idempotent(persistence_store=SQLitePersistenceLayer("records.db"), key_prefix="handler")
+def handler(event: dict[str, int], context: object) -> dict[str, int]:
+    return event
+
+
+assert_type(handler({"id": 1}, None), dict[str, int])
+handler({"id": "1"}, None)  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+handler({"id": 1})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+take: Callable[[dict[str, int], object], dict[str, int]] = idempotent(handler, persistence_store=layer)
+
+
+# What the decorators and the configuration take.
+
+idempotent(persistence_store=InMemoryPersistenceLayer)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+idempotent(handler)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+idempotent_function(persistence_store=layer)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+idempotent_function(5, data_keyword_argument="x", persistence_store=layer)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+IdempotencyConfig(expires_after_seconds="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+IdempotencyConfig(response_hook=lambda response, record: response)
+
+
+def hook(response: Any, idempotent_data: DataRecord) -> Any:
+    assert_type(idempotent_data.status, str)
+    assert_type(idempotent_data.expiry_timestamp, int)
+    return response
+
+
+def no_hook(response: Any) -> Any:
+    return response
+
+
+IdempotencyConfig(response_hook=hook)
+IdempotencyConfig(response_hook=no_hook)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+CustomDictSerializer(to_dict=lambda order: {"id": order.id}, from_dict=lambda data: Order(data["id"]))
+CustomDictSerializer(to_dict=5, from_dict=str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# A layer of one's own, and errors.
+
+
+class MyLayer(CompareAndSwapLayer):
+    def _load(self, key: str) -> Record | None:
+        return None
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return new
+
+
+class HalfALayer(CompareAndSwapLayer):
+    def _load(self, key: str) -> Record | None:
+        return None
+
+
+MyLayer()
+HalfALayer()  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
+
+try:
+    pay(Order(1))
+except IdempotencyValidationError as refusal:
+    assert_type(refusal.details, str | None)
+except IdempotencyLeaseLostError as lost:
+    print(lost.result)
