@@ -39,6 +39,7 @@ class ResultEncoder(json.JSONEncoder):
 
 
 _encoder = ResultEncoder()
+_decoder = json.JSONDecoder()
 
 
 def encode(value: Any) -> str:
@@ -70,7 +71,13 @@ def decode(text: str | None) -> Any:
     ValueError, RecursionError
         The text is not JSON.
     """
-    return json.loads(text) if text else None
+    if not text:
+        return None
+    try:
+        value, end = _decoder.raw_decode(text)  # without the search for white space around
+    except json.JSONDecodeError:
+        end = -1
+    return value if end == len(text) else json.loads(text)
 
 
 def locate_failure(value: Any, encoder: json.JSONEncoder = _encoder) -> tuple[str, str]:

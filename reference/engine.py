@@ -5,7 +5,6 @@ to stand, proposes the outcome to the store by compare-and-swap, and asks again 
 """
 
 import logging
-import os
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -52,6 +51,7 @@ from ..spec.transition import transition
 from .cache import LocalCache
 from .config import IdempotencyConfig, remaining_ms
 from .encoding import decode, encode
+from .owners import new_owner
 from .serialization import BaseIdempotencySerializer
 
 Steps = Generator[Command, Any, Any]
@@ -66,11 +66,6 @@ RETRIES = 2
 
 BACKOFF_MS = 25
 """The wait before the first such retry; the second waits twice as long."""
-
-
-def new_owner() -> str:
-    """Return a token that no other attempt has: 128 random bits."""
-    return os.urandom(16).hex()
 
 
 class Attempt:

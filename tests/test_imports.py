@@ -48,8 +48,9 @@ def imports_of(folder: str) -> Iterator[Import]:
                 base = package[: len(package) + 1 - node.level] if node.level else []
                 stem = [*base, *filter(None, [node.module])]
                 names = [alias.name for alias in node.names]
-                # `from . import name`: the name is the module.
-                modules = [".".join(stem)] if node.module else [".".join([*stem, name]) for name in names]
+                # `from ..part import name`, outside of a module: the name is the module.
+                bare = stem[:1] == [PACKAGE] and stem[1:] in [[part] for part in ALLOWED]
+                modules = [".".join([*stem, name]) for name in names] if bare else [".".join(stem)]
             else:
                 continue
             for module in modules:

@@ -336,6 +336,16 @@ def test_a_corrupt_row_is_named_and_nothing_runs(table: Table, column: str, valu
     assert runs == []
 
 
+def test_a_layer_may_report_the_key_as_its_table_has_it(table: Table) -> None:
+    class Partitioned(TableLayer):
+        def _as_record(self, key: str, row: Row) -> DataRecord:
+            return super()._as_record(f"partition of {key}", row)
+
+    charge, runs = counted(Partitioned(table))
+    assert charge(order=1) == charge(order=1) == {"number": 1}
+    assert len(runs) == 1
+
+
 def test_a_failing_layer_is_reported_as_such_and_nothing_runs(table: Table) -> None:
     class Unplugged(TableLayer):
         def _put_record(self, data_record: DataRecord) -> None:

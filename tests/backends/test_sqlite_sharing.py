@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,20 @@ layer.close()
     with raw(path) as db:
         made = db.execute("PRAGMA schema_version").fetchone()
     assert made == (2,)  # one table, one index, each made once
+
+
+def test_a_file_that_another_creates_in_the_same_moment_is_used(
+    make_sqlite: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = module._write_transaction
+
+    def overtaken(db: sqlite3.Connection) -> AbstractContextManager[None]:
+        monkeypatch.setattr(module, "_write_transaction", lock)
+        make_sqlite()._swap("key", None, result("key"), 1)
+        return lock(db)
+
+    monkeypatch.setattr(module, "_write_transaction", overtaken)
+    assert make_sqlite()._load("key") == result("key")
 
 
 def test_a_first_use_by_many_threads_succeeds_in_each(make_sqlite: Make) -> None:

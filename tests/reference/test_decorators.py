@@ -224,11 +224,16 @@ def test_the_wrapper_looks_like_the_function(protect: Callable[..., Any]) -> Non
         """Pay."""
         return f"{data}{note}"
 
-    protected = protect(pay)
-    assert protected.__wrapped__ is pay
-    assert inspect.signature(protected) == inspect.signature(pay)
-    for name in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__"):
-        assert getattr(protected, name) == getattr(pay, name)
+    async def pay_async(data: int, note: str = "") -> str:
+        """Pay, later."""
+        return f"{data}{note}"
+
+    for function in (pay, pay_async):
+        protected = protect(function)
+        assert protected.__wrapped__ is function
+        assert inspect.signature(protected) == inspect.signature(function)
+        for name in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__"):
+            assert getattr(protected, name) == getattr(function, name)
 
 
 # Refusals.

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,34 @@ def test_a_cache_keeps_results_only_and_forgets_only_what_it_was_told() -> None:
     cache.discard(new)
     assert cache.get("a") is None
     cache.discard(new)
+
+
+def test_a_cache_touches_its_records_only_under_its_lock() -> None:
+    class Guarded(OrderedDict[str, Record]):
+        def __getattribute__(self, name: str) -> Any:
+            assert cache._lock.locked(), name
+            return super().__getattribute__(name)
+
+        def __getitem__(self, key: str) -> Record:
+            assert cache._lock.locked()
+            return super().__getitem__(key)
+
+        def __setitem__(self, key: str, record: Record) -> None:
+            assert cache._lock.locked()
+            super().__setitem__(key, record)
+
+        def __delitem__(self, key: str) -> None:
+            assert cache._lock.locked()
+            super().__delitem__(key)
+
+    cache = LocalCache(1)
+    cache._records = Guarded()
+    cache.put(completed("a"))
+    cache.put(completed("b"))
+    assert cache.get("b") == completed("b")
+    cache.discard(completed("b"))
+    cache.discard(completed("a"))
+    assert not cache._lock.locked()
 
 
 @pytest.mark.usefixtures("_hasty_switching")

@@ -181,6 +181,7 @@ def test_a_running_body_outlasts_a_window_that_is_shorter_than_its_lease(
 
     def body(data: int) -> str:
         runs.append(data)
+        assert the_record(layer).expiry_timestamp * 1000 >= NOW + 600_000
         for clock.now in (NOW + 1_000, NOW + 2_000, NOW + 599_999):
             with pytest.raises(IdempotencyAlreadyInProgressError) as refusal:
                 pay(data)
