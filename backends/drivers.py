@@ -21,7 +21,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 def _request(layer: Any, command: Load | Swap | Invoke) -> Any:
     if isinstance(command, Swap):
-        return layer._swap(*command)
+        return layer._swap(command.key, command.expected, command.new, command.keep_ms)
     if isinstance(command, Load):
         return layer._load(command.key)
     return getattr(layer, command.method)(command.argument)

@@ -198,6 +198,8 @@ def remaining_ms(context: Any) -> int | None:
     if not callable(ask):
         return None
     answer = ask()
+    if type(answer) is int:
+        return answer
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
         raise IdempotencyConfigError(
             f"get_remaining_time_in_millis() of the lambda_context, a {_kind(context)}, must return a finite "

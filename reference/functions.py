@@ -83,8 +83,7 @@ class Argument:
         if self._default is not inspect.Parameter.empty:
             return self._default
         raise TypeError(
-            f"{self._function}() was called without {self._name!r}, from which its idempotency key is "
-            "derived. Nothing ran."
+            f"{self._function}() was called without {self._name!r}, which its protection needs. Nothing ran."
         )
 
 

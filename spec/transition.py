@@ -79,16 +79,12 @@ def _held(record: Record | None, event: Claim | Release | Renew, _now: int) -> b
     return holds(record, event.owner)
 
 
-def _hashes_differ(record: Record, event: Claim | Complete) -> bool:
+def _hashes_differ(record: Record, event: Claim | Complete, _now: int = 0) -> bool:
     return (
         record.payload_hash is not None
         and event.payload_hash is not None
         and record.payload_hash != event.payload_hash
     )
-
-
-def _other_payload(record: Record, event: Claim, _now: int) -> bool:
-    return _hashes_differ(record, event)
 
 
 def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
@@ -108,7 +104,7 @@ def _own_result(record: Record | None, event: Complete, _now: int) -> bool:
 
 
 def _may_complete(record: Record | None, event: Complete, now: int) -> bool:
-    return holds(record, event.owner) or claimable(record, now)
+    return record is None or holds(record, event.owner) or claimable(record, now)
 
 
 def _completed_alike(record: Record, event: Complete, _now: int) -> bool:
@@ -224,7 +220,7 @@ TABLE: tuple[Row, ...] = (
         "both payload hashes present and different",
         _SAME,
         "PayloadMismatch",
-        _other_payload,
+        _hashes_differ,
         _refuse_payload,
     ),
     Row("ROW-4", Claim, "INPROGRESS", _SAME, "InProgress", _in_progress, _refuse_running),

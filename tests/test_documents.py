@@ -20,7 +20,7 @@ def test_the_readme_example_charges_once(
     monkeypatch.chdir(tmp_path)
     (example,) = blocks("python")
     names: dict[str, object] = {"__name__": "readme"}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own README
+    exec(compile(example, "README.md", "exec"), names)
     assert capsys.readouterr().out == "charging 120\n"
 
 
