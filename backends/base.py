@@ -3,7 +3,6 @@
 A layer holds no per-function state: any number of functions, configurations and threads may share one.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 from ..spec.record import Record
 from . import documented
 from .clock import wall_clock_ms
-from .drivers import drive, drive_async
+from .drivers import Steps, drive
 from .records import DataRecord
 
 
@@ -149,17 +148,17 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
         """Make ``new`` stand where ``expected`` does; see :meth:`CompareAndSwapLayer._swap`."""
 
     async def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = await drive_async(documented.get_record(idempotency_key), self)
+        record: DataRecord = await _drive_async(documented.get_record(idempotency_key), self)
         return record
 
     async def _put_record(self, data_record: Record) -> None:
-        await drive_async(documented.put_record(data_record, self.clock()), self)
+        await _drive_async(documented.put_record(data_record, self.clock()), self)
 
     async def _update_record(self, data_record: Record) -> None:
-        await drive_async(documented.update_record(data_record, self.clock()), self)
+        await _drive_async(documented.update_record(data_record, self.clock()), self)
 
     async def _delete_record(self, data_record: Record) -> None:
-        await drive_async(documented.delete_record(data_record, self.clock()), self)
+        await _drive_async(documented.delete_record(data_record, self.clock()), self)
 
 
 class _OverDocumentedMethods(CompareAndSwapLayer):
@@ -184,7 +183,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         self._layer = layer
 
     async def _load(self, key: str) -> Record | None:
-        record: Record | None = await drive_async(documented.load(key), self._layer)
+        record: Record | None = await _drive_async(documented.load(key), self._layer)
         return record
 
     async def _swap(
@@ -194,7 +193,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002
     ) -> Record | None:
-        record: Record | None = await drive_async(documented.swap(key, expected, new), self._layer)
+        record: Record | None = await _drive_async(documented.swap(key, expected, new), self._layer)
         return record
 
 
@@ -222,7 +221,16 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
+        import asyncio  # noqa: PLC0415 - as in _drive_async
+
         return await asyncio.to_thread(method, *args)
+
+
+async def _drive_async(steps: Steps, layer: Any) -> Any:
+    # asyncio is half of all that an import would load, and blocking programs never need it.
+    from .async_drivers import drive_async  # noqa: PLC0415
+
+    return await drive_async(steps, layer)
 
 
 def compare_and_swap(layer: BasePersistenceLayer) -> CompareAndSwapLayer:

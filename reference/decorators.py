@@ -12,7 +12,7 @@ from ..backends.base import (
     async_compare_and_swap,
     compare_and_swap,
 )
-from ..backends.drivers import drive, drive_async
+from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
@@ -234,6 +234,8 @@ def _protected(
     plan = _Plan(function, data, config, key_prefix)
 
     if is_async(function):
+        from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
+
         async_store = async_compare_and_swap(layer)
 
         @functools.wraps(function)

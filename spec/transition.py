@@ -120,12 +120,14 @@ def _is_owed(record: Record, now: int) -> bool:
 
 
 def _claim(record: Record | None, event: Claim, _now: int) -> Next:
-    expiry = event.expiry if event.lease is None else max(event.expiry, ceil_seconds(event.lease))
+    expiry, lease = event.expiry, event.lease
+    if lease is not None and lease > expiry * 1000:
+        expiry = ceil_seconds(lease)
     claimed = Record(
         event.idempotency_key,
         INPROGRESS,
         expiry,
-        event.lease,
+        lease,
         None,
         event.payload_hash,
         None,

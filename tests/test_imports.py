@@ -27,7 +27,16 @@ ALLOWED = {
     "conformance": {"conformance", "reference", "backends", "spec"},
 }
 
-BACKENDS_FOR_REFERENCE = {"base", "clock", "commands", "documented", "drivers", "forksafe", "records"}
+BACKENDS_FOR_REFERENCE = {
+    "async_drivers",
+    "base",
+    "clock",
+    "commands",
+    "documented",
+    "drivers",
+    "forksafe",
+    "records",
+}
 
 
 class Import(NamedTuple):

@@ -202,7 +202,7 @@ def test_a_cancelled_completion_that_fails_tells_both(monkeypatch: pytest.Monkey
     async def no_pause(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause_async", no_pause)
+    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", no_pause)
 
     async def main() -> None:
         pay = Pay(Gated("completion"))

@@ -1,0 +1,87 @@
+"""The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from .commands import Call, Sleep
+from .drivers import NOTHING, Steps, request
+
+pause_async = asyncio.sleep
+
+
+async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its blocking twin
+    steps: Steps,
+    layer: Any,
+    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+) -> Any:
+    """Perform ``steps`` on an async layer and return their result.
+
+    A cancellation never abandons a request: it is remembered, the protocol finishes, then it is raised.
+    One that arrives before the body keeps the body from running.
+    """
+    reply: Any = None
+    error: BaseException | None = None
+    call: Call | None = None
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            command = steps.send(reply) if error is None else steps.throw(error)
+        except StopIteration as done:
+            if call is not None and call.failure is not None:
+                break
+            if cancelled is not None:
+                raise cancelled from None
+            return done.value
+        except Exception as failure:
+            if cancelled is not None:
+                raise cancelled from failure
+            raise
+        reply = error = None
+        try:
+            if isinstance(command, Call):
+                call = command
+                if cancelled is not None:
+                    raise cancelled  # noqa: TRY301 - exactly as if the body had been cancelled at once
+                call.result = await function(*args, **kwargs)  # type: ignore[misc]
+                call.returned = True
+            elif isinstance(command, Sleep):
+                if cancelled is None:
+                    await pause_async(command.milliseconds / 1000)
+            elif layer.blocks:
+                task, interrupted = await _shielded(request(layer, command))
+                cancelled = cancelled or interrupted
+                reply = task.result()
+            else:
+                reply = await request(layer, command)
+        except GeneratorExit:
+            raise  # the event loop is gone: nothing can be awaited any more
+        except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
+            if isinstance(command, Call) and not command.returned:
+                command.failure = failure
+            elif isinstance(command, Sleep) and isinstance(failure, asyncio.CancelledError):
+                cancelled = failure
+            else:
+                error = failure
+    try:
+        if cancelled is not None and cancelled is not call.failure and isinstance(call.failure, Exception):
+            raise cancelled from call.failure
+        raise call.failure
+    finally:
+        del call, error, cancelled  # the traceback refers to this frame
+
+
+async def _shielded(
+    request: Coroutine[Any, Any, Any],
+) -> tuple["asyncio.Task[Any]", asyncio.CancelledError | None]:
+    """Await ``request`` to its end whatever happens; return it and the cancellation that came meanwhile."""
+    task = asyncio.ensure_future(request)
+    interrupted = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as cancellation:
+            interrupted = cancellation
+    return task, interrupted
