@@ -136,6 +136,7 @@ def test_an_unknown_function_in_an_expression_is_named() -> None:
         IdempotencyConfig(event_key_jmespath="items[1:2].[powertools_jsno(body)]")
 
 
+@pytest.mark.filterwarnings("ignore:deprecated string literal:PendingDeprecationWarning")
 @settings(deadline=None)
 @given(st.text(max_size=12) | st.text(alphabet="ab[]{}().,:*?&|!<=>`'\"@ 0-\\", max_size=12))
 def test_any_text_is_either_an_expression_or_refused(text: str) -> None:
