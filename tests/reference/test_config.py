@@ -37,7 +37,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
 def test_positional_arguments_keep_the_documented_order() -> None:
     options = {"dict_cls": OrderedDict}
     context = object()
-    config = IdempotencyConfig("a", "b", options, True, 60, True, 10, "sha256", context, print)  # noqa: FBT003 - the point
+    config = IdempotencyConfig("a", "b", options, True, 60, True, 10, "sha256", context, print)
     assert (config.event_key_jmespath, config.payload_validation_jmespath) == ("a", "b")
     assert config.jmespath_options is options
     assert config.raise_on_no_idempotency_key is True
