@@ -1,6 +1,8 @@
 """The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
 
 import asyncio
+import contextvars
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -78,10 +80,29 @@ async def _shielded(
 ) -> tuple["asyncio.Task[Any]", asyncio.CancelledError | None]:
     """Await ``request`` to its end whatever happens; return it and the cancellation that came meanwhile."""
     task = asyncio.ensure_future(request)
+    return task, await _end_of(task)
+
+
+async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Wait until ``future`` is done, and return the cancellation that came meanwhile."""
     interrupted = None
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((future,))
         except asyncio.CancelledError as cancellation:
             interrupted = cancellation
-    return task, interrupted
+    return interrupted
+
+
+async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
+    """Call a blocking method in a worker thread.
+
+    A thread cannot be stopped, so a cancellation waits for it: what it does must not happen unobserved.
+    """
+    call = functools.partial(contextvars.copy_context().run, method, *args)
+    future = asyncio.get_running_loop().run_in_executor(None, call)
+    interrupted = await _end_of(future)
+    if interrupted is not None:
+        future.exception()  # observed, though the cancellation is what is raised
+        raise interrupted
+    return future.result()

@@ -221,9 +221,9 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
-        import asyncio  # noqa: PLC0415 - as in _drive_async
+        from .async_drivers import in_thread  # noqa: PLC0415 - as in _drive_async
 
-        return await asyncio.to_thread(method, *args)
+        return await in_thread(method, *args)
 
 
 async def _drive_async(steps: Steps, layer: Any) -> Any:

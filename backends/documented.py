@@ -131,7 +131,11 @@ def load(key: str) -> Steps:
 def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
     """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may."""
     if new is None:
-        yield Invoke("_delete_record", DataRecord(key) if expected is None else DataRecord.of(expected))
+        # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
+        found = yield from load(key)
+        if found is None or expected is None or not _may_be_the_claim(found, expected):
+            return found
+        yield Invoke("_delete_record", DataRecord.of(expected))
         return None
     if new.status == COMPLETED:
         yield Invoke("_update_record", DataRecord.of(new))
@@ -143,6 +147,16 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
     return new
+
+
+def _may_be_the_claim(found: Record, claim: Record) -> bool:
+    """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease."""
+    lease = found.in_progress_expiry_timestamp
+    return (
+        found.status == claim.status
+        and found.expiry_timestamp == claim.expiry_timestamp
+        and (lease is None or lease == claim.in_progress_expiry_timestamp)
+    )
 
 
 def _plain(record: Record) -> Record:

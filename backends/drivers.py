@@ -27,7 +27,7 @@ def request(layer: Any, command: Load | Swap | Invoke) -> Any:
     return getattr(layer, command.method)(command.argument)
 
 
-def drive(
+def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command or failure
     steps: Steps,
     layer: Any,
     function: Callable[..., Any] | None = None,
@@ -51,26 +51,31 @@ def drive(
     send = steps.send
     while True:
         try:
-            command = send(reply) if error is None else steps.throw(error)
+            while True:
+                command = send(reply) if error is None else steps.throw(error)
+                reply = error = None
+                try:
+                    if isinstance(command, Call):
+                        call = command
+                        call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
+                        call.returned = True
+                    elif isinstance(command, Sleep):
+                        pause(command.milliseconds / 1000)
+                    else:
+                        reply = request(layer, command)
+                except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
+                    if isinstance(command, Call) and not command.returned:
+                        command.failure = failure
+                    else:
+                        error = failure
         except StopIteration as done:
             if call is not None and call.failure is not None:
                 break
             return done.value
-        reply = error = None
-        try:
-            if isinstance(command, Call):
-                call = command
-                call.result = function(*args, **kwargs)  # type: ignore[misc]  # steps with a Call have one
-                call.returned = True
-            elif isinstance(command, Sleep):
-                pause(command.milliseconds / 1000)
-            else:
-                reply = request(layer, command)
-        except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-            if isinstance(command, Call) and not command.returned:
-                command.failure = failure
-            else:
-                error = failure
+        except BaseException as interrupt:
+            if steps.gi_frame is None:
+                raise  # the protocol's own word
+            error = interrupt  # it struck between two commands: for the protocol it is a lost reply
     try:
         raise call.failure
     finally:

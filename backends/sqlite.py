@@ -7,9 +7,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
-from ..spec.record import Record, same_version
+from ..spec.errors import (
+    IdempotencyInvalidStatusError,
+    IdempotencyPersistenceConfigError,
+    IdempotencyRecordTooLargeError,
+)
+from ..spec.record import Record, checked, same_version
 from .base import CompareAndSwapLayer, InThreads
 from .forksafe import ForkGate
 from .housekeeping import MARGIN_MS, callers_now, evictable
@@ -69,7 +74,13 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     def __init__(
         self, path: str | os.PathLike[str], *, timeout_seconds: float = 5.0, durable: bool = True
     ) -> None:
-        name = os.fspath(path)
+        name = os.fsdecode(path)
+        if not timeout_seconds >= 0:
+            raise IdempotencyPersistenceConfigError(
+                f"timeout_seconds must be a number of seconds, 0 or more, not {timeout_seconds!r}."
+            )
+        if "\0" in name:
+            raise IdempotencyPersistenceConfigError(f"The path {name!r} has a NUL character.")
         if name in ("", ":memory:") or name.startswith("file:"):
             raise IdempotencyPersistenceConfigError(
                 f"SQLitePersistenceLayer needs the path of a file, not {name!r}. "
@@ -286,9 +297,18 @@ def _write(db: sqlite3.Connection, new: Record) -> None:
 
 def _purge(db: sqlite3.Connection, now: int) -> int:
     expired = db.execute(_EXPIRED, (now // 1000, _PURGE_AT_MOST)).fetchall()
-    gone = [(row[0],) for row in expired if evictable(Record(*row), now)]
+    gone = [(row[0],) for row in expired if _well_formed(row) and evictable(Record(*row), now)]
     db.executemany(_DELETE, gone)
     return len(gone)
+
+
+def _well_formed(row: Any) -> bool:
+    """Tell whether housekeeping may judge a row; a corrupt one stays for somebody to look at."""
+    try:
+        checked(Record(*row), row[0])
+    except IdempotencyInvalidStatusError:
+        return False
+    return True
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -94,6 +94,24 @@ class Answers:
             )
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 
+    def instead_of(self, result: Any, record: Record) -> Any:
+        """Return the replay of ``record`` to an attempt whose own ``result`` came too late.
+
+        Raises
+        ------
+        IdempotencyResultUnavailableError, IdempotencyInvalidStatusError, IdempotencySerializationError
+            The record has no usable response. The error carries ``result``.
+        """
+        try:
+            return self._replay(record)
+        except (
+            IdempotencyResultUnavailableError,
+            IdempotencyInvalidStatusError,
+            IdempotencySerializationError,
+        ) as error:
+            error.result = result
+            raise
+
     def _replay(self, record: Record) -> Any:
         key, text = record.idempotency_key, record.response_data
         if text == RESULT_UNAVAILABLE:
@@ -105,7 +123,7 @@ class Answers:
             response = decode(text)
         except (ValueError, RecursionError) as cause:
             raise IdempotencyInvalidStatusError(
-                f"The stored record of {key!r} is corrupt: its response is not JSON. Nothing ran. "
+                f"The stored record of {key!r} is corrupt: its response is not JSON. "
                 "Inspect it, and delete it if the operation may run again."
             ) from cause
         if self._serializer is not None and response is not None:
@@ -113,7 +131,7 @@ class Answers:
                 response = self._serializer.from_dict(response)
             except Exception as cause:
                 raise IdempotencySerializationError(
-                    f"The stored result of {key!r} does not fit its serializer. Nothing ran.", cause
+                    f"The stored result of {key!r} does not fit its serializer.", cause
                 ) from cause
         if self._cache is not None:
             self._cache.put(record)

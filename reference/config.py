@@ -291,7 +291,11 @@ def _compile(name: str, expression: Any, options: jmespath.Options) -> ParsedRes
         return None
     try:
         compiled = jmespath.compile(expression)
-    except (JMESPathError, RecursionError) as error:
+    except (
+        JMESPathError,
+        RecursionError,
+        Warning,
+    ) as error:  # a deprecated syntax, where warnings are errors
         # The parser's own text spans several lines and draws the position; one line says it here.
         position = getattr(error, "lex_position", None)
         place = "" if position is None else f" at position {position}"

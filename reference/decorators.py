@@ -16,7 +16,7 @@ from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
-from .functions import Argument, handler_parameters, is_async, name_of, refuse_unprotectable
+from .functions import Argument, handler_arguments, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
 from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
@@ -81,8 +81,7 @@ def idempotent(
     """
 
     def decorate(function: Any) -> Any:
-        event, context = handler_parameters(function)
-        of_context = None if context is None else Argument(function, context)
+        event, of_context = handler_arguments(function)
 
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
@@ -94,7 +93,7 @@ def idempotent(
 
         return _protected(
             function,
-            Argument(function, event),
+            event,
             lambda_context,
             Engine(settings),
             settings,

@@ -8,13 +8,11 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..backends.commands import Call, Command, Sleep, Swap
+from ..backends.commands import Command, Sleep, Swap
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyInconsistentStateError,
     IdempotencyLeaseLostError,
-    IdempotencyPersistenceConnectionError,
-    IdempotencyPersistenceConsistencyError,
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
@@ -27,15 +25,15 @@ from ..spec.events import (
     Outcome,
     Release,
     Released,
-    Replay,
     Superseded,
 )
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, checked, expiry_ms, live, same_record
+from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms, live, same_record
 from ..spec.transition import transition
 from .answers import Answers, logger, not_stored, tell
+from .attempt import Attempt, append_context, is_final, new_owner
+from .attempt import standing as checked_standing
 from .cache import LocalCache
 from .config import IdempotencyConfig, remaining_ms
-from .owners import new_owner
 from .serialization import BaseIdempotencySerializer
 
 Steps = Generator[Command, Any, Any]
@@ -49,30 +47,8 @@ RETRIES = 2
 BACKOFF_MS = 25
 """The wait before the first such retry; the second waits twice as long."""
 
-
-class Attempt(Call):
-    """The body to run, and what its call knows about itself.
-
-    ``held`` is the claim that may stand under its name: set before the claim is sent. ``interrupt`` is what
-    wanted to stop the call after its body had returned: the result is stored first.
-    """
-
-    __slots__ = ("context", "held", "interrupt", "key", "owner", "payload_hash")
-
-    def __init__(self, key: str, payload_hash: str | None, owner: str, context: Any) -> None:
-        self.returned = False
-        self.failure = None
-        self.key = key
-        self.payload_hash = payload_hash
-        self.owner = owner
-        self.context = context
-        self.held: Record | None = None
-        self.interrupt: BaseException | None = None
-
-    def note_interrupt(self, failure: BaseException) -> None:
-        """Remember ``failure`` if it is the first that is no mere error."""
-        if self.interrupt is None and not isinstance(failure, Exception):
-            self.interrupt = failure
+INTERRUPTS = range(3)
+"""How often a completion or a release that is interrupted between its requests begins again."""
 
 
 class Engine:
@@ -104,7 +80,9 @@ class Engine:
         self._answers = Answers(serializer, config.response_hook, self._cache)
         self._told_of_missing_lease = False
 
-    def steps(self, key: str, payload_hash: str | None, lambda_context: Any = None) -> Steps:
+    def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
+        self, key: str, payload_hash: str | None, lambda_context: Any = None
+    ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
         Parameters
@@ -145,10 +123,21 @@ class Engine:
             attempt.interrupt = failure
         if refusal is not None:
             return self._answers.of(refusal)
-        if attempt.failure is not None:
-            yield from self._release_after_failure(attempt, attempt.failure)
-            return None  # the driver raises the body's exception
-        return (yield from self._finish(attempt))
+        for _ in INTERRUPTS:
+            try:
+                if attempt.failure is None:
+                    attempt.refuse_what_has_not_run()
+                if attempt.failure is not None:
+                    yield from self._release_after_failure(attempt, attempt.failure)
+                    return None  # the driver raises the body's exception
+                return (yield from self._finish(attempt))
+            except (GeneratorExit, Exception):
+                raise
+            except BaseException as interrupt:
+                if attempt.settled:
+                    raise
+                attempt.note_interrupt(interrupt)  # and begin again: doing it twice is doing it once
+        raise attempt.interrupt or AssertionError("only an interrupt leads here")
 
     def _from_cache(self, cache: LocalCache, key: str, payload_hash: str | None) -> Outcome | None:
         record = cache.get(key)
@@ -177,11 +166,11 @@ class Engine:
                     found = yield Swap(key, standing, new, expiry_ms(new) - now)
                 except Exception as error:
                     errors += 1
-                    if errors > RETRIES or _is_final(error):
+                    if errors > RETRIES or is_final(error):
                         raise _claim_failed(key, error) from error
                     yield Sleep(BACKOFF_MS * errors)
                     continue
-                standing = new if found is new else _standing(found, key)
+                standing = new if found is new else checked_standing(found, key)
                 if not same_record(standing, new):
                     if not errors:  # after an unanswered claim, one may still stand or arrive
                         attempt.held = None
@@ -234,14 +223,16 @@ class Engine:
         trouble: BaseException | None = None
         try:
             text, answer = self._answers.encode(result)
-        except BaseException as cause:  # noqa: BLE001 - even an interrupt must not undo the effect
+        except BaseException as cause:
+            if not isinstance(cause, Exception) and attempt.interrupt is None:
+                raise  # and begin again: the next try may not be interrupted
             text, answer, trouble = RESULT_UNAVAILABLE, None, cause
-            attempt.note_interrupt(cause)
         try:
             outcome = yield from self._complete(attempt, text)
         except IdempotencyRecordTooLargeError as cause:
             trouble = cause
             outcome = yield from self._complete(attempt, RESULT_UNAVAILABLE)
+        attempt.settled = True
         if attempt.interrupt is not None:
             raise attempt.interrupt
         if isinstance(outcome, LeaseLost):
@@ -257,7 +248,7 @@ class Engine:
                 "an attempt on %r outlived its lease; another completed first, and its result counts",
                 logging.WARNING,
             )
-            return self._answers.of(Replay(outcome.record))
+            return self._answers.instead_of(result, outcome.record)
         if trouble is not None:
             raise not_stored(attempt.key, result, trouble) from trouble
         tell("completed", attempt.key)
@@ -265,37 +256,40 @@ class Engine:
             self._cache.put(outcome.record)
         return answer
 
-    def _complete(self, attempt: Attempt, text: str) -> Steps:
+    def _complete(self, attempt: Attempt, text: str) -> Steps:  # noqa: C901 - as _claim
         """Store ``text`` and return the outcome. An interrupt does not abandon this: it is noted."""
         key = attempt.key
         standing = attempt.held
-        now = self._clock()
-        expiry = ceil_seconds(now + self._window_ms)
-        event = Complete(attempt.owner, text, attempt.payload_hash, expiry, key)
         failure: BaseException | None = None
         errors = 0
         for _ in range(SWAPS_PER_STEP + RETRIES):
-            new, outcome = transition(standing, event, now)
-            if new is standing or new is None:
-                return outcome
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
-                found = yield Swap(key, standing, new, expiry * 1000 - now)
-                standing = new if found is new else _standing(found, key)
+                now = self._clock()
+                if attempt.expiry is None:
+                    attempt.expiry = ceil_seconds(now + self._window_ms)
+                if now >= attempt.expiry * 1000:
+                    break
+                event = Complete(attempt.owner, text, attempt.payload_hash, attempt.expiry, key)
+                new, outcome = transition(standing, event, now)
+                if new is standing or new is None:
+                    return outcome
+                found = yield Swap(key, standing, new, attempt.expiry * 1000 - now)
+                standing = new if found is new else checked_standing(found, key)
                 if same_record(standing, new):
                     return Completed(new)
-            except (GeneratorExit, IdempotencyRecordTooLargeError):
+            except GeneratorExit:
                 raise
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
+                if isinstance(error, IdempotencyRecordTooLargeError) and text != RESULT_UNAVAILABLE:
+                    raise
                 failure = error
                 attempt.note_interrupt(error)
                 errors += 1
-                if errors > RETRIES or _is_final(error):
+                if errors > RETRIES or is_final(error):
                     break
-            now = self._clock()
-            if now >= expiry * 1000:
-                break
+        attempt.settled = True
         unknown = IdempotencyPersistenceLayerError(
             f"The function ran for {key!r}, and it is not known whether its result, carried by this "
             "error, was stored. Check the operation before repeating it.",
@@ -308,50 +302,67 @@ class Engine:
         raise unknown
 
     def _release(self, attempt: Attempt) -> Steps:
-        """Give the claim back, if it is still ours."""
+        """Give the claim back, if it is still ours. An interrupt does not abandon this: it is noted."""
         event = Release(attempt.owner)
         standing = attempt.held
         errors = 0
         for _ in range(SWAPS_PER_STEP + RETRIES):
-            new, outcome = transition(standing, event, self._clock())
-            if not isinstance(outcome, Released):
-                return
             try:
+                if errors:
+                    yield Sleep(BACKOFF_MS * errors)
+                new, outcome = transition(standing, event, self._clock())
+                if not isinstance(outcome, Released):
+                    return
                 found = yield Swap(attempt.key, standing, new, 0)
-            except Exception as error:
+                standing = checked_standing(found, attempt.key)
+                if standing is None:
+                    tell("released", attempt.key)
+                    return
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                attempt.note_interrupt(error)
                 errors += 1
-                if errors > RETRIES or _is_final(error):
+                if errors > RETRIES or is_final(error):
                     raise
-                yield Sleep(BACKOFF_MS * errors)
-                continue
-            standing = _standing(found, attempt.key)
-            if standing is None:
-                tell("released", attempt.key)
-                return
 
     def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """Before the body: undo a claim that may stand. The first failure stays the one that is raised."""
+        """Before the body, or while it was failing: undo a claim that may stand."""
+        if attempt.failure is not None:
+            append_context(failure, attempt.failure)
         if attempt.held is None:
             return
         try:
             yield from self._release(attempt)
-        except Exception as error:  # noqa: BLE001 - noted on the failure that is being raised
-            failure.add_note(f"The claim on {attempt.key!r} may stand until its lease ends: {error!r}")
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - noted on the failure that is being raised
+            _note_standing_claim(failure, attempt.key, error)
+        if attempt.interrupt is not None and isinstance(failure, Exception):
+            raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
         """After the body raised: let the next attempt begin at once."""
+        trouble: Exception | None = None
         try:
             yield from self._release(attempt)
-        except Exception as error:
-            if not isinstance(failure, Exception):
-                failure.add_note(f"The claim on {attempt.key!r} may stand until its lease ends: {error!r}")
-                return
-            _append_context(error, failure)
-            raise IdempotencyPersistenceLayerError(
-                f"The function raised {type(failure).__name__} for {attempt.key!r}, and its claim could not "
-                "be released: retries are refused until its lease ends.",
-                error,
-            ) from error
+        except Exception as error:  # noqa: BLE001 - raised below, with what the body raised
+            trouble = error
+        attempt.settled = True
+        if attempt.interrupt is not None:
+            append_context(attempt.interrupt, failure)
+            raise attempt.interrupt
+        if trouble is None:
+            return
+        if not isinstance(failure, Exception):
+            _note_standing_claim(failure, attempt.key, trouble)
+            return
+        append_context(trouble, failure)
+        raise IdempotencyPersistenceLayerError(
+            f"The function raised {type(failure).__name__} for {attempt.key!r}, and its claim could not "
+            "be released: retries are refused until its lease ends.",
+            trouble,
+        ) from trouble
 
 
 def _milliseconds(seconds: float) -> int:
@@ -367,25 +378,5 @@ def _claim_failed(key: str, error: Exception) -> Exception:
     )
 
 
-def _standing(found: Any, key: str) -> Record | None:
-    """Return what a layer answered, once it is known to be well-formed."""
-    return None if found is None else checked(found, key)
-
-
-def _is_final(error: BaseException) -> bool:
-    """Tell whether asking again cannot help: the layer has understood, and refuses."""
-    return isinstance(error, IdempotencyError) and not isinstance(
-        error, IdempotencyPersistenceConnectionError | IdempotencyPersistenceConsistencyError
-    )
-
-
-def _append_context(error: BaseException, earlier: BaseException) -> None:
-    """Put ``earlier`` at the far end of ``error``'s chain."""
-    seen = {id(earlier)}
-    while id(error) not in seen:
-        seen.add(id(error))
-        following = error.__cause__ or error.__context__
-        if following is None:
-            error.__context__ = earlier
-            return
-        error = following
+def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:
+    failure.add_note(f"The claim on {key!r} may stand until its lease ends: {error!r}")

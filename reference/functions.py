@@ -32,12 +32,17 @@ def name_of(function: Any) -> str:
 class Argument:
     """Finds one parameter's value in a call: by keyword, by position, or its default.
 
+    Positions are those of the function that is called. A wrapper that passes ``*args`` on may put something
+    before them, so behind it a parameter is found by keyword only.
+
     Parameters
     ----------
     function
         The function that is called.
     name
         The parameter's name.
+    position
+        Where callers put it, if the function does not name it.
 
     Raises
     ------
@@ -47,26 +52,27 @@ class Argument:
 
     __slots__ = ("_default", "_function", "_index", "_keyword", "_name")
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, position: int | None = None) -> None:
         self._function = name_of(function)
         self._name = name
-        self._index: int | None = None
+        self._index = position
         self._keyword = True
         self._default: Any = inspect.Parameter.empty
-        parameters = _parameters(function)
-        found = parameters.get(name)
+        own = _parameters(function, follow_wrapped=False)
+        found = own.get(name)
         if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
-            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-                return
-            raise TypeError(
-                f"{self._function} has no parameter {name!r}: the idempotency key cannot be derived from it. "
-                f"Its parameters are: {', '.join(parameters) or 'none'}."
-            )
+            wrapped = _parameters(function)
+            if not _takes_any(own) or not (name in wrapped or _takes_any(wrapped)):
+                raise TypeError(
+                    f"{self._function} has no parameter {name!r}: the idempotency key cannot be derived from "
+                    f"it. Its parameters are: {', '.join(wrapped) or 'none'}."
+                )
+            return
         self._default = found.default
         # Beside a positional-only parameter, **kwargs may hold another value of the same name.
         self._keyword = found.kind is not found.POSITIONAL_ONLY
         if found.kind is not found.KEYWORD_ONLY:
-            self._index = list(parameters).index(name)
+            self._index = list(own).index(name)
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return the value in this call.
@@ -83,45 +89,66 @@ class Argument:
         if self._default is not inspect.Parameter.empty:
             return self._default
         raise TypeError(
-            f"{self._function}() was called without {self._name!r}, which its protection needs. Nothing ran."
+            f"{self._function}() was called without {self._name!r}, which its protection needs, or through a "
+            f"wrapper that does not name it: pass it by keyword. Nothing ran."
         )
 
 
-def handler_parameters(function: Callable[..., Any]) -> tuple[str, str | None]:
-    """Return the names of a Lambda handler's event and context parameters.
+def handler_arguments(function: Callable[..., Any]) -> tuple[Argument, Argument | None]:
+    """Return where a Lambda handler finds its event and its context.
 
     The event is the parameter of that name, else the first one besides ``self`` and ``cls``; the context is
-    the one that follows, if any.
+    the one that follows, if any. A wrapper that takes only ``*args`` is called with (event, context).
 
     Raises
     ------
     TypeError
         The function takes no event.
     """
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [
-        parameter.name
-        for parameter in _parameters(function).values()
-        if parameter.kind in positional and parameter.name not in ("self", "cls")
-    ]
+    own = _parameters(function, follow_wrapped=False)
+    names = _positional(own)
+    only_any = not names and any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own.values())
+    if only_any:
+        names = _positional(_parameters(function))
     if not names:
         raise TypeError(
             f"{name_of(function)} takes no event: a Lambda handler is called with (event, context)."
         )
-    event = "event" if "event" in names else names[0]
-    following = names[names.index(event) + 1 :]
-    return event, following[0] if following else None
+    start = names.index("event") if "event" in names else 0
+    found = [
+        Argument(function, name, place if only_any else None)
+        for place, name in enumerate(names[start : start + 2])
+    ]
+    return found[0], found[1] if len(found) > 1 else None
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def _positional(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        parameter.name
+        for parameter in parameters.values()
+        if parameter.kind in kinds and parameter.name not in ("self", "cls")
+    ]
+
+
+def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _parameters(
+    function: Callable[..., Any], *, follow_wrapped: bool = True
+) -> Mapping[str, inspect.Parameter]:
     try:
         if sys.version_info >= (3, 14):
             import annotationlib  # noqa: PLC0415 - new in 3.14
 
             # Annotations may name what is defined later, or for type checkers only.
-            forward = annotationlib.Format.FORWARDREF
-            return inspect.signature(function, annotation_format=forward).parameters
-        return inspect.signature(function).parameters
+            return inspect.signature(
+                function,
+                follow_wrapped=follow_wrapped,
+                annotation_format=annotationlib.Format.FORWARDREF,
+            ).parameters
+        return inspect.signature(function, follow_wrapped=follow_wrapped).parameters
     except ValueError as error:
         raise TypeError(
             f"{name_of(function)} does not tell its parameters, so the idempotency key cannot be derived "

@@ -87,8 +87,11 @@ class IdempotencyLeaseLostError(_CarriesResultError):
     """The attempt outlived its lease and another took over; ``result`` was not stored."""
 
 
-class IdempotencyResultUnavailableError(IdempotencyError):
-    """The function ran once, but its result could not be stored. It will not run again."""
+class IdempotencyResultUnavailableError(_CarriesResultError):
+    """The function ran once, but its result could not be stored. It will not run again.
+
+    ``result`` is set for an attempt that came too late, to what it returned itself.
+    """
 
 
 class IdempotencySerializationError(_CarriesResultError):

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import functools
 import gc
+import inspect
 import traceback
 import weakref
 from collections.abc import Callable, Coroutine
@@ -56,6 +57,8 @@ def protect(layer: InMemoryPersistenceLayer, request: pytest.FixtureRequest) -> 
         async def body(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
+        # The wrapper passes its arguments on as they are.
+        body.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
         protected = plain(body, serializer, **settings)
         return lambda *args, **kwargs: run(protected(*args, **kwargs))
 

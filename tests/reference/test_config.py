@@ -9,7 +9,7 @@ from typing import Any, Never
 
 import jmespath
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from idemproof.backends.clock import wall_clock_ms
@@ -136,8 +136,8 @@ def test_an_unknown_function_in_an_expression_is_named() -> None:
         IdempotencyConfig(event_key_jmespath="items[1:2].[powertools_jsno(body)]")
 
 
-@pytest.mark.filterwarnings("ignore:deprecated string literal:PendingDeprecationWarning")
 @settings(deadline=None)
+@example("``")
 @given(st.text(max_size=12) | st.text(alphabet="ab[]{}().,:*?&|!<=>`'\"@ 0-\\", max_size=12))
 def test_any_text_is_either_an_expression_or_refused(text: str) -> None:
     try:

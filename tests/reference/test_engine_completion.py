@@ -78,6 +78,7 @@ def test_a_completion_is_not_retried_beyond_its_own_expiry(world: World, engine:
     call = returned(world, engine)
     world.now += WINDOW_MS + 1000
     call.step("refused")
+    call.step()
     assert type(call.value) is IdempotencyPersistenceLayerError
     assert call.value.result == "result"
 

@@ -1,0 +1,97 @@
+"""What one call of an idempotent function knows about itself."""
+
+import os
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
+
+from ..backends.commands import Call
+from ..spec.errors import (
+    IdempotencyError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceConsistencyError,
+)
+from ..spec.record import Record, checked
+
+_NOT_YET_RUN = frozenset((AsyncGeneratorType, CoroutineType, GeneratorType))
+
+
+def new_owner() -> str:
+    """Return a token that no other attempt has: 128 random bits (ENG-1).
+
+    Drawn anew each time: tokens kept ready would be the same in each clone of a process, after a fork or in
+    a restored snapshot.
+    """
+    return os.urandom(16).hex()
+
+
+class Attempt(Call):
+    """The body to run, and how far its call has come.
+
+    Parameters
+    ----------
+    key, payload_hash
+        Name the operation and its payload.
+    owner
+        The attempt's token.
+    context
+        The AWS Lambda context of the call, or None.
+    """
+
+    __slots__ = ("context", "expiry", "held", "interrupt", "key", "owner", "payload_hash", "settled")
+
+    def __init__(self, key: str, payload_hash: str | None, owner: str, context: Any) -> None:
+        self.returned = False
+        self.failure = None
+        self.key = key
+        self.payload_hash = payload_hash
+        self.owner = owner
+        self.context = context
+        # The claim that may stand under its name: set before the claim is sent.
+        self.held: Record | None = None
+        # The expiry of the result, the same for all tries to store it.
+        self.expiry: int | None = None
+        # What wanted to stop the call while it could not be stopped, and whether it can be now.
+        self.interrupt: BaseException | None = None
+        self.settled = False
+
+    def note_interrupt(self, failure: BaseException) -> None:
+        """Remember ``failure`` if it is the first that is no mere error."""
+        if self.interrupt is None and not isinstance(failure, Exception):
+            self.interrupt = failure
+
+    def refuse_what_has_not_run(self) -> None:
+        """Turn a coroutine or generator that the body returned into the body's failure (ENG-14)."""
+        if type(self.result) not in _NOT_YET_RUN:
+            return
+        kind = type(self.result).__name__
+        if not isinstance(self.result, AsyncGeneratorType):
+            self.result.close()
+        self.failure = TypeError(
+            f"The function for {self.key!r} returned a {kind}, which has not run: its key is free again. "
+            "Protect the async function itself, below its other decorators, or the function that consumes "
+            "the generator."
+        )
+
+
+def standing(found: Any, key: str) -> Record | None:
+    """Return what a layer answered, once it is known to be well-formed."""
+    return None if found is None else checked(found, key)
+
+
+def is_final(error: BaseException) -> bool:
+    """Tell whether asking again cannot help: the layer has understood, and refuses."""
+    return isinstance(error, IdempotencyError) and not isinstance(
+        error, IdempotencyPersistenceConnectionError | IdempotencyPersistenceConsistencyError
+    )
+
+
+def append_context(error: BaseException, earlier: BaseException) -> None:
+    """Put ``earlier`` at the far end of ``error``'s chain."""
+    seen = {id(earlier)}
+    while id(error) not in seen:
+        seen.add(id(error))
+        following = error.__cause__ or error.__context__
+        if following is None:
+            error.__context__ = earlier
+            return
+        error = following
