@@ -12,7 +12,8 @@ from .clock import wall_clock_ms
 class DataRecord(Record):
     """What a store holds for one idempotency key.
 
-    The same fields as :class:`~idemproof.spec.record.Record`. ``status`` and ``is_expired`` read the wall
+    The same fields as :class:`~idemproof.spec.record.Record`, and like it immutable: ``record._replace(...)``
+    gives a changed copy. ``status`` and ``is_expired`` read the wall
     clock; code that must not, such as ``_load`` and ``_swap``, gets and may return the plain record.
 
     Parameters

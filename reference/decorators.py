@@ -150,7 +150,8 @@ def idempotent_function(
         Key, window, validation, cache, hook. Default: everything at its default.
     output_serializer
         Stores results and rebuilds them: an instance, or a class that finds its model in the return
-        annotation. Without one, all callers get plain JSON values.
+        annotation. Without one, all callers get plain JSON values, the first one too; a call that runs
+        unprotected (no key, or switched off) gets what the function returned.
     key_prefix
         Replaces the function's name at the beginning of keys, so that they survive a renaming.
 

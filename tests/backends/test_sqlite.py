@@ -276,3 +276,27 @@ def test_purging_works_in_batches_and_spares_what_may_be_owed(
     assert layer.purge(1_000_999) == 10
     assert layer._load("owed") is not None
     assert layer.purge(1_000_999) == 0
+
+
+def test_housekeeping_spares_a_corrupt_record_and_goes_on(make_sqlite: Make, path: Path) -> None:
+    layer = make_sqlite()
+    layer._swap("over", None, result("over", 1_000), 1)
+    layer.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO records VALUES ('corrupt', 'INPROGRESS', 1, 'soon', NULL, NULL, NULL)")
+    assert layer.purge(2_000_000) == 1
+    assert layer._load("over") is None
+    assert layer._load("corrupt") is not None
+
+
+@pytest.mark.parametrize("timeout_seconds", [-1, float("nan")])
+def test_a_timeout_that_is_none_is_refused(path: Path, timeout_seconds: float) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="timeout_seconds"):
+        SQLitePersistenceLayer(path, timeout_seconds=timeout_seconds)
+
+
+def test_a_path_may_be_bytes_but_not_hold_nul(make_sqlite: Make, path: Path) -> None:
+    with closing(SQLitePersistenceLayer(os.fsencode(path))) as layer:  # type: ignore[arg-type]
+        assert layer._load("key") is None
+    with pytest.raises(IdempotencyPersistenceConfigError, match="NUL"):
+        SQLitePersistenceLayer("a\0b")

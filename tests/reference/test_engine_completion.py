@@ -292,3 +292,35 @@ def test_a_replay_is_decoded_afresh_each_time(world: World, make_engine: EngineF
 def test_first_answer_and_replay_have_the_same_types(world: World, engine: Engine) -> None:
     first = world.call(engine).run({3: (1, 2)}).value
     assert first == world.call(engine).run().value == {"3": [1, 2]}
+
+
+def test_a_store_too_small_even_for_the_mark_says_that_nothing_is_known(world: World, engine: Engine) -> None:
+    call = returned(world, engine, "x")
+    for _ in range(2):
+        call.interrupt(IdempotencyRecordTooLargeError("full"))
+    assert type(call.value) is IdempotencyPersistenceLayerError
+    assert call.value.result == "x"
+    assert world.record is not None
+    assert world.record.status == INPROGRESS
+
+
+def test_an_attempt_superseded_by_an_unavailable_result_keeps_its_own(world: World, engine: Engine) -> None:
+    slow = world.call(engine).until_running()
+    lapse(world)
+    world.call(engine).run(object())
+    slow.finish("good")
+    assert isinstance(slow.run().value, IdempotencyResultUnavailableError)
+    assert slow.value.result == "good"
+
+
+def test_a_clock_that_fails_after_the_body_loses_no_result(world: World, engine: Engine) -> None:
+    call = world.call(engine).until_running()
+
+    def broken() -> int:
+        raise OSError("no clock")
+
+    engine._clock = broken
+    call.finish("result")
+    call.run()
+    assert type(call.value) is IdempotencyPersistenceLayerError
+    assert call.value.result == "result"

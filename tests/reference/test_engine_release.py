@@ -85,3 +85,18 @@ def test_a_release_does_not_touch_the_claim_of_who_took_over(world: World, engin
     assert world.record == claim
     taker.finish("kept")
     assert taker.run().value == "kept"
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_an_interrupt_during_the_release_is_raised_after_it(
+    world: World, engine: Engine, applied: bool
+) -> None:
+    error = ValueError("declined")
+    call = failed(world, engine, error)
+    if applied:
+        world.swap(call.command)
+    call.interrupt(KeyboardInterrupt())
+    call.run()
+    assert isinstance(call.value, KeyboardInterrupt)
+    assert call.value.__context__ is error
+    assert world.record is None

@@ -1,0 +1,68 @@
+"""When an event loop ends it cancels every task, those that wait for the store included."""
+
+import asyncio
+import threading
+
+import pytest
+
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, Record, idempotent_function
+from idemproof.spec.record import COMPLETED, INPROGRESS
+
+
+class Slow(InMemoryPersistenceLayer):
+    """Keeps the thread of one kind of request until told."""
+
+    blocks = True
+
+    def __init__(self, kept: str | None) -> None:
+        super().__init__()
+        self._kept = kept
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if (None if new is None else new.status) == self._kept:
+            self.entered.set()
+            assert self.leave.wait(30)
+        return super()._swap(key, expected, new, keep_ms)
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [(INPROGRESS, None), (COMPLETED, COMPLETED), (None, None)],
+    ids=["claim", "completion", "release"],
+)
+def test_a_request_in_a_thread_is_not_abandoned_by_a_loop_that_ends(
+    kept: str | None, left: str | None
+) -> None:
+    layer, runs = Slow(kept), []
+
+    @idempotent_function(
+        data_keyword_argument="data",
+        persistence_store=layer,
+        config=IdempotencyConfig(in_progress_expires_after_seconds=3000),
+    )
+    async def work(data: int) -> int:
+        runs.append(data)
+        if kept is None and len(runs) == 1:
+            raise ValueError("declined")
+        return len(runs)
+
+    async def let_go_when_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            layer.leave.set()
+            raise
+
+    async def main() -> None:
+        tasks.extend((asyncio.create_task(work(data=1)), asyncio.create_task(let_go_when_cancelled())))
+        await asyncio.to_thread(layer.entered.wait, 30)
+
+    tasks: list[asyncio.Task[object]] = []
+    asyncio.run(main())
+    assert all(task.cancelled() for task in tasks)
+    record = next(iter(layer._records.values()), None)
+    assert (None if record is None else record.status) == left
+    assert asyncio.run(work(data=1)) == (1 if left or kept == INPROGRESS else 2)
+    assert len(runs) == (2 if kept is None else 1)

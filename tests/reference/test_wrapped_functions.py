@@ -1,0 +1,103 @@
+"""Functions behind other decorators: what has not run is not done, and arguments are not confused."""
+
+import functools
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent, idempotent_function
+
+CONFIG = IdempotencyConfig(in_progress_expires_after_seconds=30)
+
+
+@pytest.fixture
+def layer() -> InMemoryPersistenceLayer:
+    return InMemoryPersistenceLayer()
+
+
+def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap as a tracer does."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def with_connection(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap as what injects a first argument does."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function("connection", *args, **kwargs)
+
+    return wrapper
+
+
+async def later(data: int) -> int:
+    return data
+
+
+def one_by_one(data: int) -> Generator[int, None, None]:
+    yield data
+
+
+async def one_by_one_later(data: int) -> Any:
+    yield data
+
+
+@pytest.mark.parametrize("hidden", [later, one_by_one, one_by_one_later])
+def test_a_coroutine_or_generator_that_a_plain_wrapper_returns_has_not_run_and_frees_its_key(
+    layer: InMemoryPersistenceLayer, hidden: Callable[..., Any]
+) -> None:
+    @idempotent_function(data_keyword_argument="data", persistence_store=layer, config=CONFIG)
+    def work(data: int) -> Any:
+        return hidden(data)
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match="has not run: its key is free"):
+            work(data=1)
+    assert len(layer) == 0
+
+
+def test_behind_a_wrapper_that_names_nothing_the_data_is_found_by_keyword_only(
+    layer: InMemoryPersistenceLayer,
+) -> None:
+    @idempotent_function(data_keyword_argument="payment", persistence_store=layer, config=CONFIG)
+    @with_connection
+    def charge(connection: str, payment: dict[str, int], note: str = "") -> list[Any]:
+        return [connection, payment["id"], note]
+
+    with pytest.raises(TypeError, match="by keyword"):
+        charge({"id": 1}, "gift")
+    assert len(layer) == 0
+    assert charge(payment={"id": 1}, note="gift") == ["connection", 1, "gift"]
+    assert charge(payment={"id": 2}, note="gift") == ["connection", 2, "gift"]
+
+
+def test_a_misspelt_name_is_refused_behind_a_wrapper_too(layer: InMemoryPersistenceLayer) -> None:
+    @passing_on
+    def charge(payment: int) -> int:
+        return payment
+
+    with pytest.raises(TypeError, match="paiment"):
+        idempotent_function(charge, data_keyword_argument="paiment", persistence_store=layer)
+
+
+def test_a_wrapped_lambda_handler_is_called_with_event_and_context(layer: InMemoryPersistenceLayer) -> None:
+    runs: list[int] = []
+
+    class Context:
+        def get_remaining_time_in_millis(self) -> int:
+            return 3000
+
+    @idempotent(persistence_store=layer)
+    @passing_on
+    def handler(event: dict[str, int], context: Context) -> int:
+        runs.append(event["id"])
+        return len(runs)
+
+    assert [handler({"id": number}, Context()) for number in (1, 2, 1)] == [1, 2, 1]
+    assert handler(event={"id": 2}, context=Context()) == 2
