@@ -19,9 +19,12 @@ class Slow(InMemoryPersistenceLayer):
         self._kept = kept
         self.entered = threading.Event()
         self.leave = threading.Event()
+        self.another = threading.Event()
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if (None if new is None else new.status) == self._kept:
+        if self.entered.is_set() and not self.leave.is_set():
+            self.another.set()
+        elif (None if new is None else new.status) == self._kept:
             self.entered.set()
             assert self.leave.wait(30)
         return super()._swap(key, expected, new, keep_ms)
@@ -52,6 +55,8 @@ def test_a_request_in_a_thread_is_not_abandoned_by_a_loop_that_ends(
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
+            # Long enough for whoever does not wait for the first request to send a second.
+            await asyncio.to_thread(layer.another.wait, 0.2)
             layer.leave.set()
             raise
 
@@ -62,6 +67,7 @@ def test_a_request_in_a_thread_is_not_abandoned_by_a_loop_that_ends(
     tasks: list[asyncio.Task[object]] = []
     asyncio.run(main())
     assert all(task.cancelled() for task in tasks)
+    assert not layer.another.is_set()
     record = next(iter(layer._records.values()), None)
     assert (None if record is None else record.status) == left
     assert asyncio.run(work(data=1)) == (1 if left or kept == INPROGRESS else 2)

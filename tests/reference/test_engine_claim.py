@@ -152,6 +152,17 @@ def test_an_interrupt_between_the_claim_and_the_body_takes_the_claim_back(
     assert world.record is None
 
 
+def test_an_interrupt_while_a_claim_is_taken_back_is_raised_after_it(world: World, engine: Engine) -> None:
+    call = world.call(engine)
+    world.swap(call.command)
+    call.interrupt(IdempotencyPersistenceConfigError("refused"))
+    call.interrupt(KeyboardInterrupt())
+    call.run()
+    assert isinstance(call.value, KeyboardInterrupt)
+    assert isinstance(call.value.__cause__, IdempotencyPersistenceConfigError)
+    assert world.record is None
+
+
 @pytest.mark.parametrize(("late_by", "runs"), [(-1, True), (0, False), (1, False)])
 def test_a_reply_that_comes_after_the_lease_it_grants_starts_no_body(
     world: World, engine: Engine, late_by: int, runs: bool
