@@ -223,7 +223,8 @@ class InThreads(AsyncCompareAndSwapLayer):
             return method(*args)
         from .async_drivers import in_thread  # noqa: PLC0415 - as in _drive_async
 
-        return await in_thread(method, *args)
+        record: Record | None = await in_thread(method, *args)
+        return record
 
 
 async def _drive_async(steps: Steps, layer: Any) -> Any:

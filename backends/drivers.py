@@ -73,7 +73,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                 break
             return done.value
         except BaseException as interrupt:
-            if steps.gi_frame is None:
+            if getattr(steps, "gi_frame", None) is None:
                 raise  # the protocol's own word
             error = interrupt  # it struck between two commands: for the protocol it is a lost reply
     try:

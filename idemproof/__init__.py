@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .backends.memory import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
     from .backends.records import DataRecord
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
-    from .reference.config import IdempotencyConfig, IdempotentHookFunction
+    from .reference.config import IdempotencyConfig, IdempotencyWarning, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .spec.record import Record
 
@@ -34,6 +34,7 @@ _HOMES = {
     "CompareAndSwapLayer": "backends.base",
     "DataRecord": "backends.records",
     "IdempotencyConfig": "reference.config",
+    "IdempotencyWarning": "reference.config",
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Record": "spec.record",
@@ -51,6 +52,7 @@ __all__ = [
     "CompareAndSwapLayer",
     "DataRecord",
     "IdempotencyConfig",
+    "IdempotencyWarning",
     "IdempotentHookFunction",
     "InMemoryPersistenceLayer",
     "Record",

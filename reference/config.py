@@ -28,7 +28,7 @@ class IdempotencyWarning(UserWarning):
 class IdempotentHookFunction(Protocol):
     """What ``response_hook`` has to be: it sees every replayed response, and may change it."""
 
-    def __call__(self, response: Any, idempotent_data: "DataRecord") -> Any:
+    def __call__(self, response: Any, idempotent_data: "DataRecord", /) -> Any:
         """Return what the caller gets.
 
         Parameters
