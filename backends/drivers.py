@@ -55,7 +55,11 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                 command = send(reply) if error is None else steps.throw(error)
                 reply = error = None
                 try:
-                    if isinstance(command, Call):
+                    if isinstance(
+                        command, Swap
+                    ):  # as in request(), without the detour: there are most of them
+                        reply = layer._swap(command.key, command.expected, command.new, command.keep_ms)
+                    elif isinstance(command, Call):
                         call = command
                         call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                         call.returned = True

@@ -273,7 +273,7 @@ TABLE: tuple[Row, ...] = (
 """The first row of the event's kind whose guard holds decides (ROW-0)."""
 
 _STEPS: dict[type[Event], tuple[tuple[Any, Any], ...]] = {
-    kind: tuple((row.guard, row.step) for row in TABLE if row.event is kind)
+    kind: tuple((None if row.guard is _always else row.guard, row.step) for row in TABLE if row.event is kind)
     for kind in (Claim, Complete, Release, Renew, Evict)
 }
 
@@ -293,7 +293,7 @@ def transition(record: Record | None, event: Event, now: int) -> Next:
         Epoch milliseconds.
     """
     for guard, step in _STEPS[type(event)]:
-        if guard(record, event, now):
+        if guard is None or guard(record, event, now):
             result: Next = step(record, event, now)
             return result
     raise AssertionError(f"the last row of {type(event).__name__} has a condition")  # pragma: no cover
