@@ -38,6 +38,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                 raise cancelled from None
             return done.value
         except Exception as failure:
+            error = None  # its traceback refers to this frame
             if cancelled is not None:
                 raise cancelled from failure
             raise
@@ -99,10 +100,18 @@ async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
 
     A thread cannot be stopped, so a cancellation waits for it: what it does must not happen unobserved.
     """
-    call = functools.partial(contextvars.copy_context().run, method, *args)
+    call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, method, *args)
     future = asyncio.get_running_loop().run_in_executor(None, call)
     interrupted = await _end_of(future)
     if interrupted is not None:
         future.exception()  # observed, though the cancellation is what is raised
         raise interrupted
     return future.result()
+
+
+def _without_stop_iteration(method: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return method(*args)
+    except StopIteration as stop:
+        # A future cannot hold it, and would never be done.
+        raise RuntimeError(f"{method!r} raised StopIteration") from stop

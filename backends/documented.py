@@ -128,17 +128,23 @@ def load(key: str) -> Steps:
     return None if found is None else checked_legacy(found, key)
 
 
-def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
-    """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may."""
+def swap(key: str, expected: Record | None, new: Record | None, granted: set[str | None]) -> Steps:
+    """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may.
+
+    ``granted`` holds the owners whose puts the layer has accepted and that are not done yet.
+    """
     if new is None:
         # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
         found = yield from load(key)
-        if found is None or expected is None or not _may_be_the_claim(found, expected):
+        if not _may_be_the_claim(found, expected, granted):
             return found
+        assert expected is not None  # what may be the claim is one
         yield Invoke("_delete_record", DataRecord.of(expected))
+        granted.discard(expected.owner)
         return None
     if new.status == COMPLETED:
         yield Invoke("_update_record", DataRecord.of(new))
+        granted.discard(new.owner)
         return new
     try:
         yield Invoke("_put_record", DataRecord.of(new))
@@ -146,17 +152,23 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
         if exists.old_data_record is None:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
+    granted.add(new.owner)
     return new
 
 
-def _may_be_the_claim(found: Record, claim: Record) -> bool:
-    """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease."""
+def _may_be_the_claim(found: Record | None, claim: Record | None, granted: set[str | None]) -> bool:
+    """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
+
+    Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
+    """
+    if found is None or claim is None:
+        return False
+    if found.status != claim.status or found.expiry_timestamp != claim.expiry_timestamp:
+        return False
     lease = found.in_progress_expiry_timestamp
-    return (
-        found.status == claim.status
-        and found.expiry_timestamp == claim.expiry_timestamp
-        and (lease is None or lease == claim.in_progress_expiry_timestamp)
-    )
+    if lease is None:
+        return claim.owner in granted
+    return lease == claim.in_progress_expiry_timestamp
 
 
 def _plain(record: Record) -> Record:

@@ -78,6 +78,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
             return done.value
         except BaseException as interrupt:
             if getattr(steps, "gi_frame", None) is None:
+                error = None  # its traceback refers to this frame
                 raise  # the protocol's own word
             error = interrupt  # it struck between two commands: for the protocol it is a lost reply
     try:

@@ -1,7 +1,8 @@
 """What one call of an idempotent function knows about itself."""
 
 import os
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from contextlib import suppress
+from types import AsyncGeneratorType, CodeType
 from typing import Any
 
 from ..backends.commands import Call
@@ -11,8 +12,6 @@ from ..spec.errors import (
     IdempotencyPersistenceConsistencyError,
 )
 from ..spec.record import Record, checked
-
-_NOT_YET_RUN = frozenset((AsyncGeneratorType, CoroutineType, GeneratorType))
 
 
 def new_owner() -> str:
@@ -59,18 +58,20 @@ class Attempt(Call):
         if self.interrupt is None and not isinstance(failure, Exception):
             self.interrupt = failure
 
-    def refuse_what_has_not_run(self) -> None:
-        """Turn a coroutine or generator that the body returned into the body's failure (ENG-14)."""
-        if type(self.result) not in _NOT_YET_RUN:
+    def refuse_what_has_not_run(self, hidden: CodeType) -> None:
+        """Make a failure of it if the body returned the very coroutine or generator it hides (ENG-14)."""
+        result = self.result
+        codes = (getattr(result, name, None) for name in ("cr_code", "gi_code", "ag_code"))
+        if not any(code is hidden for code in codes):
             return
-        kind = type(self.result).__name__
-        if not isinstance(self.result, AsyncGeneratorType):
-            self.result.close()
         self.failure = TypeError(
-            f"The function for {self.key!r} returned a {kind}, which has not run: its key is free again. "
-            "Protect the async function itself, below its other decorators, or the function that consumes "
-            "the generator."
+            f"The function for {self.key!r} returned a {type(result).__name__}, which has not run: its key "
+            "is free again. Protect the async function itself, below its other decorators, or the function "
+            "that consumes the generator."
         )
+        if not isinstance(result, AsyncGeneratorType):
+            with suppress(Exception):
+                result.close()  # or Python would warn that nobody awaited it
 
 
 def standing(found: Any, key: str) -> Record | None:
@@ -86,12 +87,17 @@ def is_final(error: BaseException) -> bool:
 
 
 def append_context(error: BaseException, earlier: BaseException) -> None:
-    """Put ``earlier`` at the far end of ``error``'s chain."""
-    seen = {id(earlier)}
-    while id(error) not in seen:
-        seen.add(id(error))
-        following = error.__cause__ or error.__context__
-        if following is None:
-            error.__context__ = earlier
-            return
-        error = following
+    """Put ``earlier`` at the far end of ``error``'s chain, unless they share a part of it."""
+    known = {id(link) for link in _chain(earlier)}
+    links = _chain(error)
+    if not any(id(link) in known for link in links):
+        links[-1].__context__ = earlier
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and all(following is not link for link in links):
+        links.append(following)
+        following = following.__cause__ or following.__context__
+    return links

@@ -16,7 +16,7 @@ from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
-from .functions import Argument, handler_arguments, is_async, name_of, refuse_unprotectable
+from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
 from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
@@ -95,7 +95,7 @@ def idempotent(
             function,
             event,
             lambda_context,
-            Engine(settings),
+            Engine(settings, hidden=hidden_code(function)),
             settings,
             persistence_store,
             key_prefix,
@@ -166,7 +166,8 @@ def idempotent_function(
     """
 
     def decorate(function: Any) -> Any:
-        engine = Engine(settings, resolve_serializer(output_serializer, function))
+        serializer = resolve_serializer(output_serializer, function)
+        engine = Engine(settings, serializer, hidden=hidden_code(function))
         data = Argument(function, data_keyword_argument)
         return _protected(function, data, None, engine, settings, persistence_store, key_prefix)
 

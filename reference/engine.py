@@ -6,6 +6,7 @@ to stand, proposes the outcome to the store by compare-and-swap, and asks again 
 
 import logging
 from collections.abc import Callable, Generator
+from types import CodeType
 from typing import Any
 
 from ..backends.commands import Command, Sleep, Swap
@@ -62,6 +63,8 @@ class Engine:
         Turns results into JSON-able data and back; None stores them as they are.
     mint
         Makes owner tokens.
+    hidden
+        The code of an async or generator function that hides behind the body, or None.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Engine:
         config: IdempotencyConfig,
         serializer: BaseIdempotencySerializer | None = None,
         mint: Callable[[], str] = new_owner,
+        hidden: CodeType | None = None,
     ) -> None:
         self._config = config
         self._clock = config.clock
@@ -76,6 +80,7 @@ class Engine:
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else _milliseconds(lease)
         self._mint = mint
+        self._hidden = hidden
         self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
         self._answers = Answers(serializer, config.response_hook, self._cache)
         self._told_of_missing_lease = False
@@ -125,8 +130,8 @@ class Engine:
             return self._answers.of(refusal)
         for _ in INTERRUPTS:
             try:
-                if attempt.failure is None:
-                    attempt.refuse_what_has_not_run()
+                if attempt.failure is None and self._hidden is not None:
+                    attempt.refuse_what_has_not_run(self._hidden)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
@@ -137,7 +142,10 @@ class Engine:
                 if attempt.settled:
                     raise
                 attempt.note_interrupt(interrupt)  # and begin again: doing it twice is doing it once
-        raise attempt.interrupt or AssertionError("only an interrupt leads here")
+        assert attempt.interrupt is not None  # nothing else leads here
+        if attempt.failure is not None:
+            append_context(attempt.interrupt, attempt.failure)
+        raise attempt.interrupt
 
     def _from_cache(self, cache: LocalCache, key: str, payload_hash: str | None) -> Outcome | None:
         record = cache.get(key)
@@ -166,8 +174,13 @@ class Engine:
                     found = yield Swap(key, standing, new, expiry_ms(new) - now)
                 except Exception as error:
                     errors += 1
-                    if errors > RETRIES or is_final(error):
-                        raise _claim_failed(key, error) from error
+                    if isinstance(error, IdempotencyError) and (errors > RETRIES or is_final(error)):
+                        raise
+                    if errors > RETRIES:
+                        raise IdempotencyPersistenceLayerError(
+                            f"The persistence layer could not claim {key!r}. Nothing ran. Retry.",
+                            error,
+                        ) from error
                     yield Sleep(BACKOFF_MS * errors)
                     continue
                 standing = new if found is new else checked_standing(found, key)
@@ -256,7 +269,7 @@ class Engine:
             self._cache.put(outcome.record)
         return answer
 
-    def _complete(self, attempt: Attempt, text: str) -> Steps:  # noqa: C901 - as _claim
+    def _complete(self, attempt: Attempt, text: str) -> Steps:  # noqa: C901, PLR0912 - as _claim
         """Store ``text`` and return the outcome. An interrupt does not abandon this: it is noted."""
         key = attempt.key
         standing = attempt.held
@@ -296,10 +309,14 @@ class Engine:
             failure or "the record kept changing, or its window is over",
             result=attempt.result,
         )
-        unknown.__cause__ = failure
-        if attempt.interrupt is not None:
-            raise attempt.interrupt from unknown
-        raise unknown
+        if failure is not attempt.interrupt:
+            unknown.__cause__ = failure
+        try:
+            if attempt.interrupt is not None:
+                raise attempt.interrupt from unknown
+            raise unknown
+        finally:
+            del failure, unknown  # their tracebacks refer to this frame
 
     def _release(self, attempt: Attempt) -> Steps:
         """Give the claim back, if it is still ours. An interrupt does not abandon this: it is noted."""
@@ -368,14 +385,6 @@ class Engine:
 def _milliseconds(seconds: float) -> int:
     """Round up: no window or lease is shorter than asked for."""
     return -int(-seconds * 1000 // 1)
-
-
-def _claim_failed(key: str, error: Exception) -> Exception:
-    if isinstance(error, IdempotencyError):
-        return error
-    return IdempotencyPersistenceLayerError(
-        f"The persistence layer could not claim {key!r}. The function did not run. Retry.", error
-    )
 
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:

@@ -4,6 +4,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 
@@ -22,6 +23,15 @@ def refuse_unprotectable(function: Any) -> None:
                 f"{name_of(function)} is a generator: it has no single result to replay. "
                 "Return a list, or protect the function that consumes it."
             )
+
+
+def hidden_code(function: Any) -> CodeType | None:
+    """Return the code of the async or generator function that a plain wrapper passes off as its own."""
+    inner = inspect.unwrap(function)
+    if inner is function:
+        return None
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return inner.__code__ if any(kind(inner) for kind in kinds) else None
 
 
 def name_of(function: Any) -> str:
@@ -108,15 +118,18 @@ def handler_arguments(function: Callable[..., Any]) -> tuple[Argument, Argument 
     own = _parameters(function, follow_wrapped=False)
     names = _positional(own)
     only_any = not names and any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own.values())
+    bound = 0
     if only_any:
-        names = _positional(_parameters(function))
+        wrapped = _parameters(function)
+        names = _positional(wrapped)
+        bound = int(next(iter(wrapped), "") in ("self", "cls"))
     if not names:
         raise TypeError(
             f"{name_of(function)} takes no event: a Lambda handler is called with (event, context)."
         )
     start = names.index("event") if "event" in names else 0
     found = [
-        Argument(function, name, place if only_any else None)
+        Argument(function, name, place + bound if only_any else None)
         for place, name in enumerate(names[start : start + 2])
     ]
     return found[0], found[1] if len(found) > 1 else None

@@ -111,3 +111,21 @@ def test_a_body_that_raises_too_late_leaves_the_new_owners_result_alone() -> Non
         work(1)
     table._put_record = original  # type: ignore[method-assign]
     assert protect(table, runs)(1) == "theirs"
+
+
+def test_a_claim_that_fails_leaves_a_claim_without_a_lease_alone() -> None:
+    """Nothing tells such a claim of the same second from one's own."""
+    table, runs = Table(keeps_leases=False), []
+    work = protect(table, runs)
+    rows: list[DataRecord] = []
+
+    def remember(record: DataRecord) -> None:
+        rows.append(record._replace(in_progress_expiry_timestamp=None))
+        table.rows[record.idempotency_key] = rows[0]
+        raise TimeoutError
+
+    table._put_record = remember  # type: ignore[method-assign]
+    with pytest.raises(IdempotencyPersistenceLayerError):
+        work(1)
+    assert list(table.rows.values()) == rows[:1]
+    assert runs == []

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, Record, idempotent_function
+from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
 
@@ -72,3 +73,20 @@ def test_a_request_in_a_thread_is_not_abandoned_by_a_loop_that_ends(
     assert (None if record is None else record.status) == left
     assert asyncio.run(work(data=1)) == (1 if left or kept == INPROGRESS else 2)
     assert len(runs) == (2 if kept is None else 1)
+
+
+def test_a_layer_that_raises_stop_iteration_in_a_thread_does_not_hang_its_caller() -> None:
+    class Exhausted(Slow):
+        def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+            return next(iter(()))
+
+    @idempotent_function(data_keyword_argument="data", persistence_store=Exhausted(None))
+    async def work(data: int) -> int:
+        return data
+
+    async def main() -> None:
+        async with asyncio.timeout(30):
+            await work(data=1)
+
+    with pytest.raises(IdempotencyPersistenceLayerError, match="StopIteration"):
+        asyncio.run(main())

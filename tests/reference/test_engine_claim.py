@@ -125,6 +125,7 @@ def test_what_the_layer_says_is_wrong_with_its_setup_is_not_retried(world: World
     call.interrupt(error)
     call.run()  # the claim is taken back all the same: nobody knows whether it was written
     assert call.value is error
+    assert error.__cause__ is None  # the layer's own chain stays as it was
     assert call.body is None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent, idempotent_function
+from idemproof.errors import IdempotencyResultUnavailableError, IdempotencySerializationError
 
 CONFIG = IdempotencyConfig(in_progress_expires_after_seconds=30)
 
@@ -49,17 +50,34 @@ async def one_by_one_later(data: int) -> Any:
 
 
 @pytest.mark.parametrize("hidden", [later, one_by_one, one_by_one_later])
-def test_a_coroutine_or_generator_that_a_plain_wrapper_returns_has_not_run_and_frees_its_key(
+def test_the_coroutine_or_generator_that_a_plain_wrapper_hides_has_not_run_and_frees_its_key(
     layer: InMemoryPersistenceLayer, hidden: Callable[..., Any]
 ) -> None:
-    @idempotent_function(data_keyword_argument="data", persistence_store=layer, config=CONFIG)
-    def work(data: int) -> Any:
-        return hidden(data)
-
+    work = idempotent_function(
+        passing_on(hidden), data_keyword_argument="data", persistence_store=layer, config=CONFIG
+    )
     for _ in range(2):
         with pytest.raises(TypeError, match="has not run: its key is free"):
             work(data=1)
     assert len(layer) == 0
+
+
+def test_a_function_that_ran_before_it_returned_a_generator_does_not_run_again(
+    layer: InMemoryPersistenceLayer,
+) -> None:
+    charges: list[int] = []
+
+    @idempotent_function(data_keyword_argument="data", persistence_store=layer, config=CONFIG)
+    @passing_on
+    def charge(data: int) -> Any:
+        charges.append(data)
+        return (number for number in charges)
+
+    with pytest.raises(IdempotencySerializationError):
+        charge(data=1)
+    with pytest.raises(IdempotencyResultUnavailableError):
+        charge(data=1)
+    assert charges == [1]
 
 
 def test_behind_a_wrapper_that_names_nothing_the_data_is_found_by_keyword_only(
@@ -101,3 +119,16 @@ def test_a_wrapped_lambda_handler_is_called_with_event_and_context(layer: InMemo
 
     assert [handler({"id": number}, Context()) for number in (1, 2, 1)] == [1, 2, 1]
     assert handler(event={"id": 2}, context=Context()) == 2
+
+
+def test_a_wrapped_handler_that_is_a_method_finds_its_event_behind_self(
+    layer: InMemoryPersistenceLayer,
+) -> None:
+    class Shop:
+        @idempotent(persistence_store=layer, config=CONFIG)
+        @passing_on
+        def handler(self, event: dict[str, int], context: None) -> int:
+            return event["id"]
+
+    assert [Shop().handler({"id": number}, None) for number in (1, 2, 1)] == [1, 2, 1]
+    assert len(layer) == 2
