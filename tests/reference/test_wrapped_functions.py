@@ -1,5 +1,6 @@
 """Functions behind other decorators: what has not run is not done, and arguments are not confused."""
 
+import asyncio
 import functools
 from collections.abc import Callable, Generator
 from typing import Any
@@ -132,3 +133,21 @@ def test_a_wrapped_handler_that_is_a_method_finds_its_event_behind_self(
 
     assert [Shop().handler({"id": number}, None) for number in (1, 2, 1)] == [1, 2, 1]
     assert len(layer) == 2
+
+
+def test_a_plain_wrapper_that_runs_what_it_hides_is_a_plain_function(layer: InMemoryPersistenceLayer) -> None:
+    runs: list[int] = []
+
+    async def hidden(data: int) -> int:
+        runs.append(data)
+        return data
+
+    @functools.wraps(hidden)
+    def work(data: int) -> int:
+        return asyncio.run(hidden(data))
+
+    protected = idempotent_function(
+        work, data_keyword_argument="data", persistence_store=layer, config=CONFIG
+    )
+    assert [protected(data=7), protected(data=7)] == [7, 7]
+    assert runs == [7]
