@@ -1,6 +1,5 @@
 """The two contracts, each in terms of the other, as generators for both drivers."""
 
-import os
 from collections.abc import Generator
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release
 from ..spec.record import COMPLETED, INPROGRESS, Record, checked, expiry_ms, same_record
 from ..spec.transition import transition
 from .commands import Command, Invoke, Load, Swap
-from .records import DataRecord, checked_legacy
+from .records import DataRecord, checked_legacy, new_owner
 
 SWAPS_PER_CALL = 16
 """How often one documented method may find that the record has changed under it (INV-8)."""
@@ -40,7 +39,7 @@ def put_record(record: Record, now: int) -> Steps:
     wanted = _plain(record)
     if wanted.owner is None:
         # Two nameless writes of the same record must not take each other for their own.
-        wanted = wanted._replace(owner=os.urandom(16).hex())
+        wanted = wanted._replace(owner=new_owner())
     key = wanted.idempotency_key
     claim = Claim(
         wanted.owner,

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 from typing import Any, Self, cast
 
 from ..spec.errors import IdempotencyInvalidStatusError
@@ -99,6 +100,15 @@ class DataRecord(Record):
         if not self.expiry_timestamp:
             return None
         return dt.datetime.fromtimestamp(self.expiry_timestamp)  # noqa: DTZ006 - documented as naive
+
+
+def new_owner() -> str:
+    """Return a token that no other attempt has: 128 random bits (ENG-1).
+
+    Drawn anew each time: tokens kept ready would be the same in each clone of a process, after a fork or in
+    a restored snapshot.
+    """
+    return os.urandom(16).hex()
 
 
 def checked_legacy(raw: Any, key: str) -> Record:

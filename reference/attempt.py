@@ -1,6 +1,5 @@
 """What one call of an idempotent function knows about itself."""
 
-import os
 from contextlib import suppress
 from types import AsyncGeneratorType, CodeType
 from typing import Any
@@ -12,15 +11,6 @@ from ..spec.errors import (
     IdempotencyPersistenceConsistencyError,
 )
 from ..spec.record import Record, checked
-
-
-def new_owner() -> str:
-    """Return a token that no other attempt has: 128 random bits (ENG-1).
-
-    Drawn anew each time: tokens kept ready would be the same in each clone of a process, after a fork or in
-    a restored snapshot.
-    """
-    return os.urandom(16).hex()
 
 
 class Attempt(Call):

@@ -10,6 +10,7 @@ from types import CodeType
 from typing import Any
 
 from ..backends.commands import Command, Sleep, Swap
+from ..backends.records import new_owner
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyInconsistentStateError,
@@ -31,7 +32,7 @@ from ..spec.events import (
 from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms, live, same_record
 from ..spec.transition import transition
 from .answers import Answers, logger, not_stored, tell
-from .attempt import Attempt, append_context, is_final, new_owner
+from .attempt import Attempt, append_context, is_final
 from .attempt import standing as checked_standing
 from .cache import LocalCache
 from .config import IdempotencyConfig, remaining_ms

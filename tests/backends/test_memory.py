@@ -7,7 +7,6 @@ import sys
 import textwrap
 import threading
 import weakref
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -20,14 +19,6 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 from idemproof.spec.transition import Evict, transition
 
 THREADS = 16
-
-
-@pytest.fixture
-def _hasty_switching() -> Iterator[None]:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(usual)
 
 
 def result(key: str, expiry: int, owner: str = "owner") -> Record:

@@ -1,6 +1,5 @@
 """One layer under many functions, configurations, threads and nested calls; local caches of their own."""
 
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -22,14 +21,6 @@ from idemproof.reference.cache import LocalCache
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
 THREADS = 16
-
-
-@pytest.fixture
-def _hasty_switching() -> Iterator[None]:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(usual)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
