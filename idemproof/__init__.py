@@ -18,8 +18,15 @@ if TYPE_CHECKING:
         BasePersistenceLayer,
         CompareAndSwapLayer,
     )
+    from .backends.dynamodb import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer
     from .backends.memory import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
     from .backends.records import DataRecord
+    from .backends.redis import (
+        AsyncCachePersistenceLayer,
+        AsyncRedisCachePersistenceLayer,
+        CachePersistenceLayer,
+        RedisCachePersistenceLayer,
+    )
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
     from .reference.config import IdempotencyConfig, IdempotencyWarning, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
@@ -27,17 +34,23 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncBasePersistenceLayer": "backends.base",
+    "AsyncCachePersistenceLayer": "backends.redis",
     "AsyncCompareAndSwapLayer": "backends.base",
+    "AsyncDynamoDBPersistenceLayer": "backends.dynamodb",
     "AsyncInMemoryPersistenceLayer": "backends.memory",
+    "AsyncRedisCachePersistenceLayer": "backends.redis",
     "AsyncSQLitePersistenceLayer": "backends.sqlite",
     "BasePersistenceLayer": "backends.base",
+    "CachePersistenceLayer": "backends.redis",
     "CompareAndSwapLayer": "backends.base",
     "DataRecord": "backends.records",
+    "DynamoDBPersistenceLayer": "backends.dynamodb",
     "IdempotencyConfig": "reference.config",
     "IdempotencyWarning": "reference.config",
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Record": "spec.record",
+    "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
@@ -45,17 +58,23 @@ _HOMES = {
 
 __all__ = [
     "AsyncBasePersistenceLayer",
+    "AsyncCachePersistenceLayer",
     "AsyncCompareAndSwapLayer",
+    "AsyncDynamoDBPersistenceLayer",
     "AsyncInMemoryPersistenceLayer",
+    "AsyncRedisCachePersistenceLayer",
     "AsyncSQLitePersistenceLayer",
     "BasePersistenceLayer",
+    "CachePersistenceLayer",
     "CompareAndSwapLayer",
     "DataRecord",
+    "DynamoDBPersistenceLayer",
     "IdempotencyConfig",
     "IdempotencyWarning",
     "IdempotentHookFunction",
     "InMemoryPersistenceLayer",
     "Record",
+    "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",
     "idempotent",
     "idempotent_function",

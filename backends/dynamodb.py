@@ -1,0 +1,303 @@
+"""The DynamoDB layers: one conditional write claims, completes or takes over; refused, it brings a replay."""
+
+import os
+import threading
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..spec.errors import IdempotencyPersistenceConfigError
+from ..spec.record import Record
+from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .dynamodb_requests import DynamoDBTable, tells_holder
+from .event_loops import ClientPerLoop
+from .exchanges import perform, perform_async
+from .forksafe import give_lock
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 10
+ATTEMPTS = 3
+"""What a client gets that is made here without a ``boto_config``."""
+
+
+class DynamoDBPersistenceLayer(CompareAndSwapLayer):
+    """Keeps records in a DynamoDB table, for any number of machines. Safe to share between threads.
+
+    It asks for ``dynamodb:PutItem`` (claim, takeover, completion), ``dynamodb:DeleteItem`` (release) and
+    ``dynamodb:GetItem``. Let the table's time to live delete by ``expiry_attr``. Its client is made on first
+    use; after a fork, parent and child do not share connections.
+
+    Parameters
+    ----------
+    table_name
+        The table. :meth:`create_table` makes one.
+    key_attr
+        The partition key, of type string.
+    static_pk_value
+        The partition in which all records are, if ``sort_key_attr`` is set; ``idempotency#`` and the name of
+        the Lambda function if not given.
+    sort_key_attr
+        The sort key, of type string, which then holds the idempotency key.
+    expiry_attr, in_progress_expiry_attr, status_attr, data_attr, validation_key_attr
+        The attributes for expiry (epoch seconds), lease (epoch milliseconds), status, result, payload hash.
+    boto_config
+        A ``botocore.config.Config``. Without, a request may take 10 seconds (5 to connect) and is tried
+        three times.
+    boto3_session
+        The ``boto3.session.Session`` that makes the client.
+    boto3_client
+        The client to use; the other two are ignored then. It can be replaced as the attribute ``client``.
+    owner_attr
+        The attribute for the token of the attempt that wrote a record.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A name is missing or used twice, or boto3 is not installed.
+    """
+
+    _lock: threading.Lock
+
+    def __init__(
+        self,
+        table_name: str,
+        key_attr: str = "id",
+        static_pk_value: str | None = None,
+        sort_key_attr: str | None = None,
+        expiry_attr: str = "expiration",
+        in_progress_expiry_attr: str = "in_progress_expiration",
+        status_attr: str = "status",
+        data_attr: str = "data",
+        validation_key_attr: str = "validation",
+        boto_config: Any = None,
+        boto3_session: Any = None,
+        boto3_client: Any = None,
+        *,
+        owner_attr: str = "owner",
+    ) -> None:
+        self._table = DynamoDBTable(
+            table_name,
+            key_attr,
+            static_pk_value,
+            sort_key_attr,
+            expiry_attr,
+            in_progress_expiry_attr,
+            status_attr,
+            data_attr,
+            validation_key_attr,
+            owner_attr,
+        )
+        if boto3_client is None and boto3_session is None:
+            _require("botocore", "dynamodb")
+        if hasattr(type(boto3_client), "_make_api_call") and hasattr(type(boto3_client), "__aenter__"):
+            raise IdempotencyPersistenceConfigError(
+                "boto3_client is an async client. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
+            )
+        self._config = boto_config
+        self._session = boto3_session
+        give_lock(self)
+        self.client = boto3_client
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._table.table_name!r})"
+
+    @property
+    def client(self) -> Any:
+        """The client, made on first use."""
+        if self._client is None or self._process != os.getpid():
+            with self._lock:
+                self._take_client()
+        return self._client
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._tells_holder = client is not None and tells_holder(client)
+        self._process = os.getpid()
+        self._client = client  # last: other threads look at it without the lock
+
+    def _load(self, key: str) -> Record | None:
+        record: Record | None = perform(self._table.load(key), self.client)
+        return record
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's own expiry
+        client = self.client
+        record: Record | None = perform(
+            self._table.swap(key, expected, new, tells_holder=self._tells_holder), client
+        )
+        return record
+
+    def create_table(self) -> None:
+        """Create the table with its time to live, paid by request, unless it is there already.
+
+        For development: it asks for ``dynamodb:CreateTable``, ``DescribeTable``, ``DescribeTimeToLive`` and
+        ``UpdateTimeToLive``.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            There is a table of this name with another key or another time to live.
+        """
+        from .dynamodb_table import create_table  # noqa: PLC0415 - production does without
+
+        perform(create_table(self._table), self.client)
+
+    def _take_client(self) -> None:
+        if self._client is None:
+            self.client = self._make_client()
+        elif self._process != os.getpid():
+            # A child must not speak on its parent's connections: each would get the other's replies.
+            self._client.close()
+            self._process = os.getpid()
+
+    def _make_client(self) -> Any:
+        config = self._config
+        session = self._session
+        if config is None:
+            from botocore.config import Config  # noqa: PLC0415 - loaded when used
+
+            config = Config(**_DEFAULTS)
+        try:
+            if session is not None:
+                return session.client("dynamodb", config=config)
+            from botocore.session import get_session  # noqa: PLC0415 - half of what all of boto3 takes
+
+            return get_session().create_client("dynamodb", config=config)
+        except Exception as error:
+            raise self._table.explained(error) from error
+
+
+class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
+    """:class:`DynamoDBPersistenceLayer` for ``async def`` functions, by aiobotocore.
+
+    Each event loop gets a client of its own on first use, which is closed when the loop shuts down.
+
+    Parameters
+    ----------
+    table_name, key_attr, static_pk_value, sort_key_attr
+        As for :class:`DynamoDBPersistenceLayer`.
+    expiry_attr, in_progress_expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        Same.
+    boto_config
+        An ``aiobotocore.config.AioConfig``. Without, a request may take 10 seconds (5 to connect) and is
+        tried three times.
+    session
+        The ``aiobotocore.session.AioSession`` that makes the clients.
+    client
+        The open client to use, in the event loop in which it was opened; the other two are ignored then.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A name is missing or used twice, the client is a blocking one, or aiobotocore is not installed.
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        key_attr: str = "id",
+        static_pk_value: str | None = None,
+        sort_key_attr: str | None = None,
+        expiry_attr: str = "expiration",
+        in_progress_expiry_attr: str = "in_progress_expiration",
+        status_attr: str = "status",
+        data_attr: str = "data",
+        validation_key_attr: str = "validation",
+        boto_config: Any = None,
+        session: Any = None,
+        client: Any = None,
+        *,
+        owner_attr: str = "owner",
+    ) -> None:
+        self._table = DynamoDBTable(
+            table_name,
+            key_attr,
+            static_pk_value,
+            sort_key_attr,
+            expiry_attr,
+            in_progress_expiry_attr,
+            status_attr,
+            data_attr,
+            validation_key_attr,
+            owner_attr,
+        )
+        if client is None and session is None:
+            _require("aiobotocore", "dynamodb-async")
+        if hasattr(type(client), "_make_api_call") and not hasattr(type(client), "__aenter__"):
+            raise IdempotencyPersistenceConfigError(
+                "client is a blocking client. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
+            )
+        self._config = boto_config
+        self._session = session
+        self.client = client
+        self._clients = ClientPerLoop(self._connect)
+        self._tells_holder: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._table.table_name!r})"
+
+    async def _load(self, key: str) -> Record | None:
+        client = self.client or await self._opened(key)
+        record: Record | None = await perform_async(self._table.load(key), client)
+        return record
+
+    async def _swap(
+        self,
+        key: str,
+        expected: Record | None,
+        new: Record | None,
+        keep_ms: int,  # noqa: ARG002 - as in the blocking layer
+    ) -> Record | None:
+        client = self.client or await self._opened(key)
+        if self._tells_holder is None:
+            self._tells_holder = tells_holder(client)  # the same for all clients of an SDK
+        record: Record | None = await perform_async(
+            self._table.swap(key, expected, new, tells_holder=self._tells_holder), client
+        )
+        return record
+
+    async def create_table(self) -> None:
+        """Create the table with its time to live; see :meth:`DynamoDBPersistenceLayer.create_table`."""
+        from .dynamodb_table import create_table  # noqa: PLC0415 - production does without
+
+        client = self.client or await self._opened()
+        await perform_async(create_table(self._table), client)
+
+    async def close(self) -> None:
+        """Close the running event loop's client, if it was made here. The layer stays usable."""
+        await self._clients.close()
+
+    async def _opened(self, key: str | None = None) -> Any:
+        try:
+            return await self._clients.get()
+        except Exception as error:
+            raise self._table.explained(error, key) from error
+
+    def _connect(self) -> "AbstractAsyncContextManager[Any]":
+        config = self._config
+        session = self._session
+        if config is None:
+            from aiobotocore.config import AioConfig  # noqa: PLC0415 - loaded when used
+
+            config = AioConfig(**_DEFAULTS)
+        if session is None:
+            from aiobotocore.session import get_session  # noqa: PLC0415 - same
+
+            session = get_session()
+        client: AbstractAsyncContextManager[Any] = session.create_client("dynamodb", config=config)
+        return client
+
+
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "read_timeout": READ_SECONDS,
+    "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+}
+
+
+def _require(library: str, extra: str) -> None:
+    if find_spec(library) is None:
+        raise IdempotencyPersistenceConfigError(
+            f"DynamoDB needs {library}: pip install 'idemproof[{extra}]'."
+        )

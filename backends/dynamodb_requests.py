@@ -1,0 +1,262 @@
+"""What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
+
+import os
+from decimal import Decimal
+from typing import Any
+
+from ..spec.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceLayerError,
+    IdempotencyRecordTooLargeError,
+)
+from ..spec.record import Record
+from .exchanges import Ask, Exchange, kinds
+from .names import check_attributes, check_names
+
+Item = dict[str, dict[str, Any]]
+
+LARGEST_ITEM = 400 * 1024
+"""Bytes that an item may have at most, its attributes' names included."""
+
+_REFUSED = "ConditionalCheckFailedException"
+_TOO_LARGE = "Item size"
+_MISCONFIGURED_CODES = frozenset(
+    {
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "ResourceNotFoundException",
+        "UnrecognizedClientException",
+        "ValidationException",
+    }
+)
+_MISCONFIGURED_KINDS = frozenset(
+    {
+        "InvalidRegionError",
+        "NoCredentialsError",
+        "NoRegionError",
+        "ParamValidationError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+        "CredentialRetrievalError",
+    }
+)
+
+
+class DynamoDBTable:
+    """A table and the names of its attributes, as both persistence layers use them.
+
+    Parameters
+    ----------
+    table_name
+        The table.
+    key_attr, sort_key_attr, expiry_attr, in_progress_expiry_attr, status_attr, data_attr
+        Names of attributes; ``sort_key_attr`` is None for a table whose key is simple.
+    validation_key_attr, owner_attr
+        Same.
+    static_pk_value
+        The partition of a table with composite keys, None for one named after the Lambda function.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A name is missing or used twice.
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        key_attr: str,
+        static_pk_value: str | None,
+        sort_key_attr: str | None,
+        expiry_attr: str,
+        in_progress_expiry_attr: str,
+        status_attr: str,
+        data_attr: str,
+        validation_key_attr: str,
+        owner_attr: str,
+    ) -> None:
+        if static_pk_value is None:
+            static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
+        self.table_name = table_name
+        self.key_attr = key_attr
+        self.static_pk_value = static_pk_value
+        self.sort_key_attr = sort_key_attr
+        self.expiry_attr = expiry_attr
+        self.in_progress_expiry_attr = in_progress_expiry_attr
+        self.status_attr = status_attr
+        self.data_attr = data_attr
+        self.validation_key_attr = validation_key_attr
+        self.owner_attr = owner_attr
+        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
+        if sort_key_attr is None:
+            del attributes["sort_key_attr"]
+        check_names({"table_name": table_name, "static_pk_value": static_pk_value})
+        check_attributes(attributes)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.table_name!r})"
+
+    def load(self, key: str) -> Exchange:
+        """Read what stands for ``key``."""
+        try:
+            reply = yield Ask(
+                "get_item",
+                kwargs={"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True},
+            )
+        except Exception as error:
+            raise self.explained(error, key) from error
+        item = reply.get("Item")
+        return None if item is None else self._record(key, item)
+
+    def swap(self, key: str, expected: Record | None, new: Record | None, *, tells_holder: bool) -> Exchange:
+        """Put ``new`` where ``expected`` stands, or delete it.
+
+        ``tells_holder`` is whether the client's SDK can pass on which item was in the way.
+        """
+        if new is not None:
+            ask = Ask("put_item", kwargs=self._put(key, expected, new))
+        elif expected is not None:
+            ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self._key(key)}))
+        else:
+            return (yield from self.load(key))
+        if tells_holder:
+            ask.kwargs["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # type: ignore[index]
+        try:
+            yield ask
+        except Exception as error:
+            if error_code(error) != _REFUSED:
+                raise self.explained(error, key) from error
+            item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
+        else:
+            return new
+        if item is None and not tells_holder:
+            return (yield from self.load(key))
+        return None if item is None else self._record(key, item)
+
+    def explained(self, error: Exception, key: str | None = None) -> IdempotencyPersistenceLayerError:
+        """Return ``error`` under its documented name."""
+        code = error_code(error)
+        table = f"DynamoDB table {self.table_name!r}"
+        whose = "" if key is None else f" for {key!r}"
+        if code == "ValidationException" and _TOO_LARGE in str(error):
+            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {error}.")
+        if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
+            return IdempotencyPersistenceConfigError(
+                f"{table} cannot be used{whose}: {error}. Check the table's name, region and key schema, "
+                "the attributes' names, and the credentials and what they allow."
+            )
+        return IdempotencyPersistenceConnectionError(
+            f"{table} did not serve a request{whose}: {error!r}. Retry."
+        )
+
+    def _key(self, key: str) -> Item:
+        if self.sort_key_attr is None:
+            return {self.key_attr: {"S": key}}
+        return {self.key_attr: {"S": self.static_pk_value}, self.sort_key_attr: {"S": key}}
+
+    def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
+        if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
+            raise IdempotencyRecordTooLargeError(
+                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
+                f"{LARGEST_ITEM} bytes."
+            )
+        item = self._key(key)
+        for name, value in self._fields(new):
+            if isinstance(value, int):
+                item[name] = {"N": str(value)}
+            elif value is not None:  # an attribute of the type NULL would exist
+                item[name] = {"S": value}
+        return self._request(expected, {"Item": item})
+
+    def _request(self, expected: Record | None, what: dict[str, Any]) -> dict[str, Any]:
+        """Make a conditional request of ``what`` is to be written."""
+        return {"TableName": self.table_name, **what, **self._condition(expected)}
+
+    def _condition(self, expected: Record | None) -> dict[str, Any]:
+        """Return the parameters that let a write happen only where ``expected`` stands (CAS-2)."""
+        if expected is None:
+            return {
+                "ConditionExpression": "attribute_not_exists(#key)",
+                "ExpressionAttributeNames": {"#key": self.key_attr},
+            }
+        values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
+        lease, owner = expected.in_progress_expiry_timestamp, expected.owner
+        if lease is not None:
+            values[":lease"] = {"N": str(lease)}
+        if owner is not None:
+            values[":owner"] = {"S": owner}
+        if lease is None or owner is None:
+            values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
+        return {
+            "ConditionExpression": "#status = :status AND #expiry = :expiry "
+            f"AND {_ABSENT['lease'] if lease is None else '#lease = :lease'} "
+            f"AND {_ABSENT['owner'] if owner is None else '#owner = :owner'}",
+            "ExpressionAttributeNames": {
+                "#status": self.status_attr,
+                "#expiry": self.expiry_attr,
+                "#lease": self.in_progress_expiry_attr,
+                "#owner": self.owner_attr,
+            },
+            "ExpressionAttributeValues": values,
+        }
+
+    def _fields(self, record: Record) -> tuple[tuple[str, str | int | None], ...]:
+        return (
+            (self.status_attr, record.status),
+            (self.expiry_attr, record.expiry_timestamp),
+            (self.in_progress_expiry_attr, record.in_progress_expiry_timestamp),
+            (self.data_attr, record.response_data),
+            (self.validation_key_attr, record.payload_hash),
+            (self.owner_attr, record.owner),
+        )
+
+    def _record(self, key: str, item: Item) -> Record:
+        """Return what an item says, well-formed or not: the specification judges that (REC-7)."""
+        return Record(
+            key,
+            _value(item, self.status_attr),
+            _value(item, self.expiry_attr),
+            _value(item, self.in_progress_expiry_attr),
+            _value(item, self.data_attr),
+            _value(item, self.validation_key_attr),
+            None if self.sort_key_attr is None else key,
+            _value(item, self.owner_attr),
+        )
+
+
+_ABSENT = {name: f"(attribute_not_exists(#{name}) OR #{name} = :null)" for name in ("lease", "owner")}
+
+
+def error_code(error: Exception) -> str | None:
+    """Return the code that DynamoDB gave an error, None if it is not DynamoDB's."""
+    response = getattr(error, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+
+
+def tells_holder(client: Any) -> bool:
+    """Tell whether a client's SDK passes on which item made a condition fail.
+
+    Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
+    be recent.
+    """
+    try:
+        parameters = client.meta.service_model.operation_model("PutItem").input_shape.members
+    except AttributeError:
+        return True
+    return "ReturnValuesOnConditionCheckFailure" in parameters
+
+
+def _value(item: Item, name: str) -> Any:
+    """Return an attribute as Python knows it, None if there is none."""
+    for kind, value in item.get(name, {}).items():
+        if kind == "N":
+            return int(value) if value.removeprefix("-").isdecimal() else Decimal(value)
+        if kind != "NULL":
+            return value
+    return None

@@ -1,0 +1,63 @@
+"""Making a table for development. In production it belongs to the infrastructure's description."""
+
+from typing import Any
+
+from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+from .commands import Sleep
+from .dynamodb_requests import DynamoDBTable, error_code
+from .exchanges import Ask, Exchange
+
+_LOOKS = 120
+_BETWEEN_LOOKS_MS = 500
+
+
+def create_table(table: DynamoDBTable) -> Exchange:
+    """Create ``table`` with its time to live, unless it is there already, and wait until it can be used."""
+    name = {"TableName": table.table_name}
+    key = [(table.key_attr, "HASH")]
+    if table.sort_key_attr is not None:
+        key.append((table.sort_key_attr, "RANGE"))
+    schema = [{"AttributeName": attribute, "KeyType": kind} for attribute, kind in key]
+    types = [{"AttributeName": attribute, "AttributeType": "S"} for attribute, _ in key]
+    try:
+        yield Ask(
+            "create_table",
+            kwargs=name
+            | {"KeySchema": schema, "AttributeDefinitions": types, "BillingMode": "PAY_PER_REQUEST"},
+        )
+    except Exception as error:
+        if error_code(error) != "ResourceInUseException":
+            raise table.explained(error) from error
+    try:
+        standing = yield from _when_active(table)
+        lifetime = (yield Ask("describe_time_to_live", kwargs=name))["TimeToLiveDescription"]
+        if lifetime["TimeToLiveStatus"] == "DISABLED" and standing["KeySchema"] == schema:
+            lifetime = {"Enabled": True, "AttributeName": table.expiry_attr}
+            yield Ask("update_time_to_live", kwargs=name | {"TimeToLiveSpecification": lifetime})
+    except IdempotencyPersistenceConnectionError:
+        raise
+    except Exception as error:
+        raise table.explained(error) from error
+    if standing["KeySchema"] != schema:
+        raise _other(table, f"its key is {standing['KeySchema']}, not {schema}")
+    if lifetime.get("AttributeName", table.expiry_attr) != table.expiry_attr:
+        raise _other(table, f"its time to live is {lifetime['AttributeName']!r}, not {table.expiry_attr!r}")
+
+
+def _when_active(table: DynamoDBTable) -> Exchange:
+    for _ in range(_LOOKS):
+        description: dict[str, Any] = (yield Ask("describe_table", kwargs={"TableName": table.table_name}))[
+            "Table"
+        ]
+        if description["TableStatus"] == "ACTIVE":
+            return description
+        yield Sleep(_BETWEEN_LOOKS_MS)
+    raise IdempotencyPersistenceConnectionError(
+        f"DynamoDB table {table.table_name!r} is not active yet. Try again later."
+    )
+
+
+def _other(table: DynamoDBTable, difference: str) -> IdempotencyPersistenceConfigError:
+    return IdempotencyPersistenceConfigError(
+        f"There is a DynamoDB table {table.table_name!r} already, and {difference}. Use another name."
+    )

@@ -1,0 +1,202 @@
+"""The Redis and Valkey layers: one SET claims or brings the holder, one short script replaces."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..spec.errors import IdempotencyPersistenceLayerError
+from ..spec.record import Record
+from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .event_loops import ClientPerLoop
+from .exchanges import Exchange, perform, perform_async
+from .redis_clients import Address, check_client, secrets_of
+from .redis_values import RedisValues, explained
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+_DEFAULT_PORT = 6379
+
+
+class RedisCachePersistenceLayer(CompareAndSwapLayer):
+    """Keeps records in Redis or Valkey, for any number of machines. Safe to share between threads and forks.
+
+    A record is one JSON object under its idempotency key, and goes with the store's own time to live. Redis 7
+    and Valkey claim by one command; Redis 6 by a script. Nothing is read from replicas. A store that evicts
+    keys when its memory is full loses records: give it ``noeviction`` or room.
+
+    Parameters
+    ----------
+    url
+        ``rediss://user:password@host:6379/0``; instead of the next parameters but ``mode``.
+    host, port, username, password
+        Where the store is, and who asks.
+    db_index
+        The database's number; a cluster has none.
+    mode
+        ``standalone`` or ``cluster``.
+    ssl
+        Whether to encrypt, and to check the server's certificate.
+    client
+        A client of redis-py's protocol (redis, valkey, fakeredis; standalone, cluster or Sentinel's), used as
+        it is: with its own timeouts and retries. The parameters before are ignored then.
+    in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr
+        The attributes for lease (epoch milliseconds), expiry (epoch seconds), status, result, payload hash.
+    owner_attr
+        The attribute for the token of the attempt that wrote a record.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A parameter cannot be used, or redis is not installed.
+    IdempotencyPersistenceConnectionError
+        No node of the cluster can be reached.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        host: str = "",
+        port: int = _DEFAULT_PORT,
+        username: str = "",
+        password: str = "",
+        db_index: int = 0,
+        mode: Literal["standalone", "cluster"] = "standalone",
+        ssl: bool = True,
+        client: Any = None,
+        in_progress_expiry_attr: str = "in_progress_expiration",
+        expiry_attr: str = "expiration",
+        status_attr: str = "status",
+        data_attr: str = "data",
+        validation_key_attr: str = "validation",
+        *,
+        owner_attr: str = "owner",
+    ) -> None:
+        self._values = RedisValues(
+            in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        )
+        self._own = client is None
+        if client is None:
+            address = Address(url, host, port, username, password, db_index, mode, ssl)
+            address.check()
+            import redis  # noqa: PLC0415 - loaded when used
+
+            client = address.client(redis)
+        check_client(client, asynchronous=False)
+        self.client = client
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.client).__name__})"
+
+    def _load(self, key: str) -> Record | None:
+        return self._perform(self._values.load(key), key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return self._perform(self._values.swap(key, expected, new, keep_ms), key)
+
+    def _perform(self, exchange: Exchange, key: str) -> Record | None:
+        try:
+            record: Record | None = perform(exchange, self.client)
+        except IdempotencyPersistenceLayerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised below, outside of its context
+            failure = explained(error, key, secrets_of(self.client))
+        else:
+            return record
+        raise failure
+
+    def close(self) -> None:
+        """Close the client's connections, if it was made here. The layer stays usable: it opens new ones."""
+        if self._own:
+            self.client.close()
+
+
+class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
+    """:class:`RedisCachePersistenceLayer` for ``async def`` functions, by ``redis.asyncio``.
+
+    Each event loop gets a client of its own on first use, which is closed when the loop shuts down.
+
+    Parameters
+    ----------
+    url, host, port, username, password, db_index, mode, ssl
+        As for :class:`RedisCachePersistenceLayer`.
+    client
+        An async client of redis-py's protocol, used in the event loop that it belongs to.
+    in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        As for :class:`RedisCachePersistenceLayer`.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A parameter cannot be used, or redis is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        host: str = "",
+        port: int = _DEFAULT_PORT,
+        username: str = "",
+        password: str = "",
+        db_index: int = 0,
+        mode: Literal["standalone", "cluster"] = "standalone",
+        ssl: bool = True,
+        client: Any = None,
+        in_progress_expiry_attr: str = "in_progress_expiration",
+        expiry_attr: str = "expiration",
+        status_attr: str = "status",
+        data_attr: str = "data",
+        validation_key_attr: str = "validation",
+        *,
+        owner_attr: str = "owner",
+    ) -> None:
+        self._values = RedisValues(
+            in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        )
+        self.client = client
+        if client is not None:
+            check_client(client, asynchronous=True)
+            return
+        address = Address(url, host, port, username, password, db_index, mode, ssl)
+        address.check()
+        self._clients = ClientPerLoop(lambda: _connect(address))
+
+    def __repr__(self) -> str:
+        whose = "a client for each event loop" if self.client is None else type(self.client).__name__
+        return f"{type(self).__name__}({whose})"
+
+    async def _load(self, key: str) -> Record | None:
+        return await self._perform(self._values.load(key), key)
+
+    async def _swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+    ) -> Record | None:
+        return await self._perform(self._values.swap(key, expected, new, keep_ms), key)
+
+    async def _perform(self, exchange: Exchange, key: str) -> Record | None:
+        client = self.client
+        try:
+            if client is None:
+                client = await self._clients.get()
+            record: Record | None = await perform_async(exchange, client)
+        except IdempotencyPersistenceLayerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised below, outside of its context
+            failure = explained(error, key, secrets_of(client))
+        else:
+            return record
+        raise failure
+
+    async def close(self) -> None:
+        """Close the running event loop's client, if it was made here. The layer stays usable."""
+        if self.client is None:
+            await self._clients.close()
+
+
+def _connect(address: Address) -> "AbstractAsyncContextManager[Any]":
+    from redis import asyncio as redis  # noqa: PLC0415 - loaded when used
+
+    client: AbstractAsyncContextManager[Any] = address.client(redis)
+    return client
+
+
+CachePersistenceLayer = RedisCachePersistenceLayer
+AsyncCachePersistenceLayer = AsyncRedisCachePersistenceLayer

@@ -1,0 +1,137 @@
+"""Clients for Redis and Valkey: made from the documented parameters, or brought by the user."""
+
+import inspect
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
+
+from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+
+_SECONDS = 5.0
+"""How long a client that is made here waits for a connection or a reply."""
+
+_COMMANDS = ("get", "set", "eval", "evalsha")
+
+
+class Address(NamedTuple):
+    """Where the store is, and how to speak to it: the documented parameters."""
+
+    url: str
+    host: str
+    port: int
+    username: str
+    password: str
+    db_index: int
+    mode: Literal["standalone", "cluster"]
+    ssl: bool
+
+    def check(self) -> None:
+        """Refuse what cannot be an address.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            The mode is unknown, nothing says where the store is, or redis is not installed.
+        """
+        if self.mode not in ("standalone", "cluster"):
+            raise IdempotencyPersistenceConfigError(
+                f"mode must be 'standalone' or 'cluster', not {self.mode!r}."
+            )
+        if not self.url and not self.host:
+            raise IdempotencyPersistenceConfigError("Say where the store is: give a url, a host or a client.")
+        if find_spec("redis") is None:
+            raise IdempotencyPersistenceConfigError("This needs redis: pip install 'idemproof[redis]'.")
+
+    def client(self, module: Any) -> Any:
+        """Make a client of ``module``, which is ``redis`` or ``redis.asyncio``.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            A parameter cannot be used.
+        IdempotencyPersistenceConnectionError
+            No node of the cluster can be reached.
+        """
+        kind = module.RedisCluster if self.mode == "cluster" else module.Redis
+        waits = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
+        failure: Exception
+        try:
+            if self.url:
+                return kind.from_url(self.url, **waits)
+            options = {} if self.mode == "cluster" else {"db": self.db_index}
+            return kind(
+                host=self.host,
+                port=self.port,
+                username=self.username or None,
+                password=self.password or None,
+                ssl=self.ssl,
+                **options,
+                **waits,
+            )
+        except (ValueError, TypeError) as error:
+            # Its text may have parts of the URL, and so of the password.
+            failure = IdempotencyPersistenceConfigError(
+                f"No client can be made of these parameters ({type(error).__name__}). A url looks like "
+                "rediss://user:password@host:6379/0, with special characters percent-encoded."
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the library calls it: it cannot connect
+            failure = IdempotencyPersistenceConnectionError(
+                f"Cannot connect to {self}: {self._told(error)}. Retry."
+            )
+        raise failure  # outside of the handlers, so that no secret stands in its context
+
+    def _told(self, error: Exception) -> str:
+        text = str(error).removesuffix(".")
+        return type(error).__name__ if self.password and self.password in text else text
+
+    def __str__(self) -> str:
+        """Name the place, and no secret."""
+        return self.url.rpartition("@")[2].partition("?")[0] if self.url else f"{self.host}:{self.port}"
+
+    __repr__ = __str__
+
+
+def check_client(client: Any, *, asynchronous: bool) -> None:
+    """Refuse a client that cannot be used.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        It is async where a blocking one is needed or the other way, lacks commands, or reads from replicas,
+        which may not know yet what was written.
+    """
+    missing = [name for name in _COMMANDS if not callable(getattr(client, name, None))]
+    if missing:
+        raise IdempotencyPersistenceConfigError(
+            f"The client {type(client).__name__} has no {', '.join(missing)}. Give one that speaks "
+            "redis-py's protocol: redis, valkey, fakeredis."
+        )
+    execute = getattr(type(client), "execute_command", None)
+    if execute is not None and inspect.iscoroutinefunction(execute) is not asynchronous:
+        needed, layer = (
+            ("an async", "RedisCachePersistenceLayer")
+            if asynchronous
+            else ("a blocking", "AsyncRedisCachePersistenceLayer")
+        )
+        raise IdempotencyPersistenceConfigError(
+            f"The client is of {type(client).__module__}; this layer needs {needed} one. For this one there "
+            f"is {layer}."
+        )
+    if _is_set(client, "read_from_replicas") or _is_set(client, "load_balancing_strategy"):
+        raise IdempotencyPersistenceConfigError(
+            "The client reads from replicas, which may not know yet what was written. Make it without "
+            "read_from_replicas and load_balancing_strategy."
+        )
+
+
+def secrets_of(client: Any) -> list[str]:
+    """Return what a client must not be quoted with."""
+    found = []
+    for holder in (client, getattr(client, "connection_pool", None), getattr(client, "nodes_manager", None)):
+        options = getattr(holder, "connection_kwargs", None)
+        if isinstance(options, dict) and options.get("password"):
+            found.append(str(options["password"]))
+    return found
+
+
+def _is_set(client: Any, name: str) -> bool:
+    return bool(vars(client).get(name)) if hasattr(client, "__dict__") else False

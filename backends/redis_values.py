@@ -1,0 +1,203 @@
+"""What is asked of Redis or Valkey, and what the replies mean. No client, no clock, no decision."""
+
+import hashlib
+import json
+from collections.abc import Collection
+
+from ..spec.errors import (
+    IdempotencyInvalidStatusError,
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceConsistencyError,
+    IdempotencyPersistenceLayerError,
+    IdempotencyRecordTooLargeError,
+)
+from ..spec.record import Record, same_version
+from .exchanges import Ask, Exchange, kinds
+from .names import check_attributes
+
+SWAP = """\
+-- Replace a record if exactly the expected text stands; else change nothing.
+-- KEYS[1]  the record's key
+-- ARGV[1]  the text that must stand, '' for nothing
+-- ARGV[2]  the text that is to stand, '' for nothing
+-- ARGV[3]  how many milliseconds to keep it
+-- Returns 1 if it was replaced, else what stands, nil for nothing.
+-- Texts are compared, never decoded: a number of Lua's would lose digits of what it compares.
+local standing = redis.call('GET', KEYS[1])
+if standing ~= (ARGV[1] ~= '' and ARGV[1]) then
+    return standing
+end
+if ARGV[2] == '' then
+    redis.call('DEL', KEYS[1])
+else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+"""
+SWAP_SHA = hashlib.sha1(SWAP.encode(), usedforsecurity=False).hexdigest()
+
+LARGEST_VALUE = 512 * 1024 * 1024
+"""Bytes that a value may have at most."""
+
+_FOREVER_MS = 2**52  # more would overflow the store's clock
+_REWRITES = 3
+_MISCONFIGURED = frozenset(
+    {
+        "AttributeError",  # the client lacks a command
+        "AuthenticationError",
+        "AuthorizationError",
+        "DataError",
+        "NoPermissionError",
+        "TypeError",  # or an option of it
+        "UnicodeEncodeError",
+    }
+)
+
+
+class RedisValues:
+    """The names of a record's attributes, as both persistence layers use them.
+
+    A record is one JSON object under its key. Its attributes come in one order, which is also that of
+    Powertools for AWS Lambda: so the text of a known record is known, and comparing texts compares records.
+
+    Parameters
+    ----------
+    in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        Names of attributes.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        A name is missing or used twice.
+    """
+
+    def __init__(
+        self,
+        in_progress_expiry_attr: str,
+        expiry_attr: str,
+        status_attr: str,
+        data_attr: str,
+        validation_key_attr: str,
+        owner_attr: str,
+    ) -> None:
+        self.in_progress_expiry_attr = in_progress_expiry_attr
+        self.expiry_attr = expiry_attr
+        self.status_attr = status_attr
+        self.data_attr = data_attr
+        self.validation_key_attr = validation_key_attr
+        self.owner_attr = owner_attr
+        check_attributes(vars(self))
+        # Redis 6 and older have no SET that both claims and tells who was first.
+        self._claims_in_one_command = True
+
+    def load(self, key: str) -> Exchange:
+        """Read what stands for ``key``."""
+        reply = yield Ask("get", (key,))
+        return None if reply is None else self.decode(key, reply)
+
+    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Exchange:
+        """Put ``new`` where ``expected`` stands, or delete it."""
+        if expected is None and new is None:
+            return (yield from self.load(key))
+        text = "" if new is None else self.encode(new)
+        keep_ms = min(keep_ms, _FOREVER_MS)
+        if expected is None and self._claims_in_one_command:
+            try:
+                reply = yield Ask("set", (key, text), {"nx": True, "get": True, "px": keep_ms})
+            except Exception as error:
+                if "syntax error" not in str(error):
+                    raise
+                self._claims_in_one_command = False
+            else:
+                return new if reply is None else self.decode(key, reply)
+        stands: str | bytes = "" if expected is None else self.encode(expected)
+        for _ in range(_REWRITES):
+            reply = yield from _replace(key, stands, text, keep_ms)
+            if reply == 1:
+                return new
+            standing = None if reply is None else self.decode(key, reply)
+            if not same_version(standing, expected):
+                return standing
+            stands = reply  # the same version, in another's spelling
+        raise IdempotencyPersistenceConsistencyError(
+            f"The record of {key!r} was rewritten {_REWRITES} times under one request. Retry."
+        )
+
+    def encode(self, record: Record) -> str:
+        """Return the text under which a record is kept."""
+        fields = {} if record.response_data is None else {self.data_attr: record.response_data}
+        fields[self.status_attr] = record.status
+        fields[self.expiry_attr] = record.expiry_timestamp
+        if record.in_progress_expiry_timestamp is not None:
+            fields[self.in_progress_expiry_attr] = record.in_progress_expiry_timestamp
+        if record.payload_hash is not None:
+            fields[self.validation_key_attr] = record.payload_hash
+        if record.owner is not None:
+            fields[self.owner_attr] = record.owner
+        text = json.dumps(fields)
+        if len(text) > LARGEST_VALUE:
+            raise IdempotencyRecordTooLargeError(
+                f"The record of {record.idempotency_key!r} has {len(text)} bytes; a value may have "
+                f"{LARGEST_VALUE}."
+            )
+        return text
+
+    def decode(self, key: str, text: str | bytes) -> Record:
+        """Return the record that a text is, well-formed or not: the specification judges that (REC-7)."""
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _corrupt(key, f"it is not JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise _corrupt(key, f"it is a JSON {type(fields).__name__}, not an object")
+        return Record(
+            key,
+            fields.get(self.status_attr),  # type: ignore[arg-type]  # judged later
+            fields.get(self.expiry_attr),  # type: ignore[arg-type]
+            fields.get(self.in_progress_expiry_attr),
+            fields.get(self.data_attr),
+            fields.get(self.validation_key_attr),
+            None,
+            fields.get(self.owner_attr),
+        )
+
+
+def _replace(*arguments: str | bytes | int) -> Exchange:
+    try:
+        return (yield Ask("evalsha", (SWAP_SHA, 1, *arguments)))
+    except Exception as error:
+        if "NoScriptError" not in kinds(error):
+            raise
+    return (yield Ask("eval", (SWAP, 1, *arguments)))  # which also loads it
+
+
+def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
+    """Return a client's error under its documented name, as its cause unless it would tell a secret."""
+    known = kinds(error)
+    told = f"{type(error).__name__}: {error}".removesuffix(".")
+    tells_secret = any(secret in told for secret in secrets)
+    if tells_secret:
+        told = f"{type(error).__name__} (its text would show the password)"
+    named: IdempotencyPersistenceLayerError
+    if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
+        named = _corrupt(key, f"it is no record ({told})")
+    elif known & _MISCONFIGURED:
+        named = IdempotencyPersistenceConfigError(
+            f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
+            "allow: GET, SET, DEL, EVAL and EVALSHA."
+        )
+    else:
+        named = IdempotencyPersistenceConnectionError(
+            f"The store did not serve a request for {key!r}: {told}. Retry."
+        )
+    if not tells_secret:
+        named.__cause__ = error
+    return named
+
+
+def _corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
+    return IdempotencyInvalidStatusError(
+        f"What is stored under {key!r} is corrupt: {why}. Inspect it, and delete it if the operation may run "
+        "again."
+    )
