@@ -144,15 +144,16 @@ class DynamoDBTable:
         code = error_code(error)
         table = f"DynamoDB table {self.table_name!r}"
         whose = "" if key is None else f" for {key!r}"
+        told = str(error).removesuffix(".")
         if code == "ValidationException" and _TOO_LARGE in str(error):
-            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {error}.")
+            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
             return IdempotencyPersistenceConfigError(
-                f"{table} cannot be used{whose}: {error}. Check the table's name, region and key schema, "
+                f"{table} cannot be used{whose}: {told}. Check the table's name, region and key schema, "
                 "the attributes' names, and the credentials and what they allow."
             )
         return IdempotencyPersistenceConnectionError(
-            f"{table} did not serve a request{whose}: {error!r}. Retry."
+            f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
         )
 
     def _key(self, key: str) -> Item:

@@ -31,10 +31,11 @@ def perform(exchange: Exchange, client: Any) -> Any:
         ask = next(exchange)
         while True:
             try:
+                reply = None
                 if isinstance(ask, Ask):
                     reply = getattr(client, ask.method)(*ask.args, **ask.kwargs)
                 else:
-                    reply = time.sleep(ask.milliseconds / 1000)
+                    time.sleep(ask.milliseconds / 1000)
             except Exception as error:  # noqa: BLE001 - the exchange knows what it means
                 ask = exchange.throw(error)
             else:
@@ -49,12 +50,13 @@ async def perform_async(exchange: Exchange, client: Any) -> Any:
         ask = next(exchange)
         while True:
             try:
+                reply = None
                 if isinstance(ask, Ask):
                     reply = await getattr(client, ask.method)(*ask.args, **ask.kwargs)
                 else:
                     import asyncio  # noqa: PLC0415 - blocking programs do without
 
-                    reply = await asyncio.sleep(ask.milliseconds / 1000)
+                    await asyncio.sleep(ask.milliseconds / 1000)
             except Exception as error:  # noqa: BLE001 - as in perform
                 ask = exchange.throw(error)
             else:

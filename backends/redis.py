@@ -1,4 +1,4 @@
-"""The Redis and Valkey layers: one SET claims or brings the holder, one short script replaces."""
+"""The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,8 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
     """Keeps records in Redis or Valkey, for any number of machines. Safe to share between threads and forks.
 
     A record is one JSON object under its idempotency key, and goes with the store's own time to live. Redis 7
-    and Valkey claim by one command; Redis 6 by a script. Nothing is read from replicas. A store that evicts
+    and Valkey claim by ``SET NX GET``, Valkey 8.1 and Redis 8.4 replace by ``SET IFEQ``; a script does the
+    same in those that are older. Nothing is read from replicas. A store that evicts
     keys when its memory is full loses records: give it ``noeviction`` or room.
 
     Parameters

@@ -9,7 +9,7 @@ from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersiste
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
 
-_COMMANDS = ("get", "set", "eval", "evalsha")
+_COMMANDS = ("get", "set", "eval", "evalsha", "execute_command")
 
 
 class Address(NamedTuple):
@@ -75,7 +75,7 @@ class Address(NamedTuple):
             )
         except Exception as error:  # noqa: BLE001 - whatever the library calls it: it cannot connect
             failure = IdempotencyPersistenceConnectionError(
-                f"Cannot connect to {self}: {self._told(error)}. Retry."
+                f"Cannot connect to {self!r}: {self._told(error)}. Retry."
             )
         raise failure  # outside of the handlers, so that no secret stands in its context
 
@@ -83,11 +83,9 @@ class Address(NamedTuple):
         text = str(error).removesuffix(".")
         return type(error).__name__ if self.password and self.password in text else text
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Name the place, and no secret."""
         return self.url.rpartition("@")[2].partition("?")[0] if self.url else f"{self.host}:{self.port}"
-
-    __repr__ = __str__
 
 
 def check_client(client: Any, *, asynchronous: bool) -> None:

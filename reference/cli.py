@@ -14,6 +14,10 @@ app = typer.Typer(
 )
 
 
+dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
+app.add_typer(dynamodb, name="dynamodb")
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"idemproof {version('idemproof')}")
@@ -51,3 +55,29 @@ def demo(
         typer.echo(f"The demo could not be played to its end: {failure}", err=True)
         raise typer.Exit(1) from failure
     raise typer.Exit(0 if good else 1)
+
+
+@dynamodb.command("create-table")
+def create_table(
+    table: Annotated[str, typer.Argument(help="The table's name.")],
+    key_attr: Annotated[str, typer.Option(help="The partition key.")] = "id",
+    sort_key_attr: Annotated[
+        str | None, typer.Option(help="The sort key; without one the key is simple.")
+    ] = None,
+    expiry_attr: Annotated[str, typer.Option(help="The attribute for the time to live.")] = "expiration",
+) -> None:
+    """Create a table for development, with its time to live, paid by request; leave one that is there.
+
+    Region, credentials and endpoint are the AWS SDK's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_DYNAMODB.
+    """
+    from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - as in demo
+    from idemproof.errors import IdempotencyError  # noqa: PLC0415 - same
+
+    try:
+        DynamoDBPersistenceLayer(
+            table, key_attr, sort_key_attr=sort_key_attr, expiry_attr=expiry_attr
+        ).create_table()
+    except IdempotencyError as failure:
+        typer.echo(str(failure), err=True)
+        raise typer.Exit(1) from failure
+    typer.echo(f"The table {table!r} is ready. Its records go by {expiry_attr!r}.")
