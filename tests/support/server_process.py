@@ -1,0 +1,156 @@
+"""One server process: started on a free port, waited for, suspended, and stopped by its own handle."""
+
+import atexit
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+HOST = "127.0.0.1"
+START_ATTEMPTS = 5
+START_SECONDS = 60
+STOP_SECONDS = 5
+
+
+class Missing(Exception):  # noqa: N818 - what it says, not an error of the server
+    """Something that a server needs is not installed."""
+
+    def __init__(self, what: str, how_to_install: str) -> None:
+        super().__init__(f"{what} is missing: {how_to_install}")
+        self.what = what
+        self.how_to_install = how_to_install
+
+
+def missing(what: str, how_to_install: str) -> NoReturn:
+    """Fail the test in CI, where nothing may be missing; elsewhere skip it."""
+    pytest = module("pytest")
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(str(Missing(what, how_to_install)))
+    raise AssertionError  # not reached
+
+
+class Server:
+    """One server process, started and answering.
+
+    ``command`` makes its command line for a port, ``answers`` tells whether it is this very server that
+    answers; its output and whatever it writes go to ``directory``.
+    """
+
+    host = HOST
+
+    def __init__(
+        self,
+        command: Callable[[int], Sequence[str]],
+        answers: Callable[["Server"], bool],
+        directory: Path,
+        *,
+        working_directory: Path | None = None,
+        password: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self.port = 0
+        self.password = password
+        self.ca_file = ca_file
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        self._answers = answers
+        self._starter = os.getpid()
+        try:
+            for _ in range(START_ATTEMPTS):
+                self.port = free_port()
+                self._start(command(self.port), working_directory or directory)
+                if self._comes_up():
+                    return
+                self.stop()
+                if not self._port_was_taken():
+                    break
+        except BaseException:
+            self.stop()
+            raise
+        raise RuntimeError(f"{self.process.args!r} did not come up:\n{self.output()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def output(self) -> str:
+        """Return what the process has written."""
+        return (self.directory / "output.txt").read_text("utf-8", "replace")
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def pause(self) -> None:
+        """Suspend the process: connections stand, and nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End the process, even a paused one; once is enough."""
+        atexit.unregister(self._stop_at_exit)
+        if not self.alive():
+            return
+        assert self.process is not None
+        self.process.terminate()
+        self.resume()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _start(self, command: Sequence[str], working_directory: Path) -> None:
+        atexit.register(self._stop_at_exit)
+        with (self.directory / "output.txt").open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=working_directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _comes_up(self) -> bool:
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            # Java lives on without its port, so the output is asked as well.
+            if not self.alive() or self._port_was_taken():
+                return False
+            if self._answers(self):
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _port_was_taken(self) -> bool:
+        return "Address already in use" in self.output()
+
+    def _stop_at_exit(self) -> None:
+        # A fork inherits the registration, not the process.
+        if os.getpid() == self._starter:
+            self.stop()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def module(name: str) -> Any:
+    # Each server needs other packages, and benchmarks do not need all servers.
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.split(".", 1)[0]
+        raise Missing(package, f"python -m pip install {package}") from None

