@@ -97,8 +97,9 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             )
         self._config = boto_config
         self._session = boto3_session
+        self._own = boto3_client is None
         give_lock(self)
-        self.client = boto3_client
+        self._use(boto3_client)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._table.table_name!r})"
@@ -113,6 +114,10 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
 
     @client.setter
     def client(self, client: Any) -> None:
+        self._own = False
+        self._use(client)
+
+    def _use(self, client: Any) -> None:
         self._tells_holder = client is not None and tells_holder(client)
         self._process = os.getpid()
         self._client = client  # last: other threads look at it without the lock
@@ -143,9 +148,14 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
 
         perform(create_table(self._table), self.client)
 
+    def close(self) -> None:
+        """Close the client's connections, if it was made here. The layer stays usable: it opens new ones."""
+        if self._own and self._client is not None:
+            self._client.close()
+
     def _take_client(self) -> None:
         if self._client is None:
-            self.client = self._make_client()
+            self._use(self._make_client())
         elif self._process != os.getpid():
             # A child must not speak on its parent's connections: each would get the other's replies.
             self._client.close()

@@ -158,7 +158,8 @@ class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
             return
         address = Address(url, host, port, username, password, db_index, mode, ssl)
         address.check()
-        self._clients = ClientPerLoop(lambda: _connect(address))
+        self._address = address
+        self._clients = ClientPerLoop(self._connect)
 
     def __repr__(self) -> str:
         whose = "a client for each event loop" if self.client is None else type(self.client).__name__
@@ -181,7 +182,8 @@ class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
         except IdempotencyPersistenceLayerError:
             raise
         except Exception as error:  # noqa: BLE001 - raised below, outside of its context
-            failure = explained(error, key, secrets_of(client))
+            secrets = secrets_of(client) if client is not None else self._address.secrets()
+            failure = explained(error, key, secrets)
         else:
             return record
         raise failure
@@ -191,12 +193,11 @@ class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
         if self.client is None:
             await self._clients.close()
 
+    def _connect(self) -> "AbstractAsyncContextManager[Any]":
+        from redis import asyncio as redis  # noqa: PLC0415 - loaded when used
 
-def _connect(address: Address) -> "AbstractAsyncContextManager[Any]":
-    from redis import asyncio as redis  # noqa: PLC0415 - loaded when used
-
-    client: AbstractAsyncContextManager[Any] = address.client(redis)
-    return client
+        client: AbstractAsyncContextManager[Any] = self._address.client(redis)
+        return client
 
 
 CachePersistenceLayer = RedisCachePersistenceLayer

@@ -3,13 +3,14 @@
 import inspect
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
 
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
 
-_COMMANDS = ("get", "set", "eval", "evalsha", "execute_command")
+_COMMANDS = ("get", "eval", "evalsha", "execute_command")
 
 
 class Address(NamedTuple):
@@ -79,9 +80,18 @@ class Address(NamedTuple):
             )
         raise failure  # outside of the handlers, so that no secret stands in its context
 
+    def secrets(self) -> list[str]:
+        """Return what nobody may be told."""
+        try:
+            in_url = urlsplit(self.url).password
+        except ValueError:
+            in_url = None
+        found = [self.password, in_url, in_url and unquote(in_url)]
+        return [secret for secret in found if secret]
+
     def _told(self, error: Exception) -> str:
         text = str(error).removesuffix(".")
-        return type(error).__name__ if self.password and self.password in text else text
+        return type(error).__name__ if any(secret in text for secret in self.secrets()) else text
 
     def __repr__(self) -> str:
         """Name the place, and no secret."""
