@@ -1,5 +1,6 @@
 """Keys, payload hashes and stored results are byte for byte those of Powertools for AWS Lambda."""
 
+import base64
 import contextlib
 import copy
 import datetime as dt
@@ -155,6 +156,33 @@ EXPRESSIONS = st.sampled_from(
         "[a, [b, id]] | [1]",
     ]
 )
+FIELDS = st.sampled_from(["a", "b", "order", "id", "missing", "body", '"with space"'])
+PATHS = st.lists(FIELDS, min_size=1, max_size=3).map(".".join)
+
+
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
+        st.lists(inner, min_size=1, max_size=3).map(
+            lambda parts: f"{{{', '.join(f'n{number}: {part}' for number, part in enumerate(parts))}}}"
+        ),
+        st.tuples(inner, st.sampled_from(["||", "&&", "|", "=="]), inner).map(
+            "({0[0]}) {0[1]} ({0[2]})".format
+        ),
+        st.tuples(
+            inner,
+            st.sampled_from(["powertools_json(body)", "powertools_json(powertools_base64(coded))", "@"]),
+        ).map("{0[1]} | ({0[0]})".format),
+        st.tuples(inner, st.sampled_from(["[0]", "[-1]", "[]", "[*]", ".*", "[1:]", "[?@]"])).map(
+            "({0[0]}){0[1]}".format
+        ),
+        st.tuples(st.sampled_from(["to_string", "to_array", "not_null", "type", "!"]), inner).map(
+            "{0[0]}({0[1]})".format
+        ),
+    )
+
+
+GENERATED = st.recursive(PATHS, larger, max_leaves=6)
 HASHES = st.sampled_from(["md5", "sha1", "sha256", "sha512", "sha3_256", "blake2b", "blake2s"])
 PREFIXES = st.none() | st.text(max_size=8)
 
@@ -211,6 +239,15 @@ def test_what_expressions_select_has_the_originals_key_and_hash(
     event: Any, key: Any, validation: Any, name: Any, key_prefix: Any
 ) -> None:
     assert_same(event, key_prefix, key, validation, hash_function=name)
+
+
+@unhurried
+@given(EVENTS, JSON, GENERATED, GENERATED, HASHES)
+def test_what_generated_expressions_select_has_the_originals_key_and_hash(
+    event: Any, coded: Any, key: str, validation: str, name: Any
+) -> None:
+    event["coded"] = base64.b64encode(json.dumps(coded).encode()).decode()
+    assert_same(event, "p", key, validation, hash_function=name)
 
 
 @unhurried
