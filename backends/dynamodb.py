@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .dynamodb_requests import DynamoDBTable, tells_holder
+from .dynamodb_requests import DynamoDBTable, check_client, tells_holder
 from .event_loops import ClientPerLoop
 from .exchanges import perform, perform_async
 from .forksafe import give_lock
@@ -89,7 +89,9 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             validation_key_attr,
             owner_attr,
         )
-        if boto3_client is None and boto3_session is None:
+        if boto3_client is not None:
+            check_client(boto3_client)
+        elif boto3_session is None:
             _require("botocore", "dynamodb")
         if hasattr(type(boto3_client), "_make_api_call") and hasattr(type(boto3_client), "__aenter__"):
             raise IdempotencyPersistenceConfigError(
@@ -107,13 +109,12 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
     @property
     def client(self) -> Any:
         """The client, made on first use."""
-        if self._client is None or self._process != os.getpid():
-            with self._lock:
-                self._take_client()
-        return self._client
+        return self._ready()
 
     @client.setter
     def client(self, client: Any) -> None:
+        check_client(client)
+        self.close()
         self._own = False
         self._use(client)
 
@@ -123,11 +124,11 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
         self._client = client  # last: other threads look at it without the lock
 
     def _load(self, key: str) -> Record | None:
-        record: Record | None = perform(self._table.load(key), self.client)
+        record: Record | None = perform(self._table.load(key), self._ready(key))
         return record
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's own expiry
-        client = self.client
+        client = self._ready(key)
         record: Record | None = perform(
             self._table.swap(key, expected, new, tells_holder=self._tells_holder), client
         )
@@ -153,15 +154,18 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
         if self._own and self._client is not None:
             self._client.close()
 
-    def _take_client(self) -> None:
-        if self._client is None:
-            self._use(self._make_client())
-        elif self._process != os.getpid():
-            # A child must not speak on its parent's connections: each would get the other's replies.
-            self._client.close()
-            self._process = os.getpid()
+    def _ready(self, key: str | None = None) -> Any:
+        if self._client is None or self._process != os.getpid():
+            with self._lock:
+                if self._client is None:
+                    self._use(self._make_client(key))
+                elif self._process != os.getpid():
+                    # A child must not speak on its parent's connections: each would get the other's replies.
+                    self._client.close()
+                    self._process = os.getpid()
+        return self._client
 
-    def _make_client(self) -> Any:
+    def _make_client(self, key: str | None) -> Any:
         config = self._config
         session = self._session
         if config is None:
@@ -174,8 +178,8 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             from botocore.session import get_session  # noqa: PLC0415 - half of what all of boto3 takes
 
             return get_session().create_client("dynamodb", config=config)
-        except Exception as error:
-            raise self._table.explained(error) from error
+        except Exception as error:  # nothing was sent yet
+            raise self._table.unusable(error, key) from error
 
 
 class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
@@ -232,7 +236,9 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
             validation_key_attr,
             owner_attr,
         )
-        if client is None and session is None:
+        if client is not None:
+            check_client(client)
+        elif session is None:
             _require("aiobotocore", "dynamodb-async")
         if hasattr(type(client), "_make_api_call") and not hasattr(type(client), "__aenter__"):
             raise IdempotencyPersistenceConfigError(
@@ -281,8 +287,8 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
     async def _opened(self, key: str | None = None) -> Any:
         try:
             return await self._clients.get()
-        except Exception as error:
-            raise self._table.explained(error, key) from error
+        except Exception as error:  # nothing was sent yet
+            raise self._table.unusable(error, key) from error
 
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
         config = self._config

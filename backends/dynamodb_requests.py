@@ -23,27 +23,34 @@ _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size"
 _MISCONFIGURED_CODES = frozenset(
     {
+        "AccessDenied",
         "AccessDeniedException",
+        "ExpiredToken",
         "ExpiredTokenException",
         "IncompleteSignatureException",
+        "InvalidClientTokenId",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
         "OptInRequired",
         "ResourceNotFoundException",
+        "SerializationException",
+        "SignatureDoesNotMatch",
         "UnrecognizedClientException",
         "ValidationException",
     }
 )
 _MISCONFIGURED_KINDS = frozenset(
     {
+        "EndpointProviderError",
         "InvalidRegionError",
+        "LoginError",
         "NoCredentialsError",
         "NoRegionError",
         "ParamValidationError",
         "PartialCredentialsError",
         "ProfileNotFound",
-        "TokenRetrievalError",
-        "CredentialRetrievalError",
+        "RefreshWithMFAUnsupportedError",
+        "SSOError",
     }
 )
 
@@ -117,7 +124,8 @@ class DynamoDBTable:
     def swap(self, key: str, expected: Record | None, new: Record | None, *, tells_holder: bool) -> Exchange:
         """Put ``new`` where ``expected`` stands, or delete it.
 
-        ``tells_holder`` is whether the client's SDK can pass on which item was in the way.
+        ``tells_holder`` is whether the client's SDK can pass on which item was in the way; otherwise it is
+        read.
         """
         if new is not None:
             ask = Ask("put_item", kwargs=self._put(key, expected, new))
@@ -135,28 +143,38 @@ class DynamoDBTable:
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
             return new
-        if item is None and not tells_holder:
-            return (yield from self.load(key))
-        return None if item is None else self._record(key, item)
+        # Without one, nothing stands, or the SDK or the server keeps quiet about it.
+        return (yield from self.load(key)) if item is None else self._record(key, item)
 
     def explained(self, error: Exception, key: str | None = None) -> IdempotencyPersistenceLayerError:
         """Return ``error`` under its documented name."""
         code = error_code(error)
-        table = f"DynamoDB table {self.table_name!r}"
-        whose = "" if key is None else f" for {key!r}"
+        table, whose = self._where(key)
         told = str(error).removesuffix(".")
         if code == "ValidationException" and _TOO_LARGE in str(error):
             return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
-            return IdempotencyPersistenceConfigError(
-                f"{table} cannot be used{whose}: {told}. Check the table's name, region and key schema, "
-                "the attributes' names, and the credentials and what they allow."
-            )
+            return self.unusable(told, key)
         return IdempotencyPersistenceConnectionError(
             f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
         )
 
+    def unusable(self, why: object, key: str | None = None) -> IdempotencyPersistenceConfigError:
+        """Return the error for what will not pass by itself."""
+        table, whose = self._where(key)
+        return IdempotencyPersistenceConfigError(
+            f"{table} cannot be used{whose}: {why}. Check the table's name, region and key schema, the "
+            "attributes' names, and the credentials and what they allow."
+        )
+
+    def _where(self, key: str | None) -> tuple[str, str]:
+        return f"DynamoDB table {self.table_name!r}", "" if key is None else f" for {key!r}"
+
     def _key(self, key: str) -> Item:
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise IdempotencyPersistenceConfigError(f"The key {key!r} is no valid text: {error}.") from error
         if self.sort_key_attr is None:
             return {self.key_attr: {"S": key}}
         return {self.key_attr: {"S": self.static_pk_value}, self.sort_key_attr: {"S": key}}
@@ -190,14 +208,16 @@ class DynamoDBTable:
         lease, owner = expected.in_progress_expiry_timestamp, expected.owner
         if lease is not None:
             values[":lease"] = {"N": str(lease)}
-        if owner is not None:
+        if owner:
             values[":owner"] = {"S": owner}
-        if lease is None or owner is None:
+        else:
+            values[":empty"] = {"S": ""}  # which means none (REC-4)
+        if lease is None or not owner:
             values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
         return {
             "ConditionExpression": "#status = :status AND #expiry = :expiry "
-            f"AND {_ABSENT['lease'] if lease is None else '#lease = :lease'} "
-            f"AND {_ABSENT['owner'] if owner is None else '#owner = :owner'}",
+            f"AND {_NO_LEASE if lease is None else '#lease = :lease'} "
+            f"AND {'#owner = :owner' if owner else _NO_OWNER}",
             "ExpressionAttributeNames": {
                 "#status": self.status_attr,
                 "#expiry": self.expiry_attr,
@@ -231,7 +251,8 @@ class DynamoDBTable:
         )
 
 
-_ABSENT = {name: f"(attribute_not_exists(#{name}) OR #{name} = :null)" for name in ("lease", "owner")}
+_NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
+_NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"
 
 
 def error_code(error: Exception) -> str | None:
@@ -240,15 +261,33 @@ def error_code(error: Exception) -> str | None:
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
+def check_client(client: Any) -> None:
+    """Refuse what is no client of DynamoDB's: a resource, a session, a context that was not entered.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        It is.
+    """
+    missing = [
+        name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
+    ]
+    if missing:
+        raise IdempotencyPersistenceConfigError(
+            f"{type(client).__name__} has no {', '.join(missing)}. Give an open DynamoDB client, as "
+            "boto3.client('dynamodb') is."
+        )
+
+
 def tells_holder(client: Any) -> bool:
-    """Tell whether a client's SDK passes on which item made a condition fail.
+    """Tell whether a client's SDK can pass on which item made a condition fail.
 
     Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
     be recent.
     """
     try:
-        parameters = client.meta.service_model.operation_model("PutItem").input_shape.members
-    except AttributeError:
+        parameters = frozenset(client.meta.service_model.operation_model("PutItem").input_shape.members)
+    except (AttributeError, TypeError):
         return True
     return "ReturnValuesOnConditionCheckFailure" in parameters
 

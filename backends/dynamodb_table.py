@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+from ..spec.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceLayerError,
+)
 from .commands import Sleep
 from .dynamodb_requests import DynamoDBTable, error_code
 from .exchanges import Ask, Exchange
@@ -30,18 +34,34 @@ def create_table(table: DynamoDBTable) -> Exchange:
             raise table.explained(error) from error
     try:
         standing = yield from _when_active(table)
-        lifetime = (yield Ask("describe_time_to_live", kwargs=name))["TimeToLiveDescription"]
-        if lifetime["TimeToLiveStatus"] == "DISABLED" and standing["KeySchema"] == schema:
-            lifetime = {"Enabled": True, "AttributeName": table.expiry_attr}
-            yield Ask("update_time_to_live", kwargs=name | {"TimeToLiveSpecification": lifetime})
-    except IdempotencyPersistenceConnectionError:
+        fits = standing["KeySchema"] == schema and all(a in standing["AttributeDefinitions"] for a in types)
+        lifetime = yield from _time_to_live(table, enable=fits)
+    except IdempotencyPersistenceLayerError:
         raise
     except Exception as error:
         raise table.explained(error) from error
-    if standing["KeySchema"] != schema:
-        raise _other(table, f"its key is {standing['KeySchema']}, not {schema}")
-    if lifetime.get("AttributeName", table.expiry_attr) != table.expiry_attr:
+    if not fits:
+        raise _other(table, f"its key is {standing['KeySchema']}, not {schema} of strings")
+    if lifetime["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
+        raise _other(table, "its time to live is being disabled")
+    if lifetime["AttributeName"] != table.expiry_attr:
         raise _other(table, f"its time to live is {lifetime['AttributeName']!r}, not {table.expiry_attr!r}")
+
+
+def _time_to_live(table: DynamoDBTable, *, enable: bool) -> Exchange:
+    """Return the table's time to live, after enabling it if it has none."""
+    name = {"TableName": table.table_name}
+    found = (yield Ask("describe_time_to_live", kwargs=name))["TimeToLiveDescription"]
+    if not enable or found["TimeToLiveStatus"] != "DISABLED":
+        return found
+    wanted = {"Enabled": True, "AttributeName": table.expiry_attr}
+    try:
+        yield Ask("update_time_to_live", kwargs=name | {"TimeToLiveSpecification": wanted})
+    except Exception as error:
+        # Somebody was faster, or this request's own lost reply was.
+        if error_code(error) != "ValidationException":
+            raise
+    return (yield Ask("describe_time_to_live", kwargs=name))["TimeToLiveDescription"]
 
 
 def _when_active(table: DynamoDBTable) -> Exchange:

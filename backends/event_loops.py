@@ -34,7 +34,7 @@ class ClientPerLoop:
 
     async def close(self) -> None:
         """Close the client of the running event loop, if it has one."""
-        _, holder = self._open.get(asyncio.get_running_loop(), (None, None))
+        _, holder = self._open.pop(asyncio.get_running_loop(), (None, None))
         if holder is not None:
             await holder.aclose()
 
@@ -45,12 +45,12 @@ class ClientPerLoop:
         return held
 
     async def _hold(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Any, None]:
-        try:
-            async with self._connect() as client:
+        async with self._connect() as client:
+            try:
                 yield client
-        finally:
-            self._open.pop(loop, None)
-            self._opening.pop(loop, None)
+            finally:
+                if self._open.get(loop, (None,))[0] is client:
+                    del self._open[loop]
 
     def _forget_closed_loops(self) -> None:
         for loop in [*self._open, *self._opening]:

@@ -6,14 +6,16 @@ from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .event_loops import ClientPerLoop
-from .exchanges import Exchange, perform, perform_async
-from .redis_clients import Address, check_client, secrets_of
-from .redis_values import RedisValues, explained
+from .exchanges import Exchange, kinds, perform, perform_async
+from .redis_clients import Address, check_client, drop_idle_connections, secrets_of
+from .redis_errors import explained
+from .redis_values import RedisValues
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 _DEFAULT_PORT = 6379
+_LIBRARIES_OWN = {"RedisError", "ValkeyError"}
 
 
 class RedisCachePersistenceLayer(CompareAndSwapLayer):
@@ -22,7 +24,8 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
     A record is one JSON object under its idempotency key, and goes with the store's own time to live. Redis 7
     and Valkey claim by ``SET NX GET``, Valkey 8.1 and Redis 8.4 replace by ``SET IFEQ``; a script does the
     same in those that are older. Nothing is read from replicas. A store that evicts
-    keys when its memory is full loses records: give it ``noeviction`` or room.
+    keys when its memory is full loses records: give it ``noeviction`` or room. A result larger than the
+    store's ``proto-max-bulk-len`` cannot be told from an outage.
 
     Parameters
     ----------
@@ -74,13 +77,13 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
         self._values = RedisValues(
             in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
         )
-        self._own = client is None
+        self._own: Any = None
         if client is None:
             address = Address(url, host, port, username, password, db_index, mode, ssl)
             address.check()
             import redis  # noqa: PLC0415 - loaded when used
 
-            client = address.client(redis)
+            self._own = client = address.client(redis)
         check_client(client, asynchronous=False)
         self.client = client
 
@@ -94,20 +97,27 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
         return self._perform(self._values.swap(key, expected, new, keep_ms), key)
 
     def _perform(self, exchange: Exchange, key: str) -> Record | None:
+        client = self.client
         try:
-            record: Record | None = perform(exchange, self.client)
+            record: Record | None = perform(exchange, client)
         except IdempotencyPersistenceLayerError:
             raise
-        except Exception as error:  # noqa: BLE001 - raised below, outside of its context
-            failure = explained(error, key, secrets_of(self.client))
+        except BaseException as error:
+            if not kinds(error) & _LIBRARIES_OWN:
+                # A signal's handler, perhaps: then a connection with an unread reply is back in the pool,
+                # and whoever took it next would read that.
+                drop_idle_connections(client)
+            if not isinstance(error, Exception):
+                raise
+            failure = explained(error, key, secrets_of(client))
         else:
             return record
-        raise failure
+        raise failure  # outside of its context, which may tell a secret
 
     def close(self) -> None:
-        """Close the client's connections, if it was made here. The layer stays usable: it opens new ones."""
-        if self._own:
-            self.client.close()
+        """Close the idle connections, if the client was made here. The layer stays usable."""
+        if self._own is not None:
+            drop_idle_connections(self._own)
 
 
 class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
@@ -181,7 +191,7 @@ class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
             record: Record | None = await perform_async(exchange, client)
         except IdempotencyPersistenceLayerError:
             raise
-        except Exception as error:  # noqa: BLE001 - raised below, outside of its context
+        except Exception as error:  # noqa: BLE001 - raised below, as in the blocking layer
             secrets = secrets_of(client) if client is not None else self._address.secrets()
             failure = explained(error, key, secrets)
         else:

@@ -1,11 +1,13 @@
 """Clients for Redis and Valkey: made from the documented parameters, or brought by the user."""
 
 import inspect
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+from .redis_errors import tells_secret
 
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
@@ -52,13 +54,17 @@ class Address(NamedTuple):
         IdempotencyPersistenceConnectionError
             No node of the cluster can be reached.
         """
-        kind = module.RedisCluster if self.mode == "cluster" else module.Redis
-        waits = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
+        cluster = self.mode == "cluster"
+        kind = module.RedisCluster if cluster else module.Redis
+        options: dict[str, Any] = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
         failure: Exception
         try:
+            if not cluster:  # a cluster's client retries to follow its nodes
+                options["retry"] = _no_retries(module)
             if self.url:
-                return kind.from_url(self.url, **waits)
-            options = {} if self.mode == "cluster" else {"db": self.db_index}
+                return kind.from_url(self.url, **options)
+            if not cluster:
+                options["db"] = self.db_index
             return kind(
                 host=self.host,
                 port=self.port,
@@ -66,7 +72,6 @@ class Address(NamedTuple):
                 password=self.password or None,
                 ssl=self.ssl,
                 **options,
-                **waits,
             )
         except (ValueError, TypeError) as error:
             # Its text may have parts of the URL, and so of the password.
@@ -82,20 +87,30 @@ class Address(NamedTuple):
 
     def secrets(self) -> list[str]:
         """Return what nobody may be told."""
+        found = [self.password]
         try:
-            in_url = urlsplit(self.url).password
+            url = urlsplit(self.url)
+            found += [url.password or "", unquote(url.password or "")]
+            found += parse_qs(url.query).get("password", [])
         except ValueError:
-            in_url = None
-        found = [self.password, in_url, in_url and unquote(in_url)]
+            pass  # of such a URL no client is made
         return [secret for secret in found if secret]
 
     def _told(self, error: Exception) -> str:
-        text = str(error).removesuffix(".")
-        return type(error).__name__ if any(secret in text for secret in self.secrets()) else text
+        return type(error).__name__ if tells_secret(error, self.secrets()) else str(error).removesuffix(".")
 
     def __repr__(self) -> str:
         """Name the place, and no secret."""
-        return self.url.rpartition("@")[2].partition("?")[0] if self.url else f"{self.host}:{self.port}"
+        if not self.url:
+            return f"{self.host}:{self.port}"
+        return self.url.partition("?")[0].rpartition("@")[2]
+
+
+def _no_retries(module: Any) -> Any:
+    """Return the library's word for it: the engine retries, and twice both would take minutes."""
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - loaded when used
+
+    return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def check_client(client: Any, *, asynchronous: bool) -> None:
@@ -129,6 +144,16 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
             "The client reads from replicas, which may not know yet what was written. Make it without "
             "read_from_replicas and load_balancing_strategy."
         )
+    if _is_set(getattr(client, "connection_pool", None), "cache"):
+        raise IdempotencyPersistenceConfigError(
+            "The client answers from a cache of its own, which may not know yet what was written. Make it "
+            "without cache_config."
+        )
+    if not asynchronous and _is_set(client, "connection"):
+        raise IdempotencyPersistenceConfigError(
+            "The client has a single connection, on which threads and forks would get each other's replies. "
+            "Make it without single_connection_client."
+        )
 
 
 def secrets_of(client: Any) -> list[str]:
@@ -141,5 +166,17 @@ def secrets_of(client: Any) -> list[str]:
     return found
 
 
-def _is_set(client: Any, name: str) -> bool:
-    return bool(vars(client).get(name)) if hasattr(client, "__dict__") else False
+def drop_idle_connections(client: Any) -> None:
+    """Close the connections that nobody is using."""
+    nodes = client.get_nodes() if hasattr(client, "get_nodes") else ()
+    for one in (client, *(node.redis_connection for node in nodes)):
+        disconnect = getattr(getattr(one, "connection_pool", None), "disconnect", None)
+        if disconnect is not None:
+            disconnect(inuse_connections=False)
+
+
+def _is_set(holder: Any, name: str) -> bool:
+    # Statically first: a stand-in may have any attribute that it is asked for.
+    if inspect.getattr_static(holder, name, None) is None:
+        return False
+    return bool(getattr(holder, name, None))

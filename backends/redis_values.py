@@ -2,19 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Collection
 
-from ..spec.errors import (
-    IdempotencyInvalidStatusError,
-    IdempotencyPersistenceConfigError,
-    IdempotencyPersistenceConnectionError,
-    IdempotencyPersistenceConsistencyError,
-    IdempotencyPersistenceLayerError,
-    IdempotencyRecordTooLargeError,
-)
+from ..spec.errors import IdempotencyPersistenceConsistencyError, IdempotencyRecordTooLargeError
 from ..spec.record import Record, same_version
 from .exchanges import Ask, Exchange, kinds
 from .names import check_attributes
+from .redis_errors import corrupt
 
 SWAP = """\
 -- Replace a record if exactly the expected text stands; else change nothing.
@@ -42,19 +35,8 @@ LARGEST_VALUE = 512 * 1024 * 1024
 
 _FOREVER_MS = 2**52  # more would overflow the store's clock
 _REWRITES = 3
-_UNKNOWN = ()  # false, and no reply of any store
+_NOT_KNOWN = object()
 _quoted = json.encoder.encode_basestring_ascii
-_MISCONFIGURED = frozenset(
-    {
-        "AttributeError",  # the client lacks a command
-        "AuthenticationError",
-        "AuthorizationError",
-        "DataError",
-        "NoPermissionError",
-        "TypeError",  # or an option of it
-        "UnicodeEncodeError",
-    }
-)
 
 
 class RedisValues:
@@ -101,7 +83,8 @@ class RedisValues:
                 owner_attr,
             )
         )
-        self._unknown: set[str] = set()
+        # Options of SET that the store turned out not to know.
+        self._unknown_options: set[str] = set()
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
@@ -119,11 +102,12 @@ class RedisValues:
             # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
             words = ("SET", key, text, "NX", "GET", "PX", keep_ms)
             reply = yield from self._if_known("NX GET", Ask("execute_command", words, {"get": True}))
-            if reply is not _UNKNOWN:
+            if reply is not _NOT_KNOWN:
                 return new if reply is None else self.decode(key, reply)
         elif new is not None:
             ask = Ask("execute_command", ("SET", key, text, "IFEQ", stands, "PX", keep_ms))
-            if (yield from self._if_known("IFEQ", ask)):
+            reply = yield from self._if_known("IFEQ", ask)
+            if reply is not _NOT_KNOWN and reply:
                 return new
         for _ in range(_REWRITES):
             reply = yield from _replace(key, stands, text, keep_ms)
@@ -139,15 +123,15 @@ class RedisValues:
 
     def _if_known(self, option: str, ask: Ask) -> Exchange:
         """Use an option of SET that older stores do not know; the script does what it does."""
-        if option in self._unknown:
-            return _UNKNOWN
+        if option in self._unknown_options:
+            return _NOT_KNOWN
         try:
             return (yield ask)
         except Exception as error:
             if "syntax error" not in str(error):
                 raise
-            self._unknown.add(option)
-            return _UNKNOWN
+            self._unknown_options.add(option)
+            return _NOT_KNOWN
 
     def encode(self, record: Record) -> str:
         """Return the text under which a record is kept."""
@@ -174,9 +158,9 @@ class RedisValues:
         try:
             fields = json.loads(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
-            raise _corrupt(key, f"it is not JSON ({error})") from error
+            raise corrupt(key, f"it is not JSON ({error})") from error
         if not isinstance(fields, dict):
-            raise _corrupt(key, f"it is a JSON {type(fields).__name__}, not an object")
+            raise corrupt(key, f"it is a JSON {type(fields).__name__}, not an object")
         field = fields.get
         return Record(
             key,
@@ -197,34 +181,3 @@ def _replace(*arguments: str | bytes | int) -> Exchange:
         if "NoScriptError" not in kinds(error):
             raise
     return (yield Ask("eval", (SWAP, 1, *arguments)))  # which also loads it
-
-
-def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
-    """Return a client's error under its documented name, as its cause unless it would tell a secret."""
-    known = kinds(error)
-    told = f"{type(error).__name__}: {error}".removesuffix(".")
-    tells_secret = any(secret in told for secret in secrets)
-    if tells_secret:
-        told = f"{type(error).__name__} (its text would show the password)"
-    named: IdempotencyPersistenceLayerError
-    if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
-        named = _corrupt(key, f"it is no record ({told})")
-    elif known & _MISCONFIGURED:
-        named = IdempotencyPersistenceConfigError(
-            f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
-            "allow: GET, SET, DEL, EVAL and EVALSHA."
-        )
-    else:
-        named = IdempotencyPersistenceConnectionError(
-            f"The store did not serve a request for {key!r}: {told}. Retry."
-        )
-    if not tells_secret:
-        named.__cause__ = error
-    return named
-
-
-def _corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
-    return IdempotencyInvalidStatusError(
-        f"What is stored under {key!r} is corrupt: {why}. Inspect it, and delete it if the operation may run "
-        "again."
-    )

@@ -12,8 +12,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Idempotency whose protocol is an executable specification that production runs.",
 )
-
-
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
 

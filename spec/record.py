@@ -88,12 +88,13 @@ def ceil_seconds(milliseconds: int) -> int:
 def same_version(standing: Record | None, expected: Record | None) -> bool:
     """Tell whether what stands is what a compare-and-swap expects (CAS-2).
 
-    Owner, status and both deadlines are compared; None is the absence of a record.
+    Owner, status and both deadlines are compared; None is the absence of a record. An owner of empty text is
+    none (REC-4).
     """
     if standing is None or expected is None:
         return standing is expected
     return (
-        standing.owner == expected.owner
+        (standing.owner == expected.owner or not (standing.owner or expected.owner))
         and standing.status == expected.status
         and standing.expiry_timestamp == expected.expiry_timestamp
         and standing.in_progress_expiry_timestamp == expected.in_progress_expiry_timestamp

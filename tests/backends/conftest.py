@@ -3,24 +3,38 @@
 import asyncio
 import inspect
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fakeredis
 import pytest
+import redis
+import valkey
+from moto import mock_aws
 
+import servers
 from idemproof import (
+    AsyncDynamoDBPersistenceLayer,
     AsyncInMemoryPersistenceLayer,
+    AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
     BasePersistenceLayer,
     DataRecord,
+    DynamoDBPersistenceLayer,
     InMemoryPersistenceLayer,
     Record,
+    RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
 )
 from idemproof.backends.base import compare_and_swap
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
 from idemproof.spec.record import live
+from places import SORT_KEY, AsyncSession, RedisPlace, Table, moto_client
+from sides import Side
 
 
 class FourMethods(BasePersistenceLayer):
@@ -49,29 +63,77 @@ class FourMethods(BasePersistenceLayer):
 
 
 class Kind(NamedTuple):
-    """How to make a layer at a path, and what it can do.
+    """How to make a layer, where, and what it can do.
 
+    place: the fixture that says where the records are; ``make`` gets its value.
     fenced: a swap happens only if owner, status and both deadlines stand as expected; no clock is read.
-    durable: another layer object at the same path sees the records.
-    housekeeping: it forgets expired records.
+    durable: another layer object at the same place sees the records.
+    housekeeping: it forgets expired records when it is asked to.
+    steady: this process's wall clock has no power over its time to live.
+    large: it takes records of a megabyte.
+    nameless: it takes the empty text for a key.
+    quick: it takes so many requests a second that hundreds of random ones are no burden.
     """
 
-    make: Callable[[Path], Any]
+    place: str
+    make: Callable[[Any], Any]
     capabilities: frozenset[str]
 
 
+def fakeredis_layer(server: fakeredis.FakeServer) -> RedisCachePersistenceLayer:
+    return RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=server))
+
+
+def dynamodb_layer(table: Table, **options: Any) -> DynamoDBPersistenceLayer:
+    return DynamoDBPersistenceLayer(table.name, boto3_client=table.client, **options)
+
+
+IN_PROCESS = frozenset({"fenced", "housekeeping", "steady", "large", "nameless", "quick"})
+REDIS = frozenset({"fenced", "durable", "steady", "large", "nameless"})
+DYNAMODB = frozenset({"fenced", "durable", "steady"})
+
 KINDS = {
-    "memory": Kind(lambda _: InMemoryPersistenceLayer(), frozenset({"fenced", "housekeeping"})),
-    "memory-async": Kind(lambda _: AsyncInMemoryPersistenceLayer(), frozenset({"fenced", "housekeeping"})),
+    "memory": Kind("path", lambda _: InMemoryPersistenceLayer(), IN_PROCESS),
+    "memory-async": Kind("path", lambda _: AsyncInMemoryPersistenceLayer(), IN_PROCESS),
     "sqlite": Kind(
-        lambda path: SQLitePersistenceLayer(path, durable=False),
-        frozenset({"fenced", "housekeeping", "durable"}),
+        "path", lambda path: SQLitePersistenceLayer(path, durable=False), IN_PROCESS | {"durable"}
     ),
     "sqlite-async": Kind(
-        lambda path: AsyncSQLitePersistenceLayer(path, durable=False),
-        frozenset({"fenced", "housekeeping", "durable"}),
+        "path", lambda path: AsyncSQLitePersistenceLayer(path, durable=False), IN_PROCESS | {"durable"}
     ),
-    "four-methods": Kind(lambda _: compare_and_swap(FourMethods()), frozenset()),
+    "four-methods": Kind(
+        "path", lambda _: compare_and_swap(FourMethods()), frozenset({"large", "nameless", "quick"})
+    ),
+    "valkey": Kind("valkey_place", lambda place: RedisCachePersistenceLayer(place.url), REDIS),
+    "valkey-async": Kind(
+        "valkey_place",
+        lambda place: AsyncRedisCachePersistenceLayer(host=place.host, port=place.port, ssl=False),
+        REDIS,
+    ),
+    "valkey-decoding": Kind(
+        "valkey_place",
+        lambda place: RedisCachePersistenceLayer(client=place.open(redis.Redis, decode_responses=True)),
+        REDIS,
+    ),
+    "valkey-by-its-own-client": Kind(
+        "valkey_place", lambda place: RedisCachePersistenceLayer(client=place.open(valkey.Valkey)), REDIS
+    ),
+    "valkey-cluster": Kind("empty_cluster", lambda client: RedisCachePersistenceLayer(client=client), REDIS),
+    "fakeredis": Kind("fake_redis_7", fakeredis_layer, REDIS - {"steady"}),
+    "redis6": Kind("fake_redis_6", fakeredis_layer, REDIS - {"steady"}),
+    "dynamodb": Kind("table", dynamodb_layer, DYNAMODB),
+    "dynamodb-composite": Kind(
+        "partition",
+        lambda table: dynamodb_layer(table, static_pk_value=table.partition, sort_key_attr=SORT_KEY),
+        DYNAMODB,
+    ),
+    "dynamodb-async": Kind(
+        "async_table",
+        lambda table: AsyncDynamoDBPersistenceLayer(table.name, client=table.client),
+        DYNAMODB,
+    ),
+    "moto": Kind("moto_table", dynamodb_layer, DYNAMODB),
+    "moto-by-an-old-sdk": Kind("old_moto_table", dynamodb_layer, DYNAMODB),
 }
 
 
@@ -87,28 +149,45 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("store", names, indirect=True)
 
 
-class Store:
-    """A layer, blocking or async, called as if it were blocking."""
+AN_HOUR = 3_600_000
 
-    def __init__(self, kind: Kind, path: Path) -> None:
+
+def without_sort_key(record: Any) -> Any:
+    return None if record is None else record._replace(sort_key=None)
+
+
+class Store:
+    """A layer, blocking or async, called as if it were blocking.
+
+    In records that it returns the sort key is left out: whether there is one depends on the table.
+    """
+
+    def __init__(self, kind: Kind, place: Any, runner: asyncio.Runner) -> None:
         self.kind = kind
-        self.layer = kind.make(path)
+        self.layer = kind.make(place)
         self.capabilities = kind.capabilities
-        self._path = path
-        self._runner: asyncio.Runner | None = None
+        self._place = place
+        self._runner = runner
         self._others: list[Store] = []
 
     def load(self, key: str) -> Record | None:
-        return self._call("_load", key)
+        return without_sort_key(self._call("_load", key))
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int = 1) -> Record | None:
-        return self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
+    def swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int = AN_HOUR
+    ) -> Record | None:
+        found = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
+        return without_sort_key(found)
 
     def get(self, key: str) -> DataRecord:
-        return self._call("_get_record", key)
+        return without_sort_key(self._call("_get_record", key))
 
     def put(self, record: Record) -> None:
-        self._call("_put_record", record)
+        try:
+            self._call("_put_record", record)
+        except IdempotencyItemAlreadyExistsError as error:
+            error.old_data_record = without_sort_key(error.old_data_record)
+            raise
 
     def update(self, record: Record) -> None:
         self._call("_update_record", record)
@@ -131,31 +210,26 @@ class Store:
         )
 
     def again(self) -> "Store":
-        """Return another layer object on the same path."""
-        self._others.append(Store(self.kind, self._path))
+        """Return another layer object at the same place."""
+        self._others.append(Store(self.kind, self._place, self._runner))
         return self._others[-1]
 
     def close(self) -> None:
         for other in self._others:
             other.close()
-        if self._runner is not None:
-            self._runner.close()
         if hasattr(self.layer, "close"):
-            self.layer.close()
+            self._call("close")
 
     def _call(self, method: str, *args: Any) -> Any:
         reply = getattr(self.layer, method)(*args)
-        if not inspect.isawaitable(reply):
-            return reply
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(reply)  # type: ignore[arg-type]
+        return self._runner.run(reply) if inspect.iscoroutine(reply) else reply
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Store]:
     """Return each layer that has the needed capabilities, one after the other."""
-    made = Store(KINDS[request.param], tmp_path / "records.db")
+    kind = KINDS[request.param]
+    made = Store(kind, request.getfixturevalue(kind.place), runner)
     yield made
     made.close()
 
@@ -177,3 +251,118 @@ def make_sqlite(path: Path) -> Iterator[Callable[..., SQLitePersistenceLayer]]:
     yield make
     for layer in made:
         layer.close()
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    """Return what runs the requests of all async layers."""
+    with asyncio.Runner() as made:
+        yield made
+
+
+# Places of Redis and Valkey.
+
+
+@pytest.fixture(scope="session")
+def valkey_client(valkey_server: servers.Server) -> Iterator[redis.Redis]:
+    """Return a client for looking behind a layer's back."""
+    with redis.Redis(**servers.redis_kwargs(valkey_server)) as client:
+        yield client
+
+
+@pytest.fixture
+def valkey_place(valkey_server: servers.Server, valkey_client: redis.Redis) -> Iterator[RedisPlace]:
+    valkey_client.flushall()
+    with ExitStack() as clients:
+        yield RedisPlace(valkey_server.host, valkey_server.port, clients)
+
+
+@pytest.fixture(scope="session")
+def cluster_client(valkey_cluster: servers.Cluster) -> Iterator[redis.RedisCluster]:
+    node = valkey_cluster.nodes[0]
+    with redis.RedisCluster(host=node.host, port=node.port) as client:
+        yield client
+
+
+@pytest.fixture
+def empty_cluster(cluster_client: redis.RedisCluster) -> redis.RedisCluster:
+    cluster_client.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
+    return cluster_client
+
+
+@pytest.fixture
+def fake_redis_7() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer(version=(7,))
+
+
+@pytest.fixture
+def fake_redis_6() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer(version=(6,))
+
+
+# Places of DynamoDB.
+
+
+@pytest.fixture(scope="session")
+def dynamodb_client(dynamodb_server: servers.Server) -> Iterator[Any]:
+    with closing(servers.dynamodb_client(dynamodb_server)) as client:
+        yield client
+
+
+@pytest.fixture
+def table(dynamodb_client: Any) -> Iterator[Table]:
+    """Return a table of a test's own."""
+    name = uuid.uuid4().hex
+    servers.create_table(dynamodb_client, name)
+    yield Table(name, dynamodb_client)
+    dynamodb_client.delete_table(TableName=name)
+
+
+@pytest.fixture(scope="session")
+def composite_table(dynamodb_client: Any) -> str:
+    name = uuid.uuid4().hex
+    servers.create_table(dynamodb_client, name, SORT_KEY)
+    return name
+
+
+@pytest.fixture
+def partition(composite_table: str, dynamodb_client: Any) -> Table:
+    """Return a partition of a test's own."""
+    return Table(composite_table, dynamodb_client, uuid.uuid4().hex)
+
+
+@pytest.fixture(scope="session")
+def async_dynamodb_client(runner: asyncio.Runner, dynamodb_server: servers.Server) -> Iterator[Any]:
+    opening = AsyncSession(dynamodb_server).create_client("dynamodb")
+    yield runner.run(opening.__aenter__())
+    runner.run(opening.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def async_table(table: Table, async_dynamodb_client: Any) -> Table:
+    return table._replace(client=async_dynamodb_client)
+
+
+@pytest.fixture(scope="session")
+def moto_clients() -> Iterator[Callable[..., Any]]:
+    """Return what makes clients for use under ``mock_aws``, once of each kind."""
+    with ExitStack() as stack:
+        yield cache(lambda *, old: stack.enter_context(closing(moto_client(old=old))))
+
+
+@pytest.fixture
+def moto_table(moto_clients: Callable[..., Any]) -> Iterator[Table]:
+    with mock_aws():
+        servers.create_table(moto_clients(old=False), "records")
+        yield Table("records", moto_clients(old=False))
+
+
+@pytest.fixture
+def old_moto_table(moto_table: Table, moto_clients: Callable[..., Any]) -> Table:
+    """Return a table whose client is of an SDK that knows no items of failed conditions."""
+    return moto_table._replace(client=moto_clients(old=True))
+
+
+@pytest.fixture(params=["blocking", "async"])
+def side(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Side:
+    return Side(runner, asynchronous=request.param == "async")

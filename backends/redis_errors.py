@@ -1,0 +1,76 @@
+"""Errors of Redis and Valkey clients, under their documented names and without secrets."""
+
+from collections.abc import Collection, Iterator
+
+from ..spec.errors import (
+    IdempotencyInvalidStatusError,
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceLayerError,
+)
+from .exchanges import kinds
+
+_MISCONFIGURED = frozenset(
+    {
+        "AuthenticationError",
+        "AuthenticationWrongNumberOfArgsError",
+        "AuthorizationError",
+        "DataError",
+        "MovedError",  # a cluster's node, asked by a client that knows no clusters
+        "NoPermissionError",
+        "UnicodeEncodeError",
+    }
+)
+_ECHO = "with args beginning with"
+"""How a server begins to repeat a command that it does not know, such as AUTH."""
+
+_NO_SUCH_OPTION = "unexpected keyword argument"
+
+
+def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
+    """Return a client's error under its documented name, as its cause unless it would tell a secret."""
+    known = kinds(error)
+    secret = tells_secret(error, secrets)
+    told = type(error).__name__
+    told += " (its text would show the password)" if secret else f": {error}".removesuffix(".")
+    named: IdempotencyPersistenceLayerError
+    if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
+        named = corrupt(key, f"it is no record ({told})")
+    elif known & _MISCONFIGURED or _NO_SUCH_OPTION in told:
+        named = IdempotencyPersistenceConfigError(
+            f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
+            "allow: GET, SET, DEL, EVAL and EVALSHA."
+        )
+    else:
+        named = IdempotencyPersistenceConnectionError(
+            f"The store did not serve a request for {key!r}: {told}. Retry."
+        )
+    if not secret:
+        named.__cause__ = error
+    return named
+
+
+def corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
+    """Return the error for what is no record (REC-7)."""
+    return IdempotencyInvalidStatusError(
+        f"What is stored under {key!r} is corrupt: {why}. Inspect it, and delete it if the operation may run "
+        "again."
+    )
+
+
+def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
+    """Tell whether an error, or one behind it, quotes a secret, or a command that may have had one."""
+    return any(
+        _ECHO in text or any(secret in text for secret in secrets)
+        for text in (f"{link!s} {link.args!r}" for link in _chain(error))
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    waiting, seen = [error], set()
+    while waiting:
+        link = waiting.pop()
+        if id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            waiting += [behind for behind in (link.__cause__, link.__context__) if behind is not None]

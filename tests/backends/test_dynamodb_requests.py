@@ -1,0 +1,232 @@
+"""What is asked of DynamoDB, word by word."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from idemproof import DynamoDBPersistenceLayer, Record
+from idemproof.errors import IdempotencyAlreadyInProgressError
+from idemproof.spec.record import COMPLETED, INPROGRESS
+from places import SORT_KEY, Table
+from sides import KEY, Recording, Side
+
+CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", None, "mine")
+RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", None, "mine")
+RECORDS = st.builds(
+    Record,
+    st.just("key"),
+    st.sampled_from([INPROGRESS, COMPLETED]),
+    st.integers(0, 2**62),
+    st.none() | st.integers(0, 2**62),
+    *[st.none() | st.text(max_size=5)] * 2,
+    st.none(),
+    st.none() | st.text(max_size=5),
+)
+NAMES = {
+    "key_attr": "Key",
+    "expiry_attr": "ttl",
+    "in_progress_expiry_attr": "lease time",
+    "status_attr": "select",
+    "data_attr": "a.b",
+    "validation_key_attr": "#hash",
+    "owner_attr": ":owner",
+}
+
+
+class Silent:
+    """A client that is asked and has nothing to say."""
+
+    def put_item(self, **request: Any) -> dict[str, Any]:
+        return {}
+
+    get_item = delete_item = put_item
+
+
+def asked(expected: Record | None, new: Record | None, **options: Any) -> tuple[str, dict[str, Any]]:
+    client = Recording(Silent())
+    DynamoDBPersistenceLayer("records", boto3_client=client, **options)._swap("key", expected, new, 1)
+    (ask,) = client.asked
+    return ask.method, dict(ask.kwargs)
+
+
+WHOLE_CLAIM = {
+    "id": {"S": "key"},
+    "status": {"S": "INPROGRESS"},
+    "expiration": {"N": "1000"},
+    "in_progress_expiration": {"N": "999000"},
+    "validation": {"S": "hash"},
+    "owner": {"S": "mine"},
+}
+
+
+def test_a_claim_is_put_where_nothing_stands() -> None:
+    assert asked(None, CLAIM) == (
+        "put_item",
+        {
+            "TableName": "records",
+            "Item": WHOLE_CLAIM,
+            "ConditionExpression": "attribute_not_exists(#key)",
+            "ExpressionAttributeNames": {"#key": "id"},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        },
+    )
+
+
+def test_a_table_with_a_sort_key_has_the_idempotency_key_there() -> None:
+    key = {"id": {"S": "tenant"}, SORT_KEY: {"S": "key"}}
+    options = {"sort_key_attr": SORT_KEY, "static_pk_value": "tenant"}
+    assert asked(None, CLAIM, **options)[1]["Item"] == WHOLE_CLAIM | key
+    assert asked(CLAIM, None, **options)[1]["Key"] == key
+    assert asked(None, None, **options)[1]["Key"] == key
+
+
+@pytest.mark.parametrize(
+    ("function", "partition"), [("billing", "idempotency#billing"), (None, "idempotency#")]
+)
+def test_the_partition_is_named_after_the_lambda_function_if_not_given(
+    function: str | None, partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    if function is not None:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
+    assert asked(None, CLAIM, sort_key_attr=SORT_KEY)[1]["Item"]["id"] == {"S": partition}
+
+
+def test_reading_is_strongly_consistent() -> None:
+    assert asked(None, None) == (
+        "get_item",
+        {"TableName": "records", "Key": {"id": {"S": "key"}}, "ConsistentRead": True},
+    )
+
+
+@settings(max_examples=200)
+@given(expected=RECORDS, new=st.none() | RECORDS)
+def test_a_record_is_replaced_under_a_condition_on_its_whole_version_and_nothing_else(
+    expected: Record, new: Record | None
+) -> None:
+    method, request = asked(expected, new)
+    assert method == ("delete_item" if new is None else "put_item")
+    names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+    condition = request["ConditionExpression"]
+    said = re.sub(r"[#:]\w+", lambda mark: str(names.get(mark[0]) or values[mark[0]]), condition)
+
+    def equal(name: str, kind: str, value: Any, *none: Any) -> str:
+        if value is None or value in none:
+            absent = [{"NULL": True}, *({kind: each} for each in none)]
+            return f"(attribute_not_exists({name}){''.join(f' OR {name} = {each}' for each in absent)})"
+        return f"{name} = { ({kind: str(value)}) }"
+
+    assert said == " AND ".join(
+        [
+            equal("status", "S", expected.status),
+            equal("expiration", "N", expected.expiry_timestamp),
+            equal("in_progress_expiration", "N", expected.in_progress_expiry_timestamp),
+            equal("owner", "S", expected.owner, ""),
+        ]
+    )
+    # DynamoDB refuses placeholders that are declared and not used.
+    assert set(re.findall(r"[#:]\w+", condition)) == set(names) | set(values)
+    assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+
+
+@settings(max_examples=200)
+@given(expected=st.none() | RECORDS, new=st.none() | RECORDS)
+def test_attributes_are_named_by_placeholders_only(expected: Record | None, new: Record | None) -> None:
+    _, request = asked(expected, new, **NAMES)
+    words = re.sub(r"[#:]\w+", "", request.get("ConditionExpression", ""))
+    assert set(re.findall(r"\w+", words)) <= {"attribute_not_exists", "AND", "OR"}
+
+
+@settings(max_examples=200)
+@given(expected=st.none() | RECORDS, new=RECORDS)
+def test_an_attribute_without_a_value_is_not_written(expected: Record | None, new: Record) -> None:
+    _, request = asked(expected, new)
+    item = request["Item"]
+    assert set(item) == {
+        "id",
+        "status",
+        "expiration",
+        *(["in_progress_expiration"] if new.in_progress_expiry_timestamp is not None else []),
+        *(["data"] if new.response_data is not None else []),
+        *(["validation"] if new.payload_hash is not None else []),
+        *(["owner"] if new.owner is not None else []),
+    }
+    assert {kind for value in item.values() for kind in value} <= {"S", "N"}
+
+
+def test_each_attribute_can_have_any_name(dynamodb_client: Any, request: pytest.FixtureRequest) -> None:
+    layer = DynamoDBPersistenceLayer("renamed", boto3_client=dynamodb_client, **NAMES)
+    layer.create_table()
+    request.addfinalizer(lambda: dynamodb_client.delete_table(TableName="renamed"))
+    claim, result = CLAIM._replace(response_data="{}"), RESULT._replace(owner=None)
+    assert layer._swap("key", None, claim, 1) == claim
+    item = dynamodb_client.get_item(TableName="renamed", Key={"Key": {"S": "key"}})["Item"]
+    assert item == {
+        "Key": {"S": "key"},
+        "ttl": {"N": "1000"},
+        "lease time": {"N": "999000"},
+        "select": {"S": "INPROGRESS"},
+        "a.b": {"S": "{}"},
+        "#hash": {"S": "hash"},
+        ":owner": {"S": "mine"},
+    }
+    assert layer._load("key") == claim
+    assert layer._swap("key", claim, result, 1) == result
+    assert layer._swap("key", claim, None, 0) == result
+    assert layer._swap("key", result, None, 0) is None
+
+
+def test_a_table_with_a_sort_key_tells_it(partition: Table) -> None:
+    layer = DynamoDBPersistenceLayer(
+        partition.name,
+        static_pk_value=partition.partition,
+        sort_key_attr=SORT_KEY,
+        boto3_client=partition.client,
+    )
+    layer._swap("key", None, CLAIM, 1)
+    assert layer._load("key") == CLAIM._replace(sort_key="key")
+    assert partition.item("key") == WHOLE_CLAIM | {"id": {"S": partition.partition}, SORT_KEY: {"S": "key"}}
+
+
+def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
+    moto_table: Table, side: Side
+) -> None:
+    clock = [1_700_000_000_000]
+    client = Recording(moto_table.client)
+    layer = side.dynamodb(client)
+
+    def asked_by_a_call(body: Callable[[], Any]) -> list[str]:
+        client.asked.clear()
+        call = side.function(
+            layer,
+            body,
+            clock=lambda: clock[0],
+            in_progress_expires_after_seconds=10,
+            expires_after_seconds=100,
+        )
+        with suppress(ZeroDivisionError, IdempotencyAlreadyInProgressError):
+            call()
+        assert all("ConditionExpression" in ask.kwargs for ask in client.asked)
+        return client.methods
+
+    def never() -> None:
+        raise AssertionError("the body ran")
+
+    assert asked_by_a_call(lambda: 1 / 0) == ["put_item", "delete_item"]
+    assert asked_by_a_call(lambda: "first") == ["put_item", "put_item"]
+    assert asked_by_a_call(never) == ["put_item"]  # a replay
+    clock[0] += 101_000
+    # Refused, it learns what is over; then it replaces that, and completes.
+    assert asked_by_a_call(lambda: "again") == ["put_item", "put_item", "put_item"]
+    clock[0] += 101_000
+    rival = Record(KEY, INPROGRESS, clock[0] // 1000 + 100, clock[0] + 10_000, owner="rival")
+    standing = side.swap(layer, KEY, None, rival)
+    assert side.swap(layer, KEY, standing, rival) == rival
+    assert asked_by_a_call(never) == ["put_item"]  # refused: in progress
+    clock[0] += 10_000
+    assert asked_by_a_call(lambda: "taken over") == ["put_item", "put_item", "put_item"]

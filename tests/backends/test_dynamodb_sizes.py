@@ -1,0 +1,95 @@
+"""Results over DynamoDB's 400 KB: the effect happens once, and nobody is told otherwise."""
+
+from typing import Any
+
+import pytest
+
+from idemproof import Record
+from idemproof.backends.dynamodb_requests import LARGEST_ITEM
+from idemproof.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceLayerError,
+    IdempotencyRecordTooLargeError,
+    IdempotencyResultUnavailableError,
+)
+from idemproof.spec.record import COMPLETED, RESULT_UNAVAILABLE
+from places import Table
+from sides import KEY, Recording, Side
+
+FAR = 32_503_680_000
+
+
+@pytest.fixture(params=["table", "moto_table"])
+def any_table(request: pytest.FixtureRequest) -> Table:
+    return request.getfixturevalue(request.param)
+
+
+def result(text: str) -> Record:
+    return Record("key", COMPLETED, FAR, None, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "requests"),
+    [("x" * (LARGEST_ITEM + 1), 0), ("x" * (LARGEST_ITEM - 10), 1), ("é" * (LARGEST_ITEM // 2), 1)],
+    ids=["too many characters", "too much with the other attributes", "too many bytes"],
+)
+@pytest.mark.parametrize("standing", [None, result("small")], ids=["first", "replacing"])
+def test_a_record_that_is_too_large_is_refused_by_name(
+    any_table: Table, side: Side, text: str, requests: int, standing: Record | None
+) -> None:
+    client = Recording(any_table.client)
+    layer = side.dynamodb(client, any_table.name)
+    if standing is not None:
+        side.swap(layer, "key", None, standing)
+    client.asked.clear()
+    with pytest.raises(IdempotencyRecordTooLargeError, match="'key'"):
+        side.swap(layer, "key", standing, result(text))
+    assert len(client.asked) == requests
+    assert side.load(layer, "key") == standing
+
+
+def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -> None:
+    layer = side.dynamodb(table.client, table.name)
+    record = result("x" * (LARGEST_ITEM - 400))
+    assert side.swap(layer, "key", None, record) == record
+    assert side.load(layer, "key") == record
+
+
+@pytest.mark.parametrize("length", [LARGEST_ITEM, LARGEST_ITEM - 20], ids=["here", "at the server"])
+def test_a_result_that_is_too_large_is_given_once_and_its_effect_never_repeated(
+    any_table: Table, side: Side, length: int
+) -> None:
+    runs = []
+
+    def body() -> str:
+        runs.append("ran")
+        return "x" * length
+
+    call = side.function(side.dynamodb(any_table.client, any_table.name), body)
+    with pytest.raises(IdempotencyPersistenceLayerError, match="too large") as first:
+        call()
+    assert first.value.result == "x" * length
+    assert isinstance(first.value.__cause__, IdempotencyRecordTooLargeError)
+    for _ in range(3):
+        with pytest.raises(IdempotencyResultUnavailableError):
+            call()
+    assert runs == ["ran"]
+    item: Any = any_table.item(KEY)
+    assert (item["status"], item["data"]) == ({"S": COMPLETED}, {"S": RESULT_UNAVAILABLE})
+
+
+@pytest.mark.parametrize("key", ["", "x" * 2049, "é" * 1025], ids=["empty", "too long", "too many bytes"])
+def test_a_key_that_dynamodb_refuses_is_told_before_anything_ran(table: Table, side: Side, key: str) -> None:
+    layer = side.dynamodb(table.client, table.name)
+    with pytest.raises(IdempotencyPersistenceConfigError, match=r"key"):
+        side.swap(layer, key, None, result("{}")._replace(idempotency_key=key))
+    with pytest.raises(IdempotencyPersistenceConfigError, match=r"key"):
+        side.load(layer, key)
+
+
+@pytest.mark.parametrize("key", ["x" * 2048, "é" * 1024, "\0"], ids=["bytes", "characters", "NUL"])
+def test_the_longest_and_the_oddest_keys_work(table: Table, side: Side, key: str) -> None:
+    layer = side.dynamodb(table.client, table.name)
+    record = result("{}")._replace(idempotency_key=key)
+    assert side.swap(layer, key, None, record) == record
+    assert side.load(layer, key) == record

@@ -1,0 +1,175 @@
+"""Making a table for development: once, with its time to live, and never over another's."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from idemproof import Record
+from idemproof.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+)
+from idemproof.spec.record import COMPLETED
+from places import Table
+from sides import Recording, Side
+
+
+@pytest.fixture
+def client(moto_clients: Any) -> Any:
+    with mock_aws():
+        yield moto_clients(old=False)
+
+
+def described(client: Any) -> dict[str, Any]:
+    return client.describe_table(TableName="made")["Table"]
+
+
+def lifetime(client: Any, name: str = "made") -> dict[str, Any]:
+    return client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+
+
+def test_a_table_is_made_with_its_key_its_time_to_live_and_payment_by_request(
+    client: Any, side: Side
+) -> None:
+    layer = side.dynamodb(client, "made", key_attr="pk", expiry_attr="gone_at")
+    assert side.wait(layer.create_table()) is None
+    told = described(client)
+    assert told["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
+    assert told["AttributeDefinitions"] == [{"AttributeName": "pk", "AttributeType": "S"}]
+    assert told["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert lifetime(client)["AttributeName"] == "gone_at"
+    record = Record("key", COMPLETED, 2**40)
+    assert side.swap(layer, "key", None, record) == record
+
+
+def test_a_table_with_a_sort_key_has_both_keys(client: Any, side: Side) -> None:
+    side.wait(side.dynamodb(client, "made", sort_key_attr="sk").create_table())
+    assert described(client)["KeySchema"] == [
+        {"AttributeName": "id", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ]
+
+
+def test_dynamodb_itself_takes_what_is_asked(dynamodb_client: Any, side: Side, request: Any) -> None:
+    request.addfinalizer(lambda: dynamodb_client.delete_table(TableName="made"))
+    layer = side.dynamodb(dynamodb_client, "made", sort_key_attr="sk")
+    for _ in range(2):
+        side.wait(layer.create_table())
+    told = lifetime(dynamodb_client)
+    assert (told["TimeToLiveStatus"], told["AttributeName"]) == ("ENABLED", "expiration")
+
+
+def test_making_it_again_changes_nothing_and_keeps_the_records(client: Any, side: Side) -> None:
+    layer = side.dynamodb(client, "made")
+    side.wait(layer.create_table())
+    record = Record("key", COMPLETED, 2**40)
+    side.swap(layer, "key", None, record)
+    recording = Recording(client)
+    side.wait(side.dynamodb(recording, "made").create_table())
+    assert recording.methods == ["create_table", "describe_table", "describe_time_to_live"]
+    assert side.load(layer, "key") == record
+
+
+def test_a_table_that_has_no_time_to_live_yet_gets_it(moto_table: Table, side: Side) -> None:
+    side.wait(side.dynamodb(moto_table.client).create_table())
+    assert lifetime(moto_table.client, "records")["AttributeName"] == "expiration"
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"key_attr": "pk"}, "key"),
+        ({"sort_key_attr": "sk"}, "key"),
+        ({"expiry_attr": "other"}, "time to live"),
+        ({"sort_key_attr": "sk", "expiry_attr": "other"}, "key"),
+    ],
+    ids=["key", "sort key", "time to live", "both"],
+)
+@pytest.mark.parametrize("lives", [True, False], ids=["with time to live", "without"])
+def test_a_table_of_another_kind_is_refused_and_left_alone(
+    moto_table: Table, side: Side, options: dict[str, str], difference: str, lives: bool
+) -> None:
+    if lives:
+        side.wait(side.dynamodb(moto_table.client).create_table())
+    elif difference != "key":
+        moto_table.client.update_time_to_live(
+            TableName="records", TimeToLiveSpecification={"Enabled": True, "AttributeName": "somebody's"}
+        )
+    before = lifetime(moto_table.client, "records")
+    with pytest.raises(IdempotencyPersistenceConfigError, match=f"'records' already, and its {difference}"):
+        side.wait(side.dynamodb(moto_table.client, **options).create_table())
+    assert lifetime(moto_table.client, "records") == before
+
+
+class Slow:
+    """A table that becomes active after ``looks`` looks."""
+
+    def __init__(self, client: Any, looks: int) -> None:
+        self.client = client
+        self.looks = looks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def describe_table(self, **request: Any) -> Any:
+        self.looks -= 1
+        told = self.client.describe_table(**request)
+        if self.looks >= 0:
+            told["Table"]["TableStatus"] = "CREATING"
+        return told
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idemproof.backends.dynamodb_table._BETWEEN_LOOKS_MS", 0)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_it_waits_until_the_table_can_be_used(client: Any, side: Side) -> None:
+    slow = Slow(client, 5)
+    side.wait(side.dynamodb(slow, "made").create_table())
+    assert slow.looks == -1
+    assert lifetime(client)["AttributeName"] == "expiration"
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_it_does_not_wait_for_ever(client: Any, side: Side) -> None:
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="'made' is not active"):
+        side.wait(side.dynamodb(Slow(client, 10**6), "made").create_table())
+
+
+class Denying:
+    """A client that is not allowed one thing."""
+
+    def __init__(self, client: Any, denied: str, code: str) -> None:
+        self.client = client
+        self.denied = denied
+        self.code = code
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.denied:
+            return self.deny
+        return getattr(self.client, name)
+
+    def deny(self, **request: Any) -> Any:
+        raise ClientError({"Error": {"Code": self.code, "Message": "no"}}, "Some")
+
+
+@pytest.mark.parametrize(
+    "denied", ["create_table", "describe_table", "describe_time_to_live", "update_time_to_live"]
+)
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("AccessDeniedException", IdempotencyPersistenceConfigError),
+        ("LimitExceededException", IdempotencyPersistenceConnectionError),
+    ],
+)
+def test_each_failure_has_its_documented_name(
+    client: Any, side: Side, denied: str, code: str, named: type[Exception]
+) -> None:
+    with pytest.raises(named, match=f"'made'.*{code}") as raised:
+        side.wait(side.dynamodb(Denying(client, denied, code), "made").create_table())
+    assert isinstance(raised.value.__cause__, ClientError)

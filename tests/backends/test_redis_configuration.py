@@ -1,0 +1,335 @@
+"""What cannot work is refused before anything ran, and no error tells a password."""
+
+import socketserver
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import fakeredis
+import pytest
+import redis
+import redis.asyncio
+import valkey
+import valkey.asyncio
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from redis.cluster import LoadBalancingStrategy
+
+import servers
+from idemproof import Record
+from idemproof.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceLayerError,
+)
+from idemproof.spec.record import COMPLETED
+from sides import Side
+
+HERE = "127.0.0.1"
+RECORD = Record("key", COMPLETED, 2**40)
+
+ATTRIBUTES = (
+    "in_progress_expiry_attr",
+    "expiry_attr",
+    "status_attr",
+    "data_attr",
+    "validation_key_attr",
+    "owner_attr",
+)
+
+# Both ends are looked for: no part of a password may be told.
+BEGINNING, END = "hunter2", "zwiebel"
+SPECIAL = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~é€\N{GRINNING FACE}"
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+passwords = st.text(SPECIAL, min_size=1, max_size=6).map(lambda middle: BEGINNING + middle + END)
+SOME_PASSWORDS = [BEGINNING + middle + END for middle in ("", "'\"", "@:/?#", " %25\\", "é€")]
+
+
+@pytest.mark.parametrize("parameter", ATTRIBUTES)
+@pytest.mark.parametrize("name", ["", None, 5], ids=repr)
+def test_a_name_that_is_none_is_refused(side: Side, parameter: str, name: Any) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match=parameter):
+        side.redis(fakeredis.FakeRedis(), **{parameter: name})
+
+
+@pytest.mark.parametrize("parameter", ATTRIBUTES)
+@pytest.mark.parametrize("other", ATTRIBUTES)
+def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, other: str) -> None:
+    if parameter == other:
+        side.redis(fakeredis.FakeRedis(), **{parameter: "same"})
+        return
+    with pytest.raises(IdempotencyPersistenceConfigError, match="'same'"):
+        side.redis(fakeredis.FakeRedis(), **{parameter: "same", other: "same"})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({}, "url, a host or a client"),
+        ({"port": 1234, "password": BEGINNING}, "url, a host or a client"),
+        ({"host": HERE, "mode": "sentinel"}, "'sentinel'"),
+        ({"host": HERE, "mode": ""}, "mode"),
+        ({"url": f"redis://{HERE}", "mode": None}, "mode"),
+    ],
+    ids=repr,
+)
+def test_what_says_not_where_or_how_is_refused(side: Side, parameters: dict[str, Any], told: str) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match=told):
+        side.redis_layer(**parameters)
+
+
+def test_a_library_that_is_not_installed_is_named_with_what_installs_it(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idemproof.backends.redis_clients.find_spec", lambda name: None)
+    with pytest.raises(IdempotencyPersistenceConfigError, match=r"idemproof\[redis\]"):
+        side.redis_layer(host=HERE)
+    side.redis(fakeredis.FakeRedis())  # a client that was brought needs no library of ours
+
+
+# Clients that were brought.
+
+
+@pytest.mark.parametrize(
+    ("blocking", "awaited"),
+    [
+        (redis.Redis, redis.asyncio.Redis),
+        (valkey.Valkey, valkey.asyncio.Valkey),
+        (redis.RedisCluster, redis.asyncio.RedisCluster),
+        (valkey.ValkeyCluster, valkey.asyncio.ValkeyCluster),
+    ],
+)
+def test_a_client_of_the_other_side_is_refused(side: Side, blocking: Any, awaited: Any) -> None:
+    right, wrong = (awaited, blocking) if side.asynchronous else (blocking, awaited)
+    other = "RedisCachePersistenceLayer" if side.asynchronous else "AsyncRedisCachePersistenceLayer"
+    with pytest.raises(IdempotencyPersistenceConfigError, match=rf"\b{other}\b"):
+        side.redis_layer(client=wrong.__new__(wrong))
+    side.redis_layer(client=right.__new__(right))
+
+
+@pytest.mark.parametrize("missing", ["get", "execute_command", "eval", "evalsha"])
+def test_a_client_without_a_command_is_refused(side: Side, missing: str) -> None:
+    commands = dict.fromkeys(("get", "execute_command", "eval", "evalsha"), print)
+    side.redis(SimpleNamespace(**commands))
+    with pytest.raises(IdempotencyPersistenceConfigError, match=rf"SimpleNamespace has no {missing}\b"):
+        side.redis_layer(client=SimpleNamespace(**commands | {missing: None}))
+
+
+@pytest.mark.parametrize(
+    "reading", [{"read_from_replicas": True}, {"load_balancing_strategy": LoadBalancingStrategy.ROUND_ROBIN}]
+)
+@pytest.mark.filterwarnings("ignore:.*read_from_replicas:DeprecationWarning")
+def test_a_cluster_client_that_reads_from_replicas_is_refused(
+    valkey_cluster: servers.Cluster, side: Side, reading: dict[str, Any]
+) -> None:
+    node = valkey_cluster.nodes[0]
+
+    async def make() -> Any:
+        return redis.asyncio.RedisCluster(host=node.host, port=node.port, **reading)
+
+    client = (
+        side.wait(make())
+        if side.asynchronous
+        else redis.RedisCluster(host=node.host, port=node.port, **reading)
+    )
+    with pytest.raises(IdempotencyPersistenceConfigError, match="replicas"):
+        side.redis_layer(client=client)
+    side.wait(client.aclose() if side.asynchronous else client.close())
+
+
+# Nothing tells a password.
+
+
+def told_by(error: BaseException | None) -> str:
+    """Return all that an error tells, with whatever it hangs together."""
+    told, seen = [], set()
+    chain = [error]
+    while chain:
+        one = chain.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            told += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", [])]
+            chain += [one.__cause__, one.__context__]
+    return "\n".join([*told, *traceback.format_exception(error)])
+
+
+def assert_silent(text: str) -> None:
+    assert BEGINNING not in text
+    assert END not in text
+
+
+def told_by_use(side: Side, parameters: dict[str, Any]) -> str:
+    """Return all that a layer tells that is made of these parameters and used."""
+    told = []
+    try:
+        layer = side.redis_layer(**parameters)
+    except IdempotencyPersistenceLayerError as error:
+        return told_by(error)
+    told.append(f"{layer!r} {layer} {layer.client!r}" if side.asynchronous else f"{layer!r} {layer}")
+    for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
+        try:
+            side.swap(layer, "key", expected, new)
+        except IdempotencyPersistenceLayerError as error:
+            told.append(told_by(error))
+        else:
+            raise AssertionError("it worked")
+    with suppress(IdempotencyPersistenceLayerError):
+        side.wait(layer.close())
+    return "\n".join(told)
+
+
+def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[str, Any]]:
+    """Yield parameters by which a password can be given."""
+    host, _, port = place.partition(":")
+    quoted = quote(password, safe="")
+    yield {"host": host, "port": int(port), "password": password, "ssl": False, "mode": mode}
+    yield {
+        "host": host,
+        "port": int(port),
+        "username": "me",
+        "password": password,
+        "ssl": False,
+        "mode": mode,
+    }
+    yield {"url": f"redis://:{quoted}@{place}", "mode": mode}
+    yield {"url": f"redis://me:{quoted}@{place}", "mode": mode}
+    yield {"url": f"redis://{place}?password={quoted}", "mode": mode}
+
+
+def refuse(side: Side, url: str) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError) as raised:
+        side.load(side.redis_layer(url), "key")
+    assert_silent(told_by(raised.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://me:{password}@127.0.0.1:port/0",
+        "redis://:{password}@127.0.0.1:99999999/0",
+        "http://me:{password}@127.0.0.1",
+        "127.0.0.1:6379?password={password}",
+        "{password}",
+    ],
+)
+@few
+@given(password=passwords, encoded=st.booleans())
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(
+    side: Side, url: str, password: str, encoded: bool
+) -> None:
+    assume(encoded or "@" not in password)  # what follows might be an address
+    refuse(side, url.format(password=quote(password, safe="") if encoded else password))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1?socket_timeout=soon&password={password}",
+        "redis://127.0.0.1:1?password={password}&no_such_option=1",
+        "redis://me:{password}@127.0.0.1:1?db=x",
+        "redis://me:{password}@[::1/0",
+    ],
+)
+@few
+@given(password=passwords)
+def test_a_url_with_a_wrong_option_is_refused_without_its_password(
+    side: Side, url: str, password: str
+) -> None:
+    refuse(side, url.format(password=quote(password, safe="")))
+
+
+class Refused:
+    """A stand-in for a client whose server echoes what it does not understand."""
+
+    def __init__(self, password: str, error: type[Exception], where: str) -> None:
+        self.error = error(f"unknown command 'AUTH', with args beginning with: '{password}'")
+        setattr(self, where, {"password": password})
+        if where != "connection_kwargs":
+            setattr(self, where, SimpleNamespace(connection_kwargs={"password": password}))
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.error
+
+    set = eval = evalsha = execute_command = get
+
+
+@pytest.mark.parametrize("where", ["connection_kwargs", "connection_pool", "nodes_manager"])
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (redis.ResponseError, IdempotencyPersistenceConnectionError),
+        (redis.AuthenticationError, IdempotencyPersistenceConfigError),
+        (redis.ConnectionError, IdempotencyPersistenceConnectionError),
+    ],
+)
+@few
+@given(password=passwords)
+def test_an_error_of_the_server_that_has_the_password_is_not_quoted(
+    side: Side, error: type[Exception], named: type[Exception], where: str, password: str
+) -> None:
+    layer = side.redis(Refused(password, error, where))
+    assert_silent(repr(layer))
+    for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
+        with pytest.raises(named, match=error.__name__) as raised:
+            side.swap(layer, "key", expected, new)
+        assert_silent(told_by(raised.value))
+        assert raised.value.__cause__ is None
+
+
+def test_an_error_without_the_password_is_quoted_and_is_the_cause(side: Side) -> None:
+    client = Refused(BEGINNING, redis.ConnectionError, "connection_pool")
+    client.error = redis.ConnectionError("down")
+    with pytest.raises(IdempotencyPersistenceConnectionError, match=r"'key'.*down") as raised:
+        side.load(side.redis(client), "key")
+    assert raised.value.__cause__ is client.error
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """Answers each request with an error that quotes all of it, as a server does that knows no command."""
+
+    def handle(self) -> None:
+        while head := self.rfile.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:-2])
+            said = b" ".join(b"'%s'" % word for word in words[1:])
+            self.wfile.write(
+                b"-ERR unknown command '%s', with args beginning with: %s\r\n" % (words[0], said)
+            )
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    """Return the place of a server that echoes what it is told."""
+    with socketserver.ThreadingTCPServer((HERE, 0), Echo) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"{HERE}:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("mode", ["standalone", "cluster"])
+@pytest.mark.parametrize("password", SOME_PASSWORDS)
+@pytest.mark.parametrize("way", range(5), ids=["parameter", "with a user", "url", "url with a user", "query"])
+def test_a_server_that_echoes_the_password_is_not_quoted(
+    side: Side, echo: str, mode: str, password: str, way: int
+) -> None:
+    parameters = list(ways(password, echo, mode))[way]
+    assert_silent(told_by_use(side, parameters))
+
+
+@pytest.mark.parametrize("mode", ["standalone", "cluster"])
+@pytest.mark.parametrize("way", [2, 3, 4])
+def test_a_place_that_cannot_be_reached_is_told_without_the_password(side: Side, mode: str, way: int) -> None:
+    place = f"{HERE}:{servers.free_port()}"
+    parameters = list(ways(BEGINNING + END, place, mode))[way]
+    told = told_by_use(side, parameters)
+    assert_silent(told)
+    assert place.partition(":")[2] in told

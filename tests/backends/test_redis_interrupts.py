@@ -1,0 +1,105 @@
+"""A reply that nobody read is nobody else's: neither after an interruption, nor after ``close``."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import redis
+
+import servers
+from idemproof import Record, RedisCachePersistenceLayer
+from idemproof.spec.record import COMPLETED
+from proxy import Proxy, command
+
+HOUR = 3_600_000
+FIRST, SECOND = (Record(key, COMPLETED, 2**40, response_data=f'"{key}"') for key in ("first", "second"))
+
+
+class Alarm(Exception):  # noqa: N818 - what a signal's handler raises
+    """Comes at any moment."""
+
+
+class Interrupted(redis.Connection):
+    """A connection on which an alarm strikes after a request was sent, before its reply is read."""
+
+    alarm: BaseException | None = None
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        alarm, type(self).alarm = type(self).alarm, None
+        if alarm is not None:
+            raise alarm
+        return super().read_response(*args, **options)
+
+
+@pytest.fixture
+def proxy(valkey_server: servers.Server) -> Iterator[Proxy]:
+    with Proxy(valkey_server) as between:
+        yield between
+
+
+def filled(layer: RedisCachePersistenceLayer) -> RedisCachePersistenceLayer:
+    layer.client.flushall()
+    for record in (FIRST, SECOND):
+        assert layer._swap(record.idempotency_key, None, record, HOUR) == record
+    return layer
+
+
+@pytest.mark.parametrize(
+    "alarm", [Alarm("time is up"), KeyboardInterrupt()], ids=lambda alarm: type(alarm).__name__
+)
+def test_after_an_interruption_nobody_reads_the_reply_that_was_left(
+    proxy: Proxy, alarm: BaseException
+) -> None:
+    pool = redis.ConnectionPool(connection_class=Interrupted, host=proxy.host, port=proxy.port)
+    with redis.Redis(connection_pool=pool) as client:
+        layer = filled(RedisCachePersistenceLayer(client=client))
+        proxy.delay_request(to=command("GET"), seconds=0.05)  # so that it is not there when somebody looks
+        Interrupted.alarm = alarm
+        with pytest.raises(BaseException) as told:
+            layer._load("first")
+        assert alarm in (told.value, told.value.__cause__)
+        assert layer._load("second") == SECOND
+
+
+def test_closing_leaves_a_request_alone_that_is_under_way(proxy: Proxy) -> None:
+    layer = filled(RedisCachePersistenceLayer(host=proxy.host, port=proxy.port, ssl=False))
+    found: list[Record | None] = []
+    reader = threading.Thread(target=lambda: found.append(layer._load("first")))
+    proxy.delay_request(to=command("GET"))
+    reader.start()
+    proxy.wait_held()
+    layer.close()
+    proxy.release()
+    reader.join()
+    assert found == [FIRST]
+    assert layer._load("second") == SECOND
+    layer.close()
+
+
+def test_idle_connections_are_those_of_each_node_of_a_cluster() -> None:
+    nodes = [Mock(spec=["redis_connection"]) for _ in range(2)]
+    nodes.append(Mock(spec=["redis_connection"], redis_connection=None))  # never spoken to
+    client = Mock(spec=["get_nodes", "get", "eval", "evalsha", "execute_command"])
+    client.get_nodes.return_value = nodes
+    client.get.side_effect = Alarm
+    with pytest.raises(Exception, match="Alarm"):
+        RedisCachePersistenceLayer(client=client)._load("key")
+    for node in nodes[:2]:
+        node.redis_connection.connection_pool.disconnect.assert_called_once_with(inuse_connections=False)
+
+
+@pytest.mark.parametrize("option", [{"single_connection_client": True}, {"cached": True}], ids=str)
+def test_a_client_that_mixes_up_replies_or_keeps_them_is_refused(
+    valkey_server: servers.Server, option: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = redis.Redis(
+        **servers.redis_kwargs(valkey_server), **{k: v for k, v in option.items() if k != "cached"}
+    )
+    if "cached" in option:  # the library does so for Redis alone
+        client.connection_pool.cache = Mock()
+    with pytest.raises(Exception, match=r"single_connection_client|cache_config"):
+        RedisCachePersistenceLayer(client=client)
+    client.connection_pool.cache = None
+    client.close()

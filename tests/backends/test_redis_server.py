@@ -1,0 +1,318 @@
+"""What reaches Redis and Valkey: the time to live, the script, and each parameter of a layer."""
+
+import asyncio
+import json
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+import valkey
+
+import servers
+from idemproof import (
+    AsyncCachePersistenceLayer,
+    AsyncRedisCachePersistenceLayer,
+    CachePersistenceLayer,
+    Record,
+    RedisCachePersistenceLayer,
+)
+from idemproof.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
+)
+from idemproof.spec.record import COMPLETED, INPROGRESS
+from places import RedisPlace
+from sides import KEY, Recording, Side
+
+FAR = 32_503_680_000
+CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", None, "mine")
+RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", None, "mine")
+A_DAY = 86_400_000
+
+
+def sent(client: Recording) -> list[str]:
+    """Name the requests, and the options of SET."""
+    return [
+        " ".join(word for word in ("SET", "NX", "GET", "IFEQ") if word in ask.args)
+        if ask.method == "execute_command"
+        else ask.method
+        for ask in client.asked
+    ]
+
+
+@pytest.fixture
+def client(valkey_place: RedisPlace) -> Recording:
+    return Recording(valkey_place.open(redis.Redis))
+
+
+# Time to live.
+
+
+@pytest.mark.parametrize("keep_ms", [60_000, A_DAY])
+@pytest.mark.parametrize("script", [False, True], ids=["by command", "by script"])
+def test_the_stores_own_time_to_live_is_as_long_as_told(
+    client: Recording, side: Side, keep_ms: int, script: bool
+) -> None:
+    layer = side.redis(client)
+    if script:
+        layer._values._unknown_options |= {"NX GET", "IFEQ"}
+    side.swap(layer, "key", None, CLAIM, keep_ms)
+    assert keep_ms - 1000 < client.client.pttl("key") <= keep_ms
+    side.swap(layer, "key", CLAIM, RESULT, 2 * keep_ms)
+    assert 2 * keep_ms - 1000 < client.client.pttl("key") <= 2 * keep_ms
+    assert ("evalsha" in sent(client)) is script
+
+
+def test_a_refused_request_does_not_extend_the_time_to_live(client: Recording, side: Side) -> None:
+    layer = side.redis(client)
+    side.swap(layer, "key", None, CLAIM, 60_000)
+    rival = CLAIM._replace(owner="rival")
+    side.swap(layer, "key", None, rival, A_DAY)
+    side.swap(layer, "key", rival, RESULT, A_DAY)
+    side.load(layer, "key")
+    assert 0 < client.client.pttl("key") <= 60_000
+
+
+def test_a_functions_window_becomes_the_time_to_live(client: Recording, side: Side) -> None:
+    layer = side.redis(client)
+    seen = []
+
+    def body() -> str:
+        seen.append(client.client.pttl(KEY))
+        return "done"
+
+    assert side.function(layer, body, expires_after_seconds=3600)() == "done"
+    seen.append(client.client.pttl(KEY))
+    assert all(3_590_000 < left <= 3_601_000 for left in seen)
+
+
+@pytest.mark.parametrize("keep_ms", [2**53, 2**63, 2**70])
+def test_a_time_that_no_clock_holds_is_cut(client: Recording, side: Side, keep_ms: int) -> None:
+    layer = side.redis(client)
+    assert side.swap(layer, "key", None, CLAIM, keep_ms) == CLAIM
+    assert side.swap(layer, "key", CLAIM, RESULT, keep_ms) == RESULT
+    assert client.client.pttl("key") > 10**15
+
+
+# Commands and the script.
+
+
+def test_each_step_of_a_records_life_takes_one_request(client: Recording, side: Side) -> None:
+    layer = side.redis(client)
+    client.client.script_load("return 1")
+    assert side.swap(layer, "key", None, CLAIM) == CLAIM
+    assert side.swap(layer, "key", None, CLAIM._replace(owner="rival")) == CLAIM
+    assert side.swap(layer, "key", CLAIM, RESULT) == RESULT
+    assert side.load(layer, "key") == RESULT
+    assert sent(client) == ["SET NX GET", "SET NX GET", "SET IFEQ", "get"]
+
+
+def test_a_script_that_the_server_forgot_is_sent_again(client: Recording, side: Side) -> None:
+    layer = side.redis(client)
+    side.swap(layer, "key", None, CLAIM)
+    for _ in range(2):
+        client.client.script_flush()
+        client.asked.clear()
+        assert side.swap(layer, "key", CLAIM._replace(owner="rival"), None) == CLAIM
+        assert side.swap(layer, "key", CLAIM._replace(owner="rival"), None) == CLAIM
+        assert sent(client) == ["evalsha", "eval", "evalsha"]
+
+
+def test_an_older_store_is_asked_once_for_what_it_does_not_know(side: Side) -> None:
+    client = Recording(fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(6,))))
+    layer = side.redis(client)
+    assert side.swap(layer, "key", None, CLAIM) == CLAIM
+    assert sent(client) == ["SET NX GET", "evalsha", "eval"]
+    for _ in range(3):
+        client.asked.clear()
+        assert side.swap(layer, "key", None, CLAIM._replace(owner="rival")) == CLAIM
+        assert sent(client) == ["evalsha"]
+    client.asked.clear()
+    assert side.swap(layer, "key", CLAIM, RESULT) == RESULT
+    assert side.swap(layer, "key", RESULT, CLAIM) == CLAIM
+    assert sent(client) == ["SET IFEQ", "evalsha", "evalsha"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("gone"),
+        redis.TimeoutError("slow"),
+        redis.ResponseError("OOM command not allowed"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("expected", [None, CLAIM], ids=["claim", "completion"])
+def test_no_other_error_is_taken_for_an_old_store(
+    client: Recording, side: Side, error: Exception, expected: Record | None
+) -> None:
+    class Failing(Recording):
+        def execute_command(self, *words: Any, **options: Any) -> Any:
+            raise error
+
+    failing = Failing(client.client)
+    layer = side.redis(failing)
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="'key'") as raised:
+        side.swap(layer, "key", expected, RESULT)
+    assert raised.value.__cause__ is error
+    assert failing.methods == []
+    assert not layer._values._unknown_options
+
+
+# Parameters.
+
+
+NAMES = {
+    "in_progress_expiry_attr": "lease",
+    "expiry_attr": "ttl",
+    "status_attr": "state",
+    "data_attr": "body",
+    "validation_key_attr": "hash of it",
+    "owner_attr": "whose",
+}
+
+
+def test_each_attribute_is_named_as_told(client: Recording, side: Side) -> None:
+    layer = side.redis(client, **NAMES)
+    record = CLAIM._replace(response_data="{}")
+    side.swap(layer, "key", None, record)
+    assert json.loads(client.client.get("key")) == {
+        "body": "{}",
+        "state": INPROGRESS,
+        "ttl": FAR,
+        "lease": FAR * 1000 - 1,
+        "hash of it": "hash",
+        "whose": "mine",
+    }
+    assert side.load(layer, "key") == record
+    assert side.swap(layer, "key", record, RESULT) == RESULT
+
+
+@pytest.mark.parametrize("by_url", [True, False], ids=["url", "parameters"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_the_database_is_the_one_that_was_named(
+    valkey_place: RedisPlace, side: Side, by_url: bool, index: int
+) -> None:
+    where: dict[str, Any] = (
+        {"url": f"{valkey_place.url}/{index}"}
+        if by_url
+        else {"host": valkey_place.host, "port": valkey_place.port, "db_index": index, "ssl": False}
+    )
+    layer = side.redis_layer(**where)
+    side.swap(layer, "key", None, RESULT)
+    side.wait(layer.close())
+    assert [valkey_place.open(redis.Redis, db=db).exists("key") for db in (0, 2)] == [index == 0, index == 2]
+
+
+@pytest.mark.parametrize("by_url", [True, False], ids=["url", "parameters"])
+def test_a_cluster_is_spoken_to_as_one(
+    empty_cluster: redis.RedisCluster, valkey_cluster: servers.Cluster, side: Side, by_url: bool
+) -> None:
+    node = valkey_cluster.nodes[1]
+    where: dict[str, Any] = (
+        {"url": f"redis://{node.host}:{node.port}"}
+        if by_url
+        else {"host": node.host, "port": node.port, "ssl": False}
+    )
+    layer = side.redis_layer(**where, mode="cluster")
+    # One node after the other has them, and at first none knows the script.
+    for number in range(12):
+        record = CLAIM._replace(idempotency_key=str(number))
+        assert side.swap(layer, str(number), None, record) == record
+        assert side.swap(layer, str(number), record._replace(owner="rival"), None) == record
+        assert side.swap(layer, str(number), record, None) is None
+        assert side.swap(layer, str(number), None, record) == record
+    side.wait(layer.close())
+    assert {empty_cluster.exists(str(number)) for number in range(12)} == {1}
+
+
+def test_an_encrypted_store_with_a_password_is_reached(redis_tls_server: servers.Server, side: Side) -> None:
+    place = f"{redis_tls_server.host}:{redis_tls_server.port}"
+    url = f"rediss://:open%20sesame@{place}/0?ssl_ca_certs={redis_tls_server.ca_file}"
+    layer = side.redis_layer(url)
+    key = f"key of the {side.asynchronous}"
+    record = RESULT._replace(idempotency_key=key)
+    assert side.swap(layer, key, None, record) == record
+    side.wait(layer.close())
+    wrong = side.redis_layer(url.replace("open%20sesame", "wrong"))
+    with pytest.raises(IdempotencyPersistenceConfigError, match="'key'"):
+        side.load(wrong, "key")
+    side.wait(wrong.close())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    redis_tls_server: servers.Server, side: Side
+) -> None:
+    layer = side.redis_layer(f"rediss://:open%20sesame@{redis_tls_server.host}:{redis_tls_server.port}")
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="certificate"):
+        side.load(layer, "key")
+    side.wait(layer.close())
+
+
+def test_parameters_become_the_clients() -> None:
+    layer = RedisCachePersistenceLayer(
+        host="here", port=1234, username="me", password="open sesame", db_index=3, ssl=True
+    )
+    told = layer.client.connection_pool.connection_kwargs
+    expected = {"host": "here", "port": 1234, "username": "me", "password": "open sesame", "db": 3}
+    assert {name: told[name] for name in expected} == expected
+    assert layer.client.connection_pool.connection_class is redis.SSLConnection
+    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
+    told = RedisCachePersistenceLayer("redis://here").client.connection_pool.connection_kwargs
+    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
+
+
+def test_the_documented_short_names_are_the_same_layers() -> None:
+    assert CachePersistenceLayer is RedisCachePersistenceLayer
+    assert AsyncCachePersistenceLayer is AsyncRedisCachePersistenceLayer
+
+
+# Clients that were made here, and that were brought.
+
+
+def test_a_closed_layer_opens_again(valkey_place: RedisPlace, side: Side) -> None:
+    layer = side.redis_layer(valkey_place.url)
+    side.swap(layer, "key", None, RESULT)
+    for _ in range(2):
+        side.wait(layer.close())
+        assert side.load(layer, "key") == RESULT
+    side.wait(layer.close())
+
+
+def test_a_client_that_was_brought_is_not_closed(side: Side) -> None:
+    class Closing(Recording):
+        def close(self) -> None:
+            raise AssertionError("closed")
+
+    side.wait(side.redis(Closing(fakeredis.FakeRedis())).close())
+
+
+def test_each_event_loop_has_a_client_of_its_own(
+    valkey_place: RedisPlace, valkey_client: redis.Redis
+) -> None:
+    layer = AsyncRedisCachePersistenceLayer(valkey_place.url)
+    before = len(valkey_client.client_list())
+
+    async def store(number: int) -> None:
+        keys = [f"{number}/{other}" for other in range(20)]
+        records = [RESULT._replace(idempotency_key=key) for key in keys]
+        swaps = (layer._swap(key, None, record, A_DAY) for key, record in zip(keys, records, strict=True))
+        assert await asyncio.gather(*swaps) == records
+
+    for number in range(3):
+        asyncio.run(store(number))
+    assert len(layer._clients._open) == 0
+    assert len(valkey_client.keys()) == 60
+    for _ in range(1000):
+        if len(valkey_client.client_list()) == before:
+            return
+    raise AssertionError("connections stay open")
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, valkey.Valkey])
+def test_clients_of_two_libraries_share_records(valkey_place: RedisPlace, kind: Any) -> None:
+    ours, other = (RedisCachePersistenceLayer(client=valkey_place.open(k)) for k in (redis.Redis, kind))
+    ours._swap("key", None, CLAIM, A_DAY)
+    assert other._swap("key", CLAIM, RESULT, A_DAY) == RESULT
+    assert ours._load("key") == RESULT

@@ -1,0 +1,92 @@
+"""Where the layers under test keep their records, and the clients by which they get there."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import aiobotocore.session
+import botocore.session
+from moto import mock_aws
+
+import servers
+
+SORT_KEY = "sort"
+
+
+class RedisPlace(NamedTuple):
+    """An empty server of Redis's protocol, and the clients that were opened for a test."""
+
+    host: str
+    port: int
+    clients: ExitStack
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}"
+
+    def open(self, client: Callable[..., Any], **options: Any) -> Any:
+        """Make a client that is closed when the test ends."""
+        return self.clients.enter_context(client(host=self.host, port=self.port, **options))
+
+
+class Table(NamedTuple):
+    """A DynamoDB table, and a partition of it if it has a sort key."""
+
+    name: str
+    client: Any
+    partition: str = ""
+
+    def item(self, key: str) -> dict[str, Any] | None:
+        """Return what is stored for ``key``, as it is."""
+        item: dict[str, Any] | None = self.client.get_item(
+            TableName=self.name, Key=self._key(key), ConsistentRead=True
+        ).get("Item")
+        return item
+
+    def write(self, key: str, attributes: dict[str, Any]) -> None:
+        """Store ``attributes`` for ``key`` without looking, as other software may."""
+        self.client.put_item(TableName=self.name, Item=self._key(key) | attributes)
+
+    def _key(self, key: str) -> dict[str, Any]:
+        return {"id": {"S": self.partition}, SORT_KEY: {"S": key}} if self.partition else {"id": {"S": key}}
+
+
+class AsyncSession:
+    """A session of aiobotocore whose clients reach ``server``. ``opened`` counts them."""
+
+    _session = aiobotocore.session.get_session()  # reading its models takes long
+
+    def __init__(self, server: servers.Address | str) -> None:
+        self.opened = 0
+        self._server = server
+
+    def create_client(self, service: str, **options: Any) -> Any:
+        self.opened += 1
+        return self._session.create_client(service, **servers.dynamodb_kwargs(self._server), **options)
+
+
+def moto_client(*, old: bool) -> Any:
+    """Make a client for use under ``mock_aws``; an old one's SDK knows no items of failed conditions."""
+    session = botocore.session.get_session()
+    if old:
+        session.register_component("data_loader", _OldModels(session.get_component("data_loader")))
+    with mock_aws():
+        return session.create_client("dynamodb", "eu-central-1")
+
+
+class _OldModels:
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def load_service_model(self, service: str, kind: str, *args: Any, **kwargs: Any) -> Any:
+        model = deepcopy(self._loader.load_service_model(service, kind, *args, **kwargs))
+        if (service, kind) == ("dynamodb", "service-2"):
+            shapes = model["shapes"]
+            del shapes["PutItemInput"]["members"]["ReturnValuesOnConditionCheckFailure"]
+            del shapes["DeleteItemInput"]["members"]["ReturnValuesOnConditionCheckFailure"]
+            del shapes["ConditionalCheckFailedException"]["members"]["Item"]
+        return model
