@@ -111,11 +111,9 @@ class DynamoDBTable:
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
+        request = {"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True}
         try:
-            reply = yield Ask(
-                "get_item",
-                kwargs={"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True},
-            )
+            reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
             raise self.explained(error, key) from error
         item = reply.get("Item")

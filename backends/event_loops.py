@@ -34,7 +34,7 @@ class ClientPerLoop:
 
     async def close(self) -> None:
         """Close the client of the running event loop, if it has one."""
-        _, holder = self._open.pop(asyncio.get_running_loop(), (None, None))
+        _, holder = self._open.get(asyncio.get_running_loop(), (None, None))
         if holder is not None:
             await holder.aclose()
 

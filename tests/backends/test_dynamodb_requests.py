@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idemproof import DynamoDBPersistenceLayer, Record
-from idemproof.errors import IdempotencyAlreadyInProgressError
+from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceConfigError
 from idemproof.spec.record import COMPLETED, INPROGRESS
 from places import SORT_KEY, Table
 from sides import KEY, Recording, Side
@@ -95,6 +95,17 @@ def test_the_partition_is_named_after_the_lambda_function_if_not_given(
     if function is not None:
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
     assert asked(None, CLAIM, sort_key_attr=SORT_KEY)[1]["Item"]["id"] == {"S": partition}
+
+
+@pytest.mark.parametrize(("expected", "new"), [(None, None), (None, CLAIM), (CLAIM, None)])
+def test_a_key_that_is_no_text_is_refused_before_it_meets_another(
+    expected: Record | None, new: Record | None
+) -> None:
+    # On the wire all lone surrogates would be the same.
+    client = Recording(Silent())
+    with pytest.raises(IdempotencyPersistenceConfigError, match="no valid text"):
+        DynamoDBPersistenceLayer("records", boto3_client=client)._swap("\ud800", expected, new, 1)
+    assert client.asked == []
 
 
 def test_reading_is_strongly_consistent() -> None:

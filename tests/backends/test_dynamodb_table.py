@@ -103,6 +103,53 @@ def test_a_table_of_another_kind_is_refused_and_left_alone(
     assert lifetime(moto_table.client, "records") == before
 
 
+@pytest.mark.parametrize("sort_key", [None, "sk"])
+def test_a_table_whose_keys_are_no_strings_is_refused(client: Any, side: Side, sort_key: str | None) -> None:
+    odd = sort_key or "id"
+    keys = ["id", *([sort_key] if sort_key else [])]
+    client.create_table(
+        TableName="made",
+        KeySchema=[
+            {"AttributeName": k, "KeyType": kind} for k, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+        AttributeDefinitions=[{"AttributeName": k, "AttributeType": "N" if k == odd else "S"} for k in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    with pytest.raises(IdempotencyPersistenceConfigError, match="'made' already, and its key is"):
+        side.wait(side.dynamodb(client, "made", sort_key_attr=sort_key).create_table())
+
+
+class Racing:
+    """A table whose time to live another sets first, or whose time to live is being disabled."""
+
+    def __init__(self, client: Any, *, disabling: bool = False) -> None:
+        self.client = client
+        self.disabling = disabling
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def update_time_to_live(self, **request: Any) -> Any:
+        self.client.update_time_to_live(**request)
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "already enabled"}}, "Some")
+
+    def describe_time_to_live(self, **request: Any) -> Any:
+        told = self.client.describe_time_to_live(**request)
+        if self.disabling:
+            told["TimeToLiveDescription"] |= {"TimeToLiveStatus": "DISABLING", "AttributeName": "expiration"}
+        return told
+
+
+def test_of_two_who_make_a_table_at_once_both_have_it(client: Any, side: Side) -> None:
+    side.wait(side.dynamodb(Racing(client), "made").create_table())
+    assert lifetime(client)["AttributeName"] == "expiration"
+
+
+def test_a_table_whose_time_to_live_is_being_disabled_is_refused(client: Any, side: Side) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="being disabled"):
+        side.wait(side.dynamodb(Racing(client, disabling=True), "made").create_table())
+
+
 class Slow:
     """A table that becomes active after ``looks`` looks."""
 

@@ -257,3 +257,12 @@ def test_a_runner_keeps_the_client_between_its_runs(clients: ClientPerLoop, conn
         assert runner.run(clients.get()) is first
         assert first.open
     assert not first.open
+
+
+def test_two_who_close_at_once_close_it_once(clients: ClientPerLoop, connecting: Connecting) -> None:
+    async def use() -> None:
+        await clients.get()
+        await asyncio.gather(clients.close(), clients.close())
+
+    asyncio.run(use())
+    assert (connecting.tries, connecting.open) == (1, [])

@@ -21,6 +21,7 @@ from redis.cluster import LoadBalancingStrategy
 
 import servers
 from idemproof import Record
+from idemproof.backends.redis_clients import Address
 from idemproof.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
@@ -278,6 +279,27 @@ def test_an_error_of_the_server_that_has_the_password_is_not_quoted(
             side.swap(layer, "key", expected, new)
         assert_silent(told_by(raised.value))
         assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["itself", "behind another"])
+def test_a_command_that_a_server_quotes_is_not_quoted_even_in_part(side: Side, behind: bool) -> None:
+    client = Refused(BEGINNING, redis.ConnectionError, "connection_pool")
+    # A server cuts long words; and who brings credentials by a provider tells nobody the password.
+    client.error = echoed = redis.ResponseError("unknown command 'AUTH', with args beginning with: 'swordf")
+    if behind:
+        client.error = redis.ConnectionError("no handshake")
+        client.error.__context__ = echoed
+    with pytest.raises(IdempotencyPersistenceConnectionError) as raised:
+        side.load(side.redis(client), "key")
+    assert "swordf" not in told_by(raised.value)
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["redis://h?password={}", "redis://:{}@h", "redis://u:{}@h/0?x=1"])
+def test_the_password_of_a_url_is_known_to_be_secret(url: str) -> None:
+    address = Address(url.format("s%40crd"), "", 0, "", "", 0, "standalone", ssl=False)
+    assert "s@crd" in address.secrets()
+    assert "crd" not in repr(address)
 
 
 def test_an_error_without_the_password_is_quoted_and_is_the_cause(side: Side) -> None:
