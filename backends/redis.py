@@ -1,6 +1,6 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
@@ -18,14 +18,55 @@ _DEFAULT_PORT = 6379
 _LIBRARIES_OWN = {"RedisError", "ValkeyError"}
 
 
-class RedisCachePersistenceLayer(CompareAndSwapLayer):
+class _OverRedis:
+    """What both layers are made of: the documented parameters."""
+
+    _asynchronous: ClassVar[bool]
+
+    def __init__(
+        self,
+        url: str = "",
+        host: str = "",
+        port: int = _DEFAULT_PORT,
+        username: str = "",
+        password: str = "",
+        db_index: int = 0,
+        mode: Literal["standalone", "cluster"] = "standalone",
+        ssl: bool = True,
+        client: Any = None,
+        in_progress_expiry_attr: str = "in_progress_expiration",
+        expiry_attr: str = "expiration",
+        status_attr: str = "status",
+        data_attr: str = "data",
+        validation_key_attr: str = "validation",
+        *,
+        owner_attr: str = "owner",
+    ) -> None:
+        self._values = RedisValues(
+            in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
+        )
+        self._address = Address(url, host, port, username, password, db_index, mode, ssl)
+        if client is None:
+            self._address.check()
+        else:
+            check_client(client, asynchronous=self._asynchronous)
+        self.client = client
+        self._own: Any = None
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make a client if none was brought, or be ready to."""
+        raise NotImplementedError
+
+
+class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
     """Keeps records in Redis or Valkey, for any number of machines. Safe to share between threads and forks.
 
     A record is one JSON object under its idempotency key, and goes with the store's own time to live. Redis 7
     and Valkey claim by ``SET NX GET``, Valkey 8.1 and Redis 8.4 replace by ``SET IFEQ``; a script does the
-    same in those that are older. Nothing is read from replicas. A store that evicts
-    keys when its memory is full loses records: give it ``noeviction`` or room. A result larger than the
-    store's ``proto-max-bulk-len`` cannot be told from an outage.
+    same in those that are older. Nothing is read from replicas. A store that evicts keys when its memory is
+    full loses records: give it ``noeviction`` or room. A result larger than the store's
+    ``proto-max-bulk-len`` cannot be told from an outage.
 
     Parameters
     ----------
@@ -55,40 +96,16 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
         No node of the cluster can be reached.
     """
 
-    def __init__(
-        self,
-        url: str = "",
-        host: str = "",
-        port: int = _DEFAULT_PORT,
-        username: str = "",
-        password: str = "",
-        db_index: int = 0,
-        mode: Literal["standalone", "cluster"] = "standalone",
-        ssl: bool = True,
-        client: Any = None,
-        in_progress_expiry_attr: str = "in_progress_expiration",
-        expiry_attr: str = "expiration",
-        status_attr: str = "status",
-        data_attr: str = "data",
-        validation_key_attr: str = "validation",
-        *,
-        owner_attr: str = "owner",
-    ) -> None:
-        self._values = RedisValues(
-            in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
-        )
-        self._own: Any = None
-        if client is None:
-            address = Address(url, host, port, username, password, db_index, mode, ssl)
-            address.check()
-            import redis  # noqa: PLC0415 - loaded when used
-
-            self._own = client = address.client(redis)
-        check_client(client, asynchronous=False)
-        self.client = client
+    _asynchronous = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self.client).__name__})"
+
+    def _prepare(self) -> None:
+        if self.client is None:
+            import redis  # noqa: PLC0415 - loaded when used
+
+            self.client = self._own = self._address.client(redis)
 
     def _load(self, key: str) -> Record | None:
         return self._perform(self._values.load(key), key)
@@ -120,7 +137,7 @@ class RedisCachePersistenceLayer(CompareAndSwapLayer):
             drop_idle_connections(self._own)
 
 
-class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
+class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
     """:class:`RedisCachePersistenceLayer` for ``async def`` functions, by ``redis.asyncio``.
 
     Each event loop gets a client of its own on first use, which is closed when the loop shuts down.
@@ -140,40 +157,14 @@ class AsyncRedisCachePersistenceLayer(AsyncCompareAndSwapLayer):
         A parameter cannot be used, or redis is not installed.
     """
 
-    def __init__(
-        self,
-        url: str = "",
-        host: str = "",
-        port: int = _DEFAULT_PORT,
-        username: str = "",
-        password: str = "",
-        db_index: int = 0,
-        mode: Literal["standalone", "cluster"] = "standalone",
-        ssl: bool = True,
-        client: Any = None,
-        in_progress_expiry_attr: str = "in_progress_expiration",
-        expiry_attr: str = "expiration",
-        status_attr: str = "status",
-        data_attr: str = "data",
-        validation_key_attr: str = "validation",
-        *,
-        owner_attr: str = "owner",
-    ) -> None:
-        self._values = RedisValues(
-            in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
-        )
-        self.client = client
-        if client is not None:
-            check_client(client, asynchronous=True)
-            return
-        address = Address(url, host, port, username, password, db_index, mode, ssl)
-        address.check()
-        self._address = address
-        self._clients = ClientPerLoop(self._connect)
+    _asynchronous = True
 
     def __repr__(self) -> str:
         whose = "a client for each event loop" if self.client is None else type(self.client).__name__
         return f"{type(self).__name__}({whose})"
+
+    def _prepare(self) -> None:
+        self._clients = ClientPerLoop(self._connect)
 
     async def _load(self, key: str) -> Record | None:
         return await self._perform(self._values.load(key), key)
