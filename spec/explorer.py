@@ -1,0 +1,222 @@
+"""An exhaustive search: everything that several clients of one key can do to each other, each step checked.
+
+The states and moves are those of :mod:`~idemproof.spec.model`. The search is breadth first, so the first step
+that breaks an invariant is the end of a shortest story, and it is complete when no state is left to visit.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .model import (
+    FAULTS,
+    GONE,
+    GRANTED,
+    RUNNING,
+    Attempt,
+    Client,
+    Move,
+    State,
+    broken_by_beginning,
+    canonical,
+    forget,
+    tick,
+)
+from .record import Record
+
+HASHES = ("a", "b", "")
+"""The payload hashes of calls; empty for none."""
+
+PROGRESS_EVERY = 1000
+
+
+class Edge(NamedTuple):
+    """One step from one state to the next, in which clients keep their places."""
+
+    what: str
+    client: int | None
+    after: State
+    faultless: bool
+    finishes: bool
+    row: str
+    broken: tuple[str, ...]
+
+
+class Event(NamedTuple):
+    """One line of a story: what happened, to whom, and what stands then."""
+
+    what: str
+    who: str
+    record: Record | None
+
+
+class Story(NamedTuple):
+    """The shortest way to something that must not be."""
+
+    broken: tuple[str, ...]
+    events: tuple[Event, ...]
+
+
+class Result(NamedTuple):
+    """What a search found.
+
+    Parameters
+    ----------
+    states, edges
+        How many there are.
+    complete
+        Whether all were visited.
+    rows
+        The rows of the table that decided a step.
+    counterexample
+        A shortest way to a step that breaks an invariant, or None.
+    stuck
+        A way to a state from which, without faults, nobody can finish, or None.
+    """
+
+    states: int
+    edges: int
+    complete: bool
+    rows: frozenset[str]
+    counterexample: Story | None = None
+    stuck: Story | None = None
+
+
+class Explorer:
+    """Searches what clients of one key can do.
+
+    Parameters
+    ----------
+    clients
+        How many there are.
+    fingerprints
+        How many payload hashes their calls have, up to three; the third is none at all.
+    faults
+        Which of :data:`~idemproof.spec.model.FAULTS` may happen.
+    late_requests
+        How many requests may be on their way at once, to arrive when nobody expects them.
+
+    Raises
+    ------
+    ValueError
+        There is no such fault, no client, or not so many fingerprints.
+    """
+
+    def __init__(
+        self,
+        clients: int = 2,
+        fingerprints: int = 1,
+        faults: tuple[str, ...] = FAULTS,
+        late_requests: int = 0,
+    ) -> None:
+        unknown = sorted(set(faults) - set(FAULTS))
+        if unknown:
+            raise ValueError(f"there is no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+        if clients < 1 or not 1 <= fingerprints <= len(HASHES):
+            raise ValueError(f"at least 1 client, and 1 to {len(HASHES)} fingerprints, are needed")
+        self._hashes = HASHES[:fingerprints]
+        self._faults = frozenset(faults)
+        self._late_requests = late_requests
+        self._start = State(None, (Client(),) * clients)
+        self._moves: dict[tuple[Client, Record | None, bool], tuple[Move, ...]] = {}
+
+    def search(self, progress: Callable[[int, int], None] | None = None, limit: int | None = None) -> Result:
+        """Visit every state and check every step.
+
+        Parameters
+        ----------
+        progress
+            Called now and then with how many states were met, and how many of them are still to be visited.
+        limit
+            How many states to meet at most; None for all.
+        """
+        came: dict[State, tuple[State, str, int | None] | None] = {self._start: None}
+        faultless_from: dict[State, list[State]] = {}
+        finishing: set[State] = set()
+        waiting = deque([self._start])
+        rows: set[str] = set()
+        edges = 0
+        while waiting:
+            if progress is not None and len(came) % PROGRESS_EVERY == 0:
+                progress(len(came), len(waiting))
+            if limit is not None and len(came) >= limit:
+                return Result(len(came), edges, complete=False, rows=frozenset(rows))
+            state = waiting.popleft()
+            for edge in self._edges(state):
+                edges += 1
+                rows.add(edge.row)
+                if edge.broken:
+                    story = self._story(came, state, edge.broken, (edge.what, edge.client))
+                    return Result(len(came), edges, False, frozenset(rows) - {""}, story)
+                after = canonical(edge.after)
+                if after not in came:
+                    came[after] = (state, edge.what, edge.client)
+                    waiting.append(after)
+                if edge.faultless:
+                    faultless_from.setdefault(after, []).append(state)
+                if edge.finishes:
+                    finishing.add(state)
+        hopeless = came.keys() - _reaching(finishing, faultless_from)
+        stuck = next((self._story(came, state, ("INV-9",)) for state in came if state in hopeless), None)
+        return Result(len(came), edges, True, frozenset(rows) - {""}, None, stuck)
+
+    def _edges(self, state: State) -> Iterator[Edge]:
+        yield Edge("a second passes", None, tick(state), faultless=True, finishes=False, row="", broken=())
+        if "evict" in self._faults:
+            after, asked = forget(state)
+            if after is not state:
+                yield Edge("the store forgets", None, after, True, False, asked.row, asked.broken)
+        on_their_way = sum(bool(client.late) for client in state.clients)
+        may_be_late = on_their_way < self._late_requests
+        previous = None
+        for place, client in enumerate(state.clients):
+            if client == previous:
+                continue  # of equal clients one is enough
+            previous = client
+            key = (client, state.record, may_be_late)
+            moves = self._moves.get(key)
+            if moves is None:
+                attempt = Attempt(client, state.record, self._hashes, self._faults, may_be_late=may_be_late)
+                moves = self._moves[key] = tuple(attempt.moves())
+            for move in moves:
+                after = move.applied_to(state, place)
+                broken = move.broken
+                if client.phase == GRANTED and move.client.phase == RUNNING:
+                    broken += broken_by_beginning(state, place)
+                yield Edge(move.what, place, after, move.faultless, move.finishes, move.row, broken)
+
+    def _story(
+        self,
+        came: dict[State, tuple[State, str, int | None] | None],
+        state: State,
+        broken: tuple[str, ...],
+        last: tuple[str, int | None] | None = None,
+    ) -> Story:
+        """Tell how ``state`` is reached, under names that the clients keep."""
+        taken = [] if last is None else [last]
+        while (step := came[state]) is not None:
+            state, what, place = step
+            taken.insert(0, (what, place))
+        names = [f"client {number + 1}" for number in range(len(state.clients))]
+        events = []
+        for what, place in taken:
+            edge = next(edge for edge in self._edges(state) if (edge.what, edge.client) == (what, place))
+            clients = edge.after.clients
+            events.append(Event(what, "" if place is None else names[place], edge.after.record))
+            names += ["an earlier attempt"] * (len(clients) - len(names))
+            there = [at for at, client in enumerate(clients) if client.phase != GONE or client.late]
+            names = [names[at] for at in sorted(there, key=clients.__getitem__)]
+            state = canonical(edge.after)
+        return Story(broken, tuple(events))
+
+
+def _reaching(targets: set[State], before: dict[State, list[State]]) -> set[State]:
+    """Return all states from which ``targets`` are reached by the steps that ``before`` tells backwards."""
+    found = set(targets)
+    waiting = list(targets)
+    while waiting:
+        for state in before.get(waiting.pop(), ()):
+            if state not in found:
+                found.add(state)
+                waiting.append(state)
+    return found

@@ -1,0 +1,398 @@
+"""What several clients of one key can do to each other: the states and moves that the explorer searches.
+
+Each client calls again and again: it claims, runs its body, completes or releases, and may lose replies, send
+requests that arrive late, outlive its lease, raise or die. Every request is answered by the shipped
+:func:`~idemproof.spec.transition.transition`.
+
+Times are kept as what remains, in seconds, so that there are finitely many states. Owners are told apart only
+as far as it matters: the one whose claim or result the record is, and all others.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from .events import (
+    Claim,
+    Claimed,
+    Complete,
+    Completed,
+    Event,
+    Evict,
+    Release,
+    Renew,
+    Renewed,
+    Replay,
+    Superseded,
+)
+from .invariants import Began, Ended, Occurrence, Step, broken_by_history, broken_by_step
+from .record import Record, deadline_ms
+from .transition import deciding_row, transition
+
+LEASE = 2
+"""Seconds of a lease."""
+
+WINDOW = 3
+"""Seconds that a result is kept; a claim's record is kept as long."""
+
+FAULTS = ("lost", "crash", "raise", "renew", "evict")
+"""What may happen besides: replies of applied requests are lost, workers die, bodies raise, leases are
+renewed, the store forgets what it may. A request that is lost itself changes nothing, and is asked again.
+Late requests are counted apart, and a lease may always be outlived."""
+
+IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
+    "idle",
+    "claiming",
+    "granted",
+    "running",
+    "completing",
+    "releasing",
+    "gone",
+)
+_ME, _HELD, _GONE = "me", "held", "gone"
+"""Owner tokens: of who asks and does not own the record, of who does, of attempts that are over."""
+
+
+class Client(NamedTuple):
+    """One client, or an attempt that is over but for a request on its way (``gone``).
+
+    Parameters
+    ----------
+    phase
+        What it is doing.
+    payload_hash
+        Of its current attempt; empty for none.
+    lease
+        Seconds that remain of the lease it was granted.
+    expiry
+        Seconds that remain until the result which it is storing is over.
+    owns
+        Whether the record is its attempt's.
+    late
+        A request of its attempt that is still on its way, (kind, lease, expiry); empty if there is none.
+    """
+
+    phase: str = IDLE
+    payload_hash: str = ""
+    lease: int = 0
+    expiry: int = 0
+    owns: bool = False
+    late: tuple[str, int, int] | tuple[()] = ()
+
+
+class State(NamedTuple):
+    """What stands, what the clients are at, and for how many seconds no body may begin.
+
+    Parameters
+    ----------
+    record
+        What stands, its deadlines as what remains.
+    clients
+        The clients, sorted: those of equal standing are interchangeable.
+    crashed
+        Seconds that remain of the lease of a run that nobody will end.
+    stored
+        Seconds that remain of a result that was stored.
+    """
+
+    record: Record | None
+    clients: tuple[Client, ...]
+    crashed: int = 0
+    stored: int = 0
+
+
+class Move(NamedTuple):
+    """What a client may do next, whatever the others are at.
+
+    Parameters
+    ----------
+    what
+        In words.
+    client
+        What the client is at then.
+    record
+        What stands then.
+    left
+        What is on its way after the client's attempt is over, or None.
+    crashed, stored
+        As in :class:`State`, of this client's run alone.
+    faultless
+        Whether it may be counted on.
+    finishes
+        Whether a caller is answered with a result.
+    row
+        The row of the table that decided, or "".
+    broken
+        The invariants that it breaks.
+    """
+
+    what: str
+    client: Client
+    record: Record | None
+    left: Client | None = None
+    crashed: int = 0
+    stored: int = 0
+    faultless: bool = True
+    finishes: bool = False
+    row: str = ""
+    broken: tuple[str, ...] = ()
+
+    def applied_to(self, state: State, place: int) -> State:
+        """Return the state after the client at ``place`` has moved; clients keep their places."""
+        clients = list(state.clients)
+        if self.record is not state.record:
+            clients = [each._replace(owns=False) if each.owns else each for each in clients]
+        clients[place] = self.client
+        if self.left is not None:
+            clients.append(self.left)
+        return State(
+            self.record, tuple(clients), max(state.crashed, self.crashed), max(state.stored, self.stored)
+        )
+
+
+class _Asked(NamedTuple):
+    """What the transition function says."""
+
+    after: Record | None
+    outcome: Any
+    row: str
+    broken: tuple[str, ...]
+
+
+def ask(record: Record | None, event: Event) -> _Asked:
+    """Apply ``event`` now, and say which row decided and which invariants of a step break."""
+    after, outcome = transition(record, event, 0)
+    broken = tuple(broken_by_step(Step(record, event, 0, after, outcome)))
+    # The very record if nothing changed: that is how a change is seen.
+    return _Asked(
+        record if after == record else after, outcome, deciding_row(record, event, 0).clause, broken
+    )
+
+
+class Attempt:
+    """What one client may do next, as far as itself and the record decide.
+
+    Parameters
+    ----------
+    client
+        The client.
+    record
+        What stands.
+    hashes
+        The payload hashes that its calls may have.
+    faults
+        Which of :data:`FAULTS` may happen.
+    may_be_late
+        Whether a request may be sent that arrives later.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        record: Record | None,
+        hashes: tuple[str, ...],
+        faults: frozenset[str],
+        *,
+        may_be_late: bool,
+    ) -> None:
+        self._client = client
+        self._record = record
+        self._hashes = hashes
+        self._faults = faults
+        self._may_be_late = may_be_late and not client.late
+
+    def moves(self) -> Iterator[Move]:
+        """Yield its moves."""
+        client = self._client
+        if client.late:
+            yield self._arrives(*client.late)
+        if client.phase != GONE:
+            yield from getattr(self, f"_{client.phase}")()
+            if "crash" in self._faults and client.phase != IDLE:
+                ran = client.phase in (RUNNING, COMPLETING)
+                yield self._over("dies", crashed=client.lease if ran else 0, faultless=False)
+
+    def _idle(self) -> Iterator[Move]:
+        for payload_hash in self._hashes:
+            yield self._then("calls", CLAIMING, payload_hash=payload_hash)
+
+    def _claiming(self) -> Iterator[Move]:
+        asked = self._ask("claim", LEASE, WINDOW)
+        if isinstance(asked.outcome, Claimed):
+            lease = deadline_ms(asked.outcome.record) // 1000
+            yield self._then("claims", GRANTED, asked, lease=lease)
+        else:
+            yield self._told(asked, finishes=isinstance(asked.outcome, Replay))
+        yield from self._sends_late("claim", LEASE, WINDOW)
+        if "raise" in self._faults:
+            yield self._then("gives up", RELEASING, faultless=False)
+
+    def _granted(self) -> Iterator[Move]:
+        if self._client.lease > 0:  # ENG-3
+            yield self._then("begins its body", RUNNING)
+        else:
+            yield self._then("finds its lease over", CLAIMING)
+        if "lost" in self._faults:
+            yield self._then("is not told that it has claimed", CLAIMING, lease=0, faultless=False)
+
+    def _running(self) -> Iterator[Move]:
+        yield self._then("returns", COMPLETING, expiry=WINDOW)
+        if "raise" in self._faults:
+            yield self._then("raises", RELEASING, lease=0, faultless=False)
+        if "renew" in self._faults:
+            asked = self._ask("renew", LEASE, 0)
+            lease = LEASE if isinstance(asked.outcome, Renewed) else self._client.lease
+            yield self._then("asks for more time", RUNNING, asked, lease=lease, faultless=False)
+
+    def _completing(self) -> Iterator[Move]:
+        client = self._client
+        # What is not stored stands in the way until its lease ends.
+        if client.expiry == 0:
+            yield self._over("cannot store its result in time", crashed=client.lease)
+            return
+        asked = self._ask("complete", 0, client.expiry)
+        if isinstance(asked.outcome, Completed):
+            yield self._told(asked, stored=client.expiry, finishes=True)
+            if "lost" in self._faults:
+                what = "is not told that it has completed"
+                yield self._then(what, COMPLETING, asked, stored=client.expiry, faultless=False)
+        else:
+            finishes = isinstance(asked.outcome, Superseded)
+            yield self._told(asked, crashed=client.lease, finishes=finishes)
+        yield from self._sends_late("complete", 0, client.expiry)
+
+    def _releasing(self) -> Iterator[Move]:
+        asked = self._ask("release", 0, 0)
+        yield self._told(asked)
+        if "lost" in self._faults:
+            yield self._then("is not told that it has released", RELEASING, asked, faultless=False)
+        yield from self._sends_late("release", 0, 0)
+
+    def _sends_late(self, kind: str, lease: int, expiry: int) -> Iterator[Move]:
+        if self._may_be_late:
+            late = (kind, lease, expiry)
+            yield self._then(f"sends a late {kind}", self._client.phase, late=late, faultless=False)
+
+    def _arrives(self, kind: str, lease: int, expiry: int) -> Move:
+        asked = self._ask(kind, lease, expiry)
+        stored = expiry if isinstance(asked.outcome, Completed) else 0
+        return self._then(f"has its late {kind} arrive", self._client.phase, asked, stored=stored, late=())
+
+    def _ask(self, kind: str, lease: int, expiry: int) -> _Asked:
+        owner = _HELD if self._client.owns else _ME
+        payload_hash = self._client.payload_hash or None
+        event: Event
+        if kind == "claim":
+            event = Claim(owner, lease * 1000, expiry, payload_hash)
+        elif kind == "complete":
+            event = Complete(owner, owner, payload_hash, expiry)
+        else:
+            event = Release(owner) if kind == "release" else Renew(owner, lease * 1000)
+        return ask(self._record, event)
+
+    def _then(
+        self,
+        what: str,
+        phase: str,
+        asked: _Asked | None = None,
+        *,
+        crashed: int = 0,
+        stored: int = 0,
+        faultless: bool = True,
+        finishes: bool = False,
+        **changes: Any,
+    ) -> Move:
+        """Return the move after which the attempt goes on in ``phase``."""
+        record, owns = self._record, self._client.owns
+        if asked is not None and asked.after is not record:
+            record = asked.after
+            owns = record is not None and record.owner == (_HELD if owns else _ME)
+            if owns:
+                record = _renamed(record, _HELD)
+        client = self._client._replace(phase=phase, owns=owns, **changes)
+        row, broken = ("", ()) if asked is None else (asked.row, asked.broken)
+        return Move(what, client, record, None, crashed, stored, faultless, finishes, row, broken)
+
+    def _told(self, asked: _Asked, **more: Any) -> Move:
+        return self._over(f"is told {type(asked.outcome).__name__}", asked, **more)
+
+    def _over(self, what: str, asked: _Asked | None = None, **more: Any) -> Move:
+        """Return the move after which the attempt is over; a late request of it may still be on its way."""
+        move = self._then(what, GONE, asked, **more)
+        gone = move.client._replace(lease=0, expiry=0)
+        if gone.late:
+            return move._replace(client=Client(), left=gone)
+        record = _renamed(move.record, _GONE) if gone.owns else move.record
+        return move._replace(client=Client(), record=record)
+
+
+def _renamed(record: Record | None, owner: str) -> Record | None:
+    """Return ``record`` under another name of its owner, whose result is named after it."""
+    return record and record._replace(owner=owner, response_data=record.response_data and owner)
+
+
+def tick(state: State) -> State:
+    """Let a second pass."""
+    record = state.record
+    if record is not None:
+        lease = record.in_progress_expiry_timestamp
+        record = record._replace(
+            expiry_timestamp=_less(record.expiry_timestamp),
+            in_progress_expiry_timestamp=lease and lease - 1000,
+        )
+    return State(record, tuple(map(_older, state.clients)), _less(state.crashed), _less(state.stored))
+
+
+def forget(state: State) -> tuple[State, _Asked]:
+    """Let the store do its housekeeping."""
+    asked = ask(state.record, Evict())
+    if asked.after is state.record:
+        return state, asked
+    return state._replace(
+        record=asked.after, clients=tuple(c._replace(owns=False) for c in state.clients)
+    ), asked
+
+
+def canonical(state: State) -> State:
+    """Return the one of all states that differ from ``state`` only in who is who."""
+    clients = tuple(sorted(client for client in state.clients if client.phase != GONE or client.late))
+    record = state.record
+    if record is not None and record.owner == _HELD and not any(client.owns for client in clients):
+        record = _renamed(record, _GONE)
+    return State(record, clients, state.crashed, state.stored)
+
+
+def _less(seconds: int) -> int:
+    return seconds - 1 if seconds else 0
+
+
+@cache
+def _older(client: Client) -> Client:
+    late = client.late and (client.late[0], _less(client.late[1]), _less(client.late[2]))
+    return client._replace(lease=_less(client.lease), expiry=_less(client.expiry), late=late)
+
+
+def broken_by_beginning(state: State, place: int) -> tuple[str, ...]:
+    """Return the invariants that the client at ``place`` breaks by beginning its body now."""
+    others = frozenset(
+        (other.phase == RUNNING, other.lease)
+        for other in state.clients
+        if other.phase in (RUNNING, COMPLETING)
+    )
+    return _broken_by_beginning(state.clients[place].lease, others, state.crashed, state.stored)
+
+
+@cache
+def _broken_by_beginning(
+    lease: int, others: frozenset[tuple[bool, int]], crashed: int, stored: int
+) -> tuple[str, ...]:
+    me = Began("me", 0, lease * 1000)
+    histories: list[list[Occurrence]] = [[me]]
+    for running, until in others:
+        ended: list[Occurrence] = [] if running else [Ended("other", -1, "lost")]
+        histories.append([Began("other", -1, until * 1000), *ended, me])
+    if crashed:
+        histories.append([Began("crashed", -1, crashed * 1000), Ended("crashed", -1, "crashed"), me])
+    if stored:
+        histories.append([Began("stored", -1, 1), Ended("stored", -1, "stored", stored * 1000), me])
+    return tuple(sorted({name for history in histories for name in broken_by_history(history)}))

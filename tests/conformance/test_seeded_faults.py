@@ -1,0 +1,51 @@
+"""The explorer finds every fault that is sown into the specification, and the report says so."""
+
+import pytest
+
+from idemproof.conformance.seeded_faults import (
+    FAULTS,
+    REPORT,
+    Fault,
+    found,
+    found_beginning_late,
+    report,
+    sown,
+)
+from idemproof.spec import transition as rules
+from idemproof.spec.explorer import Explorer
+from idemproof.spec.invariants import INVARIANTS
+
+HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.row}: {fault.what}")
+def test_a_fault_is_found(fault: Fault) -> None:
+    story = found(fault)
+    assert story is not None
+    assert story.broken
+
+
+def test_a_client_that_begins_too_late_is_found() -> None:
+    story = found_beginning_late()
+    assert story is not None
+    assert story.broken == ("ENG-3 begins_under_its_lease",)
+
+
+def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
+    assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE}
+    assert len(FAULTS) >= 25
+    stories = [story for story in (*map(found, FAULTS), found_beginning_late()) if story is not None]
+    broken = {name.partition(" ")[0] for story in stories for name in story.broken}
+    assert broken == {rule.clause for rule in INVARIANTS} - HISTORIES_OF_CALLS
+
+
+def test_a_fault_is_gone_after_its_search() -> None:
+    before = dict(rules._STEPS)
+    with sown(FAULTS[0]):
+        assert before != rules._STEPS
+    assert before == rules._STEPS
+    assert Explorer(2).search().counterexample is None
+
+
+def test_the_report_is_what_the_search_finds() -> None:
+    assert REPORT.read_text(encoding="utf-8") == report(), "run python -m idemproof.conformance.seeded_faults"

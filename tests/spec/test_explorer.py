@@ -1,0 +1,118 @@
+"""The search is complete, sees every row, and its counts are known."""
+
+import pytest
+
+from idemproof.spec.explorer import Explorer, Result
+from idemproof.spec.model import FAULTS, Attempt, Client, State, canonical
+from idemproof.spec.transition import TABLE
+
+# (clients, fingerprints, late requests): (states, steps). A change here is a change of the protocol or of the
+# model: look at it, then write the new counts down.
+COUNTS = {
+    (1, 1, 0): (100, 383),
+    (2, 1, 0): (880, 5_470),
+    (2, 3, 0): (11_830, 80_074),
+    (3, 1, 0): (4_087, 32_951),
+    (4, 1, 0): (13_805, 131_552),
+    (2, 1, 1): (13_753, 99_160),
+}
+NIGHTLY = {
+    (5, 1, 0): (38_745, 416_527),
+    (4, 2, 0): (205_775, 2_212_169),
+    (2, 2, 1): (101_752, 770_570),
+    (3, 1, 1): (73_142, 677_829),
+    (4, 1, 1): (276_933, 3_034_510),
+}
+
+
+def search(clients: int, fingerprints: int, late_requests: int) -> Result:
+    return Explorer(clients, fingerprints, late_requests=late_requests).search()
+
+
+def assert_explored(result: Result, counts: tuple[int, int]) -> None:
+    assert result.counterexample is None
+    assert result.stuck is None
+    assert result.complete
+    assert (result.states, result.edges) == counts
+
+
+@pytest.mark.parametrize("size", COUNTS, ids=str)
+def test_no_invariant_breaks_and_everybody_can_finish(size: tuple[int, int, int]) -> None:
+    assert_explored(search(*size), COUNTS[size])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("size", NIGHTLY, ids=str)
+def test_no_invariant_breaks_among_many(size: tuple[int, int, int]) -> None:
+    assert_explored(search(*size), NIGHTLY[size])
+
+
+def test_every_row_that_can_change_anything_decides_a_step() -> None:
+    unseen = {row.clause for row in TABLE} - search(2, 2, 0).rows
+    assert unseen == {"ROW-15"}  # nothing is forgotten, so there is no step
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_adds_states(fault: str) -> None:
+    without = tuple(name for name in FAULTS if name != fault)
+    fewer, all_of_them = (Explorer(2, faults=faults).search() for faults in (without, FAULTS))
+    assert fewer.complete
+    assert fewer.edges < all_of_them.edges
+
+
+def test_a_limit_ends_the_search_and_is_told() -> None:
+    result = Explorer(3).search(limit=100)
+    assert not result.complete
+    assert 100 <= result.states < 200
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    result = Explorer(3).search(lambda met, waiting: told.append((met, waiting)))
+    assert told
+    assert all(0 <= waiting <= met <= result.states for met, waiting in told)
+
+
+def test_where_nobody_can_finish_the_way_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    granted = Attempt._granted
+    # A worker that hangs for ever, alone, once it has claimed with one of two payloads.
+    monkeypatch.setattr(
+        Attempt,
+        "_granted",
+        lambda attempt: granted(attempt) if attempt._client.payload_hash == "a" else iter(()),
+    )
+    result = Explorer(1, 2, faults=()).search()
+    assert result.stuck is not None
+    assert [event.what for event in result.stuck.events] == ["calls"]
+    assert {event.who for event in result.stuck.events} == {"client 1"}
+
+
+def test_a_story_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "idemproof.spec.explorer.broken_by_beginning",
+        lambda state, _: ("two run",) if sum(c.phase == "running" for c in state.clients) else (),
+    )
+    story = Explorer(3, faults=()).search().counterexample
+    assert story is not None
+    began = [event.who for event in story.events if event.what == "begins its body"]
+    assert len(began) == len(set(began)) == 2
+    assert {event.who for event in story.events} == {"", *began}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"clients": 0}, "client"),
+        ({"fingerprints": 0}, "fingerprints"),
+        ({"fingerprints": 4}, "fingerprints"),
+        ({"faults": ("lost", "fire")}, "fire"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Explorer(**wrong)  # type: ignore[arg-type]
+
+
+def test_clients_are_interchangeable() -> None:
+    one, other = Client("running", lease=2), Client("claiming")
+    assert canonical(State(None, (one, other))) == canonical(State(None, (other, one)))
