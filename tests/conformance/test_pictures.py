@@ -1,0 +1,251 @@
+"""The pictures are of the specification and the engine as they are, complete and legible."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import combinations, product
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from idemproof.conformance import pictures, state_drawing
+from idemproof.conformance.drawing import mermaid, svg
+from idemproof.conformance.flows import record_flows
+from idemproof.conformance.pictures import FOLDER, INDEX, main, stale, write
+from idemproof.conformance.recorder import Flow, Message, Note, Standing
+from idemproof.conformance.svg import WIDTH, wrapped
+from idemproof.spec.diagrams import STATES, edges, label
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWS = {flow.name: flow for flow in record_flows()}
+DRAWN = pictures.pictures()
+SVGS = [name for name in DRAWN if name.endswith(".svg")]
+SVG = "{http://www.w3.org/2000/svg}"
+
+each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+
+
+# The files.
+
+
+def test_no_picture_is_stale() -> None:
+    assert stale(ROOT / FOLDER) == [], "draw them anew: python -m idemproof.conformance.pictures"
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_command_finds_them_fresh_whatever_the_order_of_sets(seed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "idemproof.conformance.pictures", "--check"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": seed},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_command_names_what_is_stale_and_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == main(["--check"]) == 0
+    (FOLDER / "cached.svg").unlink()
+    (FOLDER / "states.mmd").write_bytes((FOLDER / "states.mmd").read_bytes().replace(b"ROW-1,", b"ROW-2,"))
+    assert capsys.readouterr().err == ""
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"stale: {FOLDER / 'cached.svg'}",
+        f"stale: {FOLDER / 'states.mmd'}",
+    ]
+    assert not (FOLDER / "cached.svg").exists()
+    assert main([]) == 0
+    assert stale(FOLDER) == []
+
+
+def test_a_picture_that_is_no_longer_drawn_is_stale(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "old.svg").touch()
+    assert stale(tmp_path) == ["old.svg"]
+
+
+def test_there_is_a_text_and_a_picture_of_everything() -> None:
+    assert set(DRAWN) == {INDEX} | {f"{name}{end}" for name in ["states", *FLOWS] for end in (".mmd", ".svg")}
+
+
+def test_the_index_has_every_diagram_and_leads_to_every_picture() -> None:
+    index = DRAWN[INDEX]
+    blocks = re.findall(r"^```mermaid\n(.+?)^```$", index, re.MULTILINE | re.DOTALL)
+    assert sorted(blocks) == sorted(text for name, text in DRAWN.items() if name.endswith(".mmd"))
+    targets = re.findall(r"\]\(([^)#]+)", index)
+    assert set(SVGS) <= set(targets)
+    for target in targets:
+        assert (ROOT / FOLDER / target).exists(), target
+
+
+# The drawings.
+
+LANE = r"Client|Store|Worker\d"
+LINES = (
+    rf"participant (?:{LANE}) as [\w ]+",
+    rf"(?:{LANE})-?->>(?:{LANE}): [^;#]+",
+    rf"Note over (?:{LANE})(?:,(?:{LANE}))?: [^;#]+",
+)
+
+
+@each_flow
+def test_the_mermaid_text_is_well_formed_and_complete(flow: Flow) -> None:
+    first, *lines = mermaid(flow).splitlines()
+    assert first == "sequenceDiagram"
+    for line in lines:
+        assert any(re.fullmatch("    " + form, line) for form in LINES), line
+        assert not re.search(r"\bend\b", line), line
+    assert len(lines) == len(flow.lanes) + len(flow.steps)
+
+
+def words(picture: str) -> str:
+    """All that is written in a picture, each thing once."""
+    texts = ET.fromstring(picture).iter(f"{SVG}text")
+    return " ".join(str(item.text) for item in texts if item.get("class") != "halo")
+
+
+@each_flow
+def test_the_picture_says_all_that_happened(flow: Flow) -> None:
+    written = words(svg(flow))
+    for step in flow.steps:
+        texts = [step.state, *step.details] if isinstance(step, Standing) else [step.text]
+        for text in texts:
+            assert text in written
+    assert sum(
+        item.get("marker-end") is not None for item in ET.fromstring(svg(flow)).iter(f"{SVG}path")
+    ) == sum(isinstance(step, Message) for step in flow.steps)
+
+
+def test_the_picture_of_the_states_has_every_edge() -> None:
+    picture = DRAWN["states.svg"]
+    written = words(picture)
+    for edge in edges():
+        assert label(edge) in written
+    assert all(state in written for state in STATES)
+    arrows = [item for item in ET.fromstring(picture).iter(f"{SVG}path") if item.get("marker-end")]
+    assert len(arrows) == len({(e.source, e.target) for e in edges() if e.source != e.target})
+
+
+def test_a_way_without_room_on_the_sheet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    way = {("COMPLETED", "ABSENT"): ["Evict ROW-14, Evicted"]}
+    monkeypatch.setattr(state_drawing, "labels_between", lambda: way)
+    with pytest.raises(ValueError, match=r"no room for the ways \[\('COMPLETED', 'ABSENT'\)\]"):
+        state_drawing.state_svg()
+
+
+@pytest.mark.parametrize("name", SVGS)
+def test_an_svg_is_self_contained_described_and_of_both_schemes(name: str) -> None:
+    text = DRAWN[name]
+    root = ET.fromstring(text)
+    assert root.tag == f"{SVG}svg"
+    assert root.get("width") == str(WIDTH)
+    for part in ("title", "desc"):
+        described = root.find(f"{SVG}{part}")
+        assert described is not None
+        assert described.text
+    assert text.count("http") == 1  # its own namespace: nothing is fetched
+    assert "url(" not in text.replace("url(#tip)", "")
+    assert "@import" not in text
+    style = str(root.findtext(f"{SVG}style"))
+    assert "@media (prefers-color-scheme: dark)" in style
+    light, dark = style.split("@media")
+    used = {kind for item in root.iter() for kind in (item.get("class") or "").split()}
+    for kind in used - {"title", "strong", "reply"}:
+        assert f".{kind} {{" in light, kind
+        assert f".{kind} {{" in dark, kind
+
+
+class Area(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "Area") -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def within(self, other: "Area") -> bool:
+        return (
+            other.left <= self.left
+            and self.right <= other.right
+            and other.top <= self.top
+            and self.bottom <= other.bottom
+        )
+
+
+def boxes(name: str) -> list[Area]:
+    """Where boxes are; not the sheet itself, nor the bars that messages pass."""
+    found = []
+    for item in ET.fromstring(DRAWN[name]).iter(f"{SVG}rect"):
+        if item.get("class") not in ("paper", "busy"):
+            x, y, width, height = (float(item.get(part, "")) for part in ("x", "y", "width", "height"))
+            found.append(Area(x, y, x + width, y + height))
+    return found
+
+
+def writings(name: str) -> list[Area]:
+    """Where text is, if its letters are as wide as wide fonts have them."""
+    found = []
+    for item in ET.fromstring(DRAWN[name]).iter(f"{SVG}text"):
+        if item.get("class") != "halo":
+            x, y = float(item.get("x", "")), float(item.get("y", ""))
+            width = len(str(item.text)) * 7
+            left = x - width / 2 if item.get("text-anchor") == "middle" else x
+            found.append(Area(left, y - 10, left + width, y + 3))
+    return found
+
+
+@pytest.mark.parametrize("name", SVGS)
+def test_nothing_is_drawn_beyond_the_sheet(name: str) -> None:
+    sheet = Area(0, 0, WIDTH, float(ET.fromstring(DRAWN[name]).get("height", "")))
+    assert [area for area in boxes(name) + writings(name) if not area.within(sheet)] == []
+
+
+@pytest.mark.parametrize("name", SVGS)
+def test_boxes_and_texts_do_not_overlap(name: str) -> None:
+    for areas in (boxes(name), writings(name)):
+        assert [(one, other) for one, other in combinations(areas, 2) if one.meets(other)] == []
+
+
+@pytest.mark.parametrize("name", SVGS)
+def test_text_is_inside_of_a_box_or_outside(name: str) -> None:
+    crossing = [
+        (words, frame)
+        for words, frame in product(writings(name), boxes(name))
+        if words.meets(frame) and not words.within(frame)
+    ]
+    assert crossing == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a word", ["a word"]),
+        ("two words here", ["two words", "here"]),
+        ("unbreakablyLong", ["unbreakabl", "yLong"]),
+        ("an unbreakablyLong one", ["an", "unbreakabl", "yLong one"]),
+    ],
+)
+def test_text_is_wrapped_to_the_room_there_is(text: str, lines: list[str]) -> None:
+    assert wrapped(text, 72) == lines
+
+
+def test_what_is_written_is_escaped() -> None:
+    flow = FLOWS["successful"]._replace(title="a < b & c", steps=(Note("Worker 1", "body", '<&">'),))
+    root = ET.fromstring(svg(flow))
+    assert root.findtext(f"{SVG}title") == "a < b & c"
+    assert '<&">' in words(svg(flow))
