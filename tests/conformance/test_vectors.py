@@ -1,0 +1,332 @@
+"""The portable test vectors: not stale, complete, true of the transition, of all layers and of the keys."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer as OriginalLayer
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig as OriginalConfig
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyKeyError as OriginalKeyError,
+)
+from jsonschema import Draft202012Validator
+from moto import mock_aws
+
+import idemproof.spec
+import servers
+from idemproof import (
+    AsyncInMemoryPersistenceLayer,
+    AsyncSQLitePersistenceLayer,
+    IdempotencyConfig,
+    InMemoryPersistenceLayer,
+    SQLitePersistenceLayer,
+)
+from idemproof.conformance import vectors
+from idemproof.conformance.vectors_keys import named_function
+from idemproof.errors import IdempotencyInvalidStatusError, IdempotencyKeyError
+from idemproof.reference.keys import KeyDerivation, function_prefix
+from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
+from idemproof.spec.record import Record, checked
+from idemproof.spec.transition import TABLE, deciding_row, transition
+from places import moto_client
+from sides import Side
+
+FOLDER = files(idemproof.spec) / "vectors"
+TRANSITION, KEYS, SCHEMA = (
+    json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    for name in ("transition.json", "keys.json", "schema.json")
+)
+CASES, READINGS = TRANSITION["cases"], TRANSITION["readings"]
+PROTOCOL = (files(idemproof.spec) / "protocol.md").read_text(encoding="utf-8")
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def by_id(cases: list[Any]) -> Any:
+    return pytest.mark.parametrize("case", cases, ids=[case["id"] for case in cases])
+
+
+# The files.
+
+
+def test_the_vectors_are_what_the_generator_writes() -> None:
+    command = [sys.executable, "-W", "error", "-m", "idemproof.conformance.vectors", "--check"]
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_what_is_stale_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vectors.main(["--folder", str(tmp_path)]) == 0
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert written == {name: (FOLDER / name).read_bytes() for name in ("transition.json", "keys.json")}
+    (tmp_path / "keys.json").write_bytes(written["keys.json"].replace(b"md5", b"md4", 1))
+    assert vectors.main(["--check", "--folder", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'keys.json'} is stale")
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("document", [TRANSITION, KEYS], ids=["transition", "keys"])
+def test_the_vectors_are_valid(document: Any) -> None:
+    assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+    assert f"Version {document['protocol']}." in PROTOCOL
+    assert f"version {document['protocol']} " in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+SPOILT = {
+    "a field too many": lambda case: case.update(more=1),
+    "a field too few": lambda case: case.pop("why"),
+    "an unknown event": lambda case: case["steps"][0]["event"].update(kind="Steal"),
+    "another event's field": lambda case: case["steps"][0]["event"].update(response="1"),
+    "a time in seconds and a half": lambda case: case["steps"][0].update(now=1.5),
+    "a time beyond 2^53": lambda case: case["steps"][0].update(now=2**53),
+    "an unknown status": lambda case: case["steps"][0]["record"].update(status="EXPIRED"),
+    "an outcome without its record": lambda case: case["steps"][0]["outcome"].pop("record"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_the_schema_refuses_what_is_no_case(spoil: Any) -> None:
+    case = json.loads(json.dumps(CASES[0]))
+    assert VALIDATOR.is_valid(TRANSITION | {"cases": [case]})
+    spoil(case)
+    assert not VALIDATOR.is_valid(TRANSITION | {"cases": [case]})
+
+
+# What is covered.
+
+
+def test_every_clause_of_record_time_and_table_is_covered() -> None:
+    stated = set(re.findall(r"^(?:- \*\*|\| )((?:REC|TIME|ROW)-\d+)", PROTOCOL, re.MULTILINE))
+    assert {row.clause for row in TABLE} <= stated
+    assert {clause for case in CASES + READINGS for clause in case["clauses"]} == stated
+
+
+def test_ids_and_questions_are_given_once() -> None:
+    for cases in (CASES, READINGS, KEYS["cases"]):
+        assert len({case["id"] for case in cases}) == len(cases)
+        questions = [
+            json.dumps([case.get(name) for name in case if name not in {"id", "why", "clauses"}])
+            for case in cases
+        ]
+        assert len(set(questions)) == len(questions)
+    assert 60 <= len(CASES) <= 150
+
+
+def deadlines_of(record: dict[str, Any]) -> dict[str, int]:
+    expiry = record["expiry"] * 1000
+    if record["status"] == "COMPLETED":
+        return {"result": expiry}
+    if record["lease"] is None:
+        return {"claim without a lease": expiry}
+    return {"lease": record["lease"], "expiry behind the lease": expiry}
+
+
+# Releases and renewals look at no time: two sides show it. Only eviction waits for the expiry behind a lease.
+AROUND = {
+    kind: {
+        **dict.fromkeys(("lease", "claim without a lease", "result"), offsets),
+        **({"expiry behind the lease": offsets} if kind == "Evict" else {}),
+    }
+    for kind, offsets in {
+        "Claim": {-1, 0, 1},
+        "Complete": {-1, 0, 1},
+        "Release": {-1, 0},
+        "Renew": {-1, 0},
+        "Evict": {-1, 0, 1},
+    }.items()
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_both_sides_of_every_deadline_are_there(kind: str) -> None:
+    found: dict[str, set[int]] = {}
+    for case in CASES:
+        *_, before, last = [{"record": None}, *case["steps"]]
+        if last["event"]["kind"] == kind and before["record"] is not None:
+            for name, deadline in deadlines_of(before["record"]).items():
+                found.setdefault(name, set()).add(last["now"] - deadline)
+    for name, offsets in AROUND[kind].items():
+        assert offsets <= found[name], name
+
+
+# The transition.
+
+
+def event_of(fields: dict[str, Any], key: str) -> Any:
+    fields = dict(fields)
+    kind = {made.__name__: made for made in (Claim, Complete, Release, Renew, Evict)}[fields.pop("kind")]
+    return kind(**fields, **({"idempotency_key": key} if kind in (Claim, Complete) else {}))
+
+
+def shown(record: Record | None) -> Any:
+    if record is None:
+        return None
+    return {
+        "status": record.status,
+        "expiry": record.expiry_timestamp,
+        "lease": record.in_progress_expiry_timestamp,
+        "response": record.response_data,
+        "payload_hash": record.payload_hash,
+        "owner": record.owner,
+    }
+
+
+def told(outcome: Any) -> dict[str, Any]:
+    return {"kind": type(outcome).__name__} | {
+        name: value if type(value) is int else shown(value) for name, value in outcome._asdict().items()
+    }
+
+
+@by_id(CASES)
+def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
+    record = None
+    for step in case["steps"]:
+        event = event_of(step["event"], "k")
+        assert deciding_row(record, event, step["now"]).clause == step["row"]
+        record, outcome = transition(record, event, step["now"])
+        assert shown(record) == step["record"]
+        assert told(outcome) == step["outcome"]
+    assert case["steps"][-1]["row"] in case["clauses"]
+
+
+@by_id(READINGS)
+def test_what_a_store_gives_is_read_as_the_vectors_say(case: Any) -> None:
+    names = ("key", "status", "expiry", "lease", "response", "payload_hash", "sort_key", "owner")
+    stored = Record(*(case["stored"][name] for name in names))
+    if case["record"] is None:
+        with pytest.raises(IdempotencyInvalidStatusError, match=repr(case["asked"])):
+            checked(stored, case["asked"])
+    else:
+        assert checked(stored, case["asked"]) == tuple(case["record"][name] for name in names)
+
+
+# Every layer, through the compare-and-swap contract.
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@contextmanager
+def layer_of(name: str, side: Side, folder: Path) -> Iterator[Any]:
+    if name == "memory":
+        yield AsyncInMemoryPersistenceLayer() if side.asynchronous else InMemoryPersistenceLayer()
+    elif name == "sqlite":
+        make = AsyncSQLitePersistenceLayer if side.asynchronous else SQLitePersistenceLayer
+        layer = make(folder / "records.db", durable=False)
+        yield layer
+        side.wait(layer.close())
+    elif name == "redis":
+        yield side.redis(fakeredis.FakeRedis())
+    else:
+        with mock_aws():
+            client = moto_client(old=False)
+            servers.create_table(client, "records")
+            yield side.dynamodb(client)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "async"])
+@pytest.mark.parametrize("name", ["memory", "sqlite", "redis", "dynamodb"])
+def test_every_layer_keeps_what_the_vectors_say(
+    name: str, asynchronous: bool, runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    side = Side(runner, asynchronous=asynchronous)
+    with layer_of(name, side, tmp_path) as layer:
+        for case in CASES:
+            key = case["id"]
+            for number, step in enumerate(case["steps"], 1):
+                standing = side.load(layer, key)
+                wanted, outcome = transition(standing, event_of(step["event"], key), step["now"])
+                if wanted != standing:
+                    assert side.swap(layer, key, standing, wanted) == wanted, (key, number)
+                assert shown(side.load(layer, key)) == step["record"], (key, number)
+                assert told(outcome) == step["outcome"], (key, number)
+
+
+# The keys.
+
+
+def host(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    if case["lambda_name"] is not None:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", case["lambda_name"])
+
+
+def settings_of(case: Any, *, strict: bool) -> dict[str, Any]:
+    return {
+        "event_key_jmespath": case["expression"] or "",
+        "payload_validation_jmespath": case["validation"] or "",
+        "hash_function": case["hash_function"],
+        "raise_on_no_idempotency_key": strict,
+    }
+
+
+def ours(case: Any, *, strict: bool) -> tuple[str | None, str | None]:
+    prefix = function_prefix(named_function(case["function"]), case["key_prefix"])
+    return KeyDerivation(IdempotencyConfig(**settings_of(case, strict=strict)), prefix).derive(
+        json.loads(case["payload"])
+    )
+
+
+class Original(OriginalLayer):
+    def _get_record(self, idempotency_key: Any) -> None: ...
+
+    def _put_record(self, data_record: Any) -> None: ...
+
+    def _update_record(self, data_record: Any) -> None: ...
+
+    def _delete_record(self, data_record: Any) -> None: ...
+
+
+def the_originals(case: Any, *, strict: bool) -> tuple[str | None, str | None]:
+    layer = Original()
+    config = OriginalConfig(**settings_of(case, strict=strict))
+    layer.configure(config, case["function"], case["key_prefix"])
+    payload = json.loads(case["payload"])
+    key = layer._get_hashed_idempotency_key(payload)
+    return key, (layer._get_hashed_payload(payload) or None) if key else None
+
+
+@pytest.mark.parametrize("derive", [ours, the_originals])
+@by_id(KEYS["cases"])
+def test_both_derive_the_keys_that_the_vectors_say(
+    case: Any, derive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host(case, monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for strict in (False, True):
+            if case["result"] == "failure":
+                with pytest.raises(Exception, match=r"powertools_json|Expecting"):
+                    derive(case, strict=strict)
+            elif case["result"] == "missing" and strict:
+                with pytest.raises((IdempotencyKeyError, OriginalKeyError)):
+                    derive(case, strict=strict)
+            else:
+                assert derive(case, strict=strict) == (case["key"], case["payload_hash"])
+
+
+@by_id(KEYS["cases"])
+def test_exact_numbers_are_said_where_a_parser_of_doubles_would_lose_them(case: Any) -> None:
+    lost = []
+    json.loads(
+        case["payload"],
+        parse_int=lambda digits: lost.append(abs(int(digits)) > 2**53),
+        parse_float=lambda digits: lost.append(True),
+    )
+    assert case["exact_numbers"] == any(lost)

@@ -1,0 +1,107 @@
+"""The example port in JavaScript passes the vectors, and no broken one does."""
+
+import re
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import idemproof.spec
+import servers
+from idemproof.spec.transition import TABLE
+
+FOLDER = files(idemproof.spec) / "vectors"
+SCRIPT = (FOLDER / "run.mjs").read_text(encoding="utf-8")
+
+BROKEN = {
+    "at the deadline a record still lives": ("now >= deadline(r)", "now > deadline(r)"),
+    "a lease of 0 is none": ("r.lease !== null ?", "r.lease ?"),
+    "a lease counts in results only": (
+        'r.status === "INPROGRESS" && r.lease',
+        'r.status !== "INPROGRESS" && r.lease',
+    ),
+    "nobody holds what nobody claimed": ("owner !== null && r.status", "r.status"),
+    "whoever is named holds a result": ('&& r.status === "INPROGRESS" && r.owner', "&& r.owner"),
+    "an absent hash differs": ("r.payload_hash !== null && e.payload_hash !== null && ", ""),
+    "nobody's result is everybody's": ("e.owner !== null && r.owner", "r.owner"),
+    "the owner alone proves a result": ("own && r.response === e.response", "own"),
+    "an expiry is rounded down": ("Math.ceil", "Math.floor"),
+    "an expiry is always rounded up anew": (
+        "Math.max(e.expiry, ceilSeconds(e.lease))",
+        "ceilSeconds(e.lease)",
+    ),
+    "a renewal may shorten": ("Math.max(deadline(r), e.lease)", "e.lease"),
+    "a renewal forgets the expiry": ("expiry: Math.max(r.expiry, ceilSeconds(lease))", "expiry: r.expiry"),
+    "a result keeps the lease": ("lease: null, response", "lease: 0, response"),
+    "a result supersedes whatever its hash": ('"COMPLETED" && !hashesDiffer(r, e)', '"COMPLETED"'),
+    "eviction does not wait for the expiry": (" && now >= r.expiry * 1000", ""),
+    "eviction does not wait for the deadline's millisecond": ("now >= r.expiry", "now > r.expiry"),
+    "times have 32 bits": ("deadline(r) - now", "(deadline(r) | 0) - now"),
+    "empty text is text": ("stored[field] || null", "stored[field]"),
+    "a fraction is a time": ("!Number.isInteger(expiry)", 'typeof expiry !== "number"'),
+    "other keys' records are taken": ("key !== asked", "false"),
+    "keys are sorted by UTF-16 units": (".sort(byCodePoints)", ".sort(([a], [b]) => (a < b ? -1 : 1))"),
+    "no space after commas": ('.join(", ")}]', '.join(",")}]'),
+    "text is not escaped": (".replace(/[\\u007f-\\uffff]/g, escapeRest)", ""),
+    "1.0 is 1": ("`${number}.0`", "`${number}`"),
+    "exponents have one digit": ('.padStart(2, "0")', ""),
+    "empty things are keys": ('value === null || value === ""', "value === null"),
+}
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        servers.missing("node", "install Node.js 20 or newer, for example by apt-get install nodejs")
+    return found
+
+
+def run(node: str, script: Path) -> tuple[int, list[str]]:
+    ran = subprocess.run([node, str(script)], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert ran.stderr == ""
+    return ran.returncode, ran.stdout.removesuffix("\n").split("\n")
+
+
+def broken(folder: Path, old: str, new: str) -> Path:
+    """Write the example port with one place of it changed, beside the vectors."""
+    assert SCRIPT.count(old) == 1
+    for name in ("transition.json", "keys.json"):
+        (folder / name).write_bytes((FOLDER / name).read_bytes())
+    script = folder / "run.mjs"
+    script.write_text(SCRIPT.replace(old, new), encoding="utf-8")
+    return script
+
+
+def passed_of_all(line: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d+) of (\d+)", line)
+    assert numbers
+    return int(numbers[1]), int(numbers[2])
+
+
+def test_the_example_port_passes_all(node: str, tmp_path: Path) -> None:
+    status, (selections, last) = run(node, broken(tmp_path, "// The vectors.", "// The vectors."))
+    passed, all_of_them = passed_of_all(last)
+    assert (status, passed) == (0, all_of_them)
+    assert selections.startswith("without the JMESPath selection: key.")
+
+
+def assert_detected(node: str, script: Path) -> None:
+    status, (*failures, _, last) = run(node, script)
+    passed, all_of_them = passed_of_all(last)
+    assert status == 1
+    assert len(failures) == all_of_them - passed > 0
+    assert all(re.match(r"(row-\d+|reading|key)\.\d+: ", line) for line in failures)
+
+
+@pytest.mark.parametrize("row", [row.clause for row in TABLE])
+def test_a_row_that_is_left_out_is_detected(row: str, node: str, tmp_path: Path) -> None:
+    (line,) = re.findall(rf'^  \["{row}", .+\n', SCRIPT, re.MULTILINE)
+    assert_detected(node, broken(tmp_path, line, ""))
+
+
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_a_fault_is_detected(change: tuple[str, str], node: str, tmp_path: Path) -> None:
+    assert_detected(node, broken(tmp_path, *change))
