@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from ..spec import transition as rules
-from ..spec.events import Claimed, Completed, LeaseLost, Outcome, Renewed, Replay, Superseded
+from ..spec.events import (
+    Claimed,
+    Completed,
+    Kept,
+    LeaseLost,
+    NotHeld,
+    Outcome,
+    Renewed,
+    Replay,
+    Superseded,
+)
 from ..spec.explorer import Explorer, Story
 from ..spec.model import RUNNING, Attempt
 from ..spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
@@ -103,11 +113,11 @@ def _deletes(outcome: Callable[[Any], Outcome]) -> Step:
 
 
 def _not_held(_record: Any) -> Outcome:
-    return rules.NotHeld()
+    return NotHeld()
 
 
 def _kept(_record: Any) -> Outcome:
-    return rules.Kept()
+    return Kept()
 
 
 def _renew_without_writing(record: Record, event: Any, now: int) -> tuple[Record | None, Outcome]:

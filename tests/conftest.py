@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 
 import servers
+from idemproof.conformance.traceability import complaint_of_marks
+from idemproof.reference.clauses import clauses_of, protocol_text
 
 Started = TypeVar("Started", servers.Server, servers.Cluster)
 
@@ -17,6 +19,18 @@ Started = TypeVar("Started", servers.Server, servers.Cluster)
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "clause(*ids): the clauses of protocol.md that it would see broken")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = ((item.nodeid, mark.args) for item in items for mark in item.iter_markers("clause"))
+    complaint = complaint_of_marks(marked, clauses_of(protocol_text()))
+    if complaint:
+        # Reported, not raised: a worker of pytest-xdist that raises here dies without a word.
+        config.hook.pytest_collectreport(report=pytest.CollectReport("marks", "failed", complaint, []))
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ def test_nothing_and_the_empty_text_are_kept_apart(store: Any) -> None:
     assert store.load("key") == none
 
 
+@pytest.mark.clause("REC-4")
 @pytest.mark.needs("fenced")
 @pytest.mark.parametrize("owners", [("", None), (None, "")], ids=["empty stands", "empty expected"])
 def test_an_owner_of_empty_text_is_none(store: Any, owners: tuple[str | None, str | None]) -> None:
@@ -124,6 +125,7 @@ def test_deadlines_beyond_32_bits_are_kept(store: Any) -> None:
     assert store.load("key") == store.kept(record)
 
 
+@pytest.mark.clause("CAS-2", "CAS-3")
 def test_a_live_record_refuses_another_and_is_returned(store: Any) -> None:
     store.swap("key", None, CLAIM)
     rival = CLAIM._replace(owner="rival", expiry_timestamp=FAR + 1)
@@ -132,6 +134,7 @@ def test_a_live_record_refuses_another_and_is_returned(store: Any) -> None:
     assert store.load("key") == store.kept(CLAIM)
 
 
+@pytest.mark.clause("CAS-2")
 @pytest.mark.needs("fenced")
 @pytest.mark.parametrize("field", VERSION_FIELDS)
 @pytest.mark.parametrize("new", [RESULT, None], ids=["replace", "delete"])
@@ -155,6 +158,7 @@ def test_nothing_in_a_field_equals_nothing_only(store: Any, field: str, none_sta
     assert store.swap("key", standing, RESULT) == RESULT
 
 
+@pytest.mark.clause("CAS-2")
 @pytest.mark.needs("fenced")
 def test_fields_outside_the_version_do_not_matter(store: Any) -> None:
     store.swap("key", None, CLAIM)
@@ -184,6 +188,7 @@ def test_a_deleted_record_is_gone_and_its_key_free(store: Any) -> None:
     assert store.swap("key", None, CLAIM) == CLAIM
 
 
+@pytest.mark.clause("CAS-3")
 @pytest.mark.needs("fenced")
 @pytest.mark.parametrize("expected", [None, CLAIM], ids=["claim", "completion"])
 def test_a_retry_after_a_lost_reply_meets_its_own_write(store: Any, expected: Record | None) -> None:
@@ -208,6 +213,7 @@ def test_the_time_to_keep_changes_no_answer(store: Any, keep_ms: int) -> None:
     assert store.load("key") == RESULT
 
 
+@pytest.mark.clause("CAS-5")
 @pytest.mark.needs("fenced")
 def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def read() -> int:
@@ -229,6 +235,7 @@ def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch
     assert store.swap("key", RESULT, None) is None
 
 
+@pytest.mark.clause("CAS-5")
 @pytest.mark.needs("fenced", "steady")
 @pytest.mark.parametrize("wall", ["1970-01-02T00:00:00Z", "2500-01-01T00:00:00Z"])
 def test_a_record_stands_whatever_the_wall_clock_says(store: Any, wall: str) -> None:
@@ -239,6 +246,7 @@ def test_a_record_stands_whatever_the_wall_clock_says(store: Any, wall: str) -> 
         assert store.swap("key", None, CLAIM) == record
 
 
+@pytest.mark.clause("CAS-1")
 @pytest.mark.needs("durable")
 def test_another_object_at_the_same_place_sees_each_change_at_once(store: Any) -> None:
     other = store.again()
@@ -249,6 +257,7 @@ def test_another_object_at_the_same_place_sees_each_change_at_once(store: Any) -
     assert store.swap("key", CLAIM, None) == RESULT
 
 
+@pytest.mark.clause("INV-7", "CAS-6")
 @pytest.mark.needs("housekeeping")
 @few
 @given(standing=st.lists(records, max_size=6), now=st.sampled_from([0, 999, 1000, 1001, 2**40]))
@@ -269,6 +278,7 @@ def test_housekeeping_forgets_exactly_what_the_specification_allows(
     assert store.layer.purge(now) == 0
 
 
+@pytest.mark.clause("ROW-14")
 @pytest.mark.needs("housekeeping")
 def test_housekeeping_asks_the_layers_own_clock(store: Any) -> None:
     record = RESULT._replace(expiry_timestamp=1000)
@@ -347,6 +357,7 @@ class AgainstADictionary(RuleBasedStateMachine):
             assert self.store.load(self.prefix + key) == self.model.get(key)
 
 
+@pytest.mark.clause("CAS-1", "CAS-2", "CAS-3")
 @pytest.mark.needs("fenced")
 def test_any_history_agrees_with_a_dictionary(store: Any) -> None:
     examples = 60 if "quick" in store.capabilities else 6

@@ -59,6 +59,7 @@ def test_getting_does_not_judge_whether_a_record_is_over(store: Any) -> None:
     assert store.at(2**50).get("key")[1] == INPROGRESS
 
 
+@pytest.mark.clause("REC-7")
 def test_getting_a_corrupt_record_says_so(store: Any) -> None:
     store.swap("key", None, CLAIM._replace(status="PAUSED"))
     with pytest.raises(IdempotencyInvalidStatusError, match=r"'key'.*'PAUSED'"):
@@ -73,12 +74,14 @@ def test_putting_where_nothing_stands_stores_the_claim(store: Any) -> None:
     assert store.load("key") == CLAIM
 
 
+@pytest.mark.clause("REC-4")
 def test_putting_tidies_what_old_code_writes(store: Any) -> None:
     store.put(DataRecord("key", INPROGRESS, EXPIRY, LEASE, "", "", None, ""))
     stored = store.load("key")
     assert unowned(stored) == Record("key", INPROGRESS, EXPIRY, LEASE)
 
 
+@pytest.mark.clause("CAS-7")
 @pytest.mark.parametrize(
     "standing", [RIVAL, RESULT._replace(owner="rival"), NAMELESS], ids=["claim", "result", "nameless"]
 )
@@ -91,6 +94,7 @@ def test_putting_over_a_live_record_raises_and_carries_it(store: Any, standing: 
     assert store.load("key") == standing
 
 
+@pytest.mark.clause("INV-6")
 def test_putting_ones_own_claim_again_is_recognised(store: Any) -> None:
     store.put(CLAIM)
     store.put(CLAIM)
@@ -98,6 +102,7 @@ def test_putting_ones_own_claim_again_is_recognised(store: Any) -> None:
     assert store.load("key") == CLAIM
 
 
+@pytest.mark.clause("CAS-7")
 def test_a_nameless_claim_put_twice_is_granted_once(store: Any) -> None:
     store.put(NAMELESS)
     with pytest.raises(IdempotencyItemAlreadyExistsError):
@@ -117,6 +122,7 @@ def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
     assert store.load("key") == RESULT
 
 
+@pytest.mark.clause("TIME-2", "TIME-3", "TIME-4", "CAS-7")
 @pytest.mark.parametrize(
     ("standing", "deadline"),
     [
@@ -143,6 +149,7 @@ def test_a_record_yields_at_its_deadline_and_not_before(
         assert store.load("key") == claim
 
 
+@pytest.mark.clause("TIME-6")
 def test_a_claims_expiry_is_never_before_its_lease(store: Any) -> None:
     store.put(CLAIM._replace(expiry_timestamp=NOW // 1000 + 1))
     assert store.load("key").expiry_timestamp == LEASE // 1000
@@ -151,6 +158,7 @@ def test_a_claims_expiry_is_never_before_its_lease(store: Any) -> None:
 # Updating.
 
 
+@pytest.mark.clause("CAS-8")
 @pytest.mark.parametrize(
     "standing",
     [CLAIM, None, RIVAL._replace(in_progress_expiry_timestamp=NOW), RESULT],
@@ -163,6 +171,7 @@ def test_updating_stores_the_result(store: Any, standing: Record | None) -> None
     assert store.load("key") == RESULT
 
 
+@pytest.mark.clause("REC-5", "CAS-8")
 @pytest.mark.parametrize(
     "standing",
     [RIVAL, NAMELESS, RESULT._replace(owner="rival"), RESULT._replace(response_data='"another"')],
@@ -175,6 +184,7 @@ def test_a_refused_update_raises_if_an_owner_was_given(store: Any, standing: Rec
     assert store.load("key") == standing
 
 
+@pytest.mark.clause("CAS-9")
 @pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
 @pytest.mark.parametrize("now", [NOW, LEASE], ids=["live", "lapsed"])
 def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, standing: Record, now: int) -> None:
@@ -183,6 +193,7 @@ def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, standing:
     assert store.load("key") == RESULT._replace(owner=None)
 
 
+@pytest.mark.clause("CAS-9")
 @pytest.mark.parametrize("past", [-1, 0, 1])
 def test_a_nameless_update_never_changes_a_live_result(store: Any, past: int) -> None:
     store.swap("key", None, RESULT)
@@ -212,6 +223,7 @@ def test_deleting_what_is_gone_is_done(store: Any) -> None:
     assert store.load("key") is None
 
 
+@pytest.mark.clause("CAS-8")
 @pytest.mark.parametrize("standing", [RIVAL, NAMELESS, RESULT], ids=["another's", "nameless", "a result"])
 def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, standing: Record) -> None:
     store.swap("key", None, standing)
@@ -220,6 +232,7 @@ def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, standing: R
     assert store.load("key") == standing
 
 
+@pytest.mark.clause("CAS-9")
 @pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
 def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, standing: Record) -> None:
     store.swap("key", None, standing)
@@ -227,6 +240,7 @@ def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, standin
     assert store.load("key") is None
 
 
+@pytest.mark.clause("CAS-9")
 def test_a_nameless_deletion_never_removes_a_result(store: Any) -> None:
     store.swap("key", None, RESULT)
     store.delete(DataRecord("key"))
@@ -266,6 +280,7 @@ def own(number: int) -> Record:
     return CLAIM._replace(in_progress_expiry_timestamp=LEASE + number)
 
 
+@pytest.mark.clause("INV-8")
 @pytest.mark.parametrize(
     ("method", "record", "changing"),
     [
@@ -320,6 +335,7 @@ def test_a_deletion_that_is_overtaken_by_another_takeover_leaves_it_alone() -> N
     assert layer._load("key") == RIVAL
 
 
+@pytest.mark.clause("CAS-6")
 def test_the_store_keeps_a_record_for_the_rest_of_its_window_and_a_moment_at_least() -> None:
     layer = Meddling()
     layer._put_record(CLAIM)

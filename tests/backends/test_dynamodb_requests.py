@@ -108,6 +108,7 @@ def test_a_key_that_is_no_text_is_refused_before_it_meets_another(
     assert client.asked == []
 
 
+@pytest.mark.clause("CAS-1")
 def test_reading_is_strongly_consistent() -> None:
     assert asked(None, None) == (
         "get_item",

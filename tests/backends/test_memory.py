@@ -25,6 +25,7 @@ def result(key: str, expiry: int, owner: str = "owner") -> Record:
     return Record(key, COMPLETED, expiry, None, '"done"', None, None, owner)
 
 
+@pytest.mark.clause("CAS-4")
 @pytest.mark.usefixtures("_hasty_switching")
 def test_of_many_threads_exactly_one_wins_each_generation_of_a_key() -> None:
     layer = InMemoryPersistenceLayer()

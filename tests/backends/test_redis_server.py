@@ -49,6 +49,7 @@ def client(valkey_place: RedisPlace) -> Recording:
 # Time to live.
 
 
+@pytest.mark.clause("CAS-6")
 @pytest.mark.parametrize("keep_ms", [60_000, A_DAY])
 @pytest.mark.parametrize("script", [False, True], ids=["by command", "by script"])
 def test_the_stores_own_time_to_live_is_as_long_as_told(

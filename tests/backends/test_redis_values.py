@@ -332,6 +332,7 @@ CORRUPT: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.clause("REC-7")
 @pytest.mark.parametrize("corrupt", CORRUPT)
 def test_a_corrupt_value_is_told_and_never_taken_for_absence(
     client: Recording, side: Side, corrupt: str

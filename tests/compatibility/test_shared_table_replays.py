@@ -180,6 +180,7 @@ def test_who_does_not_validate_answers_any_payload(store: Any, first: str, secon
     assert store.call(second, never)(ORDER | {"amount": 6}).answer == as_json(ORDER)
 
 
+@pytest.mark.clause("ENG-1")
 @pytest.mark.parametrize("validate", [False, True])
 def test_both_sides_write_the_same_attributes(store: Any, clock: Any, validate: bool) -> None:
     """Ours adds its owner, and drops the lease of what it has completed."""

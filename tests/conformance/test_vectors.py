@@ -191,6 +191,7 @@ def told(outcome: Any) -> dict[str, Any]:
 
 
 @by_id(CASES)
+@pytest.mark.clause("ROW-0", "TIME-2", "TIME-3", "TIME-4", "TIME-6")
 def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
     record = None
     for step in case["steps"]:
@@ -203,6 +204,7 @@ def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
 
 
 @by_id(READINGS)
+@pytest.mark.clause("REC-1", "REC-2", "REC-3", "REC-4", "REC-7")
 def test_what_a_store_gives_is_read_as_the_vectors_say(case: Any) -> None:
     names = ("key", "status", "expiry", "lease", "response", "payload_hash", "sort_key", "owner")
     stored = Record(*(case["stored"][name] for name in names))

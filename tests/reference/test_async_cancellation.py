@@ -140,6 +140,7 @@ def test_during_the_body_the_key_is_free_again() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.clause("ENG-12")
 @both_sides
 @once_or_more
 def test_during_the_completion_the_result_is_stored_and_replayed(applied: bool, times: int) -> None:
@@ -153,6 +154,7 @@ def test_during_the_completion_the_result_is_stored_and_replayed(applied: bool, 
     asyncio.run(main())
 
 
+@pytest.mark.clause("ENG-12")
 @both_sides
 @once_or_more
 def test_during_the_release_after_a_failure_the_key_is_free_again(applied: bool, times: int) -> None:

@@ -47,6 +47,7 @@ def test_a_superseded_run_caches_the_winners_result(world: World, engine: Engine
     assert world.call(caching).run("again").value == "winner's"
 
 
+@pytest.mark.clause("TIME-3", "ENG-13")
 @pytest.mark.parametrize(("off", "replays"), [(-1, True), (0, False)])
 def test_the_cache_honours_expiry_by_the_engines_clock(
     world: World, caching: Engine, off: int, replays: bool
@@ -57,6 +58,7 @@ def test_the_cache_honours_expiry_by_the_engines_clock(
     assert world.call(caching).run("new").value == ("old" if replays else "new")
 
 
+@pytest.mark.clause("ENG-13")
 def test_the_payload_is_checked_on_a_hit(world: World, caching: Engine) -> None:
     world.call(caching, "first").run("done")
     assert isinstance(world.call(caching, "second").run().value, IdempotencyValidationError)

@@ -49,6 +49,7 @@ def test_a_takeover_takes_three_requests(world: World, engine: Engine) -> None:
     assert [item.operations for item in world.history if hasattr(item, "operations")] == [3]
 
 
+@pytest.mark.clause("REC-3", "CAS-6", "ENG-1")
 def test_the_claim_carries_owner_lease_window_and_hash(world: World, engine: Engine) -> None:
     call = world.call(engine, "hash")
     command = call.command
@@ -85,14 +86,15 @@ def test_a_claim_whose_reply_was_lost_is_recognised_though_its_deadlines_differ(
 ) -> None:
     call = world.call(engine)
     call.step("reply lost")
-    call.step()  # the wait
     world.now += 5
+    call.step()  # the wait; then it claims anew
     call.step()
     assert call.running
     assert world.record is not None
     assert world.record.in_progress_expiry_timestamp == world.now - 5 + LEASE_MS
 
 
+@pytest.mark.clause("ENG-4")
 @pytest.mark.parametrize("fate", ["reply lost", "refused"])
 def test_a_store_that_stays_down_ends_the_call_before_the_body(
     world: World, engine: Engine, fate: Fate
@@ -129,6 +131,7 @@ def test_what_the_layer_says_is_wrong_with_its_setup_is_not_retried(world: World
     assert call.body is None
 
 
+@pytest.mark.clause("ENG-4")
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interrupt_before_the_body_takes_the_claim_back(
     world: World, engine: Engine, interrupt: type[BaseException]
@@ -143,6 +146,7 @@ def test_an_interrupt_before_the_body_takes_the_claim_back(
         assert world.record is None
 
 
+@pytest.mark.clause("ENG-4")
 def test_an_interrupt_between_the_claim_and_the_body_takes_the_claim_back(
     world: World, engine: Engine
 ) -> None:
@@ -164,6 +168,7 @@ def test_an_interrupt_while_a_claim_is_taken_back_is_raised_after_it(world: Worl
     assert world.record is None
 
 
+@pytest.mark.clause("ENG-2", "ENG-3")
 @pytest.mark.parametrize(("late_by", "runs"), [(-1, True), (0, False), (1, False)])
 def test_a_reply_that_comes_after_the_lease_it_grants_starts_no_body(
     world: World, engine: Engine, late_by: int, runs: bool
@@ -180,6 +185,7 @@ def test_a_reply_that_comes_after_the_lease_it_grants_starts_no_body(
         assert call.run("done").value == "done"
 
 
+@pytest.mark.clause("TIME-2", "TIME-4")
 @pytest.mark.parametrize(("off", "taken"), [(-1, False), (0, True), (1, True)])
 def test_a_claim_is_taken_over_from_its_lease_on(world: World, engine: Engine, off: int, taken: bool) -> None:
     world.record = other(world)
@@ -194,6 +200,7 @@ def test_a_claim_is_taken_over_from_its_lease_on(world: World, engine: Engine, o
         assert call.body is None
 
 
+@pytest.mark.clause("TIME-4")
 def test_a_claim_without_a_lease_stands_until_its_expiry(world: World, engine: Engine) -> None:
     world.record = other(world, in_progress_expiry_timestamp=None)
     deadline = world.record.expiry_timestamp * 1000
@@ -220,6 +227,7 @@ def test_a_record_made_without_validation_replays(
     assert world.call(engine, ours).run().value == 1
 
 
+@pytest.mark.clause("REC-1", "REC-2", "REC-3", "REC-7")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -257,6 +265,7 @@ def test_what_is_no_record_at_all_is_named_too(world: World, engine: Engine) -> 
     assert "dict" in str(call.value)
 
 
+@pytest.mark.clause("INV-8")
 def test_a_store_that_refuses_what_the_protocol_allows_ends_in_a_bounded_number_of_tries(
     world: World, engine: Engine
 ) -> None:
@@ -307,10 +316,11 @@ def test_the_lease_is_the_shorter_of_remaining_time_and_configuration(
     assert lease_of(world.call(Engine(config, mint=world.mint)), world) == lease
 
 
+@pytest.mark.clause("ENG-2")
 def test_deadlines_are_computed_anew_for_each_request(
     world: World, make_engine: Callable[..., Engine]
 ) -> None:
-    engine = make_engine(in_progress_expires_after_seconds=None, lambda_context=LambdaContext(3000, 2000))
+    engine = make_engine(in_progress_expires_after_seconds=None, lambda_context=LambdaContext(3000, 2500))
     call = world.call(engine)
     assert lease_of(call, world) == 3000
     call.step("refused")
@@ -318,7 +328,7 @@ def test_deadlines_are_computed_anew_for_each_request(
     world.now += 1000
     call.step("refused")
     call.step()
-    assert lease_of(call, world) == 2000
+    assert lease_of(call, world) == 2500
 
 
 @pytest.mark.parametrize("remaining", [0, -5])

@@ -36,6 +36,7 @@ def lapse(world: World) -> None:
     world.now = deadline_ms(world.record)
 
 
+@pytest.mark.clause("ENG-6")
 @pytest.mark.parametrize("fate", ["reply lost", "refused"])
 @pytest.mark.parametrize("times", range(1, RETRIES + 1))
 def test_a_completion_whose_request_fails_is_retried(
@@ -50,6 +51,7 @@ def test_a_completion_whose_request_fails_is_retried(
     assert world.call(engine).run("again").value == "result"
 
 
+@pytest.mark.clause("ENG-6")
 def test_a_completion_is_retried_with_the_same_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     first = call.command
@@ -61,6 +63,7 @@ def test_a_completion_is_retried_with_the_same_expiry(world: World, engine: Engi
     assert call.command.new == first.new
 
 
+@pytest.mark.clause("ENG-5", "ENG-6", "ENG-7")
 def test_after_too_many_failures_the_result_is_carried_by_the_error(world: World, engine: Engine) -> None:
     call = returned(world, engine, {"charge": 7})
     while call.ended is None:
@@ -74,6 +77,7 @@ def test_after_too_many_failures_the_result_is_carried_by_the_error(world: World
     assert world.record.status == INPROGRESS
 
 
+@pytest.mark.clause("ENG-6", "ENG-7")
 def test_a_completion_is_not_retried_beyond_its_own_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     world.now += WINDOW_MS + 1000
@@ -90,6 +94,7 @@ def test_a_run_that_lost_its_lease_and_its_record_still_completes(world: World, 
     assert call.run().value == "result"
 
 
+@pytest.mark.clause("ENG-9")
 def test_a_run_that_lost_its_lease_to_a_running_one_says_so_and_carries_its_result(
     world: World, engine: Engine
 ) -> None:
@@ -103,6 +108,7 @@ def test_a_run_that_lost_its_lease_to_a_running_one_says_so_and_carries_its_resu
     assert taker.run().value == {"charge": 2}
 
 
+@pytest.mark.clause("ENG-8")
 def test_a_superseded_run_answers_with_the_winners_response_by_the_whole_replay_path(
     world: World, make_engine: EngineFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +147,7 @@ def test_a_winner_with_another_payload_does_not_answer_for_it(world: World, engi
     assert isinstance(slow.run().value, IdempotencyLeaseLostError)
 
 
+@pytest.mark.clause("CAS-3")
 def test_our_owner_beside_another_result_is_not_our_own_write(world: World, engine: Engine) -> None:
     """Other software updates without looking, and leaves our owner standing beside its own result."""
     call = returned(world, engine, "mine")
@@ -156,6 +163,7 @@ def test_falsy_results_replay_as_they_were(world: World, engine: Engine, result:
     assert (second, type(second)) == (result, type(result))
 
 
+@pytest.mark.clause("REC-4")
 def test_what_other_software_completed_without_a_response_replays_as_none(
     world: World, engine: Engine
 ) -> None:
@@ -163,6 +171,7 @@ def test_what_other_software_completed_without_a_response_replays_as_none(
     assert world.call(engine).run("again").value is None
 
 
+@pytest.mark.clause("REC-6", "ENG-10")
 @pytest.mark.parametrize(
     "result",
     [object(), {1, 2}, b"bytes", {(1, 2): 3}, {1: "a", "b": 2}, [[object()]], 10**5000],
@@ -182,6 +191,7 @@ def test_a_result_that_cannot_be_stored_never_runs_its_effect_twice(
         assert again.body is None
 
 
+@pytest.mark.clause("REC-6")
 def test_without_data_is_marked_by_what_is_not_json(world: World, engine: Engine) -> None:
     """So that software which does not know the mark fails, rather than answering with nothing."""
     returned(world, engine, object()).run()
@@ -203,6 +213,7 @@ def test_an_interrupt_while_encoding_does_not_undo_the_effect(
     assert isinstance(world.call(engine).run().value, IdempotencyResultUnavailableError)
 
 
+@pytest.mark.clause("ENG-10")
 def test_a_result_too_large_for_the_store_never_runs_its_effect_twice(world: World, engine: Engine) -> None:
     call = returned(world, engine, "x" * 500_000)
     call.interrupt(IdempotencyRecordTooLargeError("400 KB at most"))
@@ -215,6 +226,7 @@ def test_a_result_too_large_for_the_store_never_runs_its_effect_twice(world: Wor
     assert again.body is None
 
 
+@pytest.mark.clause("ENG-12")
 @pytest.mark.parametrize("applied", [True, False])
 def test_an_interrupt_during_the_completion_is_raised_after_the_result_is_stored(
     world: World, engine: Engine, applied: bool
@@ -228,6 +240,7 @@ def test_an_interrupt_during_the_completion_is_raised_after_the_result_is_stored
     assert world.call(engine).run("again").value == "result"
 
 
+@pytest.mark.clause("ENG-5")
 def test_an_interrupt_just_after_the_body_returned_releases_nothing(world: World, engine: Engine) -> None:
     call = world.call(engine).until_running()
     assert call.body is not None

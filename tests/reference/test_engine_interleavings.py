@@ -120,6 +120,7 @@ class Story:
         assert (last.ended, last.value) == ("returned", "last"), "\n".join(self.told)
 
 
+@pytest.mark.clause("INV-1", "INV-2", "INV-4", "INV-5", "INV-8", "INV-9", "ENG-3")
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
 @pytest.mark.parametrize("lease", [2, 90, None], ids=["lease", "lease beyond the window", "no lease"])
 def test_no_interleaving_breaks_an_invariant(lease: float | None, cached: bool) -> None:

@@ -20,6 +20,7 @@ def failed(world: World, engine: Engine, error: BaseException) -> SimulatedCall:
     return call
 
 
+@pytest.mark.clause("ROW-10", "ENG-11")
 @pytest.mark.parametrize(
     "error",
     [
@@ -75,6 +76,7 @@ def test_a_release_that_fails_never_hides_an_interrupt(world: World, engine: Eng
     assert any("may stand until its lease ends" in note for note in error.__notes__)
 
 
+@pytest.mark.clause("ROW-11", "INV-3")
 def test_a_release_does_not_touch_the_claim_of_who_took_over(world: World, engine: Engine) -> None:
     slow = world.call(engine).until_running()
     world.now += 10_000
@@ -87,6 +89,7 @@ def test_a_release_does_not_touch_the_claim_of_who_took_over(world: World, engin
     assert taker.run().value == "kept"
 
 
+@pytest.mark.clause("ENG-12")
 @pytest.mark.parametrize("applied", [True, False])
 def test_an_interrupt_during_the_release_is_raised_after_it(
     world: World, engine: Engine, applied: bool

@@ -20,6 +20,7 @@ def swept() -> Any:
     return json.loads(run.stdout)
 
 
+@pytest.mark.clause("ENG-4", "ENG-5")
 def test_an_interrupt_anywhere_neither_loses_a_result_nor_leaves_a_claim(swept: Any) -> None:
     assert swept["returns"]["wrong"] == []
     assert swept["returns"]["points"] > 40  # otherwise nothing was interrupted

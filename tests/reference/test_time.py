@@ -71,6 +71,7 @@ def test_a_window_or_lease_that_is_none_is_refused_with_the_configuration(name: 
         IdempotencyConfig(**{name: seconds})
 
 
+@pytest.mark.clause("TIME-3", "TIME-5")
 @given(
     window=st.one_of(st.integers(1, 10**6), st.floats(0.001, 10**4)),
     begun=st.integers(1_000_000_000_000, 4_000_000_000_000),
@@ -96,6 +97,7 @@ def test_a_result_is_replayed_for_its_window_and_at_most_a_second_more(
     assert pay(1) == 2
 
 
+@pytest.mark.clause("TIME-5")
 @pytest.mark.parametrize("offset", [0, 1, 499, 500, 999])
 def test_a_window_of_one_second_is_a_second_at_whatever_moment(
     layer: InMemoryPersistenceLayer, offset: int
@@ -130,6 +132,7 @@ BACK = dt.datetime(2024, 10, 27, 1, 0, tzinfo=dt.UTC)
 FORWARD = dt.datetime(2024, 3, 31, 1, 0, tzinfo=dt.UTC)
 
 
+@pytest.mark.clause("TIME-1")
 @pytest.mark.usefixtures("_berlin")
 @pytest.mark.parametrize("change", [BACK, FORWARD], ids=["back", "forward"])
 @pytest.mark.parametrize("minutes_before", [1, 15, 59])

@@ -50,6 +50,7 @@ async def one_by_one_later(data: int) -> Any:
     yield data
 
 
+@pytest.mark.clause("ENG-14")
 @pytest.mark.parametrize("hidden", [later, one_by_one, one_by_one_later])
 def test_the_coroutine_or_generator_that_a_plain_wrapper_hides_has_not_run_and_frees_its_key(
     layer: InMemoryPersistenceLayer, hidden: Callable[..., Any]

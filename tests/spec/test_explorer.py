@@ -36,6 +36,7 @@ def assert_explored(result: Result, counts: tuple[int, int]) -> None:
     assert (result.states, result.edges) == counts
 
 
+@pytest.mark.clause("INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9")
 @pytest.mark.parametrize("size", COUNTS, ids=str)
 def test_no_invariant_breaks_and_everybody_can_finish(size: tuple[int, int, int]) -> None:
     assert_explored(search(*size), COUNTS[size])

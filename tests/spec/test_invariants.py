@@ -37,12 +37,14 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.clause("TIME-6", "INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "INV-9")
 @settings(max_examples=3000, deadline=None)
 @given(RECORDS, EVENTS, MILLISECONDS)
 def test_no_step_breaks_an_invariant(record: Record | None, event: e.Event, now: int) -> None:
     assert i.broken_by_step(i.step_of(record, event, now)) == []
 
 
+@pytest.mark.clause("ROW-0")
 @settings(max_examples=1000, deadline=None)
 @given(RECORDS, EVENTS, MILLISECONDS)
 def test_the_row_that_is_named_is_the_row_that_decides(

@@ -51,5 +51,6 @@ def test_code_mentions_only_clauses_that_exist(package: object) -> None:
     assert mentioned <= set(CLAUSES) | ROWS
 
 
+@pytest.mark.clause("REC-6")
 def test_the_mark_of_an_unavailable_result_is_the_one_in_the_text() -> None:
     assert f"`{RESULT_UNAVAILABLE}`" in CLAUSES["REC-6"]

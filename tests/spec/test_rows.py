@@ -154,6 +154,9 @@ CASES = [
 ]
 
 
+@pytest.mark.clause("REC-5", "TIME-2")
+@pytest.mark.clause("ROW-0", "ROW-1", "ROW-2", "ROW-3", "ROW-4", "ROW-5", "ROW-6", "ROW-7")
+@pytest.mark.clause("ROW-8", "ROW-9", "ROW-10", "ROW-11", "ROW-12", "ROW-13", "ROW-14", "ROW-15")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}: {case.name}")
 def test_row(case: Case) -> None:
     after, outcome = transition(case.record, case.event, case.now)
@@ -173,6 +176,7 @@ def test_the_last_row_of_each_event_has_no_condition() -> None:
         assert row.when.startswith("else"), kind
 
 
+@pytest.mark.clause("ROW-1")
 def test_a_claim_carries_what_was_asked_and_what_it_took_over() -> None:
     lapsed = running(owner="x")
     after, outcome = transition(lapsed, claim(), LEASE)
@@ -180,6 +184,7 @@ def test_a_claim_carries_what_was_asked_and_what_it_took_over() -> None:
     assert outcome == e.Claimed(after, lapsed)
 
 
+@pytest.mark.clause("TIME-5", "TIME-6", "ROW-1")
 @pytest.mark.parametrize(("lease", "expiry"), [(90_000, 90), (90_001, 91), (91_000, 91), (95_500, 96)])
 def test_a_claim_never_expires_before_its_lease(lease: int, expiry: int) -> None:
     after, _ = transition(None, Claim("me", lease, 90, None, "key"), 0)
@@ -187,17 +192,20 @@ def test_a_claim_never_expires_before_its_lease(lease: int, expiry: int) -> None
     assert after.expiry_timestamp == expiry
 
 
+@pytest.mark.clause("ROW-4")
 def test_an_attempt_in_progress_tells_when_to_ask_again() -> None:
     _, outcome = transition(running(owner="x"), claim(), LEASE - 7)
     assert outcome == e.InProgress(running(owner="x"), 7)
 
 
+@pytest.mark.clause("ROW-7")
 def test_a_completion_keeps_owner_and_hash_and_drops_the_lease() -> None:
     after, outcome = transition(running(), complete(), NOW)
     assert after == Record("key", COMPLETED, NOW // 1000 + 90, None, '"r"', "hash", None, "me")
     assert outcome == e.Completed(after)
 
 
+@pytest.mark.clause("ROW-3", "ROW-5", "ROW-8", "ROW-9")
 def test_refusals_carry_the_record_in_the_way() -> None:
     theirs = completed(owner="x")
     assert transition(theirs, complete(), NOW)[1] == e.Superseded(theirs)
@@ -207,6 +215,7 @@ def test_refusals_carry_the_record_in_the_way() -> None:
     assert transition(busy, claim(payload_hash="o"), NOW)[1] == e.PayloadMismatch(busy)
 
 
+@pytest.mark.clause("ROW-12")
 @pytest.mark.parametrize(
     ("old", "asked", "lease", "expiry"),
     [

@@ -50,6 +50,7 @@ def refusals(outcomes: Sequence[Any]) -> int:
     return sum(isinstance(outcome, IdempotencyAlreadyInProgressError) for outcome in outcomes)
 
 
+@pytest.mark.clause("INV-1", "CAS-4")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_of_many_runs_and_the_others_are_refused(store: Any, processes: int) -> None:
     others_ended = threading.Semaphore(0)
@@ -67,6 +68,7 @@ def test_one_of_many_runs_and_the_others_are_refused(store: Any, processes: int)
     assert calls[0](1) == "done"
 
 
+@pytest.mark.clause("INV-5", "CAS-4")
 @pytest.mark.parametrize("abandoned", [False, True], ids=["fresh", "taken over"])
 def test_one_of_many_runs_and_the_others_are_refused_or_answered_alike(store: Any, abandoned: bool) -> None:
     if abandoned:

@@ -11,6 +11,7 @@ late_outcomes = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.clause("INV-2", "INV-4", "ENG-8")
 @late_outcomes
 def test_a_late_run_spares_the_result_of_the_next_owner(store: Any, outcome: Any) -> None:
     slow = store.begin(outcome)
@@ -30,6 +31,7 @@ def test_a_late_run_spares_the_result_of_the_next_owner(store: Any, outcome: Any
     assert (winner.runs, third.runs) == (1, 0)
 
 
+@pytest.mark.clause("INV-3", "ENG-1", "ENG-9")
 @late_outcomes
 def test_a_late_run_spares_the_claim_of_the_next_owner(store: Any, outcome: Any) -> None:
     slow = store.begin(outcome)

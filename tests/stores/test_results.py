@@ -31,6 +31,7 @@ def test_an_empty_result_replays_as_it_was(store: Any) -> None:
     assert call.runs == len(results)
 
 
+@pytest.mark.clause("INV-4")
 def test_a_result_is_checked_against_the_payload_that_it_belongs_to(store: Any) -> None:
     settings = {"event_key_jmespath": "id", "payload_validation_jmespath": "amount"}
     call = store.protect("done", **settings)
@@ -65,6 +66,7 @@ def keep_for_long(layer: Any) -> list[int]:
     return asked
 
 
+@pytest.mark.clause("TIME-3", "TIME-5")
 @pytest.mark.parametrize("window", [1, 0.001])
 def test_a_short_window_is_kept(store: Any, window: float) -> None:
     layer = store.layer()
@@ -92,6 +94,7 @@ def test_a_store_takes_records_of_a_short_window(store: Any, window: float) -> N
     assert call.runs == 1
 
 
+@pytest.mark.clause("ENG-11")
 @pytest.mark.parametrize(
     "error",
     [

@@ -1,0 +1,300 @@
+"""An exhaustive search of the production engine: all interleavings of several clients' calls, with faults.
+
+The clients run the engine's own generators over the compare-and-swap store of
+:class:`~idemproof.conformance.simulator.World`. Each call may take its next step at any time; its requests
+may be lost, refused or late; its body may return or raise; its worker may die. Time passes second by second,
+with a lease and a window of a few seconds, so that every deadline is met and missed.
+
+The search is breadth first, so a counterexample is the shortest there is. ``engine_explorer_states.py`` says
+when two states are the same, and why nothing is missed by visiting one of them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ..reference.answers import logger
+from ..reference.engine import Engine
+from ..spec.record import Record
+from .engine_explorer_states import Keys, State
+from .engine_explorer_steps import (
+    ARRIVES,
+    CALLS_WITH,
+    TIME_PASSES,
+    Choice,
+    Steps,
+    act,
+    act_on,
+    broken_by_call,
+    broken_by_change,
+    completion_of,
+    engine_in,
+)
+from .simulator import SimulatedCall, World
+
+
+class Happened(NamedTuple):
+    """One line of a timeline: milliseconds since its beginning, to whom, what, and what stands then."""
+
+    after_ms: int
+    who: str
+    what: str
+    standing: Record | None
+
+
+class EngineCounterexample(NamedTuple):
+    """The shortest way to a step that breaks a rule.
+
+    Parameters
+    ----------
+    broken
+        The rules that it breaks.
+    timeline
+        What happened.
+    path
+        The choices that lead there.
+    """
+
+    broken: tuple[str, ...]
+    timeline: tuple[Happened, ...]
+    path: tuple[Choice, ...]
+
+
+class EngineResult(NamedTuple):
+    """What a search found.
+
+    Parameters
+    ----------
+    states, edges
+        How many there are, or were seen until it stopped.
+    complete
+        Whether all were visited that the bounds allow.
+    bounds
+        What was searched, in words: "complete", "complete within: ..." naming each bound that kept something
+        from happening, or "stopped at ... states".
+    counterexample
+        The shortest, if a rule breaks.
+    """
+
+    states: int
+    edges: int
+    complete: bool
+    bounds: str
+    counterexample: EngineCounterexample | None = None
+
+
+def search_engine(
+    clients: int = 2,
+    faults: int = 1,
+    crashes: int = 1,
+    cached: bool = False,
+    budget_states: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    calls: int | None = None,
+    ticks: int | None = None,
+    payloads: int = 1,
+    engine: type[Engine] = Engine,
+    world: type[World] = World,
+) -> EngineResult:
+    """Visit every state that calls of the engine can reach, breadth first, and check every step.
+
+    Parameters
+    ----------
+    clients
+        How many processes call, one call at a time each.
+    faults
+        How many requests, in all, may be lost, refused or late.
+    crashes
+        How many workers, in all, may die.
+    cached
+        Whether each client has a local cache.
+    budget_states
+        The number of states at which to stop; None for no limit.
+    progress
+        Called now and then with the number of states seen and of those still to be visited.
+    calls
+        How often each client calls; None for without end.
+    ticks
+        How many seconds may pass; None for without end.
+    payloads
+        How many different payload hashes there are, at most 2.
+    engine, world
+        What is searched: the engine and the store. Others show what the search finds.
+    """
+    search = _Search(engine, world, cached=cached, payloads=payloads)
+    allowed = {"faults": faults, "crashes": crashes, "calls": calls, "ticks": ticks}
+    with _without_logging():
+        first = search.steps.first(clients, faults, crashes, calls, ticks)
+        return search.run(first, allowed, budget_states, progress)
+
+
+class _Search:
+    def __init__(self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int) -> None:
+        self._engine, self._world_kind, self._is_cached = engine, world, cached
+        self._keys = Keys()
+        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads)
+        self._judged: set[Any] = set()
+        self._clients = 0
+
+    def run(
+        self,
+        first: State,
+        allowed: dict[str, int | None],
+        budget: int | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> EngineResult:
+        self._clients = len(first.clients)
+        # How each state was first reached: the number of the state before it, and the choice.
+        came: list[tuple[int, Choice | None]] = [(0, None)]
+        known = {self._keys.of(first)}
+        waiting = deque([(0, first)])
+        withheld: set[str] = set()
+        edges = 0
+        while waiting:
+            number, state = waiting.popleft()
+            for choice in self.steps.choices(state, withheld):
+                edges += 1
+                after, broken = self.steps.take(state, choice)
+                if not broken:
+                    key = self._keys.of(after)
+                    if key in known:
+                        continue
+                    known.add(key)
+                    came.append((number, choice))
+                    waiting.append((len(came) - 1, after))
+                    broken = self._broken_by_future(after)
+                    if progress is not None and len(came) % 1000 == 0:
+                        progress(len(came), len(waiting))
+                if broken:
+                    path = [*_path(came, number), choice]
+                    shown = self._counterexample(path, tuple(broken))
+                    said = f"stopped at {len(came)} states: a rule is broken"
+                    return EngineResult(len(came), edges, False, said, shown)
+            if budget is not None and len(came) >= budget and waiting:
+                return EngineResult(len(came), edges, False, f"stopped at {len(came)} states")
+        bounds = ", ".join(f"{limit} {name}" for name, limit in allowed.items() if name in withheld)
+        said = f"complete within: {bounds}" if bounds else "complete"
+        return EngineResult(len(came), edges, True, said)
+
+    def _broken_by_future(self, state: State) -> list[str]:
+        """Name what is wrong with the futures of ``state`` without faults, and with nothing else."""
+        broken = []
+        key: Any = self._keys.of_record(state.record, state.now)
+        if key not in self._judged:
+            self._judged.add(key)
+            if self.steps.nobody_can_finish(state):
+                broken.append("INV-9 a newcomer finishes once the deadline has passed")
+        for client in state.clients:
+            if client.call is not None:
+                key = self._keys.of_call(client.call, state.now)
+                if key not in self._judged:
+                    self._judged.add(key)
+                    if self.steps.does_not_end(state, client.call):
+                        broken.append("INV-8 a call ends though every request is refused")
+        return broken
+
+    def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
+        """Play ``path`` in one world, from the start and without going back, and tell what happens."""
+        play = Play(self._clients, self._engine, self._world_kind, cached=self._is_cached)
+        found: list[str] = []
+        for choice in path:
+            found = play.take(choice)
+        if not set(broken) <= {*found, *_OF_FUTURES}:
+            raise AssertionError(f"the search found {broken}, its replay {found}")
+        return EngineCounterexample(broken, tuple(play.timeline), tuple(path))
+
+
+_OF_FUTURES = (
+    "INV-9 a newcomer finishes once the deadline has passed",
+    "INV-8 a call ends though every request is refused",
+)
+
+
+class Play:
+    """Plays choices in one world, with calls that go on and on: nothing is restored, nothing forgotten.
+
+    Parameters
+    ----------
+    clients, engine, world, cached
+        As for :func:`search_engine`.
+    """
+
+    def __init__(
+        self, clients: int, engine: type[Engine] = Engine, world: type[World] = World, *, cached: bool = False
+    ) -> None:
+        self.world = world()
+        self.timeline: list[Happened] = []
+        self._began = self.world.now
+        self._kind, self._cached = engine, cached
+        self._engines = [engine_in(self.world, engine, cached=cached) for _ in range(clients)]
+        self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
+        self._started = 0
+
+    def take(self, choice: Choice) -> list[str]:
+        """Let it happen; return the names of the rules that are broken by it."""
+        world, what, who = self.world, choice.what, choice.who
+        before, occurrences = world.record, len(world.history)
+        broken: list[str] = []
+        if who is None or what == ARRIVES:
+            actor = act_on(world, choice)
+            self._tell("the clock" if what == TIME_PASSES else "the store", what)
+        else:
+            actor, broken = self._client_step(what, who)
+        if world.record is not before or len(world.history) > occurrences:
+            broken = broken_by_change(world, before, actor) + broken
+        return broken
+
+    def _client_step(self, what: str, who: int) -> tuple[str, list[str]]:
+        under_way = self._calls[who]
+        expiry = None
+        if under_way is None:
+            self._started += 1
+            number = self._started
+            call = self.world.call(self._engines[who], what.removeprefix(CALLS_WITH))
+            self._tell(f"client {who + 1}", what)
+        else:
+            number, call, expiry = under_way
+            asked = "" if call.running else f": {_in_words(call.command)}"
+            act(call, what, number)
+            ended = (
+                f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
+            )
+            self._tell(f"client {who + 1}", what + asked + ended)
+        broken = broken_by_call(call, self.world, expiry)
+        expiry = completion_of(call) if expiry is None else expiry
+        self._calls[who] = None if call.ended is not None else (number, call, expiry)
+        if call.ended == "crashed":
+            self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
+        return call._owner, broken
+
+    def _tell(self, who: str, what: str) -> None:
+        self.timeline.append(Happened(self.world.now - self._began, who, what, self.world.record))
+
+
+def _in_words(command: Any) -> str:
+    new = getattr(command, "new", None)
+    if type(command).__name__ != "Swap":
+        return type(command).__name__.lower()
+    return "a release" if new is None else "a claim" if new.response_data is None else "a completion"
+
+
+def _path(came: Sequence[tuple[int, Choice | None]], number: int) -> Iterator[Choice]:
+    """Return the choices that led to the state with this number."""
+    path = []
+    while (step := came[number])[1] is not None:
+        path.append(step[1])
+        number = step[0]
+    return reversed(path)
+
+
+@contextmanager
+def _without_logging() -> Iterator[None]:
+    """Keep the log still: a search sees more superseded attempts than anyone wants to read of."""
+    usual = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = usual

@@ -1,0 +1,343 @@
+"""What can happen in a search of the engine, one step at a time; and what each step is checked for."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..backends.commands import Call, Sleep, Swap
+from ..reference.config import IdempotencyConfig
+from ..reference.engine import Engine
+from ..spec.errors import IdempotencyError
+from ..spec.events import Kept, Release
+from ..spec.invariants import (
+    OPERATIONS_PER_CALL,
+    Step,
+    broken_by_history,
+    live_result_is_final,
+    others_are_untouched,
+)
+from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms
+from .engine_explorer_states import (
+    OWN,
+    Client,
+    Keys,
+    Pending,
+    State,
+    Told,
+    result_of,
+    without_the_forgotten,
+)
+from .simulator import Fate, SimulatedCall, World
+
+LEASE = 2
+"""Seconds for which a claim is granted."""
+
+WINDOW = 3
+"""Seconds that a result is kept."""
+
+TICK = 1000
+"""Milliseconds of a clock step."""
+
+FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
+"""What may become of a request, if it is not answered."""
+
+PAYLOADS = ("payload a", "payload b")
+
+CALLS_WITH = "calls with "
+TIME_PASSES = "a second passes"
+EVICTS = "the store forgets the record"
+ARRIVES = "a late request arrives"
+
+
+class Choice(NamedTuple):
+    """One thing that happens: ``what``, and to which client or late request, or None."""
+
+    what: str
+    who: int | None = None
+
+
+class Declined(Exception):  # noqa: N818 - it reads as what happened
+    """What a body raises."""
+
+
+def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
+    """Return an engine that lives in ``world``."""
+    config = IdempotencyConfig(
+        expires_after_seconds=WINDOW,
+        in_progress_expires_after_seconds=LEASE,
+        use_local_cache=cached,
+        clock=world.clock,
+    )
+    return kind(config, mint=world.mint)
+
+
+def act(call: SimulatedCall, what: str, number: int) -> None:
+    """Let ``what`` happen to the call with this number."""
+    if what == "returns":
+        call.finish(result_of(number))
+    elif what == "raises":
+        call.fail(Declined(f"by call {number}"))
+    elif what == "crashes":
+        call.crash()
+    elif what == "waits":
+        call.step()
+    else:
+        call.step(what)  # type: ignore[arg-type]
+
+
+def act_on(world: World, choice: Choice) -> str | None:
+    """Let happen what is no client's doing; return the owner whose request arrives."""
+    if choice.what == TIME_PASSES:
+        world.now += TICK
+    elif choice.what == EVICTS:
+        world.evict()
+    else:
+        assert choice.who is not None
+        late = world.delayed.pop(choice.who)
+        world.delayed.insert(0, late)
+        world.deliver()
+        sender = late.new or late.expected
+        return None if sender is None else sender.owner
+    return None
+
+
+def broken_by_change(world: World, before: Record | None, actor: str | None) -> list[str]:
+    """Name the invariants broken by a step of ``actor``, which ``world.history`` ends with."""
+    step = Step(before, Release(actor), world.now, world.record, Kept())
+    broken = [
+        f"{clause} {rule.__name__}"
+        for clause, rule in (("INV-2", live_result_is_final), ("INV-3", others_are_untouched))
+        if not rule(step)
+    ]
+    return broken + broken_by_history(world.history)
+
+
+def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> list[str]:
+    """Name the rules broken by how ``call`` has ended, or by the request that it is about to send.
+
+    ``expiry`` is that of its first completion (epoch milliseconds), if there was one.
+    """
+    if call.ended == "returned":
+        record = world.record
+        if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
+            return ["ENG-7 whoever is answered is told what stands"]
+    elif call.ended == "raised" and not isinstance(call.value, IdempotencyError | Declined):
+        return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
+    sent = completion_of(call)
+    if sent is not None and (sent != (expiry or sent) or sent <= world.now):
+        return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
+    return []
+
+
+def completion_of(call: SimulatedCall) -> int | None:
+    """Return the expiry (epoch milliseconds) of the completion that ``call`` is about to send, or None."""
+    command = call.command
+    completes = isinstance(command, Swap) and command.new is not None and command.new.status == COMPLETED
+    return expiry_ms(command.new) if completes else None
+
+
+class Steps:
+    """Takes the steps of a search: from a state and a choice to the next state.
+
+    Parameters
+    ----------
+    keys
+        Takes calls apart.
+    engine, world
+        What is searched.
+    cached
+        Whether the clients have local caches.
+    payloads
+        How many different payload hashes they call with.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        engine: type[Engine] = Engine,
+        world: type[World] = World,
+        *,
+        cached: bool = False,
+        payloads: int = 1,
+    ) -> None:
+        self._keys = keys
+        self._world = world()
+        self._engine = engine_in(self._world, engine, cached=cached)
+        self._payloads = PAYLOADS[:payloads]
+
+    def first(
+        self, clients: int, faults: int, crashes: int, calls: int | None = None, ticks: int | None = None
+    ) -> State:
+        """Return the state in which nothing has happened yet."""
+        idle = Client(None, None, calls)
+        return State(self._world.now, None, (), (idle,) * clients, (), faults, crashes, ticks, 0, 0)
+
+    def choices(  # noqa: C901, PLR0912 - one branch for each thing that can happen
+        self, state: State, withheld: set[str]
+    ) -> Iterator[Choice]:
+        """Yield everything that can happen next; note in ``withheld`` the bounds that forbid more."""
+        if state.ticks_left == 0:
+            withheld.add("ticks")
+        else:
+            yield Choice(TIME_PASSES)
+        if state.record is not None and state.now >= expiry_ms(state.record):
+            yield Choice(EVICTS)
+        for place in range(len(state.delayed)):
+            yield Choice(ARRIVES, place)
+        for who, (call, _, calls_left) in enumerate(state.clients):
+            if call is None:
+                if calls_left == 0:
+                    withheld.add("calls")
+                elif state.clients[who] not in state.clients[:who]:
+                    yield from (Choice(CALLS_WITH + payload, who) for payload in self._payloads)
+                continue
+            if call.waits_for is Call:
+                yield Choice("returns", who)
+                yield Choice("raises", who)
+            elif call.waits_for is Sleep:
+                yield Choice("waits", who)
+            else:
+                yield Choice("answered", who)
+                if state.faults_left:
+                    yield from (Choice(fate, who) for fate in FATES)
+                else:
+                    withheld.add("faults")
+            if state.crashes_left:
+                yield Choice("crashes", who)
+            else:
+                withheld.add("crashes")
+
+    def take(self, state: State, choice: Choice) -> tuple[State, list[str]]:
+        """Return the state after ``choice``, and the names of the rules that are broken by it."""
+        world = self._world
+        broken: list[str] = []
+        if choice.who is None or choice.what == ARRIVES:
+            self._enter(state)
+            actor, after = act_on(world, choice), state
+            if choice.what == TIME_PASSES and state.ticks_left is not None:
+                after = state._replace(ticks_left=state.ticks_left - 1)
+        else:
+            actor, after, broken = self._client_step(state, choice.what, choice.who)
+        if len(world.history) > len(state.history) or world.record is not state.record:
+            broken = broken_by_change(world, state.record, actor) + broken
+        after = after._replace(
+            now=world.now,
+            record=world.record,
+            delayed=tuple(world.delayed),
+            history=without_the_forgotten(world.history, world.now),
+            minted=world._minted,
+        )
+        return after, broken
+
+    def nobody_can_finish(self, state: State) -> bool:
+        """Tell whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
+        world = self._world
+        self._enter(state._replace(history=()))
+        if world.record is not None:
+            world.now = max(world.now, deadline_ms(world.record))
+        self._set_cached(None)
+        last = world.call(self._engine).run("last")
+        return (last.ended, last.value) != ("returned", "last")
+
+    def does_not_end(self, state: State, pending: Pending) -> bool:
+        """Tell whether a call asks on and on if every request is refused from now on (INV-8)."""
+        call = self._again(pending)
+        self._enter(state._replace(history=()))
+        for _ in range(4 * OPERATIONS_PER_CALL):
+            if call.ended is not None:
+                return bool(broken_by_history(self._world.history))
+            if call.running:
+                call.finish("last")
+            else:
+                call.step("refused")
+        return True
+
+    def _client_step(self, state: State, what: str, who: int) -> tuple[str, State, list[str]]:
+        """Let a client take a step in the world; return its owner token and what is known of it then."""
+        world = self._world
+        pending, cached, calls_left = state.clients[who]
+        if pending is None:
+            self._enter(state)
+            self._set_cached(cached)
+            payload = what.removeprefix(CALLS_WITH)
+            start: tuple[int, int, str | None, Record | None] = (state.now, state.minted, payload, cached)
+            log: tuple[Told, ...] = ()
+            number, expiry = state.started + 1, None
+            call = world.call(self._engine, payload)
+            calls_left = None if calls_left is None else calls_left - 1
+            cached = None
+        else:
+            number, start, log, _, _, expiry, _ = pending
+            call = self._again(pending)
+            self._enter(state)
+            answer = self._while_answers_are_noted(call, what, number)
+            log = (*log, Told(state.now, what, answer))
+        broken = broken_by_call(call, world, expiry)
+        after: Pending | None = None
+        if call.ended is None:
+            expiry = completion_of(call) if expiry is None else expiry
+            waits_for = next(kind for kind in (Call, Sleep, Swap) if isinstance(call.command, kind))
+            position = self._keys.position(call, expiry)
+            after = Pending(number, start, log, waits_for, call._owner, expiry, position)
+        elif call.ended != "crashed":
+            cached = self._cached()
+        clients = list(state.clients)
+        clients[who] = Client(after, cached, calls_left)
+        changed = state._replace(
+            clients=tuple(clients),
+            started=max(state.started, number),
+            faults_left=state.faults_left - (what in FATES),
+            crashes_left=state.crashes_left - (what == "crashes"),
+        )
+        return call._owner, changed, broken
+
+    def _enter(self, state: State) -> None:
+        """Make the world as it is in ``state``."""
+        world = self._world
+        world.now, world.record, world._minted = state.now, state.record, state.minted
+        world.delayed, world.history = list(state.delayed), list(state.history)
+
+    def _again(self, pending: Pending) -> SimulatedCall:
+        """Start a call anew and tell it what it was told. What it does to the world is of no matter."""
+        world = self._world
+        world.now, world._minted, payload, cached = pending.start
+        world.delayed, world.history = [], []
+        self._set_cached(cached)
+        call = world.call(self._engine, payload)
+        for now, what, answer in pending.log:
+            world.now = now
+            world.swap = lambda command, answer=answer: command.new if answer is OWN else answer  # type: ignore[method-assign, misc]
+            act(call, what, pending.number)
+        vars(world).pop("swap", None)
+        return call
+
+    def _while_answers_are_noted(self, call: SimulatedCall, what: str, number: int) -> Any:
+        """Let ``what`` happen to ``call``; return what the store answered, if it was asked."""
+        world = self._world
+        answers: list[Any] = [None]
+
+        def swap(command: Swap) -> Record | None:
+            found = type(world).swap(world, command)
+            answers.append(OWN if found is command.new else found)
+            return found
+
+        world.swap = swap  # type: ignore[method-assign]
+        try:
+            act(call, what, number)
+        finally:
+            del world.swap
+        return answers[-1]
+
+    def _cached(self) -> Record | None:
+        cache = self._engine._cache
+        return None if cache is None else cache.get(World.KEY)
+
+    def _set_cached(self, record: Record | None) -> None:
+        cache = self._engine._cache
+        if cache is None:
+            return
+        standing = cache.get(World.KEY)
+        if standing is not None:
+            cache.discard(standing)
+        if record is not None:
+            cache.put(record)

@@ -1,0 +1,126 @@
+"""``idemproof explore`` and ``explore-engine``: the exhaustive searches, with progress and verdict."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..spec.explorer import Event, Explorer, Result, Story
+from ..spec.model import FAULTS
+from ..spec.record import Record
+from ..spec.transition import TABLE
+
+
+def explore(
+    clients: Annotated[int, typer.Option(min=1, help="How many clients call with one key.")] = 3,
+    fingerprints: Annotated[
+        int, typer.Option(min=1, max=3, help="How many payload hashes they use; the third is none.")
+    ] = 2,
+    faults: Annotated[
+        str, typer.Option(help="What may go wrong, separated by commas; 'none' for nothing.")
+    ] = ",".join(FAULTS),
+    late_requests: Annotated[
+        int, typer.Option(min=0, help="How many requests may be on their way at once, to arrive late.")
+    ] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many states; the search is not complete then.")
+    ] = None,
+) -> None:
+    """Search everything that clients of one key can do, and check every invariant at every step.
+
+    Exit code 0: no invariant breaks, and from every state somebody can finish. 1: the shortest story of what
+    goes wrong is shown.
+    """
+    console = Console()
+    chosen = () if faults == "none" else tuple(name.strip() for name in faults.split(",") if name.strip())
+    try:
+        explorer = Explorer(clients, fingerprints, chosen, late_requests)
+    except ValueError as refusal:
+        raise typer.BadParameter(str(refusal)) from refusal
+    started = time.perf_counter()
+    with _progress(console) as tell:
+        result = explorer.search(tell, limit)
+    _show(console, result, time.perf_counter() - started)
+    raise typer.Exit(1 if result.counterexample or result.stuck else 0)
+
+
+def explore_engine(
+    clients: Annotated[int, typer.Option(min=1, help="How many processes call with one key.")] = 2,
+    faults: Annotated[int, typer.Option(min=0, help="How many requests may be lost, refused or late.")] = 1,
+    crashes: Annotated[int, typer.Option(min=0, help="How many workers may die.")] = 1,
+    calls: Annotated[int, typer.Option(min=1, help="How many calls each makes.")] = 1,
+    seconds: Annotated[int, typer.Option(min=0, help="How many seconds may pass; a lease has two.")] = 3,
+    cached: Annotated[bool, typer.Option("--cached", help="Let each have its local cache.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many states.")] = None,
+) -> None:
+    """Search everything that calls of the production engine can do to each other, within the bounds.
+
+    Exit code 0: no rule breaks. 1: the shortest story of what goes wrong is shown.
+    """
+    # As a user would: the search is not the reference's.
+    from idemproof.conformance.engine_explorer import search_engine  # noqa: PLC0415
+
+    console = Console()
+    started = time.perf_counter()
+    with _progress(console) as tell:
+        result = search_engine(clients, faults, crashes, cached, limit, tell, calls=calls, ticks=seconds)
+    took = time.perf_counter() - started
+    console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")
+    if result.counterexample is None:
+        console.print(
+            "[bold green]No rule breaks." if result.complete else "No rule broke as far as it went."
+        )
+        return
+    broken, timeline, _ = result.counterexample
+    events = tuple(Event(f"{line.after_ms} ms: {line.what}", line.who, line.standing) for line in timeline)
+    _tell(console, Story(broken, events), f"This breaks {', '.join(broken)}")
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("searching", total=None)
+
+        def tell(met: int, waiting: int) -> None:
+            description = f"{met:,} states met, {waiting:,} to visit"
+            progress.update(task, total=met, completed=met - waiting, description=description)
+
+        yield tell
+
+
+def _show(console: Console, result: Result, seconds: float) -> None:
+    how = "complete" if result.complete else "not complete"
+    console.print(f"{result.states:,} states, {result.edges:,} steps, {how}, in {seconds:.1f} s")
+    silent = [row.clause for row in TABLE if row.clause not in result.rows]
+    console.print(f"rows that decided a step: {len(result.rows)} of {len(TABLE)}", end="")
+    console.print(f" (not {', '.join(silent)})" if silent else "")
+    if result.counterexample is not None:
+        _tell(console, result.counterexample, f"This breaks {', '.join(result.counterexample.broken)}")
+    elif result.stuck is not None:
+        _tell(console, result.stuck, "From here nobody can finish (INV-9)")
+    elif result.complete:
+        console.print("[bold green]No invariant breaks, and from every state somebody can finish.")
+    else:
+        console.print("No invariant broke as far as the search went.")
+
+
+def _tell(console: Console, story: Story, title: str) -> None:
+    table = Table("", "who", "what", "what stands then", title=title, title_style="bold red")
+    for number, event in enumerate(story.events, 1):
+        table.add_row(str(number), event.who, event.what, _words(event.record))
+    console.print(table)
+
+
+def _words(record: Record | None) -> str:
+    if record is None:
+        return "nothing"
+    lease = record.in_progress_expiry_timestamp
+    until = f"until {record.expiry_timestamp} s" if lease is None else f"its lease until {lease // 1000} s"
+    return f"{record.status} of {record.owner}, {until}"

@@ -1,0 +1,319 @@
+"""The search of the engine: what it counts, what it finds if something is wrong, and equal states."""
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from idemproof.backends.commands import Swap
+from idemproof.conformance.engine_explorer import Play, search_engine
+from idemproof.conformance.engine_explorer_states import Keys, State
+from idemproof.conformance.engine_explorer_steps import Choice, Steps
+from idemproof.conformance.simulator import World
+from idemproof.reference.answers import Answers, logger
+from idemproof.reference.attempt import Attempt
+from idemproof.reference.cache import LocalCache
+from idemproof.reference.engine import Engine
+from idemproof.spec.events import Completed, Outcome, Replay
+from idemproof.spec.invariants import Began, Ended
+from idemproof.spec.record import Record, deadline_ms
+
+# What a search counts.
+
+
+@pytest.mark.clause("INV-1", "INV-3", "INV-5", "INV-8", "ENG-3", "ENG-6")
+@pytest.mark.parametrize(
+    ("bounds", "states", "edges"),
+    [
+        ({"clients": 1, "faults": 0, "crashes": 0}, 512, 1206),
+        ({"clients": 2, "faults": 1, "crashes": 0, "calls": 1, "ticks": 2}, 3513, 9260),
+    ],
+)
+def test_a_complete_search_finds_nothing_wrong(bounds: dict[str, Any], states: int, edges: int) -> None:
+    result = search_engine(**bounds)
+    assert result.counterexample is None
+    assert (result.states, result.edges, result.complete) == (states, edges, True)
+
+
+def test_the_result_names_the_bounds_that_kept_something_from_happening() -> None:
+    assert search_engine(1, 0, 0, calls=1, ticks=0).bounds == (
+        "complete within: 0 faults, 0 crashes, 1 calls, 0 ticks"
+    )
+
+
+def test_a_search_that_stops_says_so() -> None:
+    result = search_engine(budget_states=50, crashes=0, calls=1, ticks=1)
+    assert (result.complete, result.bounds) == (False, f"stopped at {result.states} states")
+    assert 50 <= result.states < 60
+
+
+def test_a_search_tells_how_far_it_is_and_leaves_the_log_as_it_was() -> None:
+    seen: list[tuple[int, int]] = []
+    search_engine(budget_states=1000, progress=lambda states, waiting: seen.append((states, waiting)))
+    assert [states for states, _ in seen] == [1000]
+    assert all(0 < waiting < states for states, waiting in seen)
+    assert not logger.disabled
+
+
+# What it finds if the engine or its layer is wrong.
+
+
+class ReleasesAfterReturning(Engine):
+    """The key is given back once the body has returned (ENG-5)."""
+
+    def _complete(self, attempt: Attempt, text: str) -> Any:
+        yield from self._release(attempt)
+        return (yield from super()._complete(attempt, text))
+
+
+class ProlongsItsResult(Engine):
+    """A completion is retried with a new expiry (ENG-6)."""
+
+    def _complete(self, attempt: Attempt, text: str) -> Any:
+        steps, answer = super()._complete(attempt, text), None
+        command = steps.send(None)
+        while True:
+            try:
+                answer = yield command
+            except Exception as error:
+                attempt.expiry = None
+                command = steps.throw(error)
+            else:
+                try:
+                    command = steps.send(answer)
+                except StopIteration as done:
+                    return done.value
+
+
+class AnswersItsOwnResult(Engine):
+    """An attempt that is superseded answers with its own result (ENG-8)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._answers = OwnAnswers(None, None, None)
+
+
+class OwnAnswers(Answers):
+    def instead_of(self, result: Any, record: Record) -> Any:
+        return result
+
+
+class TakesALostReplyForSuccess(Engine):
+    """A completion that failed counts as stored (ENG-7)."""
+
+    def _complete(self, attempt: Attempt, text: str) -> Any:
+        steps = super()._complete(attempt, text)
+        command = steps.send(None)
+        try:
+            answer = yield command
+        except Exception:
+            return Completed(command.new)
+        while True:
+            try:
+                command = steps.send(answer)
+            except StopIteration as done:
+                return done.value
+            answer = yield command
+
+
+class TrustsItsCache(Engine):
+    """What is cached is answered, though it is over (ENG-13)."""
+
+    def _from_cache(self, cache: LocalCache, key: str, payload_hash: str | None) -> Outcome | None:
+        record = cache.get(key)
+        return None if record is None else Replay(record)
+
+
+class OneTokenForAll(World):
+    """Owner tokens are used again (ENG-1)."""
+
+    def mint(self) -> str:
+        return "owner"
+
+
+class SwapsBlindly(World):
+    """What stands is replaced, whatever was expected (CAS-2)."""
+
+    def swap(self, command: Swap) -> Record | None:
+        return super().swap(command._replace(expected=self.record))
+
+
+class ComparesTheStatusAlone(World):
+    """What stands is replaced if it has the status that was expected (CAS-2)."""
+
+    def swap(self, command: Swap) -> Record | None:
+        standing, expected = self.record, command.expected
+        if standing is not None and expected is not None and standing.status == expected.status:
+            expected = standing
+        return super().swap(command._replace(expected=expected))
+
+
+class LosesTheAnswer(World):
+    """A refused swap is answered as if it had succeeded (CAS-3)."""
+
+    def swap(self, command: Swap) -> Record | None:
+        super().swap(command)
+        return command.new
+
+
+@pytest.mark.parametrize(
+    ("wrong", "bounds", "clause", "length"),
+    [
+        (ReleasesAfterReturning, {"faults": 0, "crashes": 0}, "INV-5", 6),
+        (ProlongsItsResult, {"clients": 1, "crashes": 0}, "ENG-6", 6),
+        (AnswersItsOwnResult, {"faults": 0, "crashes": 0}, "INV-4", 11),
+        (TakesALostReplyForSuccess, {"clients": 1, "crashes": 0}, "ENG-7", 4),
+        (TrustsItsCache, {"clients": 1, "faults": 0, "crashes": 0, "cached": True}, "ENG-7", 9),
+        (OneTokenForAll, {"faults": 0, "crashes": 0}, "INV-1", 4),
+        (SwapsBlindly, {"faults": 0, "crashes": 0}, "INV-3", 4),
+        (ComparesTheStatusAlone, {"faults": 0, "crashes": 0}, "INV-3", 8),
+        (LosesTheAnswer, {"faults": 0, "crashes": 0}, "INV-1", 4),
+    ],
+)
+def test_a_wrong_engine_or_layer_is_found(
+    wrong: type[Engine] | type[World], bounds: dict[str, Any], clause: str, length: int
+) -> None:
+    searched = {"engine": wrong} if issubclass(wrong, Engine) else {"world": wrong}
+    found = search_engine(**bounds, **searched).counterexample
+    assert found is not None
+    assert clause in [name.split()[0] for name in found.broken]
+    assert len(found.timeline) == len(found.path) == length
+
+
+@pytest.mark.parametrize(
+    ("place", "instead", "bounds", "clause", "length"),
+    [
+        # The reply that grants a lease may come after it (ENG-3).
+        (
+            "idemproof.reference.engine.live",
+            lambda record, now: True,
+            {"clients": 1, "faults": 1, "crashes": 0},
+            "ENG-3",
+            4,
+        ),
+        # A store that fails is asked again and again (INV-8).
+        ("idemproof.reference.engine.RETRIES", 1000, {"clients": 1, "faults": 0, "crashes": 0}, "INV-8", 1),
+        # A claim is taken over a second before its deadline (TIME-2).
+        (
+            "idemproof.spec.transition.claimable",
+            lambda record, now: record is None or now + 1000 >= deadline_ms(record),
+            {"faults": 0, "crashes": 0},
+            "INV-3",
+            6,
+        ),
+        # A claim is not over at its deadline (TIME-2).
+        (
+            "idemproof.spec.transition.claimable",
+            lambda record, now: record is None or now > deadline_ms(record),
+            {"clients": 1, "faults": 0, "crashes": 0},
+            "INV-9",
+            2,
+        ),
+    ],
+)
+def test_a_wrong_rule_is_found(
+    place: str,
+    instead: Any,
+    bounds: dict[str, Any],
+    clause: str,
+    length: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(place, instead)
+    found = search_engine(**bounds).counterexample
+    assert found is not None
+    assert clause in [name.split()[0] for name in found.broken]
+    assert len(found.timeline) == length
+
+
+def test_a_counterexample_tells_who_did_what_and_what_stood_then() -> None:
+    found = search_engine(1, 1, 0, engine=TakesALostReplyForSuccess).counterexample
+    assert found is not None
+    assert [(line.after_ms, line.who, line.what) for line in found.timeline] == [
+        (0, "client 1", "calls with payload a"),
+        (0, "client 1", "answered: a claim"),
+        (0, "client 1", "returns"),
+        (0, "client 1", "refused: a completion, and the call returned: 'result 1'"),
+    ]
+    assert [line.standing and line.standing.owner for line in found.timeline] == [
+        None,
+        "owner-1",
+        "owner-1",
+        "owner-1",
+    ]
+
+
+# When two states are the same.
+
+
+def wandering(seed: int, steps: Steps, length: int) -> list[tuple[State, Choice, State, list[str]]]:
+    """A walk through the states, drawn from a seed."""
+    draw = random.Random(seed)
+    state, walked = steps.first(2, 2, 1), []
+    for _ in range(length):
+        choice = draw.choice(list(steps.choices(state, set())))
+        after, broken = steps.take(state, choice)
+        walked.append((state, choice, after, broken))
+        state = after
+    return walked
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
+def test_states_with_the_same_key_have_the_same_futures(cached: bool) -> None:
+    keys = Keys()
+    steps = Steps(keys, cached=cached)
+    alike: defaultdict[Any, list[State]] = defaultdict(list)
+    for seed in range(40):
+        for _, _, state, _ in wandering(seed, steps, 40):
+            same = alike[keys.of(state)]
+            if len(same) < 3 and all(state != other for other in same):
+                same.append(state)
+    compared = 0
+    for first, *others in alike.values():
+        for other in others:
+            assert futures(steps, keys, first) == futures(steps, keys, other)
+            compared += 1
+    assert compared > 100
+
+
+def futures(steps: Steps, keys: Keys, state: State) -> set[Any]:
+    """What can happen next, what rules that breaks, and the key of what follows."""
+    found = set()
+    for choice in steps.choices(state, set()):
+        after, broken = steps.take(state, choice)
+        found.add((choice.what, tuple(broken), keys.of(after)))
+    return found
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
+def test_going_back_to_a_state_is_as_having_stayed(cached: bool) -> None:
+    for seed in range(40):
+        play = Play(2, cached=cached)
+        for _, choice, state, broken in wandering(seed, Steps(Keys(), cached=cached), 40):
+            assert play.take(choice) == broken == []
+            assert (play.world.now, play.world.record) == (state.now, state.record)
+            assert play.world.delayed == list(state.delayed)
+
+
+def test_a_local_of_an_unknown_kind_is_not_left_out_silently() -> None:
+    class Counts(Engine):
+        def _claim(self, attempt: Attempt) -> Any:
+            seen = {1.5}
+            refusal = yield from super()._claim(attempt)
+            seen.add(2.5)
+            return refusal
+
+    with pytest.raises(TypeError, match=r"^how is a set compared with another"):
+        search_engine(engine=Counts, budget_states=100)
+
+
+def test_what_the_invariants_remember_is_part_of_the_state() -> None:
+    keys = Keys()
+    state = Steps(keys).first(2, 1, 1)
+    began = Began("owner-1", state.now, state.now + 2000)
+    crashed = Ended("owner-1", state.now, "crashed")
+    histories = ((), (began,), (began, crashed), (began._replace(until=state.now + 1000), crashed))
+    assert len({keys.of(state._replace(history=history)) for history in histories}) == 4
+    for over in ((began._replace(until=state.now),), (began, Ended("owner-1", state.now, "raised"))):
+        assert keys.of(state._replace(history=over)) == keys.of(state)

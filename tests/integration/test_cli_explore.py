@@ -1,0 +1,63 @@
+"""The searches at the command line: the verdict, the counts, and the story where something breaks."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from idemproof.reference.cli import app
+from idemproof.spec import explorer
+from idemproof.spec.model import Attempt
+
+
+def run(*arguments: str, command: str = "explore") -> Any:
+    return CliRunner().invoke(app, [command, *arguments], env={"COLUMNS": "200"})
+
+
+def test_a_search_tells_its_counts_and_that_nothing_breaks() -> None:
+    done = run("--clients", "2", "--fingerprints", "1")
+    assert done.exit_code == 0
+    assert "880 states, 5,470 steps, complete" in done.stdout
+    assert "No invariant breaks" in done.stdout
+
+
+def test_a_search_that_was_stopped_says_so() -> None:
+    done = run("--clients", "3", "--limit", "50")
+    assert done.exit_code == 0
+    assert "not complete" in done.stdout
+    assert "as far as the search went" in done.stdout
+
+
+def test_a_broken_invariant_is_told_as_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "broken_by_beginning", lambda *_: ("INV-1 one_live_run",))
+    done = run("--clients", "2")
+    assert done.exit_code == 1
+    for word in ("INV-1 one_live_run", "client 1", "claims", "begins its body", "INPROGRESS"):
+        assert word in done.stdout
+
+
+def test_where_nobody_can_finish_the_way_there_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Attempt, "_granted", lambda _: iter(()))
+    done = run("--clients", "1", "--faults", "none")
+    assert done.exit_code == 1
+    assert "nobody can finish" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [("--faults", "fire"), ("--clients", "0"), ("--fingerprints", "4")])
+def test_what_cannot_be_searched_is_refused(wrong: tuple[str, str]) -> None:
+    assert run(*wrong).exit_code == 2
+
+
+def test_the_engine_is_searched_within_bounds_that_are_told() -> None:
+    done = run("--clients", "1", "--faults", "0", "--crashes", "0", command="explore-engine")
+    assert done.exit_code == 0
+    assert "complete within" in done.stdout
+    assert "No rule breaks" in done.stdout
+
+
+def test_a_broken_rule_of_the_engine_is_told_as_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idemproof.reference.engine.live", lambda _record, _now: True)  # ENG-3
+    done = run("--faults", "1", "--crashes", "0", command="explore-engine")
+    assert done.exit_code == 1
+    assert "ENG-3" in done.stdout
+    assert "INPROGRESS" in done.stdout
