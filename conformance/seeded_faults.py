@@ -1,7 +1,7 @@
 """Faults sown into the specification, one at a time, to see whether the explorer sees them.
 
 Each changes one row of the table, or what a client does between its requests, and names what it violates.
-The explorer must find a shortest story for every one. In a checkout,
+The explorer must find a shortest story for every one. At the root of a checkout,
 ``python -m idemproof.conformance.seeded_faults`` writes the report.
 """
 
@@ -27,7 +27,7 @@ from ..spec.explorer import Explorer, Story
 from ..spec.model import RUNNING, Attempt
 from ..spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
 
-REPORT = Path(__file__).resolve().parents[1] / "docs" / "seeded-faults.md"
+REPORT = Path("docs", "seeded-faults.md")
 
 _LIMIT = 50_000
 _HEAD = """\

@@ -1,7 +1,9 @@
 """What all tests share."""
 
+import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +33,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if complaint:
         # Reported, not raised: a worker of pytest-xdist that raises here dies without a word.
         config.hook.pytest_collectreport(report=pytest.CollectReport("marks", "failed", complaint, []))
+
+
+@pytest.fixture
+def _abandoned_connections() -> Iterator[None]:
+    """Collect what async clients left open when they gave up: asyncio would tell of it in a later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The explorer finds every fault that is sown into the specification, and the report says so."""
 
+from pathlib import Path
+
 import pytest
 
 from idemproof.conformance.seeded_faults import (
@@ -15,6 +17,7 @@ from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
 
+ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
 
 
@@ -48,4 +51,5 @@ def test_a_fault_is_gone_after_its_search() -> None:
 
 
 def test_the_report_is_what_the_search_finds() -> None:
-    assert REPORT.read_text(encoding="utf-8") == report(), "run python -m idemproof.conformance.seeded_faults"
+    written = (ROOT / REPORT).read_text(encoding="utf-8")
+    assert written == report(), "run python -m idemproof.conformance.seeded_faults"

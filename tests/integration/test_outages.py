@@ -37,6 +37,8 @@ def dynamodb_at(asynchronous: bool, run: outages.Run, timeout: float, address: A
     return outages.dynamodb_layer(asynchronous, run, timeout, address=address)
 
 
+pytestmark = pytest.mark.usefixtures("_abandoned_connections")
+
 KINDS = {
     "valkey": Kind("valkey_server", command("SET"), redis_at),
     "dynamodb": Kind("dynamodb_server", b"DynamoDB_20120810.PutItem", dynamodb_at),

@@ -132,6 +132,8 @@ def hasty(store: Any, proxy: Proxy) -> Any:
     return store.layer(proxy, timeout=0.3)
 
 
+@pytest.mark.usefixtures("_abandoned_connections")
+@pytest.mark.usefixtures("_abandoned_connections")
 @pytest.mark.parametrize("when", ["while the body runs", "afterwards"])
 def test_a_late_claim_changes_nothing(store: Any, proxy: Proxy, when: str) -> None:
     def body(order: Any) -> str:
@@ -150,6 +152,7 @@ def test_a_late_claim_changes_nothing(store: Any, proxy: Proxy, when: str) -> No
     assert (call.runs, other.runs) == (1, 0)
 
 
+@pytest.mark.usefixtures("_abandoned_connections")
 def test_a_claim_that_comes_after_its_release_costs_waiting_only(store: Any, proxy: Proxy) -> None:
     failing = store.protect(ValueError("declined"), hasty(store, proxy))
     proxy.delay_request(store.markers["claim"])
@@ -165,6 +168,7 @@ def test_a_claim_that_comes_after_its_release_costs_waiting_only(store: Any, pro
     assert call() == "done"
 
 
+@pytest.mark.usefixtures("_abandoned_connections")
 def test_a_late_completion_spares_the_claim_of_the_next_window(store: Any, proxy: Proxy) -> None:
     call = store.protect("old", hasty(store, proxy), expires_after_seconds=60)
     proxy.delay_request(store.markers["completion"])
