@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from idemproof import errors
+from idemproof.backends.commands import Sleep
 from idemproof.conformance.simulator import Fate, SimulatedCall, StoreDown, World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.engine import RETRIES, Engine
@@ -102,4 +103,19 @@ def test_an_interrupt_during_the_release_is_raised_after_it(
     call.run()
     assert isinstance(call.value, KeyboardInterrupt)
     assert call.value.__context__ is error
+    assert world.record is None
+
+
+@pytest.mark.clause("ENG-4")
+def test_a_claim_that_stands_with_earlier_deadlines_is_released_too(world: World, engine: Engine) -> None:
+    call = world.call(engine)
+    for _ in range(RETRIES + 1):
+        call.step("reply lost")  # the first is applied; those after it have later deadlines
+        world.now += 5
+        if isinstance(call.command, Sleep):
+            call.step()
+    assert world.record is not None
+    while call.ended is None:
+        call.step()
+    assert call.ended == "raised"
     assert world.record is None
