@@ -90,13 +90,9 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             owner_attr,
         )
         if boto3_client is not None:
-            check_client(boto3_client)
+            check_client(boto3_client, asynchronous=False)
         elif boto3_session is None:
             _require("botocore", "dynamodb")
-        if hasattr(type(boto3_client), "_make_api_call") and hasattr(type(boto3_client), "__aenter__"):
-            raise IdempotencyPersistenceConfigError(
-                "boto3_client is an async client. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
-            )
         self._config = boto_config
         self._session = boto3_session
         self._own = boto3_client is None
@@ -113,7 +109,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
 
     @client.setter
     def client(self, client: Any) -> None:
-        check_client(client)
+        check_client(client, asynchronous=False)
         self.close()
         self._own = False
         self._use(client)
@@ -237,13 +233,9 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
             owner_attr,
         )
         if client is not None:
-            check_client(client)
+            check_client(client, asynchronous=True)
         elif session is None:
             _require("aiobotocore", "dynamodb-async")
-        if hasattr(type(client), "_make_api_call") and not hasattr(type(client), "__aenter__"):
-            raise IdempotencyPersistenceConfigError(
-                "client is a blocking client. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
-            )
         self._config = boto_config
         self._session = session
         self.client = client

@@ -1,6 +1,7 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
 import os
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +56,7 @@ _MISCONFIGURED_KINDS = frozenset(
 )
 
 
+@dataclass
 class DynamoDBTable:
     """A table and the names of its attributes, as both persistence layers use them.
 
@@ -75,39 +77,25 @@ class DynamoDBTable:
         A name is missing or used twice.
     """
 
-    def __init__(
-        self,
-        table_name: str,
-        key_attr: str,
-        static_pk_value: str | None,
-        sort_key_attr: str | None,
-        expiry_attr: str,
-        in_progress_expiry_attr: str,
-        status_attr: str,
-        data_attr: str,
-        validation_key_attr: str,
-        owner_attr: str,
-    ) -> None:
-        if static_pk_value is None:
-            static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
-        self.table_name = table_name
-        self.key_attr = key_attr
-        self.static_pk_value = static_pk_value
-        self.sort_key_attr = sort_key_attr
-        self.expiry_attr = expiry_attr
-        self.in_progress_expiry_attr = in_progress_expiry_attr
-        self.status_attr = status_attr
-        self.data_attr = data_attr
-        self.validation_key_attr = validation_key_attr
-        self.owner_attr = owner_attr
-        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
-        if sort_key_attr is None:
-            del attributes["sort_key_attr"]
-        check_names({"table_name": table_name, "static_pk_value": static_pk_value})
-        check_attributes(attributes)
+    table_name: str
+    key_attr: str
+    static_pk_value: str | None
+    sort_key_attr: str | None
+    expiry_attr: str
+    in_progress_expiry_attr: str
+    status_attr: str
+    data_attr: str
+    validation_key_attr: str
+    owner_attr: str
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.table_name!r})"
+    def __post_init__(self) -> None:
+        if self.static_pk_value is None:
+            self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
+        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
+        if self.sort_key_attr is None:
+            del attributes["sort_key_attr"]
+        check_names({"table_name": self.table_name, "static_pk_value": self.static_pk_value})
+        check_attributes(attributes)
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
@@ -259,13 +247,13 @@ def error_code(error: Exception) -> str | None:
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
-def check_client(client: Any) -> None:
-    """Refuse what is no client of DynamoDB's: a resource, a session, a context that was not entered.
+def check_client(client: Any, *, asynchronous: bool) -> None:
+    """Refuse what is no client of DynamoDB's, such as a resource, and a client of the other side.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        It is.
+        It is one of these.
     """
     missing = [
         name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
@@ -274,6 +262,13 @@ def check_client(client: Any) -> None:
         raise IdempotencyPersistenceConfigError(
             f"{type(client).__name__} has no {', '.join(missing)}. Give an open DynamoDB client, as "
             "boto3.client('dynamodb') is."
+        )
+    # Stand-ins are taken as they are: only the SDKs' own clients tell which side they are of.
+    if hasattr(type(client), "_make_api_call") and hasattr(type(client), "__aenter__") is not asynchronous:
+        raise IdempotencyPersistenceConfigError(
+            "The client is a blocking one. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
+            if asynchronous
+            else "The client is an async one. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
         )
 
 

@@ -1,5 +1,6 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..spec.errors import IdempotencyPersistenceLayerError
@@ -18,7 +19,7 @@ _DEFAULT_PORT = 6379
 _LIBRARIES_OWN = {"RedisError", "ValkeyError"}
 
 
-class _OverRedis:
+class _OverRedis(ABC):
     """What both layers are made of: the documented parameters."""
 
     _asynchronous: ClassVar[bool]
@@ -54,9 +55,9 @@ class _OverRedis:
         self._own: Any = None
         self._prepare()
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Make a client if none was brought, or be ready to."""
-        raise NotImplementedError
 
 
 class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):

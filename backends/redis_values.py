@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 
 from ..spec.errors import IdempotencyPersistenceConsistencyError, IdempotencyRecordTooLargeError
 from ..spec.record import Record, same_version
@@ -39,6 +40,7 @@ _NOT_KNOWN = object()
 _quoted = json.encoder.encode_basestring_ascii
 
 
+@dataclass
 class RedisValues:
     """The names of a record's attributes, as both persistence layers use them.
 
@@ -56,31 +58,24 @@ class RedisValues:
         A name is missing or used twice.
     """
 
-    def __init__(
-        self,
-        in_progress_expiry_attr: str,
-        expiry_attr: str,
-        status_attr: str,
-        data_attr: str,
-        validation_key_attr: str,
-        owner_attr: str,
-    ) -> None:
-        self.in_progress_expiry_attr = in_progress_expiry_attr
-        self.expiry_attr = expiry_attr
-        self.status_attr = status_attr
-        self.data_attr = data_attr
-        self.validation_key_attr = validation_key_attr
-        self.owner_attr = owner_attr
+    in_progress_expiry_attr: str
+    expiry_attr: str
+    status_attr: str
+    data_attr: str
+    validation_key_attr: str
+    owner_attr: str
+
+    def __post_init__(self) -> None:
         check_attributes(vars(self))
         self._data, self._status, self._expiry, self._lease, self._validation, self._owner = (
             f"{_quoted(name)}: "
             for name in (
-                data_attr,
-                status_attr,
-                expiry_attr,
-                in_progress_expiry_attr,
-                validation_key_attr,
-                owner_attr,
+                self.data_attr,
+                self.status_attr,
+                self.expiry_attr,
+                self.in_progress_expiry_attr,
+                self.validation_key_attr,
+                self.owner_attr,
             )
         )
         # Options of SET that the store turned out not to know.

@@ -33,6 +33,9 @@ from .engine_explorer_steps import (
 )
 from .simulator import SimulatedCall, World
 
+_NOBODY_FINISHES = "INV-9 a newcomer finishes once the deadline has passed"
+_NEVER_ENDS = "INV-8 a call ends though every request is refused"
+
 
 class Happened(NamedTuple):
     """One line of a timeline: milliseconds since its beginning, to whom, what, and what stands then."""
@@ -185,14 +188,14 @@ class _Search:
         if key not in self._judged:
             self._judged.add(key)
             if self.steps.nobody_can_finish(state):
-                broken.append("INV-9 a newcomer finishes once the deadline has passed")
+                broken.append(_NOBODY_FINISHES)
         for client in state.clients:
             if client.call is not None:
                 key = self._keys.of_call(client.call, state.now)
                 if key not in self._judged:
                     self._judged.add(key)
                     if self.steps.does_not_end(state, client.call):
-                        broken.append("INV-8 a call ends though every request is refused")
+                        broken.append(_NEVER_ENDS)
         return broken
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
@@ -201,15 +204,9 @@ class _Search:
         found: list[str] = []
         for choice in path:
             found = play.take(choice)
-        if not set(broken) <= {*found, *_OF_FUTURES}:
+        if not set(broken) <= {*found, _NOBODY_FINISHES, _NEVER_ENDS}:
             raise AssertionError(f"the search found {broken}, its replay {found}")
         return EngineCounterexample(broken, tuple(play.timeline), tuple(path))
-
-
-_OF_FUTURES = (
-    "INV-9 a newcomer finishes once the deadline has passed",
-    "INV-8 a call ends though every request is refused",
-)
 
 
 class Play:
