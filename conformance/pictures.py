@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..spec.diagrams import state_diagram
-from . import state_drawing
+from . import generated, state_drawing
 from .drawing import mermaid, svg
 from .flows import record_flows
 from .state_drawing import state_svg
@@ -54,21 +54,12 @@ _STATES_SENTENCE = "Every state that a record can be in, and every event that le
 
 def stale(folder: Path) -> list[str]:
     """Return the names of files in ``folder`` that are missing, differ, or are no longer drawn."""
-    drawn = pictures()
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    differing = [
-        name
-        for name, content in drawn.items()
-        if name not in present or (folder / name).read_bytes() != content.encode()
-    ]
-    return sorted([*differing, *(present - set(drawn))])
+    return sorted(generated.stale(folder, pictures(), alone=True))
 
 
 def write(folder: Path) -> None:
     """Write every picture into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in pictures().items():
-        (folder / name).write_bytes(content.encode())
+    generated.write(folder, pictures())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from ..spec.events import (
 from ..spec.explorer import Explorer, Story
 from ..spec.model import RUNNING, Attempt
 from ..spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
+from . import generated
 
 REPORT = Path("docs", "seeded-faults.md")
 
@@ -267,7 +268,7 @@ def _clauses(story: Story) -> list[str]:
 
 def main() -> None:
     """Write the report."""
-    REPORT.write_text(report(), encoding="utf-8")
+    generated.write(REPORT.parent, {REPORT.name: report()})
 
 
 if __name__ == "__main__":

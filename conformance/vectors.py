@@ -13,6 +13,7 @@ from typing import Any
 from ..spec import transition
 from ..spec.events import Claim, Complete, Event, Outcome, Release, Renew
 from ..spec.record import Record
+from . import generated
 from .vectors_keys import key_vectors
 from .vectors_readings import KEY, readings
 from .vectors_transition import cases
@@ -44,17 +45,12 @@ def documents() -> dict[str, str]:
 
 def stale(folder: Path = FOLDER) -> list[str]:
     """Name the files in ``folder`` that are not what would be written."""
-    return [
-        name
-        for name, text in documents().items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
-    ]
+    return generated.stale(folder, documents())
 
 
 def write(folder: Path = FOLDER) -> None:
     """Write the files anew."""
-    for name, text in documents().items():
-        (folder / name).write_bytes(text.encode())
+    generated.write(folder, documents())
 
 
 def main(arguments: list[str] | None = None) -> int:

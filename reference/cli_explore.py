@@ -3,17 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from ..spec.explorer import Event, Explorer, Result, Story
-from ..spec.model import FAULTS
-from ..spec.record import Record
-from ..spec.transition import TABLE
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..spec.explorer import Result, Story
+    from ..spec.record import Record
 
 
 def explore(
@@ -22,8 +20,12 @@ def explore(
         int, typer.Option(min=1, max=3, help="How many payload hashes they use; the third is none.")
     ] = 2,
     faults: Annotated[
-        str, typer.Option(help="What may go wrong, separated by commas; 'none' for nothing.")
-    ] = ",".join(FAULTS),
+        str | None,
+        typer.Option(
+            help="What may go wrong, separated by commas: lost, crash, raise, renew, evict; or none. "
+            "All of it if not given."
+        ),
+    ] = None,
     late_requests: Annotated[
         int, typer.Option(min=0, help="How many requests may be on their way at once, to arrive late.")
     ] = 0,
@@ -36,8 +38,15 @@ def explore(
     Exit code 0: no invariant breaks, and from every state somebody can finish. 1: the shortest story of what
     goes wrong is shown.
     """
+    from rich.console import Console  # noqa: PLC0415 - other commands do without
+
+    from ..spec.explorer import Explorer  # noqa: PLC0415 - same
+    from ..spec.model import FAULTS  # noqa: PLC0415 - same
+
     console = Console()
-    chosen = () if faults == "none" else tuple(name.strip() for name in faults.split(",") if name.strip())
+    chosen: tuple[str, ...] = FAULTS if faults is None else ()
+    if faults not in (None, "none"):
+        chosen = tuple(name.strip() for name in str(faults).split(",") if name.strip())
     try:
         explorer = Explorer(clients, fingerprints, chosen, late_requests)
     except ValueError as refusal:
@@ -62,8 +71,12 @@ def explore_engine(
 
     Exit code 0: no rule breaks. 1: the shortest story of what goes wrong is shown.
     """
+    from rich.console import Console  # noqa: PLC0415 - as in explore
+
     # As a user would: the search is not the reference's.
     from idemproof.conformance.engine_explorer import search_engine  # noqa: PLC0415
+
+    from ..spec.explorer import Event, Story  # noqa: PLC0415 - as in explore
 
     console = Console()
     started = time.perf_counter()
@@ -83,7 +96,14 @@ def explore_engine(
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+def _progress(console: "Console") -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import (  # noqa: PLC0415 - as in explore
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("searching", total=None)
@@ -95,7 +115,9 @@ def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
-def _show(console: Console, result: Result, seconds: float) -> None:
+def _show(console: "Console", result: "Result", seconds: float) -> None:
+    from ..spec.transition import TABLE  # noqa: PLC0415 - as in explore
+
     how = "complete" if result.complete else "not complete"
     console.print(f"{result.states:,} states, {result.edges:,} steps, {how}, in {seconds:.1f} s")
     silent = [row.clause for row in TABLE if row.clause not in result.rows]
@@ -111,14 +133,16 @@ def _show(console: Console, result: Result, seconds: float) -> None:
         console.print("No invariant broke as far as the search went.")
 
 
-def _tell(console: Console, story: Story, title: str) -> None:
+def _tell(console: "Console", story: "Story", title: str) -> None:
+    from rich.table import Table  # noqa: PLC0415 - as in explore
+
     table = Table("", "who", "what", "what stands then", title=title, title_style="bold red")
     for number, event in enumerate(story.events, 1):
         table.add_row(str(number), event.who, event.what, _words(event.record))
     console.print(table)
 
 
-def _words(record: Record | None) -> str:
+def _words(record: "Record | None") -> str:
     if record is None:
         return "nothing"
     lease = record.in_progress_expiry_timestamp

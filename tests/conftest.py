@@ -4,9 +4,7 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -14,8 +12,6 @@ from hypothesis import settings
 import servers
 from idemproof.conformance.traceability import complaint_of_marks
 from idemproof.reference.clauses import clauses_of, protocol_text
-
-Started = TypeVar("Started", servers.Server, servers.Cluster)
 
 # CI judges a change, so it draws the same examples every time; elsewhere each run draws new ones.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -53,31 +49,25 @@ def _hasty_switching() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-def running(start: Callable[[Path], Started], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """Start servers for as long as this test process lasts."""
-    try:
-        started = start(tmp_path_factory.mktemp("servers"))
-    except servers.Missing as lack:
-        servers.missing(lack.what, lack.how_to_install)
-    with started:
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    with servers.running(servers.valkey, tmp_path_factory.mktemp("servers")) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    yield from running(servers.valkey, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
 def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Cluster]:
-    yield from running(servers.valkey_cluster, tmp_path_factory)
+    with servers.running(servers.valkey_cluster, tmp_path_factory.mktemp("servers")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def redis_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    yield from running(servers.redis7, tmp_path_factory)
+    with servers.running(servers.redis7, tmp_path_factory.mktemp("servers")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def dynamodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    yield from running(servers.dynamodb, tmp_path_factory)
+    with servers.running(servers.dynamodb, tmp_path_factory.mktemp("servers")) as started:
+        yield started

@@ -37,7 +37,7 @@ def dynamodb_at(asynchronous: bool, run: outages.Run, timeout: float, address: A
     return outages.dynamodb_layer(asynchronous, run, timeout, address=address)
 
 
-pytestmark = pytest.mark.usefixtures("_abandoned_connections")
+pytestmark = pytest.mark.usefixtures("_abandoned_connections", "pauses")
 
 KINDS = {
     "valkey": Kind("valkey_server", command("SET"), redis_at),
@@ -97,17 +97,6 @@ def store(
     logged = list(outages.logged(caplog))
     assert logged
     assert not any(outages.SECRET in text for calls in made.calls for text in (*logged, *calls.told))
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return outages.noted_pauses(monkeypatch)
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of an operation that no other test has."""
-    return str(request.node.name)
 
 
 def test_where_nothing_listens_nothing_runs(store: Store, name: str, pauses: list[float]) -> None:

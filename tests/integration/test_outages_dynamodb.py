@@ -22,6 +22,8 @@ from idemproof.errors import (
 from outages import RETRIED, Calls, Work
 from servers import Server
 
+pytestmark = pytest.mark.usefixtures("pauses")
+
 COMPOSITE = "outages-composite"
 PASSING = {
     "InternalServerError": 500,
@@ -139,17 +141,6 @@ def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) 
     for calls in made:
         said = [*logged, *calls.told, repr(calls.layer), str(calls.layer)]
         assert not [text for text in said if outages.SECRET in text]
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return outages.noted_pauses(monkeypatch)
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of an operation that no other test has."""
-    return str(request.node.name)
 
 
 @pytest.mark.parametrize("code", PASSING)

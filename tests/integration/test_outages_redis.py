@@ -24,6 +24,8 @@ from idemproof.errors import (
 from outages import RETRIED, Calls, Work
 from servers import PASSWORD, Address, Server
 
+pytestmark = pytest.mark.usefixtures("pauses")
+
 WRONG = "close sesame"
 SECRETS = (PASSWORD, quote(PASSWORD), WRONG, quote(WRONG), outages.SECRET, quote(outages.SECRET, safe=""))
 
@@ -70,17 +72,6 @@ def side(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
         said += [*calls.told, repr(calls.layer), str(calls.layer)]
     assert said
     assert not [text for text in said for secret in SECRETS if secret in text]
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return outages.noted_pauses(monkeypatch)
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of an operation that no other test has."""
-    return str(request.node.name)
 
 
 @contextlib.contextmanager

@@ -94,6 +94,7 @@ def test_valkey_answers_and_stops(tmp_path: Path) -> None:
 def test_the_nodes_of_a_cluster_share_the_keys(valkey_cluster: Cluster) -> None:
     node = valkey_cluster.nodes[0]
     with contextlib.closing(RedisCluster(host=node.host, port=node.port)) as client:
+        client.flushall()  # other tests share these nodes
         for number in range(30):
             client.set(f"key-{number}", number)
     sizes = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import json
 import threading
@@ -378,11 +379,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    try:
-        server = servers.redis7(tmp_path_factory.mktemp("servers"), password=None, tls=False)
-    except servers.Missing as lack:
-        servers.missing(lack.what, lack.how_to_install)
-    with server:
+    start = functools.partial(servers.redis7, password=None, tls=False)
+    with servers.running(start, tmp_path_factory.mktemp("servers")) as server:
         yield server
 
 

