@@ -1,1 +1,26 @@
-"""Proving a persistence layer: simulator and checks."""
+"""Proving a persistence layer: ``check(factory)``, and a class of tests to inherit from."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .suite.capabilities import Capabilities
+    from .suite.factories import FactoryError
+    from .suite.report import Report
+    from .suite.runner import check
+
+__all__ = ["Capabilities", "FactoryError", "Report", "check"]
+
+_HOMES = {
+    "Capabilities": "capabilities",
+    "FactoryError": "factories",
+    "Report": "report",
+    "check": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - the suite loads when it is used
+
+    return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)

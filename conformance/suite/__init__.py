@@ -1,0 +1,1 @@
+"""The suite that judges persistence layers: what goes in, what is asked, what comes out."""

@@ -1,0 +1,81 @@
+"""Layers of other libraries, as layers of this one."""
+
+from typing import Any
+
+from ...backends.base import BasePersistenceLayer
+from ...backends.records import DataRecord
+from ...spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+
+_POWERTOOLS = "aws_lambda_powertools.utilities.idempotency"
+
+
+def adapted(made: Any) -> Any:
+    """Return ``made`` as a layer that can be judged, if it is of a library that is known here; else itself."""
+    if any(kind.__module__.startswith(_POWERTOOLS) for kind in type(made).__mro__):
+        return PowertoolsLayer(made)
+    return made
+
+
+class PowertoolsLayer(BasePersistenceLayer):
+    """A persistence layer of Powertools for AWS Lambda, by the four methods that both libraries document.
+
+    Parameters
+    ----------
+    theirs
+        The layer. It is told to validate payloads, as its functions tell it if they do.
+    """
+
+    def __init__(self, theirs: Any) -> None:
+        from aws_lambda_powertools.utilities.idempotency import exceptions  # noqa: PLC0415 - theirs is loaded
+        from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import (  # noqa: PLC0415
+            DataRecord as Theirs,
+        )
+
+        theirs.payload_validation_enabled = True
+        self.theirs = theirs
+        self._record: Any = Theirs
+        self._exists: Any = exceptions.IdempotencyItemAlreadyExistsError
+        self._missing: Any = exceptions.IdempotencyItemNotFoundError
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        try:
+            return self._ours(self.theirs._get_record(idempotency_key), idempotency_key)
+        except self._missing as missing:
+            raise IdempotencyItemNotFoundError(str(missing)) from missing
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        try:
+            self.theirs._put_record(self._of(data_record))
+        except self._exists as exists:
+            old = exists.old_data_record
+            raise IdempotencyItemAlreadyExistsError(
+                str(exists),
+                old_data_record=None if old is None else self._ours(old, data_record.idempotency_key),
+            ) from exists
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        self.theirs._update_record(self._of(data_record))
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        self.theirs._delete_record(self._of(data_record))
+
+    def _of(self, record: DataRecord) -> Any:
+        return self._record(
+            record.idempotency_key,
+            record[1],  # the status that is stored: theirs derives the rest by itself, too
+            record.expiry_timestamp,
+            record.in_progress_expiry_timestamp,
+            record.response_data or "",
+            record.payload_hash or "",
+        )
+
+    @staticmethod
+    def _ours(theirs: Any, key: str) -> DataRecord:
+        return DataRecord(
+            key,
+            theirs._status,
+            theirs.expiry_timestamp,
+            theirs.in_progress_expiry_timestamp,
+            theirs.response_data or "",
+            theirs.payload_hash or "",
+        )
