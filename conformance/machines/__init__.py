@@ -1,1 +1,1 @@
-"""Machines that make things happen to a layer: whole calls, random histories, chosen interleavings, crowds."""
+"""Machines that make things happen to a layer: whole calls, random histories, interleavings, crowds."""

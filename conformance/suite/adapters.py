@@ -10,7 +10,7 @@ _POWERTOOLS = "aws_lambda_powertools.utilities.idempotency"
 
 
 def adapted(made: Any) -> Any:
-    """Return ``made`` as a layer that can be judged, if it is of a library that is known here; else itself."""
+    """Return ``made`` as a layer that can be judged if its library is known here, else ``made`` itself."""
     if any(kind.__module__.startswith(_POWERTOOLS) for kind in type(made).__mro__):
         return PowertoolsLayer(made)
     return made

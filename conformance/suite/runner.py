@@ -236,4 +236,5 @@ def _in_words(bench: Bench) -> str:
     layer = bench.layer
     parts = [kinds[layer.swaps], "async" if layer.asynchronous else "blocking"]
     parts.append("two objects over one store" if bench.shared else "one object shared by threads")
-    return f"{type(layer.layer).__name__} ({', '.join(parts)})"
+    name = type(getattr(layer.layer, "theirs", layer.layer)).__name__
+    return f"{name} ({', '.join(parts)})"

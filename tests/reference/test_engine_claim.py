@@ -303,7 +303,14 @@ def lease_of(call: SimulatedCall, world: World) -> int | None:
 
 @pytest.mark.parametrize(
     ("remaining", "configured", "lease"),
-    [(3000, None, 3000), (3000, 10, 3000), (30_000, 10, 10_000), (None, 10, 10_000), (None, None, None)],
+    [
+        (3000, None, 3000),
+        (3000, 10, 3000),
+        (1, 10, 1),
+        (30_000, 10, 10_000),
+        (None, 10, 10_000),
+        (None, None, None),
+    ],
 )
 def test_the_lease_is_the_shorter_of_remaining_time_and_configuration(
     world: World, remaining: int | None, configured: float | None, lease: int | None
@@ -339,6 +346,17 @@ def test_without_time_left_nothing_is_asked(
     assert isinstance(call.value, IdempotencyInconsistentStateError)
     assert "no time left" in str(call.value)
     assert world.record is None
+
+
+def test_an_attempt_that_found_another_s_claim_has_none_to_take_back(
+    world: World, make_engine: Callable[..., Engine]
+) -> None:
+    world.record = lapsed = other(world, in_progress_expiry_timestamp=world.now)
+    call = world.call(make_engine(lambda_context=LambdaContext(3000, 0)))
+    call.step()  # the claim finds the other, and there is no time left for the next
+    assert isinstance(call.value, IdempotencyInconsistentStateError)
+    assert not hasattr(call.value, "__notes__")
+    assert world.record is lapsed
 
 
 def test_a_context_that_answers_nonsense_is_named(world: World, make_engine: Callable[..., Engine]) -> None:

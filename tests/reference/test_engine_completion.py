@@ -78,13 +78,37 @@ def test_after_too_many_failures_the_result_is_carried_by_the_error(world: World
 
 
 @pytest.mark.clause("ENG-6", "ENG-7")
-def test_a_completion_is_not_retried_beyond_its_own_expiry(world: World, engine: Engine) -> None:
+@pytest.mark.parametrize(("off", "retried"), [(-1, True), (0, False), (1000, False)])
+def test_a_completion_is_not_retried_beyond_its_own_expiry(
+    world: World, engine: Engine, off: int, retried: bool
+) -> None:
     call = returned(world, engine)
-    world.now += WINDOW_MS + 1000
+    world.now += WINDOW_MS + off
     call.step("refused")
     call.step()
-    assert type(call.value) is IdempotencyPersistenceLayerError
-    assert call.value.result == "result"
+    assert isinstance(call.command, Swap) is retried
+    if not retried:
+        assert type(call.value) is IdempotencyPersistenceLayerError
+        assert call.value.result == "result"
+
+
+@pytest.mark.clause("CAS-6")
+def test_the_store_is_told_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
+    call = returned(world, engine)
+    assert isinstance(call.command, Swap)
+    assert call.command.keep_ms == WINDOW_MS
+    world.now += 1234
+    call.step("refused")
+    call.step()
+    assert isinstance(call.command, Swap)
+    assert call.command.keep_ms == WINDOW_MS - 1234
+
+
+def test_a_result_that_is_stored_as_it_expires_is_stored(world: World, engine: Engine) -> None:
+    call = returned(world, engine)
+    world.now += WINDOW_MS
+    call.step()
+    assert call.value == "result"
 
 
 def test_a_run_that_lost_its_lease_and_its_record_still_completes(world: World, engine: Engine) -> None:
