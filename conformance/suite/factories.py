@@ -16,6 +16,7 @@ Factory = Callable[[], Any]
 _WANTED = (
     "Give a function that takes nothing and returns a persistence layer, or a pair of layers over one store."
 )
+_PAIR = 2
 _METHODS = ("_get_record", "_put_record", "_update_record", "_delete_record")
 
 
@@ -149,7 +150,7 @@ class Bench:
 
 
 def _is_pair(made: Any) -> bool:
-    return isinstance(made, tuple | list) and len(made) == len(("one", "other"))
+    return isinstance(made, tuple | list) and len(made) == _PAIR
 
 
 def _not_a_layer(made: Any) -> str:

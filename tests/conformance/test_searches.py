@@ -1,0 +1,61 @@
+"""The searches whose counts ``docs/searches.md`` gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idemproof.conformance.engine_explorer import search_engine
+from idemproof.spec.explorer import Explorer
+
+PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
+VALUES = {"yes": True, "no": False, "any": None}
+
+
+def lines_of(heading: str) -> list[Any]:
+    """Return each line of the table under ``heading`` as a parameter; its last column says when it runs."""
+    text = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    found = []
+    for cells in table[2:]:
+        *numbers, when = (cell.strip() for cell in cells)
+        values = [VALUES[text] if text in VALUES else int(text.replace(",", "")) for text in numbers]
+        assert when in ("always", "nightly")
+        marks = [pytest.mark.nightly] if when == "nightly" else []
+        found.append(pytest.param(*values, marks=marks, id="-".join(numbers[:-2])))
+    return found
+
+
+@pytest.mark.clause("INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9")
+@pytest.mark.parametrize(
+    ("clients", "fingerprints", "late", "states", "edges"), lines_of("The transition function")
+)
+def test_no_invariant_breaks_and_everybody_can_finish(
+    clients: int, fingerprints: int, late: int, states: int, edges: int
+) -> None:
+    result = Explorer(clients, fingerprints, late_requests=late).search()
+    assert (result.counterexample, result.stuck, result.complete) == (None, None, True)
+    assert (result.states, result.edges) == (states, edges)
+
+
+@pytest.mark.clause("INV-1", "INV-3", "INV-5", "INV-8", "ENG-3", "ENG-6")
+@pytest.mark.parametrize(
+    ("clients", "faults", "deaths", "calls", "seconds", "payloads", "cached", "states", "edges"),
+    lines_of("The production engine"),
+)
+def test_no_rule_breaks_in_the_engine(
+    clients: int,
+    faults: int,
+    deaths: int,
+    calls: int | None,
+    seconds: int | None,
+    payloads: int,
+    cached: bool,
+    states: int,
+    edges: int,
+) -> None:
+    result = search_engine(
+        clients, faults, deaths, calls=calls, ticks=seconds, payloads=payloads, cached=cached
+    )
+    assert (result.counterexample, result.complete) == (None, True)
+    assert (result.states, result.edges) == (states, edges)
