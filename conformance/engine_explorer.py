@@ -128,7 +128,7 @@ def search_engine(
     """
     search = _Search(engine, world, cached=cached, payloads=payloads)
     allowed = {"faults": faults, "crashes": crashes, "calls": calls, "ticks": ticks}
-    with _without_logging():
+    with without_logging():
         first = search.steps.first(clients, faults, crashes, calls, ticks)
         return search.run(first, allowed, budget_states, progress)
 
@@ -287,7 +287,7 @@ def _path(came: Sequence[tuple[int, Choice | None]], number: int) -> Iterator[Ch
 
 
 @contextmanager
-def _without_logging() -> Iterator[None]:
+def without_logging() -> Iterator[None]:
     """Keep the log still: a search sees more superseded attempts than anyone wants to read of."""
     usual = logger.disabled
     logger.disabled = True

@@ -29,15 +29,6 @@ from .engine_explorer_states import (
 )
 from .simulator import Fate, SimulatedCall, World
 
-LEASE = 2
-"""Seconds for which a claim is granted."""
-
-WINDOW = 3
-"""Seconds that a result is kept."""
-
-TICK = 1000
-"""Milliseconds of a clock step."""
-
 FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
 """What may become of a request, if it is not answered."""
 
@@ -63,8 +54,8 @@ class Declined(Exception):  # noqa: N818 - it reads as what happened
 def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
-        expires_after_seconds=WINDOW,
-        in_progress_expires_after_seconds=LEASE,
+        expires_after_seconds=world.WINDOW * world.TICK // 1000,
+        in_progress_expires_after_seconds=world.LEASE * world.TICK // 1000,
         use_local_cache=cached,
         clock=world.clock,
     )
@@ -88,7 +79,7 @@ def act(call: SimulatedCall, what: str, number: int) -> None:
 def act_on(world: World, choice: Choice) -> str | None:
     """Let happen what is no client's doing; return the owner whose request arrives."""
     if choice.what == TIME_PASSES:
-        world.now += TICK
+        world.now += world.TICK
     elif choice.what == EVICTS:
         world.evict()
     else:

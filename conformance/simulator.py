@@ -36,6 +36,15 @@ class World:
 
     KEY = "fn#key"
 
+    TICK = 1000
+    """How many milliseconds pass at a time, where time passes step by step."""
+
+    LEASE = 2
+    """For how many such steps a claim is granted."""
+
+    WINDOW = 3
+    """For how many such steps a claim and a result are kept."""
+
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
         self.record: Record | None = None

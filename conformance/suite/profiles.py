@@ -24,6 +24,8 @@ class Profile(NamedTuple):
         How many rounds of real threads, and of real processes, are run.
     patience
         After how many seconds without an answer a layer hangs.
+    depth
+        How much more may happen on a tour than what its check is about at least.
     """
 
     name: str
@@ -35,10 +37,11 @@ class Profile(NamedTuple):
     race_seconds: float
     crowds: int
     patience: float
+    depth: int = 0
 
 
 PROFILES = {
     "quick": Profile("quick", 40, 20, 60, 1, 3, 1, 3, 10),
-    "default": Profile("default", 200, 30, 400, 2, 10, 4, 10, 20),
-    "thorough": Profile("thorough", 1000, 50, 5000, 3, 90, 30, 60, 60),
+    "default": Profile("default", 200, 30, 400, 2, 10, 4, 10, 20, depth=1),
+    "thorough": Profile("thorough", 1000, 50, 5000, 3, 90, 30, 60, 60, depth=2),
 }

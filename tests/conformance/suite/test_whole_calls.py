@@ -1,0 +1,197 @@
+"""Whole calls of the engine over a layer: what the walks of the fencing and faults tiers see."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from idemproof import BasePersistenceLayer, CompareAndSwapLayer, DataRecord, InMemoryPersistenceLayer, Record
+from idemproof.conformance import Capabilities, check
+from idemproof.conformance.machines.whole_calls import Bounds, paths, without_late_requests
+from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+from idemproof.spec.record import COMPLETED, live, same_version
+
+TIERS = ("fencing", "faults")
+# Bounded by what may happen, not by time.
+UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
+
+
+class Rows(CompareAndSwapLayer):
+    """The two methods over a dictionary; each broken layer below changes one thing."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    def _load(self, key: str) -> Record | None:
+        return self.rows.get(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        standing = self.rows.get(key)
+        if not self.matches(standing, expected):
+            return standing
+        if new is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = new
+        return new
+
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        return same_version(standing, expected)
+
+
+class ComparesTheStatusAlone(Rows):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        return (standing and standing.status) == (expected and expected.status)
+
+
+class LetsAnybodyDelete(Rows):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is None:
+            self.rows.pop(key, None)
+            return None
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class AnswersWithWhatWasAskedFor(Rows):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        super()._swap(key, expected, new, keep_ms)
+        return new
+
+
+class RefusesItsOwnWrite(Rows):
+    """Answers a repeated request with what had been asked for, but as another's."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, keep_ms)
+        return found if found is None or found is new or found != new else found._replace(owner="someone")
+
+
+class StoresNoResults(Rows):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is not None and new.status == COMPLETED and same_version(self.rows.get(key), expected):
+            return new
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class NeverForgets(Rows):
+    """Lets nobody take over."""
+
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        claim = expected is None or expected.status == COMPLETED
+        return standing is None if claim else same_version(standing, expected)
+
+
+class Raises(Rows):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is not None and new is None:
+            raise KeyError(key)
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class FourMethods(BasePersistenceLayer):
+    """The four methods over a dictionary: no owner is known, so whoever comes late is not noticed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        try:
+            return DataRecord.of(self.rows[idempotency_key])
+        except KeyError:
+            raise IdempotencyItemNotFoundError from None
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        standing = self.rows.get(data_record.idempotency_key)
+        if standing is not None and live(standing, time.time_ns() // 1_000_000):
+            raise IdempotencyItemAlreadyExistsError(old_data_record=standing)
+        self._update_record(data_record)
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        self.rows[data_record.idempotency_key] = Record(*data_record[:7])
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        self.rows.pop(data_record.idempotency_key, None)
+
+
+OUTLIVED = "calls-that-outlive-their-leases-change-nothing"
+PAYLOADS = "calls-with-different-payloads-are-kept-apart"
+THREE = "three-calls-take-over-from-each-other"
+LOST = "a-lost-request-or-reply-costs-a-retry-only"
+LATE = "a-late-request-changes-nothing"
+DEATH = "a-death-costs-a-lease-only"
+
+
+@pytest.mark.parametrize("make", [Rows, InMemoryPersistenceLayer])
+def test_a_right_layer_keeps_everything(make: Callable[[], Any]) -> None:
+    report = check(make, profile=UNHURRIED, tiers=TIERS)
+    assert report.findings == ()
+    assert {report.tiers[tier] for tier in TIERS} == {"kept"}
+    assert all(each.histories for each in report.checks if each.tier in TIERS)
+
+
+@pytest.mark.parametrize(
+    ("make", "caught"),
+    [
+        (ComparesTheStatusAlone, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
+        (LetsAnybodyDelete, {(OUTLIVED, "CAS-2"), (LATE, "CAS-2")}),
+        (AnswersWithWhatWasAskedFor, {(OUTLIVED, "CAS-3"), (PAYLOADS, "CAS-3"), (LOST, "CAS-3")}),
+        (RefusesItsOwnWrite, {(LOST, "CAS-3")}),
+        (StoresNoResults, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
+        (NeverForgets, {(OUTLIVED, "CAS-2"), (THREE, "CAS-2"), (DEATH, "CAS-2")}),
+        (Raises, {(OUTLIVED, "CAS-3"), (LOST, "CAS-3")}),
+        (FourMethods, {(OUTLIVED, "INV-2"), (OUTLIVED, "INV-3"), (LOST, "INV-6")}),
+    ],
+)
+def test_a_broken_layer_is_caught(make: Callable[[], Any], caught: set[tuple[str, str]]) -> None:
+    report = check(make, profile=UNHURRIED, tiers=TIERS)
+    found = {(finding.check, clause) for finding in report.findings for clause in finding.clauses}
+    assert caught <= found
+
+
+def test_a_story_ends_where_the_rule_broke() -> None:
+    report = check(FourMethods, profile=UNHURRIED, tiers=("faults",))
+    [finding] = [each for each in report.findings if (each.check, each.clauses) == (LOST, ("INV-6",))]
+    assert finding.why == "A caller was locked out by its own claim, the reply to which was lost."
+    assert [(line.at_ms, line.who, line.what) for line in finding.lines[:3]] == [
+        (0, "client 1", "calls with payload a"),
+        (0, "client 1", "reply lost: a claim"),
+        (0, "client 1", "waits: sleep"),
+    ]
+    assert finding.lines[-1].what.startswith(
+        "answered: a claim, and the call raised: IdempotencyAlreadyInProgress"
+    )
+    assert [getattr(line.standing, "status", None) for line in finding.lines] == [
+        None,
+        *["INPROGRESS"] * (len(finding.lines) - 1),
+    ]
+
+
+def test_what_is_not_fenced_is_not_asked_to_be() -> None:
+    report = check(FourMethods, profile=UNHURRIED, tiers=TIERS, capabilities=Capabilities(fenced=False))
+    assert report.findings == ()
+    assert report.tiers["fencing"] == "not offered"
+    assert report.tiers["faults"] == "kept"
+
+
+def test_a_layer_that_reads_a_clock_which_may_not_be_moved_is_not_judged_by_time() -> None:
+    claims = Capabilities(fenced=False, movable_clock=False)
+    report = check(FourMethods, profile=UNHURRIED, tiers=("faults",), capabilities=claims)
+    assert {each.name: each.verdict for each in report.checks} == {
+        LOST: "not offered",
+        LATE: "not offered",
+        DEATH: "not offered",
+    }
+
+
+def test_paths_are_shortest_first_and_each_ends_in_a_step_of_its_own() -> None:
+    found = paths(Bounds(ticks=1))
+    assert [len(path) for path in found] == sorted(len(path) for path in found)
+    assert len(set(found)) == len(found)
+
+
+def test_paths_with_late_requests_are_told_from_others() -> None:
+    late = [path for path in paths(Bounds(faults=1)) if not without_late_requests(path)]
+    assert late
+    assert all(any(choice.what == "delayed" for choice in path) for path in late)
