@@ -1,7 +1,7 @@
 """What one call of an idempotent function knows about itself."""
 
 from contextlib import suppress
-from types import AsyncGeneratorType, CodeType
+from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any
 
 from ..backends.commands import Call
@@ -51,8 +51,12 @@ class Attempt(Call):
     def refuse_what_has_not_run(self, hidden: CodeType) -> None:
         """Make a failure of it if the body returned the very coroutine or generator it hides (ENG-14)."""
         result = self.result
-        codes = (getattr(result, name, None) for name in ("cr_code", "gi_code", "ag_code"))
-        if not any(code is hidden for code in codes):
+        for kind in ("cr", "gi", "ag"):
+            if getattr(result, f"{kind}_code", None) is hidden:
+                if _has_begun(getattr(result, f"{kind}_frame", None)):
+                    return
+                break
+        else:
             return
         self.failure = TypeError(
             f"The function for {self.key!r} returned a {type(result).__name__}, which has not run: its key "
@@ -62,6 +66,13 @@ class Attempt(Call):
         if not isinstance(result, AsyncGeneratorType):
             with suppress(Exception):
                 result.close()  # or Python would warn that nobody awaited it
+
+
+def _has_begun(frame: FrameType | None) -> bool:
+    """Tell whether a coroutine or generator was started, or may have been: then it is not repeated."""
+    from opcode import opmap  # noqa: PLC0415 - hardly ever needed
+
+    return frame is None or opmap["RESUME"] in frame.f_code.co_code[: frame.f_lasti : 2]
 
 
 def standing(found: Any, key: str) -> Record | None:

@@ -115,7 +115,6 @@ class Engine:
             if cached is not None:
                 return self._answers.of(cached)
         attempt = Attempt(key, payload_hash, self._mint(), lambda_context)
-        refusal: Outcome | None = None
         try:
             refusal = yield from self._claim(attempt)
             if refusal is None:
@@ -152,7 +151,7 @@ class Engine:
         record = cache.get(key)
         if record is None:
             return None
-        _, outcome = transition(record, Claim(None, None, 0, payload_hash, key), self._clock())
+        _, outcome = transition(record, Claim(None, None, 0, payload_hash), self._clock())
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)
             return None
@@ -328,10 +327,10 @@ class Engine:
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
-                new, outcome = transition(standing, event, self._clock())
+                _, outcome = transition(standing, event, self._clock())
                 if not isinstance(outcome, Released):
                     return
-                found = yield Swap(attempt.key, standing, new, 0)
+                found = yield Swap(attempt.key, standing, None, 0)
                 standing = checked_standing(found, attempt.key)
                 if standing is None:
                     tell("released", attempt.key)
@@ -343,6 +342,10 @@ class Engine:
                 errors += 1
                 if errors > RETRIES or is_final(error):
                     raise
+        raise IdempotencyInconsistentStateError(
+            f"The record of {attempt.key!r} changed under {SWAPS_PER_STEP + RETRIES} tries to release it: "
+            "its claim may stand until its lease ends."
+        )
 
     def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Before the body, or while it was failing: undo a claim that may stand."""

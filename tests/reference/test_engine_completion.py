@@ -128,6 +128,7 @@ def test_a_run_that_lost_its_lease_to_a_running_one_says_so_and_carries_its_resu
     slow.finish({"charge": 1})
     assert isinstance(slow.run().value, IdempotencyLeaseLostError)
     assert slow.value.result == {"charge": 1}
+    assert world.KEY in str(slow.value)
     taker.finish({"charge": 2})
     assert taker.run().value == {"charge": 2}
 

@@ -61,6 +61,7 @@ def test_a_release_that_fails_names_the_store_and_keeps_the_business_exception_i
             call.step()
     assert type(call.value) is IdempotencyPersistenceLayerError
     assert world.KEY in str(call.value)
+    assert "raised ValueError" in str(call.value)
     chain: list[Any] = [call.value]
     while chain[-1] is not None:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)

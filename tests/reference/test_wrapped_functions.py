@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -62,6 +62,33 @@ def test_the_coroutine_or_generator_that_a_plain_wrapper_hides_has_not_run_and_f
         with pytest.raises(TypeError, match="has not run: its key is free"):
             work(data=1)
     assert len(layer) == 0
+
+
+@pytest.mark.clause("ENG-10", "ENG-14")
+@pytest.mark.parametrize("to_the_end", [False, True], ids=["started", "exhausted"])
+def test_a_hidden_generator_that_its_wrapper_has_started_does_not_run_again(
+    layer: InMemoryPersistenceLayer, to_the_end: bool
+) -> None:
+    charges: list[int] = []
+
+    def charge(data: int) -> Iterator[int]:
+        charges.append(data)
+        yield data
+
+    @functools.wraps(charge)
+    def started(data: int) -> Any:
+        generator = charge(data)
+        next(generator)
+        if to_the_end:
+            next(generator, None)
+        return generator
+
+    work = idempotent_function(started, data_keyword_argument="data", persistence_store=layer, config=CONFIG)
+    with pytest.raises(IdempotencySerializationError):
+        work(data=1)
+    with pytest.raises(IdempotencyResultUnavailableError):
+        work(data=1)
+    assert charges == [1]
 
 
 def test_a_function_that_ran_before_it_returned_a_generator_does_not_run_again(
