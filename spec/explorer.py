@@ -140,7 +140,7 @@ class Explorer:
             if progress is not None and len(came) % PROGRESS_EVERY == 0:
                 progress(len(came), len(waiting))
             if limit is not None and len(came) >= limit:
-                return Result(len(came), edges, complete=False, rows=frozenset(rows))
+                return Result(len(came), edges, complete=False, rows=frozenset(rows) - {""})
             state = waiting.popleft()
             for edge in self._edges(state):
                 edges += 1

@@ -124,6 +124,8 @@ class Move(NamedTuple):
         The row of the table that decided, or "".
     broken
         The invariants that it breaks.
+    replaced
+        Whether what stands was replaced, so that nobody else owns it any longer.
     """
 
     what: str
@@ -136,11 +138,12 @@ class Move(NamedTuple):
     finishes: bool = False
     row: str = ""
     broken: tuple[str, ...] = ()
+    replaced: bool = False
 
     def applied_to(self, state: State, place: int) -> State:
         """Return the state after the client at ``place`` has moved; clients keep their places."""
         clients = list(state.clients)
-        if self.record is not state.record:
+        if self.replaced:
             clients = [each._replace(owns=False) if each.owns else each for each in clients]
         clients[place] = self.client
         if self.left is not None:
@@ -174,10 +177,8 @@ class Attempt:
 
     Parameters
     ----------
-    client
-        The client.
-    record
-        What stands.
+    client, record
+        The client, and what stands.
     hashes
         The payload hashes that its calls may have.
     faults
@@ -304,14 +305,15 @@ class Attempt:
     ) -> Move:
         """Return the move after which the attempt goes on in ``phase``."""
         record, owns = self._record, self._client.owns
-        if asked is not None and asked.after is not record:
+        replaced = asked is not None and asked.after is not record
+        if asked is not None and replaced:
             record = asked.after
             owns = record is not None and record.owner == (_HELD if owns else _ME)
             if owns:
                 record = _renamed(record, _HELD)
         client = self._client._replace(phase=phase, owns=owns, **changes)
         row, broken = ("", ()) if asked is None else (asked.row, asked.broken)
-        return Move(what, client, record, None, crashed, stored, faultless, finishes, row, broken)
+        return Move(what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced)
 
     def _told(self, asked: _Asked, **more: Any) -> Move:
         return self._over(f"is told {type(asked.outcome).__name__}", asked, **more)
@@ -348,9 +350,8 @@ def forget(state: State) -> tuple[State, _Asked]:
     asked = ask(state.record, Evict())
     if asked.after is state.record:
         return state, asked
-    return state._replace(
-        record=asked.after, clients=tuple(c._replace(owns=False) for c in state.clients)
-    ), asked
+    clients = tuple(client._replace(owns=False) for client in state.clients)
+    return state._replace(record=asked.after, clients=clients), asked
 
 
 def canonical(state: State) -> State:
@@ -359,7 +360,7 @@ def canonical(state: State) -> State:
     record = state.record
     if record is not None and record.owner == _HELD and not any(client.owns for client in clients):
         record = _renamed(record, _GONE)
-    return State(record, clients, state.crashed, state.stored)
+    return state._replace(record=record, clients=clients)
 
 
 def _less(seconds: int) -> int:

@@ -35,6 +35,7 @@ class PowertoolsLayer(BasePersistenceLayer):
         self.theirs = theirs
         self._record: Any = Theirs
         self._exists: Any = exceptions.IdempotencyItemAlreadyExistsError
+        self._differs: Any = exceptions.IdempotencyValidationError
         self._missing: Any = exceptions.IdempotencyItemNotFoundError
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
@@ -52,6 +53,8 @@ class PowertoolsLayer(BasePersistenceLayer):
                 str(exists),
                 old_data_record=None if old is None else self._ours(old, data_record.idempotency_key),
             ) from exists
+        except self._differs as differs:  # another payload's record stands, and is not told
+            raise IdempotencyItemAlreadyExistsError(str(differs)) from differs
 
     def _update_record(self, data_record: DataRecord) -> None:
         self.theirs._update_record(self._of(data_record))

@@ -72,6 +72,29 @@ def test_the_situations_are_all_different() -> None:
     assert len(found) == len(set(found)) > 50
 
 
+def test_claims_are_met_before_at_and_after_their_deadlines_and_never_outlived_by_their_leases() -> None:
+    found = [record for record in situations() if record is not None]
+    assert {record.idempotency_key for record in found} == {""}
+    now, soon = 1_000_000, 1_005_000
+    deadlines = {
+        (r.in_progress_expiry_timestamp, r.expiry_timestamp) for r in found if r.status == INPROGRESS
+    }
+    assert deadlines == {(soon, 1_005), (now, 1_005), (None, 1_005), (now, 1_000), (None, 1_000)}
+    assert {record.expiry_timestamp for record in found if record.status == COMPLETED} == {1_005, 1_000}
+
+
+def test_time_tells_nobody_anything() -> None:
+    assert {edge.outcome for edge in edges() if edge.event == "time"} == {""}
+
+
+def test_edges_are_in_the_order_of_the_states_and_of_the_table() -> None:
+    states, clauses = list(STATES), [*(row.clause for row in TABLE), "TIME-2"]
+    places = [
+        (states.index(edge.source), states.index(edge.target), clauses.index(edge.clause)) for edge in edges()
+    ]
+    assert places == sorted(places)
+
+
 def test_the_edges_follow_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     before = state_diagram()
     lax = table._STEPS | {table.Evict: ((None, table._evict),)}

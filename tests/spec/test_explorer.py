@@ -30,13 +30,6 @@ def test_a_limit_ends_the_search_and_is_told() -> None:
     assert 100 <= result.states < 200
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
-    result = Explorer(3).search(lambda met, waiting: told.append((met, waiting)))
-    assert told
-    assert all(0 <= waiting <= met <= result.states for met, waiting in told)
-
-
 def test_where_nobody_can_finish_the_way_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = Attempt._granted
     # A worker that hangs for ever, alone, once it has claimed with one of two payloads.

@@ -7,7 +7,7 @@ import pytest
 from idemproof.spec import events as e
 from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
-from idemproof.spec.transition import TABLE, deciding_row, transition
+from idemproof.spec.transition import TABLE, _always, deciding_row, transition
 
 NOW = 1_000_000
 LEASE = NOW + 5_000
@@ -174,6 +174,7 @@ def test_the_last_row_of_each_event_has_no_condition() -> None:
     last = {row.event: row for row in TABLE}
     for kind, row in last.items():
         assert row.when.startswith("else"), kind
+        assert row.guard is _always, kind
 
 
 @pytest.mark.clause("ROW-1")

@@ -1,0 +1,64 @@
+"""Which modules are mutated, and which tests judge each of them: first a quick selection, then a wide one."""
+
+from typing import NamedTuple
+
+
+class Module(NamedTuple):
+    """One module, and the tests by which its mutants are judged.
+
+    Parameters
+    ----------
+    path
+        Where it stands in the package.
+    quick
+        The tests that run against every mutant, all in one process.
+    wide
+        The tests that run against what the quick ones let live.
+    """
+
+    path: str
+    quick: tuple[str, ...]
+    wide: tuple[str, ...]
+
+
+_ROWS = "tests/spec/test_rows.py"
+_INVARIANTS = "tests/spec/test_invariants.py"
+_RECORDS = "tests/spec/test_reading_records.py"
+_MOVES = tuple(f"tests/spec/test_{part}.py" for part in ("moves", "states", "model_asks"))
+_FAULTS = "tests/conformance/test_seeded_faults.py"
+_ENGINE = tuple(
+    f"tests/reference/test_{part}.py"
+    for part in (
+        "engine_claim",
+        "engine_completion",
+        "engine_release",
+        "engine_cache",
+        "engine_tries",
+        "engine_events",
+        "engine_interrupts",
+        "attempt",
+        "answers",
+        "answers_explained",
+    )
+)
+
+_CONFORMANCE = tuple(f"tests/conformance/test_{part}.py" for part in ("vectors", "flows", "engine_explorer"))
+_WIDE_SPEC = ("tests/spec", _FAULTS, *_CONFORMANCE, *_ENGINE)
+_WIDE_SEARCH = ("tests/spec", _FAULTS)
+_WIDE_REFERENCE = ("tests/reference", *_CONFORMANCE)
+
+MODULES = (
+    Module("spec/transition.py", (_ROWS, _INVARIANTS), _WIDE_SPEC),
+    Module("spec/record.py", (_RECORDS, _ROWS, _INVARIANTS), _WIDE_SPEC),
+    Module("spec/events.py", ("tests/spec/test_events.py", _ROWS), _WIDE_SPEC),
+    Module("spec/tables.py", ("tests/spec/test_protocol_text.py",), _WIDE_SPEC),
+    Module("spec/invariants.py", (_INVARIANTS, "tests/spec/test_invariants_at_their_edges.py"), _WIDE_SPEC),
+    Module("spec/errors.py", ("tests/spec/test_errors.py",), _WIDE_SPEC),
+    Module("spec/model.py", _MOVES, _WIDE_SEARCH),
+    Module("spec/explorer.py", ("tests/spec/test_stories.py",), _WIDE_SEARCH),
+    Module("spec/diagrams.py", ("tests/spec/test_diagrams.py",), _WIDE_SPEC),
+    Module("reference/engine.py", _ENGINE, _WIDE_REFERENCE),
+    Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
+    Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
+    Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
+)

@@ -1,0 +1,131 @@
+"""Each invariant just where it begins to hold, and over steps that the table would never take."""
+
+from typing import Any
+
+import pytest
+
+from idemproof.spec import events as e
+from idemproof.spec import invariants as i
+from idemproof.spec.events import Claim, Complete, Evict, Release
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.transition import transition
+
+
+def running(owner: str = "a", until: int | None = 5_000, expiry: int = 60) -> Record:
+    return Record("k", INPROGRESS, expiry, until, None, "h", None, owner)
+
+
+def done(response: str = '"1"') -> Record:
+    return Record("k", COMPLETED, 60, None, response, "h", None, "a")
+
+
+THEIRS = running("x", until=90_000, expiry=90)
+COMPLETE = Complete("a", '"1"', "h", 60, "k")
+
+
+@pytest.mark.clause("INV-1", "INV-5")
+def test_who_ends_without_having_begun_stands_in_nobodys_way() -> None:
+    history = [i.Ended("a", 0, "raised"), i.Began("b", 0, 10)]
+    assert i.broken_by_history(history) == []
+
+
+@pytest.mark.clause("INV-4")
+@pytest.mark.parametrize(
+    ("event", "after", "told"),
+    [
+        (COMPLETE, done('"2"'), done('"2"')),
+        (COMPLETE, done(), done('"2"')),
+        (COMPLETE, done('"2"'), done()),
+        (COMPLETE, running()._replace(response_data='"1"'), running()._replace(response_data='"1"')),
+        (Release("a"), done(), done()),
+    ],
+)
+def test_who_completes_is_told_what_it_has_stored(event: e.Event, after: Record, told: Record) -> None:
+    assert not i.answer_is_the_record(i.Step(running(), event, 0, after, e.Completed(told)))
+    assert i.answer_is_the_record(i.Step(running(), COMPLETE, 0, done(), e.Completed(done())))
+
+
+@pytest.mark.clause("INV-4")
+def test_who_names_no_payload_has_no_other_payload() -> None:
+    assert i.answer_is_the_record(i.Step(done(), Release("a"), 0, done(), e.Replay(done())))
+
+
+@pytest.mark.clause("INV-6")
+@pytest.mark.parametrize(
+    ("event", "deadline", "outcome"),
+    [
+        (Claim("b", 5_000, 60, "h", "k"), 5_000, e.Claimed(THEIRS)),
+        (Claim("b", None, 60, "h", "k"), 60_000, e.Claimed(THEIRS)),
+        (Complete("b", '"1"', "h", 60, "k"), 60_000, e.Completed(THEIRS)),
+    ],
+)
+def test_asking_again_counts_until_the_deadline_that_was_asked_for(
+    event: e.Event, deadline: int, outcome: e.Outcome
+) -> None:
+    assert not i.retry_changes_nothing(i.Step(None, event, deadline - 1, THEIRS, outcome))
+    assert i.retry_changes_nothing(i.Step(None, event, deadline, THEIRS, outcome))
+
+
+@pytest.mark.clause("INV-6")
+def test_housekeeping_that_is_repeated_changes_nothing_either() -> None:
+    assert not i.retry_changes_nothing(i.Step(done(), Evict(), 60_000, done(), e.Kept()))
+    assert i.retry_changes_nothing(i.Step(done(), Evict(), 59_999, done(), e.Kept()))
+
+
+@pytest.mark.clause("INV-7")
+def test_a_live_claim_is_owed_even_after_its_expiry() -> None:
+    late = running(until=70_000, expiry=60)
+    assert not i.eviction_owes_nothing(i.Step(late, Evict(), 69_999, None, e.Evicted()))
+    assert i.eviction_owes_nothing(i.Step(late, Evict(), 70_000, None, e.Evicted()))
+
+
+# From every state some client can finish: judged by what a newcomer is told.
+
+
+@pytest.mark.clause("INV-9")
+@pytest.mark.parametrize(
+    ("after", "now"), [(None, 1_999_500), (running(until=1_999_500, expiry=2_000), 7), (done(), 1_999_500)]
+)
+def test_a_newcomer_claims_for_a_second_once_nothing_is_live_and_completes(
+    monkeypatch: pytest.MonkeyPatch, after: Record | None, now: int
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def recording(record: Record | None, event: e.Event, at: int) -> Any:
+        asked.append((record, event, at))
+        return transition(record, event, at)
+
+    monkeypatch.setattr(i, "transition", recording)
+    assert i.somebody_can_finish(i.Step(after, Evict(), now, after, e.Kept()))
+    claim, complete = asked
+    assert claim == (after, Claim("a newcomer", 2_000_500, 2_059), 1_999_500)
+    claimed = Record("", INPROGRESS, 2_059, 2_000_500, owner="a newcomer")
+    assert complete == (claimed, Complete("a newcomer", '"done"', None, 2_059), 1_999_500)
+
+
+WRONG_ENDS: list[tuple[Record | None, e.Outcome]] = [
+    (done(), e.Completed(done())),
+    (None, e.Completed(done('"done"'))),
+    (done('"done"'), e.Superseded(done('"done"'))),
+]
+
+
+@pytest.mark.clause("INV-9")
+@pytest.mark.parametrize(("completed", "outcome"), WRONG_ENDS)
+def test_who_cannot_have_its_own_result_stored_has_not_finished(
+    monkeypatch: pytest.MonkeyPatch, completed: Record | None, outcome: e.Outcome
+) -> None:
+    def wrong(record: Record | None, event: e.Event, now: int) -> Any:
+        return (completed, outcome) if isinstance(event, Complete) else transition(record, event, now)
+
+    monkeypatch.setattr(i, "transition", wrong)
+    assert not i.somebody_can_finish(i.Step(None, Evict(), 0, None, e.Kept()))
+
+
+@pytest.mark.clause("INV-9")
+def test_a_record_that_nobody_can_ever_claim_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stubborn(record: Record | None, event: e.Event, now: int) -> Any:
+        return transition(record, event, now) if record is None else (record, e.Kept())
+
+    monkeypatch.setattr(i, "transition", stubborn)
+    assert not i.somebody_can_finish(i.Step(None, Evict(), 0, done(), e.Kept()))

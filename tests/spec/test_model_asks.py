@@ -1,0 +1,74 @@
+"""What the model asks of the transition function and of the invariants: now, of what stands, in full."""
+
+from typing import Any
+
+import pytest
+
+from idemproof.spec import model
+from idemproof.spec.events import Claim, InProgress, Renew, Replay
+from idemproof.spec.invariants import Began, Ended
+from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+
+CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", None, "held")
+STORED = Record("", COMPLETED, 3, None, "held", "a", None, "held")
+ENDS_SOON = CLAIMED._replace(in_progress_expiry_timestamp=1)
+CLAIM = Claim("me", 2000, 3, "a")
+
+
+def test_the_question_is_asked_now() -> None:
+    asked = ask(ENDS_SOON, CLAIM)
+    assert (asked.outcome, asked.row) == (InProgress(ENDS_SOON, 1), "ROW-4")
+
+
+def test_what_is_broken_is_asked_now_and_with_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
+    assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
+    told = Replay(STORED._replace(response_data="another"))
+    monkeypatch.setattr(model, "transition", lambda *_: (STORED, told))
+    assert "INV-4 answer_is_the_record" in ask(STORED, CLAIM).broken
+
+
+def test_an_equal_record_is_the_record_that_stood() -> None:
+    asked = ask(CLAIMED, Renew("held", 2000))
+    assert asked.row == "ROW-12"
+    assert asked.after is CLAIMED
+
+
+def test_a_lease_is_kept_in_whole_seconds() -> None:
+    claimed = next(Attempt(Client("claiming", "a"), None, ("a",), frozenset(), may_be_late=False).moves())
+    assert (claimed.what, type(claimed.client.lease)) == ("claims", int)
+
+
+def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
+    late = ("release", 0, 0)
+    at = Client("completing", "a", 2, 2, owns=True, late=late)
+    moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
+    told = next(move for move in moves if move.what == "is told Completed")
+    assert told.left == Client("gone", "a", owns=True, late=late)
+
+
+@pytest.mark.parametrize(
+    ("other", "crashed", "stored", "history"),
+    [
+        (Client("running", "a", 11), 0, 0, [Began("other", -1, 11_000)]),
+        (Client("completing", "a", 12), 0, 0, [Began("other", -1, 12_000), Ended("other", -1, "lost")]),
+        (Client(), 13, 0, [Began("crashed", -1, 13_000), Ended("crashed", -1, "crashed")]),
+        (Client(), 0, 14, [Began("stored", -1, 1), Ended("stored", -1, "stored", 14_000)]),
+    ],
+)
+def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_way(
+    monkeypatch: pytest.MonkeyPatch, other: Client, crashed: int, stored: int, history: list[Any]
+) -> None:
+    judged: list[list[Any]] = []
+
+    def judging(history: list[Any]) -> list[str]:
+        judged.append(history)
+        return [f"broken {len(history)}"]
+
+    monkeypatch.setattr(model, "broken_by_history", judging)
+    # No search knows a lease of 17 seconds, so what is remembered of this is asked for by nobody else.
+    me, begins = Client("granted", "a", 17, owns=True), Began("me", 0, 17_000)
+    broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)
+    assert judged == [[begins], [*history, begins]]
+    assert broken == tuple(sorted({"broken 1", f"broken {len(history) + 1}"}))

@@ -1,0 +1,352 @@
+"""What a client of the model may do next, move by move, and what moves make of the state."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from idemproof.spec.events import Claim, Claimed, Kept
+from idemproof.spec.model import (
+    FAULTS,
+    LEASE,
+    WINDOW,
+    Attempt,
+    Client,
+    Move,
+    ask,
+)
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+
+CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
+STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
+ABANDONED = CLAIMED._replace(owner="gone")
+ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
+
+
+def client(phase: str, lease: int = 0, expiry: int = 0, **more: Any) -> Client:
+    return Client(phase, "a", lease, expiry, **more)
+
+
+def moves(
+    at: Client, record: Record | None, *, faults: tuple[str, ...] = FAULTS, late: bool = False
+) -> list[Move]:
+    return list(Attempt(at, record, ("a", ""), frozenset(faults), may_be_late=late).moves())
+
+
+def dies(record: Record | None, crashed: int = 0) -> Move:
+    return Move("dies", Client(), record, crashed=crashed, faultless=False)
+
+
+class Case(NamedTuple):
+    name: str
+    at: Client
+    record: Record | None
+    faultless: list[Move]
+    faulty: list[Move]
+
+
+MINE = {"owns": True}
+CASES = [
+    Case(
+        "idle",
+        Client(),
+        None,
+        [Move("calls", client("claiming"), None), Move("calls", Client("claiming"), None)],
+        [],
+    ),
+    Case(
+        "claims what is absent",
+        client("claiming"),
+        None,
+        [Move("claims", client("granted", LEASE, owns=True), CLAIMED, row="ROW-1", replaced=True)],
+        [Move("gives up", client("releasing"), None, faultless=False), dies(None)],
+    ),
+    Case(
+        "claims its own again, after a second",
+        client("claiming", owns=True),
+        CLAIMED._replace(in_progress_expiry_timestamp=1000),
+        [
+            Move(
+                "claims",
+                client("granted", 1, owns=True),
+                CLAIMED._replace(in_progress_expiry_timestamp=1000),
+                row="ROW-2",
+            )
+        ],
+        [
+            Move(
+                "gives up",
+                client("releasing", owns=True),
+                CLAIMED._replace(in_progress_expiry_timestamp=1000),
+                faultless=False,
+            ),
+            dies(ABANDONED._replace(in_progress_expiry_timestamp=1000)),
+        ],
+    ),
+    Case(
+        "claims what is claimed",
+        client("claiming"),
+        CLAIMED,
+        [Move("is told InProgress", Client(), CLAIMED, row="ROW-4")],
+        [Move("gives up", client("releasing"), CLAIMED, faultless=False), dies(CLAIMED)],
+    ),
+    Case(
+        "claims what is stored",
+        client("claiming"),
+        STORED,
+        [Move("is told Replay", Client(), STORED, finishes=True, row="ROW-5")],
+        [Move("gives up", client("releasing"), STORED, faultless=False), dies(STORED)],
+    ),
+    Case(
+        "granted",
+        client("granted", 1, **MINE),
+        CLAIMED,
+        [Move("begins its body", client("running", 1, **MINE), CLAIMED)],
+        [
+            Move("is not told that it has claimed", client("claiming", **MINE), CLAIMED, faultless=False),
+            dies(ABANDONED),
+        ],
+    ),
+    Case(
+        "granted a lease that is over",
+        client("granted", 0, **MINE),
+        CLAIMED,
+        [Move("finds its lease over", client("claiming", **MINE), CLAIMED)],
+        [
+            Move("is not told that it has claimed", client("claiming", **MINE), CLAIMED, faultless=False),
+            dies(ABANDONED),
+        ],
+    ),
+    Case(
+        "runs",
+        client("running", 1, **MINE),
+        CLAIMED._replace(in_progress_expiry_timestamp=1000),
+        [
+            Move(
+                "returns",
+                client("completing", 1, WINDOW, **MINE),
+                CLAIMED._replace(in_progress_expiry_timestamp=1000),
+            )
+        ],
+        [
+            Move(
+                "raises",
+                client("releasing", **MINE),
+                CLAIMED._replace(in_progress_expiry_timestamp=1000),
+                faultless=False,
+            ),
+            Move(
+                "asks for more time",
+                client("running", LEASE, **MINE),
+                CLAIMED,
+                faultless=False,
+                row="ROW-12",
+                replaced=True,
+            ),
+            dies(ABANDONED._replace(in_progress_expiry_timestamp=1000), crashed=1),
+        ],
+    ),
+    Case(
+        "runs on another's claim",
+        client("running", 1),
+        CLAIMED,
+        [Move("returns", client("completing", 1, WINDOW), CLAIMED)],
+        [
+            Move("raises", client("releasing"), CLAIMED, faultless=False),
+            Move("asks for more time", client("running", 1), CLAIMED, faultless=False, row="ROW-13"),
+            dies(CLAIMED, crashed=1),
+        ],
+    ),
+    Case(
+        "completes",
+        client("completing", 2, 2, **MINE),
+        CLAIMED,
+        [
+            Move(
+                "is told Completed",
+                Client(),
+                ABANDONED_RESULT._replace(expiry_timestamp=2),
+                stored=2,
+                finishes=True,
+                row="ROW-7",
+                replaced=True,
+            )
+        ],
+        [
+            Move(
+                "is not told that it has completed",
+                client("completing", 2, 2, **MINE),
+                STORED._replace(expiry_timestamp=2),
+                stored=2,
+                faultless=False,
+                row="ROW-7",
+                replaced=True,
+            ),
+            dies(ABANDONED, crashed=2),
+        ],
+    ),
+    Case(
+        "completes in its last second",
+        client("completing", 0, 1, **MINE),
+        CLAIMED,
+        [
+            Move(
+                "is told Completed",
+                Client(),
+                ABANDONED_RESULT._replace(expiry_timestamp=1),
+                stored=1,
+                finishes=True,
+                row="ROW-7",
+                replaced=True,
+            )
+        ],
+        [
+            Move(
+                "is not told that it has completed",
+                client("completing", 0, 1, **MINE),
+                STORED._replace(expiry_timestamp=1),
+                stored=1,
+                faultless=False,
+                row="ROW-7",
+                replaced=True,
+            ),
+            dies(ABANDONED),
+        ],
+    ),
+    Case(
+        "completes when its result is over",
+        client("completing", 1, 0, **MINE),
+        CLAIMED,
+        [Move("cannot store its result in time", Client(), ABANDONED, crashed=1)],
+        [dies(ABANDONED, crashed=1)],
+    ),
+    Case(
+        "completes after another",
+        client("completing", 1, WINDOW),
+        STORED,
+        [Move("is told Superseded", Client(), STORED, crashed=1, finishes=True, row="ROW-8")],
+        [dies(STORED, crashed=1)],
+    ),
+    Case(
+        "completes while another runs",
+        client("completing", 1, WINDOW),
+        CLAIMED,
+        [Move("is told LeaseLost", Client(), CLAIMED, crashed=1, row="ROW-9")],
+        [dies(CLAIMED, crashed=1)],
+    ),
+    Case(
+        "releases",
+        client("releasing", **MINE),
+        CLAIMED,
+        [Move("is told Released", Client(), None, row="ROW-10", replaced=True)],
+        [
+            Move(
+                "is not told that it has released",
+                client("releasing"),
+                None,
+                faultless=False,
+                row="ROW-10",
+                replaced=True,
+            ),
+            dies(ABANDONED),
+        ],
+    ),
+    Case(
+        "releases what another holds",
+        client("releasing"),
+        CLAIMED,
+        [Move("is told NotHeld", Client(), CLAIMED, row="ROW-11")],
+        [
+            Move(
+                "is not told that it has released",
+                client("releasing"),
+                CLAIMED,
+                faultless=False,
+                row="ROW-11",
+            ),
+            dies(CLAIMED),
+        ],
+    ),
+    Case("is gone", client("gone"), CLAIMED, [], []),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_client_may_do_this_and_nothing_else(case: Case) -> None:
+    assert sorted(moves(case.at, case.record)) == sorted(case.faultless + case.faulty)
+    assert moves(case.at, case.record, faults=()) == case.faultless
+
+
+@pytest.mark.parametrize(
+    ("at", "record", "request_"),
+    [
+        (client("claiming"), None, ("claim", LEASE, WINDOW)),
+        (client("completing", 1, 2, owns=True), CLAIMED, ("complete", 0, 2)),
+        (client("releasing", owns=True), CLAIMED, ("release", 0, 0)),
+    ],
+)
+def test_a_request_may_be_late_if_none_of_the_client_is(
+    at: Client, record: Record | None, request_: tuple[str, int, int]
+) -> None:
+    sent = Move(f"sends a late {request_[0]}", at._replace(late=request_), record, faultless=False)
+    assert sent in moves(at, record, late=True)
+    assert [move for move in moves(at, record) if "late" in move.what] == []
+    waiting = moves(at._replace(late=request_), record, late=True)
+    assert [move.what for move in waiting if "sends" in move.what] == []
+
+
+@pytest.mark.parametrize("phase", ["running", "gone"])
+@pytest.mark.parametrize(
+    ("late", "owns", "before", "after", "owned", "stored", "row"),
+    [
+        (("claim", 1, 2), False, None, CLAIMED, True, 0, "ROW-1"),
+        (("complete", 0, 2), True, CLAIMED, STORED, True, 2, "ROW-7"),
+        (("complete", 0, 2), False, STORED, STORED, False, 0, "ROW-8"),
+        (("release", 0, 0), True, CLAIMED, None, False, 0, "ROW-10"),
+    ],
+)
+def test_a_late_request_arrives(
+    phase: str,
+    late: tuple[str, int, int],
+    owns: bool,
+    before: Record | None,
+    after: Record | None,
+    owned: bool,
+    stored: int,
+    row: str,
+) -> None:
+    if after is CLAIMED:
+        after = CLAIMED._replace(in_progress_expiry_timestamp=1000, expiry_timestamp=2)
+    elif after is STORED and before is CLAIMED:
+        after = STORED._replace(expiry_timestamp=2)
+    arrived = moves(client(phase, owns=owns, late=late), before)[0]
+    assert arrived == Move(
+        f"has its late {late[0]} arrive",
+        client(phase, owns=owned),
+        after,
+        stored=stored,
+        row=row,
+        replaced=after != before,
+    )
+
+
+def test_an_attempt_that_is_over_leaves_its_late_request_behind() -> None:
+    late = ("release", 0, 0)
+    over = moves(client("completing", 2, 0, owns=True, late=late), CLAIMED)[1]
+    assert over.what == "cannot store its result in time"
+    assert over.client == Client()
+    assert over.left == client("gone", owns=True, late=late)
+    assert over.record == CLAIMED
+
+
+def test_a_step_that_breaks_an_invariant_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idemproof.spec.model.transition", lambda record, event, now: (None, Kept()))
+    (released,) = moves(client("releasing"), CLAIMED, faults=())
+    assert "INV-3 others_are_untouched" in released.broken
+
+
+def test_asking_keeps_the_very_record_that_did_not_change() -> None:
+    claim = Claim("held", LEASE * 1000, WINDOW, "a")
+    again = ask(CLAIMED, claim)
+    assert again.after is CLAIMED
+    assert (again.outcome, again.row, again.broken) == (Claimed(CLAIMED), "ROW-2", ())
+    assert ask(None, claim).after == CLAIMED

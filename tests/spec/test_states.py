@@ -1,0 +1,125 @@
+"""What moves, time and the store make of a state, and who may begin in it."""
+
+from typing import Any
+
+import pytest
+
+from idemproof.spec.events import Evict, Kept
+from idemproof.spec.model import (
+    LEASE,
+    WINDOW,
+    Client,
+    Move,
+    State,
+    ask,
+    broken_by_beginning,
+    canonical,
+    forget,
+    tick,
+)
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+
+CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
+STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
+ABANDONED = CLAIMED._replace(owner="gone")
+ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
+
+
+def client(phase: str, lease: int = 0, expiry: int = 0, **more: Any) -> Client:
+    return Client(phase, "a", lease, expiry, **more)
+
+
+def test_a_move_changes_its_client_alone_and_what_stands_in_the_way_of_others() -> None:
+    state = State(CLAIMED, (client("running", 1, owns=True), Client()), crashed=1, stored=1)
+    moved = Move("dies", Client(), CLAIMED, crashed=2).applied_to(state, 1)
+    assert moved == State(CLAIMED, state.clients, 2, 1)
+    left = client("gone", late=("claim", 1, 1))
+    moved = Move("is over", client("claiming"), CLAIMED, left=left, stored=3).applied_to(state, 1)
+    assert moved == State(CLAIMED, (state.clients[0], client("claiming"), left), 1, 3)
+
+
+def test_whose_record_is_replaced_owns_it_no_longer() -> None:
+    state = State(CLAIMED, (client("running", 1, owns=True), Client()))
+    moved = Move("claims", client("granted", 2, owns=True), STORED, replaced=True).applied_to(state, 1)
+    assert moved == State(STORED, (client("running", 1), client("granted", 2, owns=True)))
+
+
+def test_whose_record_stands_owns_it_still() -> None:
+    # A move may be remembered from another state, in which an equal record stood.
+    state = State(CLAIMED, (client("running", 1, owns=True), Client()))
+    moved = Move("calls", client("claiming"), CLAIMED._replace()).applied_to(state, 1)
+    assert moved == State(CLAIMED, (client("running", 1, owns=True), client("claiming")))
+
+
+def test_a_second_passes_for_everything_that_waits() -> None:
+    waiting = client("completing", 2, 3, owns=True, late=("complete", 1, 2))
+    state = State(CLAIMED, (waiting, Client(late=("claim", 2, 1))), crashed=2, stored=3)
+    once = tick(state)
+    assert once.record == CLAIMED._replace(expiry_timestamp=2, in_progress_expiry_timestamp=1000)
+    assert once.clients == (
+        client("completing", 1, 2, owns=True, late=("complete", 0, 1)),
+        Client(late=("claim", 1, 0)),
+    )
+    assert (once.crashed, once.stored) == (1, 2)
+
+
+def test_nothing_is_sooner_than_now() -> None:
+    over = State(STORED._replace(expiry_timestamp=0), (Client(late=("release", 0, 0)),))
+    assert tick(over) == over
+    lapsed = State(CLAIMED._replace(expiry_timestamp=1, in_progress_expiry_timestamp=0), ())
+    assert tick(lapsed).record == CLAIMED._replace(expiry_timestamp=0, in_progress_expiry_timestamp=0)
+    assert tick(State(None, ())) == State(None, ())
+
+
+def test_the_store_forgets_what_is_over_alone() -> None:
+    live = State(CLAIMED, (client("running", 1, owns=True),), 1, 2)
+    same, asked = forget(live)
+    assert same is live
+    assert (asked.outcome, asked.row) == (Kept(), "ROW-15")
+    over = live._replace(record=CLAIMED._replace(expiry_timestamp=0, in_progress_expiry_timestamp=0))
+    after, asked = forget(over)
+    assert after == State(None, (client("running", 1),), 1, 2)
+    assert (asked.row, asked.broken) == ("ROW-14", ())
+    assert ask(None, Evict()).row == "ROW-15"
+
+
+def test_states_that_differ_in_who_is_who_are_one() -> None:
+    one, other, gone = client("running", 1), client("claiming"), client("gone")
+    late = client("gone", late=("claim", 1, 1))
+    assert canonical(State(None, (one, gone, late, other), 1, 2)) == State(None, (other, late, one), 1, 2)
+
+
+def test_an_owner_of_whom_nothing_is_left_has_another_name() -> None:
+    owner = client("running", 1, owns=True)
+    assert canonical(State(CLAIMED, (owner,))).record == CLAIMED
+    assert canonical(State(CLAIMED, (Client(),))).record == ABANDONED
+    assert canonical(State(STORED, (Client(),))).record == ABANDONED_RESULT
+    assert canonical(State(STORED, (owner,))).record == STORED
+
+
+# Who may begin.
+
+
+@pytest.mark.clause("INV-1", "INV-5", "ENG-3")
+@pytest.mark.parametrize(
+    ("lease", "other", "crashed", "stored", "broken"),
+    [
+        (1, Client(), 0, 0, ()),
+        (0, Client(), 0, 0, ("ENG-3 begins_under_its_lease",)),
+        (1, client("running", 1), 0, 0, ("INV-1 one_live_run", "INV-5 rerun_has_a_reason")),
+        (1, client("running", 0), 0, 0, ()),
+        (1, client("completing", 1), 0, 0, ("INV-5 rerun_has_a_reason",)),
+        (1, client("completing", 0), 0, 0, ()),
+        (1, client("claiming", 1), 0, 0, ()),
+        (1, client("granted", 1), 0, 0, ()),
+        (1, Client(), 1, 0, ("INV-5 rerun_has_a_reason",)),
+        (1, Client(), 0, 1, ("INV-5 rerun_has_a_reason",)),
+    ],
+)
+def test_a_body_that_begins_too_soon_is_seen(
+    lease: int, other: Client, crashed: int, stored: int, broken: tuple[str, ...]
+) -> None:
+    for place in (0, 1):
+        clients = [other, other]
+        clients[place] = client("granted", lease)
+        assert broken_by_beginning(State(None, tuple(clients), crashed, stored), place) == broken
