@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .suite.capabilities import Capabilities
     from .suite.factories import FactoryError
+    from .suite.inherit import PersistenceLayerConformance
+    from .suite.profiles import Profile
     from .suite.report import Report
     from .suite.runner import check
 
-__all__ = ["Capabilities", "FactoryError", "Report", "check"]
+__all__ = ["Capabilities", "FactoryError", "PersistenceLayerConformance", "Profile", "Report", "check"]
 
 _HOMES = {
     "Capabilities": "capabilities",
     "FactoryError": "factories",
+    "PersistenceLayerConformance": "inherit",
+    "Profile": "profiles",
     "Report": "report",
     "check": "runner",
 }

@@ -56,7 +56,7 @@ def _rules(colours: dict[str, str]) -> str:
     return "\n".join(f"    .{name} {{ {rule}; }}" for name, rule in colours.items())
 
 
-_STYLE = f"""
+STYLE = f"""
     text {{ font: 13px system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }}
     text.title {{ font-size: 18px; font-weight: 600; }}
     text.strong {{ font-weight: 600; }}
@@ -92,7 +92,7 @@ def document(title: str, description: str, height: float, parts: list[str]) -> s
         height=number(height),
         title=escape(title),
         description=escape(description),
-        style=_STYLE,
+        style=STYLE,
         parts=body,
     )
 

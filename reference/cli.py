@@ -6,6 +6,7 @@ from typing import Annotated
 import rich  # noqa: F401 - the commands need it: found missing here, before any of them has begun
 import typer
 
+from .cli_check import check
 from .cli_explore import explore, explore_engine
 from .cli_spec import spec
 
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
+app.command()(check)
 app.command()(explore)
 app.command()(explore_engine)
 app.command()(spec)

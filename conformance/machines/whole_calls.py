@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ...backends.commands import Call, Sleep, Swap
-from ...spec.errors import IdempotencyAlreadyInProgressError
+from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyInvalidStatusError
 from ...spec.invariants import Ended
-from ...spec.record import COMPLETED, Record, deadline_ms, expiry_ms, same_record, same_version
+from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
 from ..engine_explorer import Play, without_logging
 from ..engine_explorer_states import Keys
 from ..engine_explorer_steps import (
@@ -104,7 +104,7 @@ class LayerWorld(ShortWorld):
     """So long that no store which lives by a clock of its own forgets a record while a path is walked."""
 
     def __init__(self, case: Case) -> None:
-        self.KEY = case.new_key()  # type: ignore[misc]  # each world has its own
+        self.KEY = case.new_key()  # each world has its own
         self.acting = 0
         self.written: Record | None = None
         self._case = case
@@ -130,6 +130,10 @@ class LayerWorld(ShortWorld):
         """
         if not self._looked:
             found = self._case.layer.load(self.KEY)
+            try:
+                found = None if found is None else checked(found, self.KEY)
+            except IdempotencyInvalidStatusError as corrupt:
+                raise Broken(str(corrupt), ("CAS-1",)) from corrupt
             if found is not None and found.owner is None and self.written is not None:
                 owned = found._replace(owner=self.written.owner)
                 found = owned if same(owned, self.written) else found

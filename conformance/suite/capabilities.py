@@ -1,6 +1,10 @@
 """What a persistence layer claims, and what a suite may do to it."""
 
-from dataclasses import dataclass
+import ast
+import inspect
+import textwrap
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +29,35 @@ class Capabilities:
 
     largest_response: int = 300_000
     """The longest response, in bytes of UTF-8, that it stores."""
+
+    client_methods: tuple[str, ...] = ()
+    """Where races are to pause, if the layer's client cannot be found: methods that ask the store, as paths
+    of attributes from the layer, such as ``"_pool.connection.execute"``. Clients of redis, valkey, boto3,
+    aiobotocore and sqlite3 are found; without any, races pause at each line of the layer's own source."""
+
+
+class Claim(NamedTuple):
+    """One field of :class:`Capabilities`: its name, what is assumed, and what it says."""
+
+    name: str
+    default: bool | int | tuple[str, ...]
+    says: str
+
+
+def claims() -> list[Claim]:
+    """Return the fields of :class:`Capabilities` with what their docstrings say, for other ways in."""
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(Capabilities))).body
+    except OSError:  # installed without its source
+        said: dict[str, str] = {}
+    else:
+        assert isinstance(body, ast.ClassDef)
+        said = {
+            before.target.id: " ".join(str(after.value.value).split())
+            for before, after in zip(body.body, body.body[1:], strict=False)
+            if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        }
+    assumed = Capabilities()
+    names = [each.name for each in fields(Capabilities)]
+    return [Claim(name, getattr(assumed, name), said.get(name, "")) for name in names]

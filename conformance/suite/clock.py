@@ -14,7 +14,8 @@ class MovedClock:
     """A wall clock that stands still unless told.
 
     Inside its ``with`` block, everything in this process that asks for the time of day is told this clock's.
-    Timers, which measure how long something takes, are not touched.
+    Timers, which measure how long something takes, are not touched. The block may be entered again: the time
+    is then what it was.
 
     Parameters
     ----------
@@ -30,12 +31,14 @@ class MovedClock:
     def __enter__(self) -> Self:
         if self._traveller is not None:
             self._coordinates = self._traveller.start()
+            self._coordinates.move_to(_moment(self._now))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._traveller is not None:
+            self._coordinates = None
             self._traveller.stop()
 
     def ms(self) -> int:

@@ -1,7 +1,8 @@
 """From what a user gives, to two workers over one store: or a sentence that says what to do."""
 
-import asyncio
-import threading
+import inspect
+import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from ...spec.record import INPROGRESS, Record
 from .adapters import adapted
 from .clock import MovedClock
 from .subjects import LoopThread, Subject
+from .workers import Task, Worker
 
 Factory = Callable[[], Any]
 
@@ -38,16 +40,18 @@ class Bench:
     """
 
     def __init__(self, factory: Factory, clock: MovedClock, patience: float) -> None:
-        if not callable(factory):
-            raise FactoryError(f"{factory!r} is not a factory: it cannot be called. {_WANTED}")
+        _refuse_what_cannot_be_called(factory)
         self.factory = factory
         self.loop = LoopThread()
+        self.worker = Worker()
         self.subjects: list[Subject] = []
         self._clock = clock
         self._patience = patience
         self._layers: list[Any] = []
+        self._since: float | None = None
         try:
             self.workers, self.shared = self._two_workers()
+            self.reopens = self._can_reopen()
         except BaseException:
             self.close()
             raise
@@ -62,25 +66,44 @@ class Bench:
         made = self._make()
         return self._subject(made[0] if _is_pair(made) else made)
 
-    def close(self) -> None:
-        """Close the layers that can be closed, and what they ran on."""
-        for layer in self._layers:
-            close = getattr(layer, "close", None) or getattr(layer, "aclose", None)
-            if callable(close):
-                reply = close()
-                if asyncio.iscoroutine(reply):
-                    self.loop.run(reply)
+    def close(self, *, abandon: bool = False) -> list[str]:
+        """Close the layers that can be closed, and what they ran on; return what went wrong, in sentences.
+
+        Parameters
+        ----------
+        abandon
+            Whether to leave the layers as they are, for one of them still works.
+        """
+        wrong = []
+        for layer in [] if abandon else self._layers:
+            theirs = getattr(layer, "theirs", layer)
+            close = getattr(theirs, "close", None) or getattr(theirs, "aclose", None)
+            if not callable(close):
+                continue
+            name, outcome = type(theirs).__name__, self._bounded(close)
+            if outcome is None:
+                wrong.append(f"Closing the {name} did not end within {self._patience:g} seconds.")
+            elif outcome.failure is not None:
+                failure = outcome.failure
+                wrong.append(f"Closing the {name} raised {type(failure).__name__}: {failure}")
+        self.worker.close()
         self.loop.close()
+        return wrong
 
     def _two_workers(self) -> tuple[list[Subject], bool]:
         first = self._make()
-        if _is_pair(first):
+        self._made_pairs = _is_pair(first)
+        if self._made_pairs:
             if first[0] is first[1]:
                 raise FactoryError(
                     "The factory returned a pair that is one object twice. Two workers need an object each: "
                     "return the layer alone, and threads will share it."
                 )
             pair = [self._subject(layer) for layer in first]
+            if pair[0].swaps is not pair[1].swaps:
+                raise FactoryError(
+                    "The factory returned a layer by two methods and one by four. Judge them one by one."
+                )
             if self._sees(*pair) is False:
                 raise FactoryError(
                     "The two layers that the factory returned do not see each other's records. "
@@ -88,7 +111,7 @@ class Bench:
                 )
             return pair, True
         one = self._subject(first)
-        second = self._make()
+        second = self._make(again=" at its second call")
         if _is_pair(second):
             raise FactoryError("The factory returned a layer at first, and a pair later. Decide for one.")
         if second is first:
@@ -98,32 +121,53 @@ class Bench:
             return [one, other], True
         return [one, one], False
 
-    def _make(self) -> Any:
-        """Call the factory, in a thread: it may hang."""
-        outcome: dict[str, Any] = {}
+    def _can_reopen(self) -> bool:
+        """Tell whether what the factory makes later sees the same records, too."""
+        if not self._made_pairs:
+            return self.shared
+        made = self._make(again=" at its second call")
+        return _is_pair(made) and self._sees(self.layer, self._subject(made[0])) is True
 
-        def call() -> None:
-            try:
-                made = self.factory()
-                outcome["made"] = self.loop.run(made) if asyncio.iscoroutine(made) else made
-            except BaseException as failure:  # noqa: BLE001 - whatever it is, it is told
-                outcome["failure"] = failure
-
-        caller = threading.Thread(target=call, name="conformance-factory", daemon=True)
-        caller.start()
-        caller.join(self._patience)
-        if caller.is_alive():
+    def _make(self, again: str = "") -> Any:
+        outcome = self._bounded(self.factory)
+        if outcome is None:
             raise FactoryError(
-                f"The factory has not returned within {self._patience:g} seconds. Is its store running and "
-                "reachable? Give its client a short timeout, to see its own error."
+                f"The factory has not returned within {self._patience:g} seconds{again}. Is its store "
+                "running, and can it be reached? Give its client a short timeout, to see its own error."
             )
-        failure = outcome.get("failure")
+        failure = outcome.failure
         if failure is not None:
-            raise FactoryError(
-                f"The factory raised {type(failure).__name__}: {failure}. Call it by itself first: it must "
-                "return a layer that is ready for use."
-            ) from failure
-        return outcome["made"]
+            advice = (
+                "It is called more than once: each time, it must return another layer that is ready for use."
+                if again
+                else "Call it by itself first: it must return a layer that is ready for use."
+            )
+            said = f"{type(failure).__name__}{again}: {failure}".rstrip(". ")
+            raise FactoryError(f"The factory raised {said}. {advice}") from failure
+        return outcome.value
+
+    def waited(self) -> float:
+        """Return for how many seconds a check has waited for another layer."""
+        return 0.0 if self._since is None else time.perf_counter() - self._since
+
+    def _bounded(self, work: Callable[[], Any]) -> Task | None:
+        """Do what may hang; return what came of it, or None if it hangs."""
+
+        def awaited() -> Any:
+            value = work()
+            return self.loop.run(value) if inspect.iscoroutine(value) else value
+
+        if self.worker.is_here:  # in a check, whose end is being waited for
+            self._since = time.perf_counter()
+            task = Task(awaited)
+            task.do()
+            self._since = None
+            return task
+        task = self.worker.begin(awaited)
+        if task.ended(self._patience):
+            return task
+        self.worker.leave_behind()
+        return None
 
     def _subject(self, made: Any) -> Subject:
         layer = adapted(made)
@@ -137,16 +181,34 @@ class Bench:
     def _sees(self, writer: Subject, reader: Subject) -> bool | None:
         """Tell whether one sees what the other writes; None if that cannot be told."""
         now = self._clock.ms()
-        record = Record(
-            f"conformance-sharing#{now}", INPROGRESS, now // 1000 + 3600, now + 3_600_000, owner="sharing"
-        )
-        try:
-            writer.swap(record.idempotency_key, None, record, 3_600_000)
-            if writer.load(record.idempotency_key) is None:
+        key = f"conformance-sharing-{secrets.token_hex(8)}"  # that no earlier run has left behind
+        record = Record(key, INPROGRESS, now // 1000 + 3600, now + 3_600_000, owner="sharing")
+
+        def try_it() -> bool | None:
+            writer.swap(key, None, record, 3_600_000)
+            if writer.load(key) is None:
                 return None
-            return reader.load(record.idempotency_key) is not None
-        except Exception:  # noqa: BLE001 - what fails so early is judged by the first checks
-            return None
+            return reader.load(key) is not None
+
+        outcome = self._bounded(try_it)
+        # What fails or hangs so early is judged by the first checks.
+        return None if outcome is None else outcome.value
+
+
+def _refuse_what_cannot_be_called(factory: Any) -> None:
+    if isinstance(factory, BasePersistenceLayer | AsyncBasePersistenceLayer):
+        raise FactoryError(f"This is a layer ({type(factory).__name__}), not what makes one. {_WANTED}")
+    if not callable(factory):
+        raise FactoryError(f"{factory!r} is not a factory: it cannot be called. {_WANTED}")
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as refusal:
+        name = getattr(factory, "__name__", repr(factory))
+        raise FactoryError(
+            f"The factory {name} cannot be called without arguments: {refusal}. {_WANTED}"
+        ) from None
+    except ValueError:
+        return  # it does not tell its signature
 
 
 def _is_pair(made: Any) -> bool:
@@ -159,6 +221,10 @@ def _not_a_layer(made: Any) -> str:
         return f"The factory returned the class {made.__name__}. Return an object of it: {made.__name__}(…)."
     if isinstance(made, tuple | list):
         return f"The factory returned {len(made)} things in a {kind}. {_WANTED}"
+    if inspect.isgenerator(made) or inspect.isasyncgen(made):
+        return f"The factory returned a generator: it has a yield. {_WANTED} Layers with close are closed."
+    if inspect.isroutine(made):
+        return f"The factory returned the function {made.__name__}: call it there. {_WANTED}"
     if made is None:
         return f"The factory returned None: does it lack a return? {_WANTED}"
     missing = [name for name in _METHODS if not hasattr(made, name)]

@@ -99,8 +99,13 @@ class Report(NamedTuple):
 
     @property
     def tiers(self) -> dict[str, Verdict]:
-        """The verdict on each tier."""
-        return {tier: _all_of([each.verdict for each in self.checks if each.tier == tier]) for tier in TIERS}
+        """The verdict on each tier that was asked about."""
+        asked = {each.tier for each in self.checks}
+        return {
+            tier: _all_of([each.verdict for each in self.checks if each.tier == tier])
+            for tier in TIERS
+            if tier in asked
+        }
 
     @property
     def clauses(self) -> dict[str, Verdict]:
@@ -130,7 +135,7 @@ class Report(NamedTuple):
             return False
         found = self.tiers
         if tiers:
-            return all(found[tier] == "kept" for tier in tiers)
+            return all(found.get(tier) == "kept" for tier in tiers)
         return all(verdict in ("kept", "not offered") for verdict in found.values())
 
     def as_json(self) -> str:

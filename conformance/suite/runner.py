@@ -2,11 +2,11 @@
 
 import contextlib
 import io
+import logging
 import secrets
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,18 +16,21 @@ from .clock import MovedClock
 from .factories import Bench, Factory
 from .profiles import PROFILES, Profile
 from .report import CheckResult, Finding, Report
-from .subjects import Subject
+from .subjects import Subject, as_a_sentence, came_from_the_layer
+from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
 """Told the check that begins, its number from 0, and how many there are."""
 
 _LONGEST_NOTE = 200
+_GRACE = 1.0
+"""How many seconds a check that is interrupted has to come to its end."""
 
 
 def check(
     factory: Factory,
     *,
-    profile: str = "default",
+    profile: str | Profile = "default",
     seed: int | None = None,
     capabilities: Capabilities | None = None,
     tiers: Sequence[str] = TIERS,
@@ -43,7 +46,7 @@ def check(
         Layers that have ``close`` are closed in the end. Each history uses keys of its own, so the store need
         not be empty.
     profile
-        ``quick``, ``default`` or ``thorough``.
+        ``quick``, ``default`` or ``thorough``; or bounds of your own.
     seed
         What decides all that is drawn; drawn itself if None. The report tells it.
     capabilities
@@ -65,84 +68,113 @@ def check(
     ValueError
         There is no such profile or tier.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"There is no profile {profile!r}. There are: {', '.join(PROFILES)}.")
+    if isinstance(profile, str):
+        profile = profile_named(profile)
+    wanted = checks(tiers)
+    session = Session(factory, profile, secrets.randbelow(2**32) if seed is None else seed, capabilities)
+    results: list[CheckResult] = []
+    try:
+        for number, each in enumerate(wanted):
+            if progress is not None:
+                progress(each, number, len(wanted))
+            results.append(session.judge(each))
+    except KeyboardInterrupt:
+        finished = False
+        results += [_without(each, "not judged", "interrupted") for each in wanted[len(results) :]]
+    else:
+        finished = True
+    finally:
+        session.close()
+    return Report(
+        session.subject,
+        profile.name,
+        session.seed,
+        version("idemproof"),
+        tuple(results),
+        finished,
+        session.notes,
+    )
+
+
+def profile_named(name: str) -> Profile:
+    """Return the profile of that name, or raise ``ValueError`` with the names that there are."""
+    if name not in PROFILES:
+        raise ValueError(f"There is no profile {name!r}. There are: {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def checks(tiers: Sequence[str] = TIERS) -> list[Check]:
+    """Return all checks of the tiers, in their order, or raise ``ValueError`` with the names of all tiers."""
+    from .. import tiers as _  # noqa: F401, PLC0415 - defining them needs this module's neighbours
+
     if unknown := [tier for tier in tiers if tier not in TIERS]:
         raise ValueError(f"There is no tier {unknown[0]!r}. There are: {', '.join(TIERS)}.")
-    run = _Run(factory, PROFILES[profile], secrets.randbelow(2**32) if seed is None else seed, capabilities)
-    return run.report([each for each in checks() if each.tier in tiers], progress)
+    return sorted((each for each in CHECKS if each.tier in tiers), key=lambda each: TIERS.index(each.tier))
 
 
-def checks() -> list[Check]:
-    """Return all checks, in the order of their tiers."""
-    from .. import tiers  # noqa: F401, PLC0415 - defining them needs this module's neighbours
+class Session:
+    """The layers of one run, and the checks that are asked of them, one by one. Close it in the end.
 
-    return sorted(CHECKS, key=lambda each: TIERS.index(each.tier))
+    The process's clock is moved only while it works, and what layers print is kept for the report.
 
+    Parameters
+    ----------
+    factory, capabilities
+        As of :func:`check`.
+    profile, seed
+        Chosen.
+    """
 
-class _Run:
     def __init__(
-        self, factory: Factory, profile: Profile, seed: int, capabilities: Capabilities | None
+        self, factory: Factory, profile: Profile, seed: int, capabilities: Capabilities | None = None
     ) -> None:
-        self._factory = factory
-        self._profile = profile
-        self._seed = seed
+        self.profile = profile
+        self.seed = seed
         self._capabilities = capabilities or Capabilities()
         self._printed = io.StringIO()
+        self._notes: list[str] = []
         self._hung: str | None = None
+        self._interrupted = False
+        # The same seed again, over the same store, must not meet its own records.
+        self._keys = f"conformance-{secrets.token_hex(4)}"
+        self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
+        with self._working():
+            self._bench = Bench(factory, self._clock, profile.patience)
+        self.subject = _in_words(self._bench)
 
-    def report(self, wanted: Sequence[Check], progress: Progress | None) -> Report:
-        results: list[CheckResult] = []
-        finished = True
-        subject = ""
-        with MovedClock(moves_the_process=self._capabilities.movable_clock) as clock:
-            with contextlib.redirect_stdout(self._printed):
-                bench = Bench(self._factory, clock, self._profile.patience)
-            try:
-                subject = _in_words(bench)
-                for number, each in enumerate(wanted):
-                    if progress is not None:
-                        progress(each, number, len(wanted))
-                    results.append(self._judge(each, bench, clock, number))
-            except KeyboardInterrupt:
-                finished = False
-                left = wanted[len(results) :]
-                results += [_without(each, "not judged", "interrupted") for each in left]
-            finally:
-                if self._hung is None:
-                    with contextlib.redirect_stdout(self._printed):
-                        bench.close()
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the report should know besides."""
         said = self._printed.getvalue().strip()
-        notes = [f"It printed: {said[:_LONGEST_NOTE]}"] if said else []
-        return Report(
-            subject,
-            self._profile.name,
-            self._seed,
-            version("idemproof"),
-            tuple(results),
-            finished,
-            tuple(notes),
-        )
+        if not said:
+            return tuple(self._notes)
+        if len(said) > _LONGEST_NOTE:
+            said = f"{said[:_LONGEST_NOTE]}…"
+        return (*self._notes, f"While it was judged, this was printed: {said}")
 
-    def _judge(self, asked: Check, bench: Bench, clock: MovedClock, number: int) -> CheckResult:
+    def judge(self, asked: Check) -> CheckResult:
+        """Ask one check. After a request that hung, nothing is asked any more."""
         if self._hung is not None:
             return _without(asked, "not judged", self._hung)
-        lacking = self._lacking(asked, bench)
+        lacking = self._lacking(asked, self._bench)
         if lacking is not None:
             return _without(asked, "not offered", lacking)
+        bench = self._bench
+        own = zlib.crc32(asked.name.encode())  # the same examples, whatever else is judged
         case = Case(
             bench.workers,
-            clock,
+            self._clock,
             self._capabilities,
-            self._profile,
-            self._seed + number,
+            self.profile,
+            self.seed + own,
             asked.clauses,
-            bench.restarted if bench.shared else None,
+            bench.restarted if bench.reopens else None,
             bench.factory if bench.shared else None,
-            f"conformance-{self._seed}-{number}",
+            f"{self._keys}-{own:08x}",
         )
         began = time.perf_counter()
-        not_offered, broken = self._run(asked, case, bench.subjects)
+        with self._working():
+            not_offered, broken = self._run(asked, case, bench.subjects)
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
         verdict: Any = "broken" if findings else "not offered" if not_offered else "kept"
         return CheckResult(
@@ -157,6 +189,21 @@ class _Run:
             case.schedules,
             time.perf_counter() - began,
         )
+
+    def close(self) -> None:
+        """Close the layers, unless one of them hangs or was left in the middle of a request."""
+        with self._working():
+            self._notes += self._bench.close(
+                abandon=self._hung is not None or (self._interrupted and self._busy())
+            )
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._clock, contextlib.redirect_stdout(self._printed), _silence():
+            yield
+
+    def _busy(self) -> bool:
+        return any(subject.waited() for subject in self._bench.subjects)
 
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
         """Return the first thing that the check needs and the layer does not offer, in words."""
@@ -177,50 +224,54 @@ class _Run:
         return None
 
     def _run(self, asked: Check, case: Case, subjects: list[Subject]) -> tuple[str | None, list[Broken]]:
-        """Run a check in a thread of its own, for the layer may hang; return why not, or what broke it."""
-        outcome: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                asked.run(case)
-            except BaseException as failure:  # noqa: BLE001 - judged below, in the thread that waits
-                outcome.append(failure)
-
-        worker = threading.Thread(target=run, name=f"conformance-{asked.name}", daemon=True)
-        with contextlib.redirect_stdout(self._printed):
-            worker.start()
-            while worker.is_alive():
-                worker.join(0.05)
-                waited = max((subject.waited() for subject in subjects), default=0.0)
-                if waited > self._profile.patience and worker.is_alive():
-                    self._hung = f"a request of {asked.name} was not answered within {waited:.0f} seconds"
-                    why = (
-                        f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
-                        "Nothing else was judged."
-                    )
-                    return None, [Broken(why, case.clauses)]
-        if not outcome:
+        """Run a check in the thread of the layers, which may hang; return why not, or what broke it."""
+        task = self._bench.worker.begin(lambda: asked.run(case))
+        hung = self._hangs(task, asked, subjects)
+        if hung is not None:
+            return None, [Broken(hung, case.clauses)]
+        failure = task.failure
+        if failure is None:
             return None, []
-        failure = outcome[0]
         if isinstance(failure, NotOffered):
             return str(failure), []
         if isinstance(failure, Broken):
             return None, [failure]
-        if not _came_from_the_layer(failure):
+        if not came_from_the_layer(failure):
             raise failure
-        return None, [Broken(_as_a_sentence(failure), case.clauses)]
+        return None, [Broken(as_a_sentence(failure), case.clauses)]
+
+    def _hangs(self, task: Task, asked: Check, subjects: list[Subject]) -> str | None:
+        """Wait for a check to end; say so if a request of it hangs."""
+        try:
+            while not task.ended(0.05):
+                waited = max(self._bench.waited(), *(subject.waited() for subject in subjects))
+                if waited > self.profile.patience:
+                    self._hung = f"a request of {asked.name} was not answered within {waited:.0f} seconds"
+                    return (
+                        f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
+                        "Nothing else was judged."
+                    )
+        except KeyboardInterrupt:
+            self._interrupted = True
+            for subject in subjects:
+                subject.stop()
+            task.ended(_GRACE)
+            raise
+        return None
 
 
-def _came_from_the_layer(failure: BaseException) -> bool:
-    return any(frame.f_code is Subject._ask.__code__ for frame, _ in traceback.walk_tb(failure.__traceback__))
-
-
-def _as_a_sentence(failure: BaseException) -> str:
-    last = traceback.extract_tb(failure.__traceback__)[-1]
-    return (
-        f"The layer raised {type(failure).__name__}: {failure} (line {last.lineno} of {last.filename}, "
-        f"in {last.name})."
-    )
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let the engine's warnings not reach the terminal: they are about calls that a check makes go wrong."""
+    logger = logging.getLogger("idemproof")
+    usual, handler = logger.propagate, logging.NullHandler()
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = usual
+        logger.removeHandler(handler)
 
 
 def _without(asked: Check, verdict: Any, why: str) -> CheckResult:
@@ -228,7 +279,8 @@ def _without(asked: Check, verdict: Any, why: str) -> CheckResult:
 
 
 def _finding(asked: Check, broken: Broken) -> Finding:
-    return Finding(asked.name, asked.tier, broken.clauses, broken.why, broken.lines, asked.seen_in)
+    seen_in = asked.seen_in if broken.lines else None  # what merely raises is no fault that is known
+    return Finding(asked.name, asked.tier, broken.clauses, broken.why, broken.lines, seen_in)
 
 
 def _in_words(bench: Bench) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,6 +17,13 @@ from ...backends.base import (
 )
 from ...backends.records import DataRecord
 from ...spec.record import Record
+
+_GRACE = 2.0
+"""How many seconds an event loop has to come to its end."""
+
+
+class Stopped(BaseException):
+    """Ends a check that is interrupted, at its next request."""
 
 
 class LoopThread:
@@ -31,10 +39,19 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
-        """Stop it."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        """Stop it, and whatever still runs on it; a layer that blocks the loop itself is left behind."""
+        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._stop()))
+        self._thread.join(_GRACE)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+    async def _stop(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE / 2)
+        self.loop.stop()
 
 
 class Subject:
@@ -55,6 +72,7 @@ class Subject:
         """Whether it is a compare-and-swap layer, whose decisions are the specification's."""
         self._loop = loop
         self._since: dict[int, float] = {}
+        self._stopped = False
         self._face: Any = (
             async_compare_and_swap(layer)
             if isinstance(layer, AsyncBasePersistenceLayer)
@@ -78,22 +96,28 @@ class Subject:
 
     def put(self, record: Record) -> None:
         """Call ``_put_record``."""
-        self._ask(self.layer, "_put_record", record)
+        self._ask(self.layer, "_put_record", DataRecord.of(record))
 
     def update(self, record: Record) -> None:
         """Call ``_update_record``."""
-        self._ask(self.layer, "_update_record", record)
+        self._ask(self.layer, "_update_record", DataRecord.of(record))
 
     def delete(self, record: Record) -> None:
         """Call ``_delete_record``."""
-        self._ask(self.layer, "_delete_record", record)
+        self._ask(self.layer, "_delete_record", DataRecord.of(record))
 
     def waited(self) -> float:
         """Return for how many seconds the request that waits longest has waited."""
         now = time.perf_counter()
         return max((now - since for since in list(self._since.values())), default=0.0)
 
+    def stop(self) -> None:
+        """Answer no request from now on: whoever asks is stopped."""
+        self._stopped = True
+
     def _ask(self, layer: Any, method: str, *args: Any) -> Any:
+        if self._stopped:
+            raise Stopped
         me = threading.get_ident()
         self._since[me] = time.perf_counter()
         try:
@@ -101,3 +125,17 @@ class Subject:
             return self._loop.run(reply) if asyncio.iscoroutine(reply) else reply
         finally:
             del self._since[me]
+
+
+def came_from_the_layer(failure: BaseException) -> bool:
+    """Tell whether the layer raised it, rather than the check."""
+    return any(frame.f_code is Subject._ask.__code__ for frame, _ in traceback.walk_tb(failure.__traceback__))
+
+
+def as_a_sentence(failure: BaseException) -> str:
+    """Tell what the layer raised, and where."""
+    last = traceback.extract_tb(failure.__traceback__)[-1]
+    return (
+        f"The layer raised {type(failure).__name__}: {failure} (line {last.lineno} of {last.filename}, "
+        f"in {last.name})."
+    )

@@ -1,10 +1,14 @@
-"""The contract tier: each method does what is documented, and every field comes back as it was given."""
+"""The contract tier: each documented method does what is documented, and raises what is documented."""
 
-from ...spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
 from ...spec.record import COMPLETED, INPROGRESS, Record
-from ..suite.checks import Case, check, same
+from ..machines import requests
+from ..machines.requests import Answer
+from ..suite.checks import Case, check
+from ..suite.story import Story
 
 HOUR_MS = 3_600_000
+
+_IN_EVERY_LAYER = ("status", "expiry_timestamp", "in_progress_expiry_timestamp", "payload_hash")
 
 
 def claim_of(case: Case, key: str, owner: str = "alice") -> Record:
@@ -18,35 +22,93 @@ def result_of(claim: Record, response: str = '"done"') -> Record:
     return claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data=response)
 
 
-@check("contract", "CAS-1", "CAS-3")
+def put_claim(case: Case, claim: Record) -> Story:
+    """Let the first worker put ``claim`` under its unused key, and begin the story with it."""
+    story = case.story(claim.idempotency_key)
+    answer = requests.put(case, case.layer, claim)
+    story.tell("client 1", f"puts a claim: {_how(answer)}")
+    case.require(
+        answer.how == "done", "A claim was refused, although nothing stood for its key.", story, ["CAS-7"]
+    )
+    return story
+
+
+def complete(case: Case, claim: Record, story: Story, response: str = '"done"') -> Record:
+    """Let the first worker complete its ``claim``, and return the result."""
+    result = result_of(claim, response)
+    answer = requests.update(case, case.layer, result)
+    story.tell("client 1", f"completes it: {_how(answer)}")
+    case.require(answer.how == "done", "The completion of a live claim was refused.", story, ["CAS-8"])
+    return result
+
+
+def require_standing(case: Case, wanted: Record, story: Story, why: str) -> None:
+    """Go on only if the other worker reads ``wanted``, in every field that this kind of layer keeps."""
+    answer = requests.get(case.workers[-1], wanted.idempotency_key)
+    story.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.how == "done", f"{why}: reading it says that there is none.", story)
+    found = answer.record
+    fields = ["response_data", "owner", *_IN_EVERY_LAYER] if case.layer.swaps else [*_IN_EVERY_LAYER]
+    if wanted.status == COMPLETED and not case.layer.swaps:
+        # Layers by the four methods may leave the lease standing, and a claim has no response yet.
+        fields.remove("in_progress_expiry_timestamp")
+        fields.append("response_data")
+    for field in fields:
+        given, got = getattr(wanted, field), getattr(found, field)
+        case.require(given == got, f"{why}: its {field} is {got!r}, not {given!r}.", story)
+
+
+def _how(answer: Answer) -> str:
+    return {
+        "done": "done",
+        "exists": "IdempotencyItemAlreadyExistsError",
+        "missing": "IdempotencyItemNotFoundError",
+        "lost": "IdempotencyLeaseLostError",
+    }[answer.how]
+
+
+@check("contract", "CAS-1", "CAS-7")
 def a_claim_comes_back_as_it_was_put(case: Case) -> None:
     """What was put is what is read, in every field that the protocol needs."""
     claim = claim_of(case, case.new_key())
-    story = case.story(claim.idempotency_key)
-    case.layer.put(claim)
-    story.tell("client 1", "puts a claim")
-    found = case.layer.get(claim.idempotency_key)
-    story.tell("client 1", "reads it")
-    case.require(found[1] == INPROGRESS, f"The claim came back with the status {found[1]!r}.", story)
-    for field in ("expiry_timestamp", "in_progress_expiry_timestamp", "payload_hash"):
-        given, got = getattr(claim, field), getattr(found, field)
-        case.require(given == got, f"The {field} {given!r} came back as {got!r}.", story)
-    if case.layer.swaps:
-        case.require(
-            same(case.layer.load(claim.idempotency_key), claim), "The claim came back changed.", story
-        )
+    story = put_claim(case, claim)
+    require_standing(case, claim, story, "The claim did not come back as it was put")
 
 
-@check("contract", "CAS-3")
+@check("contract", "CAS-1")
 def a_missing_record_is_reported_as_missing(case: Case) -> None:
     """Reading a key that nothing stands for raises IdempotencyItemNotFoundError."""
     key = case.new_key()
     story = case.story(key)
-    try:
-        found = case.layer.get(key)
-    except IdempotencyItemNotFoundError:
-        return
-    case.fail(f"Reading an unused key gave {found!r}, not IdempotencyItemNotFoundError.", story)
+    answer = requests.get(case.layer, key)
+    story.tell("client 1", f"reads an unused key: {_how(answer)}")
+    case.require(
+        answer.how == "missing" or answer == Answer("done"),
+        f"Reading an unused key gave {answer.record!r}, not IdempotencyItemNotFoundError.",
+        story,
+    )
+    case.require(
+        answer.how == "missing",
+        "Reading an unused key returned None instead of raising IdempotencyItemNotFoundError.",
+        story,
+    )
+
+
+@check("contract", "CAS-8")
+def a_completion_stores_the_result(case: Case) -> None:
+    """A result is stored with its status, response and expiry."""
+    claim = claim_of(case, case.new_key())
+    story = put_claim(case, claim)
+    later = claim._replace(expiry_timestamp=claim.expiry_timestamp + 7)
+    result = complete(case, later, story, '{"charged": 120}')
+    answer = requests.get(case.workers[1], claim.idempotency_key)
+    story.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.record is not None, "After a completion nothing stands.", story)
+    for field in ("status", "response_data", "expiry_timestamp"):
+        given, got = getattr(result, field), getattr(answer.record, field)
+        case.require(
+            given == got, f"After a completion the {field} that stands is {got!r}, not {given!r}.", story
+        )
 
 
 @check(
@@ -58,15 +120,13 @@ def a_missing_record_is_reported_as_missing(case: Case) -> None:
 def a_completion_keeps_the_payload_hash(case: Case) -> None:
     """A result is stored with the payload hash it was given."""
     claim = claim_of(case, case.new_key())
-    story = case.story(claim.idempotency_key)
-    case.layer.put(claim)
-    story.tell("client 1", "puts a claim")
-    case.layer.update(result_of(claim))
-    story.tell("client 1", "completes it")
-    found = case.layer.get(claim.idempotency_key)
+    story = put_claim(case, claim)
+    complete(case, claim, story)
+    found = requests.get(case.layer, claim.idempotency_key).record
+    got = None if found is None else found.payload_hash
     case.require(
-        found.payload_hash == claim.payload_hash,
-        f"The payload hash {claim.payload_hash!r} came back as {found.payload_hash!r} after the completion.",
+        got == claim.payload_hash,
+        f"The payload hash {claim.payload_hash!r} came back as {got!r} after the completion.",
         story,
     )
 
@@ -75,17 +135,140 @@ def a_completion_keeps_the_payload_hash(case: Case) -> None:
 def a_live_claim_refuses_another_put(case: Case) -> None:
     """A put on a live claim raises IdempotencyItemAlreadyExistsError, and changes nothing."""
     claim = claim_of(case, case.new_key())
-    story = case.story(claim.idempotency_key)
-    case.layer.put(claim)
-    story.tell("client 1", "puts a claim")
-    try:
-        case.workers[1].put(claim._replace(owner="bob", expiry_timestamp=claim.expiry_timestamp + 1))
-    except IdempotencyItemAlreadyExistsError:
-        story.tell("client 2", "puts another, and is refused")
-    else:
-        story.tell("client 2", "puts another, and is let in")
-        case.fail("Two attempts were given the same key.", story)
-    found = case.layer.get(claim.idempotency_key)
-    case.require(
-        found.expiry_timestamp == claim.expiry_timestamp, "A refused put changed what stands.", story
+    story = put_claim(case, claim)
+    _refuse(case, claim, story)
+
+
+@check("contract", "CAS-7", "INV-2")
+def a_live_result_refuses_another_put(case: Case) -> None:
+    """A put on a live result raises IdempotencyItemAlreadyExistsError, and changes nothing."""
+    claim = claim_of(case, case.new_key())
+    story = put_claim(case, claim)
+    _refuse(case, complete(case, claim, story), story)
+
+
+def _refuse(case: Case, standing: Record, story: Story) -> None:
+    before = requests.get(case.layer, standing.idempotency_key)
+    rival = claim_of(case, standing.idempotency_key, "bob")
+    answer = requests.put(
+        case, case.workers[1], rival._replace(expiry_timestamp=standing.expiry_timestamp + 1)
     )
+    story.tell("client 2", f"puts another claim: {_how(answer)}")
+    what = "claim" if standing.status == INPROGRESS else "result"
+    case.require(answer.how == "exists", f"A put was accepted although a live {what} stood.", story)
+    after = requests.get(case.layer, standing.idempotency_key)
+    case.require(after == before, f"A refused put changed the {what} that stands.", story)
+
+
+@check("contract", "CAS-7", "INV-4")
+def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
+    """The old_data_record of a refusal, if there is one, is the record that stands: it is replayed from."""
+    for completed in (False, True):
+        claim = claim_of(case, case.new_key())
+        story = put_claim(case, claim)
+        standing = complete(case, claim, story, '"the answer"') if completed else claim
+        answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
+        story.tell("client 2", f"puts another claim: {_how(answer)}")
+        old = answer.record
+        if answer.how != "exists" or old is None:
+            continue  # another check is about that; and a refusal need not carry anything
+        for field in ("status", "expiry_timestamp", "payload_hash", *(["response_data"] * completed)):
+            given, got = getattr(standing, field), getattr(old, field)
+            case.require(
+                given == got, f"The refusal carried the {field} {got!r}; what stands has {given!r}.", story
+            )
+        lease = old.in_progress_expiry_timestamp
+        case.require(
+            completed or lease in (None, claim.in_progress_expiry_timestamp),
+            f"The refusal carried the lease {lease!r}, not the one that stands.",
+            story,
+        )
+
+
+@check("contract", "CAS-8", "ROW-10")
+def a_deleted_claim_is_gone(case: Case) -> None:
+    """After a deletion the key is free at once."""
+    claim = claim_of(case, case.new_key())
+    story = put_claim(case, claim)
+    answer = requests.delete(case, case.layer, claim)
+    story.tell("client 1", f"deletes its claim: {_how(answer)}")
+    case.require(answer.how == "done", "Deleting a claim of one's own was refused.", story)
+    answer = requests.get(case.workers[1], claim.idempotency_key)
+    story.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.how != "done" or answer.record is None, "A deleted claim can still be read.", story)
+    answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
+    story.tell("client 2", f"puts a claim: {_how(answer)}")
+    case.require(answer.how == "done", "After a deletion the key was still refused.", story)
+
+
+@check("contract", "CAS-1")
+def what_one_writes_the_other_reads_at_once(case: Case) -> None:
+    """A worker that has read a key sees what another has stored since: nothing stale is served."""
+    first, second = case.workers[0], case.workers[1]
+    claim = claim_of(case, case.new_key())
+    story = case.story(claim.idempotency_key)
+    key, result = claim.idempotency_key, result_of(claim)
+    requests.get(second, key)
+    for what, ask, record, status in (
+        ("puts a claim", requests.put, claim, INPROGRESS),
+        ("completes it", requests.update, result, COMPLETED),
+    ):
+        answer = ask(case, first, record)
+        story.tell("client 1", f"{what}: {_how(answer)}")
+        seen = requests.get(second, key).record
+        story.tell("client 2", "reads the record")
+        case.require(
+            seen is not None and seen.status == status,
+            f"After one client had stored a record that is {status}, the other still read "
+            f"{'nothing' if seen is None else seen.status}.",
+            story,
+        )
+
+
+@check("contract", "CAS-8", needs=("swaps",))
+def who_lost_a_claim_is_told(case: Case) -> None:
+    """Who does not hold the claim can neither update nor delete it, and is told IdempotencyLeaseLostError."""
+    for completed in (False, True):
+        for what, ask in (("update", requests.update), ("deletion", requests.delete)):
+            claim = claim_of(case, case.new_key())
+            story = put_claim(case, claim)
+            standing = complete(case, claim, story) if completed else claim
+            answer = ask(case, case.workers[1], result_of(claim, '"late"')._replace(owner="bob"))
+            story.tell("client 2", f"asks for the {what} of what is not its own: {_how(answer)}")
+            require_standing(case, standing, story, f"The {what} by a stranger changed the record")
+            case.require(
+                answer.how == "lost",
+                f"The {what} of another's record was not refused with IdempotencyLeaseLostError.",
+                story,
+            )
+
+
+@check("contract", "CAS-9", needs=("swaps",))
+def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
+    """Without an owner, an update completes and a deletion frees whatever claim stands."""
+    claim = claim_of(case, case.new_key())
+    story = put_claim(case, claim)
+    nameless = result_of(claim)._replace(owner=None)
+    answer = requests.update(case, case.workers[1], nameless)
+    story.tell("client 2", f"completes without naming an owner: {_how(answer)}")
+    case.require(answer.how == "done", "An update that names no owner was refused.", story)
+    require_standing(case, nameless, story, "An update that names no owner did not complete the claim")
+    claim = claim_of(case, case.new_key())
+    story = put_claim(case, claim)
+    answer = requests.delete(case, case.workers[1], claim._replace(owner=None))
+    story.tell("client 2", f"deletes without naming an owner: {_how(answer)}")
+    case.require(answer.how == "done", "A deletion that names no owner was refused.", story)
+    left = requests.get(case.layer, claim.idempotency_key)
+    case.require(left.how == "missing", "A deletion that names no owner left the claim standing.", story)
+
+
+@check("contract", "CAS-9", "INV-2", needs=("swaps",))
+def who_names_no_owner_leaves_a_live_result_alone(case: Case) -> None:
+    """Without an owner, neither an update nor a deletion changes a live result."""
+    for what, ask in (("update", requests.update), ("deletion", requests.delete)):
+        claim = claim_of(case, case.new_key())
+        story = put_claim(case, claim)
+        result = complete(case, claim, story)
+        ask(case, case.workers[1], result._replace(owner=None, response_data='"another"'))
+        story.tell("client 2", f"asks for the {what} without naming an owner")
+        require_standing(case, result, story, f"The {what} that names no owner changed a live result")

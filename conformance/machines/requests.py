@@ -1,0 +1,111 @@
+"""The four documented methods, asked at the time that the check's clock tells, with their answers as data."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from ...backends import documented
+from ...backends.drivers import drive
+from ...backends.records import checked_legacy
+from ...spec.errors import (
+    IdempotencyInvalidStatusError,
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyItemNotFoundError,
+    IdempotencyLeaseLostError,
+)
+from ...spec.record import COMPLETED, INPROGRESS, Record, checked
+from ..suite.checks import Broken, Case
+from ..suite.subjects import Subject
+
+
+class Answer(NamedTuple):
+    """How one of the documented methods ended.
+
+    Parameters
+    ----------
+    how
+        ``done``, ``exists`` (IdempotencyItemAlreadyExistsError), ``missing`` (IdempotencyItemNotFoundError)
+        or ``lost`` (IdempotencyLeaseLostError).
+    record
+        What it returned, or what its exception carried.
+    """
+
+    how: Literal["done", "exists", "missing", "lost"]
+    record: Record | None = None
+
+
+def get(worker: Subject, key: str) -> Answer:
+    """Read the record of ``key``."""
+    return _answer(worker, key, lambda: worker.get(key))
+
+
+def put(case: Case, worker: Subject, record: Record) -> Answer:
+    """Store ``record`` unless a live one stands."""
+    if _by_the_checks_clock(case, worker):
+        return _answer(worker, record[0], lambda: _drive(worker, documented.put_record(record, case.now)))
+    return _answer(worker, record[0], lambda: worker.put(record))
+
+
+def update(case: Case, worker: Subject, record: Record) -> Answer:
+    """Store the result in ``record``."""
+    if _by_the_checks_clock(case, worker):
+        return _answer(worker, record[0], lambda: _drive(worker, documented.update_record(record, case.now)))
+    return _answer(worker, record[0], lambda: worker.update(record))
+
+
+def delete(case: Case, worker: Subject, record: Record) -> Answer:
+    """Remove the claim in ``record``."""
+    if _by_the_checks_clock(case, worker):
+        return _answer(worker, record[0], lambda: _drive(worker, documented.delete_record(record, case.now)))
+    return _answer(worker, record[0], lambda: worker.delete(record))
+
+
+def plain(found: Any, key: str, *, swaps: bool) -> Record | None:
+    """Return what a layer gave for ``key`` without what is its own affair: sort key, and ``""`` for None.
+
+    Raises
+    ------
+    Broken
+        It is no well-formed record.
+    """
+    if found is None:
+        return None
+    try:
+        record = checked(found, key) if swaps else checked_legacy(found, key)
+    except IdempotencyInvalidStatusError as fault:
+        raise Broken(f"The layer gave back no well-formed record. {fault}", _clauses_of(found)) from fault
+    return record._replace(sort_key=None)
+
+
+def _clauses_of(malformed: Any) -> tuple[str, ...]:
+    if isinstance(malformed, Record):
+        if malformed[1] not in (INPROGRESS, COMPLETED):
+            return ("REC-1", "REC-2")
+        if isinstance(malformed.expiry_timestamp, int):
+            return ("REC-3",)
+    return ("REC-1",)
+
+
+def _by_the_checks_clock(case: Case, worker: Subject) -> bool:
+    """Tell whether the time must be passed along, because the process's clock may not be moved."""
+    return worker.swaps and not case.capabilities.movable_clock
+
+
+class _TwoMethods:
+    def __init__(self, worker: Subject) -> None:
+        self._load = worker.load
+        self._swap = worker.swap
+
+
+def _drive(worker: Subject, steps: documented.Steps) -> None:
+    drive(steps, _TwoMethods(worker))
+
+
+def _answer(worker: Subject, key: str, ask: Callable[[], Any]) -> Answer:
+    try:
+        return Answer("done", plain(ask(), key, swaps=worker.swaps))
+    except IdempotencyItemNotFoundError:
+        return Answer("missing")
+    except IdempotencyItemAlreadyExistsError as exists:
+        return Answer("exists", plain(exists.old_data_record, key, swaps=worker.swaps))
+    except IdempotencyLeaseLostError:
+        return Answer("lost")

@@ -1,0 +1,165 @@
+"""The report as one page of HTML, which needs nothing else: no network, no script."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from ...reference.clauses import clauses_of, protocol_text
+from .html_style import STYLE
+from .report import Report, Verdict
+from .story_picture import picture
+from .wording import (
+    Group,
+    again,
+    clause_text,
+    clean,
+    counted,
+    found_by,
+    groups_of,
+    unasked,
+    verdict_line,
+)
+
+_PURPOSE = (
+    "This page says which clauses of the idempotency protocol a persistence layer keeps, and shows, for each "
+    "that is broken, the shortest story that breaks it. A <em>persistence layer</em> keeps the records that "
+    "let an operation run once although it is asked for twice."
+)
+
+_DESKTOP, _PHONE = 840, 344
+"""How wide a picture is."""
+
+_CLASSES: dict[Verdict, str] = {
+    "kept": "kept",
+    "broken": "broken",
+    "not offered": "not-offered",
+    "not judged": "not-judged",
+}
+
+
+def page(report: Report, command: str | None = None, required: Sequence[str] = ()) -> str:
+    """Return a report as a page.
+
+    Parameters
+    ----------
+    report
+        What was found.
+    command
+        How to run it again; in Python's words if None.
+    required
+        The tiers that were required.
+    """
+    groups = groups_of(report.findings)
+    title = f"Conformance of {report.subject}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="verdict {_verdict_of(report, required)}">{escape(verdict_line(report, required))}</p>',
+        f"<p>{_PURPOSE}</p>",
+        _facts(report, command or again(report)),
+        "<h2>Tiers</h2>",
+        _tiers(report),
+        *(["<h2>What is broken</h2>"] if groups else []),
+        *(_finding(group, index) for index, group in enumerate(groups, 1)),
+        "<h2>Clauses</h2>",
+        _matrix(report),
+        *_unasked(report),
+        *_notes(report),
+    ]
+    body = "\n".join(parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _verdict_of(report: Report, required: Sequence[str]) -> str:
+    return "kept" if report.keeps(*required) else "broken" if report.findings else "not-judged"
+
+
+def _facts(report: Report, command: str) -> str:
+    facts = {
+        "Profile": escape(report.profile),
+        "Seed": str(report.seed),
+        "Judged by": f"idemproof {escape(report.version)}",
+        "To run it again": f"<code>{escape(command)}</code>",
+    }
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{said}</dd>" for name, said in facts.items()) + "</dl>"
+
+
+def _tiers(report: Report) -> str:
+    rows = [
+        f"<tr><th scope=row>{each.tier}</th><td>{_badge(each.verdict)}</td><td class=n>{len(each.kept)}</td>"
+        f"<td>{_ids(each.broken)}</td><td class=n>{each.histories:,}</td>"
+        f"<td class=n>{each.schedules:,}</td><td class=n>{each.seconds:.1f}</td></tr>"
+        for each in counted(report)
+    ]
+    heads = (
+        "<th>tier</th><th>verdict</th><th class=n>kept</th><th>clauses broken</th><th class=n>histories</th>"
+        "<th class=n>schedules</th><th class=n>seconds</th>"
+    )
+    return f'<div class="wide"><table><tr>{heads}</tr>{"".join(rows)}</table></div>'
+
+
+def _finding(group: Group, index: int) -> str:
+    clauses = "".join(f"<dt>{name}</dt><dd>{_marked_up(clause_text(name))}</dd>" for name in group.clauses)
+    seen = "".join(f"<p>Seen in: {escape(fault)}</p>" for fault in group.seen_in)
+    pictures = ""
+    if group.lines:
+        name = f"What happened, step by step. {group.why}"
+        pictures = (
+            f'<div class="wide desktop">{picture(group.lines, _DESKTOP, name)}</div>'
+            f'<div class="wide phone">{picture(group.lines, _PHONE, name)}</div>'
+        )
+    return (
+        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{pictures}'
+        f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p></section>'
+    )
+
+
+def _matrix(report: Report) -> str:
+    verdicts = report.clauses
+    rows = []
+    for name, clause in clauses_of(protocol_text()).items():
+        if name not in verdicts:
+            continue
+        checks = [each.name for each in report.checks if name in each.clauses]
+        checks += [
+            each.check for each in report.findings if name in each.clauses and each.check not in checks
+        ]
+        rows.append(
+            f'<tr id="{name}"><th scope=row>{name}</th><td>{_badge(verdicts[name])}</td>'
+            f"<td>{_marked_up(clause_text(name))}"
+            f"<details><summary>{clause.heading}; {len(checks)} check{'s' * (len(checks) != 1)}</summary>"
+            f"{escape(', '.join(checks))}</details></td></tr>"
+        )
+    heads = "<th>clause</th><th>verdict</th><th>says</th>"
+    return f'<table class="matrix"><tr>{heads}</tr>{"".join(rows)}</table>'
+
+
+def _unasked(report: Report) -> list[str]:
+    reasons = unasked(report)
+    items = [
+        f"<li>{_badge(verdict)} for {escape(why)}: {escape(', '.join(names))}</li>"
+        for (verdict, why), names in reasons.items()
+    ]
+    return ["<h2>What was not asked</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
+
+
+def _notes(report: Report) -> list[str]:
+    items = "".join(f"<li>{escape(clean(note))}</li>" for note in report.notes)
+    return ["<h2>Notes</h2>", f"<ul>{items}</ul>"] if items else []
+
+
+def _badge(verdict: Verdict) -> str:
+    return f'<span class="badge {_CLASSES[verdict]}">{verdict}</span>'
+
+
+def _ids(clauses: Sequence[str]) -> str:
+    return ", ".join(f'<span class="id">{name}</span>' for name in clauses) or "none"
+
+
+def _marked_up(clause: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(clause))

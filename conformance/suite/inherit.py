@@ -1,0 +1,199 @@
+"""The suite as a class of tests to inherit from, for pytest."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from .capabilities import Capabilities, claims
+from .checks import TIERS, Check
+from .factories import FactoryError
+from .profiles import Profile
+from .report import CheckResult, Finding
+from .runner import Session, checks, profile_named
+from .story_table import plain
+from .wording import clause_text, clean, groups_of
+
+_WITHOUT_LAYER = "make_layer is missing"
+_SESSION = pytest.StashKey["_Judge"]()
+_WIDTH = 96
+
+
+class PersistenceLayerConformance:
+    """Tests that judge a persistence layer, one for each check of the suite.
+
+    Inherit from it, under a name that pytest collects, and say how to make a layer::
+
+        from idemproof.conformance import PersistenceLayerConformance
+
+        class TestMyLayer(PersistenceLayerConformance):
+            durable = True
+
+            def make_layer(self):
+                return MyLayer("somewhere")
+
+    Each test bears the name of its check and the clauses of the protocol that it stands for, so that
+    ``pytest -k CAS-4`` asks about one clause. What the layer does not claim is skipped, with the reason.
+    Layers are made once for a class, with the first test that runs; what ``make_layer`` uses must last for
+    all of its tests: take fixtures of the scope of a class, or wider.
+
+    """
+
+    profile: ClassVar[str | Profile] = "default"
+    """``quick``, ``default`` or ``thorough``; or bounds of your own."""
+
+    seed: ClassVar[int | None] = 0
+    """What decides all that is drawn; None draws one, which a failure tells."""
+
+    tiers: ClassVar[Sequence[str]] = TIERS
+    """The tiers that are judged."""
+
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+    """Why a check, by its name, or a clause, by its id, is known to fail. It is reported as such. If it does
+    not fail, or if there is no such check or clause, that is a failure of its own."""
+
+    def make_layer(self) -> Any:
+        """Return a fresh layer, or a pair of layers over one store; as a coroutine, if it must be awaited."""
+        raise NotImplementedError
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make a test of each check, and of each failure that is expected."""
+        if "asked" not in metafunc.fixturenames:
+            return
+        if type(self).make_layer is PersistenceLayerConformance.make_layer:
+            metafunc.parametrize("asked", [None], ids=[_WITHOUT_LAYER])
+            return
+        try:
+            asked: list[Check | str] = [*checks(self.tiers), *self.expected_failures]
+        except ValueError as refusal:
+            pytest.fail(f"{type(self).__name__}: {refusal}", pytrace=False)
+        metafunc.parametrize("asked", asked, ids=[_name_of(each) for each in asked])
+
+    def test_protocol(self, asked: "Check | str | None", request: pytest.FixtureRequest) -> None:
+        """Ask one check, or whether an expected failure still happens."""
+        if asked is None:
+            pytest.fail(
+                f"{type(self).__name__} does not say what to judge: define make_layer(self), which returns a "
+                "persistence layer, or a pair of layers over one store.",
+                pytrace=False,
+            )
+        judge = _judge_of(self, request)
+        if isinstance(asked, str):
+            judge.expect(asked)
+        else:
+            judge.ask(asked)
+
+
+for _claim in claims():
+    setattr(PersistenceLayerConformance, _claim.name, _claim.default)
+if PersistenceLayerConformance.__doc__ is not None:
+    PersistenceLayerConformance.__doc__ += "Attributes\n    ----------\n" + "".join(
+        f"    {each.name}\n        {each.says} {each.default} if not said.\n" for each in claims()
+    )
+
+
+def _name_of(asked: Check | str) -> str:
+    if isinstance(asked, str):
+        return f"expected failure: {asked}"
+    return f"{asked.tier}: {asked.name} ({', '.join(asked.clauses)})"
+
+
+def _judge_of(test: PersistenceLayerConformance, request: pytest.FixtureRequest) -> "_Judge":
+    """Return what judges for the class of a test; it is made by the first, and closed after the last."""
+    owner = request.node.getparent(pytest.Class)
+    assert owner is not None
+    judge: _Judge | None = owner.stash.get(_SESSION, None)
+    if judge is None:
+        judge = owner.stash[_SESSION] = _Judge(test)
+        owner.addfinalizer(judge.close)
+    return judge
+
+
+class _Judge:
+    """Judges for one class of tests."""
+
+    def __init__(self, test: PersistenceLayerConformance) -> None:
+        self._expected = test.expected_failures
+        self._refusal: str | None = None
+        self._session: Session | None = None
+        self._results: dict[str, CheckResult] = {}
+        self._tiers = test.tiers
+        seed = secrets.randbelow(2**32) if test.seed is None else test.seed
+        try:
+            profile = profile_named(test.profile) if isinstance(test.profile, str) else test.profile
+            claimed = Capabilities(**{each.name: getattr(test, each.name) for each in claims()})
+            self._session = Session(test.make_layer, profile, seed, claimed)
+        except (FactoryError, ValueError) as refusal:
+            self._refusal = str(refusal)
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def ask(self, asked: Check) -> None:
+        result = self._result(asked)
+        if result.verdict in ("not offered", "not judged"):
+            pytest.skip(f"{result.verdict}: {result.why_not}")
+        if not result.findings:
+            return
+        reasons = [self._reason(asked, finding) for finding in result.findings]
+        if None not in reasons:
+            pytest.xfail("; ".join(dict.fromkeys(str(reason) for reason in reasons)))
+        pytest.fail(self._told(result), pytrace=False)
+
+    def expect(self, name: str) -> None:
+        known = checks(self._tiers)
+        named = [each for each in known if name == each.name or name in each.clauses]
+        if not named:
+            pytest.fail(
+                f"expected_failures names {name!r}, which is neither a check nor a clause of one.",
+                pytrace=False,
+            )
+        # A finding may name other clauses than its check does.
+        others = [each for each in known if each not in named]
+        if not any(self._breaks(each, name) for each in (*named, *others)):
+            pytest.fail(
+                f"{name} is expected to fail ({self._expected[name]}), but nothing that was judged "
+                "breaks it. Take it off expected_failures.",
+                pytrace=False,
+            )
+
+    def _breaks(self, asked: Check, name: str) -> bool:
+        findings = self._result(asked).findings
+        return any(name == asked.name or name in finding.clauses for finding in findings)
+
+    def _reason(self, asked: Check, finding: Finding) -> str | None:
+        """Return why a finding was expected, or None if it was not."""
+        names = (asked.name, *finding.clauses)
+        return next((self._expected[name] for name in names if name in self._expected), None)
+
+    def _result(self, asked: Check) -> CheckResult:
+        if self._session is None:
+            pytest.fail(str(self._refusal), pytrace=False)
+        if asked.name not in self._results:
+            self._results[asked.name] = self._session.judge(asked)
+        return self._results[asked.name]
+
+    def _told(self, result: CheckResult) -> str:
+        return "\n".join(self._lines(result))
+
+    def _lines(self, result: CheckResult) -> Iterator[str]:
+        assert self._session is not None
+        yield f"{self._session.subject} breaks {', '.join(result.clauses)}."
+        for group in groups_of(result.findings):
+            yield ""
+            yield group.why
+            if group.lines:
+                yield plain(group.lines, _WIDTH)
+            for name in group.clauses:
+                yield f"{name}: {clause_text(name)}"
+            for fault in group.seen_in:
+                yield f"Seen in: {fault}"
+            if group.others:
+                yield f"{group.others} more findings of this check are not shown."
+        yield ""
+        yield f"The check asks: {result.asks}"
+        yield f"Judged with the profile {self._session.profile.name} and the seed {self._session.seed}."
+        for note in self._session.notes:
+            yield clean(note)

@@ -1,0 +1,177 @@
+"""What all forms of the report have in common: the findings in groups, and the sentences."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from ...reference.clauses import Clause, clauses_of, protocol_text
+from .checks import TIERS
+from .report import CheckResult, Finding, Report, Verdict
+from .story import Line
+
+
+class Group(NamedTuple):
+    """Findings that are told as one.
+
+    Parameters
+    ----------
+    clauses
+        All that they break.
+    why, lines
+        Of the finding with the shortest story.
+    seen_in
+        In which published software such faults were seen.
+    found_by
+        The checks that found them, each with its tier.
+    others
+        How many findings there are besides the one that is told.
+    """
+
+    clauses: tuple[str, ...]
+    why: str
+    lines: tuple[Line, ...]
+    seen_in: tuple[str, ...]
+    found_by: tuple[str, ...]
+    others: int
+
+
+class TierCounts(NamedTuple):
+    """A tier, counted."""
+
+    tier: str
+    verdict: Verdict
+    kept: tuple[str, ...]
+    broken: tuple[str, ...]
+    histories: int
+    schedules: int
+    seconds: float
+
+
+def groups_of(findings: Sequence[Finding]) -> list[Group]:
+    """Group the findings of each check, and checks that say the same; the shortest story is told."""
+    by_check: dict[str, list[Finding]] = {}
+    for each in findings:
+        by_check.setdefault(each.check, []).append(each)
+    by_words: dict[str, list[Finding]] = {}
+    for members in by_check.values():
+        by_words.setdefault(_shortest(members).why, []).extend(members)
+    return [_group(members) for members in by_words.values()]
+
+
+def _shortest(members: list[Finding]) -> Finding:
+    return min(members, key=lambda each: (not each.lines, len(each.lines)))
+
+
+def _group(members: list[Finding]) -> Group:
+    told = _shortest(members)
+    return Group(
+        in_order({clause for each in members for clause in each.clauses}),
+        clean(told.why),
+        told.lines,
+        tuple(dict.fromkeys(clean(each.seen_in) for each in members if each.seen_in)),
+        tuple(dict.fromkeys(f"{each.check} ({each.tier})" for each in members)),
+        len(members) - 1,
+    )
+
+
+def counted(report: Report) -> list[TierCounts]:
+    """Count what was found, tier by tier; tiers that nobody asked about are left out."""
+    return [
+        _counts(tier, verdict, [each for each in report.checks if each.tier == tier])
+        for tier, verdict in report.tiers.items()
+        if any(each.tier == tier for each in report.checks)
+    ]
+
+
+def _counts(tier: str, verdict: Verdict, asked: list[CheckResult]) -> TierCounts:
+    broken = {clause for each in asked for finding in each.findings for clause in finding.clauses}
+    kept = {clause for each in asked if each.verdict == "kept" for clause in each.clauses} - broken
+    return TierCounts(
+        tier,
+        verdict,
+        in_order(kept),
+        in_order(broken),
+        sum(each.histories for each in asked),
+        sum(each.schedules for each in asked),
+        sum(each.seconds for each in asked),
+    )
+
+
+def unasked(report: Report) -> dict[tuple[Verdict, str], list[str]]:
+    """Return which checks were not offered or not judged, by verdict and reason."""
+    reasons: dict[tuple[Verdict, str], list[str]] = {}
+    for each in report.checks:
+        if each.why_not is not None:
+            reasons.setdefault((each.verdict, clean(each.why_not)), []).append(each.name)
+    return reasons
+
+
+@cache
+def _clauses() -> dict[str, Clause]:
+    return clauses_of(protocol_text())
+
+
+def in_order(ids: "set[str] | Sequence[str]") -> tuple[str, ...]:
+    """Return clauses in the order of the protocol."""
+    order = {name: number for number, name in enumerate(_clauses())}
+    return tuple(sorted(ids, key=lambda name: (order.get(name, len(order)), name)))
+
+
+def clause_text(name: str) -> str:
+    """Return what a clause says; of a row of the table, as a sentence."""
+    clause = _clauses().get(name)
+    if clause is None:
+        return "A clause of a later protocol."
+    if " | " not in clause.text:
+        return clause.text
+    event, when, then, outcome = clause.text.split(" | ")
+    stands = "what stands is unchanged" if then == "unchanged" else f"what stands next is: {then}"
+    return f"{event}, when {when}: {stands}; the outcome is {outcome}."
+
+
+def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
+    """Return the verdict as one line."""
+    verdicts = report.clauses
+    broken = in_order([name for name, verdict in verdicts.items() if verdict == "broken"])
+    kept = sum(verdict == "kept" for verdict in verdicts.values())
+    if broken:
+        said = f"BROKEN: {_clauses_of_a_number(len(broken))} ({', '.join(broken)}); {kept} kept."
+    elif not report.finished:
+        said = f"INTERRUPTED: {_clauses_of_a_number(kept)} kept so far, none broken."
+    elif not kept:
+        said = "NOTHING JUDGED: no clause was asked about, or none is offered."
+    else:
+        said = f"KEPT: {_clauses_of_a_number(kept)}; nothing that this layer offers is broken."
+    if broken and not report.finished:
+        said += " It was interrupted."
+    tiers = report.tiers
+    found = {tier: tiers.get(tier, "not judged") for tier in required}
+    missing = [f"{tier} is {verdict}" for tier, verdict in found.items() if verdict != "kept"]
+    if missing:
+        said += f" Required, but: {', '.join(missing)}."
+    elif required:
+        said += f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
+    return said
+
+
+def again(report: Report) -> str:
+    """Return how to run it again, from Python."""
+    return f"check(factory, profile={report.profile!r}, seed={report.seed})"
+
+
+def found_by(group: Group) -> str:
+    """Return what found it."""
+    more = f"; {group.others + 1} findings" if group.others else ""
+    return f"Found by {', '.join(group.found_by)}{more}."
+
+
+def _clauses_of_a_number(number: int) -> str:
+    return f"{number} clause{'' if number == 1 else 's'}"
+
+
+def clean(text: str) -> str:
+    """Return text from a layer on one line, so that nothing in it steers a terminal."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in " ".join(text.split())
+    )

@@ -1,0 +1,128 @@
+"""The concurrency tier: real threads and real processes, all at once, on one key."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from ...backends.commands import Load
+from ..machines.crowds import Fault, Plan, Round, crowd, faults_of_runs, kinds
+from ..machines.evidence import is_explained, lines_of, unexplained
+from ..machines.linearizability import Get
+from ..machines.messages import Go, Join, Look, Seen, Start
+from ..machines.processes import Process, place_of
+from ..machines.recording import Recorder
+from ..suite.checks import Case, NotOffered, check
+from ..suite.story import Line
+from ..suite.subjects import Subject
+from .contract import claim_of
+
+_CLIENTS = 8
+_PROCESSES = 3
+_CLIENTS_PER_PROCESS = 2
+_HEAD_START_NS = 5_000_000
+
+_CLAUSES = ("CAS-4", "INV-1", "INV-4", "INV-5")
+
+
+@check("concurrency", *_CLAUSES, needs=("threads",))
+def many_threads_may_share_a_layer(case: Case) -> None:
+    """Eight threads, or tasks, use one layer for one key: each request is atomic, and one body runs."""
+    _in_threads(case, [case.layer] * _CLIENTS)
+
+
+@check("concurrency", *_CLAUSES, needs=("shared",))
+def many_threads_may_share_a_store(case: Case) -> None:
+    """Threads with layer objects of their own use one key: each request is atomic, and one body runs."""
+    share = _CLIENTS // 2 if case.capabilities.threads else 1
+    _in_threads(case, case.workers[:2] * share)
+
+
+@check("concurrency", *_CLAUSES, needs=("shared", "processes"))
+def many_processes_may_share_a_store(case: Case) -> None:
+    """Processes with layers of their own use one key: each request is atomic, and one body runs."""
+    start = Start(place_of(case.factory), case.now, case.capabilities.movable_clock)
+    share = _CLIENTS_PER_PROCESS if case.capabilities.threads else 1
+    with contextlib.ExitStack() as running:
+        processes = [running.enter_context(Process(start))]
+        _require_one_store(case, processes[0])
+        processes += [running.enter_context(Process(start)) for _ in range(1, _PROCESSES)]
+        for process in processes[1:]:
+            process.wait_until_up()
+        _rounds(case, lambda plan: _in_processes(plan, processes, share))
+
+
+def _in_threads(case: Case, subjects: Sequence[Subject]) -> None:
+    clients = [(f"client {number}", subject) for number, subject in enumerate(subjects, 1)]
+    _rounds(case, lambda plan: crowd(plan, clients))
+
+
+def _in_processes(plan: Plan, processes: Sequence[Process], share: int) -> Round:
+    for number, process in enumerate(processes):
+        names = tuple(f"client {number * share + each}" for each in range(1, share + 1))
+        process.tell(Join(plan, names))
+    for process in processes:
+        process.hear()  # "ready"
+    go = Go(time.perf_counter_ns() + _HEAD_START_NS)
+    for process in processes:
+        process.tell(go)
+    came = Round()
+    for process in processes:
+        came.add(process.hear())
+    return came
+
+
+def _require_one_store(case: Case, process: Process) -> None:
+    process.wait_until_up()
+    claim = claim_of(case, case.new_key())
+    case.layer.put(claim)
+    process.tell(Look(claim.idempotency_key))
+    seen: Seen = process.hear()
+    if seen.record is None:
+        raise NotOffered(
+            "a layer that the factory makes in another process does not see this one's records: "
+            "if the layer's store can be shared, let the factory open the same one in each process"
+        )
+
+
+def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
+    """Play rounds of every kind; of each clause that is broken, keep the first evidence."""
+    known: set[str] = set()
+    began = time.perf_counter()
+    for number in range(case.profile.crowds):
+        if number and time.perf_counter() - began > case.profile.race_seconds:
+            break  # a store that is slow has shown as much
+        for kind in kinds(swaps=case.layer.swaps):
+            key = case.new_key()
+            case.histories += 1
+            came = play(Plan(kind, key, case.now, case.seed + number))
+            faults = [fault for fault in _faults(case, key, came) if not known.issuperset(fault.clauses)]
+            if faults:
+                lines = _evidence(case, came)
+                for fault in faults:
+                    case.found(fault.why, lines, fault.clauses)
+                    known.update(fault.clauses)
+
+
+def _faults(case: Case, key: str, came: Round) -> list[Fault]:
+    swaps, fenced = case.layer.swaps, case.capabilities.fenced
+    reader = Recorder(lambda: case.now)
+    reader.ask(case.workers[-1], "whoever looks in the end", Load(key) if swaps else Get(key))
+    came.operations += reader.operations
+    faults = []
+    if not is_explained(came.operations, swaps=swaps, fenced=fenced):
+        why = (
+            "No order of what was asked at once, one request at a time, gives the answers that were given: "
+            "the layer does not do each request as a whole."
+        )
+        faults.append(Fault(("CAS-4",), why))
+    if came.mistakes:
+        faults.append(Fault(("CAS-4",), f"Used by many at once, the layer raised {came.mistakes[0]}."))
+    if fenced or all(each.end is not None for each in came.operations):
+        # Without fencing, a request that was given up may arrive late, and let another in by right.
+        faults += faults_of_runs(came)
+    return faults
+
+
+def _evidence(case: Case, came: Round) -> list[Line]:
+    swaps, fenced = case.layer.swaps, case.capabilities.fenced
+    return lines_of(unexplained(came.operations, swaps=swaps, fenced=fenced) or came.operations)

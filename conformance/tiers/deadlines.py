@@ -1,0 +1,252 @@
+"""The time tier: a record counts until its deadline, to the millisecond, and is over at it."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms
+from ..machines import requests
+from ..suite.checks import Case, check
+from ..suite.story import CLOCK, Story
+from .contract import HOUR_MS
+
+_AT_ITS_DEADLINE = (
+    "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with the strict <, so that a record still "
+    "counts at its deadline, and for the rest of its second if that is an expiry"
+)
+
+_LEASES_MS = (1, 500, 999, 1_000, 30_001)
+"""How long leases are: within a second, at its end, and longer."""
+
+_YEAR_2100_MS = 4_102_444_800_000
+
+
+class Kind(NamedTuple):
+    """A record with a deadline: how it is called, what it is, and the clause that says when it is over."""
+
+    name: str
+    record: Callable[[int, str], Record]
+    clause: str
+
+
+def _claim(key: str, lease: int | None, expiry: int) -> Record:
+    return Record(key, INPROGRESS, expiry, lease, payload_hash="a hash", owner="alice")
+
+
+def _with_lease(lease_ms: int) -> Kind:
+    return Kind(
+        f"a claim with a lease of {lease_ms:,} ms",
+        lambda now, key: _claim(key, now + lease_ms, ceil_seconds(now + lease_ms + HOUR_MS)),
+        "TIME-4",
+    )
+
+
+def _lease_is_expiry(now: int, key: str) -> Record:
+    expiry = ceil_seconds(now) + 900
+    return _claim(key, expiry * 1000, expiry)
+
+
+def _no_lease(now: int, key: str) -> Record:
+    return _claim(key, None, ceil_seconds(now) + 900)
+
+
+def _result(now: int, key: str) -> Record:
+    return Record(key, COMPLETED, ceil_seconds(now) + 900, None, '"done"', "a hash", None, "alice")
+
+
+CLAIMS = (
+    *map(_with_lease, _LEASES_MS),
+    Kind("a claim whose lease ends at its expiry", _lease_is_expiry, "TIME-4"),
+    Kind("a claim without a lease", _no_lease, "TIME-4"),
+)
+RESULT = Kind("a result", _result, "TIME-3")
+
+
+_Put = tuple[Kind, Record, Story, requests.Answer]
+
+
+def _stand(case: Case, kind: Kind) -> tuple[Record, Story]:
+    """Let a record of this kind stand under a fresh key; a result follows a claim with a short lease."""
+    record = kind.record(case.now, case.new_key())
+    story = case.story(record.idempotency_key)
+    claim = record
+    if record.status == COMPLETED:
+        claim = record._replace(
+            status=INPROGRESS, in_progress_expiry_timestamp=case.now + 2_000, response_data=None
+        )
+    answer = requests.put(case, case.layer, claim)
+    if answer.how == "done" and claim is not record:
+        answer = requests.update(case, case.layer, record)
+    story.tell("client 1", f"stores {kind.name}")
+    case.require(answer.how == "done", f"Storing {kind.name} under an unused key was refused.", story)
+    return record, story
+
+
+def _put_another(case: Case, standing: Record, story: Story, owner: str = "bob") -> requests.Answer:
+    rival = Record(
+        standing.idempotency_key,
+        INPROGRESS,
+        ceil_seconds(case.now + 2 * HOUR_MS),
+        case.now + HOUR_MS,
+        payload_hash="a hash",
+        owner=owner,
+    )
+    answer = requests.put(case, case.workers[1], rival)
+    told = {"done": "is let in", "exists": "is refused"}.get(answer.how, answer.how)
+    story.tell("client 2", f"puts a claim, and {told}")
+    return answer
+
+
+def _at(case: Case, kinds: tuple[Kind, ...], offset: int) -> Iterator[_Put]:
+    """Let a record of each kind stand, and another claim be put so many milliseconds after its deadline."""
+    standing = [(kind, *_stand(case, kind)) for kind in kinds]
+    standing.sort(key=lambda each: deadline_ms(each[1]))
+    for kind, record, story in standing:
+        case.clock.move_to(deadline_ms(record) + offset)
+        story.tell(CLOCK, f"it is {_in_words(offset)} the deadline of {kind.name}")
+        yield kind, record, story, _put_another(case, record, story)
+
+
+def _in_words(offset: int) -> str:
+    if offset == 0:
+        return "at"
+    return f"{abs(offset):,} ms {'before' if offset < 0 else 'after'}"
+
+
+def _must_be_over(case: Case, kinds: tuple[Kind, ...], offset: int, *also: str) -> None:
+    for kind, record, story, answer in _at(case, kinds, offset):
+        case.require(
+            answer.how == "done",
+            f"{_capital(kind.name)} still counted {_in_words(offset)} its deadline: a put was refused.",
+            story,
+            [kind.clause, *also],
+        )
+        found = requests.get(case.layer, record.idempotency_key).record
+        case.require(
+            found is not None and found.status == INPROGRESS and deadline_ms(found) == case.now + HOUR_MS,
+            f"After {kind.name} was over, a put was accepted, but what it put does not stand.",
+            story,
+            ["ROW-1"],
+        )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+@check("time", "TIME-4", "ROW-4", "INV-1", needs=("time",))
+def a_claim_counts_until_its_last_millisecond(case: Case) -> None:
+    """One millisecond before a claim's deadline, its lease or else its expiry, a put is refused."""
+    for kind, _, story, answer in _at(case, CLAIMS, -1):
+        case.require(
+            answer.how == "exists",
+            f"{_capital(kind.name)} was over one millisecond before its deadline: a put was accepted.",
+            story,
+        )
+
+
+@check("time", "TIME-2", "TIME-4", "ROW-1", seen_in=_AT_ITS_DEADLINE, needs=("time",))
+def a_claim_is_over_at_its_deadline(case: Case) -> None:
+    """At a claim's deadline itself a put is accepted, and takes over."""
+    _must_be_over(case, CLAIMS, 0, "TIME-2", "ROW-1")
+
+
+@check("time", "TIME-4", "ROW-1", "INV-9", needs=("time",))
+def a_claim_is_over_after_its_deadline(case: Case) -> None:
+    """Whole seconds after a claim's deadline a put is accepted: a dead worker locks nobody out."""
+    _must_be_over(case, CLAIMS, 2_000, "ROW-1", "INV-9")
+
+
+@check("time", "TIME-4", "ROW-1", needs=("time",))
+def a_millisecond_after_its_lease_a_claim_is_over(case: Case) -> None:
+    """One millisecond after a lease has ended a put is accepted: leases are in milliseconds."""
+    _must_be_over(case, tuple(map(_with_lease, _LEASES_MS)), 1, "ROW-1")
+
+
+@check("time", "TIME-3", "INV-7", "INV-2", needs=("time",))
+def a_result_counts_until_its_last_millisecond(case: Case) -> None:
+    """Until one millisecond before its expiry, and long after its claim's lease, a result refuses a put."""
+    record, story = _stand(case, RESULT)
+    key, end = record.idempotency_key, expiry_ms(record)
+    for moment in (case.now + 2_000, case.now + 2_001, end - 1_000, end - 999, end - 1):
+        case.clock.move_to(moment)
+        story.tell(CLOCK, f"it is {end - moment:,} ms before the expiry of the result")
+        found = requests.get(case.workers[1], key).record
+        case.require(
+            found is not None and found.status == COMPLETED and found.response_data == record.response_data,
+            f"The result could not be read {end - moment:,} ms before its expiry: "
+            f"{'nothing' if found is None else found.status} stood there.",
+            story,
+        )
+        answer = _put_another(case, record, story)
+        case.require(
+            answer.how == "exists",
+            f"A result was over {end - moment:,} ms before its expiry: a put was accepted.",
+            story,
+        )
+
+
+@check("time", "TIME-2", "TIME-3", "ROW-1", seen_in=_AT_ITS_DEADLINE, needs=("time",))
+def a_result_is_over_at_its_expiry(case: Case) -> None:
+    """At a result's expiry itself a put is accepted, and begins anew."""
+    _must_be_over(case, (RESULT,), 0, "TIME-2", "ROW-1")
+
+
+@check("time", "TIME-3", "ROW-1", "INV-9", needs=("time",))
+def a_result_is_over_after_its_expiry(case: Case) -> None:
+    """Whole seconds after a result's expiry a put is accepted, and a new result can be stored."""
+    _must_be_over(case, (RESULT,), 2_000, "ROW-1", "INV-9")
+    record, story = _stand(case, RESULT)
+    case.clock.move_to(expiry_ms(record) + 2_000)
+    claim = record._replace(
+        status=INPROGRESS,
+        response_data=None,
+        owner="bob",
+        in_progress_expiry_timestamp=case.now + HOUR_MS,
+        expiry_timestamp=ceil_seconds(case.now + 2 * HOUR_MS),
+    )
+    requests.put(case, case.workers[1], claim)
+    again = claim._replace(status=COMPLETED, response_data='"done anew"', in_progress_expiry_timestamp=None)
+    requests.update(case, case.workers[1], again)
+    story.tell("client 2", "runs again after the expiry, and stores its result")
+    found = requests.get(case.layer, record.idempotency_key).record
+    case.require(
+        found is not None and found.status == COMPLETED and found.response_data == again.response_data,
+        "After an expired result was taken over, the new result does not stand.",
+        story,
+    )
+
+
+@check("time", "TIME-2", "TIME-4", "ROW-1", "INV-7", needs=("time",))
+def a_claim_that_took_over_counts_anew(case: Case) -> None:
+    """Who takes over gets a lease of its own: it counts until its own deadline, not the one it replaced."""
+    record, story = _stand(case, CLAIMS[0])
+    case.pass_time(3_000, story)
+    answer = _put_another(case, record, story)
+    why = "A put was refused after the lease had ended."
+    case.require(answer.how == "done", why, story, ["TIME-4", "ROW-1"])
+    taken = record._replace(in_progress_expiry_timestamp=case.now + HOUR_MS)
+    case.clock.move_to(deadline_ms(taken) - 1)
+    story.tell(CLOCK, "it is 1 ms before the deadline of client 2's claim")
+    answer = _put_another(case, taken, story, "carol")
+    case.require(
+        answer.how == "exists",
+        "A claim that had taken over was over before its own deadline.",
+        story,
+        ["TIME-4", "INV-1"],
+    )
+
+
+@check("time", "TIME-1", "TIME-2", "TIME-3", "TIME-4", needs=("time",))
+def deadlines_are_kept_in_the_year_2100(case: Case) -> None:
+    """Far from today, beyond 31 bits of seconds, deadlines are kept as ever."""
+    if case.now < _YEAR_2100_MS:
+        case.clock.move_to(_YEAR_2100_MS)
+    kinds = (_with_lease(30_001), *CLAIMS[-2:], RESULT)
+    for kind, _, story, answer in _at(case, kinds, -1):
+        case.require(
+            answer.how == "exists",
+            f"In the year 2100, {kind.name} was over one millisecond before its deadline.",
+            story,
+            [kind.clause],
+        )
+    _must_be_over(case, kinds, 2_000)

@@ -1,0 +1,24 @@
+"""The time tier, of histories: random ones, with previous owners, lost replies and the clock at deadlines."""
+
+from ..machines import random_histories
+from ..suite.checks import Case, check
+
+
+@check(
+    "time",
+    "CAS-1",
+    "CAS-2",
+    "CAS-3",
+    "CAS-5",
+    "CAS-6",
+    "CAS-7",
+    "CAS-8",
+    "CAS-9",
+    "TIME-2",
+    "ROW-1",
+    "INV-7",
+    needs=("time",),
+)
+def a_random_history_follows_the_protocol(case: Case) -> None:
+    """Random operations by two workers on two keys, with lost requests and replies, go as the table says."""
+    random_histories.judge(case)

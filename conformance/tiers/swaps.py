@@ -1,0 +1,262 @@
+"""The contract tier, of the two methods: what a swap may replace and answers, how long a record stands."""
+
+import time
+
+from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, same_version
+from ..machines import requests
+from ..suite.checks import Case, check
+from ..suite.story import Story, in_words
+from .contract import HOUR_MS, claim_of, result_of
+
+_SHORTER_MS = 300_000
+_DAY_MS = 24 * HOUR_MS
+
+_KEEP_SECONDS = (601, 3_600, 86_401, 2**31 // 1000 + 1, 2**32 // 1000 + 1, 36_525 * 86_400)
+"""How long records are told to be kept: long enough for a store with a clock of its own, too."""
+
+_FINDINGS = 6
+_UNIT_MS = 60_000
+_REAL_WAIT_SECONDS = 0.15
+"""A store that takes the milliseconds for microseconds forgets after 0.06 s."""
+
+
+def load(case: Case, key: str, worker: int = 0) -> Record | None:
+    """Return what stands, as far as it matters."""
+    return requests.plain(case.workers[worker].load(key), key, swaps=True)
+
+
+def swap(
+    case: Case, key: str, expected: Record | None, new: Record | None, keep_ms: int = _DAY_MS, worker: int = 0
+) -> Record | None:
+    """Swap, and return the answer as far as it matters."""
+    answer = case.workers[worker].swap(key, expected, new, 0 if new is None else keep_ms)
+    return requests.plain(answer, key, swaps=True)
+
+
+def _family(claim: Record) -> dict[str, Record | None]:
+    """Return records that differ from ``claim`` in one thing each, which the names say."""
+    lease, expiry = deadline_ms(claim), claim.expiry_timestamp
+    result = result_of(claim)
+    return {
+        "nothing": None,
+        "the claim": claim,
+        "the owner": claim._replace(owner="bob"),
+        "the case of the owner": claim._replace(owner="ALICE"),
+        "the absence of an owner": claim._replace(owner=None),
+        "the empty owner": claim._replace(owner=""),
+        "the status": claim._replace(status=COMPLETED),
+        "the expiry": claim._replace(expiry_timestamp=expiry + 1),
+        "the lease": claim._replace(in_progress_expiry_timestamp=lease + 1),
+        "the absence of a lease": claim._replace(in_progress_expiry_timestamp=None),
+        "the response": claim._replace(response_data='"another"'),
+        "the payload hash": claim._replace(payload_hash="another hash"),
+        "its result": result,
+        "its result's response": result._replace(response_data='"another"'),
+        "its result's payload hash": result._replace(payload_hash=None),
+    }
+
+
+@check("contract", "CAS-2", "CAS-3", needs=("swaps",))
+def a_swap_replaces_what_is_expected_and_nothing_else(case: Case) -> None:
+    """Of all records that differ in one thing, a swap replaces the expected version only, and says so."""
+    names = list(_family(claim_of(case, "")))
+    complaints: set[tuple[str, str]] = set()
+    for standing in names:
+        for expected in names:
+            for replaced_by in ("another claim", "a result", "nothing"):
+                told = _one_swap(case, standing, expected, replaced_by)
+                if told is None:
+                    continue
+                clause, why, story = told
+                # One finding for each thing that is overlooked, not one for each pair.
+                known = {(clause, expected), (clause, standing)} & complaints
+                if not known and len(case.findings) < _FINDINGS:
+                    complaints |= {(clause, expected), (clause, standing)}
+                    case.found(why, story, [clause])
+
+
+def _one_swap(case: Case, stands: str, expects: str, replaced_by: str) -> tuple[str, str, Story] | None:
+    key = case.new_key()
+    claim = claim_of(case, key)
+    family = _family(claim)
+    standing, expected = family[stands], family[expects]
+    new = {
+        "another claim": claim._replace(owner="carol", payload_hash=None),
+        "a result": result_of(claim._replace(owner="carol"), '"new"'),
+        "nothing": None,
+    }[replaced_by]
+    story = case.story(key)
+    if standing is not None:
+        swap(case, key, None, standing)
+    answer = swap(case, key, expected, new, worker=1)
+    found = load(case, key)
+    allowed = same_version(standing, expected)
+    right = _kept(new if allowed else standing)
+    if found == right and answer == right:
+        return None
+    story.tell(
+        "client 2",
+        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, standing)} stood, and is "
+        f"told: {in_words(answer)}",
+    )
+    if found == right:
+        done = "done" if allowed else "refused"
+        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} stands."
+        return "CAS-3", why, story
+    if allowed and found == _kept(standing):
+        difference = "" if expects == stands else f", which differ only in what does not count ({expects})"
+        return "CAS-2", f"A swap was refused although what stood was the expected version{difference}.", story
+    if allowed:
+        return "CAS-3", f"A swap stored {_few(found)} instead of {_few(right)}.", story
+    why = (
+        f"A swap was done although what stood was not what was expected: {_named(expects, expected)} was "
+        f"expected, {_named(stands, standing)} stood."
+    )
+    return "CAS-2", why, story
+
+
+def _named(name: str, record: Record | None) -> str:
+    if record is None or name in ("the claim", "its result"):
+        return name
+    return f"a record that differs in {name}"
+
+
+def _kept(record: Record | None) -> Record | None:
+    return requests.plain(record, record.idempotency_key, swaps=True) if record is not None else None
+
+
+def _few(record: Record | None) -> str:
+    return "nothing" if record is None else str(tuple(record))
+
+
+@check("contract", "CAS-3", "INV-6", needs=("swaps",))
+def a_swap_recognises_what_was_written_already(case: Case) -> None:
+    """The same swap again, as after a lost reply, is answered with the record it wrote, or with nothing."""
+    key = case.new_key()
+    claim = claim_of(case, key)
+    renewed = claim._replace(in_progress_expiry_timestamp=deadline_ms(claim) + 1)
+    result = result_of(claim)
+    story = case.story(key)
+    steps = (
+        ("a claim", None, claim),
+        ("a longer lease", claim, renewed),
+        ("a result", renewed, result),
+        ("a deletion", result, None),
+    )
+    for what, expected, new in steps:
+        for again in ("", " again"):
+            answer = swap(case, key, expected, new, worker=1 if again else 0)
+            story.tell("client 1", f"swaps in {what}{again}, and is told: {in_words(answer)}")
+            case.require(
+                answer == new,
+                f"Swapping in {what}{again} answered {_few(answer)} instead of what stands, {_few(new)}.",
+                story,
+            )
+
+
+@check("contract", "CAS-5", needs=("swaps", "movable_clock"))
+def neither_load_nor_swap_looks_at_a_clock(case: Case) -> None:
+    """Before and after a lease, up to the expiry and after it, the same records are found and replaced."""
+    began = case.now
+    lease, expiry = began + 1_500, began // 1000 + 7_200
+    end = expiry * 1000
+    moments = (lease - 1, lease, lease + 1, lease + HOUR_MS, end - 1, end, end + 1)
+    prepared = []
+    for moment in moments:
+        for status in (INPROGRESS, COMPLETED):
+            for expects in ("nothing", "it", "another version"):
+                key = case.new_key()
+                claim = Record(key, INPROGRESS, expiry, lease, None, "a hash", None, "alice")
+                standing = claim if status == INPROGRESS else result_of(claim)
+                swap(case, key, None, standing, expiry_ms(standing) - began)
+                prepared.append((moment, standing, expects))
+    for moment, standing, expects in prepared:
+        case.clock.move_to(moment)
+        _decides_as_ever(case, standing, expects, moment - began)
+
+
+def _decides_as_ever(case: Case, standing: Record, expects: str, passed: int) -> None:
+    key = standing.idempotency_key
+    story = case.story(key)
+    where = f"{passed:,} ms after {in_words(standing)} was stored"
+    over = case.now >= expiry_ms(standing)
+    found = load(case, key)
+    if found is None and over:
+        return  # it may be forgotten by then
+    case.require(found == standing, f"{where}, it is read as {_few(found)}.", story, _late(found))
+    expected = {
+        "nothing": None,
+        "it": standing,
+        "another version": standing._replace(owner="bob"),
+    }[expects]
+    new = Record(key, INPROGRESS, case.now // 1000 + 7_200, case.now + HOUR_MS, owner="carol")
+    answer = swap(case, key, expected, new, 7_200_000, worker=1)
+    story.tell("client 2", f"swaps, expecting {expects}, and is told: {in_words(answer)}")
+    right = new if expects == "it" else standing
+    case.require(
+        answer == right and load(case, key) == right,
+        f"{where}, a swap that expected {expects} was {'refused' if expects == 'it' else 'done'}: "
+        "the layer decides by a clock.",
+        story,
+    )
+
+
+def _late(found: Record | None) -> tuple[str, ...]:
+    return ("CAS-5", "CAS-6") if found is None else ("CAS-5",)
+
+
+@check("contract", "CAS-6", needs=("swaps", "movable_clock"))
+def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
+    """A record stands until the very last of the milliseconds it was told to be kept."""
+    case.clock.move_to(ceil_seconds(case.now) * 1000 + 1)
+    began = case.now
+    records = []
+    for seconds in _KEEP_SECONDS:
+        keep_ms = seconds * 1000 - 1
+        fresh, rewritten, refused = (_kept_for(case, case.new_key(), keep_ms) for _ in range(3))
+        key = fresh.idempotency_key
+        swap(case, key, None, fresh, keep_ms)
+        records.append((keep_ms, fresh, "was stored"))
+        key = rewritten.idempotency_key
+        first = _kept_for(case, key, _SHORTER_MS)._replace(status=INPROGRESS, owner="bob")
+        swap(case, key, None, first, _SHORTER_MS)
+        swap(case, key, first, rewritten, keep_ms)
+        records.append((keep_ms, rewritten, "replaced one that was to be kept for less"))
+        key = refused.idempotency_key
+        swap(case, key, None, refused, keep_ms)
+        swap(case, key, None, _kept_for(case, key, _SHORTER_MS), _SHORTER_MS)
+        records.append((keep_ms, refused, "was stored, and another swap was refused"))
+    for keep_ms, record, how in records:
+        case.clock.move_to(began + keep_ms - 1)
+        story = case.story(record.idempotency_key)
+        found = load(case, record.idempotency_key)
+        if found != record:
+            story.tell("client 1", f"reads the record {keep_ms - 1:,} ms after it {how}")
+        case.require(
+            found == record,
+            f"A record that was to be kept for {keep_ms:,} ms was gone {keep_ms - 1:,} ms after it {how}.",
+            story,
+        )
+
+
+def _kept_for(case: Case, key: str, keep_ms: int) -> Record:
+    # A store is told to keep a record until its expiry, never for less.
+    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, None, "alice")
+
+
+@check("contract", "CAS-6", needs=("swaps",))
+def a_record_stands_for_milliseconds_and_not_less(case: Case) -> None:
+    """The time to keep a record is in milliseconds, by the store's own clock too: a moment is waited for."""
+    record = _kept_for(case, case.new_key(), _UNIT_MS)
+    story = case.story(record.idempotency_key)
+    swap(case, record.idempotency_key, None, record, _UNIT_MS)
+    story.tell("client 1", f"stores a result that is to be kept for {_UNIT_MS:,} ms")
+    time.sleep(_REAL_WAIT_SECONDS)
+    found = load(case, record.idempotency_key)
+    story.tell("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
+    case.require(
+        found == record,
+        f"A record that was to be kept for {_UNIT_MS:,} ms was gone after "
+        f"{_REAL_WAIT_SECONDS * 1000:.0f} ms: is the time taken for microseconds?",
+        story,
+    )

@@ -1,0 +1,164 @@
+"""Right layers in a process's memory, each made in its own way. No check may call one of them broken."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ...backends.base import CompareAndSwapLayer
+from ...spec.record import Record, same_version
+from ..suite.factories import Factory
+from .exhibits import UNFENCED, correct
+from .foundations import AsyncDictionary, Dictionary, FourMethods
+from .four_methods import AsyncFourMethods
+from .stale import OnAHost
+
+_SHARDS = 16
+
+
+@correct()
+class ByALock(Dictionary):
+    """A dictionary and a lock."""
+
+
+@correct()
+class ByALockOfAllObjects(OnAHost):
+    """Several objects over one dictionary and one lock."""
+
+
+@correct()
+class ByAnAsyncioLock(AsyncDictionary):
+    """A dictionary and an asyncio lock, with other tasks let in everywhere."""
+
+
+@correct(capabilities=UNFENCED)
+class ByFourMethods(FourMethods):
+    """The four documented methods over a dictionary and a lock; not fenced, and not said to be."""
+
+
+@correct(capabilities=UNFENCED)
+class ByFourAsyncMethods(AsyncFourMethods):
+    """The four documented methods for ``async def``; not fenced, and not said to be."""
+
+
+@correct()
+class ByVersions(Dictionary):
+    """Optimistic: reads without a lock, and writes if the version is still the same, else tries again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: dict[str, tuple[int, Record | None]] = {}
+
+    def _load(self, key: str) -> Record | None:
+        return self.cells.get(key, (0, None))[1]
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        while True:  # whoever is sent back here has been overtaken, so somebody gets on
+            version, standing = self.cells.get(key, (0, None))
+            if not same_version(standing, expected):
+                return standing
+            if self.commit(key, version, new):
+                return new
+
+    def commit(self, key: str, version: int, new: Record | None) -> bool:
+        """Write unless somebody else has since ``version`` was read."""
+        with self.lock:
+            if self.cells.get(key, (0, None))[0] != version:
+                return False
+            self.cells[key] = (version + 1, new)
+            return True
+
+
+@correct()
+class ByALog(Dictionary):
+    """Append-only: what stands is the last entry, and an entry goes in only at the tail that was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[tuple[str, Record | None]] = []
+
+    def _load(self, key: str) -> Record | None:
+        return self.last(key, len(self.log))
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        while True:  # as above
+            tail = len(self.log)
+            standing = self.last(key, tail)
+            if not same_version(standing, expected):
+                return standing
+            if self.append(tail, key, new):
+                return new
+
+    def last(self, key: str, tail: int) -> Record | None:
+        """Return what stood for a key when the log had ``tail`` entries."""
+        return next((self.log[at][1] for at in range(tail - 1, -1, -1) if self.log[at][0] == key), None)
+
+    def append(self, tail: int, key: str, new: Record | None) -> bool:
+        """Append unless the log has grown since."""
+        with self.lock:
+            if len(self.log) != tail:
+                return False
+            self.log.append((key, new))
+            return True
+
+
+@correct()
+class InShards(CompareAndSwapLayer):
+    """Sixteen dictionaries, each with its lock; a key's hash says which."""
+
+    blocks = False
+
+    def __init__(self) -> None:
+        self.shards = [Dictionary() for _ in range(_SHARDS)]
+
+    @classmethod
+    def factory(cls) -> Factory:
+        """Return what makes layers of this class; each has dictionaries of its own."""
+        return cls
+
+    def _load(self, key: str) -> Record | None:
+        return self.shards[hash(key) % _SHARDS]._load(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return self.shards[hash(key) % _SHARDS]._swap(key, expected, new, keep_ms)
+
+
+@correct()
+class ThroughOneThread(CompareAndSwapLayer):
+    """All requests go through a queue to one thread, which alone touches the dictionary."""
+
+    def __init__(self) -> None:
+        self.own = Dictionary()
+        self.requests: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self.requests = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self.serve, name="zoo-one-thread", daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def factory(cls) -> Factory:
+        """Return what makes layers of this class; each has a thread of its own."""
+        return cls
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self.requests.put(None)
+        self.thread.join()
+
+    def serve(self) -> None:
+        """Answer one request after the other."""
+        while (request := self.requests.get()) is not None:
+            answer, method, arguments = request
+            answer.set_result(method(*arguments))
+
+    def ask(self, method: Callable[..., Record | None], *arguments: Any) -> Record | None:
+        """Queue a request and wait for its answer."""
+        answer: Future[Record | None] = Future()
+        self.requests.put((answer, method, arguments))
+        return answer.result()
+
+    def _load(self, key: str) -> Record | None:
+        return self.ask(self.own._load, key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return self.ask(self.own._swap, key, expected, new, keep_ms)

@@ -1,0 +1,248 @@
+"""Layers over a table of SQLite: a right one, by conditional updates, and wrong ones."""
+
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+import weakref
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...backends.base import CompareAndSwapLayer
+from ...spec.record import COMPLETED, INPROGRESS, Record, same_version
+from ..suite.factories import Factory
+from .exhibits import broken, unseen
+
+_SCHEMA = """
+CREATE TABLE records (id TEXT PRIMARY KEY, status TEXT NOT NULL, expiry INTEGER NOT NULL, lease INTEGER,
+    response TEXT, hash TEXT, owner TEXT)
+"""
+_READ = "SELECT id, status, expiry, lease, response, hash, NULL, owner FROM records WHERE id = ?"
+_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE")
+_SAME_VERSION = "id = ? AND status = ? AND expiry = ? AND lease IS ? AND coalesce(owner, '') = ?"
+_UPDATE_VERSION = (
+    "UPDATE records SET id = ?, status = ?, expiry = ?, lease = ?, response = ?, hash = ?, owner = ? WHERE "  # noqa: S608 - constants only
+    + _SAME_VERSION
+)
+_DELETE_VERSION = "DELETE FROM records WHERE " + _SAME_VERSION  # noqa: S608 - constants only
+
+
+class File:
+    """A file for layers of one class, as a factory of them; removed when it is no longer used.
+
+    Parameters
+    ----------
+    kind
+        The class.
+    """
+
+    def __init__(self, kind: "type[Table]") -> None:
+        folder = tempfile.mkdtemp(prefix="idemproof-zoo-")
+        self._make = partial(kind, str(Path(folder, "records.db")))
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        with closing(sqlite3.connect(self._make.args[0], isolation_level=None)) as db:
+            db.execute(_SCHEMA)
+
+    def __call__(self) -> "Table":
+        """Return another layer over the file."""
+        return self._make()
+
+    def __reduce__(self) -> Any:
+        # Another process gets what makes layers, and leaves the file to this one.
+        return partial, (self._make.func, *self._make.args)
+
+
+class Table(CompareAndSwapLayer):
+    """A table, a connection for each request, and updates that are conditional.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+
+    @classmethod
+    def factory(cls) -> Factory:
+        """Return what makes layers of this class over one new file."""
+        return File(cls)
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a new connection that commits each statement by itself."""
+        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    def _load(self, key: str) -> Record | None:
+        with closing(self.connect()) as db:
+            return self.read(db, key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        with closing(self.connect()) as db:
+            db.execute("BEGIN IMMEDIATE")
+            changed = self.change(db, key, expected, new)
+            standing = new if changed else self.read(db, key)
+            db.execute("COMMIT")
+            return standing
+
+    def read(self, db: sqlite3.Connection, key: str) -> Record | None:
+        """Return what stands."""
+        row = db.execute(_READ, (key,)).fetchone()
+        return None if row is None else Record(*row)
+
+    def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
+        """Let ``new`` stand if ``expected`` does, and tell whether that was so."""
+        if expected is None:
+            if new is None:
+                return self.read(db, key) is None
+            return db.execute(f"{_INSERT} ON CONFLICT DO NOTHING", values(new)).rowcount == 1
+        version = (
+            key,
+            expected.status,
+            expected.expiry_timestamp,
+            expected.in_progress_expiry_timestamp,
+            expected.owner or "",
+        )
+        if new is None:
+            return db.execute(_DELETE_VERSION, version).rowcount == 1
+        return db.execute(_UPDATE_VERSION, (*values(new), *version)).rowcount == 1
+
+    def may_replace(self, standing: Record | None, expected: Record | None) -> bool:
+        """Tell whether what stands is what is expected, for layers that read first."""
+        return same_version(standing, expected)
+
+    def store(self, key: str, new: Record | None) -> None:
+        """Let ``new`` stand, or nothing, whatever stands now."""
+        with closing(self.connect()) as db:
+            write(db, key, new)
+
+
+def write(db: sqlite3.Connection, key: str, new: Record | None) -> None:
+    """Let ``new`` stand, or nothing, whatever stands now."""
+    if new is None:
+        db.execute("DELETE FROM records WHERE id = ?", (key,))
+    else:
+        db.execute(_REPLACE, values(new))
+
+
+def values(record: Record) -> tuple[Any, ...]:
+    """Return a record as a row."""
+    return (*record[:6], record.owner)
+
+
+@broken(CAS_4="exclusion", INV_1="exclusion")
+class SelectsThenReplaces(Table):
+    """It reads what stands, compares, and writes in a statement of its own."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        standing = self._load(key)
+        if not self.may_replace(standing, expected):
+            return standing
+        self.store(key, new)
+        return new
+
+
+@broken(CAS_4="exclusion", INV_1="exclusion")
+class SelectsBeforeTakingOver(Table):
+    """Its first claim is one atomic statement; to take over it reads, compares, and then writes."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is None or new is None or new.status != INPROGRESS:
+            return super()._swap(key, expected, new, keep_ms)
+        standing = self._load(key)
+        if not self.may_replace(standing, expected):
+            return standing
+        self.store(key, new)
+        return new
+
+
+@broken(CAS_4="exclusion")
+class SelectsBeforeCompleting(Table):
+    """It reads whose claim stands, and then stores the result in a statement of its own."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is None or new.status != COMPLETED:
+            return super()._swap(key, expected, new, keep_ms)
+        standing = self._load(key)
+        if not self.may_replace(standing, expected):
+            return standing
+        self.store(key, new)
+        return new
+
+
+@broken(CAS_4="exclusion")
+class DeletesThenInserts(Table):
+    """It replaces a record by a deletion and an insertion, each by itself."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is None or new is None:
+            return super()._swap(key, expected, new, keep_ms)
+        standing = super()._swap(key, expected, None, keep_ms)
+        if standing is not None:
+            return standing
+        return super()._swap(key, None, new, keep_ms)
+
+
+@broken(CAS_4="exclusion")
+class ReadsAfterwards(Table):
+    """It stores rightly, and answers with what it reads after its transaction."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        super()._swap(key, expected, new, keep_ms)
+        return self._load(key)
+
+
+@broken(
+    CAS_2="fencing",
+    INV_3="exclusion",
+)
+class UpdatesByStatus(Table):
+    """Its update asks only that the row is in progress, as many a tutorial's does."""
+
+    def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
+        if expected is None or new is None or new.status != COMPLETED:
+            return super().change(db, key, expected, new)
+        still = db.execute("DELETE FROM records WHERE id = ? AND status = 'INPROGRESS'", (key,)).rowcount
+        return still == 1 and super().change(db, key, None, new)
+
+
+@broken(
+    CAS_2="contract",
+    INV_2="contract",
+)
+class Upserts(Table):
+    """Its insertion replaces the row that is there."""
+
+    def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
+        if expected is not None or new is None:
+            return super().change(db, key, expected, new)
+        db.execute(_REPLACE, values(new))
+        return True
+
+
+@broken(CAS_2="contract")
+class ComparesNullWithEquals(Table):
+    """It compares a lease that is NULL by "=", which in SQL is never true: so no result is ever replaced."""
+
+    def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
+        absent = expected is not None and expected.in_progress_expiry_timestamp is None
+        return not absent and super().change(db, key, expected, new)
+
+
+@unseen(CAS_1="faults")
+class SwallowsErrors(Table):
+    """It takes an error of its store for absence."""
+
+    def _load(self, key: str) -> Record | None:
+        try:
+            return super()._load(key)
+        except sqlite3.Error:
+            return None

@@ -1,0 +1,279 @@
+"""``idemproof check``: judge a persistence layer, and report."""
+
+import difflib
+import importlib
+import inspect
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+# As a user would: the suite is not the reference's. It loads when a layer is judged; this is next to nothing.
+from idemproof.conformance.suite.capabilities import claims
+
+if TYPE_CHECKING:
+    from idemproof.conformance import Report
+    from idemproof.conformance.suite.capabilities import Claim
+    from idemproof.conformance.suite.checks import Check
+
+_NEEDED = ("hypothesis", "time_machine")
+_FLAGS = {
+    "durable": "--durable/--not-durable",
+    "fenced": "--fenced/--not-fenced",
+    "movable_clock": "--movable-clock/--fixed-clock",
+}
+_INTERRUPTED = 130
+
+
+def _flags(claim: "Claim") -> str:
+    name = claim.name.replace("_", "-")
+    return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if isinstance(claim.default, bool) else f"--{name}")
+
+
+def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each claim that a layer can make."""
+    own = inspect.signature(command)
+    parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    for claim in claims():
+        option = typer.Option(_flags(claim), help=claim.says, rich_help_panel="What the layer claims")
+        kind: Any = list[str] if isinstance(claim.default, tuple) else type(claim.default)
+        parameters.append(
+            inspect.Parameter(
+                claim.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=list(claim.default) if isinstance(claim.default, tuple) else claim.default,
+                annotation=Annotated[kind, option],
+            )
+        )
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+@_with_claims
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FACTORY",
+            help="A function that takes nothing and returns a layer, or a pair of layers over one store.",
+        ),
+    ],
+    profile: Annotated[
+        str, typer.Option(help="How thorough: quick (seconds), default (a minute or two), thorough.")
+    ] = "default",
+    seed: Annotated[
+        int | None, typer.Option(help="What decides all that is drawn, as a report tells it.")
+    ] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(metavar="TIER", help="A tier that must be kept; may be given again.")
+    ] = None,
+    tier: Annotated[
+        list[str] | None, typer.Option(metavar="TIER", help="Judge only this tier; may be given again.")
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the report as JSON; to stdout if it is -.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page that needs nothing else.")
+    ] = None,
+    **claimed: Any,
+) -> None:
+    """Judge a persistence layer by the clauses of the protocol, and show what breaks them.
+
+    Exit code 0: nothing that it offers is broken; with --require, those tiers
+    are kept. 1: not so. 2: there is nothing to judge, and a sentence says why.
+    130: interrupted; the report tells what was found so far.
+
+    The tiers: contract, time, exclusion, fencing, faults, concurrency,
+    durability.
+    """
+    _refuse_without_the_extra()
+    claimed = {name: tuple(value) if isinstance(value, list) else value for name, value in claimed.items()}
+    from idemproof.conformance import Capabilities, FactoryError  # noqa: PLC0415 - needs what is asked above
+    from idemproof.conformance import check as judge  # noqa: PLC0415 - same
+
+    required, tiers = _chosen(profile, require, tier)
+    _refuse_places_that_cannot_be_written(json, html)
+    try:
+        with _nothing_on_stdout(), _progress() as tell:
+            report = judge(
+                _found(target),
+                profile=profile,
+                seed=seed,
+                capabilities=Capabilities(**claimed),
+                tiers=tiers,
+                progress=tell,
+            )
+    except FactoryError as failure:
+        raise _refusal(str(failure)) from None
+    except KeyboardInterrupt:
+        typer.echo("Interrupted before anything was judged.", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    _deliver(report, _command(target, report, require, tier, claimed), required, json, html)
+    if not report.finished:
+        raise typer.Exit(_INTERRUPTED)
+    raise typer.Exit(0 if report.keeps(*required) else 1)
+
+
+def _refuse_without_the_extra() -> None:
+    for needed in _NEEDED:
+        try:
+            importlib.import_module(needed)
+        except ModuleNotFoundError:
+            raise _refusal(
+                f"idemproof check needs {needed.replace('_', '-')}, which is not installed: "
+                'pip install "idemproof[conformance]"'
+            ) from None
+
+
+def _chosen(
+    profile: str, require: list[str] | None, only: list[str] | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the tiers that are required, and those that are judged; refuse what is none."""
+    from idemproof.conformance.suite.checks import TIERS  # noqa: PLC0415 - as in check
+    from idemproof.conformance.suite.runner import checks, profile_named  # noqa: PLC0415 - same
+
+    required, judged = require or [], tuple(only or TIERS)
+    try:
+        profile_named(profile)
+        checks((*judged, *required))
+    except ValueError as refusal:
+        raise _refusal(str(refusal)) from None
+    for name in required:
+        if name not in judged:
+            raise _refusal(f"The tier {name} is required, but not judged: add --tier {name}.")
+    return required, judged
+
+
+def _found(target: str) -> Any:
+    """Import what ``module:factory`` names."""
+    module, colon, name = target.partition(":")
+    if not (module and colon and name):
+        raise _refusal(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - as it stands on sys.path
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - same
+    try:
+        found: Any = importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - a module may do anything when it is imported
+        if isinstance(failure, ModuleNotFoundError) and failure.name in _parents(module):
+            raise _refusal(
+                f"There is no module {failure.name!r}, neither in this directory nor where Python looks."
+            ) from None
+        raise _refusal(
+            f"The module {module!r} cannot be imported: {type(failure).__name__}: {failure}"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise _refusal(f"The module {module!r} has no {name!r}.{_nearest(found, part)}")
+        found = getattr(found, part)
+    return found
+
+
+def _parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _nearest(where: Any, name: str) -> str:
+    near = difflib.get_close_matches(name, dir(where), n=1)
+    return f" Is it {near[0]!r}?" if near else ""
+
+
+def _refusal(sentence: str) -> typer.Exit:
+    typer.echo(sentence, err=True)
+    return typer.Exit(2)
+
+
+def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
+    for place in (None if json == "-" else json, html):
+        if place is None:
+            continue
+        folder = Path(place).parent
+        if not folder.is_dir() or Path(place).is_dir():
+            raise _refusal(f"{str(place)!r} cannot be written: it is a directory, or is in none that exists.")
+
+
+@contextmanager
+def _nothing_on_stdout() -> Iterator[None]:
+    """Send to stderr what is printed, also past Python, by other processes: stdout is the report's."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Check, int, int], None]]":
+    from rich.console import Console  # noqa: PLC0415 - other commands do without
+    from rich.progress import (  # noqa: PLC0415 - same
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("opening the layer", total=None)
+
+        def tell(check: "Check", number: int, all_of_them: int) -> None:
+            description = f"{check.tier}: {check.name}"
+            progress.update(task, total=all_of_them, completed=number, description=description)
+
+        yield tell
+
+
+def _command(
+    target: str, report: "Report", require: list[str] | None, only: list[str] | None, claimed: dict[str, Any]
+) -> str:
+    """Return how to run it again."""
+    words = ["idemproof check", target, f"--profile {report.profile} --seed {report.seed}"]
+    words += [f"--tier {name}" for name in only or ()]
+    words += [f"--require {name}" for name in require or ()]
+    for claim in claims():
+        given = claimed[claim.name]
+        if given != claim.default:
+            yes, _, no = _flags(claim).partition("/")
+            values = given if isinstance(given, tuple) else [given]
+            words += (
+                [(yes if given else no)] if isinstance(given, bool) else [f"{yes} {one}" for one in values]
+            )
+    return " ".join(words)
+
+
+def _deliver(
+    report: "Report", command: str, required: list[str], json: str | None, html: Path | None
+) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as in _progress
+
+    from idemproof.conformance.suite.html import page  # noqa: PLC0415 - as in check
+    from idemproof.conformance.suite.terminal import show  # noqa: PLC0415 - same
+
+    if json == "-":
+        typer.echo(report.as_json())
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
+        show(report, Console(), command, required)
+    try:
+        if json not in (None, "-"):
+            Path(str(json)).write_text(report.as_json() + "\n", encoding="utf-8")
+        if html is not None:
+            html.write_text(page(report, command, required), encoding="utf-8")
+    except OSError as failure:
+        raise _refusal(f"The report cannot be written: {failure}") from None

@@ -1,0 +1,345 @@
+"""Factories and layers that cannot be judged, or not to the end: each gets a sentence that helps."""
+
+import _thread
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idemproof import (
+    AsyncInMemoryPersistenceLayer,
+    CompareAndSwapLayer,
+    InMemoryPersistenceLayer,
+    Record,
+    SQLitePersistenceLayer,
+)
+from idemproof.backends.base import BasePersistenceLayer
+from idemproof.conformance import FactoryError, Profile, Report, check
+
+PATIENT = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
+HASTY = PATIENT._replace(patience=0.5)
+"""For what hangs."""
+
+
+def judged(factory: Callable[[], Any], profile: Profile = PATIENT, **options: Any) -> Report:
+    return check(factory, profile=profile, seed=1, tiers=["contract"], **options)
+
+
+def refused(factory: Any, profile: Profile = PATIENT) -> str:
+    with pytest.raises(FactoryError) as caught:
+        judged(factory, profile)
+    return str(caught.value)
+
+
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """Return what nobody sets until the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+# What is not a factory, or gives no layer.
+
+
+def test_a_layer_in_place_of_a_factory_is_told_from_other_things() -> None:
+    assert refused(InMemoryPersistenceLayer()).startswith(
+        "This is a layer (InMemoryPersistenceLayer), not what"
+    )
+    assert refused("layer").startswith("'layer' is not a factory: it cannot be called. Give a function")
+
+
+def test_a_factory_that_wants_arguments_is_refused_with_their_names() -> None:
+    said = refused(SQLitePersistenceLayer)
+    assert said.startswith("The factory SQLitePersistenceLayer cannot be called without arguments: missing")
+    assert "'path'" in said
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (None, "The factory returned None: does it lack a return?"),
+        (
+            InMemoryPersistenceLayer,
+            "The factory returned the class InMemoryPersistenceLayer. Return an object",
+        ),
+        ((), "The factory returned 0 things in a tuple."),
+        ([InMemoryPersistenceLayer()] * 3, "The factory returned 3 things in a list."),
+        (len, "The factory returned the function len: call it there."),
+        (
+            object(),
+            "The factory returned a object, which is no persistence layer: it lacks _get_record, _put",
+        ),
+        ((None, None), "The factory returned a pair that is one object twice."),
+        ((InMemoryPersistenceLayer(), None), "The factory returned None"),
+        ((InMemoryPersistenceLayer(), InMemoryPersistenceLayer()), "do not see each other's records"),
+    ],
+)
+def test_what_is_no_layer_is_named(made: Any, said: str) -> None:
+    assert said in refused(lambda: made)
+
+
+def test_a_class_with_the_methods_alone_is_told_to_inherit() -> None:
+    class Methods:
+        _get_record = _put_record = _update_record = _delete_record = print
+
+    assert "it has the methods, but inherits from none" in refused(Methods)
+    assert "Let its class inherit from BasePersistenceLayer" in refused(Methods)
+
+
+def test_a_factory_with_a_yield_is_recognised() -> None:
+    def factory() -> Iterator[Any]:
+        yield InMemoryPersistenceLayer()
+
+    assert refused(factory).startswith("The factory returned a generator: it has a yield.")
+
+
+def test_one_object_twice_is_no_pair() -> None:
+    layer = InMemoryPersistenceLayer()
+    assert "one object twice" in refused(lambda: (layer, layer))
+
+
+def test_a_pair_is_of_one_kind(four_methods: type[BasePersistenceLayer]) -> None:
+    assert "a layer by two methods and one by four" in refused(
+        lambda: (InMemoryPersistenceLayer(), four_methods())
+    )
+
+
+@pytest.fixture
+def four_methods() -> type[BasePersistenceLayer]:
+    class FourMethods(BasePersistenceLayer):
+        def _get_record(self, idempotency_key: str) -> Any: ...
+        def _put_record(self, data_record: Any) -> None: ...
+        def _update_record(self, data_record: Any) -> None: ...
+        def _delete_record(self, data_record: Any) -> None: ...
+
+    return FourMethods
+
+
+def test_a_factory_that_raises_is_quoted_once_with_its_cause() -> None:
+    def factory() -> Any:
+        raise ConnectionError("nobody listens on port 6379.")
+
+    with pytest.raises(FactoryError) as caught:
+        judged(factory)
+    assert str(caught.value) == (
+        "The factory raised ConnectionError: nobody listens on port 6379. Call it by itself first: it must "
+        "return a layer that is ready for use."
+    )
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_an_abstract_class_is_quoted() -> None:
+    assert "The factory raised TypeError: Can't instantiate abstract class" in refused(BasePersistenceLayer)
+
+
+def test_a_factory_that_works_once_is_told_that_it_is_called_again() -> None:
+    made: list[Any] = []
+
+    def factory() -> Any:
+        if made:
+            raise OSError("the file is locked")
+        made.append(InMemoryPersistenceLayer())
+        return made[0]
+
+    assert "raised OSError at its second call: the file is locked. It is called more than once" in refused(
+        factory
+    )
+
+
+def test_a_factory_that_decides_anew_is_refused() -> None:
+    layers = [InMemoryPersistenceLayer(), (InMemoryPersistenceLayer(), InMemoryPersistenceLayer())]
+    assert "a layer at first, and a pair later" in refused(lambda: layers.pop(0))
+
+
+def test_a_factory_that_hangs_is_not_waited_for(never: threading.Event) -> None:
+    assert refused(never.wait, HASTY).startswith(
+        "The factory has not returned within 0.5 seconds. Is its store running"
+    )
+
+
+def test_an_async_factory_that_hangs_is_not_waited_for() -> None:
+    async def factory() -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    assert refused(factory, HASTY).startswith("The factory has not returned within 0.5 seconds.")
+
+
+def test_a_second_call_that_hangs_is_told_from_the_first(never: threading.Event) -> None:
+    layers = [InMemoryPersistenceLayer()]
+
+    def factory() -> Any:
+        return layers.pop() if layers else never.wait()
+
+    assert "within 0.5 seconds at its second call" in refused(factory, HASTY)
+
+
+def test_what_the_factory_prints_is_noted_and_kept_from_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    def factory() -> Any:
+        print("connecting\n" * 100)  # noqa: T201 - it is what is shown
+        return InMemoryPersistenceLayer()
+
+    (note,) = judged(factory).notes
+    assert note.startswith("While it was judged, this was printed: connecting\nconnecting")
+    assert len(note) < 300
+    assert capsys.readouterr().out == ""
+
+
+# Layers that fail.
+
+
+class Printing(InMemoryPersistenceLayer):
+    def _load(self, key: str) -> Record | None:
+        print("loading")  # noqa: T201 - it is what is shown
+        return super()._load(key)
+
+
+class Raising(CompareAndSwapLayer):
+    def _load(self, key: str) -> Record | None:
+        raise ConnectionError("nobody there")
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        raise SystemExit("enough")
+
+
+def test_a_layer_that_prints_is_judged_and_it_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    report = judged(Printing)
+    assert report.keeps("contract")
+    assert "this was printed: loading" in report.notes[0]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_layer_that_raises_at_once_is_quoted_with_the_line() -> None:
+    report = judged(Raising)
+    assert report.tiers["contract"] == "broken"
+    assert "kept" not in {each.verdict for each in report.checks}
+    whys = {finding.why for finding in report.findings}
+    assert any(why.startswith("The layer raised ConnectionError: nobody there (line ") for why in whys)
+    assert all(Path(__file__).name in why for why in whys if "raised" in why)
+    assert {finding.seen_in for finding in report.findings if not finding.lines} == {None}
+
+
+class Hanging(InMemoryPersistenceLayer):
+    never: threading.Event
+
+    def _load(self, key: str) -> Record | None:
+        self.never.wait()
+        return super()._load(key)
+
+
+class AsyncHanging(AsyncInMemoryPersistenceLayer):
+    async def _load(self, key: str) -> Record | None:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("layer", [Hanging, AsyncHanging])
+def test_a_layer_that_hangs_ends_the_judging_and_says_so(
+    layer: Any, never: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hanging, "never", never, raising=False)
+    first, *rest = judged(layer, HASTY).checks
+    assert first.verdict == "broken"
+    assert first.findings[0].why.startswith("The layer has not answered a request for")
+    assert "it hangs. Nothing else was judged." in first.findings[0].why
+    assert {each.verdict for each in rest} == {"not judged"}
+    assert all(first.name in str(each.why_not) for each in rest)
+
+
+class Closing(InMemoryPersistenceLayer):
+    def close(self) -> None:
+        raise OSError("no such socket")
+
+
+class ClosingForEver(InMemoryPersistenceLayer):
+    def close(self) -> None:
+        Hanging.never.wait()
+
+
+def test_closing_that_fails_is_a_note_and_no_loss_of_the_report(
+    never: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hanging, "never", never, raising=False)
+    report = judged(Closing)
+    assert report.keeps("contract")
+    assert "Closing the Closing raised OSError: no such socket" in report.notes
+    report = judged(ClosingForEver, HASTY)
+    assert "Closing the ClosingForEver did not end within 0.5 seconds." in report.notes
+
+
+def test_layers_that_can_be_closed_are_closed() -> None:
+    closed: list[object] = []
+
+    class Closable(AsyncInMemoryPersistenceLayer):
+        async def aclose(self) -> None:
+            closed.append(self)
+
+    judged(Closable)
+    assert len(closed) == 2
+
+
+# Interruptions.
+
+
+def test_an_interruption_gives_the_report_so_far() -> None:
+    begun: list[str] = []
+
+    def progress(asked: Any, number: int, _all: int) -> None:
+        begun.append(asked.name)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    report = judged(InMemoryPersistenceLayer, progress=progress)
+    assert not report.finished
+    assert not report.keeps()
+    verdicts = [each.verdict for each in report.checks]
+    assert verdicts[:2] == ["kept", "kept"]
+    assert set(verdicts[2:]) == {"not judged"}
+    assert {each.why_not for each in report.checks[2:]} == {"interrupted"}
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_interruption_in_the_middle_of_a_request_is_heard(hangs: bool, never: threading.Event) -> None:
+    class Interrupting(InMemoryPersistenceLayer):
+        requests = 0
+
+        def _load(self, key: str) -> Record | None:
+            self.requests += 1
+            if self.requests == 10:
+                _thread.interrupt_main()
+                if hangs:
+                    never.wait()
+            return super()._load(key)
+
+    report = judged(Interrupting)
+    assert not report.finished
+    assert report.checks[0].verdict == "kept"
+    assert report.checks[-1].why_not == "interrupted"
+    assert not report.findings
+
+
+def test_an_interruption_before_anything_was_judged_is_the_callers(never: threading.Event) -> None:
+    def factory() -> Any:
+        _thread.interrupt_main()
+        return never.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        judged(factory)
+
+
+# What is asked for.
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"profile": "slow"}, "There is no profile 'slow'. There are: quick, default, thorough."),
+        ({"tiers": ["speed"]}, "There is no tier 'speed'. There are: contract, time, exclusion"),
+    ],
+)
+def test_unknown_profiles_and_tiers_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check(InMemoryPersistenceLayer, **options)

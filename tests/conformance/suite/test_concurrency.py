@@ -1,0 +1,157 @@
+"""Real threads and processes on one key: broken layers are caught, and right ones are never told broken."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+
+import crowded_layers as layers
+import servers
+from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, RedisCachePersistenceLayer
+from idemproof.conformance import Capabilities, Report, check
+
+THREADS = "many-threads-may-share-a-layer"
+OBJECTS = "many-threads-may-share-a-store"
+PROCESSES = "many-processes-may-share-a-store"
+
+
+def judged(factory: Callable[[], Any], **claims: Any) -> Report:
+    return check(factory, profile="quick", seed=7, capabilities=Capabilities(**claims), tiers=["concurrency"])
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {each.name: each.verdict for each in report.checks}
+
+
+def why_not(report: Report, name: str) -> str:
+    return next(each.why_not or "" for each in report.checks if each.name == name)
+
+
+@pytest.fixture(autouse=True)
+def _records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path / "records.db"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path))
+    monkeypatch.setenv("ALIVE", str(os.getpid()))
+
+
+@pytest.mark.parametrize("make", [layers.sqlite, layers.durable_sqlite, layers.async_sqlite])
+def test_a_layer_that_many_processes_share_is_kept(make: Any) -> None:
+    report = judged(make)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
+    assert all(each.histories >= 4 for each in report.checks)
+
+
+def test_a_layer_of_a_real_server_is_kept(
+    valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
+    report = judged(layers.redis_or_valkey)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
+
+
+@pytest.mark.parametrize("make", [InMemoryPersistenceLayer, AsyncInMemoryPersistenceLayer, layers.LockedRows])
+def test_a_layer_that_threads_share_is_kept(make: Any) -> None:
+    report = judged(make)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "not offered", PROCESSES: "not offered"}
+
+
+def test_a_layer_by_four_methods_is_kept() -> None:
+    report = judged(layers.FourMethods, fenced=False)
+    assert verdicts(report)[THREADS] == "kept"
+
+
+def test_a_pair_of_layers_is_kept() -> None:
+    report = judged(layers.pair_of_sqlite)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
+
+
+def test_a_factory_that_other_processes_cannot_import_is_judged_by_threads_alone() -> None:
+    server = fakeredis.FakeServer(version=(7,))
+    report = judged(lambda: RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=server)))
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
+    assert "at the top of a module" in why_not(report, PROCESSES)
+
+
+def test_a_store_within_the_process_is_not_told_broken_for_it() -> None:
+    report = judged(layers.rows_of_this_process)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
+    assert "does not see this one's records" in why_not(report, PROCESSES)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("make", "said"), [(layers.dying, "ended by itself: exit status 3"), (layers.failing, "no store here")]
+)
+def test_a_factory_that_works_in_one_process_only_is_told_so(make: Any, said: str) -> None:
+    report = judged(make)
+    assert verdicts(report)[PROCESSES] == "not offered"
+    assert said in why_not(report, PROCESSES)
+
+
+@pytest.mark.parametrize(
+    ("make", "fenced"),
+    [
+        (layers.Rows, True),
+        (layers.AsyncRows, True),
+        (layers.ForgettingWhoAsked, True),
+        (layers.RacingFourMethods, False),
+    ],
+)
+def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fenced: bool) -> None:
+    report = judged(make, fenced=fenced)
+    assert verdicts(report)[THREADS] == "broken"
+    broken = {clause for finding in report.findings for clause in finding.clauses}
+    assert "CAS-4" in broken
+    first = report.findings[0]
+    assert first.clauses == ("CAS-4",)
+    assert 1 <= len(first.lines) <= 8
+
+
+def test_two_bodies_at_once_are_told_of() -> None:
+    report = judged(layers.Rows)
+    assert {"CAS-4", "INV-1", "INV-5"} <= {clause for each in report.findings for clause in each.clauses}
+    assert "Two clients were let in at once: two bodies ran." in [each.why for each in report.findings]
+
+
+def test_objects_that_race_for_one_store_are_caught() -> None:
+    rows: dict[str, Any] = {}
+    report = judged(lambda: layers.Rows(rows))
+    assert verdicts(report)[OBJECTS] == "broken"
+    rows.clear()
+    alone = judged(lambda: layers.Rows(rows), threads=False)
+    assert verdicts(alone)[THREADS] == "not offered"
+    assert verdicts(alone)[OBJECTS] == "broken"
+
+
+def test_what_a_layer_raises_when_many_use_it_is_told() -> None:
+    report = judged(layers.Stumbling)
+    assert any("the layer raised KeyError" in each.why for each in report.findings)
+
+
+@pytest.mark.usefixtures("files")
+def test_processes_that_race_for_files_are_caught() -> None:
+    report = judged(layers.files)
+    assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "broken"}
+    assert "CAS-4" in {clause for each in report.findings for clause in each.clauses}
+
+
+@pytest.mark.usefixtures("files")
+def test_notes_that_other_objects_do_not_see_are_caught() -> None:
+    report = judged(layers.notes_of_its_own)
+    assert verdicts(report)[OBJECTS] == "broken"
+
+
+def test_nothing_is_left_behind() -> None:
+    interval, before = sys.getswitchinterval(), threading.active_count()
+    judged(layers.sqlite)
+    assert sys.getswitchinterval() == interval
+    assert threading.active_count() <= before

@@ -1,0 +1,374 @@
+"""The machinery of crowds: what is recorded, what is told of it, and processes that always end."""
+
+import functools
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import crowded_layers as layers
+from idemproof import InMemoryPersistenceLayer, Record
+from idemproof.backends.commands import Load, Swap
+from idemproof.conformance.machines.crowds import (
+    BodyError,
+    Plan,
+    Round,
+    Run,
+    crowd,
+    faults_of_runs,
+    kinds,
+    result_of,
+)
+from idemproof.conformance.machines.durable_writes import kept, written
+from idemproof.conformance.machines.evidence import is_explained, lines_of, unexplained
+from idemproof.conformance.machines.linearizability import (
+    Delete,
+    Get,
+    Operation,
+    Put,
+    Refused,
+    Update,
+    linearization,
+)
+from idemproof.conformance.machines.messages import Failed, Look, Seen, Start, Up
+from idemproof.conformance.machines.processes import Process, place_of
+from idemproof.conformance.machines.recording import LOST, Recorder
+from idemproof.conformance.suite.checks import NotOffered
+from idemproof.conformance.suite.clock import BEGIN_MS, MovedClock
+from idemproof.conformance.suite.subjects import LoopThread, Subject
+from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+
+KEY = "order-1"
+LEASE = BEGIN_MS + 3_600_000
+ANN = Record(KEY, "INPROGRESS", LEASE // 1000, LEASE, owner="ann")
+BOB = ANN._replace(owner="bob", expiry_timestamp=ANN.expiry_timestamp + 1)
+CAT = ANN._replace(owner="cat", expiry_timestamp=ANN.expiry_timestamp + 2)
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _moved_clock() -> Iterator[None]:
+    with MovedClock():
+        yield
+
+
+def swap(expected: Record | None, new: Record | None) -> Swap:
+    return Swap(KEY, expected, new, 1)
+
+
+def operation(start: int, end: int | None, request: Any, answer: Any = None, who: str = "ann") -> Operation:
+    return Operation(who, start, end, BEGIN_MS, request, answer)
+
+
+def clients(subject: Subject, count: int = 6) -> list[tuple[str, Subject]]:
+    return [(f"client {number}", subject) for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("kind", kinds(swaps=True))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crowd_on_a_right_layer_is_explained(kind: Any, seed: int, loop: LoopThread) -> None:
+    came = crowd(Plan(kind, KEY, BEGIN_MS, seed), clients(Subject(InMemoryPersistenceLayer(), loop)))
+    assert {each.who for each in came.operations} == {f"client {number}" for number in range(1, 7)}
+    assert linearization(came.operations) is not None
+    assert not came.mistakes
+    assert not faults_of_runs(came)
+    if "calls" in kind:
+        (result,) = [run.result for run in came.runs if run.result is not None]
+        assert {answer for _, answer in came.answers} == {result}
+
+
+def test_bodies_of_failing_calls_fail_now_and_then_and_others_take_their_place(loop: LoopThread) -> None:
+    subject = Subject(InMemoryPersistenceLayer(), loop)
+    runs = [
+        run
+        for seed in range(8)
+        for run in crowd(Plan("failing calls", f"order-{seed}", BEGIN_MS, seed), clients(subject)).runs
+    ]
+    assert len([run for run in runs if run.result is not None]) == 8
+    assert len([run for run in runs if run.result is None]) >= 2
+    assert issubclass(BodyError, Exception)
+
+
+def test_clients_of_a_crowd_overlap(loop: LoopThread) -> None:
+    subject = Subject(layers.Rows(), loop)
+    came = [crowd(Plan("swaps", f"order-{seed}", BEGIN_MS, seed), clients(subject)) for seed in range(5)]
+    assert any(lines_of(each.operations)[1].what.startswith("meanwhile") for each in came)
+
+
+def test_a_crowd_begins_when_it_is_told_to(loop: LoopThread) -> None:
+    told = []
+    plan = Plan("methods", KEY, BEGIN_MS, 1)
+    crowd(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), lambda: told.append("begin"))
+    assert told == ["begin"]
+
+    def fall() -> None:
+        raise BodyError
+
+    with pytest.raises(BodyError):
+        crowd(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), fall)
+
+
+def test_runs_and_answers_are_judged() -> None:
+    one = Run("ann", 1, 3, "1")
+    assert faults_of_runs(Round(runs=[one], answers=[("ann", "1"), ("bob", "1")])) == []
+    at_once = faults_of_runs(Round(runs=[one, Run("bob", 2, 4, None)]))
+    assert [fault.clauses for fault in at_once] == [("INV-1", "INV-5")]
+    again = faults_of_runs(Round(runs=[one, Run("bob", 3, 4, "1")]))
+    assert [fault.clauses for fault in again] == [("INV-5",)]
+    after_a_failure = Round(runs=[Run("ann", 1, 3, None), Run("bob", 4, 5, "2")], answers=[("bob", "2")])
+    assert faults_of_runs(after_a_failure) == []
+    others = faults_of_runs(Round(runs=[one], answers=[("bob", "2")]))
+    assert [fault.clauses for fault in others] == [("INV-4",)]
+
+
+def test_answers_are_recorded_whatever_they_are(loop: LoopThread) -> None:
+    recorder = Recorder(lambda: BEGIN_MS)
+    subject = Subject(InMemoryPersistenceLayer(), loop)
+
+    def ask(request: Any) -> Any:
+        return recorder.ask(subject, "ann", request)
+
+    assert ask(Get(KEY)) is None
+    assert ask(Put(ANN)) is None
+    assert ask(Put(BOB)).record.owner == "ann"
+    assert ask(Update(result_of(BOB))) == Refused()
+    assert ask(Update(result_of(ANN))) is None
+    assert ask(Load(KEY)) == result_of(ANN)
+    assert ask(Delete(ANN)) == Refused()
+    assert ask(swap(None, BOB)) == result_of(ANN)
+    assert [each.answer for each in recorder.operations] == [
+        None,
+        None,
+        Refused(ANN),
+        Refused(),
+        None,
+        result_of(ANN),
+        Refused(),
+        result_of(ANN),
+    ]
+    assert all(each.end is not None and each.end >= each.start for each in recorder.operations)
+    assert linearization(recorder.operations) is not None
+
+
+class Failing(layers.Rows):
+    def __init__(self, failure: BaseException) -> None:
+        super().__init__()
+        self.failure = failure
+
+    def _load(self, key: str) -> Record | None:
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "mistake"),
+    [
+        (OSError("away"), False),
+        (TimeoutError("slow"), False),
+        (sqlite3.OperationalError("locked"), False),
+        (KeyError("x"), True),
+        (RuntimeError("dictionary changed size during iteration"), True),
+        (sqlite3.ProgrammingError("another thread's"), True),
+    ],
+)
+def test_a_request_that_fails_has_no_answer(failure: Exception, mistake: bool, loop: LoopThread) -> None:
+    recorder = Recorder(lambda: BEGIN_MS)
+    assert recorder.ask(Subject(Failing(failure), loop), "ann", Load(KEY)) is LOST
+    assert [each.end for each in recorder.operations] == [None]
+    assert recorder.mistakes == ([failure] if mistake else [])
+
+
+def test_what_is_no_record_is_no_answer(loop: LoopThread) -> None:
+    layer = layers.Rows()
+    layer.rows[KEY] = "what?"  # type: ignore[assignment]
+    recorder = Recorder(lambda: BEGIN_MS)
+    recorder.ask(Subject(layer, loop), "ann", Load(KEY))
+    assert [each.end for each in recorder.operations] == [None]
+
+
+def test_a_layer_by_four_methods_is_recorded_at_its_own_methods(loop: LoopThread) -> None:
+    recorder = Recorder(lambda: BEGIN_MS)
+    face = recorder.layer(Subject(layers.FourMethods(), loop), "ann")
+    assert face._load(KEY) is None
+    assert face._swap(KEY, None, ANN, 1) == ANN
+    assert face._swap(KEY, ANN, result_of(ANN), 1) == result_of(ANN)
+    assert [type(each.request) for each in recorder.operations] == [Get, Put, Update]
+    face = recorder.layer(Subject(layers.FourMethods(), loop), "bob")
+    face._swap(KEY, None, BOB, 1)
+    assert face._swap(KEY, BOB, None, 0) is None
+    assert isinstance(recorder.operations[-1].request, Delete)
+    with pytest.raises(IdempotencyItemNotFoundError):
+        recorder.perform(Subject(layers.FourMethods(), loop), "ann", Get(KEY))
+    filled = Subject(layers.FourMethods(), loop)
+    filled.put(ANN)
+    with pytest.raises(IdempotencyItemAlreadyExistsError):
+        recorder.perform(filled, "ann", Put(BOB))
+
+
+def test_evidence_is_what_matters_only() -> None:
+    history = [
+        operation(0, 1, Load(KEY), None),
+        operation(2, 5, swap(None, ANN), ANN),
+        operation(3, 4, swap(None, BOB), BOB, "bob"),
+        operation(6, 9, swap(None, CAT), ANN, "cat"),
+        operation(7, 8, Load(KEY), ANN),
+        operation(10, 11, swap(ANN, None), None),
+    ]
+    found = unexplained(history, swaps=True, fenced=True)
+    assert found is not None
+    assert [each.request for each in found] == [swap(None, ANN), swap(None, BOB)]
+    assert linearization(found) is None
+    lines = lines_of(found)
+    assert [line.who for line in lines] == ["ann", "bob"]
+    assert lines[0].what == "swaps nothing for INPROGRESS of ann, and is told that it is done"
+    assert lines[1].what.startswith("meanwhile, swaps nothing for INPROGRESS of bob")
+
+
+def test_evidence_says_where_a_record_came_from() -> None:
+    history = [
+        operation(0, 1, Put(ANN)),
+        operation(2, 3, Get(KEY), ANN, "bob"),
+        operation(4, 5, Put(CAT), Refused(ANN), "cat"),
+        operation(6, 7, Get(KEY), None, "bob"),
+    ]
+    found = unexplained(history, swaps=True, fenced=True)
+    assert found is not None
+    assert Put(ANN) in [each.request for each in found]
+    assert len(found) < len(history)
+    assert [line.what for line in lines_of(history)] == [
+        "puts INPROGRESS of ann, and is told that it is done",
+        "reads, and finds INPROGRESS of ann",
+        "puts INPROGRESS of cat, and is refused, for there is INPROGRESS of ann",
+        "reads, and finds nothing",
+    ]
+
+
+def test_of_what_is_explained_there_is_no_evidence() -> None:
+    history = [operation(0, 1, Put(ANN)), operation(2, None, Delete(ANN)), operation(3, 4, Get(KEY), None)]
+    assert unexplained(history, swaps=True, fenced=True) is None
+    assert is_explained(history, swaps=True, fenced=True)
+    assert [line.what for line in lines_of(history)][1] == "deletes INPROGRESS of ann, and has no answer yet"
+    assert lines_of([]) == []
+    told = lines_of(
+        [operation(0, 1, Update(result_of(ANN)), Refused()), operation(2, 3, swap(BOB, ANN), BOB)]
+    )
+    assert told[0].what == 'completes COMPLETED of ann: "ann", and is refused'
+    assert told[1].what.endswith("and is told that there is INPROGRESS of bob")
+
+
+def test_what_takes_too_long_to_judge_is_no_fault() -> None:
+    lost = [operation(n, None, swap(None, ANN._replace(owner=f"client {n}"))) for n in range(18)]
+    lost += [
+        operation(100 + n, None, swap(ANN._replace(owner=f"client {n}"), ANN._replace(owner=f"client {m}")))
+        for n in range(5)
+        for m in range(5)
+    ]
+    history = [*lost, operation(200, 201, Load(KEY), BOB)]
+    assert is_explained(history, swaps=True, fenced=True)
+    assert unexplained(history, swaps=True, fenced=True) is None
+
+
+class Holder:
+    @staticmethod
+    def make() -> InMemoryPersistenceLayer:
+        return InMemoryPersistenceLayer()
+
+    def bound(self) -> InMemoryPersistenceLayer:
+        return InMemoryPersistenceLayer()
+
+
+def test_a_factory_is_found_where_another_process_can_import_it() -> None:
+    assert place_of(layers.sqlite)[:2] == ("crowded_layers", "sqlite")
+    assert place_of(Holder.make)[1] == "Holder.make"
+    assert place_of(InMemoryPersistenceLayer)[1] == "InMemoryPersistenceLayer"
+    for unfit in (lambda: None, functools.partial(layers.sqlite), Holder().bound, None):
+        with pytest.raises(NotOffered, match="at the top of a module"):
+            place_of(unfit)
+
+
+def test_a_factory_of_the_main_program_is_told_to_move() -> None:
+    program = (
+        "from idemproof.conformance.machines.processes import place_of\n"
+        "def make(): ...\n"
+        "try: place_of(make)\n"
+        "except Exception as refusal: print(refusal)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "is not the main program" in done.stdout
+
+
+def start(factory: Any) -> Start:
+    return Start(place_of(factory), BEGIN_MS + 5, movable_clock=True)
+
+
+def test_a_process_does_what_it_is_told_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path))
+    before = threading.active_count()
+    with Process(start(layers.files)) as process:
+        process.wait_until_up()
+        process.tell(Look("x"))
+        assert process.hear() == Seen(None)
+        process.kill()
+        process.tell(Look("x"))
+        assert process.rest() == []
+    assert threading.active_count() == before
+
+
+def printing() -> InMemoryPersistenceLayer:
+    print("a layer that talks")  # noqa: T201 - the point
+    return InMemoryPersistenceLayer()
+
+
+def no_layer() -> str:
+    return "no layer"
+
+
+def test_a_process_finds_a_factory_by_its_file_and_may_print() -> None:
+    with Process(start(printing)) as process:
+        process.wait_until_up()
+
+
+def test_a_process_whose_factory_gives_no_layer_says_so() -> None:
+    with Process(start(no_layer)) as process, pytest.raises(NotOffered, match="returned a str, and no layer"):
+        process.wait_until_up()
+
+
+def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Process(start(printing)) as process:
+        monkeypatch.setattr(process, "hear", lambda: Up(0))
+        with pytest.raises(NotOffered, match="do not share a timer"):
+            process.wait_until_up()
+
+
+def test_a_failure_in_another_process_is_told() -> None:
+    with Process(start(printing)) as process:
+        process._said.put(Failed("no such store"))
+        heard = []
+        with pytest.raises(NotOffered, match="no such store"):
+            heard += [process.hear(), process.hear()]
+
+
+def test_what_was_acknowledged_is_compared_by_what_a_layer_keeps(loop: LoopThread) -> None:
+    claims = [Record(f"order-{n}", "INPROGRESS", ANN[2], LEASE, owner="ann") for n in range(3)]
+    said = list(written(claims, Subject(InMemoryPersistenceLayer(), loop)))
+    assert [(each.key, each.record) for each in said] == [
+        ("order-0", claims[0]),
+        ("order-1", claims[1]),
+        ("order-1", result_of(claims[1])),
+        ("order-2", claims[2]),
+        ("order-2", None),
+    ]
+    assert kept(ANN._replace(sort_key="range", response_data=""), ANN, swaps=True)
+    assert not kept(ANN._replace(owner=None), ANN, swaps=True)
+    assert kept(ANN._replace(owner=None), ANN, swaps=False)
+    assert not kept(None, ANN, swaps=False)
+    assert not kept(BOB, ANN, swaps=False)

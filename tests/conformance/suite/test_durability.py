@@ -1,0 +1,101 @@
+"""What is claimed to be durable is written by a process that is killed, and read by another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crowded_layers as layers
+import servers
+from idemproof import InMemoryPersistenceLayer
+from idemproof.conformance import Capabilities, Report, check
+
+OBJECT = "acknowledged-records-outlive-their-layer"
+PROCESS = "acknowledged-records-outlive-a-killed-process"
+
+
+def judged(factory: Any, **claims: Any) -> Report:
+    capabilities = Capabilities(**{"durable": True, **claims})
+    return check(factory, profile="quick", seed=7, capabilities=capabilities, tiers=["durability"])
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {each.name: each.verdict for each in report.checks}
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECORDS", str(tmp_path / "records.db"))
+    return tmp_path
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path))
+
+
+@pytest.mark.usefixtures("records")
+@pytest.mark.parametrize("make", [layers.sqlite, layers.durable_sqlite, layers.async_sqlite])
+def test_a_durable_layer_is_kept(make: Any) -> None:
+    report = judged(make)
+    assert verdicts(report) == {OBJECT: "kept", PROCESS: "kept"}
+    assert report.checks[1].histories > 10
+
+
+@pytest.mark.usefixtures("files")
+def test_files_are_durable() -> None:
+    assert verdicts(judged(layers.files)) == {OBJECT: "kept", PROCESS: "kept"}
+
+
+def test_a_server_outlives_its_clients(
+    valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
+    assert verdicts(judged(layers.redis_or_valkey)) == {OBJECT: "kept", PROCESS: "kept"}
+
+
+@pytest.mark.usefixtures("records")
+def test_what_is_not_claimed_is_not_asked() -> None:
+    assert verdicts(judged(layers.sqlite, durable=False)) == {OBJECT: "not offered", PROCESS: "not offered"}
+
+
+@pytest.mark.usefixtures("records")
+def test_without_a_factory_to_import_another_object_must_do() -> None:
+    report = judged(lambda: layers.sqlite())  # noqa: PLW0108 - the point
+    assert verdicts(report) == {OBJECT: "kept", PROCESS: "not offered"}
+    assert "at the top of a module" in (report.checks[1].why_not or "")
+
+
+def test_a_layer_that_no_other_object_shares_is_not_durable() -> None:
+    report = judged(InMemoryPersistenceLayer)
+    assert verdicts(report) == {OBJECT: "broken", PROCESS: "broken"}
+    assert {each.clauses for each in report.findings} == {("CAS-6",)}
+
+
+def test_a_store_within_the_process_is_not_durable() -> None:
+    report = judged(layers.rows_of_this_process)
+    assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
+    assert "another process finds nothing of it" in report.findings[0].why
+    assert [line.who for line in report.findings[0].lines] == ["a process", "the process", "another process"]
+
+
+@pytest.mark.usefixtures("files")
+def test_what_is_acknowledged_before_it_is_written_is_lost_with_its_process() -> None:
+    report = judged(layers.buffered_files)
+    assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
+
+
+@pytest.mark.usefixtures("files")
+def test_what_is_deleted_in_memory_comes_back() -> None:
+    report = judged(layers.hasty_files)
+    assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
+    finding = report.findings[0]
+    assert "otherwise than acknowledged" in finding.why
+    told = [line.standing for line in finding.lines]
+    assert told[-3] is None
+    assert told[-1] is not None
+
+
+@pytest.mark.usefixtures("files")
+def test_what_only_its_object_knows_is_lost_with_it() -> None:
+    assert verdicts(judged(layers.notes_of_its_own)) == {OBJECT: "broken", PROCESS: "broken"}

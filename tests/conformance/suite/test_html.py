@@ -1,0 +1,175 @@
+"""The page: complete by itself, well-formed, escaped, and with a picture of each finding."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from idemproof import Record
+from idemproof.conformance.suite.html import page
+from idemproof.conformance.suite.report import CheckResult, Finding, Report
+from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
+from idemproof.conformance.suite.story_picture import picture
+
+CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
+RESULT = Record("key", "COMPLETED", 2, response_data='"<script>"', owner="bob")
+STORY = (
+    Line(0, "client 1", "claims", CLAIM),
+    Line(30_000, CLOCK, "30,000 ms pass", CLAIM),
+    Line(30_000, STORE, "forgets", None),
+    Line(30_500, "client 2", "completes with <b>&amp;", RESULT),
+)
+EVIL = '"><script>alert(1)</script>'
+FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), f"It let {EVIL} in.", STORY, f"Software {EVIL}")
+
+
+def report(*findings: Finding, **options: Any) -> Report:
+    checks = (
+        CheckResult("a-check", "contract", ("CAS-4",), "It asks.", "broken", None, findings, 12, 3, 0.5),
+        CheckResult("b-check", "time", ("TIME-2",), "It asks.", "kept", None, (), 1, 0, 0.1),
+        CheckResult("c-check", "time", ("TIME-3",), "It asks.", "not offered", f"no {EVIL}", (), 0, 0, 0),
+    )
+    made = Report(f"Layer {EVIL}", "quick", 7, "1.0", checks, notes=(f"It printed {EVIL}",))
+    return made._replace(**options)
+
+
+class Elements(HTMLParser):
+    """Checks that elements are closed in order, and collects them with the text."""
+
+    VOID = ("meta", "rect", "path", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+    def tags(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.seen if name == tag]
+
+
+def test_the_page_is_complete_by_itself() -> None:
+    text = page(report(FINDING))
+    elements = Elements(text)
+    assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert not {"script", "link", "img", "iframe", "b"} & {tag for tag, _ in elements.seen}
+    assert not any("src" in attrs or "href" in attrs for _, attrs in elements.seen)
+    assert "url(" not in text
+    assert "http" not in text
+    assert "prefers-color-scheme: dark" in text
+    assert "@media (max-width: 720px)" in text
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in elements.tags("meta")
+
+
+def test_all_that_was_found_is_on_it_and_escaped() -> None:
+    elements = Elements(page(report(FINDING), "idemproof check shop:layer"))
+    said = " ".join(elements.text.split())
+    for words in (
+        f"Conformance of Layer {EVIL}",
+        "BROKEN: 2 clauses (INV-1, CAS-4); 1 kept.",
+        "idemproof check shop:layer",
+        f"1. It let {EVIL} in.",
+        f"Seen in: Software {EVIL}",
+        "Found by a-check (contract).",
+        "At most one running body MUST have a granted lease that is live.",
+        f"not offered for no {EVIL}: c-check",
+        f"It printed {EVIL}",
+        "completes with <b>&amp;",
+    ):
+        assert words in said or words in "".join(said.split("  "))
+
+
+def test_every_clause_has_its_line_with_verdict_and_text() -> None:
+    text = page(report(FINDING))
+    rows = dict(re.findall(r'<tr id="([A-Z]+-\d+)">.+?<span class="badge ([a-z-]+)">', text))
+    assert rows == {"TIME-2": "kept", "TIME-3": "not-offered", "INV-1": "broken", "CAS-4": "broken"}
+    assert "A record is live until its deadline" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"checks": report().checks[1:2]}, "kept"), ({}, "broken"), ({"finished": False}, "not-judged")],
+)
+def test_the_verdict_is_coloured_by_what_it_is(options: dict[str, Any], kind: str) -> None:
+    made = report(*([FINDING] if kind == "broken" else []), **options)
+    assert f'<p class="verdict {kind}">' in page(made)
+
+
+def test_each_finding_has_a_picture_for_the_desk_and_one_for_the_telephone() -> None:
+    drawings = Elements(page(report(FINDING))).tags("svg")
+    desk, telephone = (float(str(each["width"])) for each in drawings)
+    assert desk == 840
+    assert 344 <= telephone < 400
+    assert all("It let" in str(each["aria-label"]) for each in drawings)
+    assert Elements(page(report(FINDING._replace(lines=())))).tags("svg") == []
+
+
+# The picture.
+
+
+def test_lanes_are_those_who_take_part_and_the_store() -> None:
+    drawing = Elements(picture(STORY, 800, "a story"))
+    for words in ("client 1", "client 2", "stored", "claims", "30,000 ms pass", "the store forgets", "30 s"):
+        assert words in drawing.text
+    kinds = [each["class"] for each in drawing.tags("rect")]
+    for status in ("INPROGRESS", "ABSENT", "COMPLETED", "jump", "busy"):
+        assert status in kinds
+
+
+def test_everything_is_inside_the_picture() -> None:
+    lines = [
+        Line(3_600_000 + number, f"client {number}", "does " * 20 + "x" * 80, RESULT) for number in range(6)
+    ]
+    for width in (344, 840):
+        drawing = Elements(picture(lines, width, "many"))
+        (svg,) = drawing.tags("svg")
+        _, _, wide, high = map(float, str(svg["viewbox"]).split())
+        assert wide >= width
+        for each in drawing.tags("rect"):
+            x, y, w, h = (float(str(each[name])) for name in ("x", "y", "width", "height"))
+            assert x >= 0
+            assert x + w <= wide
+            assert y + h <= high
+        for each in drawing.tags("text"):
+            assert 0 <= float(str(each["y"])) <= high
+            if each["text-anchor"] == "end":
+                assert float(str(each["x"])) >= 7 * len("3,600,005 ms")
+
+
+def test_a_status_is_never_broken_in_two() -> None:
+    many = [
+        Line(0, f"client {number}", "looks", standing) for number in range(6) for standing in (CLAIM, RESULT)
+    ]
+    text = picture(many, 344, "narrow")
+    assert text.count(">INPROGRESS") == text.count(">COMPLETED") == 6
+
+
+def test_what_stands_is_written_where_it_changes() -> None:
+    drawing = Elements(picture([STORY[0], STORY[0], STORY[3]], 800, "a story"))
+    assert drawing.text.count("INPROGRESS of alice") == 1
+    assert drawing.text.count("COMPLETED of bob") == 1
+
+
+def test_a_story_without_looks_has_no_lane_for_the_store() -> None:
+    unseen = [line._replace(standing=NOT_LOOKED_AT) for line in STORY]
+    assert "stored" not in Elements(picture(unseen, 800, "a story")).text
+    assert "the store forgets" in Elements(picture(unseen[1:3], 800, "a story")).text

@@ -1,0 +1,324 @@
+"""Where pauses come from, and that nothing is left of them."""
+
+import asyncio
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import fakeredis
+import pytest
+import redis
+import redis.asyncio
+from moto import mock_aws
+
+import racing_layers as layers
+from idemproof import (
+    AsyncRedisCachePersistenceLayer,
+    AsyncSQLitePersistenceLayer,
+    DynamoDBPersistenceLayer,
+    RedisCachePersistenceLayer,
+    SQLitePersistenceLayer,
+)
+from idemproof.conformance import FactoryError
+from idemproof.conformance.machines.baton import Client, Play
+from idemproof.conformance.machines.belongings import places
+from idemproof.conformance.machines.interception import Interception
+from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.suite.subjects import LoopThread, Subject
+from idemproof.spec.record import INPROGRESS, Record
+
+CLAIM = Record("k", INPROGRESS, 4_000_000_000, 3_999_999_999_000, owner="alice")
+PATIENCE = 5
+
+
+def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> list[str]:
+    """Return what the clients were about to do at each pause that is a call's."""
+    told: list[str] = []
+
+    def run(client: Client) -> None:
+        client.pause("begins", "request")
+        work()
+
+    def tell(client: Client, what: Any, *, reply: bool) -> None:
+        said = what if isinstance(what, str) else what()
+        if said != "begins" and not reply:
+            told.append(said)
+
+    Play([run] * clients, choose or chooser(()), PATIENCE, tell).run()
+    return told
+
+
+def swap_of(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Callable[[], Any]:
+    subject = Subject(layer, loop)  # type: ignore[arg-type]
+    claim = CLAIM._replace(idempotency_key=key)
+    return lambda: (subject.load(key), subject.swap(key, None, claim, 1000))
+
+
+def test_a_redis_client_pauses_at_each_command() -> None:
+    layer = RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,))))
+    with Interception([layer]):
+        told = pauses(swap_of(layer))
+    assert [each.split()[:2] for each in told] == [["GET", "k"], ["SET", "k"]]
+
+
+def test_a_pipeline_pauses_where_it_speaks_to_the_store() -> None:
+    layer = layers.OverRedisWatching(fakeredis.FakeRedis())
+    with Interception([layer]):
+        told = pauses(swap_of(layer))
+    assert [each.split()[0] for each in told] == ["GET", "WATCH", "GET", "EXEC"]
+
+
+def test_an_async_client_pauses_without_stopping_its_loop() -> None:
+    loop = LoopThread()
+    layer = AsyncRedisCachePersistenceLayer(client=fakeredis.FakeAsyncRedis())
+    try:
+        with Interception([layer]):
+            told = pauses(swap_of(layer, loop), taking_turns, clients=2)
+        assert [each.split()[0] for each in told] == ["GET", "GET", "SET", "SET"]
+    finally:
+        loop.run(layer.client.aclose())
+        loop.close()
+
+
+def test_a_dynamodb_client_that_is_made_on_first_use_pauses() -> None:
+    with mock_aws():
+        session = boto3.session.Session("id", "secret", region_name="eu-west-1")
+        layer = DynamoDBPersistenceLayer("records", boto3_session=session)
+        layer.create_table()
+        with Interception([layer]):
+            told = pauses(swap_of(layer))
+        layer.close()
+    assert told == ["GetItem", "PutItem"]
+
+
+@pytest.mark.parametrize("kind", [SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
+def test_connections_that_are_open_and_those_that_are_opened_pause(kind: Any, tmp_path: Path) -> None:
+    loop = LoopThread()
+    layer = kind(tmp_path / "a.db", durable=False)
+    try:
+        Subject(layer, loop).load("k")
+        with Interception([layer]):
+            opening = pauses(swap_of(layer, loop), taking_turns, clients=2)
+            told = pauses(swap_of(layer, loop, "other"), taking_turns, clients=2)
+        assert "PRAGMA journal_mode = WAL" in opening
+        assert "BEGIN IMMEDIATE" in opening
+        assert [each.split()[0] for each in told[:6]] == ["SELECT"] * 4 + ["BEGIN"] * 2
+        assert "BEGIN IMMEDIATE (waits for a lock)" in told
+    finally:
+        layer.close()
+        loop.close()
+
+
+def test_transactions_and_cursors_of_sqlite_pause(tmp_path: Path) -> None:
+    class Layer:
+        def __init__(self) -> None:
+            self.db = sqlite3.connect(tmp_path / "a.db", check_same_thread=False)
+            self.cursor = self.db.cursor()
+
+        def work(self) -> None:
+            with self.db:
+                self.db.execute("CREATE TABLE t (x)")
+            self.cursor.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
+            self.db.commit()
+            with pytest.raises(ValueError, match="mine"), self.db:
+                raise ValueError("mine")
+            other = self.db.cursor()
+            rows = other.execute("SELECT x FROM t")
+            assert rows is other
+            assert [row[0] for row in rows] == [1, 2]
+            self.db.rollback()
+            self.db.executescript("DELETE FROM t; VACUUM")
+            self.db.row_factory = sqlite3.Row
+
+    layer = Layer()
+    with Interception([layer]):
+        told = pauses(layer.work)
+        assert layer.db.row_factory is sqlite3.Row
+    assert told == [
+        "CREATE TABLE t (x)",
+        "COMMIT",
+        "INSERT INTO t VALUES (?) (many)",
+        "COMMIT",
+        "ROLLBACK",
+        "SELECT x FROM t",
+        "ROLLBACK",
+        "DELETE FROM t; VACUUM",
+    ]
+    assert type(layer.db) is sqlite3.Connection
+    assert type(layer.cursor) is sqlite3.Cursor
+    layer.db.close()
+
+
+def test_a_connection_that_never_waits_is_told_at_once_that_it_must(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+
+    def opened() -> Any:
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+
+    class Layer:
+        one, other = opened(), opened()
+
+        def __init__(self) -> None:
+            self.dbs = [opened(), opened()]
+
+    layer = Layer()
+    layer.dbs[0].execute("CREATE TABLE t (x)")
+    layer.dbs[0].execute("BEGIN IMMEDIATE")
+
+    def work() -> None:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            layer.dbs[1].execute("BEGIN IMMEDIATE")
+
+    with Interception([layer]):
+        assert pauses(work) == ["BEGIN IMMEDIATE"]
+    for db in [*layer.dbs, layer.one, layer.other]:
+        db.close()
+
+
+def test_who_waits_for_a_lock_that_nobody_will_give_back_is_refused_as_after_its_timeout(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+
+    class Layer:
+        db = None
+
+    layer = Layer()
+    layer.db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+
+    def work() -> None:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            layer.db.execute("BEGIN IMMEDIATE")
+
+    began = time.perf_counter()
+    with Interception([layer]):
+        assert pauses(work) == ["BEGIN IMMEDIATE", "BEGIN IMMEDIATE (waits for a lock)"]
+    assert time.perf_counter() - began < 30
+    assert layer.db.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
+    holder.close()
+    layer.db.close()
+
+
+def everything_patched() -> list[Any]:
+    return [
+        redis.Redis.execute_command,
+        redis.client.Pipeline.execute,
+        redis.client.Pipeline.immediate_execute_command,
+        redis.RedisCluster.execute_command,
+        redis.asyncio.Redis.execute_command,
+        sys.modules["botocore.client"].BaseClient._make_api_call,
+        sqlite3.connect,
+        time.sleep,
+    ]
+
+
+def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
+    layer = SQLitePersistenceLayer(tmp_path / "a.db", durable=False)
+    layer._load("k")
+    before = everything_patched()
+
+    def kinds() -> set[type]:
+        return {type(place.value) for place in places(layer)}
+
+    found = kinds()
+    with Interception([layer]):
+        assert all(now is not was for now, was in zip(everything_patched(), before, strict=True))
+        assert kinds() != found
+        pauses(swap_of(layer), taking_turns, clients=2)
+    assert everything_patched() == before
+    assert kinds() == found
+    for place in places(layer):
+        if isinstance(place.value, sqlite3.Connection):
+            assert place.value.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+    layer.close()
+
+
+def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
+    before = everything_patched()
+    layer = layers.OverUnknown(layers.UnlockedDictionary())
+    with pytest.raises(FactoryError, match=r"OverUnknown has no 'store\.nothing'"):
+        Interception([layer], ["store.fetch", "store.nothing"]).__enter__()
+    assert everything_patched() == before
+    assert "fetch" not in vars(layer.store)
+
+
+def test_methods_that_are_named_pause() -> None:
+    layer = layers.OverUnknown(layers.UnlockedDictionary())
+    with Interception([layer], ["store.fetch", "store.store"]):
+        told = pauses(swap_of(layer))
+    assert [each.partition("(")[0] for each in told] == ["fetch", "fetch", "store"]
+    assert vars(layer.store).keys() == {"_client"}
+
+
+def test_async_methods_that_are_named_pause() -> None:
+    class Store:
+        async def ask(self, key: str) -> str:
+            await asyncio.sleep(0)
+            return key
+
+    class Layer:
+        def __init__(self) -> None:
+            self.store = Store()
+
+    layer, loop = Layer(), LoopThread()
+    try:
+        with Interception([layer], ["store.ask"]):
+            told = pauses(lambda: loop.run(layer.store.ask("k")), taking_turns, clients=2)
+        assert told == ["ask('k')", "ask('k')"]
+    finally:
+        loop.close()
+
+
+def test_a_client_of_any_class_that_executes_commands_is_found_wherever_it_is() -> None:
+    class Strange:
+        def execute_command(self, *words: str) -> tuple[str, ...]:
+            return words
+
+    class Slots:
+        __slots__ = ("__hidden", "seen")
+
+        def __init__(self) -> None:
+            self.__hidden = {"deep": [(Strange(),)]}
+
+        def ask(self) -> Any:
+            return self.__hidden["deep"][0][0].execute_command("PING", "a", "b", "c")
+
+    layer = Slots()
+    original = Strange.execute_command
+    with Interception([layer]):
+        assert pauses(layer.ask) == ["PING a b"]
+        assert layer.ask() == ("PING", "a", "b", "c")
+    assert Strange.execute_command is original
+
+
+def test_calls_of_those_who_do_not_race_are_not_paused() -> None:
+    client = fakeredis.FakeRedis()
+    with Interception([RedisCachePersistenceLayer(client=client)]):
+        other = threading.Thread(target=client.set, args=("k", "v"))
+        other.start()
+        other.join(10)
+        assert client.get("k") == b"v"
+
+
+def test_who_sleeps_lets_others_go_first() -> None:
+    order: list[str] = []
+
+    def sleeps(client: Client) -> None:
+        client.pause("begins", "request")
+        time.sleep(1000)
+        order.append("slept")
+
+    def works(client: Client) -> None:
+        client.pause("begins", "request")
+        order.append("worked")
+
+    with Interception([]):
+        Play([sleeps, works], chooser(()), PATIENCE).run()
+    assert order == ["worked", "slept"]

@@ -1,0 +1,399 @@
+"""The judge of histories finds an order if and only if there is one."""
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from idemproof import InMemoryPersistenceLayer, Record
+from idemproof.backends.commands import Load, Swap
+from idemproof.conformance.machines.linearizability import (
+    Delete,
+    Get,
+    Operation,
+    Put,
+    Refused,
+    Update,
+    linearization,
+)
+from idemproof.errors import (
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyItemNotFoundError,
+    IdempotencyLeaseLostError,
+)
+from idemproof.spec.record import COMPLETED, INPROGRESS
+
+KEY = "order-1"
+NOW = 1_000_000
+HOUR = 3_600_000
+
+
+def claim(owner: str | None, lease: int = NOW + HOUR, payload_hash: str | None = None) -> Record:
+    return Record(KEY, INPROGRESS, lease // 1000 + 60, lease, payload_hash=payload_hash, owner=owner)
+
+
+def result(owner: str | None, response: str = '"done"', payload_hash: str | None = None) -> Record:
+    return Record(
+        KEY,
+        COMPLETED,
+        NOW // 1000 + 7200,
+        response_data=response,
+        payload_hash=payload_hash,
+        owner=owner,
+    )
+
+
+ANN, BOB = claim("ann"), claim("bob")
+DONE = result("ann")
+
+
+def operation(
+    start: int, end: int | None, request: Any, answer: Any = None, who: str = "ann", now: int = NOW
+) -> Operation:
+    return Operation(who, start, end, now, request, answer)
+
+
+def in_turn(*asked: tuple[Any, Any], now: int = NOW) -> list[Operation]:
+    return [
+        operation(2 * turn, 2 * turn + 1, request, answer, now=now)
+        for turn, (request, answer) in enumerate(asked)
+    ]
+
+
+def swap(expected: Record | None, new: Record | None) -> Swap:
+    return Swap(KEY, expected, new, HOUR)
+
+
+RECORDS = st.sampled_from(
+    [
+        ANN,
+        BOB,
+        claim("ann", NOW + 2 * HOUR),
+        claim("ann", payload_hash="a hash"),
+        claim("bob", NOW - 1),
+        claim("ann", NOW - HOUR),  # expired, too
+        DONE,
+        result("bob", '"bob\'s"'),
+        result("ann", payload_hash="a hash"),
+    ]
+)
+STANDING = st.none() | RECORDS
+REQUESTS = st.one_of(
+    st.just(Load(KEY)),
+    st.just(Get(KEY)),
+    st.builds(swap, STANDING, STANDING),
+    st.builds(Put, RECORDS),
+    st.builds(Update, st.builds(result, st.sampled_from(["ann", "bob"]), st.sampled_from(["1", "2"]))),
+    st.builds(Delete, st.sampled_from([ANN, BOB])),
+)
+
+
+def ask(layer: Any, request: Any) -> Any:
+    """Do it, alone, and return the answer as the judge is given it."""
+    if isinstance(request, Load | Swap):
+        return (layer._swap if isinstance(request, Swap) else layer._load)(*request)
+    try:
+        method = {
+            Get: layer._get_record,
+            Put: layer._put_record,
+            Update: layer._update_record,
+            Delete: layer._delete_record,
+        }
+        return method[type(request)](*request)
+    except IdempotencyItemNotFoundError:
+        return None
+    except IdempotencyItemAlreadyExistsError as exists:
+        return Refused(exists.old_data_record)
+    except IdempotencyLeaseLostError:
+        return Refused()
+
+
+def layer_at(now: int) -> InMemoryPersistenceLayer:
+    layer = InMemoryPersistenceLayer()
+    layer.clock = lambda: now
+    return layer
+
+
+@st.composite
+def executed(draw: st.DrawFn, at_most: int = 12) -> tuple[list[Operation], Record | None]:
+    """Give what clients were answered, where each request took effect at once at a time between."""
+    layer = layer_at(NOW)
+    standing = draw(STANDING)
+    if standing is not None:
+        layer._swap(KEY, None, standing, HOUR)
+    requests = draw(st.lists(REQUESTS, min_size=1, max_size=at_most))
+    done = []
+    for turn, request in enumerate(requests):
+        begun = draw(st.integers(0, 30))
+        ended = draw(st.integers(0, 30))
+        answer = ask(layer, request)
+        unanswered = draw(st.integers(0, 5)) == 0
+        done.append(
+            operation(
+                100 * turn - 10 * begun,
+                None if unanswered else 100 * turn + 10 * ended + 1,
+                request,
+                None if unanswered else answer,
+            )
+        )
+    return draw(st.permutations(done)), standing
+
+
+@given(executed())
+def test_what_was_really_done_in_some_order_is_explained(history: Any) -> None:
+    operations, standing = history
+    order = linearization(operations, standing)
+    assert order is not None
+    assert {each for each in operations if each.end is not None} <= {*order}
+
+
+@given(executed())
+def test_an_order_contradicts_neither_the_clock_nor_the_answers(history: Any) -> None:
+    operations, standing = history
+    order = linearization(operations, standing) or []
+    for place, each in enumerate(order):
+        assert all(later.end is None or later.end > each.start for later in order[place + 1 :])
+    again = [
+        each._replace(start=2 * turn, end=None if each.end is None else 2 * turn + 1)
+        for turn, each in enumerate(order)
+    ]
+    assert linearization(again, standing) is not None
+
+
+SMALL = st.lists(
+    st.tuples(
+        st.one_of(st.just(Load(KEY)), st.builds(swap, st.sampled_from([None, ANN, BOB]), STANDING)),
+        st.sampled_from([None, ANN, BOB, DONE]),
+        st.integers(0, 8),
+        st.integers(1, 8),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def explained_by_trying_all(operations: list[Operation]) -> bool:
+    """Say the same by trying every order on a layer that does one thing at a time."""
+    for order in permutations(operations):
+        in_time = all(
+            later.end > earlier.start  # type: ignore[operator]
+            for place, earlier in enumerate(order)
+            for later in order[place + 1 :]
+        )
+        layer = layer_at(NOW)
+        if in_time and all(ask(layer, each.request) == each.answer for each in order):
+            return True
+    return False
+
+
+@settings(max_examples=150)
+@given(SMALL)
+def test_it_agrees_with_trying_all_orders(drawn: Any) -> None:
+    operations = [
+        operation(100 * start + number, 100 * (start + length) + 50 + number, request, answer)
+        for number, (request, answer, start, length) in enumerate(drawn)
+    ]
+    assert (linearization(operations) is not None) == explained_by_trying_all(operations)
+
+
+@settings(max_examples=150)
+@given(executed(at_most=5), st.data())
+def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, data: st.DataObject) -> None:
+    operations, _ = history
+    answers = st.sampled_from([None, ANN, Refused(), Refused(ANN), Refused(DONE)])
+    changed = [
+        each._replace(
+            end=each.start + 101 if each.end is None else each.end,
+            answer=data.draw(answers) if data.draw(st.booleans()) else each.answer,
+        )
+        for each in operations
+        if not isinstance(each.request, Put) or each.request.record[2] * 1000 > NOW
+    ]
+    changed = [each for each in changed if not _expired(each.request)]
+
+    def agrees(told: Any, done: Any) -> bool:
+        if told == Refused() and type(done) is Refused:
+            return True
+        return type(told) is type(done) and (told == done)
+
+    def by_trying_all() -> bool:
+        for order in permutations(changed):
+            layer = layer_at(NOW)
+            if all(
+                later.end > earlier.start
+                for place, earlier in enumerate(order)
+                for later in order[place + 1 :]
+            ) and all(agrees(_plain(each.answer), _plain(ask(layer, each.request))) for each in order):
+                return True
+        return False
+
+    told = [each._replace(answer=_plain(each.answer)) for each in changed]
+    assert (linearization(told) is not None) == by_trying_all()
+
+
+def _expired(request: Any) -> bool:
+    new = request.new if isinstance(request, Swap) else None
+    return new is not None and new.expiry_timestamp * 1000 <= NOW
+
+
+def _plain(answer: Any) -> Any:
+    if isinstance(answer, Refused):
+        return Refused(_plain(answer.record))
+    return None if answer is None else Record(*(each or None for each in answer))
+
+
+def test_two_claims_where_nothing_stood_cannot_both_be_granted() -> None:
+    both = [operation(0, 2, swap(None, ANN), ANN), operation(1, 3, swap(None, BOB), BOB, "bob")]
+    assert linearization(both) is None
+    one = [both[0], both[1]._replace(answer=ANN)]
+    assert linearization(one) == one
+    assert linearization([*one, operation(4, 5, Load(KEY), BOB)]) is None
+    assert linearization([*one, operation(4, 5, Load(KEY), ANN)]) is not None
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_two_puts_cannot_both_be_granted(swaps: bool) -> None:
+    both = [operation(0, 2, Put(ANN)), operation(1, 3, Put(BOB), None, "bob")]
+    assert linearization(both, swaps=swaps, fenced=swaps) is None
+    assert linearization([both[0], both[1]._replace(answer=Refused())], swaps=swaps) is not None
+    assert linearization([both[0], both[1]._replace(answer=Refused(ANN))], swaps=swaps) is not None
+    assert linearization([both[0], both[1]._replace(answer=Refused(DONE))], swaps=swaps) is None
+
+
+def test_a_read_after_a_read_does_not_go_back() -> None:
+    history = [
+        operation(0, 9, swap(None, ANN), ANN),
+        operation(1, 2, Load(KEY), ANN, "bob"),
+        operation(3, 4, Load(KEY), None, "bob"),
+    ]
+    assert linearization(history) is None
+    assert linearization(
+        [history[0], history[1]._replace(start=3, end=4), history[2]._replace(start=1, end=2)]
+    )
+
+
+def test_a_refused_claim_must_have_been_refused_by_somebody() -> None:
+    assert linearization(in_turn((Put(ANN), Refused()))) is None
+    assert linearization(in_turn((Put(BOB), None), (Put(ANN), Refused()))) is not None
+
+
+def test_an_unanswered_request_took_effect_at_any_time_or_never() -> None:
+    lost = operation(0, None, swap(None, ANN))
+    for seen in (None, ANN):
+        assert linearization([lost, operation(1, 2, Load(KEY), seen)]) is not None
+    late = [lost, operation(1, 2, Load(KEY), None), operation(3, 4, Load(KEY), ANN)]
+    assert linearization(late) is not None
+    back_and_forth = [*late, operation(5, 6, Load(KEY), None)]
+    assert linearization(back_and_forth) is None
+    assert linearization([lost]) == []
+
+
+def test_an_unanswered_request_did_nothing_before_it_was_asked() -> None:
+    history = [operation(0, 1, Load(KEY), ANN), operation(2, None, swap(None, ANN))]
+    assert linearization(history) is None
+
+
+def test_what_is_expired_may_be_forgotten_at_any_time_and_nothing_else() -> None:
+    gone = in_turn((Load(KEY), None))
+    later = in_turn((Load(KEY), ANN), (Load(KEY), None), now=ANN.expiry_timestamp * 1000)
+    assert linearization(later, ANN) is not None
+    assert linearization(later[::-1], ANN) is not None
+    assert linearization([*later, operation(9, 10, Load(KEY), ANN)], ANN) is None
+    assert linearization(gone, ANN) is None
+    assert linearization(in_turn((Load(KEY), None), now=ANN.expiry_timestamp * 1000 - 1), ANN) is None
+
+
+def test_an_update_of_a_holder_counts_and_that_of_another_is_refused() -> None:
+    other = result("bob")
+    refused = in_turn((Put(ANN), None), (Update(other), Refused()), (Update(DONE), None), (Get(KEY), DONE))
+    assert linearization(refused) is not None
+    let_in = in_turn((Put(ANN), None), (Update(other), None))
+    assert linearization(let_in) is None
+    assert linearization(let_in, swaps=False, fenced=False) is not None
+    overwritten = in_turn((Put(ANN), None), (Update(other), None), (Get(KEY), other))
+    assert linearization(overwritten, swaps=False, fenced=False) is not None
+    assert linearization(overwritten, swaps=False) is None
+
+
+def test_an_update_or_deletion_that_names_no_owner_acts_for_whoever_holds() -> None:
+    done = result(None)
+    assert linearization(in_turn((Put(ANN), None), (Update(done), None), (Load(KEY), done))) is not None
+    assert linearization(in_turn((Put(ANN), None), (Delete(claim(None)), None), (Load(KEY), None)))
+    final = in_turn((Update(result(None, "2")), None), (Delete(claim(None)), None), (Load(KEY), DONE))
+    assert linearization(final, DONE) is not None
+    assert linearization(in_turn((Delete(claim(None)), None), (Load(KEY), None)), DONE) is None
+
+
+def test_a_put_that_names_no_owner_is_kept_under_one_that_nobody_knows() -> None:
+    nameless = claim(None)
+    kept = in_turn((Put(nameless), None), (Get(KEY), nameless._replace(owner="whatever")))
+    assert linearization(kept) is not None
+    twice = in_turn((Put(nameless), None), (Put(nameless), None))
+    assert linearization(twice) is None
+    assert linearization(in_turn((Put(ANN), None), (Put(ANN), None))) is not None  # its own, again
+
+
+def test_a_layer_by_four_methods_need_not_know_its_own_claim_again_nor_tell_who_holds_it() -> None:
+    again = in_turn((Put(ANN), None), (Put(ANN), Refused(ANN._replace(owner=None))))
+    assert linearization(again, swaps=False) is not None
+    assert linearization(again) is None
+    changed = ANN._replace(expiry_timestamp=1)
+    assert linearization(in_turn((Put(ANN), None), (Get(KEY), changed)), swaps=False) is None
+
+
+def test_answers_are_the_same_whatever_their_sort_key_and_however_nothing_is_written() -> None:
+    told = ANN._replace(sort_key="range", response_data="", payload_hash="")
+    assert linearization(in_turn((swap(None, ANN), told))) is not None
+    assert linearization(in_turn((swap(None, ANN), told._replace(response_data="1")))) is None
+
+
+def test_hundreds_of_requests_that_fail_are_judged_at_once() -> None:
+    crowd = [operation(n, 1000 + n, Put(claim(f"client {n}")), Refused()) for n in range(12)]
+    assert linearization(crowd) is None
+    assert linearization([*crowd, operation(13, 2000, Put(BOB))]) is not None
+
+
+def test_a_swap_that_finds_its_own_record_may_still_be_needed_later() -> None:
+    told = ANN._replace(sort_key="range")
+    history = [
+        operation(0, 9, swap(None, ANN), told),
+        operation(1, 2, swap(ANN, None), None, "bob"),
+        operation(3, 4, Load(KEY), ANN, "bob"),
+    ]
+    order = linearization(history, ANN)
+    assert order == [history[1], history[0], history[2]]
+
+
+def test_what_expires_while_a_request_waits_may_be_forgotten_under_it() -> None:
+    over = ANN.expiry_timestamp * 1000
+    waits = operation(0, 9, Load(KEY), None)
+    assert linearization([waits, operation(1, 2, Load(KEY), ANN, "bob", now=over)], ANN) is not None
+    assert linearization([waits, operation(10, 11, Load(KEY), None, "bob", now=over)], ANN) is None
+    late = operation(0, None, swap(None, BOB))
+    assert linearization([late, operation(10, 11, Load(KEY), BOB, "bob", now=over)], ANN) is not None
+
+
+def test_a_layer_by_four_methods_does_what_a_holder_asks() -> None:
+    for request in (Update(DONE), Delete(ANN)):
+        refused = in_turn((Put(ANN), None), (request, Refused()))
+        ignored = in_turn((Put(ANN), None), (request, None), (Get(KEY), ANN))
+        assert linearization(refused, swaps=False) is None
+        assert linearization(ignored, swaps=False) is None
+        assert linearization(ignored[:2], swaps=False) is not None
+
+
+def test_what_many_orders_lead_to_is_judged_once() -> None:
+    crowd = []
+    for number in range(7):
+        own = claim(f"client {number}")
+        crowd += [
+            operation(number, 100 + number, swap(None, own), own),
+            operation(200 + number, 300 + number, swap(own, None), None),
+        ]
+    overlapping = [
+        each._replace(start=each.start % 100, end=400 + number) for number, each in enumerate(crowd)
+    ]
+    assert linearization([*overlapping, operation(500, 501, Load(KEY), None)]) is not None
+    assert linearization([*overlapping, operation(500, 501, Load(KEY), BOB)]) is None

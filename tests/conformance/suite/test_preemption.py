@@ -1,0 +1,291 @@
+"""Pauses inside of a layer's own source, and locks that let others go on."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import racing_layers as layers
+from idemproof import InMemoryPersistenceLayer
+from idemproof.conformance.machines.baton import CannotLook, Client, Play, only_looking
+from idemproof.conformance.machines.cooperative import (
+    CooperativeAsyncLock,
+    CooperativeCondition,
+    CooperativeLock,
+    CooperativeLocks,
+)
+from idemproof.conformance.machines.preemption import AwaitsPausing, lines_pausing, own_files
+from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.suite.subjects import LoopThread
+
+PATIENCE = 5
+
+
+def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Play, list[str]]:
+    told: list[str] = []
+
+    def begins(work: Callable[[Client], Any]) -> Callable[[Client], None]:
+        def run(client: Client) -> None:
+            client.pause("begins", "request")
+            work(client)
+
+        return run
+
+    def tell(client: Client, what: Any, *, reply: bool) -> None:
+        said = what if isinstance(what, str) else what()
+        if said != "begins":
+            told.append(f"{client.number}: {said}")
+
+    play = Play([begins(work) for work in works], choose or chooser(()), PATIENCE, tell)
+    play.run()
+    return play, told
+
+
+def test_the_own_files_are_those_of_the_author() -> None:
+    assert own_files([layers.LockedDictionary()]) == {layers.__file__}
+    memory = own_files([InMemoryPersistenceLayer()])
+    assert {name.rpartition("/")[2] for name in memory} == {"memory.py"}
+
+
+def test_each_line_is_a_pause_and_nothing_is_traced_afterwards() -> None:
+    layer = layers.UnlockedDictionary()
+    before = sys.gettrace()
+    after = []
+
+    def work(_: Client) -> None:
+        with lines_pausing(own_files([layer])):
+            layer._swap("k", None, None, 0)
+        after.append(sys.gettrace())
+
+    _, told = played(work)
+    assert [each.partition(": line ")[2].partition(": ")[2] for each in told] == [
+        "standing = self.rows.get(key)",
+        "if not same_version(standing, expected):",
+        "if new is None:",
+        "self.rows.pop(key, None)",
+        "return new",
+    ]
+    assert after == [before]
+
+
+def test_each_await_that_lets_others_run_is_a_pause() -> None:
+    loop = LoopThread()
+
+    async def quiet() -> str:
+        return "quiet"
+
+    async def work() -> list[str]:
+        said = [await quiet()]
+        await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except TimeoutError:
+            said.append("late")
+        return said
+
+    results: list[Any] = []
+    try:
+        _, told = played(lambda _: results.append(AwaitsPausing(loop).run(work())))  # type: ignore[arg-type]
+    finally:
+        loop.close()
+    assert results == [["quiet", "late"]]
+    assert told[0] == "0: goes on after an await"
+    assert 2 <= len(told) <= 4
+
+
+@pytest.mark.parametrize(
+    ("original", "kind"),
+    [
+        (threading.Lock(), CooperativeLock),
+        (threading.RLock(), CooperativeLock),
+        (threading.Condition(), CooperativeCondition),
+        (asyncio.Lock(), CooperativeAsyncLock),
+    ],
+    ids=["lock", "rlock", "condition", "async"],
+)
+def test_locks_are_substituted_for_the_time_of_the_race(original: Any, kind: type) -> None:
+    layer = layers.LockedDictionary(original)
+    with CooperativeLocks([layer]):
+        assert type(layer.lock) is kind
+        assert type(layers._everybodys) is CooperativeLock
+    assert layer.lock is original
+    assert type(layers._everybodys) is type(threading.RLock())
+
+
+def test_a_lock_of_the_class_and_one_that_two_share_are_substituted_once() -> None:
+    shared = threading.Lock()
+    one, other = layers.LockedDictionary(shared), layers.LockedDictionary(shared)
+    guard = layers.Slotted._guard
+    with CooperativeLocks([one, other, layers.Slotted()]):
+        assert one.lock is other.lock
+        assert type(layers.Slotted._guard) is CooperativeLock
+    assert one.lock is other.lock is shared
+    assert layers.Slotted._guard is guard
+
+
+def test_a_lock_that_somebody_holds_stays() -> None:
+    for lock in (threading.Lock(), threading.RLock()):
+        layer = layers.LockedDictionary(lock)
+        holding, done = threading.Event(), threading.Event()
+
+        def hold(lock: Any = lock, holding: Any = holding, done: Any = done) -> None:
+            with lock:
+                holding.set()
+                done.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        holding.wait(10)
+        with CooperativeLocks([layer]):
+            assert layer.lock is lock
+        done.set()
+        holder.join(10)
+
+
+@pytest.mark.parametrize("original", [threading.Lock(), threading.RLock()], ids=["lock", "rlock"])
+def test_who_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any) -> None:
+    lock = CooperativeLock(original)
+
+    def work(client: Client) -> None:
+        with lock:
+            client.pause("inside", "call")
+
+    play, told = played(work, work, choose=chooser((0, 1)))
+    assert play.hung is None
+    assert [each for each in told if each != "0: begins"] == [
+        "0: inside",
+        "1: waits for a lock",
+        "1: inside",
+    ]
+    assert not lock.locked()
+
+
+def test_who_does_not_want_to_wait_is_told() -> None:
+    lock = CooperativeLock(threading.Lock())
+    said: list[bool] = []
+
+    def holds(client: Client) -> None:
+        with lock:
+            client.pause("inside", "call")
+            client.wait("for ever", lambda: len(said) == 2, forever=True)
+
+    def tries(_: Client) -> None:
+        said.append(lock.acquire(blocking=False))
+        said.append(lock.acquire(timeout=1000))
+
+    play, _ = played(holds, tries)
+    assert play.hung is None
+    assert said == [False, False]
+
+
+def test_a_reentrant_lock_is_taken_twice_and_given_back_by_its_holder() -> None:
+    lock = CooperativeLock(threading.RLock())
+    with lock:
+        assert lock.acquire()
+        lock.release()
+        assert lock.locked()
+        failed: list[str] = []
+
+        def other() -> None:
+            try:
+                lock.release()
+            except RuntimeError as error:
+                failed.append(str(error))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+        assert failed == ["cannot release un-acquired lock"]
+    assert not lock.locked()
+    with pytest.raises(RuntimeError):
+        lock.release()
+    with pytest.raises(RuntimeError):
+        CooperativeLock(threading.Lock()).release()
+
+
+def test_a_condition_gives_its_lock_back_while_it_waits() -> None:
+    condition = CooperativeCondition(threading.Condition())
+    done: list[str] = []
+
+    def waits(_: Client) -> None:
+        with condition:
+            condition.wait_for(lambda: bool(done), PATIENCE)
+            done.append("seen")
+
+    def notifies(_: Client) -> None:
+        with condition:
+            done.append("done")
+            condition.notify_all()
+
+    play, _ = played(waits, notifies)
+    assert play.hung is None
+    assert done == ["done", "seen"]
+
+
+def test_looking_waits_for_nobody() -> None:
+    lock = CooperativeLock(threading.Lock())
+    with lock, only_looking(), pytest.raises(CannotLook):
+        lock.acquire()
+    held = CooperativeAsyncLock(asyncio.Lock())
+
+    async def look() -> None:
+        await held.acquire()
+        with only_looking(), pytest.raises(CannotLook):
+            await held.acquire()
+
+    asyncio.run(look())
+
+
+def test_a_thread_that_does_not_race_waits_as_ever() -> None:
+    lock = CooperativeLock(threading.Lock())
+    got: list[bool] = []
+
+    def wants() -> None:
+        got.append(lock.acquire(timeout=0))
+        got.append(lock.acquire(timeout=30))
+        lock.release()
+
+    lock.acquire()
+    thread = threading.Thread(target=wants)
+    thread.start()
+    while not got:
+        time.sleep(0.001)
+    lock.release()
+    thread.join(30)
+    assert got == [False, True]
+
+
+def test_async_clients_wait_for_an_async_lock_in_turn() -> None:
+    loop, lock = LoopThread(), CooperativeAsyncLock(asyncio.Lock())
+
+    async def work(client: Client) -> None:
+        async with lock:
+            await client.pause_async("inside", "call")
+
+    try:
+        play, told = played(*[lambda client: loop.run(work(client))] * 2, choose=taking_turns)
+    finally:
+        loop.close()
+    assert play.hung is None
+    assert told == ["0: inside", "1: waits for a lock", "1: inside"]
+    assert not lock.locked()
+    with pytest.raises(RuntimeError):
+        lock.release()
+
+
+def test_an_async_lock_is_waited_for_outside_of_races_too() -> None:
+    lock = CooperativeAsyncLock(asyncio.Lock())
+
+    async def both() -> None:
+        await lock.acquire()
+        waiter = asyncio.ensure_future(lock.acquire())
+        await asyncio.sleep(0)
+        assert not waiter.done()
+        lock.release()
+        assert await asyncio.wait_for(waiter, 30)
+
+    asyncio.run(both())

@@ -1,0 +1,194 @@
+"""Random histories: right layers follow the protocol, broken ones are seen, and the story is short."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idemproof import DataRecord, Record
+from idemproof.conformance import Capabilities
+from idemproof.conformance.suite.profiles import PROFILES, Profile
+from idemproof.conformance.suite.report import CheckResult
+from idemproof.conformance.suite.runner import Session, checks
+from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, live, same_version
+from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
+
+# Bounded by what is drawn, not by time.
+UNHURRIED = PROFILES["default"]._replace(tour_seconds=600)
+
+
+def judged(
+    factory: Any, capabilities: Capabilities = OFFERED, profile: Profile = UNHURRIED, seed: int = 1
+) -> CheckResult:
+    (asked,) = (each for each in checks(("time",)) if each.name == "a-random-history-follows-the-protocol")
+    session = Session(factory, profile, seed, capabilities)
+    try:
+        return session.judge(asked)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("name", [name for name in RIGHT if name != "four-methods-with-the-real-clock"])
+def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:
+    factory, capabilities = RIGHT[name](tmp_path)
+    result = judged(factory, capabilities, UNHURRIED._replace(examples=60), seed=len(name))
+    assert result.findings == ()
+    assert result.histories >= 60
+
+
+class ForgetsTheOwner(TwoMethods):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        if standing is None or expected is None:
+            return standing is expected
+        return same_version(standing, expected._replace(owner=standing.owner))
+
+
+class ForgetsTheLease(TwoMethods):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        if standing is None or expected is None:
+            return standing is expected
+        lease = standing.in_progress_expiry_timestamp
+        return same_version(standing, expected._replace(in_progress_expiry_timestamp=lease))
+
+
+class AnswersWithTheNew(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        super()._swap(key, expected, new, keep_ms)
+        return new
+
+
+class AnswersWithoutTheHash(TwoMethods):
+    def refusal(self, standing: Record | None) -> Record | None:
+        return standing and standing._replace(payload_hash=None)
+
+
+class LetsAnybodySwapWhatIsOver(TwoMethods):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        return super().matches(standing, expected) or (standing is not None and not live(standing, now_ms()))
+
+
+class ForgetsWhenLeasesEnd(TwoMethods):
+    def _load(self, key: str) -> Record | None:
+        found = super()._load(key)
+        return found if found is not None and live(found, now_ms()) else None
+
+
+class UpdatesWithoutLooking(TwoMethods):
+    def _update_record(self, data_record: Record) -> None:
+        self.rows[data_record.idempotency_key] = Record(*data_record)
+
+
+class DeletesWithoutLooking(TwoMethods):
+    def _delete_record(self, data_record: Record) -> None:
+        self.rows.pop(data_record.idempotency_key, None)
+
+
+class LosesUpdatesWithoutAnOwner(TwoMethods):
+    def _update_record(self, data_record: Record) -> None:
+        if data_record.owner:
+            super()._update_record(data_record)
+
+
+class RaisesWhenItRefuses(TwoMethods):
+    def refusal(self, standing: Record | None) -> Record | None:
+        raise RuntimeError("conflict")
+
+
+class CountsAtTheDeadline(FourMethods):
+    def live(self, record: Record, now: int) -> bool:
+        return now <= deadline_ms(record)
+
+
+class CountsAtTheExpiryOfResults(FourMethods):
+    def live(self, record: Record, now: int) -> bool:
+        return now < deadline_ms(record) + (1 if record[1] == COMPLETED else 0)
+
+
+class EndsAMillisecondEarly(FourMethods):
+    def live(self, record: Record, now: int) -> bool:
+        return now + 1 < deadline_ms(record)
+
+
+class LetsInOverResults(FourMethods):
+    def live(self, record: Record, now: int) -> bool:
+        return record[1] == INPROGRESS and live(record, now)
+
+
+class LosesTheHash(FourMethods):
+    def _update_record(self, data_record: DataRecord) -> None:
+        self.write(data_record._replace(payload_hash=None))
+
+
+class NeverDeletes(FourMethods):
+    def _delete_record(self, data_record: DataRecord) -> None:
+        pass
+
+
+BROKEN: list[tuple[Any, Capabilities, set[str]]] = [
+    (ForgetsTheOwner, OFFERED, {"CAS-2"}),
+    (ForgetsTheLease, OFFERED, {"CAS-2"}),
+    (AnswersWithTheNew, OFFERED, {"CAS-2", "CAS-3", "CAS-7"}),
+    (AnswersWithoutTheHash, OFFERED, {"CAS-3", "CAS-7"}),
+    (LetsAnybodySwapWhatIsOver, OFFERED, {"CAS-5"}),
+    (ForgetsWhenLeasesEnd, OFFERED, {"CAS-2", "CAS-3", "CAS-6", "CAS-8"}),
+    (UpdatesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
+    (DeletesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
+    (LosesUpdatesWithoutAnOwner, OFFERED, {"CAS-9"}),
+    (RaisesWhenItRefuses, OFFERED, {"CAS-3", "CAS-7", "CAS-8", "CAS-9"}),
+    (CountsAtTheDeadline, NOT_FENCED, {"TIME-2"}),
+    (CountsAtTheExpiryOfResults, NOT_FENCED, {"TIME-2"}),
+    (EndsAMillisecondEarly, NOT_FENCED, {"TIME-2"}),
+    (LetsInOverResults, NOT_FENCED, {"CAS-7"}),
+    (LosesTheHash, NOT_FENCED, {"CAS-7", "CAS-8"}),
+    (NeverDeletes, NOT_FENCED, {"CAS-7", "CAS-8"}),
+    # What is right of a layer that is not fenced is wrong of one that says it is.
+    (FourMethods, OFFERED, {"CAS-8"}),
+]
+
+
+@pytest.mark.parametrize(("layer", "capabilities", "clauses"), BROKEN)
+def test_a_broken_layer_is_seen(layer: Any, capabilities: Capabilities, clauses: set[str]) -> None:
+    (finding,) = judged(layer, capabilities).findings
+    assert set(finding.clauses) & clauses
+    assert 1 <= len(finding.lines) <= 9
+
+
+def test_the_story_is_the_shortest_and_tells_what_stood() -> None:
+    (finding,) = judged(UpdatesWithoutLooking).findings
+    assert len(finding.lines) == 2
+    assert isinstance(finding.lines[-1].standing, Record)
+    assert finding.lines[-1].standing.status == COMPLETED
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    def story() -> list[tuple[int, str, str]]:
+        (finding,) = judged(ForgetsTheOwner, seed=5).findings
+        return [line[:3] for line in finding.lines]
+
+    assert story() == story()
+
+
+def test_a_slow_layer_is_judged_for_as_long_as_there_is_time() -> None:
+    class Slow(TwoMethods):
+        def _load(self, key: str) -> Record | None:
+            time.sleep(0.002)
+            return super()._load(key)
+
+    result = judged(Slow, profile=PROFILES["default"]._replace(tour_seconds=0.3))
+    assert result.findings == ()
+    assert 0 < result.histories < PROFILES["default"].examples
+
+
+def test_a_fault_that_comes_and_goes_is_told_nevertheless() -> None:
+    class FailsOnce(TwoMethods):
+        left = 50
+
+        def _load(self, key: str) -> Record | None:
+            FailsOnce.left -= 1
+            if FailsOnce.left == 0:
+                raise ConnectionError("reset")
+            return super()._load(key)
+
+    (finding,) = judged(FailsOnce).findings
+    assert finding.why == "The layer raised ConnectionError: reset"

@@ -1,0 +1,239 @@
+"""Sessions: how one check is asked, and what comes of it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from idemproof import CompareAndSwapLayer, InMemoryPersistenceLayer, Record
+from idemproof.conformance import Capabilities, Profile, check
+from idemproof.conformance.suite.checks import TIERS, Broken, Case, Check, NotOffered
+from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.report import CheckResult
+from idemproof.conformance.suite.runner import Session, checks
+from idemproof.spec.record import INPROGRESS, same_record, same_version
+
+TINY = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
+
+
+class Shared(CompareAndSwapLayer):
+    """Layers over one dictionary, which outlives them."""
+
+    rows: dict[str, Record]
+
+    def _load(self, key: str) -> Record | None:
+        return self.rows.get(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        standing = self.rows.get(key)
+        if new is not None and same_record(standing, new):
+            return standing
+        if same_version(standing, expected):
+            if new is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = new
+        return self.rows.get(key)
+
+
+@pytest.fixture
+def shared() -> Callable[[], Shared]:
+    rows: dict[str, Record] = {}
+
+    def factory() -> Shared:
+        layer = Shared()
+        layer.rows = rows
+        return layer
+
+    return factory
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    opened = Session(InMemoryPersistenceLayer, TINY, 5)
+    yield opened
+    opened.close()
+
+
+def asked(run: Callable[[Case], None], name: str = "a-check", **options: Any) -> Check:
+    return Check(name, "contract", ("CAS-1",), "It asks.", run, **options)
+
+
+def judged(session: Session, run: Callable[[Case], None], **options: Any) -> CheckResult:
+    return session.judge(asked(run, **options))
+
+
+def test_a_check_that_finds_nothing_is_kept_with_what_it_tried(session: Session) -> None:
+    def run(case: Case) -> None:
+        case.story(case.new_key())
+        case.schedules += 3
+
+    result = judged(session, run)
+    assert (result.verdict, result.findings, result.histories, result.schedules) == ("kept", (), 1, 3)
+
+
+def test_findings_break_a_check_whether_it_goes_on_or_ends(session: Session) -> None:
+    def run(case: Case) -> None:
+        story = case.story(case.new_key())
+        story.tell("client 1", "looks")
+        case.found("first", story, ["INV-1"])
+        case.fail("second", story)
+
+    result = judged(session, run, seen_in="Software 1.0")
+    assert result.verdict == "broken"
+    assert [(each.why, each.clauses, each.seen_in) for each in result.findings] == [
+        ("first", ("INV-1",), "Software 1.0"),
+        ("second", ("CAS-1",), "Software 1.0"),
+    ]
+
+
+def test_what_a_check_finds_not_offered_is_told_with_the_reason(session: Session) -> None:
+    def run(_: Case) -> None:
+        raise NotOffered("its client is unknown")
+
+    result = judged(session, run)
+    assert (result.verdict, result.why_not) == ("not offered", "its client is unknown")
+
+
+def test_a_fault_of_a_check_is_no_finding_about_the_layer(session: Session) -> None:
+    def run(_: Case) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        judged(session, run)
+
+
+@pytest.mark.parametrize(
+    ("need", "claimed", "why"),
+    [
+        ("swaps", {}, None),
+        ("shared", {}, "another layer from the factory does not see this one's records"),
+        ("durable", {}, "it is not claimed (durable)"),
+        ("threads", {"threads": False}, "it is not claimed (threads)"),
+        ("threads", {}, None),
+    ],
+)
+def test_what_a_check_needs_is_claimed_or_it_is_not_asked(
+    need: str, claimed: dict[str, bool], why: str | None
+) -> None:
+    opened = Session(InMemoryPersistenceLayer, TINY, 5, Capabilities(**claimed))  # type: ignore[arg-type]
+    ran: list[Case] = []
+    result = judged(opened, ran.append, needs=(need,))
+    opened.close()
+    assert result.why_not == why
+    assert result.verdict == ("kept" if why is None else "not offered")
+    assert bool(ran) is (why is None)
+
+
+def test_layers_that_see_each_other_are_two_workers_and_can_be_made_anew(shared: Any) -> None:
+    opened = Session(shared, TINY, 5)
+    assert "two objects over one store" in opened.subject
+    seen: list[Any] = []
+
+    def run(case: Case) -> None:
+        key = case.new_key()
+        claim = Record(key, INPROGRESS, case.now // 1000 + 60, case.now + 60_000, owner="alice")
+        case.workers[0].swap(key, None, claim, 60_000)
+        assert case.restarted is not None
+        seen.extend([case.workers[1].load(key), case.restarted().load(key)])
+
+    assert judged(opened, run).verdict == "kept"
+    opened.close()
+    assert [each.owner for each in seen] == ["alice", "alice"]
+
+
+def test_the_clock_is_moved_while_a_check_runs_and_at_no_other_time(session: Session) -> None:
+    times: list[float] = []
+
+    def run(case: Case) -> None:
+        times.append(time.time())
+        case.pass_time(60_000)
+
+    before = time.time()
+    judged(session, run)
+    judged(session, run)
+    assert times[0] > before + 3e6
+    assert times[1] == times[0] + 60
+    assert before <= time.time() < before + 3e6
+
+
+def test_a_fixed_clock_is_not_moved() -> None:
+    opened = Session(InMemoryPersistenceLayer, TINY, 5, Capabilities(movable_clock=False))
+    times: list[float] = []
+    judged(opened, lambda _: times.append(time.time()))
+    opened.close()
+    assert times[0] < time.time() + 1
+
+
+def test_the_same_seed_draws_the_same_for_each_check_whatever_else_is_judged() -> None:
+    drawn: dict[str, list[int]] = {"one": [], "other": []}
+
+    def draws(name: str) -> Check:
+        return asked(lambda case: drawn[name].append(case.random.getrandbits(64)), name)
+
+    for names in (["one", "other"], ["other"], ["other", "one"]):
+        opened = Session(InMemoryPersistenceLayer, TINY, 5)
+        for name in names:
+            opened.judge(draws(name))
+        opened.close()
+    assert len(set(drawn["one"])) == len(set(drawn["other"])) == 1
+    assert drawn["one"][0] != drawn["other"][0]
+
+
+def test_the_same_seed_uses_other_keys_so_that_a_store_may_be_judged_twice(shared: Any) -> None:
+    keys: list[str] = []
+    for _ in range(2):
+        opened = Session(shared, TINY, 5)
+        judged(opened, lambda case: keys.append(case.new_key()))
+        opened.close()
+    assert len(set(keys)) == 2
+    for _ in range(2):
+        report = check(shared, profile=TINY, seed=5, tiers=["contract"])
+        assert report.keeps("contract"), [finding.why for finding in report.findings]
+
+
+def test_warnings_of_the_engine_stay_away_from_the_terminal(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(session, lambda _: logging.getLogger("idemproof").warning("superseded"))
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    assert logging.getLogger("idemproof").propagate
+
+
+def test_a_request_that_the_layer_refuses_is_a_finding_of_the_check_that_sent_it(session: Session) -> None:
+    def run(case: Case) -> None:
+        case.layer.load(b"no text")  # type: ignore[arg-type]
+        raise Broken("It took a key of bytes.", case.clauses)
+
+    assert judged(session, run).verdict == "broken"
+
+
+def test_all_checks_come_in_the_order_of_the_tiers_under_names_of_their_own() -> None:
+    every = checks()
+    assert [TIERS.index(each.tier) for each in every] == sorted(TIERS.index(each.tier) for each in every)
+    assert len({each.name for each in every}) == len(every)
+    assert [each.name for each in checks(["contract"])] == [
+        each.name for each in every if each.tier == "contract"
+    ]
+
+
+def test_check_reports_what_it_was_told_and_tells_what_it_does() -> None:
+    told: list[tuple[str, int, int]] = []
+    report = check(
+        InMemoryPersistenceLayer,
+        profile=TINY,
+        tiers=["contract"],
+        progress=lambda each, number, count: told.append((each.name, number, count)),
+    )
+    assert report.profile == "tiny"
+    assert 0 <= report.seed < 2**32
+    names = [each.name for each in checks(["contract"])]
+    assert told == [(name, number, len(names)) for number, name in enumerate(names)]
+    assert [each.name for each in report.checks] == names
+
+
+def test_profiles_are_known_by_their_names() -> None:
+    assert {name: profile.name for name, profile in PROFILES.items()} == {name: name for name in PROFILES}

@@ -1,0 +1,245 @@
+"""Interleavings: one at a time, none twice, those with the fewest preemptions first."""
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from idemproof.conformance.machines.baton import Client, Play, Step, racing
+from idemproof.conformance.machines.schedules import chooser, explore, shortest, taking_turns
+
+SECONDS = 60
+
+
+Work = Callable[[Client], None]
+
+
+def trace_of(works: Sequence[Work], choose: Any, patience: float = 5) -> tuple[Play, list[Any]]:
+    told: list[Any] = []
+    play = Play(works, choose, patience, lambda client, what, *, reply: told.append((client.number, what)))
+    play.run()
+    return play, told
+
+
+def walker(letters: str) -> Work:
+    def work(client: Client) -> None:
+        for letter in letters:
+            client.pause(letter, "call")
+
+    return work
+
+
+def player(*words: str) -> Callable[[Any], tuple[Sequence[Step], str]]:
+    def play(choose: Any) -> tuple[Sequence[Step], str]:
+        made, told = trace_of([walker(word) for word in words], choose)
+        return made.steps, "".join(what for _, what in told)
+
+    return play
+
+
+def test_without_preemption_each_client_runs_to_its_end() -> None:
+    _, told = trace_of([walker("abc"), walker("xyz")], chooser(()))
+    assert "".join(what for _, what in told) == "abcxyz"
+
+
+def test_exactly_one_client_runs_at_a_time() -> None:
+    running, most = [0], [0]
+
+    def work(client: Client) -> None:
+        for _ in range(50):
+            client.pause("step", "call")
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            running[0] -= 1
+
+    trace_of([work, work, work], taking_turns)
+    assert most == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "bound"), [(("ab", "xy"), 4), (("abc", "xyz"), 6), (("a", "x", "u"), 3), (("ab", "x", "u"), 4)]
+)
+def test_with_enough_preemptions_every_interleaving_is_tried_once(words: tuple[str, ...], bound: int) -> None:
+    found = Counter(
+        played.result for played in explore(player(*words), preemptions=bound, most=10_000, seconds=SECONDS)
+    )
+    owner = {letter: word for word in words for letter in word}
+    letters = "".join(words)
+    wanted = {
+        "".join(order)
+        for order in itertools.permutations(letters)
+        if all([letter for letter in order if owner[letter] == word] == list(word) for word in words)
+    }
+    assert found == dict.fromkeys(wanted, 1)
+
+
+def test_schedules_come_by_the_number_of_their_preemptions() -> None:
+    tried = [
+        played.schedule.preemptions
+        for played in explore(player("abc", "xyz"), preemptions=2, most=10_000, seconds=SECONDS)
+    ]
+    assert tried == sorted(tried)
+    assert {0, 1, 2} == set(tried)
+
+
+def test_what_is_tried_within_a_bound_is_the_same_each_time() -> None:
+    runs = [
+        [
+            played.result
+            for played in explore(player("abcdef", "uvwxyz"), preemptions=2, most=30, seconds=SECONDS)
+        ]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 30
+    assert len(set(runs[0])) == 30
+
+
+def test_no_time_is_no_schedule() -> None:
+    assert list(explore(player("ab", "xy"), preemptions=2, most=100, seconds=-1)) == []
+
+
+def test_a_failing_schedule_is_made_short_and_can_be_played_again() -> None:
+    def fails(result: str) -> bool:
+        return result.index("x") < result.index("c")
+
+    play = player("abc", "xyz")
+    longest = max(
+        (each for each in explore(play, preemptions=4, most=10_000, seconds=SECONDS) if fails(each.result)),
+        key=lambda each: each.schedule.preemptions,
+    )
+    short = shortest(longest, play, fails)
+    assert fails(short.result)
+    assert short.schedule.preemptions < longest.schedule.preemptions
+    assert play(chooser([step.chosen for step in short.steps]))[1] == short.result
+
+
+def test_who_waits_for_something_goes_on_only_when_it_has_come() -> None:
+    door: list[Any] = []
+
+    def waits(client: Client) -> None:
+        client.pause("comes", "call")
+        assert client.wait("waits", lambda: bool(door), forever=True)
+        client.pause("enters", "call")
+
+    def opens(client: Client) -> None:
+        client.pause("knocks", "call")
+        client.pause("opens", "call")
+        door.append("open")
+
+    _, told = trace_of([waits, opens], chooser(()))
+    assert [what for _, what in told] == ["comes", "knocks", "opens", "waits", "enters"]
+
+
+def test_who_lets_others_go_first_is_told_when_there_is_nobody() -> None:
+    said: list[Any] = []
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        said.append(client.wait("is polite"))
+
+    trace_of([work], chooser(()))
+    assert said == [False]
+
+
+def test_those_who_wait_for_each_other_hang_and_are_freed() -> None:
+    left: list[Any] = []
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        try:
+            client.wait("waits", lambda: False, forever=True)
+        finally:
+            left.append(client.number)
+
+    play, _ = trace_of([work, work], chooser(()))
+    assert "each waited for another" in play.hung
+    assert not play.blocked
+    assert sorted(left) == [0, 1]
+
+
+def test_a_lock_outside_of_our_control_stops_nobody_else() -> None:
+    lock = threading.Lock()
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        with lock:
+            client.pause("inside", "call")
+
+    play, told = trace_of([work, work], chooser((0, 1)))
+    assert play.hung is None
+    assert {client.state for client in play.clients} == {"done"}
+    assert sorted(told) == [(0, "begins"), (0, "inside"), (1, "begins"), (1, "inside")]
+
+
+def test_locks_outside_of_our_control_that_deadlock_are_given_up() -> None:
+    one, other = threading.Lock(), threading.Lock()
+
+    def work(first: Any, second: Any) -> Work:
+        def run(client: Client) -> None:
+            client.pause("begins", "call")
+            with first:
+                client.pause("has one", "call")
+                while not second.acquire(timeout=0.05):
+                    if ended:
+                        return
+                second.release()
+
+        return run
+
+    ended: list[Any] = []
+    play = Play([work(one, other), work(other, one)], chooser((0, 1, 0, 1)), patience=0.3)
+    play.run()
+    ended.append(True)
+    assert "went on no more" in play.hung
+    assert play.blocked
+
+
+def test_who_waits_actively_lets_the_others_go_in_the_end() -> None:
+    flag: list[Any] = []
+
+    def spins(client: Client) -> None:
+        while not flag:
+            client.pause("looks", "call")
+
+    def sets(client: Client) -> None:
+        client.pause("sets", "call")
+        flag.append(True)
+
+    play, _ = trace_of([spins, sets], chooser(()))
+    assert flag
+    assert not play.given_up
+
+
+def test_a_play_without_end_is_given_up() -> None:
+    def work(client: Client) -> None:
+        while True:
+            client.pause("again", "call")
+
+    play, _ = trace_of([work], chooser(()))
+    assert play.given_up
+    assert play.hung is None
+
+
+def test_what_fails_in_a_client_fails_the_play() -> None:
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        trace_of([work], chooser(()))
+
+
+def test_a_client_is_known_in_its_own_thread_only() -> None:
+    known: list[bool] = []
+
+    def work(client: Client) -> None:
+        known.append(racing() is client)
+        client.pause("begins", "call")
+
+    trace_of([work], chooser(()))
+    assert known == [True]
+    assert racing() is None

@@ -1,0 +1,181 @@
+"""The suite finds what is wrong with the layers of the zoo, and nothing wrong with those that are right."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from idemproof.conformance import FactoryError, check
+from idemproof.conformance.suite.checks import TIERS
+from idemproof.conformance.suite.runner import checks
+from idemproof.conformance.zoo import matrix, stale, verdicts
+from idemproof.conformance.zoo.exhibits import BROKEN, CORRECT, Animal
+from idemproof.conformance.zoo.over_sqlite import Table
+from idemproof.conformance.zoo.verdicts import Verdict
+from idemproof.reference.clauses import clauses_of, protocol_text
+
+SEEDS = range(2, 22)
+ZOO = Path(verdicts.__file__).parent
+
+
+def by_name(house: dict[str, Animal]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("animal", house.values(), ids=house)
+
+
+def first_tiers(found: Verdict) -> set[tuple[str, str]]:
+    return {(clause, tier) for clause, tiers in found.found.items() for tier in tiers}
+
+
+@by_name(BROKEN)
+def test_a_broken_layer_is_found_in_the_tiers_and_clauses_it_names(animal: Animal) -> None:
+    found = verdicts.judged(animal, animal.profile, tiers=animal.tiers)
+    assert set(animal.violates.items()) <= first_tiers(found)
+
+
+@by_name(CORRECT)
+def test_a_right_layer_is_told_nothing(animal: Animal) -> None:
+    assert not verdicts.judged(animal, "quick").found
+
+
+@pytest.mark.nightly
+@by_name(BROKEN)
+def test_every_seed_finds_what_a_broken_layer_names(animal: Animal) -> None:
+    for seed in SEEDS:
+        found = verdicts.judged(animal, animal.profile, seed, animal.tiers)
+        assert set(animal.violates.items()) <= first_tiers(found), seed
+
+
+@pytest.mark.nightly
+@by_name(CORRECT)
+def test_no_seed_finds_anything_in_a_right_layer(animal: Animal) -> None:
+    for seed in SEEDS:
+        assert not verdicts.judged(animal, "quick", seed).found, seed
+
+
+def test_the_zoo_is_large_enough() -> None:
+    assert len(BROKEN) >= 40
+    assert len(CORRECT) >= 8
+
+
+@by_name(BROKEN)
+def test_a_broken_layer_names_clauses_of_the_protocol_and_tiers_of_the_suite(animal: Animal) -> None:
+    assert animal.violates
+    assert set(animal.violates) <= set(clauses_of(protocol_text()))
+    assert set(animal.tiers) <= set(TIERS)
+
+
+@by_name(BROKEN | CORRECT)
+def test_an_animal_says_in_a_sentence_what_it_is(animal: Animal) -> None:
+    assert re.fullmatch(r"[A-Z].*[.]", animal.sentence)
+
+
+def test_every_clause_that_is_asked_about_is_named_or_found_by_the_committed_matrix() -> None:
+    page = (ZOO.parents[1] / matrix.REPORT).read_text(encoding="utf-8")
+    for animal in BROKEN.values():
+        assert f"| {animal.name} | {matrix._escaped(animal.sentence)} |" in page
+    for clause in {clause for each in checks() for clause in each.clauses}:
+        assert re.search(rf"^\| {clause} \| [1-9]", page, re.MULTILINE), clause
+
+
+def test_a_file_of_a_flavour_is_short_enough_to_read() -> None:
+    for path in ZOO.glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 400, path.name
+
+
+def test_layers_of_one_factory_share_a_file_that_is_removed_after_use() -> None:
+    factory = Table.factory()
+    one, other = factory(), factory()
+    assert one.path == other.path
+    folder = Path(one.path).parent
+    assert folder.is_dir()
+    del factory
+    assert not folder.exists()
+
+
+def test_a_pair_that_shares_nothing_is_refused() -> None:
+    with pytest.raises(FactoryError, match="do not see each other's records"):
+        check(lambda: (stale.OnAHost(stale.Host()), stale.OnAHost(stale.Host())), profile="quick", tiers=())
+
+
+# The harness itself.
+
+RIGHT = Animal("right", lambda: object, {}, "It is right.")
+WRONG = Animal("wrong", lambda: object, {"CAS-2": "contract"}, "It is wrong | in a way.", "a product")
+
+
+def verdict(name: str, failure: str | None = None, **found: str) -> Verdict:
+    clauses = {clause.replace("_", "-"): tier for clause, tier in found.items()}
+    return Verdict(
+        name,
+        {clause: (tier,) for clause, tier in clauses.items()},
+        {clause: (f"the-check-of-{clause}",) for clause in clauses},
+        1.2,
+        failure,
+    )
+
+
+def blamed(*found: Verdict, asked: tuple[str, ...] = ("CAS-2",)) -> list[str]:
+    return list(verdicts.complaints({"wrong": WRONG}, {"right": RIGHT}, found, asked))
+
+
+def test_nothing_is_to_blame_if_the_wrong_is_found_and_the_right_is_not() -> None:
+    assert not blamed(verdict("right"), verdict("wrong", CAS_2="contract"))
+
+
+def test_a_false_alarm_is_to_blame() -> None:
+    found = blamed(verdict("right", INV_1="time"), verdict("wrong", CAS_2="contract"))
+    assert found == ["right is right, and was told that it breaks INV-1."]
+
+
+def test_another_tier_than_the_named_one_is_not_enough() -> None:
+    found = blamed(verdict("right"), verdict("wrong", CAS_2="fencing"))
+    assert found == ["wrong breaks CAS-2, and the contract tier does not see it."]
+
+
+def test_a_clause_without_a_killer_is_to_blame() -> None:
+    found = blamed(verdict("right"), verdict("wrong", CAS_2="contract"), asked=("CAS-2", "CAS-9"))
+    assert found == ["No layer of the zoo shows that a check would see CAS-9 broken."]
+
+
+def test_a_failure_of_the_suite_is_to_blame() -> None:
+    found = blamed(verdict("right", failure="…\nKeyError: 1\n"), verdict("wrong", CAS_2="contract"))
+    assert found == ["The suite failed on right: KeyError: 1"]
+
+
+def test_the_page_marks_what_is_named_what_is_found_besides_and_what_is_missed() -> None:
+    found = [verdict("right"), verdict("wrong", CAS_2="contract", CAS_10="time")]
+    page = matrix.page({"wrong": WRONG}, {"right": RIGHT}, found, "quick", 3)
+    assert "| layer | what is wrong | found in | seconds | CAS-2 | CAS-10 |" in page
+    assert "| wrong | It is wrong \\| in a way. | contract | 1 | x | + |" in page
+    assert "| wrong | a product |" in page
+    assert "| CAS-2 | 1 | the-check-of-CAS-2 |" in page
+    assert "| right | It is right. | nothing | 1 |" in page
+    missed = matrix.page({"wrong": WRONG}, {"right": RIGHT}, [verdict("right"), verdict("wrong")], "quick", 3)
+    assert "| wrong | It is wrong \\| in a way. |  | 1 | ? |" in missed
+
+
+def test_the_matrix_is_written_and_blames_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(matrix, "BROKEN", {"wrong": WRONG})
+    monkeypatch.setattr(matrix, "CORRECT", {"right": RIGHT})
+    monkeypatch.setattr(matrix, "judge_all", lambda *_: [verdict("right"), verdict("wrong")])
+    assert matrix.main(["--profile", "quick"]) == 1
+    assert "wrong breaks CAS-2" in capsys.readouterr().err
+    assert (tmp_path / matrix.REPORT).is_file()
+
+
+def test_animals_are_judged_in_other_processes_and_a_failure_ends_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = next(iter(CORRECT))
+    monkeypatch.setattr(verdicts, "CORRECT", {one: CORRECT[one]})
+    monkeypatch.setattr(verdicts, "BROKEN", {"nobody": WRONG})
+    seen: list[str] = []
+    found = verdicts.judge_all("quick", lambda each: seen.append(each.name))
+    assert [each.name for each in found] == [one, "nobody"]
+    assert sorted(seen) == sorted([one, "nobody"])
+    assert not found[0].found
+    assert found[1].failure is not None
+    assert "nobody" in found[1].failure

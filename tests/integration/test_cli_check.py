@@ -1,0 +1,233 @@
+"""``idemproof check``: what it judges, where it reports, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from idemproof.reference.cli import app
+
+LAYERS = '''
+import os
+import signal
+
+from idemproof import InMemoryPersistenceLayer
+
+print("importing layers")
+
+
+def good():
+    print("making a layer")
+    os.write(1, b"past Python\\n")
+    return InMemoryPersistenceLayer()
+
+
+class Forgetful(InMemoryPersistenceLayer):
+    """Does not keep the payload hash."""
+
+    def _swap(self, key, expected, new, keep_ms):
+        kept = None if new is None else new._replace(payload_hash=None)
+        return super()._swap(key, expected, kept, keep_ms)
+
+
+class Interrupted(InMemoryPersistenceLayer):
+    requests = 0
+
+    def _load(self, key):
+        self.requests += 1
+        if self.requests == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super()._load(key)
+
+
+class Factories:
+    forgetful = Forgetful
+
+
+def failing():
+    raise ConnectionError("nobody listens")
+
+
+def needing(path):
+    return path
+
+
+def interrupted_at_once():
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+'''
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "layers.py").write_text(LAYERS, encoding="utf-8")
+    (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    return tmp_path
+
+
+def check(place: Path, *arguments: str, before: str = "") -> "subprocess.CompletedProcess[str]":
+    run = f"{before}\nimport sys; from idemproof.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", run, "check", *arguments],
+        cwd=place,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+
+
+QUICK = ("--profile", "quick", "--tier", "contract", "--seed", "7")
+
+
+def test_a_layer_that_keeps_all_is_told_so_with_exit_code_0(place: Path) -> None:
+    done = check(place, "layers:good", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "InMemoryPersistenceLayer (two methods, blocking" in done.stdout
+    assert "profile quick, seed 7" in done.stdout
+    assert "KEPT" in done.stdout
+    assert "idemproof check layers:good --profile quick --seed 7 --tier contract" in done.stdout
+    assert "While it was judged, this was printed: making a layer" in done.stdout
+    assert "importing layers" not in done.stdout
+    assert "past Python" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_layer_that_breaks_a_clause_is_told_how_with_exit_code_1(place: Path) -> None:
+    done = check(place, "layers:Forgetful", *QUICK)
+    assert done.returncode == 1, done.stderr
+    for words in ("BROKEN", "client 1", "then stored", "CAS-", "payload"):
+        assert words in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_factory_may_be_an_attribute_of_something(place: Path) -> None:
+    assert check(place, "layers:Factories.forgetful", *QUICK).returncode == 1
+
+
+def test_json_on_stdout_is_nothing_but_json(place: Path) -> None:
+    done = check(place, "layers:good", *QUICK, "--json", "-")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert (report["seed"], report["profile"], report["keeps"]) == (7, "quick", True)
+
+
+def test_reports_are_written_where_they_are_wanted(place: Path) -> None:
+    done = check(place, "layers:Forgetful", *QUICK, "--json", "report.json", "--html", "report.html")
+    assert done.returncode == 1
+    report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    assert report["tiers"]["contract"] == "broken"
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "idemproof check layers:Forgetful" in page
+
+
+def test_the_same_seed_finds_the_same(place: Path) -> None:
+    reports = [
+        json.loads(check(place, "layers:Forgetful", *QUICK, "--json", "-").stdout)["clauses"]
+        for _ in range(2)
+    ]
+    assert reports[0] == reports[1]
+
+
+def test_required_tiers_decide_the_exit_code(place: Path) -> None:
+    kept = check(place, "layers:good", *QUICK, "--require", "contract")
+    assert kept.returncode == 0
+    assert "Required and kept: contract." in kept.stdout
+    missing = check(
+        place, "layers:good", "--profile", "quick", "--tier", "durability", "--require", "durability"
+    )
+    assert missing.returncode == 1
+    assert "Required, but: durability is not" in missing.stdout
+
+
+def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> None:
+    claims = "--not-fenced --fixed-clock --largest-response 1000 --client-methods a.get --client-methods b"
+    done = check(place, "layers:good", *QUICK, *claims.split())
+    for each in (
+        "--not-fenced",
+        "--fixed-clock",
+        "--largest-response 1000",
+        "--client-methods a.get",
+        "-methods b",
+    ):
+        assert each in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["layers"], "'layers' is not of the form module:factory, such as shop.layers:make_layer."),
+        (["layers:"], "'layers:' is not of the form module:factory"),
+        (["nowhere:good"], "There is no module 'nowhere', neither in this directory nor where Python looks."),
+        (["nowhere.layers:good"], "There is no module 'nowhere'"),
+        (
+            ["broken:good"],
+            "The module 'broken' cannot be imported: ModuleNotFoundError: No module named 'noth",
+        ),
+        (["leaving:good"], "The module 'leaving' cannot be imported: SystemExit: 3"),
+        (["layers:god"], "The module 'layers' has no 'god'. Is it 'good'?"),
+        (["layers:Factories.xyz"], "The module 'layers' has no 'Factories.xyz'."),
+        (["layers:failing"], "The factory raised ConnectionError: nobody listens. Call it by itself first"),
+        (["layers:needing"], "The factory needing cannot be called without arguments"),
+        (
+            ["layers:good", "--profile", "slow"],
+            "There is no profile 'slow'. There are: quick, default, thorough.",
+        ),
+        (["layers:good", "--tier", "speed"], "There is no tier 'speed'. There are: contract, "),
+        (["layers:good", "--require", "speed"], "There is no tier 'speed'."),
+        (
+            ["layers:good", "--tier", "time", "--require", "contract"],
+            "is required, but not judged: add --tier",
+        ),
+        (["layers:good", "--json", "no/where.json"], "'no/where.json' cannot be written"),
+        (["layers:good", "--html", "."], "'.' cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_with_exit_code_2(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "layers", raising=False)
+    done = CliRunner().invoke(app, ["check", *arguments])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "name"), [("hypothesis", "hypothesis"), ("time_machine", "time-machine")]
+)
+def test_a_missing_library_is_a_sentence(place: Path, library: str, name: str) -> None:
+    done = check(place, "layers:good", before=f"import sys; sys.modules[{library!r}] = None")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f'idemproof check needs {name}, which is not installed: pip install "idemproof[conformance]"\n'
+    )
+
+
+def test_an_interruption_gives_the_report_so_far_with_exit_code_130(place: Path) -> None:
+    done = check(place, "layers:Interrupted", *QUICK)
+    assert done.returncode == 130, done.stderr
+    assert "INTERRUPTED: " in done.stdout
+    assert "Not judged, for interrupted:" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> None:
+    done = check(place, "layers:interrupted_at_once", *QUICK)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Interrupted before anything was judged." in done.stderr
+
+
+def test_help_tells_what_each_claim_means(place: Path) -> None:
+    done = check(place, "--help")
+    said = " ".join(done.stdout.replace("│", " ").split())
+    for words in ("--not-fenced", "--fixed-clock", "--no-threads", "outlives the process that wrote it"):
+        assert words in said

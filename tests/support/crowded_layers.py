@@ -1,0 +1,310 @@
+"""Layers for crowds, right and broken, by factories that other processes can import.
+
+``RECORDS`` in the environment says where the records are.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from idemproof import (
+    AsyncCompareAndSwapLayer,
+    AsyncSQLitePersistenceLayer,
+    BasePersistenceLayer,
+    CompareAndSwapLayer,
+    DataRecord,
+    Record,
+    RedisCachePersistenceLayer,
+    SQLitePersistenceLayer,
+)
+from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+from idemproof.spec.record import live, same_version
+
+
+def place() -> str:
+    return os.environ["RECORDS"]
+
+
+def sqlite() -> SQLitePersistenceLayer:
+    return SQLitePersistenceLayer(place(), durable=False)
+
+
+def durable_sqlite() -> SQLitePersistenceLayer:
+    return SQLitePersistenceLayer(place())
+
+
+async def async_sqlite() -> AsyncSQLitePersistenceLayer:
+    return AsyncSQLitePersistenceLayer(place(), durable=False)
+
+
+def pair_of_sqlite() -> tuple[SQLitePersistenceLayer, SQLitePersistenceLayer]:
+    return sqlite(), sqlite()
+
+
+def redis_or_valkey() -> RedisCachePersistenceLayer:
+    return RedisCachePersistenceLayer(place())
+
+
+class Rows(CompareAndSwapLayer):
+    """Checks, lets others have their turn, and then sets."""
+
+    def __init__(self, rows: dict[str, Record] | None = None) -> None:
+        self.rows: dict[str, Record] = {} if rows is None else rows
+
+    def _load(self, key: str) -> Record | None:
+        return self.rows.get(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        standing = self._load(key)
+        if not same_version(standing, expected):
+            return standing
+        self.give_way()
+        if new is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = new
+        return new
+
+    def give_way(self) -> None:
+        time.sleep(0)
+
+
+class LockedRows(Rows):
+    """Does each request as a whole."""
+
+    lock = threading.RLock()
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self.lock:
+            return super()._swap(key, expected, new, keep_ms)
+
+
+SHARED_ROWS: dict[str, Record] = {}
+
+
+def rows_of_this_process() -> LockedRows:
+    return LockedRows(SHARED_ROWS)
+
+
+class AsyncRows(AsyncCompareAndSwapLayer):
+    """Waits for something between the check and the write."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    async def _load(self, key: str) -> Record | None:
+        return self.rows.get(key)
+
+    async def _swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+    ) -> Record | None:
+        standing = self.rows.get(key)
+        if not same_version(standing, expected):
+            return standing
+        await asyncio.sleep(0)
+        if new is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = new
+        return new
+
+
+class ForgettingWhoAsked(LockedRows):
+    """Keeps what is found in itself, where another thread may put what it has found."""
+
+    def _load(self, key: str) -> Record | None:
+        with self.lock:
+            self.found = super()._load(key)
+        self.give_way()
+        return self.found
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self.lock:
+            self.found = Rows._load(self, key)
+            if same_version(self.found, expected):
+                self.found = new
+                if new is None:
+                    self.rows.pop(key, None)
+                else:
+                    self.rows[key] = new
+        self.give_way()
+        return self.found
+
+
+class Stumbling(LockedRows):
+    """Has something of its own that two threads cannot use at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[str] = []
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        self.used.append(key)
+        if len(self.used) > 1:
+            self.used.clear()
+            raise KeyError(key)
+        self.give_way()
+        found = super()._swap(key, expected, new, keep_ms)
+        if self.used:
+            self.used.pop()
+        return found
+
+
+class FourMethods(BasePersistenceLayer):
+    """The documented methods over a dict, each as a whole; knows no owner."""
+
+    lock = threading.RLock()
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        with self.lock:
+            if idempotency_key not in self.rows:
+                raise IdempotencyItemNotFoundError
+            return DataRecord.of(self.rows[idempotency_key])
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            standing = self.rows.get(data_record.idempotency_key)
+            if standing is not None and live(standing, time.time_ns() // 1_000_000):
+                raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
+            self.give_way()
+            self._update_record(data_record)
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            self.rows[data_record.idempotency_key] = Record(*data_record[:7])
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            self.rows.pop(data_record.idempotency_key, None)
+
+    def give_way(self) -> None:
+        time.sleep(0)
+
+
+class _NoLock:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class RacingFourMethods(FourMethods):
+    """The same, without the lock."""
+
+    lock: Any = _NoLock()
+
+
+class Files(CompareAndSwapLayer):
+    """A file for each key: threads are kept apart, processes are not."""
+
+    lock = threading.RLock()
+
+    def _load(self, key: str) -> Record | None:
+        try:
+            return Record(*json.loads(self._path(key).read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self.lock:
+            standing = self._load(key)
+            if not same_version(standing, expected):
+                return standing
+            time.sleep(0.001)
+            self._store(key, new)
+            return new
+
+    def _store(self, key: str, new: Record | None) -> None:
+        path = self._path(key)
+        if new is None:
+            path.unlink(missing_ok=True)
+            return
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(json.dumps(new))
+        whole.replace(path)
+
+    def _path(self, key: str) -> Path:
+        return Path(place(), hashlib.sha256(key.encode()).hexdigest())
+
+
+def files() -> Files:
+    return Files()
+
+
+class BufferedFiles(Files):
+    """Says that it is done when it has made a note of it; the notes are written down later."""
+
+    notes: ClassVar[dict[str, Record | None]] = {}
+    at_once = 1000
+
+    def _load(self, key: str) -> Record | None:
+        return self.notes[key] if key in self.notes else super()._load(key)
+
+    def _store(self, key: str, new: Record | None) -> None:
+        self.notes[key] = new
+        if len(self.notes) >= self.at_once:
+            for noted, record in self.notes.items():
+                super()._store(noted, record)
+            self.notes.clear()
+
+
+def buffered_files() -> BufferedFiles:
+    return BufferedFiles()
+
+
+class HastyFiles(Files):
+    """Writes at once what it is given, but forgets what it deletes a little later: with its last breath."""
+
+    deleted: ClassVar[set[str]] = set()
+
+    def _load(self, key: str) -> Record | None:
+        return None if key in self.deleted else super()._load(key)
+
+    def _store(self, key: str, new: Record | None) -> None:
+        self.deleted.discard(key)
+        if new is None:
+            self.deleted.add(key)
+        else:
+            super()._store(key, new)
+
+
+def hasty_files() -> HastyFiles:
+    return HastyFiles()
+
+
+class NotesOfItsOwn(Files):
+    """Each object writes down the first key that it is told of, and makes notes of the others."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, Record | None] = {}
+
+    def _load(self, key: str) -> Record | None:
+        return self.notes[key] if key in self.notes else super()._load(key)
+
+    def _store(self, key: str, new: Record | None) -> None:
+        self.notes[key] = new
+        if len(self.notes) == 1:
+            super()._store(key, new)
+
+
+def notes_of_its_own() -> NotesOfItsOwn:
+    return NotesOfItsOwn()
+
+
+def dying() -> Files:
+    if os.environ.get("ALIVE") != str(os.getpid()):
+        os._exit(3)
+    return Files()
+
+
+def failing() -> Files:
+    if os.environ.get("ALIVE") != str(os.getpid()):
+        raise RuntimeError("no store here")
+    return Files()
