@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 What = str | Callable[[], str]
 """What a client is about to do. A function tells it only when it is asked for."""
@@ -65,6 +65,16 @@ def intercepting() -> Iterator[None]:
         _INTERCEPTED.reset(token)
 
 
+@contextlib.contextmanager
+def telling(client: Any) -> Iterator[None]:
+    """Let ``client``, which need not be one that races, be told of the calls that are made inside."""
+    token = _RACING.set(client)
+    try:
+        yield
+    finally:
+        _RACING.reset(token)
+
+
 def looking() -> bool:
     """Tell whether this code runs only to see what stands."""
     return _LOOKING.get()
@@ -114,6 +124,8 @@ class Client:
         """How far the others had come when its wait began."""
         self.inside = False
         """Whether it is in a call, whose own calls are no pauses."""
+        self.calling: Any = None
+        """What is called: a client of a store, or the module ``sqlite3``."""
         self._work = work
         self._arrivals = arrivals
         self._ended = False

@@ -143,6 +143,7 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
             reply = function(*args, **kwargs)
             # Some give back a coroutine without being one's function.
             return _asynchronously(reply, args) if inspect.iscoroutine(reply) and racing() else reply
+        client.calling = args[0] if args else None
         client.pause(lambda: in_words(*args), "call")
         client.inside = True
         try:
@@ -157,7 +158,12 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
         client = racing()
         if client is None:
             return await work
-        await client.pause_async(lambda: in_words(*args), "call")
+        client.calling = args[0] if args else None
+        try:
+            await client.pause_async(lambda: in_words(*args), "call")
+        except BaseException:
+            work.close()  # or Python would warn that nobody awaited it
+            raise
         client.inside = True
         try:
             reply = await work

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn, Self
 
 from ...backends.commands import Load, Swap
-from ...spec.record import COMPLETED, Record
+from ...spec.record import Record
 from ..suite.checks import Broken, Case
 from ..suite.story import STORE, Line
 from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer
@@ -16,7 +16,7 @@ from . import requests
 from .baton import Choose, Client, Kind, Play, Step
 from .cooperative import CooperativeLocks
 from .interception import Interception
-from .linearizability import Answer, Delete, Get, Operation, Put, Refused, Request, Update, linearization
+from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_stories import Watch, in_words, outcome_in_words
 from .schedules import Played, Schedule, chooser, explore, shortest, taking_turns
@@ -163,7 +163,7 @@ class Course:
         case.schedules += 1
         key, began = case.new_key(), case.now
         race = make(key, began)
-        self._prepare(race, key)
+        _prepare(self._case, race, key)
         watch = Watch(case, key, began, looks=watched)
         watch.tell(STORE, "before they begin")
         operations: list[Operation] = []
@@ -193,23 +193,6 @@ class Course:
         fault = faults[0] or explain(outcome) or outcome_in_words(outcome.operations, final)
         return play.steps, outcome._replace(fault=fault)
 
-    def _prepare(self, race: Race, key: str) -> None:
-        layer, standing = self._case.layer, race.standing
-        if standing is None:
-            layer.load(key)  # which also notices that the run is interrupted
-        elif layer.swaps:
-            layer.swap(key, None, standing, KEEP_MS)
-        else:
-            lease = standing.in_progress_expiry_timestamp or standing.expiry_timestamp * 1000
-            claim = standing._replace(
-                status="INPROGRESS", in_progress_expiry_timestamp=lease, response_data=None
-            )
-            layer.put(claim)
-            if standing.status == COMPLETED:
-                layer.update(standing)
-        if race.pass_ms:
-            self._case.pass_time(race.pass_ms)
-
     def _ask_all(
         self,
         asked: Sequence[Request],
@@ -225,7 +208,7 @@ class Course:
             operation = Operation(client.name, next(order), None, self._case.now, request)
             try:
                 with self._lines():
-                    answer = self._ask(worker, request)
+                    answer = requests.ask(self._case, worker, request)
             except Broken as broken:
                 faults.append(broken)
                 client.news.append("is answered with no well-formed record")
@@ -240,18 +223,6 @@ class Course:
 
     def _lines(self) -> contextlib.AbstractContextManager[None]:
         return lines_pausing(self._files) if self._files else contextlib.nullcontext()
-
-    def _ask(self, worker: Subject, request: Request) -> Answer:
-        case = self._case
-        if isinstance(request, Swap):
-            return requests.plain(worker.swap(*request), request.key, swaps=worker.swaps)
-        if isinstance(request, Load):
-            return requests.plain(worker.load(request.key), request.key, swaps=worker.swaps)
-        if isinstance(request, Get):
-            return requests.get(worker, request.key).record
-        do = {Put: requests.put, Update: requests.update, Delete: requests.delete}[type(request)]
-        answer = do(case, worker, request.record)
-        return None if answer.how == "done" else Refused(answer.record)
 
     def _final(self, key: str) -> Record | None:
         layer = self._case.layer
@@ -302,13 +273,13 @@ class Course:
     def _in_order(self, make: Make, order: Sequence[int]) -> Any:
         key = self._case.new_key()
         race = make(key, self._case.now)
-        self._prepare(race, key)
+        _prepare(self._case, race, key)
         left = [list(asked) for asked in race.clients]
         answers: list[list[Answer]] = [[] for _ in race.clients]
         for number in order:
             worker = self._racers[number % len(self._racers)]
             try:
-                answer = self._ask(worker, left[number].pop(0))
+                answer = requests.ask(self._case, worker, left[number].pop(0))
             except Broken:
                 raise
             except Exception as failure:  # noqa: BLE001 - as one that is refused
@@ -337,6 +308,15 @@ class Course:
         if any(step.before not in (None, step.chosen) for step in steps):
             return f"Found by interleaving {_HOW[self.kind]}"
         return "It takes no interleaving: they asked one after the other"
+
+
+def _prepare(case: Case, race: Race, key: str) -> None:
+    if race.standing is None:
+        case.layer.load(key)  # which also notices that the run is interrupted
+    else:
+        requests.establish(case.layer, race.standing, KEEP_MS)
+    if race.pass_ms:
+        case.pass_time(race.pass_ms)
 
 
 def _is_of_sharing(failure: Exception) -> bool:

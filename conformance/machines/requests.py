@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ...backends import documented
+from ...backends.commands import Load, Swap
 from ...backends.drivers import drive
 from ...backends.records import checked_legacy
 from ...spec.errors import (
@@ -15,6 +16,8 @@ from ...spec.errors import (
 from ...spec.record import COMPLETED, INPROGRESS, Record, checked
 from ..suite.checks import Broken, Case
 from ..suite.subjects import Subject
+from . import linearizability
+from .linearizability import Delete, Get, Put, Refused, Request, Update
 
 
 class Answer(NamedTuple):
@@ -57,6 +60,30 @@ def delete(case: Case, worker: Subject, record: Record) -> Answer:
     if _by_the_checks_clock(case, worker):
         return _answer(worker, record[0], lambda: _drive(worker, documented.delete_record(record, case.now)))
     return _answer(worker, record[0], lambda: worker.delete(record))
+
+
+def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer:
+    """Make any request; return its answer as the judge of histories takes it."""
+    if isinstance(request, Swap):
+        return plain(worker.swap(*request), request.key, swaps=worker.swaps)
+    if isinstance(request, Load):
+        return plain(worker.load(request.key), request.key, swaps=worker.swaps)
+    if isinstance(request, Get):
+        return get(worker, request.key).record
+    do = {Put: put, Update: update, Delete: delete}[type(request)]
+    answer = do(case, worker, request.record)
+    return None if answer.how == "done" else Refused(answer.record)
+
+
+def establish(layer: Subject, standing: Record, keep_ms: int) -> None:
+    """Let ``standing`` stand for a key that nobody has used."""
+    if layer.swaps:
+        layer.swap(standing.idempotency_key, None, standing, keep_ms)
+        return
+    lease = standing.in_progress_expiry_timestamp or standing.expiry_timestamp * 1000
+    layer.put(standing._replace(status=INPROGRESS, in_progress_expiry_timestamp=lease, response_data=None))
+    if standing.status == COMPLETED:
+        layer.update(standing)
 
 
 def plain(found: Any, key: str, *, swaps: bool) -> Record | None:

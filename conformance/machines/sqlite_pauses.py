@@ -127,6 +127,7 @@ def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
     client = racing_thread()
     if client is None:
         return call()
+    client.calling = sqlite3
     client.pause(what, "call")
     waits = getattr(holder, "timeout", 1) > 0
     while True:

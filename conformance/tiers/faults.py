@@ -1,7 +1,12 @@
 """The faults tier: requests and replies are lost, workers die, and nobody is locked out."""
 
+from ...backends.commands import Load
+from ..machines.interruptions import Way, interrupt
+from ..machines.linearizability import Get, Request
+from ..machines.races import Race
 from ..machines.whole_calls import Bounds, walk, without_late_requests
 from ..suite.checks import Case, check
+from .exclusion import Scene
 
 _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9")
 
@@ -32,3 +37,62 @@ def a_late_request_changes_nothing(case: Case) -> None:
 def a_death_costs_a_lease_only(case: Case) -> None:
     """The worker of either call dies at any point: the other takes over once the lease has ended."""
     walk(case, Bounds(crashes=1, ticks=1 if case.capabilities.fenced else 0))
+
+
+@check("faults", "CAS-1", "CAS-3", "CAS-4", "CAS-7", needs=("time",))
+def a_failure_of_the_client_is_no_answer(case: Case) -> None:
+    """The layer's own client fails at any of its calls: the layer raises, and never makes an answer up."""
+    _interrupt_all(case, ("fails before", "fails after"))
+
+
+@check(
+    "faults",
+    "CAS-2",
+    "CAS-4",
+    "CAS-7",
+    "ROW-1",
+    seen_in="Powertools for AWS Lambda 3.37: a worker that dies while it takes over on Redis leaves a lock "
+    "behind that keeps everybody out for ten seconds",
+    needs=("time",),
+)
+def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
+    """A worker dies between two calls of the layer's client: once deadlines have passed, others get in."""
+    _interrupt_all(case, ("dies before", "dies after"))
+
+
+def _interrupt_all(case: Case, ways: tuple[Way, ...]) -> None:
+    for stage in (_reads, _claims, _takes_over, _claims_what_has_expired, _is_refused, _completes, _releases):
+        interrupt(case, lambda key, began, stage=stage: stage(Scene(key, began, case.layer.swaps)), ways)  # type: ignore[misc]
+
+
+def _reads(scene: Scene) -> Race:
+    request: Request = Load(scene.key) if scene.swaps else Get(scene.key)
+    return Race(scene.claim("alice"), 0, ((request,),))
+
+
+def _claims(scene: Scene) -> Race:
+    return Race(None, 0, ((scene.ask(None, scene.claim("bob")),),))
+
+
+def _takes_over(scene: Scene) -> Race:
+    lapsed = scene.claim("alice", lapses=True)
+    return Race(lapsed, scene.now - scene.began, ((scene.ask(lapsed, scene.claim("bob", 1)),),))
+
+
+def _claims_what_has_expired(scene: Scene) -> Race:
+    expired = scene.result(scene.claim("alice", lapses=True), expires=True)
+    return Race(expired, scene.now - scene.began, ((scene.ask(expired, scene.claim("bob", 1)),),))
+
+
+def _is_refused(scene: Scene) -> Race:
+    return Race(scene.claim("alice"), 0, ((scene.ask(None, scene.claim("bob", 1)),),))
+
+
+def _completes(scene: Scene) -> Race:
+    claim = scene.claim("alice")
+    return Race(claim, 0, ((scene.ask(claim, scene.result(claim)),),))
+
+
+def _releases(scene: Scene) -> Race:
+    claim = scene.claim("alice")
+    return Race(claim, 0, ((scene.ask(claim, None),),))

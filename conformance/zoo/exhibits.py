@@ -53,9 +53,6 @@ class Animal(NamedTuple):
 BROKEN: dict[str, Animal] = {}
 """Layers that are wrong, each in one way, by name."""
 
-UNSEEN: dict[str, Animal] = {}
-"""Layers that are wrong in a way that no check sees, for it shows only when their client fails."""
-
 CORRECT: dict[str, Animal] = {}
 """Layers that are right, each in its own way, by name."""
 
@@ -92,17 +89,6 @@ def broken(
     return register
 
 
-def unseen(*, capabilities: Capabilities = ANYTHING, **violates: str) -> Callable[[Kind], Kind]:
-    """Register a class as a broken layer that is not found; as :func:`broken`."""
-    by_clause = {name.replace("_", "-"): tier for name, tier in violates.items()}
-
-    def register(kind: Kind) -> Kind:
-        _admit(UNSEEN, kind, by_clause, None, capabilities)
-        return kind
-
-    return register
-
-
 def correct(*, capabilities: Capabilities = ANYTHING) -> Callable[[Kind], Kind]:
     """Register a class as a right layer; its docstring says how it is made."""
 
@@ -123,5 +109,5 @@ def _admit(
 ) -> None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z])", "-", kind.__name__).lower()
     sentence = (kind.__doc__ or "").strip().splitlines()[0]
-    assert not any(name in each for each in (BROKEN, UNSEEN, CORRECT)), f"two animals are called {name}"
+    assert not any(name in each for each in (BROKEN, CORRECT)), f"two animals are called {name}"
     house[name] = Animal(name, kind.factory, violates, sentence, seen_in, capabilities, profile)

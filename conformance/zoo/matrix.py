@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import generated
 from ..suite.profiles import PROFILES
 from ..suite.runner import checks
-from .exhibits import BROKEN, CORRECT, UNSEEN, Animal
+from .exhibits import BROKEN, CORRECT, Animal
 from .verdicts import Verdict, complaints, judge_all
 
 REPORT = Path("docs", "kill-matrix.md")
@@ -67,11 +67,6 @@ def page(
         f"| {name} | {_escaped(animal.sentence)} | {', '.join(of[name].found) or 'nothing'} | "
         f"{of[name].seconds:.0f} |"
         for name, animal in correct.items()
-    ]
-    lines += ["\n## Not seen\n", "| layer | what is wrong | breaks |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {_escaped(animal.sentence)} | {', '.join(animal.violates)} |"
-        for name, animal in UNSEEN.items()
     ]
     return "\n".join(lines) + "\n"
 

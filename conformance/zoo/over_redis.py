@@ -10,7 +10,7 @@ from ...backends.base import CompareAndSwapLayer
 from ...spec.record import COMPLETED, INPROGRESS, Record, same_version
 from ..suite.capabilities import Capabilities
 from ..suite.factories import Factory
-from .exhibits import broken, unseen
+from .exhibits import broken
 
 SWAP = """\
 -- KEYS[1] the key; ARGV: the version that must stand ('' for nothing), what is to stand ('' for nothing),
@@ -259,7 +259,7 @@ class KeepsTheOldTimeToLive(Values):
         )
 
 
-@unseen(CAS_1="faults", capabilities=ONE_PROCESS)
+@broken(CAS_1="faults", capabilities=ONE_PROCESS)
 class TakesOutagesForAbsence(Values):
     """It takes an error of its server for absence."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from ...backends.base import CompareAndSwapLayer
 from ...spec.record import COMPLETED, INPROGRESS, Record, same_version
 from ..suite.factories import Factory
-from .exhibits import broken, unseen
+from .exhibits import broken
 
 _SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, status TEXT NOT NULL, expiry INTEGER NOT NULL, lease INTEGER,
@@ -237,7 +237,7 @@ class ComparesNullWithEquals(Table):
         return not absent and super().change(db, key, expected, new)
 
 
-@unseen(CAS_1="faults")
+@broken(CAS_1="faults")
 class SwallowsErrors(Table):
     """It takes an error of its store for absence."""
 
