@@ -54,8 +54,8 @@ class Declined(Exception):  # noqa: N818 - it reads as what happened
 def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
-        expires_after_seconds=world.WINDOW * world.TICK // 1000,
-        in_progress_expires_after_seconds=world.LEASE * world.TICK // 1000,
+        expires_after_seconds=world.WINDOW_MS // 1000,
+        in_progress_expires_after_seconds=world.LEASE_MS // 1000,
         use_local_cache=cached,
         clock=world.clock,
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..backends.commands import Call, Load, Sleep, Swap
 from ..reference.engine import Engine
+from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
 from ..spec.invariants import Answered, Asked, Began, Ended, Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
@@ -39,11 +40,11 @@ class World:
     TICK = 1000
     """How many milliseconds pass at a time, where time passes step by step."""
 
-    LEASE = 2
-    """For how many such steps a claim is granted."""
+    LEASE_MS = 2000
+    """For how long a claim is granted there."""
 
-    WINDOW = 3
-    """For how many such steps a claim and a result are kept."""
+    WINDOW_MS = 3000
+    """For how long a claim and a result are kept there."""
 
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
@@ -171,7 +172,12 @@ class SimulatedCall:
         if fate in ("refused", "delayed"):
             self._go(lambda: self._steps.throw(StoreDown(f"request {fate}")))
             return
-        answer = perform()
+        try:
+            answer = perform()
+        except (IdempotencyError, StoreDown) as failure:  # a store that is not this module's may refuse so
+            refusal = failure
+            self._go(lambda: self._steps.throw(refusal))
+            return
         if fate == "reply lost":
             self._go(lambda: self._steps.throw(StoreDown("reply lost")))
             return

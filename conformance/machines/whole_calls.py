@@ -5,15 +5,23 @@ the shortest path to every state that its calls can reach. Here the same paths a
 it answers decides what the calls do, and the rules of the search judge each step.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
 from ...backends.commands import Call, Sleep, Swap
-from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyInvalidStatusError
-from ...spec.invariants import Ended
+from ...spec.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyError,
+    IdempotencyInvalidStatusError,
+    IdempotencyLeaseLostError,
+    IdempotencyPersistenceLayerError,
+)
+from ...spec.invariants import OPERATIONS_PER_CALL, Ended
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
 from ..engine_explorer import Play, without_logging
 from ..engine_explorer_states import Keys
@@ -27,7 +35,7 @@ from ..engine_explorer_steps import (
     Steps,
     engine_in,
 )
-from ..simulator import World
+from ..simulator import SimulatedCall, StoreDown, World
 from ..suite.checks import Broken, Case, same
 from ..suite.story import Line
 from ..suite.subjects import as_a_sentence, came_from_the_layer
@@ -65,8 +73,8 @@ class Bounds(NamedTuple):
 class ShortWorld(World):
     """A world in which leases and windows are so short that few steps of the clock see both end."""
 
-    LEASE = 1
-    WINDOW = 2
+    LEASE_MS = World.TICK
+    WINDOW_MS = 2 * World.TICK
 
 
 @cache
@@ -100,13 +108,17 @@ class LayerWorld(ShortWorld):
         Has the workers, and the clock.
     """
 
-    TICK = 1_000_000
-    """So long that no store which lives by a clock of its own forgets a record while a path is walked."""
+    # So long that no store which lives by a clock of its own forgets a record while a path is walked; and a
+    # little longer than a lease, for not every layer takes a deadline to be over when it has just come.
+    LEASE_MS = 1_000_000
+    WINDOW_MS = 2 * LEASE_MS
+    TICK = LEASE_MS + 1000
 
     def __init__(self, case: Case) -> None:
         self.KEY = case.new_key()  # each world has its own
         self.acting = 0
         self.written: Record | None = None
+        self.raised: Exception | None = None
         self._case = case
         self._looked: list[Record | None] = []
         case.clock.move_to(-(-case.now // 1000) * 1000)  # whole seconds, as in the search
@@ -129,11 +141,11 @@ class LayerWorld(ShortWorld):
         A layer that keeps no owners is helped out: whoever wrote what stands is known here.
         """
         if not self._looked:
-            found = self._case.layer.load(self.KEY)
             try:
+                found = self._case.layer.load(self.KEY)
                 found = None if found is None else checked(found, self.KEY)
             except IdempotencyInvalidStatusError as corrupt:
-                raise Broken(str(corrupt), ("CAS-1",)) from corrupt
+                raise Broken(str(corrupt), ("REC-1",)) from corrupt
             if found is not None and found.owner is None and self.written is not None:
                 owned = found._replace(owner=self.written.owner)
                 found = owned if same(owned, self.written) else found
@@ -151,8 +163,17 @@ class LayerWorld(ShortWorld):
         """Ask the acting client's layer."""
         worker = self._case.workers[self.acting % len(self._case.workers)]
         before = self.record
-        found = worker.swap(*command)
         self._looked.clear()
+        try:
+            found = worker.swap(*command)
+        except IdempotencyError as refusal:
+            self.raised = refusal
+            raise
+        except Exception as failure:
+            if not came_from_the_layer(failure):
+                raise
+            self.raised = failure
+            raise StoreDown(str(failure)) from failure
         if worker.swaps:
             self._judge(command, before, found)
         new = command.new
@@ -161,6 +182,11 @@ class LayerWorld(ShortWorld):
             if new.status == COMPLETED:
                 self.history.append(Ended(str(new.owner), self.now, "stored", expiry_ms(new)))
         return found
+
+    def deliver(self) -> None:
+        """Let the oldest delayed request arrive; if it is refused, nobody is there to hear it."""
+        with suppress(IdempotencyError, StoreDown):
+            super().deliver()
 
     def _judge(self, command: Swap, before: Record | None, found: Record | None) -> None:
         """Compare a swap with what the contract says of it, to the letter."""
@@ -182,6 +208,7 @@ class LayerPlay(Play):
     def __init__(self, case: Case, clients: int) -> None:
         super().__init__(clients, world=lambda: LayerWorld(case))  # type: ignore[arg-type]
         self._fenced = case.capabilities.fenced
+        self._disturbed = False
 
     def allows(self, choice: Choice) -> bool:
         """Tell whether ``choice`` can happen: after another answer than the search had it may not."""
@@ -204,12 +231,39 @@ class LayerPlay(Play):
         world.acting = choice.who or 0
         under_way = None if choice.who is None else self._calls[choice.who]
         broken = super().take(choice)
+        if under_way is not None and not self._disturbed:
+            self._require_a_cause(under_way[1])
+        self._disturbed = self._disturbed or choice.what in FATES
         if self._fenced and under_way is not None and choice.what != ARRIVES:
             call = under_way[1]
             locked_out = isinstance(call.value, IdempotencyAlreadyInProgressError)
             if locked_out and world.written is not None and world.written.owner == call._owner:
                 broken = [*broken, "INV-6 a lost reply locks nobody out"]
         return broken
+
+    def what_is_left(self) -> Iterator[Choice]:
+        """Yield what lets every call that is under way come to its end without a fault."""
+        for who in range(len(self._calls)):
+            for _ in range(OPERATIONS_PER_CALL):
+                under_way = self._calls[who]
+                if under_way is None:
+                    break
+                command = under_way[1].command
+                what = (
+                    "returns"
+                    if isinstance(command, Call)
+                    else "waits"
+                    if isinstance(command, Sleep)
+                    else "answered"
+                )
+                yield Choice(what, who)
+
+    def _require_a_cause(self, call: SimulatedCall) -> None:
+        """Complain of a layer that lets a call fail though nothing has happened to it."""
+        raised = self.world.raised  # type: ignore[attr-defined]  # it is a LayerWorld
+        failed = call.ended == "raised" and isinstance(call.value, IdempotencyPersistenceLayerError)
+        if failed and raised is not None and not isinstance(raised, IdempotencyLeaseLostError):
+            raise Broken(as_a_sentence(raised), ("CAS-3",))
 
     def newcomer_fails(self) -> bool:
         """Tell whether a newcomer, after all deadlines, does not get its body run (INV-9)."""
@@ -258,15 +312,38 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
                 return
             case.histories += 1
             play = LayerPlay(case, bounds.clients)
-            for clause, why in _broken_on(path, play):
+            for clause, _ in _broken_on(path, play):
                 if clause not in told:
                     told.add(clause)
-                    case.found(why, play.lines(), (clause,))
+                    why, lines = _shortest(case, bounds, path, clause)
+                    case.found(why, lines, (clause,))
+
+
+def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -> tuple[str, list[Line]]:
+    """Leave out of ``path`` what ``clause`` breaks without, one step at a time; tell the rest."""
+
+    def played(choices: Sequence[Choice]) -> tuple[str | None, list[Line]]:
+        case.histories += 1
+        play = LayerPlay(case, bounds.clients)
+        broken = dict(_broken_on(choices, play))
+        return broken.get(clause), play.lines()
+
+    why, lines = played(path)
+    left = list(path)
+    for place in reversed(range(len(path))):
+        without = left[:place] + left[place + 1 :]
+        said, told = played(without)
+        if said is not None:
+            left, why, lines = without, said, told
+    return (
+        why or f"It happened once, and not again when it was repeated: {SENTENCES.get(clause, clause)}",
+        lines,
+    )
 
 
 def _broken_on(path: Sequence[Choice], play: LayerPlay) -> Iterator[tuple[str, str]]:
     """Walk one path; give the clauses that break first, with a sentence."""
-    for choice in path:
+    for choice in itertools.chain(path, play.what_is_left()):
         if not play.allows(choice):
             continue  # a layer that decides for itself needs fewer requests than the search's
         try:

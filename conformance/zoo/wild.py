@@ -18,7 +18,12 @@ from ...spec.errors import (
     IdempotencyLeaseLostError,
 )
 from ...spec.record import COMPLETED, INPROGRESS
+from ..suite.capabilities import Capabilities
+from ..suite.checks import TIERS
 from ..suite.factories import Factory
+
+Tokens = dict[tuple[str, str | None], str]
+"""Of each key and owner the token that a backend has handed out."""
 
 
 class Specimen(NamedTuple):
@@ -34,12 +39,16 @@ class Specimen(NamedTuple):
         What it stands on here, in words.
     make
         Gives a factory for one ``check``; what it needs lives as long as the stack that it is given.
+    capabilities, tiers
+        What is asked of it.
     """
 
     name: str
     package: str
     store: str
     make: Callable[[ExitStack], Factory]
+    capabilities: Capabilities = Capabilities(processes=False)
+    tiers: tuple[str, ...] = TIERS
 
 
 def powertools_dynamodb(stack: ExitStack) -> Factory:
@@ -85,24 +94,27 @@ def idemkit_redis(_stack: ExitStack) -> Factory:
     from idemkit.backends.redis import RedisBackend  # noqa: PLC0415
 
     server = fakeredis.FakeServer()
-    return lambda: IdemkitLayer(RedisBackend(fakeredis.FakeAsyncRedis(server=server)))
+    tokens: Tokens = {}
+    return lambda: IdemkitLayer(RedisBackend(fakeredis.FakeAsyncRedis(server=server)), tokens)
 
 
 class IdemkitLayer(AsyncBasePersistenceLayer):
     """A backend of idemkit, by the four documented methods.
 
     A backend hands out a token of its own with each claim, and wants it back. What it has no place for, the
-    expiry and the payload hash, travels in the fingerprint.
+    expiry, the payload hash and whether there is a lease, travels in the fingerprint.
 
     Parameters
     ----------
     theirs
         The backend.
+    tokens
+        Where the tokens are kept, for all layers of one store: an attempt may go on with another.
     """
 
-    def __init__(self, theirs: Any) -> None:
+    def __init__(self, theirs: Any, tokens: Tokens) -> None:
         self.theirs = theirs
-        self._tokens: dict[tuple[str, str | None], str] = {}
+        self._tokens = tokens
 
     async def aclose(self) -> None:
         """Close the backend."""
@@ -117,7 +129,7 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
     async def _put_record(self, data_record: DataRecord) -> None:
         key, _, expiry, lease, _, payload_hash, _, owner = data_record
         seconds = ((expiry * 1000 if lease is None else lease) - _now_ms()) / 1000
-        fingerprint = json.dumps([payload_hash, expiry])
+        fingerprint = json.dumps([payload_hash, expiry, lease is not None])
         claimed = await self.theirs.claim(key, fingerprint, 1, seconds)
         if claimed.our_claim_token is None:
             raise IdempotencyItemAlreadyExistsError(
@@ -130,14 +142,20 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
         headers = {"expiry": str(expiry)}
         seconds = expiry - _now_ms() / 1000
         body = (response or "").encode()
-        token = self._tokens.get((key, owner), "")
-        if not await self.theirs.complete(key, token, 200, headers, body, seconds):
+        if not await self.theirs.complete(key, await self._token(key, owner), 200, headers, body, seconds):
             raise IdempotencyLeaseLostError(f"The claim on {key!r} is not this attempt's any more.")
 
     async def _delete_record(self, data_record: DataRecord) -> None:
         key, owner = data_record.idempotency_key, data_record.owner
-        if not await self.theirs.release(key, self._tokens.get((key, owner), "")):
+        if not await self.theirs.release(key, await self._token(key, owner)):
             raise IdempotencyLeaseLostError(f"The claim on {key!r} is not this attempt's any more.")
+
+    async def _token(self, key: str, owner: str | None) -> str:
+        """Return the token of an owner's claim; of whoever holds it, for who names no owner."""
+        if not owner:
+            holder = await self.theirs._get_record(key)
+            return "" if holder is None else str(holder.claim_token)
+        return self._tokens.get((key, owner), "")
 
 
 def _now_ms() -> int:
@@ -145,13 +163,13 @@ def _now_ms() -> int:
 
 
 def _ours(theirs: Any) -> DataRecord:
-    payload_hash, expiry = json.loads(theirs.fingerprint)
+    payload_hash, expiry, leased = json.loads(theirs.fingerprint)
     done = theirs.state.name == COMPLETED
     return DataRecord(
         theirs.effective_key,
         COMPLETED if done else INPROGRESS,
         int(theirs.response_headers["expiry"]) if done else expiry,
-        None if done else round(theirs.lease_until * 1000),
+        round(theirs.lease_until * 1000) if leased and not done else None,
         theirs.response_body.decode() if done else "",
         payload_hash,
     )
@@ -159,7 +177,11 @@ def _ours(theirs: Any) -> DataRecord:
 
 SPECIMENS = (
     Specimen(
-        "powertools-dynamodb", "aws-lambda-powertools 3.37.0", "a table imitated by moto", powertools_dynamodb
+        "powertools-dynamodb",
+        "aws-lambda-powertools 3.37.0",
+        "a table imitated by moto, whose requests are not atomic, so that no crowd is let loose on it",
+        powertools_dynamodb,
+        tiers=tuple(tier for tier in TIERS if tier != "concurrency"),
     ),
     Specimen(
         "powertools-redis", "aws-lambda-powertools 3.37.0", "a server imitated by fakeredis", powertools_redis

@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Callable, Generator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
 from idemproof.backends.commands import Call
 from idemproof.conformance.simulator import World
+from idemproof.errors import IdempotencyResultUnavailableError, IdempotencySerializationError
 from idemproof.reference.attempt import append_context
 from idemproof.reference.engine import Engine
 
@@ -59,28 +61,42 @@ class Traced:
     def __init__(self, generator: Generator[int, None, None]) -> None:
         self._generator = generator
         self.gi_code = generator.gi_code
+
+
+class TracedWithItsFrame(Traced):
+    def __init__(self, generator: Generator[int, None, None]) -> None:
+        super().__init__(generator)
         self.gi_frame = generator.gi_frame
 
 
-@pytest.mark.clause("ENG-14")
-def test_what_has_not_run_and_cannot_be_closed_frees_its_key_too() -> None:
+def traced(kind: type[Traced], layer: InMemoryPersistenceLayer) -> Callable[..., Any]:
     def numbers(data: int) -> Generator[int, None, None]:
         yield data
 
     @functools.wraps(numbers)
     def wrapper(data: int) -> Traced:
-        return Traced(numbers(data))
+        return kind(numbers(data))
 
+    config = IdempotencyConfig(in_progress_expires_after_seconds=30)
+    return idempotent_function(wrapper, data_keyword_argument="data", persistence_store=layer, config=config)
+
+
+@pytest.mark.clause("ENG-14")
+def test_what_has_not_run_and_cannot_be_closed_frees_its_key_too() -> None:
     layer = InMemoryPersistenceLayer()
-    work = idempotent_function(
-        wrapper,
-        data_keyword_argument="data",
-        persistence_store=layer,
-        config=IdempotencyConfig(in_progress_expires_after_seconds=30),
-    )
-    with pytest.raises(TypeError, match="returned a Traced, which has not run"):
-        work(data=1)
+    with pytest.raises(TypeError, match="returned a TracedWithItsFrame, which has not run"):
+        traced(TracedWithItsFrame, layer)(data=1)
     assert len(layer) == 0
+
+
+@pytest.mark.clause("ENG-10")
+def test_what_may_have_run_does_not_run_again() -> None:
+    layer = InMemoryPersistenceLayer()
+    work = traced(Traced, layer)
+    with pytest.raises(IdempotencySerializationError):
+        work(data=1)
+    with pytest.raises(IdempotencyResultUnavailableError):
+        work(data=1)
 
 
 class LambdaContext:

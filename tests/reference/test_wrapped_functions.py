@@ -64,31 +64,53 @@ def test_the_coroutine_or_generator_that_a_plain_wrapper_hides_has_not_run_and_f
     assert len(layer) == 0
 
 
-@pytest.mark.clause("ENG-10", "ENG-14")
-@pytest.mark.parametrize("to_the_end", [False, True], ids=["started", "exhausted"])
-def test_a_hidden_generator_that_its_wrapper_has_started_does_not_run_again(
-    layer: InMemoryPersistenceLayer, to_the_end: bool
-) -> None:
-    charges: list[int] = []
+CHARGES: list[int] = []
 
+
+def charge_one_by_one(data: int) -> Iterator[int]:
+    CHARGES.append(data)
+    yield data
+
+
+def charging(charges: list[int]) -> Callable[[int], Iterator[int]]:
     def charge(data: int) -> Iterator[int]:
         charges.append(data)
         yield data
 
+    return charge
+
+
+@pytest.mark.clause("ENG-10", "ENG-14")
+@pytest.mark.parametrize("steps", [1, 2], ids=["started", "exhausted"])
+@pytest.mark.parametrize("charge", [charge_one_by_one, charging(CHARGES)], ids=["a function", "a closure"])
+def test_a_hidden_generator_that_its_wrapper_has_started_does_not_run_again(
+    layer: InMemoryPersistenceLayer, charge: Callable[[int], Iterator[int]], steps: int
+) -> None:
     @functools.wraps(charge)
     def started(data: int) -> Any:
         generator = charge(data)
-        next(generator)
-        if to_the_end:
+        for _ in range(steps):
             next(generator, None)
         return generator
 
+    CHARGES.clear()
     work = idempotent_function(started, data_keyword_argument="data", persistence_store=layer, config=CONFIG)
     with pytest.raises(IdempotencySerializationError):
         work(data=1)
     with pytest.raises(IdempotencyResultUnavailableError):
         work(data=1)
-    assert charges == [1]
+    assert CHARGES == [1]
+
+
+def test_what_a_wrapper_of_a_generator_raises_reaches_the_caller(layer: InMemoryPersistenceLayer) -> None:
+    @functools.wraps(one_by_one)
+    def declines(data: int) -> Any:
+        raise ValueError(data)
+
+    work = idempotent_function(declines, data_keyword_argument="data", persistence_store=layer, config=CONFIG)
+    with pytest.raises(ValueError, match="1"):
+        work(data=1)
+    assert len(layer) == 0
 
 
 def test_a_function_that_ran_before_it_returned_a_generator_does_not_run_again(

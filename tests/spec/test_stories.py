@@ -68,7 +68,7 @@ def test_a_search_stops_at_its_limit(limit: int, states: int, edges: int) -> Non
 
 
 def test_what_was_decided_before_the_limit_is_told() -> None:
-    assert Explorer(2).search(limit=5).rows - {""} == {"ROW-1"}
+    assert Explorer(2).search(limit=5).rows == {"ROW-1"}
 
 
 def test_progress_is_told_at_each_full_thousand_and_nowhere_else() -> None:

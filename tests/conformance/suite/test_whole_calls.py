@@ -178,11 +178,8 @@ def test_what_is_not_fenced_is_not_asked_to_be() -> None:
 def test_a_layer_that_reads_a_clock_which_may_not_be_moved_is_not_judged_by_time() -> None:
     claims = Capabilities(fenced=False, movable_clock=False)
     report = check(FourMethods, profile=UNHURRIED, tiers=("faults",), capabilities=claims)
-    assert {each.name: each.verdict for each in report.checks} == {
-        LOST: "not offered",
-        LATE: "not offered",
-        DEATH: "not offered",
-    }
+    assert {each.name for each in report.checks} >= {LOST, LATE, DEATH}
+    assert {each.verdict for each in report.checks} == {"not offered"}
 
 
 def test_paths_are_shortest_first_and_each_ends_in_a_step_of_its_own() -> None:
