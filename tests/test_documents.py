@@ -1,7 +1,10 @@
 """What the documents say is what happens."""
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,10 +21,24 @@ def test_the_readme_example_charges_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks("python")
+    example = blocks("python")[0]
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(example, "README.md", "exec"), names)
     assert capsys.readouterr().out == "charging 120\n"
+
+
+def test_the_story_of_the_readme_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store.py").write_text(blocks("python")[1], encoding="utf-8")
+    command = [sys.executable, "-m", "idemproof", "check", "store:MyLayer", "--tier", "exclusion"]
+    environment = os.environ | {"COLUMNS": "110"}
+    told = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert told.returncode == 1, told.stderr
+    (story,) = blocks("text")
+    said = [line.rstrip() for line in told.stdout.splitlines()]
+    for line in story.splitlines():
+        assert any(each.startswith(line.rstrip()) for each in said), line
 
 
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
@@ -38,7 +55,7 @@ def test_the_reading_path_of_the_specification_runs() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "spec" / "README.md"):
+    for page in (ROOT / "README.md", ROOT / "spec" / "README.md", *(ROOT / "docs").rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -14,6 +14,8 @@ from idemproof.conformance.zoo.over_sqlite import Table
 from idemproof.conformance.zoo.verdicts import Verdict
 from idemproof.reference.clauses import clauses_of, protocol_text
 
+pytestmark = pytest.mark.judging
+
 SEEDS = range(2, 22)
 ZOO = Path(verdicts.__file__).parent
 

@@ -1,0 +1,97 @@
+"""The layers of this library, judged by the suite on real servers: nothing is broken."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import built_in_layers
+import servers
+from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
+from idemproof.conformance import Capabilities, check
+
+pytestmark = pytest.mark.judging
+
+SORT_KEY = "order"
+
+
+class Kind(NamedTuple):
+    """A layer, the fixture that says where its records are, and what is claimed of it."""
+
+    factory: Callable[[], Any]
+    place: str
+    claims: Capabilities = Capabilities(durable=True)
+
+
+KINDS = {
+    "memory": Kind(InMemoryPersistenceLayer, "nowhere", Capabilities()),
+    "memory-async": Kind(AsyncInMemoryPersistenceLayer, "nowhere", Capabilities()),
+    "sqlite": Kind(built_in_layers.sqlite, "file"),
+    "sqlite-async": Kind(built_in_layers.async_sqlite, "file"),
+    "valkey": Kind(built_in_layers.valkey, "server"),
+    "valkey-async": Kind(built_in_layers.async_valkey, "server"),
+    "dynamodb": Kind(built_in_layers.dynamodb, "table"),
+    "dynamodb-composite": Kind(built_in_layers.composite_dynamodb, "composite_table"),
+    "dynamodb-async": Kind(built_in_layers.async_dynamodb, "table"),
+}
+
+
+@pytest.fixture
+def nowhere() -> None:
+    """Keep the records in the process."""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path / "records.db"))
+
+
+@pytest.fixture
+def server(valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
+
+
+def created(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyPatch, sort_key: str | None) -> None:
+    settings = servers.dynamodb_kwargs(dynamodb_server)
+    monkeypatch.setenv("RECORDS", uuid.uuid4().hex)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", settings["endpoint_url"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", settings["aws_access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", settings["aws_secret_access_key"])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", settings["region_name"])
+    layer = built_in_layers.composite_dynamodb() if sort_key else built_in_layers.dynamodb()
+    layer.create_table()
+    layer.close()
+
+
+@pytest.fixture
+def table(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    created(dynamodb_server, monkeypatch, None)
+
+
+@pytest.fixture
+def composite_table(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    created(dynamodb_server, monkeypatch, SORT_KEY)
+
+
+def assert_kept(kind: Kind, profile: str) -> None:
+    report = check(kind.factory, profile=profile, seed=1, capabilities=kind.claims)
+    assert [(each.check, each.why) for each in report.findings] == []
+    assert report.keeps()
+    assert report.notes == ()
+    offered = "kept" if kind.claims.durable else "not offered"
+    assert report.tiers == dict.fromkeys(report.tiers, "kept") | {"durability": offered}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(KINDS[name].place)
+    assert_kept(KINDS[name], "quick")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_broken_however_long_it_is_looked_for(name: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(KINDS[name].place)
+    assert_kept(KINDS[name], "thorough")

@@ -1,0 +1,44 @@
+"""The layers of this library, by factories that other processes can import.
+
+``RECORDS`` in the environment says where the records are: a path, a URL, or the name of a table; for DynamoDB
+the AWS SDK's own variables say the rest.
+"""
+
+import os
+
+from idemproof import (
+    AsyncDynamoDBPersistenceLayer,
+    AsyncRedisCachePersistenceLayer,
+    AsyncSQLitePersistenceLayer,
+    DynamoDBPersistenceLayer,
+    RedisCachePersistenceLayer,
+    SQLitePersistenceLayer,
+)
+
+
+def sqlite() -> SQLitePersistenceLayer:
+    return SQLitePersistenceLayer(os.environ["RECORDS"])
+
+
+def async_sqlite() -> AsyncSQLitePersistenceLayer:
+    return AsyncSQLitePersistenceLayer(os.environ["RECORDS"])
+
+
+def valkey() -> RedisCachePersistenceLayer:
+    return RedisCachePersistenceLayer(os.environ["RECORDS"])
+
+
+def async_valkey() -> AsyncRedisCachePersistenceLayer:
+    return AsyncRedisCachePersistenceLayer(os.environ["RECORDS"])
+
+
+def dynamodb() -> DynamoDBPersistenceLayer:
+    return DynamoDBPersistenceLayer(os.environ["RECORDS"])
+
+
+def composite_dynamodb() -> DynamoDBPersistenceLayer:
+    return DynamoDBPersistenceLayer(os.environ["RECORDS"], sort_key_attr="order")
+
+
+def async_dynamodb() -> AsyncDynamoDBPersistenceLayer:
+    return AsyncDynamoDBPersistenceLayer(os.environ["RECORDS"])
