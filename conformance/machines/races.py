@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -129,6 +130,7 @@ class Course:
         first = Played(Schedule(), steps, outcome)
         if not outcome.usable:
             self._report(first, make, explain)
+        enough = time.perf_counter() + seconds
         tried = explore(play, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds)
         for played in tried:
             if played.result.fault is not None:
@@ -137,6 +139,7 @@ class Course:
                 self._report(played, make, explain)
         if outcome.fault is not None:
             self._report(first, make, explain)
+        case.cut_short = case.cut_short or time.perf_counter() > enough
 
     def _choose_kind(self) -> None:
         """Pause at the client's calls if there are any, else in the other way that fits the layer."""

@@ -50,6 +50,7 @@ class _Search:
         if self._until is None:
             self._until = time.perf_counter() + self.case.profile.tour_seconds
         if time.perf_counter() > self._until:
+            self.case.cut_short = True
             return None
         self.case.histories += 1
         return History(self.case)

@@ -309,6 +309,7 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
         ends = time.perf_counter() + case.profile.tour_seconds
         for path in filter(suits, known):
             if time.perf_counter() > ends:
+                case.cut_short = True
                 return
             case.histories += 1
             play = LayerPlay(case, bounds.clients)

@@ -134,6 +134,8 @@ class Case:
         self.findings: list[Broken] = []
         self.histories = 0
         self.schedules = 0
+        self.cut_short = False
+        """Whether the profile's time was over before all was tried that it bounds otherwise."""
         self._prefix = prefix
         self._keys = 0
 

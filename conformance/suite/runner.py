@@ -133,6 +133,7 @@ class Session:
         self._capabilities = capabilities or Capabilities()
         self._printed = io.StringIO()
         self._notes: list[str] = []
+        self._cut_short: list[str] = []
         self._hung: str | None = None
         self._interrupted = False
         # The same seed again, over the same store, must not meet its own records.
@@ -145,12 +146,18 @@ class Session:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the report should know besides."""
+        notes = list(self._notes)
+        if self._cut_short:
+            notes.append(
+                "Time was over before all was tried, and a more thorough profile gives more of it, in: "
+                f"{', '.join(self._cut_short)}."
+            )
         said = self._printed.getvalue().strip()
         if not said:
-            return tuple(self._notes)
+            return tuple(notes)
         if len(said) > _LONGEST_NOTE:
             said = f"{said[:_LONGEST_NOTE]}…"
-        return (*self._notes, f"While it was judged, this was printed: {said}")
+        return (*notes, f"While it was judged, this was printed: {said}")
 
     def judge(self, asked: Check) -> CheckResult:
         """Ask one check. After a request that hung, nothing is asked any more."""
@@ -175,6 +182,8 @@ class Session:
         began = time.perf_counter()
         with self._working():
             not_offered, broken = self._run(asked, case, bench.subjects)
+        if case.cut_short:
+            self._cut_short.append(asked.name)
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
         verdict: Any = "broken" if findings else "not offered" if not_offered else "kept"
         return CheckResult(

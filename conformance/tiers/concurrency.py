@@ -90,7 +90,8 @@ def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
     began = time.perf_counter()
     for number in range(case.profile.crowds):
         if number and time.perf_counter() - began > case.profile.race_seconds:
-            break  # a store that is slow has shown as much
+            case.cut_short = True
+            break
         for kind in kinds(swaps=case.layer.swaps):
             key = case.new_key()
             case.histories += 1

@@ -192,3 +192,10 @@ def test_paths_with_late_requests_are_told_from_others() -> None:
     late = [path for path in paths(Bounds(faults=1)) if not without_late_requests(path)]
     assert late
     assert all(any(choice.what == "delayed" for choice in path) for path in late)
+
+
+def test_what_was_cut_short_is_told() -> None:
+    hasty = check(Rows, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
+    assert OUTLIVED in hasty.notes[0]
+    assert "a more thorough profile" in hasty.notes[0]
+    assert check(Rows, profile=UNHURRIED, tiers=("fencing",)).notes == ()
