@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -22,7 +21,6 @@ from idemproof import (
     AsyncInMemoryPersistenceLayer,
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
-    BasePersistenceLayer,
     DataRecord,
     DynamoDBPersistenceLayer,
     InMemoryPersistenceLayer,
@@ -31,35 +29,10 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.backends.base import compare_and_swap
-from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
-from idemproof.spec.record import live
+from idemproof.errors import IdempotencyItemAlreadyExistsError
 from places import SORT_KEY, AsyncSession, RedisPlace, Table, moto_client
+from right_layers import FourMethods
 from sides import Side
-
-
-class FourMethods(BasePersistenceLayer):
-    """A minimal layer of the documented kind: decides by its own clock, knows no owner."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Record] = {}
-
-    def _get_record(self, idempotency_key: str) -> DataRecord:
-        try:
-            return DataRecord.of(self.rows[idempotency_key])
-        except KeyError:
-            raise IdempotencyItemNotFoundError from None
-
-    def _put_record(self, data_record: DataRecord) -> None:
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and live(standing, time.time_ns() // 1_000_000):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=standing)
-        self._update_record(data_record)
-
-    def _update_record(self, data_record: DataRecord) -> None:
-        self.rows[data_record.idempotency_key] = Record(*data_record[:7])
-
-    def _delete_record(self, data_record: DataRecord) -> None:
-        self.rows.pop(data_record.idempotency_key, None)
 
 
 class Kind(NamedTuple):

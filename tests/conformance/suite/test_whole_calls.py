@@ -1,52 +1,28 @@
 """Whole calls of the engine over a layer: what the walks of the fencing and faults tiers see."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from idemproof import BasePersistenceLayer, CompareAndSwapLayer, DataRecord, InMemoryPersistenceLayer, Record
+from idemproof import InMemoryPersistenceLayer, Record
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.machines.whole_calls import Bounds, paths, without_late_requests
 from idemproof.conformance.suite.profiles import PROFILES
-from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
-from idemproof.spec.record import COMPLETED, live, same_version
+from idemproof.spec.record import COMPLETED, same_version
+from right_layers import FourMethods, TwoMethods
 
 TIERS = ("fencing", "faults")
 # Bounded by what may happen, not by time.
 UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
 
 
-class Rows(CompareAndSwapLayer):
-    """The two methods over a dictionary; each broken layer below changes one thing."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Record] = {}
-
-    def _load(self, key: str) -> Record | None:
-        return self.rows.get(key)
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self.rows.get(key)
-        if not self.matches(standing, expected):
-            return standing
-        if new is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = new
-        return new
-
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        return same_version(standing, expected)
-
-
-class ComparesTheStatusAlone(Rows):
+class ComparesTheStatusAlone(TwoMethods):
     def matches(self, standing: Record | None, expected: Record | None) -> bool:
         return (standing and standing.status) == (expected and expected.status)
 
 
-class LetsAnybodyDelete(Rows):
+class LetsAnybodyDelete(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if new is None:
             self.rows.pop(key, None)
@@ -54,13 +30,13 @@ class LetsAnybodyDelete(Rows):
         return super()._swap(key, expected, new, keep_ms)
 
 
-class AnswersWithWhatWasAskedFor(Rows):
+class AnswersWithWhatWasAskedFor(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         super()._swap(key, expected, new, keep_ms)
         return new
 
 
-class RefusesItsOwnWrite(Rows):
+class RefusesItsOwnWrite(TwoMethods):
     """Answers a repeated request with what had been asked for, but as another's."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
@@ -68,14 +44,14 @@ class RefusesItsOwnWrite(Rows):
         return found if found is None or found is new or found != new else found._replace(owner="someone")
 
 
-class StoresNoResults(Rows):
+class StoresNoResults(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if new is not None and new.status == COMPLETED and same_version(self.rows.get(key), expected):
             return new
         return super()._swap(key, expected, new, keep_ms)
 
 
-class NeverForgets(Rows):
+class NeverForgets(TwoMethods):
     """Lets nobody take over."""
 
     def matches(self, standing: Record | None, expected: Record | None) -> bool:
@@ -83,36 +59,11 @@ class NeverForgets(Rows):
         return standing is None if claim else same_version(standing, expected)
 
 
-class Raises(Rows):
+class Raises(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is not None and new is None:
             raise KeyError(key)
         return super()._swap(key, expected, new, keep_ms)
-
-
-class FourMethods(BasePersistenceLayer):
-    """The four methods over a dictionary: no owner is known, so whoever comes late is not noticed."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Record] = {}
-
-    def _get_record(self, idempotency_key: str) -> DataRecord:
-        try:
-            return DataRecord.of(self.rows[idempotency_key])
-        except KeyError:
-            raise IdempotencyItemNotFoundError from None
-
-    def _put_record(self, data_record: DataRecord) -> None:
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and live(standing, time.time_ns() // 1_000_000):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=standing)
-        self._update_record(data_record)
-
-    def _update_record(self, data_record: DataRecord) -> None:
-        self.rows[data_record.idempotency_key] = Record(*data_record[:7])
-
-    def _delete_record(self, data_record: DataRecord) -> None:
-        self.rows.pop(data_record.idempotency_key, None)
 
 
 OUTLIVED = "calls-that-outlive-their-leases-change-nothing"
@@ -123,7 +74,7 @@ LATE = "a-late-request-changes-nothing"
 DEATH = "a-death-costs-a-lease-only"
 
 
-@pytest.mark.parametrize("make", [Rows, InMemoryPersistenceLayer])
+@pytest.mark.parametrize("make", [TwoMethods, InMemoryPersistenceLayer])
 def test_a_right_layer_keeps_everything(make: Callable[[], Any]) -> None:
     report = check(make, profile=UNHURRIED, tiers=TIERS)
     assert report.findings == ()
@@ -195,7 +146,7 @@ def test_paths_with_late_requests_are_told_from_others() -> None:
 
 
 def test_what_was_cut_short_is_told() -> None:
-    hasty = check(Rows, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
+    hasty = check(TwoMethods, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
     assert OUTLIVED in hasty.notes[0]
     assert "a more thorough profile" in hasty.notes[0]
-    assert check(Rows, profile=UNHURRIED, tiers=("fencing",)).notes == ()
+    assert check(TwoMethods, profile=UNHURRIED, tiers=("fencing",)).notes == ()
