@@ -62,9 +62,9 @@ def put_record(record: Record, now: int) -> Steps:
         if wanted.status == COMPLETED:
             new = wanted
         found = yield Swap(key, standing, new, _keep_ms(new, now))
-        if same_record(found, new):
+        standing = _standing(found, key)
+        if same_record(standing, new):
             return
-        standing = None if found is None else checked(found, key)
     raise _restless(key)
 
 
@@ -93,9 +93,8 @@ def delete_record(record: Record, now: int) -> Steps:
 def _change(key: str, owner: str | None, event_of: Any, now: int) -> Steps:
     """Apply an owner's event to what stands; without an owner, on behalf of whoever holds it (CAS-9)."""
     event: Event = event_of(_WHOEVER_HOLDS if owner is None else owner)
-    found = yield Load(key)
+    standing = _standing((yield Load(key)), key)
     for _ in range(SWAPS_PER_CALL):
-        standing = None if found is None else checked(found, key)
         acting = standing
         if owner is None and standing is not None and standing.status == INPROGRESS:
             acting = standing._replace(owner=_WHOEVER_HOLDS)
@@ -110,7 +109,8 @@ def _change(key: str, owner: str | None, event_of: Any, now: int) -> Steps:
         if new is not None:
             new = new._replace(owner=owner)
         found = yield Swap(key, standing, new, 0 if new is None else _keep_ms(new, now))
-        if found is None if new is None else same_record(found, new):
+        standing = _standing(found, key)
+        if standing is None if new is None else same_record(standing, new):
             return
     raise _restless(key)
 
@@ -168,6 +168,10 @@ def _may_be_the_claim(found: Record | None, claim: Record | None, granted: set[s
     if lease is None:
         return claim.owner in granted
     return lease == claim.in_progress_expiry_timestamp
+
+
+def _standing(found: Any, key: str) -> Record | None:
+    return None if found is None else checked(found, key)
 
 
 def _plain(record: Record) -> Record:

@@ -27,4 +27,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - the suite loads when it is used
 
-    return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as missing:
+        package = "pytest" if missing.name == "pytest" else '"idemproof[conformance]"'
+        raise ModuleNotFoundError(
+            f"{name} needs {missing.name}, which is not installed: pip install {package}", name=missing.name
+        ) from missing

@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -95,13 +96,16 @@ def check(
     """
     _refuse_without_the_extra()
     claimed = {name: tuple(value) if isinstance(value, list) else value for name, value in claimed.items()}
+    from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415 - same
+
     from idemproof.conformance import Capabilities, FactoryError  # noqa: PLC0415 - needs what is asked above
     from idemproof.conformance import check as judge  # noqa: PLC0415 - same
 
     required, tiers = _chosen(profile, require, tier)
     _refuse_places_that_cannot_be_written(json, html)
     try:
-        with _nothing_on_stdout(), _progress() as tell:
+        with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as tell:
+            set_hypothesis_home_dir(scratch)  # or it would leave a folder in the user's
             report = judge(
                 _found(target),
                 profile=profile,
@@ -154,6 +158,11 @@ def _chosen(
 def _found(target: str) -> Any:
     """Import what ``module:factory`` names."""
     module, colon, name = target.partition(":")
+    if "/" in module or module.endswith(".py"):
+        name_of_it = Path(module).stem
+        raise _refusal(
+            f"Give the module, not its file: {name_of_it}:{name or 'make_layer'}, in its directory."
+        )
     if not (module and colon and name):
         raise _refusal(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - as it stands on sys.path

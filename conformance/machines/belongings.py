@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 _DEPTH = 5
@@ -65,7 +67,12 @@ def _inside(holder: Any) -> Iterator[Place]:
                 value = object.__getattribute__(holder, name)
             except AttributeError:
                 continue
-            yield Place(value, _putter(lambda name, new: setattr(holder, name, new), name))
+            yield Place(value, _putter(partial(_set, holder), name))
+
+
+def _set(holder: Any, name: str, new: Any) -> None:
+    with suppress(AttributeError, TypeError):  # what cannot be replaced stays
+        object.__setattr__(holder, name, new)
 
 
 def _names(holder: Any) -> list[str]:

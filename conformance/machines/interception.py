@@ -58,7 +58,7 @@ class Interception:
     """
 
     def __init__(self, layers: Iterable[Any], named: Sequence[str] = ()) -> None:
-        self._layers = list(dict.fromkeys(layers))
+        self._layers = list({id(layer): layer for layer in layers}.values())
         self._named = named
         self._undo = ExitStack()
 

@@ -93,7 +93,12 @@ class PausingConnection(_Executes):
         return self
 
     def __exit__(self, *failure: object) -> Any:
-        return _paused(self, "ROLLBACK" if failure[0] else "COMMIT", lambda: self.real.__exit__(*failure))
+        try:
+            return _paused(self, "ROLLBACK" if failure[0] else "COMMIT", lambda: self.real.__exit__(*failure))
+        except BaseException:
+            if self.real.in_transaction:  # as SQLite does if it cannot commit
+                self.real.rollback()
+            raise
 
     def waits_again(self) -> None:
         """Wait for locks as before."""

@@ -25,7 +25,8 @@ class Capabilities:
 
     movable_clock: bool = True
     """The wall clock of this process may be moved under it. No, if its client signs requests or checks
-    certificates by that clock: then what depends on time is not judged for layers that read it."""
+    certificates by that clock; and no, if its store decides by a clock of its own, as a native time to live
+    does: then what depends on time is not judged for layers by the four methods."""
 
     largest_response: int = 300_000
     """The longest response, in bytes of UTF-8, that it stores."""

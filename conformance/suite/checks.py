@@ -54,8 +54,9 @@ class Check(NamedTuple):
         What it shows if it passes, as a sentence.
     run
         Asks; raises :class:`Broken` or calls :meth:`Case.found`.
-    seen_in
-        In which published software this fault was seen, for the report; or None.
+    seen_in, seen_as
+        In which published software this fault was seen, for the report, or None; and the clauses that it
+        breaks there.
     needs
         The names of the :class:`Capabilities` without which it is not asked, and ``swaps`` for layers by the
         two methods, ``shared`` for layers of which another object sees the same records.
@@ -67,6 +68,7 @@ class Check(NamedTuple):
     asks: str
     run: Callable[["Case"], None]
     seen_in: str | None = None
+    seen_as: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
@@ -75,7 +77,11 @@ CHECKS: list[Check] = []
 
 
 def check(
-    tier: str, *clauses: str, seen_in: str | None = None, needs: Sequence[str] = ()
+    tier: str,
+    *clauses: str,
+    seen_in: str | None = None,
+    seen_as: Sequence[str] = (),
+    needs: Sequence[str] = (),
 ) -> Callable[[Callable[["Case"], None]], Callable[["Case"], None]]:
     """Register a function as a check: its name names it, the first line of its docstring is what it asks."""
     assert tier in TIERS
@@ -83,7 +89,7 @@ def check(
     def register(run: Callable[["Case"], None]) -> Callable[["Case"], None]:
         name = run.__name__.replace("_", "-")
         asks = (run.__doc__ or "").strip().splitlines()[0]
-        CHECKS.append(Check(name, tier, clauses, asks, run, seen_in, tuple(needs)))
+        CHECKS.append(Check(name, tier, clauses, asks, run, seen_in, tuple(seen_as) or clauses, tuple(needs)))
         return run
 
     return register
@@ -153,6 +159,17 @@ class Case:
         """Return a key that nobody has used."""
         self._keys += 1
         return f"{self._prefix}#{self._keys}"
+
+    def require_clients(self, count: int) -> None:
+        """Go on only if so many clients, in threads or tasks of their own, may use the layers at once."""
+        if self.capabilities.threads:
+            return
+        if not self.layer.asynchronous:  # async ones live on one thread, whatever their clients
+            raise NotOffered("the layer may not be used by other threads than its own")
+        if count > len({id(worker.layer) for worker in self.workers}):
+            raise NotOffered(
+                "one layer object may not be used by several tasks, and there are too few of them"
+            )
 
     def story(self, key: str) -> Story:
         """Begin a story about ``key``, which counts as one history."""

@@ -49,6 +49,8 @@ class Bench:
         self._patience = patience
         self._layers: list[Any] = []
         self._since: float | None = None
+        self.at_first: Exception | None = None
+        """What the layer raised at its first write, if it did: then there is nothing else to ask it."""
         try:
             self.workers, self.shared = self._two_workers()
             self.reopens = self._can_reopen()
@@ -111,6 +113,7 @@ class Bench:
                 )
             return pair, True
         one = self._subject(first)
+        self._sees(one, one)
         second = self._make(again=" at its second call")
         if _is_pair(second):
             raise FactoryError("The factory returned a layer at first, and a pair later. Decide for one.")
@@ -191,8 +194,11 @@ class Bench:
             return reader.load(key) is not None
 
         outcome = self._bounded(try_it)
-        # What fails or hangs so early is judged by the first checks.
-        return None if outcome is None else outcome.value
+        if outcome is None:
+            return None  # what hangs so early is judged by the first check
+        if isinstance(outcome.failure, Exception) and self.at_first is None:
+            self.at_first = outcome.failure
+        return outcome.value  # type: ignore[no-any-return]  # what try_it returns, or None
 
 
 def _refuse_what_cannot_be_called(factory: Any) -> None:

@@ -16,7 +16,7 @@ from .clock import MovedClock
 from .factories import Bench, Factory
 from .profiles import PROFILES, Profile
 from .report import CheckResult, Finding, Report
-from .subjects import Subject, as_a_sentence, came_from_the_layer
+from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
@@ -136,6 +136,7 @@ class Session:
         self._cut_short: list[str] = []
         self._hung: str | None = None
         self._interrupted = False
+        self._told = False
         # The same seed again, over the same store, must not meet its own records.
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
@@ -163,6 +164,8 @@ class Session:
         """Ask one check. After a request that hung, nothing is asked any more."""
         if self._hung is not None:
             return _without(asked, "not judged", self._hung)
+        if self._bench.at_first is not None:
+            return self._of_no_use(asked, self._bench.at_first)
         lacking = self._lacking(asked, self._bench)
         if lacking is not None:
             return _without(asked, "not offered", lacking)
@@ -198,6 +201,17 @@ class Session:
             case.schedules,
             time.perf_counter() - began,
         )
+
+    def _of_no_use(self, asked: Check, failure: Exception) -> CheckResult:
+        """Tell once of a layer that raises at its first write."""
+        why = "the layer raised at its first write"
+        if self._told:
+            return _without(asked, "not judged", why)
+        self._told = True
+        broken = Broken(
+            f"{as_a_sentence(failure)} It was its first write; nothing else was judged.", [clause_of(failure)]
+        )
+        return _without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
 
     def close(self) -> None:
         """Close the layers, unless one of them hangs or was left in the middle of a request."""
@@ -237,7 +251,7 @@ class Session:
         task = self._bench.worker.begin(lambda: asked.run(case))
         hung = self._hangs(task, asked, subjects)
         if hung is not None:
-            return None, [Broken(hung, case.clauses)]
+            return None, [Broken(hung, ["INV-9"])]
         failure = task.failure
         if failure is None:
             return None, []
@@ -247,7 +261,7 @@ class Session:
             return None, [failure]
         if not came_from_the_layer(failure):
             raise failure
-        return None, [Broken(as_a_sentence(failure), case.clauses)]
+        return None, [Broken(as_a_sentence(failure), [clause_of(failure)])]
 
     def _hangs(self, task: Task, asked: Check, subjects: list[Subject]) -> str | None:
         """Wait for a check to end; say so if a request of it hangs."""
@@ -283,12 +297,15 @@ def _silence() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _without(asked: Check, verdict: Any, why: str) -> CheckResult:
+def _without(asked: Check, verdict: Any, why: str | None) -> CheckResult:
     return CheckResult(asked.name, asked.tier, asked.clauses, asked.asks, verdict, why, (), 0, 0, 0.0)
 
 
 def _finding(asked: Check, broken: Broken) -> Finding:
-    seen_in = asked.seen_in if broken.lines else None  # what merely raises is no fault that is known
+    # What merely raises is no fault that is known.
+    seen_in = (
+        asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
+    )
     return Finding(asked.name, asked.tier, broken.clauses, broken.why, broken.lines, seen_in)
 
 

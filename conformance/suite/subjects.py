@@ -1,12 +1,16 @@
 """A layer under test, behind one blocking face."""
 
 import asyncio
+import inspect
+import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
+from ... import backends, spec
 from ...backends.base import (
     AsyncBasePersistenceLayer,
     AsyncCompareAndSwapLayer,
@@ -17,6 +21,12 @@ from ...backends.base import (
 )
 from ...backends.records import DataRecord
 from ...spec.record import Record
+
+_OURS = tuple(str(Path(str(kind.__file__)).parent) for kind in (backends, spec)) + tuple(
+    str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[1] / "machines")
+)
+_OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
+"""Where Python's own source is, and that of packages that are installed."""
 
 _GRACE = 2.0
 """How many seconds an event loop has to come to its end."""
@@ -36,7 +46,11 @@ class LoopThread:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run ``work`` to its end and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        finally:
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:  # for the loop is closed
+                work.close()
 
     def close(self) -> None:
         """Stop it, and whatever still runs on it; a layer that blocks the loop itself is left behind."""
@@ -121,10 +135,36 @@ class Subject:
         me = threading.get_ident()
         self._since[me] = time.perf_counter()
         try:
-            reply = getattr(layer, method)(*args)
-            return self._loop.run(reply) if asyncio.iscoroutine(reply) else reply
+            if self.asynchronous:
+                return self._loop.run(_awaited(layer, method, args))
+            return getattr(layer, method)(*args)
         finally:
             del self._since[me]
+
+
+async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:
+    """Ask on the loop: a method may return anything that can be awaited."""
+    return await getattr(layer, method)(*args)
+
+
+_OWED = {
+    "load": "CAS-1",
+    "get": "CAS-1",
+    "swap": "CAS-3",
+    "put": "CAS-7",
+    "update": "CAS-8",
+    "delete": "CAS-8",
+}
+
+
+def clause_of(failure: BaseException) -> str:
+    """Return the clause that a layer breaks which raises this instead of an answer."""
+    asked = [
+        frame.f_code.co_name
+        for frame, _ in traceback.walk_tb(failure.__traceback__)
+        if frame.f_globals is globals()
+    ]
+    return next((_OWED[name] for name in reversed(asked) if name in _OWED), "CAS-3")
 
 
 def came_from_the_layer(failure: BaseException) -> bool:
@@ -133,9 +173,11 @@ def came_from_the_layer(failure: BaseException) -> bool:
 
 
 def as_a_sentence(failure: BaseException) -> str:
-    """Tell what the layer raised, and where."""
-    last = traceback.extract_tb(failure.__traceback__)[-1]
-    return (
-        f"The layer raised {type(failure).__name__}: {failure} (line {last.lineno} of {last.filename}, "
-        f"in {last.name})."
-    )
+    """Tell what the layer raised, and where in its own source."""
+    said = f"The layer raised {type(failure).__name__}: {failure}".rstrip(". ")
+    frames = traceback.extract_tb(failure.__traceback__)
+    for packages in ((*_OURS, *_OTHERS), _OURS):
+        own = [frame for frame in frames if not frame.filename.startswith(packages)]
+        if own:
+            return f"{said} (line {own[-1].lineno} of {own[-1].filename}, in {own[-1].name})."
+    return f"{said}."

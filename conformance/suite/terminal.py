@@ -66,7 +66,9 @@ def show(report: Report, console: Console, command: str | None = None, required:
         console.print()
     style = "bold green" if report.keeps(*required) else "bold red"
     _say(console, verdict_line(report, required), style)
-    _say(console, f"To run it again: {command or again(report)}")
+    console.print(
+        f"To run it again: {command or again(report)}", soft_wrap=True, highlight=False, markup=False
+    )
 
 
 def _tiers(report: Report) -> Table:

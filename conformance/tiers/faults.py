@@ -17,6 +17,7 @@ _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9"
     "INV-6",
     seen_in="Powertools for AWS Lambda 3.37: a put that was applied while its reply was lost refuses its own "
     "caller, and nobody runs until the lease ends",
+    seen_as=("INV-6",),
     needs=("time",),
 )
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:
@@ -53,6 +54,7 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     "ROW-1",
     seen_in="Powertools for AWS Lambda 3.37: a worker that dies while it takes over on Redis leaves a lock "
     "behind that keeps everybody out for ten seconds",
+    seen_as=("ROW-1",),
     needs=("time",),
 )
 def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:

@@ -16,6 +16,7 @@ from ..suite.checks import Case, check
     "INV-9",
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites its successor's "
     "result, or raises and deletes it, and a third call runs again",
+    seen_as=("INV-2", "INV-3"),
     needs=("time", "fenced"),
 )
 def calls_that_outlive_their_leases_change_nothing(case: Case) -> None:

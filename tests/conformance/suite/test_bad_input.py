@@ -2,6 +2,7 @@
 
 import _thread
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -343,3 +344,34 @@ def test_an_interruption_before_anything_was_judged_is_the_callers(never: thread
 def test_unknown_profiles_and_tiers_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check(InMemoryPersistenceLayer, **options)
+
+
+class RaisesWhenItWrites(CompareAndSwapLayer):
+    def _load(self, key: str) -> Record | None:
+        return None
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return json.loads(new)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_raises_at_its_first_write_is_told_so_once_and_where() -> None:
+    report = judged(RaisesWhenItWrites)
+    [finding] = report.findings
+    assert "The layer raised TypeError: the JSON object must be str" in finding.why
+    assert f"of {__file__}, in _swap). It was its first write; nothing else was judged." in finding.why
+    assert finding.clauses == ("CAS-3",)
+    assert {each.verdict for each in report.checks[1:]} == {"not judged"}
+    assert not report.keeps()
+
+
+class AnswersWithDictionaries(InMemoryPersistenceLayer):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Any:
+        found = super()._swap(key, expected, new, keep_ms)
+        return found and found._asdict()
+
+
+def test_a_layer_that_answers_with_no_record_is_told_what_it_gave() -> None:
+    report = judged(AnswersWithDictionaries)
+    assert report.findings
+    assert all("AttributeError" not in finding.why for finding in report.findings)
+    assert any("with dict, not with a record" in finding.why for finding in report.findings)

@@ -1,0 +1,101 @@
+"""Right layers of unusual construction: none of them is told broken."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idemproof import AsyncCompareAndSwapLayer, CompareAndSwapLayer, Record
+from idemproof.conformance import check
+from idemproof.spec.record import same_version
+
+
+@dataclass(frozen=True)
+class Frozen(CompareAndSwapLayer):
+    """Lets nobody set its attributes."""
+
+    rows: dict[str, Record] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.Lock)
+
+    def _load(self, key: str) -> Record | None:
+        return self.rows.get(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self.lock:
+            if same_version(self.rows.get(key), expected):
+                if new is None:
+                    self.rows.pop(key, None)
+                else:
+                    self.rows[key] = new
+            return self.rows.get(key)
+
+
+class Futures(AsyncCompareAndSwapLayer):
+    """Its methods are no coroutine functions, and return what can be awaited."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    def _load(self, key: str) -> Awaitable[Record | None]:
+        return asyncio.shield(self._later(lambda: self.rows.get(key)))
+
+    def _swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+    ) -> Awaitable[Record | None]:
+        def swap() -> Record | None:
+            if same_version(self.rows.get(key), expected):
+                self.rows.pop(key, None)
+                if new is not None:
+                    self.rows[key] = new
+            return self.rows.get(key)
+
+        return asyncio.shield(self._later(swap))
+
+    async def _later(self, work: Callable[[], Record | None]) -> Record | None:
+        return work()
+
+
+class InItsConnection(CompareAndSwapLayer):
+    """Uses a connection as a context, in which SQLite commits, or rolls back if it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.Lock()
+        self.connection = sqlite3.connect(path, check_same_thread=False)
+        with self.connection:
+            self.connection.execute("CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, record TEXT)")
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _load(self, key: str) -> Record | None:
+        with self.lock, self.connection:
+            return self._standing(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        with self.lock, self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            standing = self._standing(key)
+            if not same_version(standing, expected):
+                return standing
+            self.connection.execute("DELETE FROM records WHERE key = ?", (key,))
+            if new is not None:
+                self.connection.execute("INSERT INTO records VALUES (?, ?)", (key, repr(tuple(new))))
+            return new
+
+    def _standing(self, key: str) -> Record | None:
+        row = self.connection.execute("SELECT record FROM records WHERE key = ?", (key,)).fetchone()
+        return None if row is None else Record(*eval(row[0]))
+
+
+@pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
+def test_it_is_told_nothing(kind: Callable[..., Any], tmp_path: Path) -> None:
+    factory = partial(kind, tmp_path / "records.db") if kind is InItsConnection else kind
+    report = check(factory, profile="quick", seed=1)
+    assert [(each.check, each.why) for each in report.findings] == []
+    assert report.keeps("contract", "time", "exclusion", "fencing", "faults", "concurrency")
