@@ -41,6 +41,23 @@ def test_the_story_of_the_readme_is_told(tmp_path: Path) -> None:
         assert any(each.startswith(line.rstrip()) for each in said), line
 
 
+def test_the_layer_that_the_page_shows_is_right(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
+    [shown] = [
+        block
+        for block in re.findall(r"^```py\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+        if "_swap" in block
+    ]
+    (tmp_path / "shown.py").write_text(
+        f"{shown}\n\ndef make():\n    return InATable({str(tmp_path / 'records.db')!r})\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "idemproof", "check", "shown:make", "--profile", "quick", "--durable"]
+    told = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
     commands = [block.strip() for block in blocks("sh")]
     assert len(commands) == 2

@@ -15,6 +15,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 What = str | Callable[[], str]
 """What a client is about to do. A function tells it only when it is asked for."""
 
+Free = Callable[[], bool]
+Holder = Callable[[], object]
+
 Kind = Literal["request", "call", "line", "await", "reply", "turn"]
 """Why a client pauses: it begins a request; before a call of a client, a line of source, or after an await;
 after such a call; because it has to wait for its turn."""
@@ -28,6 +31,8 @@ OUTSIDE_SECONDS = 0.1
 
 MOST_STEPS = 3000
 """How many steps a play has at most; then it is given up."""
+
+_POLL_SECONDS = 0.001
 
 
 class Abandoned(BaseException):
@@ -115,11 +120,13 @@ class Client:
         """What it was told since its last pause."""
         self.state: Literal["new", "running", "paused", "outside", "done"] = "new"
         self.failure: BaseException | None = None
-        self.free: Callable[[], bool] | None = None
+        self.free: Free | None = None
         """While it waits: whether what it waits for has come. None if it only lets others go first."""
         self.waits = False
         self.forever = False
         """Whether its wait has no end of its own."""
+        self.holder: Holder | None = None
+        """While it waits for what others have: tells who has it, a client or anybody else."""
         self.since = 0
         """How far the others had come when its wait began."""
         self.inside = False
@@ -155,15 +162,17 @@ class Client:
         await gone
         self._went()
 
-    def wait(self, what: What, free: Callable[[], bool] | None = None, *, forever: bool = False) -> bool:
+    def wait(
+        self, what: What, free: Free | None = None, *, forever: bool = False, holder: Holder | None = None
+    ) -> bool:
         """Let others go first, until ``free``; False if none of them can, so that it would never be."""
-        self._begin_waiting(free, forever)
+        self._begin_waiting(free, forever, holder)
         self.pause(what, "turn")
         return not self._alone
 
-    async def wait_async(self, what: What, free: Callable[[], bool]) -> bool:
+    async def wait_async(self, what: What, free: Free, holder: Holder | None = None) -> bool:
         """As :meth:`wait`, for as long as it takes, on an event loop."""
-        self._begin_waiting(free, forever=True)
+        self._begin_waiting(free, forever=True, holder=holder)
         await self.pause_async(what, "turn")
         return not self._alone
 
@@ -194,8 +203,8 @@ class Client:
         """Take note, in the hub, that it pauses or has ended."""
         self.state = "done" if self._ended else "paused"
 
-    def _begin_waiting(self, free: Callable[[], bool] | None, forever: bool) -> None:
-        self.waits, self.free, self.forever = True, free, forever
+    def _begin_waiting(self, free: Free | None, forever: bool, holder: Holder | None) -> None:
+        self.waits, self.free, self.forever, self.holder = True, free, forever, holder
 
     def _arrive(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind
@@ -320,9 +329,17 @@ class Play:
                     self._await_one(OUTSIDE_SECONDS)
                     continue
                 patient = [client for client in self.clients if client.state == "paused"]
+                strangers = [client for client in patient if self._waits_for_a_stranger(client)]
+                if strangers:  # threads and tasks that are no clients go on by themselves
+                    idle_since = idle_since or time.perf_counter()
+                    if time.perf_counter() - idle_since <= self._patience:
+                        self._await_one(_POLL_SECONDS)
+                        continue
                 able = [client for client in patient if not client.forever][:1]
                 if not able:
-                    self.hung = f"{_names(patient)} each waited for another"
+                    how = "waited for a lock nobody gave back" if strangers else "each waited for another"
+                    self.hung = f"{_names(strangers or patient)} {how}"
+                    self.blocked = bool(strangers)
                     return
                 alone = True
             idle_since = None
@@ -353,6 +370,13 @@ class Play:
         if not client.waits:
             return True
         return client.since < self._progress if client.free is None else client.free()
+
+    def _waits_for_a_stranger(self, client: Client) -> bool:
+        """Tell whether it waits for what none of the clients that wait has."""
+        if client.holder is None:
+            return False
+        holder = client.holder()
+        return not any(each is holder and each.state == "paused" for each in self.clients)
 
     def _until_none_runs(self) -> None:
         until = time.perf_counter() + OUTSIDE_SECONDS

@@ -54,7 +54,7 @@ class CooperativeLock:
                 if timeout >= 0 and time.perf_counter() > until:
                     return False
                 _real_sleep(_POLL_SECONDS)
-            elif not client.wait(_WAITS, self._is_free, forever=timeout < 0):
+            elif not client.wait(_WAITS, self._is_free, forever=timeout < 0, holder=self._who_has_it):
                 return False
         self._holder, self._depth = me, 1
         return True
@@ -98,6 +98,9 @@ class CooperativeLock:
     def _is_free(self) -> bool:
         return not self._state.locked()
 
+    def _who_has_it(self) -> object:
+        return self._holder
+
 
 class CooperativeAsyncLock:
     """Stands in for an ``asyncio.Lock``, which must be free."""
@@ -105,6 +108,7 @@ class CooperativeAsyncLock:
     def __init__(self, original: asyncio.Lock) -> None:
         self.original = original
         self._held = False
+        self._holder: object = None
 
     async def acquire(self) -> bool:
         """Take it; as long as another has it, let others go first."""
@@ -115,15 +119,15 @@ class CooperativeAsyncLock:
             if client is None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
-                await client.wait_async(_WAITS, self._is_free)
-        self._held = True
+                await client.wait_async(_WAITS, self._is_free, self._who_has_it)
+        self._held, self._holder = True, racing() or asyncio.current_task()
         return True
 
     def release(self) -> None:
         """Give it back."""
         if not self._held:
             raise RuntimeError("Lock is not acquired.")
-        self._held = False
+        self._held, self._holder = False, None
 
     def locked(self) -> bool:
         """Tell whether somebody has it."""
@@ -139,6 +143,9 @@ class CooperativeAsyncLock:
 
     def _is_free(self) -> bool:
         return not self._held
+
+    def _who_has_it(self) -> object:
+        return self._holder
 
 
 class CooperativeCondition(threading.Condition):
@@ -156,7 +163,7 @@ class CooperativeLocks:
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
-        self._layers = list(dict.fromkeys(layers))
+        self._layers = list({id(layer): layer for layer in layers}.values())
 
     def __enter__(self) -> Self:
         made: dict[int, Any] = {}

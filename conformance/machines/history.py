@@ -379,4 +379,11 @@ def _brief(record: Record | None) -> str:
 
 
 def _full(record: Any) -> str:
-    return "nothing" if record is None else str(tuple(record))
+    if not isinstance(record, Record):
+        return in_words(record)
+    rest = (
+        ("expiry", record.expiry_timestamp),
+        ("lease", record.in_progress_expiry_timestamp),
+        ("payload hash", record.payload_hash),
+    )
+    return f"{in_words(record)} ({', '.join(f'{name} {value}' for name, value in rest if value is not None)})"

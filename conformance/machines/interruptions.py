@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from ...backends.commands import Load
 from ...spec.events import Claim
-from ...spec.record import deadline_ms
+from ...spec.record import Record, deadline_ms
 from ...spec.transition import transition
 from ..suite.checks import Broken, Case, NotOffered
 from ..suite.story import CLOCK, Story
@@ -31,7 +31,8 @@ MOST_CALLS = 20
 
 _LATER_MS = 3_600_000
 _COARSEST_MS = 1000
-"""How much later than asked for a layer may let a deadline be over and still let newcomers in."""
+"""How much later than asked for a layer may let a deadline be over, or keep others out by a lock of its own
+that a dead worker has left behind, and still let newcomers in."""
 
 
 class Died(BaseException):
@@ -88,7 +89,7 @@ class Saboteur:
         """As :meth:`pause`."""
         self.pause(what, kind)
 
-    def wait(self, _what: What, free: Callable[[], bool] | None = None, *, forever: bool = False) -> bool:  # noqa: ARG002
+    def wait(self, _what: What, free: Callable[[], bool] | None = None, **_: object) -> bool:
         """Let it go on at once where it would sleep; where it waits for another, nobody will come."""
         return free is None
 
@@ -105,13 +106,15 @@ def interrupt(case: Case, stage: Make, ways: tuple[Way, ...]) -> None:
     ways
         How to interrupt.
     """
-    with _intercepted(case):
-        calls = _try(case, stage, Saboteur())
-        if not calls:
-            raise NotOffered("the layer has no client whose calls could be interrupted")
-        for number in range(1, min(calls, MOST_CALLS) + 1):
-            for way in ways:
-                _try(case, stage, Saboteur(number, way))
+    calls = _try(case, stage, Saboteur())
+    if not calls:
+        raise NotOffered("the layer has no client whose calls could be interrupted")
+    if case.restarted is None and any(way.startswith("dies") for way in ways):
+        # What the dead leave undone within their own object, a death of the process would undo.
+        raise NotOffered("another layer from the factory does not see what a dead one has left behind")
+    for number in range(1, min(calls, MOST_CALLS) + 1):
+        for way in ways:
+            _try(case, stage, Saboteur(number, way))
 
 
 @contextlib.contextmanager
@@ -124,6 +127,17 @@ def _intercepted(case: Case) -> Iterator[None]:
 
 def _try(case: Case, stage: Make, saboteur: Saboteur) -> int:
     """Make the request once, and judge what came of it; return how many calls it made."""
+    replaced = len(case.workers) == 1
+    if replaced:  # the victim has died: another does what it did
+        assert case.restarted is not None
+        case.workers.append(case.restarted())
+    with _intercepted(case):
+        if replaced:  # some do more at their first request
+            _interrupted(case, stage, Saboteur())
+        return _interrupted(case, stage, saboteur)
+
+
+def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
     key = case.new_key()
     race = stage(key, case.now)
     request = race.clients[0][0]
@@ -139,6 +153,7 @@ def _try(case: Case, stage: Make, saboteur: Saboteur) -> int:
         with telling(saboteur):
             answer = requests.ask(case, victim, request)
     except Died:
+        case.workers.remove(victim)
         story.tell("client 2", f"{in_words(request)}, and {saboteur.happened}")
     except Exception as failure:
         if saboteur.happened is None:
@@ -170,9 +185,11 @@ def _try(case: Case, stage: Make, saboteur: Saboteur) -> int:
 def _let_a_newcomer_in(case: Case, worker: Subject, key: str, story: Story) -> None:
     """Let every deadline pass; somebody else must then be given the key."""
     standing = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
-    if standing is not None:
-        case.clock.move_to(max(case.now, deadline_ms(standing) + _COARSEST_MS))
+    if isinstance(standing, Record):
+        case.clock.move_to(max(case.now, deadline_ms(standing)) + _COARSEST_MS)
         story.tell(CLOCK, "whatever stood is over")
+    else:  # somebody's short lock on the key may have to lapse
+        case.pass_time(_COARSEST_MS, story)
     lease = case.now + _LATER_MS
     claim = Claim("newcomer", lease, lease // 1000 + 1, None, key)
     new, _ = transition(None, claim, case.now)

@@ -12,7 +12,7 @@ from ...backends.commands import Load, Swap
 from ...spec.record import Record
 from ..suite.checks import Broken, Case
 from ..suite.story import STORE, Line
-from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer
+from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
 from . import requests
 from .baton import Choose, Client, Kind, Play, Step
 from .cooperative import CooperativeLocks
@@ -20,6 +20,7 @@ from .interception import Interception
 from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_stories import Watch, in_words, outcome_in_words
+from .recording import refuses
 from .schedules import Played, Schedule, chooser, explore, shortest, taking_turns
 
 KEEP_MS = 24 * 3_600_000
@@ -53,6 +54,21 @@ class Race(NamedTuple):
     clients: tuple[tuple[Request, ...], ...]
 
 
+class Fault(NamedTuple):
+    """What is wrong with an outcome.
+
+    Parameters
+    ----------
+    why
+        As a sentence about the layer.
+    clauses
+        What that breaks, besides what the order of the requests tells.
+    """
+
+    why: str
+    clauses: tuple[str, ...]
+
+
 class Outcome(NamedTuple):
     """What came of one schedule.
 
@@ -61,7 +77,7 @@ class Outcome(NamedTuple):
     race, operations, final
         What was raced, how each request was answered, and what stood in the end.
     fault
-        What is wrong with it, as a sentence, or None.
+        What is wrong with it, or None.
     lines
         The story.
     usable
@@ -71,7 +87,7 @@ class Outcome(NamedTuple):
     race: Race
     operations: tuple[Operation, ...]
     final: Record | None
-    fault: str | None
+    fault: Fault | None
     lines: tuple[Line, ...]
     usable: bool = True
 
@@ -79,8 +95,12 @@ class Outcome(NamedTuple):
 Make = Callable[[str, int], Race]
 """Gives the race for a key and the epoch milliseconds at which its record is put."""
 
-Explain = Callable[[Outcome], str | None]
+Explain = Callable[[Outcome], Fault | None]
 """Says what a layer did wrong whose answers nothing explains; or None, for words that fit any race."""
+
+_AT_ONCE = ("CAS-4",)
+_BY_SWAPS = ("CAS-2", "CAS-3")
+_BY_METHODS = ("CAS-7", "CAS-8")
 
 
 class Course:
@@ -100,6 +120,7 @@ class Course:
         self._files: frozenset[str] = frozenset()
         self._serial: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
+        self._last: Exception | None = None
         self.kind: Kind = "call"
 
     def __enter__(self) -> Self:
@@ -130,6 +151,9 @@ class Course:
         first = Played(Schedule(), steps, outcome)
         if not outcome.usable:
             self._report(first, make, explain)
+        if self._last is not None and all(each.end is None for each in outcome.operations):
+            said = f"{as_a_sentence(self._last)} So fared every request that another thread made"
+            case.fail(f"{said}, with nobody in its way.", outcome.lines, [clause_of(self._last)])
         enough = time.perf_counter() + seconds
         tried = explore(play, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds)
         for played in tried:
@@ -180,21 +204,23 @@ class Course:
         ]
         play = Play(works, choose, case.profile.patience, watch.step)
         play.run()
-        faults = [self._blame(make, race, failure) for failure in failures]
-        faults = [fault for fault in faults if fault is not None]
+        blamed = [self._blame(make, race, failure) for failure in failures]
+        fault = next((each for each in blamed if each is not None), None)
         final: Record | None = None
+        explained = True
         if play.hung is not None:
-            faults.append(f"The layer hangs if its requests are interleaved: {play.hung}.")
+            why = f"The layer hangs if its requests are interleaved: {play.hung}."
+            fault = fault or Fault(why, _AT_ONCE)
         elif not play.given_up:
             final = self._final(key)
             watch.tell(STORE, "in the end", final)
-            if not faults and not self._explained(make, race, operations, final, next(order)):
-                faults.append("")
-        outcome = Outcome(race, tuple(operations), final, None, tuple(watch.lines), not play.blocked)
-        if not faults:
-            return play.steps, outcome
-        fault = faults[0] or explain(outcome) or outcome_in_words(outcome.operations, final)
-        return play.steps, outcome._replace(fault=fault)
+            explained = fault is not None or self._explained(make, race, operations, final, next(order))
+        outcome = Outcome(race, tuple(operations), final, fault, tuple(watch.lines), not play.blocked)
+        if not explained:
+            seen = explain(outcome) or Fault(outcome_in_words(outcome.operations, final), ())
+            clauses = {*seen.clauses, *_clauses_of(race, play.steps)}
+            outcome = outcome._replace(fault=Fault(seen.why, tuple(sorted(clauses))))
+        return play.steps, outcome
 
     def _ask_all(
         self,
@@ -217,6 +243,7 @@ class Course:
                 client.news.append("is answered with no well-formed record")
             except Exception as failure:  # noqa: BLE001 - then nobody knows whether it was done
                 client.news.append(f"is told {type(failure).__name__}: {failure}")
+                self._last = failure
                 if came_from_the_layer(failure) and _is_of_sharing(failure):
                     faults.append(failure)
             else:
@@ -250,15 +277,15 @@ class Course:
         asked = sorted(operations, key=lambda each: (each.who, each.start))
         return _gist([each.answer for each in asked], final) in self._one_by_one(make, race)
 
-    def _blame(self, make: Make, race: Race, failure: Exception) -> str | None:
+    def _blame(self, make: Make, race: Race, failure: Exception) -> Fault | None:
         """Return what a failure says of the layer; None if it says the same to requests that never meet."""
         if isinstance(failure, Broken):
-            return failure.why
+            return Fault(failure.why, failure.clauses)
         if not self._case.layer.swaps:
             self._one_by_one(make, race)
             if (make, type(failure)) in self._raised:
                 return None
-        return as_a_sentence(failure)
+        return Fault(as_a_sentence(failure), _AT_ONCE)
 
     def _one_by_one(self, make: Make, race: Race) -> set[Any]:
         """Return what may come of a race of a layer by four methods if its requests never meet.
@@ -294,21 +321,24 @@ class Course:
     def _report(self, played: Played[Outcome], make: Make, explain: Explain) -> NoReturn:
         """Play it again, with looks at what stands, and end the check."""
         case, outcome = self._case, played.result
+        assert outcome.fault is not None
+        why, clauses = outcome.fault
         if not outcome.usable:
-            case.fail(f"{outcome.fault} {self._found(played.steps)}.", outcome.lines)
+            case.fail(f"{why} {self._found(played.steps)}.", outcome.lines, clauses)
         made = [step.chosen for step in played.steps]
         for _ in range(_REPLAYS):
             steps, again = self._play(make, chooser(made), explain, watched=True)
             if again.fault is not None:
-                case.fail(f"{again.fault} {self._found(steps)}.", again.lines)
+                case.fail(f"{again.fault.why} {self._found(steps)}.", again.lines, again.fault.clauses)
         case.fail(
-            f"{outcome.fault} {self._found(played.steps)}; it did not happen again when the same order was "
+            f"{why} {self._found(played.steps)}; it did not happen again when the same order was "
             "played again: chance has a part in it.",
             outcome.lines,
+            clauses,
         )
 
     def _found(self, steps: Sequence[Step]) -> str:
-        if any(step.before not in (None, step.chosen) for step in steps):
+        if _interleaved(steps):
             return f"Found by interleaving {_HOW[self.kind]}"
         return "It takes no interleaving: they asked one after the other"
 
@@ -323,7 +353,19 @@ def _prepare(case: Case, race: Race, key: str) -> None:
 
 
 def _is_of_sharing(failure: Exception) -> bool:
-    return isinstance(failure, _FAULTS_OF_SHARING) and type(failure).__module__ == "builtins"
+    known = isinstance(failure, _FAULTS_OF_SHARING) and type(failure).__module__ == "builtins"
+    return known and not refuses(failure)
+
+
+def _interleaved(steps: Sequence[Step]) -> bool:
+    return any(step.before not in (None, step.chosen) for step in steps)
+
+
+def _clauses_of(race: Race, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Return what answers that nothing explains break, given at once or one after the other."""
+    if _interleaved(steps):
+        return _AT_ONCE
+    return _BY_SWAPS if isinstance(race.clients[0][0], Swap) else _BY_METHODS
 
 
 def _gist(answers: Iterable[Answer], final: Record | None) -> Any:

@@ -1,6 +1,8 @@
 """Puts requests to a layer, and keeps what was asked, when, and how it was answered."""
 
+import dis
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +29,26 @@ MISTAKES = (
     sqlite3.InterfaceError,
 )
 """What a store that is slow, busy or away never raises: such errors are the layer's own."""
+
+
+_THIS_PACKAGE = __name__.partition(".conformance.")[0] + ".conformance."
+
+
+def refuses(failure: BaseException) -> bool:
+    """Tell whether a layer, or its client, raised this by a statement of its own: it refuses, and slips not.
+
+    Failed assertions are slips, and so is what the standard library raises: it was not used rightly.
+    """
+    trace = failure.__traceback__
+    if trace is None or isinstance(failure, AssertionError):
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__", ""))
+    if module.partition(".")[0] in sys.stdlib_module_names or module.startswith(_THIS_PACKAGE):
+        return False
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return dis.opname[instruction] == "RAISE_VARARGS"
 
 
 class Lost:
@@ -86,7 +108,8 @@ class Recorder:
             answer = Refused(_of_key(old, request) if isinstance(old, Record) else None)
             raise
         except MISTAKES as mistake:
-            self.mistakes.append(mistake)
+            if not refuses(mistake):
+                self.mistakes.append(mistake)
             raise
         finally:
             self.operations.append(Operation(who, began, end, now, request, answer))

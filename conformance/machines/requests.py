@@ -136,3 +136,8 @@ def _answer(worker: Subject, key: str, ask: Callable[[], Any]) -> Answer:
         return Answer("exists", plain(exists.old_data_record, key, swaps=worker.swaps))
     except IdempotencyLeaseLostError:
         return Answer("lost")
+    except IdempotencyInvalidStatusError as fault:
+        if not worker.swaps:
+            raise
+        # The specification's own decision met it.
+        raise Broken(f"The layer gave back no well-formed record. {fault}", ("REC-1",)) from fault

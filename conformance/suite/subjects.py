@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from ... import backends, spec
 from ...backends.base import (
     AsyncBasePersistenceLayer,
     AsyncCompareAndSwapLayer,
@@ -22,8 +21,10 @@ from ...backends.base import (
 from ...backends.records import DataRecord
 from ...spec.record import Record
 
-_OURS = tuple(str(Path(str(kind.__file__)).parent) for kind in (backends, spec)) + tuple(
-    str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[1] / "machines")
+_PACKAGE = Path(__file__).parents[2]
+_OURS = tuple(
+    str(_PACKAGE / folder)
+    for folder in ("backends", "reference", "spec", "conformance/machines", "conformance/suite")
 )
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
 """Where Python's own source is, and that of packages that are installed."""

@@ -33,6 +33,7 @@ def many_threads_may_share_a_layer(case: Case) -> None:
 @check("concurrency", *_CLAUSES, needs=("shared",))
 def many_threads_may_share_a_store(case: Case) -> None:
     """Threads with layer objects of their own use one key: each request is atomic, and one body runs."""
+    case.require_clients(2)
     share = _CLIENTS // 2 if case.capabilities.threads else 1
     _in_threads(case, case.workers[:2] * share)
 

@@ -1,4 +1,8 @@
-"""The durability tier: what a layer has acknowledged is there when the process that wrote it is not."""
+"""The durability tier: what a layer has acknowledged is there when the process that wrote it is not.
+
+The protocol does not ask that of a store (OUT-2), so only layers that claim it are asked: a store that keeps
+records for the time it was told (CAS-6) whatever becomes of its clients.
+"""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -19,7 +23,7 @@ _ACKNOWLEDGED_AT_LEAST = 25
 
 _ROUNDS_PER_DEATH = 20
 
-_CLAIMED = "It is claimed that what is acknowledged outlives the process that wrote it, but "
+_CLAIMED = "It claims to be durable, and "
 
 
 @check("durability", "CAS-6", needs=("durable",))
@@ -79,7 +83,7 @@ def _claims(case: Case, count: int) -> list[Record]:
 def _require_sharing(case: Case) -> None:
     case.require(
         case.restarted is not None,
-        f"{_CLAIMED}another layer from the factory does not even see what a living one has written.",
+        f"{_CLAIMED}another layer of its factory does not even see what a living one has written.",
     )
 
 
@@ -106,7 +110,13 @@ def _require_all(
     if len(writers) > 1:
         lines.append(Line(0, writers[1], "is killed", NOT_LOOKED_AT))
     lines.append(Line(0, reader, "reads", found[first]))
-    why = f"{_CLAIMED}{reader} finds {len(lost)} of {len(wanted)} keys otherwise than acknowledged."
+    why = (
+        f"{_CLAIMED}lost what it had acknowledged: {reader} finds {len(lost)} of {len(wanted)} keys "
+        "otherwise than acknowledged."
+    )
     if all(record is None for record in found.values()):
-        why = f"{_CLAIMED}{reader} finds nothing of it. Does the factory open the same store each time?"
+        why = (
+            f"{_CLAIMED}lost all that it had acknowledged: {reader} finds nothing of it. Does the factory "
+            "open the same store each time?"
+        )
     case.fail(why, lines)

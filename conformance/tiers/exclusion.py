@@ -7,8 +7,8 @@ from ...backends.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..machines.linearizability import Delete, Put, Request, Update
 from ..machines.race_stories import granted
-from ..machines.races import KEEP_MS, Course, Explain, Outcome, Race
-from ..suite.checks import Case, NotOffered, check
+from ..machines.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
+from ..suite.checks import Case, check
 
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000
@@ -67,9 +67,7 @@ class Scene(NamedTuple):
 
 def race(case: Case, stage: Callable[[Scene], Race], explain: Explain, *, clients: int = 2) -> None:
     """Run one race by each contract that the layer has."""
-    objects = len({id(worker.layer) for worker in case.workers})
-    if not case.capabilities.threads and clients > objects:
-        raise NotOffered("one layer object may not be used by several threads, and there are too few of them")
+    case.require_clients(clients)
     forms = [True, False] if case.layer.swaps else [False]
     with Course(case) as course:
         for swaps in forms:
@@ -80,15 +78,19 @@ def race(case: Case, stage: Callable[[Scene], Race], explain: Explain, *, client
             )
 
 
-def one_winner(outcome: Outcome) -> str | None:
+def one_winner(outcome: Outcome) -> Fault | None:
     """Say that several were given the key, if they were."""
-    winners = [each.who for each in outcome.operations if granted(each)]
-    if len(winners) > 1:
-        return f"{' and '.join(sorted(winners))} asked for one key at once, and each was told that it has it."
-    return None
+    won = [each for each in outcome.operations if granted(each)]
+    if len(won) < 2:  # noqa: PLR2004 - several
+        return None
+    winners = " and ".join(sorted(each.who for each in won))
+    return Fault(
+        f"{winners} asked for one key at once, and each was told that it has it.",
+        ("CAS-7", "INV-1") if any(isinstance(each.request, Put) for each in won) else ("INV-1",),
+    )
 
 
-def result_stays(outcome: Outcome) -> str | None:
+def result_stays(outcome: Outcome) -> Fault | None:
     """Say that a result that was stored is gone, if it is."""
     stored = [_result_of(each.request) for each in outcome.operations if each.end is not None]
     told = [
@@ -98,7 +100,10 @@ def result_stays(outcome: Outcome) -> str | None:
     ]
     if told and (outcome.final is None or outcome.final.status != COMPLETED):
         whose = f" of {told[-1].owner}" if told[-1].owner else ""
-        return f"The result{whose} was stored, as its client was told, and is gone: its operation runs again."
+        return Fault(
+            f"The result{whose} was stored, as its client was told, and is gone: its operation runs again.",
+            ("INV-2",),
+        )
     return one_winner(outcome)
 
 

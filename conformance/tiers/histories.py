@@ -2,6 +2,7 @@
 
 from ..machines import random_histories
 from ..suite.checks import Case, check
+from .deadlines import require_this_clock
 
 
 @check(
@@ -21,4 +22,5 @@ from ..suite.checks import Case, check
 )
 def a_random_history_follows_the_protocol(case: Case) -> None:
     """Random operations by two workers on two keys, with lost requests and replies, go as the table says."""
+    require_this_clock(case)
     random_histories.judge(case)

@@ -99,7 +99,7 @@ class DeletesAndStillAnswers(_Answers):
 
 
 @broken(
-    CAS_8="contract",
+    CAS_3="contract",
 )
 class DoesNotDelete(Dictionary):
     """It answers a release as done, and the record stays."""
@@ -117,7 +117,7 @@ class RaisesForAbsence(Dictionary):
         return self.rows[key]
 
 
-@broken(CAS_1="contract")
+@broken(REC_1="contract")
 class LoadsADictionary(Dictionary):
     """Its load returns a plain dictionary, not a record."""
 
@@ -137,6 +137,7 @@ class LoadsClaimsOnly(Dictionary):
 
 @broken(
     CAS_3="contract",
+    REC_6="contract",
 )
 class ChokesOnTheUnavailable(Dictionary):
     """It refuses to store that a result is unavailable, for that is not JSON."""

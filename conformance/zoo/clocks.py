@@ -48,6 +48,7 @@ class HidesWhatIsOver(Dictionary):
 
 
 @broken(
+    CAS_5="contract",
     REC_2="contract",
 )
 class MarksWhatIsOver(Dictionary):
@@ -60,7 +61,6 @@ class MarksWhatIsOver(Dictionary):
 
 @broken(
     CAS_3="contract",
-    CAS_5="contract",
 )
 class ExtendsLeases(Dictionary):
     """It counts the lease of a claim from its own clock, a minute from when it is stored."""

@@ -9,8 +9,8 @@ from .foundations import Dictionary
 
 @broken(
     CAS_2="contract",
-    INV_2="exclusion",
-    INV_3="exclusion",
+    INV_1="exclusion",
+    INV_2="contract",
 )
 class LastWriteWins(Dictionary):
     """It stores whatever it is given, and never compares."""
@@ -38,8 +38,6 @@ class TakesOverWithoutLooking(Dictionary):
 
 @broken(
     CAS_2="fencing",
-    INV_2="exclusion",
-    INV_3="exclusion",
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites the new owner's result",
 )
 class CompletesWithoutLooking(Dictionary):
@@ -52,7 +50,6 @@ class CompletesWithoutLooking(Dictionary):
 @broken(
     CAS_2="fencing",
     INV_2="exclusion",
-    INV_3="exclusion",
     seen_in="Powertools for AWS Lambda 3.37: a late run that raises deletes the new owner's result, "
     "and a third call runs again",
 )
@@ -77,7 +74,6 @@ class ReleasesResults(Dictionary):
 
 @broken(
     CAS_2="fencing",
-    INV_3="exclusion",
 )
 class ReleasesClaimsOfOthers(Dictionary):
     """A release respects a result, and deletes another's claim."""
@@ -89,7 +85,6 @@ class ReleasesClaimsOfOthers(Dictionary):
 
 @broken(
     CAS_2="fencing",
-    INV_3="exclusion",
 )
 class ComparesTheStatusOnly(Dictionary):
     """Any claim is taken for the expected one: a previous owner completes another's."""
@@ -101,7 +96,6 @@ class ComparesTheStatusOnly(Dictionary):
 @broken(
     CAS_2="faults",
     INV_2="exclusion",
-    INV_3="exclusion",
 )
 class ComparesThatThereIsOne(Dictionary):
     """Any record is taken for the expected one, if there is one: an UPDATE of an existing row."""
@@ -169,6 +163,7 @@ class ComparesAllButTheLease(_ComparesAllBut):
 
 @broken(
     CAS_2="contract",
+    REC_4="contract",
 )
 class TellsEmptyFromAbsent(Dictionary):
     """It keeps an absent owner as empty text, and then takes the two for different."""

@@ -15,6 +15,7 @@ from .foundations import FourMethods
 
 
 @broken(
+    CAS_8="time",
     INV_2="fencing",
     INV_3="fencing",
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites the new owner's "
@@ -158,7 +159,7 @@ class LivesAtItsDeadline(FourMethods):
         return self.now() <= deadline_ms(record)
 
 
-@broken(TIME_2="time", capabilities=UNFENCED)
+@broken(TIME_4="time", capabilities=UNFENCED)
 class CountsSeconds(FourMethods):
     """Its clock shows whole seconds, so a claim counts for up to a second too long."""
 

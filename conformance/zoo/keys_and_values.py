@@ -172,7 +172,7 @@ class StripsTheResponse(_Keeps):
         return record._replace(response_data=(record.response_data or "").strip() or None)
 
 
-@broken(CAS_3="contract")
+@broken(CAS_3="contract", REC_3="contract")
 class LosesMilliseconds(_Keeps):
     """It keeps a lease in whole seconds."""
 

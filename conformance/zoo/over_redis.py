@@ -214,7 +214,7 @@ class ChokesOnWhatHasGone(Values):
 
 
 @broken(
-    CAS_4="exclusion",
+    CAS_2="fencing",
     capabilities=ONE_PROCESS,
     seen_in="Powertools for AWS Lambda 3.37: its Redis layer takes over under a lock key of ten seconds that "
     "it never gives back",

@@ -202,7 +202,6 @@ class ReadsAfterwards(Table):
 
 @broken(
     CAS_2="fencing",
-    INV_3="exclusion",
 )
 class UpdatesByStatus(Table):
     """Its update asks only that the row is in progress, as many a tutorial's does."""

@@ -72,7 +72,6 @@ class RemembersWhatItRead(Table):
 
 
 @broken(
-    CAS_4="exclusion",
     INV_1="exclusion",
 )
 class KeepsRecordsPerThread(Dictionary):
@@ -117,8 +116,8 @@ class OnAHost(Dictionary):
 
 
 @broken(
-    CAS_3="contract",
-    INV_3="exclusion",
+    CAS_1="contract",
+    CAS_2="contract",
 )
 class CountsOwnersPerObject(OnAHost):
     """It keeps in each layer object whose the records are, so that another object does not know."""

@@ -128,13 +128,25 @@ def test_objects_that_race_for_one_store_are_caught() -> None:
     assert verdicts(report)[OBJECTS] == "broken"
     rows.clear()
     alone = judged(lambda: layers.Rows(rows), threads=False)
-    assert verdicts(alone)[THREADS] == "not offered"
-    assert verdicts(alone)[OBJECTS] == "broken"
+    assert {verdicts(alone)[name] for name in (THREADS, OBJECTS)} == {"not offered"}
+    assert why_not(alone, OBJECTS) == "the layer may not be used by other threads than its own"
+    shared: dict[str, Any] = {}
+    tasks = judged(lambda: layers.AsyncRows(shared), threads=False)
+    assert verdicts(tasks)[OBJECTS] == "broken"
+
+
+def test_a_layer_that_is_bound_to_its_thread_is_judged_by_processes() -> None:
+    report = judged(layers.bound_sqlite, threads=False)
+    assert verdicts(report) == {THREADS: "not offered", OBJECTS: "not offered", PROCESSES: "kept"}
+
+
+def test_a_layer_that_says_it_is_busy_makes_no_mistake() -> None:
+    assert [each.why for each in judged(layers.Busy).findings] == []
 
 
 def test_what_a_layer_raises_when_many_use_it_is_told() -> None:
     report = judged(layers.Stumbling)
-    assert any("the layer raised KeyError" in each.why for each in report.findings)
+    assert any("the layer raised IndexError" in each.why for each in report.findings)
 
 
 @pytest.mark.usefixtures("files")

@@ -1,6 +1,7 @@
 """The contract tier passes every right layer, and sees each way of breaking it."""
 
 import datetime as dt
+import json
 import time
 import unicodedata
 from pathlib import Path
@@ -13,7 +14,7 @@ from idemproof.conformance import check
 from idemproof.conformance.suite.runner import checks
 from idemproof.conformance.tiers import contract, round_trips, swaps
 from idemproof.errors import IdempotencyItemNotFoundError
-from idemproof.spec.record import COMPLETED, INPROGRESS, live, same_version
+from idemproof.spec.record import COMPLETED, INPROGRESS, expiry_ms, live, same_version
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
 
@@ -361,6 +362,12 @@ class NeedsAnOwner(TwoMethods):
             super()._update_record(data_record)
 
 
+class StoresNothingButJson(TwoMethods):
+    def write(self, name: str, new: Record, keep_ms: int) -> None:
+        json.loads(new.response_data or "null")
+        super().write(name, new, keep_ms)
+
+
 BROKEN: list[tuple[Any, str, str]] = [
     (ForgetsTheOwner, "a-swap-replaces-what-is-expected-and-nothing-else", "CAS-2"),
     (ForgetsTheLease, "a-swap-replaces-what-is-expected-and-nothing-else", "CAS-2"),
@@ -382,6 +389,7 @@ BROKEN: list[tuple[Any, str, str]] = [
     (NormalisesText, "a-response-of-any-text-comes-back", "CAS-3"),
     (StripsText, "a-response-of-any-text-comes-back", "CAS-3"),
     (KnowsTheBasicPlaneOnly, "a-response-of-any-text-comes-back", "CAS-3"),
+    (StoresNothingButJson, "the-marker-of-an-unavailable-result-comes-back", "REC-6"),
     (StoresTheTextNone, "no-response-comes-back-as-none", "REC-4"),
     (TakesHashesForNumbers, "a-payload-hash-comes-back", "CAS-3"),
     (TakesOwnersForNumbers, "an-owner-comes-back", "CAS-3"),
@@ -391,11 +399,11 @@ BROKEN: list[tuple[Any, str, str]] = [
     (KnowsNoUpperCase, "every-key-has-its-own-record", "CAS-1"),
     (CutsKeys, "every-key-has-its-own-record", "CAS-1"),
     (DeletesByPrefix, "every-key-has-its-own-record", "CAS-1"),
-    (StoresExpired, "a-claim-comes-back-as-it-was-put", "CAS-1"),
-    (StoresDates, "a-claim-comes-back-as-it-was-put", "REC-1"),
+    (StoresExpired, "a-claim-comes-back-as-it-was-put", "REC-1"),
+    (StoresDates, "a-claim-comes-back-as-it-was-put", "CAS-1"),
     (CachesReads, "what-one-writes-the-other-reads-at-once", "CAS-1"),
     (ReturnsNoneForMissing, "a-missing-record-is-reported-as-missing", "CAS-1"),
-    (RaisesKeyErrors, "a-missing-record-is-reported-as-missing", "CAS-1"),
+    (RaisesKeyErrors, "a-claim-comes-back-as-it-was-put", "CAS-1"),
     (LetsEverybodyIn, "a-live-claim-refuses-another-put", "CAS-7"),
     (ForgetsThatResultsCount, "a-live-result-refuses-another-put", "CAS-7"),
     (WritesAndThenRefuses, "a-live-claim-refuses-another-put", "CAS-7"),
@@ -425,6 +433,107 @@ def test_what_is_optional_may_be_left_out(layer: Any) -> None:
     assert check(layer, profile="quick", tiers=("contract",), capabilities=NOT_FENCED, seed=1).findings == ()
 
 
+class DeletesInWordsOnly(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is None and self.matches(self._load(key), expected):
+            return None
+        return super()._swap(key, expected, new, keep_ms)
+
+
+def test_who_says_that_something_is_deleted_and_keeps_it_answers_wrongly() -> None:
+    report = check(DeletesInWordsOnly, profile="quick", tiers=("contract",), seed=1)
+    clauses = {
+        finding.clauses
+        for finding in report.findings
+        if finding.check == "a-swap-replaces-what-is-expected-and-nothing-else"
+    }
+    assert clauses == {("CAS-3",)}
+
+
+class TakesAbsenceForAnotherOwner(TwoMethods):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        differ = standing is not None and expected is not None and standing.owner != expected.owner
+        return not differ and super().matches(standing, expected)
+
+
+def test_empty_and_absent_owners_that_are_told_apart_break_rec_4() -> None:
+    report = check(TakesAbsenceForAnotherOwner, profile="quick", tiers=("contract",), seed=1)
+    assert {finding.clauses for finding in report.findings} == {("CAS-2", "REC-4")}
+
+
+class MarksWhatIsOver(TwoMethods):
+    def _load(self, key: str) -> Record | None:
+        found = super()._load(key)
+        return found if found is None or live(found, now_ms()) else found._replace(status="EXPIRED")
+
+
+def test_what_is_malformed_only_after_its_deadline_was_looked_at_by_a_clock() -> None:
+    report = check(MarksWhatIsOver, profile="quick", tiers=("contract",), seed=1)
+    assert [(each.check, each.clauses) for each in report.findings] == [
+        ("neither-load-nor-swap-looks-at-a-clock", ("CAS-5", "REC-1", "REC-2"))
+    ]
+
+
+class NeverCompares(TwoMethods):
+    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("layer", [RoundsLeasesToSeconds, NeverCompares])
+def test_what_is_wrong_from_the_beginning_is_not_put_down_to_a_clock(layer: Any) -> None:
+    report = check(layer, profile="quick", tiers=("contract",), seed=1)
+    assert "CAS-5" not in {clause for each in report.findings for clause in each.clauses}
+
+
+class ForgetsWhatHasExpired(TwoMethods):
+    """It tidies up before each swap, as a store with a time to live may at any moment."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        for name, record in list(self.rows.items()):
+            if now_ms() >= expiry_ms(record):
+                del self.rows[name]
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class KnowsNoYearOfFiveDigits(TwoMethods):
+    def write(self, name: str, new: Record, keep_ms: int) -> None:
+        dt.datetime.fromtimestamp(new.expiry_timestamp, dt.UTC)
+        super().write(name, new, keep_ms)
+
+
+class ForgetsWhatIsTooFarAway(TwoMethods):
+    def write(self, name: str, new: Record, keep_ms: int) -> None:
+        if new.expiry_timestamp < 2**40:
+            super().write(name, new, keep_ms)
+
+
+class WritesWhatTheProtocolWrites(TwoMethods):
+    """A table with constraints, which follow from the transition and the clauses of time."""
+
+    def write(self, name: str, new: Record, keep_ms: int) -> None:
+        lease = new.in_progress_expiry_timestamp
+        if new.status == COMPLETED and lease is not None:
+            raise ValueError("a result has no lease")
+        if new.status == INPROGRESS and new.response_data:
+            raise ValueError("a claim has no response")
+        if lease is not None and expiry_ms(new) < lease:
+            raise ValueError("an expiry is not before the lease")
+        super().write(name, new, keep_ms)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        ForgetsWhatHasExpired,
+        KnowsNoYearOfFiveDigits,
+        ForgetsWhatIsTooFarAway,
+        WritesWhatTheProtocolWrites,
+    ],
+)
+def test_no_more_is_asked_than_the_protocol_says(layer: Any) -> None:
+    assert check(layer, profile="quick", tiers=("contract",), capabilities=OFFERED, seed=1).findings == ()
+
+
 def test_the_largest_response_is_what_is_claimed() -> None:
     class Refuses(TwoMethods):
         def write(self, name: str, new: Record, keep_ms: int) -> None:
@@ -438,7 +547,7 @@ def test_the_largest_response_is_what_is_claimed() -> None:
         return [finding.why for finding in report.findings]
 
     assert findings(5000) == []
-    assert findings(5001) == ["Storing a response of 5,001 bytes raised ValueError: too large"]
+    assert findings(5001) == ["Storing a response of 5,001 bytes raised ValueError: too large."]
 
 
 def test_every_check_of_these_modules_has_been_seen_to_fail() -> None:

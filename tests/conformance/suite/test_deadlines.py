@@ -1,5 +1,6 @@
 """The time tier passes every right layer, and sees deadlines that are missed by a millisecond."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,44 @@ def test_one_boundary_is_told_as_one_boundary() -> None:
     finding = report.findings[0]
     assert finding.why == "A claim with a lease of 1 ms still counted at its deadline: a put was refused."
     assert [line.who for line in finding.lines] == ["client 1", "the clock", "client 2"]
+
+
+class LetsItsStoreDecide(FourMethods):
+    """SET NX with a time to live, of a store whose clock nobody moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: dict[str, float] = {}
+
+    def live(self, record: Record, _now: int) -> bool:
+        return time.perf_counter() < self.until[record.idempotency_key]
+
+    def write(self, record: Record) -> None:
+        super().write(record)
+        kept_ms = deadline_ms(record) - now_ms()
+        self.until[record.idempotency_key] = time.perf_counter() + kept_ms / 1000
+
+
+class NeverLetsAnybodyTakeOver(FourMethods):
+    def live(self, _record: Record, _now: int) -> bool:
+        return True
+
+
+def test_a_store_with_a_clock_of_its_own_cannot_be_judged_by_one_that_is_moved() -> None:
+    report = check(LetsItsStoreDecide, profile="quick", tiers=("time",), capabilities=NOT_FENCED, seed=1)
+    assert {(each.verdict, each.why_not) for each in report.checks} == {
+        (
+            "not offered",
+            "the layer decides by another clock than this process's: claim movable_clock = False",
+        )
+    }
+
+
+def test_who_never_lets_anybody_take_over_has_no_clock_of_its_own() -> None:
+    report = check(
+        NeverLetsAnybodyTakeOver, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1
+    )
+    assert {"TIME-3", "TIME-4", "INV-9"} <= {each for found in report.findings for each in found.clauses}
 
 
 def test_every_check_of_these_modules_has_been_seen_to_fail() -> None:

@@ -90,6 +90,7 @@ def test_what_is_deleted_in_memory_comes_back() -> None:
     report = judged(layers.hasty_files)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
+    assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
     assert "otherwise than acknowledged" in finding.why
     told = [line.standing for line in finding.lines]
     assert told[-3] is None

@@ -1,8 +1,11 @@
 """Races: each fault is found, with a story that shows it; and no right layer is ever told broken."""
 
+import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +156,7 @@ def test_looking_before_writing_is_found_in_every_race(
     told = finding(report, TWO_CLAIMS)
     assert "client 1 and client 2 asked for one key at once, and each was told that it has it" in told.why
     assert how in told.why
-    assert told.clauses == ("CAS-4", "CAS-7", "INV-1")
+    assert told.clauses == ("CAS-4", "INV-1")
 
 
 @pytest.mark.parametrize("seed", [0, 2, 99])
@@ -192,6 +195,7 @@ def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
     report = judged(layers.FourLockedForPuts, fenced=False)
     assert broken(report) == {OVERWRITES}
     told = finding(report, OVERWRITES)
+    assert told.clauses == ("CAS-4", "INV-2")
     assert "The result of alice was stored" in told.why
     statuses = [line.standing.status for line in told.lines if isinstance(line.standing, Record)]
     assert COMPLETED in statuses
@@ -199,7 +203,9 @@ def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
 
 
 def test_four_methods_that_look_before_they_write_are_found() -> None:
-    assert broken(judged(layers.FourUnlocked, fenced=False)) == {*CLAIMS, OVERWRITES}
+    report = judged(layers.FourUnlocked, fenced=False)
+    assert broken(report) == {*CLAIMS, OVERWRITES}
+    assert finding(report, TWO_CLAIMS).clauses == ("CAS-4", "CAS-7", "INV-1")
 
 
 def test_a_deadlock_is_found_and_does_no_harm_to_what_follows() -> None:
@@ -208,6 +214,7 @@ def test_a_deadlock_is_found_and_does_no_harm_to_what_follows() -> None:
     assert "a-release-never-removes-the-claim-that-took-over" in found
     assert TWO_CLAIMS not in found
     assert "each waited for another" in report.findings[0].why
+    assert {each.clauses for each in report.findings} == {("CAS-4",)}
     assert all(each.verdict in ("kept", "broken") for each in report.checks)
 
 
@@ -253,11 +260,20 @@ def test_clients_that_are_named_are_paused_at() -> None:
 
 def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
     report = judged(layers.UnlockedDictionary, threads=False)
-    assert {each.verdict for each in report.checks} == {"not offered"}
+    assert {(each.verdict, each.why_not) for each in report.checks} == {
+        ("not offered", "the layer may not be used by other threads than its own")
+    }
 
 
-def test_two_objects_are_raced_even_if_threads_may_not_share_one() -> None:
-    report = judged(over_fakeredis(layers.OverRedis), threads=False)
+def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
+    rows: dict[str, Any] = {}
+
+    def make() -> layers.AsyncWithAPause:
+        made = layers.AsyncWithAPause()
+        made.rows = rows
+        return made
+
+    report = judged(make, threads=False)
     verdicts = {each.name: each.verdict for each in report.checks}
     assert verdicts[TWO_CLAIMS] == "broken"
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"
@@ -274,9 +290,67 @@ def test_an_error_that_only_sharing_explains_is_told() -> None:
     searching = Searching()
     searching._swap("another", None, Record("another", INPROGRESS, 4_000_000_000), 1)
     report = judged(lambda: searching)
-    assert any(
-        "The layer raised RuntimeError: dictionary changed size" in each.why for each in report.findings
-    )
+    told = [each for each in report.findings if "RuntimeError: dictionary changed size" in each.why]
+    assert {each.clauses for each in told} == {("CAS-4",)}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
+def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -> None:
+    class Busy(layers.LockedDictionary):
+        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+            if not self.lock.acquire(blocking=False):
+                raise error("the store is busy")
+            self.lock.release()
+            return super()._swap(key, expected, new, keep_ms)
+
+    assert [each.why for each in judged(Busy).findings] == []
+
+
+def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+    class Cleaned(layers.LockedDictionary):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.held, self.ended = (threading.Event() for _ in range(3))
+            threading.Thread(target=self.clean, daemon=True).start()
+
+        def clean(self) -> None:
+            while self.asked.wait() and not self.ended.is_set():
+                self.asked.clear()
+                with self.lock:
+                    self.held.set()
+                    time.sleep(0.01)
+
+        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+            self.held.clear()
+            self.asked.set()
+            self.held.wait(0.05)
+            return super()._swap(key, expected, new, keep_ms)
+
+        def close(self) -> None:
+            self.ended.set()
+            self.asked.set()
+
+    assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
+
+
+def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+    class Cleaned(layers.AsyncLocked):
+        cleaning: Any = None
+
+        async def clean(self, begun: asyncio.Event) -> None:
+            async with self.lock:
+                begun.set()
+                await asyncio.sleep(0.01)
+
+        async def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+            begun = asyncio.Event()
+            cleaning = asyncio.get_running_loop().create_task(self.clean(begun), context=Context())
+            await begun.wait()
+            found = await super()._swap(key, expected, new, keep_ms)
+            await cleaning
+            return found
+
+    assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
 
 
 def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sharing() -> None:
@@ -300,6 +374,7 @@ def test_a_fault_that_needs_no_interleaving_is_told_as_such() -> None:
 
     told = finding(judged(Generous), TWO_CLAIMS)
     assert "It takes no interleaving" in told.why
+    assert told.clauses == ("CAS-2", "CAS-3", "INV-1")
 
 
 def test_a_lock_that_cannot_be_found_costs_time_and_no_verdict() -> None:

@@ -161,6 +161,46 @@ def test_those_who_wait_for_each_other_hang_and_are_freed() -> None:
     assert sorted(left) == [0, 1]
 
 
+def test_who_waits_for_what_no_client_has_is_given_time() -> None:
+    door: list[Any] = []
+    opened = threading.Timer(0.05, door.append, [True])
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        client.wait("waits", lambda: bool(door), forever=True, holder=lambda: "a stranger")
+
+    opened.start()
+    play = Play([work, work], chooser(()), patience=30)
+    play.run()
+    opened.join()
+    assert play.hung is None
+    assert not play.given_up
+
+
+def test_who_waits_for_what_a_stranger_never_gives_back_hangs_in_the_end() -> None:
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        client.wait("waits", lambda: False, forever=True, holder=lambda: "a stranger")
+
+    play = Play([work], chooser(()), patience=0.05)
+    play.run()
+    assert play.hung == "client 1 waited for a lock nobody gave back"
+    assert play.blocked
+
+
+def test_clients_that_have_what_the_others_wait_for_hang_at_once() -> None:
+    def work(other: int) -> Work:
+        def run(client: Client) -> None:
+            client.pause("begins", "call")
+            client.wait("waits", lambda: False, forever=True, holder=lambda: play.clients[other])
+
+        return run
+
+    play = Play([work(1), work(0)], chooser(()), patience=600)
+    play.run()
+    assert "each waited for another" in play.hung
+
+
 def test_a_lock_outside_of_our_control_stops_nobody_else() -> None:
     lock = threading.Lock()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from idemproof import AsyncCompareAndSwapLayer, CompareAndSwapLayer, Record
-from idemproof.conformance import check
+from idemproof.conformance import Capabilities, check
 from idemproof.spec.record import same_version
 
 
@@ -91,6 +91,29 @@ class InItsConnection(CompareAndSwapLayer):
     def _standing(self, key: str) -> Record | None:
         row = self.connection.execute("SELECT record FROM records WHERE key = ?", (key,)).fetchone()
         return None if row is None else Record(*eval(row[0]))
+
+
+class BoundToItsThread(InItsConnection):
+    """Its connection is for the thread that made it, as sqlite3 has it if it is not told otherwise."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.connection.close()
+        self.connection = sqlite3.connect(path)
+
+
+def test_a_layer_that_is_bound_to_its_thread_is_never_told_that_it_keeps_races(tmp_path: Path) -> None:
+    factory = partial(BoundToItsThread, tmp_path / "records.db")
+    report = check(factory, profile="quick", tiers=["exclusion"], seed=1)
+    assert report.tiers == {"exclusion": "broken"}
+    assert all("can only be used in that same thread" in each.why for each in report.findings)
+
+
+def test_a_layer_that_claims_no_threads_is_not_asked_for_races(tmp_path: Path) -> None:
+    factory = partial(BoundToItsThread, tmp_path / "records.db")
+    report = check(factory, profile="quick", capabilities=Capabilities(threads=False), seed=1)
+    assert [(each.check, each.why) for each in report.findings] == []
+    assert report.tiers["exclusion"] == "not offered"
 
 
 @pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
