@@ -186,6 +186,14 @@ SPECIMENS = (
     Specimen(
         "powertools-redis", "aws-lambda-powertools 3.37.0", "a server imitated by fakeredis", powertools_redis
     ),
+    Specimen(
+        "powertools-redis-races",
+        "aws-lambda-powertools 3.37.0",
+        "a server imitated by fakeredis; of races alone, and without asking for fencing",
+        powertools_redis,
+        Capabilities(fenced=False, processes=False),
+        ("exclusion",),
+    ),
     Specimen("idemkit-redis", "idemkit 1.0.2", "a server imitated by fakeredis", idemkit_redis),
 )
 """What was looked at."""

@@ -61,7 +61,12 @@ def judged() -> Judge:
         ("powertools-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
         ("idemkit-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
         # A result is overwritten between GET and SET; a lock that is left behind keeps everybody out.
-        ("powertools-redis", "exclusion", "a-takeover-never-overwrites-a-result-stored-meanwhile", {"CAS-4"}),
+        (
+            "powertools-redis-races",
+            "exclusion",
+            "a-takeover-never-overwrites-a-result-stored-meanwhile",
+            {"CAS-4", "INV-2"},
+        ),
         ("powertools-redis", "faults", "a-death-between-two-calls-keeps-nobody-out", {"CAS-7", "ROW-1"}),
     ],
 )
