@@ -15,6 +15,8 @@ import servers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, RedisCachePersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 
+pytestmark = pytest.mark.judging
+
 THREADS = "many-threads-may-share-a-layer"
 OBJECTS = "many-threads-may-share-a-store"
 PROCESSES = "many-processes-may-share-a-store"

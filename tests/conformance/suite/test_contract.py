@@ -17,6 +17,8 @@ from idemproof.errors import IdempotencyItemNotFoundError
 from idemproof.spec.record import COMPLETED, INPROGRESS, expiry_ms, live, same_version
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
+pytestmark = pytest.mark.judging
+
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:

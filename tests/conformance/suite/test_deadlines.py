@@ -14,6 +14,8 @@ from idemproof.conformance.tiers import deadlines, histories
 from idemproof.spec.record import INPROGRESS, deadline_ms, expiry_ms
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
+pytestmark = pytest.mark.judging
+
 RANDOM = "a-random-history-follows-the-protocol"
 
 # Random histories have tests of their own.

@@ -10,6 +10,8 @@ import servers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 
+pytestmark = pytest.mark.judging
+
 OBJECT = "acknowledged-records-outlive-their-layer"
 PROCESS = "acknowledged-records-outlive-a-killed-process"
 

@@ -15,6 +15,8 @@ from idemproof import AsyncCompareAndSwapLayer, CompareAndSwapLayer, Record
 from idemproof.conformance import Capabilities, check
 from idemproof.spec.record import same_version
 
+pytestmark = pytest.mark.judging
+
 
 @dataclass(frozen=True)
 class Frozen(CompareAndSwapLayer):

@@ -12,6 +12,8 @@ from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.spec.record import COMPLETED, same_version
 from right_layers import FourMethods, TwoMethods
 
+pytestmark = pytest.mark.judging
+
 TIERS = ("fencing", "faults")
 # Bounded by what may happen, not by time.
 UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
