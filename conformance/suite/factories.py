@@ -88,7 +88,7 @@ class Bench:
             elif outcome.failure is not None:
                 failure = outcome.failure
                 wrong.append(f"Closing the {name} raised {type(failure).__name__}: {failure}")
-        self.worker.close()
+        self.worker.close(wait=not abandon)
         self.loop.close()
         return wrong
 

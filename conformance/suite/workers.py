@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 _SLICE = 0.05
+_GRACE = 2.0
 
 
 class Task:
@@ -61,9 +62,11 @@ class Worker:
         self._tasks = queue.SimpleQueue()
         self._thread = self._started()
 
-    def close(self) -> None:
-        """End it, once it has done what it was given."""
+    def close(self, *, wait: bool) -> None:
+        """End it, once it has done what it was given; ``wait`` for that, if it does not hang."""
         self._tasks.put(None)
+        if wait:
+            self._thread.join(_GRACE)
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=_work, args=(self._tasks,), name="conformance", daemon=True)

@@ -165,7 +165,7 @@ def test_notes_that_other_objects_do_not_see_are_caught() -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    interval, before = sys.getswitchinterval(), threading.active_count()
+    interval, before = sys.getswitchinterval(), set(threading.enumerate())
     judged(layers.sqlite)
     assert sys.getswitchinterval() == interval
-    assert threading.active_count() <= before
+    assert not set(threading.enumerate()) - before
