@@ -23,7 +23,7 @@ def test_a_fleet_under_fire_gives_one_answer_to_each_key(tmp_path: Path) -> None
     left = fleet.Fleet(tmp_path, [make] * 4, seed=SEED, keys=KEYS, kills=KILLS, reasons=REASONS).work()
     print(f"\n{left}")  # noqa: T201 - what the run was worth
     assert journal.breaches(left) == {}
-    assert len(left.killed) == KILLS
+    assert len(left.killed) >= KILLS
     assert left.answers.keys() >= set(range(KEYS))
     assert left.repeated().keys() >= REASONS
     with closing(SQLitePersistenceLayer(database)) as layer:

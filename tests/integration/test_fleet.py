@@ -111,7 +111,7 @@ def test_a_fleet_under_fire_gives_one_answer_to_each_key(store: Store, tmp_path:
         ).work()
     print(f"\n{left}")  # noqa: T201 - what the run was worth
     assert journal.breaches(left) == {}
-    assert len(left.killed) == KILLS
+    assert len(left.killed) >= KILLS
     assert left.answers.keys() >= set(range(KEYS))
     assert left.counts()["failed"] >= FAILURES
     assert left.repeated().keys() >= REASONS

@@ -193,7 +193,7 @@ class Fleet:
     makers
         What makes the layer of each worker, to be pickled.
     keys, kills, failures, reasons
-        It ends when so many keys are answered and so many workers killed, so many requests have failed, and
+        It ends when so many keys are answered, at least so many workers killed and requests failed, and
         bodies have run again for all these reasons.
     environment
         More environment variables of the workers.
@@ -282,7 +282,14 @@ class Fleet:
         if len(answered) < self._keys:
             return False
         left = self._aftermath()
-        return left.counts()["failed"] >= self._failures and left.repeated().keys() >= self._reasons
+        missing = self._reasons - left.repeated().keys()
+        if "killed" in missing and self._all_up():
+            # Those whom it has hit so far had done their work, or nobody has asked for it since.
+            self._kill_one()
+        return left.counts()["failed"] >= self._failures and not missing
+
+    def _all_up(self) -> bool:
+        return {worker.pid for worker in self._workers} <= {entry.pid for entry in self._entries}
 
     def _kill_one(self) -> None:
         last = {entry.pid: entry.what for entry in self._entries}
