@@ -21,16 +21,18 @@ _HOMES = {
     "check": "runner",
 }
 
+if not TYPE_CHECKING:  # else type checkers would believe in any name
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - the suite loads when it is used
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - the suite loads when it is used
 
-    try:
-        return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)
-    except ModuleNotFoundError as missing:
-        package = "pytest" if missing.name == "pytest" else '"idemproof[conformance]"'
-        raise ModuleNotFoundError(
-            f"{name} needs {missing.name}, which is not installed: pip install {package}", name=missing.name
-        ) from missing
+        try:
+            return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)
+        except ModuleNotFoundError as missing:
+            package = "pytest" if missing.name == "pytest" else '"idemproof[conformance]"'
+            raise ModuleNotFoundError(
+                f"{name} needs {missing.name}, which is not installed: pip install {package}",
+                name=missing.name,
+            ) from missing

@@ -6,10 +6,13 @@ request fares, and how its body ends. What happened is kept for the specificatio
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 from ..backends.commands import Call, Load, Sleep, Swap
+from ..reference.answers import logger
 from ..reference.engine import Engine
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
@@ -71,9 +74,9 @@ class World:
             self.history.append(Ended(str(command.new.owner), self.now, "stored", expiry_ms(command.new)))
         return command.new
 
-    def deliver(self) -> None:
-        """Let the oldest delayed request arrive."""
-        self.swap(self.delayed.pop(0))
+    def deliver(self, place: int = 0) -> None:
+        """Let a delayed request arrive: the oldest, or the one at ``place``."""
+        self.swap(self.delayed.pop(place))
 
     def evict(self) -> None:
         """Let the store do its housekeeping."""
@@ -174,9 +177,8 @@ class SimulatedCall:
             return
         try:
             answer = perform()
-        except (IdempotencyError, StoreDown) as failure:  # a store that is not this module's may refuse so
-            refusal = failure
-            self._go(lambda: self._steps.throw(refusal))
+        except (IdempotencyError, StoreDown) as refusal:  # a store that is not this module's may refuse so
+            self._go(partial(self._steps.throw, refusal))
             return
         if fate == "reply lost":
             self._go(lambda: self._steps.throw(StoreDown("reply lost")))
@@ -206,3 +208,14 @@ class SimulatedCall:
         world.history.append(Asked(self._owner, world.now, self._operations))
         if how == "returned":
             world.history.append(Answered(world.now, json.dumps(value), self._payload_hash, world.record))
+
+
+@contextmanager
+def without_logging() -> Iterator[None]:
+    """Keep the log still: a simulation sees more superseded attempts than anyone wants to read of."""
+    usual = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = usual

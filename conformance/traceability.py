@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..reference.clauses import PROTOCOL, SNAPSHOT, Clause, Proof, clauses_of, proofs_of, snapshot_of
+from . import generated
 
 MARK = "clause"
 UPDATE = "python -m idemproof.conformance.traceability --update"
@@ -261,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{problem}\n")
         return 1
     if told.update:
-        snapshot.write_text(snapshot_of(clauses.values(), marks), encoding="utf-8", newline="\n")
+        generated.write(snapshot.parent, {SNAPSHOT: snapshot_of(clauses.values(), marks)})
     seen = proofs_of(snapshot.read_text(encoding="utf-8")) if snapshot.is_file() else {}
     wrong = complaints(clauses, marks, seen)
     for sentence in wrong:

@@ -1,7 +1,7 @@
 """``idemproof explore`` and ``explore-engine``: the exhaustive searches, with progress and verdict."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..spec.explorer import Result, Story
+    from ..spec.explorer import Result, StoryLine
     from ..spec.record import Record
 
 
@@ -74,9 +74,9 @@ def explore_engine(
     from rich.console import Console  # noqa: PLC0415 - as in explore
 
     # As a user would: the search is not the reference's.
-    from idemproof.conformance.engine_explorer import search_engine  # noqa: PLC0415
+    from idemproof.conformance.search.engine_explorer import search_engine  # noqa: PLC0415
 
-    from ..spec.explorer import Event, Story  # noqa: PLC0415 - as in explore
+    from ..spec.explorer import StoryLine  # noqa: PLC0415 - as in explore
 
     console = Console()
     started = time.perf_counter()
@@ -90,8 +90,8 @@ def explore_engine(
         )
         return
     broken, timeline, _ = result.counterexample
-    events = tuple(Event(f"{line.after_ms} ms: {line.what}", line.who, line.standing) for line in timeline)
-    _tell(console, Story(broken, events), f"This breaks {', '.join(broken)}")
+    lines = [StoryLine(f"{each.after_ms} ms: {each.what}", each.who, each.standing) for each in timeline]
+    _tell(console, lines, f"This breaks {', '.join(broken)}")
     raise typer.Exit(1)
 
 
@@ -124,21 +124,22 @@ def _show(console: "Console", result: "Result", seconds: float) -> None:
     console.print(f"rows that decided a step: {len(result.rows)} of {len(TABLE)}", end="")
     console.print(f" (not {', '.join(silent)})" if silent else "")
     if result.counterexample is not None:
-        _tell(console, result.counterexample, f"This breaks {', '.join(result.counterexample.broken)}")
+        broken, lines = result.counterexample
+        _tell(console, lines, f"This breaks {', '.join(broken)}")
     elif result.stuck is not None:
-        _tell(console, result.stuck, "From here nobody can finish (INV-9)")
+        _tell(console, result.stuck.lines, "From here nobody can finish (INV-9)")
     elif result.complete:
         console.print("[bold green]No invariant breaks, and from every state somebody can finish.")
     else:
         console.print("No invariant broke as far as the search went.")
 
 
-def _tell(console: "Console", story: "Story", title: str) -> None:
+def _tell(console: "Console", lines: "Sequence[StoryLine]", title: str) -> None:
     from rich.table import Table  # noqa: PLC0415 - as in explore
 
     table = Table("", "who", "what", "what stands then", title=title, title_style="bold red")
-    for number, event in enumerate(story.events, 1):
-        table.add_row(str(number), event.who, event.what, _words(event.record))
+    for number, line in enumerate(lines, 1):
+        table.add_row(str(number), line.who, line.what, _words(line.record))
     console.print(table)
 
 

@@ -42,7 +42,7 @@ class Edge(NamedTuple):
     broken: tuple[str, ...]
 
 
-class Event(NamedTuple):
+class StoryLine(NamedTuple):
     """One line of a story: what happened, to whom, and what stands then."""
 
     what: str
@@ -54,7 +54,7 @@ class Story(NamedTuple):
     """The shortest way to something that must not be."""
 
     broken: tuple[str, ...]
-    events: tuple[Event, ...]
+    lines: tuple[StoryLine, ...]
 
 
 class Result(NamedTuple):
@@ -198,16 +198,16 @@ class Explorer:
             state, what, place = step
             taken.insert(0, (what, place))
         names = [f"client {number + 1}" for number in range(len(state.clients))]
-        events = []
+        lines = []
         for what, place in taken:
             edge = next(edge for edge in self._edges(state) if (edge.what, edge.client) == (what, place))
             clients = edge.after.clients
-            events.append(Event(what, "" if place is None else names[place], edge.after.record))
+            lines.append(StoryLine(what, "" if place is None else names[place], edge.after.record))
             names += ["an earlier attempt"] * (len(clients) - len(names))
             there = [at for at, client in enumerate(clients) if client.phase != GONE or client.late]
             names = [names[at] for at in sorted(there, key=clients.__getitem__)]
             state = canonical(edge.after)
-        return Story(broken, tuple(events))
+        return Story(broken, tuple(lines))
 
 
 def _reaching(targets: set[State], before: dict[State, list[State]]) -> set[State]:

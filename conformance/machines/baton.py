@@ -61,23 +61,22 @@ def intercepted() -> bool:
 
 
 @contextlib.contextmanager
-def intercepting() -> Iterator[None]:
+def _inside(variable: ContextVar[Any], value: object) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def intercepting() -> contextlib.AbstractContextManager[None]:
     """Let what runs inside belong to a race."""
-    token = _INTERCEPTED.set(True)
-    try:
-        yield
-    finally:
-        _INTERCEPTED.reset(token)
+    return _inside(_INTERCEPTED, True)
 
 
-@contextlib.contextmanager
-def telling(client: Any) -> Iterator[None]:
+def telling(client: Any) -> contextlib.AbstractContextManager[None]:
     """Let ``client``, which need not be one that races, be told of the calls that are made inside."""
-    token = _RACING.set(client)
-    try:
-        yield
-    finally:
-        _RACING.reset(token)
+    return _inside(_RACING, client)
 
 
 def looking() -> bool:
@@ -85,14 +84,9 @@ def looking() -> bool:
     return _LOOKING.get()
 
 
-@contextlib.contextmanager
-def only_looking() -> Iterator[None]:
+def only_looking() -> contextlib.AbstractContextManager[None]:
     """Let what runs inside wait for nobody: it raises :class:`CannotLook` instead."""
-    token = _LOOKING.set(True)
-    try:
-        yield
-    finally:
-        _LOOKING.reset(token)
+    return _inside(_LOOKING, True)
 
 
 class Client:

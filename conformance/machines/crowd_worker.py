@@ -4,6 +4,7 @@ import asyncio
 import base64
 import importlib
 import importlib.util
+import io
 import os
 import pickle
 import queue
@@ -51,10 +52,7 @@ def main() -> None:
 
 def subject_of(place: Place) -> Subject:
     """Make a layer by the factory that stands at ``place``."""
-    made: Any = _module(place)
-    for part in place.name.split("."):
-        made = getattr(made, part)
-    made = made()
+    made: Any = _Factories(place).load()()
     loop = LoopThread()
     if asyncio.iscoroutine(made):
         made = loop.run(made)
@@ -64,19 +62,27 @@ def subject_of(place: Place) -> Subject:
     return Subject(layer, loop)
 
 
-def _module(place: Place) -> Any:
+class _Factories(pickle.Unpickler):
+    def __init__(self, place: Place) -> None:
+        super().__init__(io.BytesIO(place.pickled))
+        self._files = place.files
+
+    def find_class(self, module: str, name: str) -> Any:
+        _import(module, self._files.get(module))
+        return super().find_class(module, name)
+
+
+def _import(module: str, file: str | None) -> None:
     try:
-        return importlib.import_module(place.module)
+        importlib.import_module(module)
     except ModuleNotFoundError:
-        if place.file is None:
+        if file is None:
             raise
-    spec = importlib.util.spec_from_file_location(place.module, place.file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[place.module] = module
-    spec.loader.exec_module(module)
-    return module
+        spec = importlib.util.spec_from_file_location(module, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
 
 
 def _read(orders: "queue.SimpleQueue[Any]") -> None:

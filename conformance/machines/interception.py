@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from ..suite.factories import FactoryError
+from ..suite.factories import client_method
 from . import sqlite_pauses
 from .baton import intercepting, racing, racing_thread
 from .belongings import places
@@ -104,15 +104,8 @@ class Interception:
                 place.put(place.value.real)
 
     def _name(self, layer: Any, path: str) -> None:
-        *way, method = path.split(".")
-        holder = getattr(layer, "theirs", layer)
-        try:
-            holder = functools.reduce(getattr, way, holder)
-            original = getattr(holder, method)
-        except AttributeError as missing:
-            raise FactoryError(
-                f"Of the client's methods that are named, {type(layer).__name__} has no {path!r}: {missing}."
-            ) from missing
+        holder, method = client_method(layer, path)
+        original = getattr(holder, method)
         own = method in getattr(holder, "__dict__", {})
         setattr(holder, method, _pausing(original, functools.partial(_named_in_words, method)))
         if own:

@@ -7,11 +7,20 @@ from .crowds import Plan
 
 
 class Place(NamedTuple):
-    """Where a new process finds the factory."""
+    """Where a new process finds the factory.
 
-    module: str
-    name: str
-    file: str | None
+    Parameters
+    ----------
+    pickled
+        The factory, as pickle writes it: a function by its name, an object by what it is made of.
+    files
+        The source of each module that this names, for modules that no path leads to.
+    paths
+        Where modules are looked for.
+    """
+
+    pickled: bytes
+    files: dict[str, str | None]
     paths: tuple[str, ...]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import io
 import os
 import pickle
 import queue
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..suite.checks import NotOffered
+from ..suite.checks import NotJudged, NotOffered
 from .messages import Failed, Place, Start, Up
 
 SECONDS_AT_MOST = 60.0
@@ -24,24 +25,36 @@ SECONDS_AT_MOST = 60.0
 
 def place_of(factory: Callable[[], object] | None) -> Place:
     """Return where a new process finds ``factory``; raise that there is no such place, and what to do."""
-    module = getattr(factory, "__module__", None)
-    name = getattr(factory, "__qualname__", None)
-    found: Any = sys.modules.get(module) if isinstance(module, str) else None
-    for part in name.split(".") if isinstance(name, str) else [""]:
-        found = getattr(found, part, None)
-    if module == "__main__" or found is None or found != factory:
+    try:
+        pickled = pickle.dumps(factory)
+        modules = _modules_of(pickled)
+    except Exception:  # noqa: BLE001 - what is pickled may raise anything
+        modules = set()
+    if not modules or "__main__" in modules:
+        name = getattr(factory, "__qualname__", factory)
         raise NotOffered(
-            f"another process cannot import the factory {name or factory!r}: define it by a def at the top "
-            "of a module that is not the main program, and let it open the same store in each process"
+            f"another process cannot be given the factory {name}: define it by a def at the top of a module "
+            "that is not the main program, or as something else that pickle takes, and let it open the same "
+            "store in each process"
         )
-    assert isinstance(module, str)
-    assert isinstance(name, str)
     return Place(
-        module,
-        name,
-        getattr(sys.modules[module], "__file__", None),
+        pickled,
+        {module: getattr(sys.modules[module], "__file__", None) for module in modules},
         tuple(each or str(Path.cwd()) for each in sys.path),
     )
+
+
+def _modules_of(pickled: bytes) -> set[str]:
+    """Return the modules that a pickled object needs; raise if it cannot be read."""
+    names = set()
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            names.add(module)
+            return super().find_class(module, name)
+
+    Reader(io.BytesIO(pickled)).load()
+    return names
 
 
 class Process:
@@ -80,7 +93,7 @@ class Process:
         """Wait until its layer is made."""
         up: Up = self.hear()
         if not self._began <= up.timer <= time.perf_counter_ns():
-            raise NotOffered("processes on this machine do not share a timer, so none can tell who was first")
+            raise NotJudged("processes on this machine do not share a timer, so none can tell who was first")
 
     def tell(self, what: object) -> None:
         """Give it something to do."""
@@ -94,16 +107,14 @@ class Process:
         try:
             said = self._said.get(timeout=SECONDS_AT_MOST)
         except queue.Empty:
-            raise NotOffered(
+            raise NotJudged(
                 f"another process with the factory's layer said nothing for {SECONDS_AT_MOST:.0f} seconds"
             ) from None
         if isinstance(said, _Ended):
             self._said.put(said)
-            raise NotOffered(
-                f"another process with the factory's layer ended by itself: {self._last_words()}"
-            )
+            raise NotJudged(f"another process with the factory's layer ended by itself: {self._last_words()}")
         if isinstance(said, Failed):
-            raise NotOffered(f"another process with the factory's layer failed: {said.why}")
+            raise NotJudged(f"another process with the factory's layer failed: {said.why}")
         return said
 
     def rest(self) -> list[Any]:

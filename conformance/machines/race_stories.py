@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from ...backends.commands import Load, Swap
-from ...spec.record import COMPLETED, Record
+from ...spec.record import COMPLETED, Record, live
 from ..suite.checks import Case
 from ..suite.story import NOT_LOOKED_AT, Line
 from ..suite.story import in_words as standing_in_words
@@ -113,11 +113,37 @@ def granted(operation: Operation) -> bool:
 def outcome_in_words(operations: Sequence[Operation], final: Record | None) -> str:
     """Say that nothing explains what was answered."""
     asked = sorted(operations, key=lambda each: each.start)
+    lapsed = _refused_for_what_had_lapsed(asked)
+    if lapsed is not None:
+        clients = " and ".join(dict.fromkeys(each.who for each in asked))
+        return (
+            f"The {lapsed} that stood had expired, so one of those who asked for its key was to be given it; "
+            f"but {clients} were all refused. In the end there stood {standing_in_words(final)}."
+        )
     told = "; ".join(f"{each.who} {in_words(each.request)}, and {_answer_in_words(each)}" for each in asked)
     return (
         "The answers to requests that came at once are such as they could not have been one after the other, "
         f"in any order: {told}; in the end there stood {standing_in_words(final)}."
     )
+
+
+def _refused_for_what_had_lapsed(operations: Sequence[Operation]) -> str | None:
+    """Return what had lapsed, if several ask for a key where something lapsed stands, all in vain."""
+    stood = {_lapsed_in_the_way_of(each) for each in operations}
+    return stood.pop() if len(operations) > 1 and len(stood) == 1 else None
+
+
+def _lapsed_in_the_way_of(operation: Operation) -> str | None:
+    """Return the kind of what a claim is refused for, if it had lapsed."""
+    request, answer = operation.request, operation.answer
+    standing: Record | None = None
+    if isinstance(request, Swap) and _is_claim(request.new) and answer == request.expected:
+        standing = request.expected
+    elif isinstance(request, Put) and isinstance(answer, Refused):
+        standing = answer.record
+    if operation.end is None or standing is None or live(standing, operation.now):
+        return None
+    return "result" if standing.status == COMPLETED else "claim"
 
 
 def _answer_in_words(operation: Operation) -> str:

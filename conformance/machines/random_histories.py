@@ -68,6 +68,15 @@ class _Search:
             self.found.append((list(history.steps), broken))
             raise
 
+    def taking(self, steps: st.SearchStrategy[Step]) -> Any:
+        """Return a rule that takes one of these steps."""
+
+        @rule(step=steps)
+        def taken(machine: Any, step: Step) -> None:
+            self.take(machine.history, step)
+
+        return taken
+
     def machine(self) -> type[RuleBasedStateMachine]:
         """Return the machine that Hypothesis runs."""
         search = self
@@ -77,34 +86,13 @@ class _Search:
                 super().__init__()
                 self.history = search.begin()
 
-            @rule(step=_CLOCK)
-            def clock(self, step: Step) -> None:
-                search.take(self.history, step)
-
             @rule(clock=_CLOCK, step=_PUT)
             def put_then(self, clock: Step, step: Step) -> None:
                 search.take(self.history, clock)
                 search.take(self.history, step)
 
-            @rule(step=_READ)
-            def read(self, step: Step) -> None:
-                search.take(self.history, step)
-
-            @rule(step=_SWAP)
-            def swap(self, step: Step) -> None:
-                search.take(self.history, step)
-
-            @rule(step=_PUT)
-            def put(self, step: Step) -> None:
-                search.take(self.history, step)
-
-            @rule(step=_UPDATE)
-            def update(self, step: Step) -> None:
-                search.take(self.history, step)
-
-            @rule(step=_DELETE)
-            def delete(self, step: Step) -> None:
-                search.take(self.history, step)
+            clock, read, swap = map(search.taking, (_CLOCK, _READ, _SWAP))
+            put, update, delete = map(search.taking, (_PUT, _UPDATE, _DELETE))
 
         return Machine
 

@@ -43,23 +43,17 @@ def get(worker: Subject, key: str) -> Answer:
 
 def put(case: Case, worker: Subject, record: Record) -> Answer:
     """Store ``record`` unless a live one stands."""
-    if _by_the_checks_clock(case, worker):
-        return _answer(worker, record[0], lambda: _drive(worker, documented.put_record(record, case.now)))
-    return _answer(worker, record[0], lambda: worker.put(record))
+    return _written(case, worker, record, documented.put_record, worker.put)
 
 
 def update(case: Case, worker: Subject, record: Record) -> Answer:
     """Store the result in ``record``."""
-    if _by_the_checks_clock(case, worker):
-        return _answer(worker, record[0], lambda: _drive(worker, documented.update_record(record, case.now)))
-    return _answer(worker, record[0], lambda: worker.update(record))
+    return _written(case, worker, record, documented.update_record, worker.update)
 
 
 def delete(case: Case, worker: Subject, record: Record) -> Answer:
     """Remove the claim in ``record``."""
-    if _by_the_checks_clock(case, worker):
-        return _answer(worker, record[0], lambda: _drive(worker, documented.delete_record(record, case.now)))
-    return _answer(worker, record[0], lambda: worker.delete(record))
+    return _written(case, worker, record, documented.delete_record, worker.delete)
 
 
 def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer:
@@ -112,19 +106,23 @@ def _clauses_of(malformed: Any) -> tuple[str, ...]:
     return ("REC-1",)
 
 
-def _by_the_checks_clock(case: Case, worker: Subject) -> bool:
-    """Tell whether the time must be passed along, because the process's clock may not be moved."""
-    return worker.swaps and not case.capabilities.movable_clock
+def _written(
+    case: Case,
+    worker: Subject,
+    record: Record,
+    steps: Callable[[Record, int], documented.Steps],
+    method: Callable[[Record], None],
+) -> Answer:
+    """Ask by the method; by its steps, which are told the time, if the process's clock may not be moved."""
+    if worker.swaps and not case.capabilities.movable_clock:
+        return _answer(worker, record[0], lambda: drive(steps(record, case.now), _TwoMethods(worker)))
+    return _answer(worker, record[0], lambda: method(record))
 
 
 class _TwoMethods:
     def __init__(self, worker: Subject) -> None:
         self._load = worker.load
         self._swap = worker.swap
-
-
-def _drive(worker: Subject, steps: documented.Steps) -> None:
-    drive(steps, _TwoMethods(worker))
 
 
 def _answer(worker: Subject, key: str, ask: Callable[[], Any]) -> Answer:

@@ -1,7 +1,8 @@
 """Connections of the standard library's sqlite3 that pause before and after each statement.
 
 They cannot be patched, so others stand in for them. Where a statement would wait for another connection's
-lock, the client lets others go first, as long as one of them can: so no time is spent on it.
+lock, the client lets others go first, as long as one of them can: so no time is spent on it. Nor is any spent
+on waiting for the disk at each commit: that guards against a loss of power, which no race is about.
 """
 
 import sqlite3
@@ -14,6 +15,8 @@ from .baton import intercepted, racing_thread
 
 _LONGEST = 60
 _real_connect = sqlite3.connect
+_WAITING = ("busy_timeout", "synchronous")
+"""For what SQLite waits, for locks and for the disk: settings of which 0 is not to wait."""
 _made: "weakref.WeakSet[PausingConnection]" = weakref.WeakSet()
 
 
@@ -66,15 +69,24 @@ class PausingCursor(_Executes):
 class PausingConnection(_Executes):
     """Stands in for a connection; while it does, nobody waits inside of SQLite."""
 
-    __slots__ = ("timeout",)
+    __slots__ = ("_before",)
+    _before: dict[str, int]
 
     def __init__(self, real: sqlite3.Connection) -> None:
         super().__init__(real)
-        object.__setattr__(self, "timeout", 0)
-        with suppress(sqlite3.Error):  # of another thread, perhaps, or closed
-            object.__setattr__(self, "timeout", real.execute("PRAGMA busy_timeout").fetchone()[0])
-            real.execute("PRAGMA busy_timeout = 0")
+        before: dict[str, int] = {}
+        object.__setattr__(self, "_before", before)
+        for setting in _WAITING:
+            with suppress(sqlite3.Error):  # of another thread, perhaps, or closed, or in a transaction
+                was = real.execute(f"PRAGMA {setting}").fetchone()[0]
+                real.execute(f"PRAGMA {setting} = 0")
+                before[setting] = was
         _made.add(self)
+
+    @property
+    def timeout(self) -> int:
+        """For how many milliseconds it would wait for a lock."""
+        return self._before.get("busy_timeout", 0)
 
     def cursor(self, *args: Any, **kwargs: Any) -> PausingCursor:
         """Return a cursor that pauses, too."""
@@ -101,9 +113,10 @@ class PausingConnection(_Executes):
             raise
 
     def waits_again(self) -> None:
-        """Wait for locks as before."""
-        with suppress(sqlite3.Error):
-            self.real.execute(f"PRAGMA busy_timeout = {self.timeout}")
+        """Wait for locks, and for the disk, as before."""
+        for setting, was in self._before.items():
+            with suppress(sqlite3.Error):
+                self.real.execute(f"PRAGMA {setting} = {was}")
 
 
 def stand_in(value: Any) -> Any:
@@ -122,7 +135,7 @@ def connect(*args: Any, **kwargs: Any) -> Any:
 
 
 def wait_again() -> None:
-    """Let all connections that have had a stand-in wait for locks as before."""
+    """Let all connections that have had a stand-in wait as before."""
     for each in list(_made):
         each.waits_again()
         _made.discard(each)

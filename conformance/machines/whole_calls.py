@@ -1,6 +1,6 @@
 """Whole calls of the production engine over a layer under test, in every order that a search has found.
 
-A search of the engine over a right store (:func:`~idemproof.conformance.engine_explorer.search_engine`) gives
+A search of the engine over a right store (:mod:`~idemproof.conformance.search.engine_explorer`) gives
 the shortest path to every state that its calls can reach. Here the same paths are walked over the layer: what
 it answers decides what the calls do, and the rules of the search judge each step.
 """
@@ -23,9 +23,9 @@ from ...spec.errors import (
 )
 from ...spec.invariants import OPERATIONS_PER_CALL, Ended
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
-from ..engine_explorer import Play, without_logging
-from ..engine_explorer_states import Keys
-from ..engine_explorer_steps import (
+from ..search.engine_explorer import Play
+from ..search.states import Keys
+from ..search.steps import (
     ARRIVES,
     CALLS_WITH,
     EVICTS,
@@ -35,7 +35,7 @@ from ..engine_explorer_steps import (
     Steps,
     engine_in,
 )
-from ..simulator import SimulatedCall, StoreDown, World
+from ..simulator import SimulatedCall, StoreDown, World, without_logging
 from ..suite.checks import Broken, Case, same
 from ..suite.story import Line
 from ..suite.subjects import as_a_sentence, came_from_the_layer
@@ -183,10 +183,10 @@ class LayerWorld(ShortWorld):
                 self.history.append(Ended(str(new.owner), self.now, "stored", expiry_ms(new)))
         return found
 
-    def deliver(self) -> None:
-        """Let the oldest delayed request arrive; if it is refused, nobody is there to hear it."""
+    def deliver(self, place: int = 0) -> None:
+        """Let a delayed request arrive; if it is refused, nobody is there to hear it."""
         with suppress(IdempotencyError, StoreDown):
-            super().deliver()
+            super().deliver(place)
 
     def _judge(self, command: Swap, before: Record | None, found: Record | None) -> None:
         """Compare a swap with what the contract says of it, to the letter."""
@@ -206,7 +206,7 @@ class LayerPlay(Play):
     """Plays the choices of a path over a layer."""
 
     def __init__(self, case: Case, clients: int) -> None:
-        super().__init__(clients, world=lambda: LayerWorld(case))  # type: ignore[arg-type]
+        super().__init__(clients, world=lambda: LayerWorld(case))
         self._fenced = case.capabilities.fenced
         self._disturbed = False
 

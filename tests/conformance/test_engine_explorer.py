@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from idemproof.backends.commands import Swap
-from idemproof.conformance.engine_explorer import Play, search_engine
-from idemproof.conformance.engine_explorer_states import Keys, State
-from idemproof.conformance.engine_explorer_steps import Choice, Steps
+from idemproof.conformance.search.engine_explorer import Play, search_engine
+from idemproof.conformance.search.states import Keys, State
+from idemproof.conformance.search.steps import Choice, Steps
 from idemproof.conformance.simulator import World
 from idemproof.reference.answers import Answers, logger
 from idemproof.reference.attempt import Attempt

@@ -11,17 +11,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from idemproof.conformance import pictures, state_drawing
-from idemproof.conformance.drawing import mermaid, svg
-from idemproof.conformance.flows import record_flows
-from idemproof.conformance.pictures import FOLDER, INDEX, main, stale, write
-from idemproof.conformance.recorder import Flow, Message, Note, Standing
-from idemproof.conformance.svg import WIDTH, wrapped
+from idemproof.conformance.pictures import state_drawing
+from idemproof.conformance.pictures.flow_drawing import mermaid, svg
+from idemproof.conformance.pictures.flows import record_flows
+from idemproof.conformance.pictures.generate import FOLDER, INDEX, main, pictures, stale, write
+from idemproof.conformance.pictures.recorder import Flow, Message, Note, Standing
+from idemproof.conformance.pictures.svg import WIDTH, wrapped
 from idemproof.spec.diagrams import STATES, edges, label
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = {flow.name: flow for flow in record_flows()}
-DRAWN = pictures.pictures()
+DRAWN = pictures()
 SVGS = [name for name in DRAWN if name.endswith(".svg")]
 SVG = "{http://www.w3.org/2000/svg}"
 

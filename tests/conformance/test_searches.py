@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.engine_explorer import search_engine
+from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.spec.explorer import Explorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "searches.md"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from idemproof.conformance.seeded_faults import (
+from idemproof.conformance.search.seeded_faults import (
     FAULTS,
     REPORT,
     Fault,
@@ -52,4 +52,4 @@ def test_a_fault_is_gone_after_its_search() -> None:
 
 def test_the_report_is_what_the_search_finds() -> None:
     written = (ROOT / REPORT).read_text(encoding="utf-8")
-    assert written == report(), "run python -m idemproof.conformance.seeded_faults"
+    assert written == report(), "run python -m idemproof.conformance.search.seeded_faults"

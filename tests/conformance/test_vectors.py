@@ -31,8 +31,8 @@ from idemproof import (
     InMemoryPersistenceLayer,
     SQLitePersistenceLayer,
 )
-from idemproof.conformance import vectors
-from idemproof.conformance.vectors_keys import named_function
+from idemproof.conformance.vectors.generate import main
+from idemproof.conformance.vectors.keys import named_function
 from idemproof.errors import IdempotencyInvalidStatusError, IdempotencyKeyError
 from idemproof.reference.keys import KeyDerivation, function_prefix
 from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
@@ -65,11 +65,11 @@ def test_the_vectors_are_what_the_generator_writes() -> None:
 
 
 def test_what_is_stale_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert vectors.main(["--folder", str(tmp_path)]) == 0
+    assert main(["--folder", str(tmp_path)]) == 0
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written == {name: (FOLDER / name).read_bytes() for name in ("transition.json", "keys.json")}
     (tmp_path / "keys.json").write_bytes(written["keys.json"].replace(b"md5", b"md4", 1))
-    assert vectors.main(["--check", "--folder", str(tmp_path)]) == 1
+    assert main(["--check", "--folder", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{tmp_path / 'keys.json'} is stale")
 

@@ -40,8 +40,8 @@ def test_where_nobody_can_finish_the_way_there_is_told(monkeypatch: pytest.Monke
     )
     result = Explorer(1, 2, faults=()).search()
     assert result.stuck is not None
-    assert [event.what for event in result.stuck.events] == ["calls"]
-    assert {event.who for event in result.stuck.events} == {"client 1"}
+    assert [line.what for line in result.stuck.lines] == ["calls"]
+    assert {line.who for line in result.stuck.lines} == {"client 1"}
 
 
 def test_a_story_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +51,9 @@ def test_a_story_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch)
     )
     story = Explorer(3, faults=()).search().counterexample
     assert story is not None
-    began = [event.who for event in story.events if event.what == "begins its body"]
+    began = [line.who for line in story.lines if line.what == "begins its body"]
     assert len(began) == len(set(began)) == 2
-    assert {event.who for event in story.events} == {"", *began}
+    assert {line.who for line in story.lines} == {"", *began}
 
 
 @pytest.mark.parametrize(

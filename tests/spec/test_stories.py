@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from idemproof.spec.events import Evict
-from idemproof.spec.explorer import HASHES, PROGRESS_EVERY, Event, Explorer, Result, Story
+from idemproof.spec.explorer import HASHES, PROGRESS_EVERY, Explorer, Result, Story, StoryLine
 from idemproof.spec.model import FAULTS, GONE, RUNNING, Attempt, Client, Move, State, broken_by_beginning
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import _STEPS, _evict
@@ -128,14 +128,14 @@ def test_a_story_tells_each_step_who_took_it_and_what_stood_then(monkeypatch: py
     assert story == Story(
         ("forbidden",),
         (
-            Event("calls", "client 1", None),
-            Event("claims", "client 1", CLAIMED),
-            Event("a second passes", "", LATER),
-            Event("begins its body", "client 1", LATER),
-            Event("a second passes", "", OVER),
-            Event("calls", "client 2", OVER),
-            Event("claims", "client 2", CLAIMED),
-            Event("begins its body", "client 2", CLAIMED),
+            StoryLine("calls", "client 1", None),
+            StoryLine("claims", "client 1", CLAIMED),
+            StoryLine("a second passes", "", LATER),
+            StoryLine("begins its body", "client 1", LATER),
+            StoryLine("a second passes", "", OVER),
+            StoryLine("calls", "client 2", OVER),
+            StoryLine("claims", "client 2", CLAIMED),
+            StoryLine("begins its body", "client 2", CLAIMED),
         ),
     )
 
@@ -151,7 +151,7 @@ def test_a_story_ends_with_the_step_that_breaks_something_of_its_own(monkeypatch
     story = Explorer(1, faults=()).search().counterexample
     assert story is not None
     assert story.broken == ("it returned",)
-    assert [event.what for event in story.events] == ["calls", "claims", "begins its body", "returns"]
+    assert [line.what for line in story.lines] == ["calls", "claims", "begins its body", "returns"]
 
 
 def test_what_a_move_and_a_beginning_break_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_forgetting_too_soon_ends_a_story(monkeypatch: pytest.MonkeyPatch) -> No
     story = Explorer(1, faults=("evict",)).search().counterexample
     assert story is not None
     assert story.broken == ("INV-3 others_are_untouched", "INV-7 eviction_owes_nothing")
-    assert [(event.what, event.who) for event in story.events] == [
+    assert [(line.what, line.who) for line in story.lines] == [
         ("calls", "client 1"),
         ("claims", "client 1"),
         ("the store forgets", ""),
@@ -200,7 +200,7 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_story(monkeypatch: py
     monkeypatch.setattr(Attempt, "_arrives", arriving)
     story = Explorer(1, faults=(), late_requests=1).search().counterexample
     assert story is not None
-    assert [(event.what, event.who) for event in story.events] == [
+    assert [(line.what, line.who) for line in story.lines] == [
         ("calls", "client 1"),
         ("claims", "client 1"),
         ("begins its body", "client 1"),

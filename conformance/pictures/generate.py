@@ -8,9 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..spec.diagrams import state_diagram
-from . import generated, state_drawing
-from .drawing import mermaid, svg
+from ...spec.diagrams import state_diagram
+from .. import generated
+from . import state_drawing
+from .flow_drawing import mermaid, svg
 from .flows import record_flows
 from .state_drawing import state_svg
 
@@ -72,7 +73,3 @@ def main(arguments: list[str] | None = None) -> int:
     for name in found:
         sys.stderr.write(f"stale: {FOLDER / name}\n")
     return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

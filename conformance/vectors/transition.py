@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
-from ..spec.events import Claim, Complete, Event, Evict, Outcome, Release, Renew
-from ..spec.record import (
+from ...spec.events import Claim, Complete, Event, Evict, Outcome, Release, Renew
+from ...spec.record import (
     COMPLETED,
     INPROGRESS,
     RESULT_UNAVAILABLE,
@@ -17,7 +17,7 @@ from ..spec.record import (
     deadline_ms,
     expiry_ms,
 )
-from ..spec.transition import TABLE, deciding_row, transition
+from ...spec.transition import TABLE, deciding_row, transition
 
 START = 4_102_444_800_000
 """The year 2100 in milliseconds: neither these nor its seconds fit into 32 bits."""

@@ -10,16 +10,16 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends.base import CompareAndSwapLayer
-from ..backends.commands import Swap
-from ..reference.config import IdempotencyWarning
-from ..reference.engine import Engine
-from ..spec.diagrams import state_of
-from ..spec.errors import IdempotencyAlreadyInProgressError
-from ..spec.events import Claim, Claimed, Complete, Event, Release
-from ..spec.record import COMPLETED, Record, deadline_ms, same_record
-from ..spec.transition import deciding_row, transition
-from .simulator import World
+from ...backends.base import CompareAndSwapLayer
+from ...backends.commands import Swap
+from ...reference.config import IdempotencyWarning
+from ...reference.engine import Engine
+from ...spec.diagrams import state_of
+from ...spec.errors import IdempotencyAlreadyInProgressError
+from ...spec.events import Claim, Claimed, Complete, Event, Release
+from ...spec.record import COMPLETED, Record, deadline_ms, same_record
+from ...spec.transition import deciding_row, transition
+from ..simulator import World
 
 CLIENT = "Client"
 STORE = "Store"

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..spec import transition
-from ..spec.events import Claim, Complete, Event, Outcome, Release, Renew
-from ..spec.record import Record
-from . import generated
-from .vectors_keys import key_vectors
-from .vectors_readings import KEY, readings
-from .vectors_transition import cases
+from ...spec import transition
+from ...spec.events import Claim, Complete, Event, Outcome, Release, Renew
+from ...spec.record import Record
+from .. import generated
+from .keys import key_vectors
+from .readings import KEY, readings
+from .transition import cases
 
 PROTOCOL = "1.0"
 """The version of ``protocol.md`` that the vectors are of."""
@@ -180,7 +180,3 @@ def _spread(value: Any, indent: str, before: int = 0) -> str:
         first, last = "[", "]"
     lines = [f"{inner}{name}{_spread(child, inner, len(name))}" for name, child in names]
     return "\n".join((first, ",\n".join(lines), indent + last))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,14 +1,14 @@
 """The flows that users of idempotency ask about, recorded while the production engine runs them."""
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..backends.records import DataRecord
-from ..reference.config import IdempotencyConfig
-from ..reference.decorators import idempotent_function
-from ..reference.engine import Engine
+from ...backends.records import DataRecord
+from ...reference.config import IdempotencyConfig
+from ...reference.decorators import idempotent_function
+from ...reference.engine import Engine
+from ..simulator import without_logging
 from .recorder import Flow, RecordedCall, Recorder, RecordingLayer, call_decorated
 
 LEASE_S = 10
@@ -217,9 +217,5 @@ _RECORDINGS = (
 
 def record_flows() -> list[Flow]:
     """Run every flow on the production engine and return what was recorded."""
-    logger, quiet = logging.getLogger("idemproof"), logging.NullHandler()
-    logger.addHandler(quiet)  # the engine's warning of a superseded run is part of a flow
-    try:
+    with without_logging():  # that a run is superseded is part of a flow
         return [record() for record in _RECORDINGS]
-    finally:
-        logger.removeHandler(quiet)

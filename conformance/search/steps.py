@@ -4,20 +4,21 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..backends.commands import Call, Sleep, Swap
-from ..reference.config import IdempotencyConfig
-from ..reference.engine import Engine
-from ..spec.errors import IdempotencyError
-from ..spec.events import Kept, Release
-from ..spec.invariants import (
+from ...backends.commands import Call, Sleep, Swap
+from ...reference.config import IdempotencyConfig
+from ...reference.engine import Engine
+from ...spec.errors import IdempotencyError
+from ...spec.events import Kept, Release
+from ...spec.invariants import (
     OPERATIONS_PER_CALL,
     Step,
     broken_by_history,
     live_result_is_final,
     others_are_untouched,
 )
-from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms
-from .engine_explorer_states import (
+from ...spec.record import COMPLETED, Record, deadline_ms, expiry_ms
+from ..simulator import Fate, SimulatedCall, World
+from .states import (
     OWN,
     Client,
     Keys,
@@ -27,7 +28,6 @@ from .engine_explorer_states import (
     result_of,
     without_the_forgotten,
 )
-from .simulator import Fate, SimulatedCall, World
 
 FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
 """What may become of a request, if it is not answered."""
@@ -84,9 +84,8 @@ def act_on(world: World, choice: Choice) -> str | None:
         world.evict()
     else:
         assert choice.who is not None
-        late = world.delayed.pop(choice.who)
-        world.delayed.insert(0, late)
-        world.deliver()
+        late = world.delayed[choice.who]
+        world.deliver(choice.who)
         sender = late.new or late.expected
         return None if sender is None else sender.owner
     return None

@@ -29,15 +29,15 @@ from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any, NamedTuple
 
-from ..backends.commands import Call, Sleep, Swap
-from ..reference.attempt import Attempt
-from ..reference.cache import LocalCache
-from ..reference.engine import Engine
-from ..spec.events import Claim, Complete, Outcome, Release
-from ..spec.invariants import Began, Ended, Occurrence
-from ..spec.record import Record
-from .engine_explorer_frames import readable
-from .simulator import SimulatedCall, World
+from ...backends.commands import Call, Sleep, Swap
+from ...reference.attempt import Attempt
+from ...reference.cache import LocalCache
+from ...reference.engine import Engine
+from ...spec.events import Claim, Complete, Outcome, Release
+from ...spec.invariants import Began, Ended, Occurrence
+from ...spec.record import Record
+from ..simulator import SimulatedCall, World
+from .frames import readable
 
 OWN = object()
 """In a log: the swap was answered with the very record that it proposed."""

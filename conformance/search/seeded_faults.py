@@ -2,7 +2,7 @@
 
 Each changes one row of the table, or what a client does between its requests, and names what it violates.
 The explorer must find a shortest story for every one. At the root of a checkout,
-``python -m idemproof.conformance.seeded_faults`` writes the report.
+``python -m idemproof.conformance.search.seeded_faults`` writes the report.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from ..spec import transition as rules
-from ..spec.events import (
+from ...spec import transition as rules
+from ...spec.events import (
     Claimed,
     Completed,
     Kept,
@@ -23,10 +23,10 @@ from ..spec.events import (
     Replay,
     Superseded,
 )
-from ..spec.explorer import Explorer, Story
-from ..spec.model import RUNNING, Attempt
-from ..spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
-from . import generated
+from ...spec.explorer import Explorer, Story
+from ...spec.model import RUNNING, Attempt
+from ...spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
+from .. import generated
 
 REPORT = Path("docs", "seeded-faults.md")
 
@@ -233,7 +233,7 @@ def sown(fault: Fault) -> Iterator[None]:
 def found(fault: Fault) -> Story | None:
     """Return the shortest story by which the explorer sees ``fault``, None if it does not."""
     with sown(fault):
-        result = Explorer(2, fault.fingerprints).search(limit=50_000)
+        result = Explorer(2, fault.fingerprints).search(limit=_LIMIT)
     return result.counterexample or result.stuck
 
 
@@ -253,7 +253,7 @@ def report() -> str:
     stories = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
     stories.append(("ENG-3", "a body begins though its lease is over", found_beginning_late()))
     for place, what, story in stories:
-        told = "**not found** |" if story is None else f"{', '.join(_clauses(story))} | {len(story.events)}"
+        told = "**not found** |" if story is None else f"{', '.join(_clauses(story))} | {len(story.lines)}"
         lines.append(f"| {place} | {what} | {told} |")
     return (
         _HEAD.format(count=len(stories), found=sum(story is not None for *_, story in stories))

@@ -5,20 +5,20 @@ The clients run the engine's own generators over the compare-and-swap store of
 may be lost, refused or late; its body may return or raise; its worker may die. Time passes second by second,
 with a lease and a window of a few seconds, so that every deadline is met and missed.
 
-The search is breadth first, so a counterexample is the shortest there is. ``engine_explorer_states.py`` says
+The search is breadth first, so a counterexample is the shortest there is. ``states.py`` says
 when two states are the same, and why nothing is missed by visiting one of them.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..reference.answers import logger
-from ..reference.engine import Engine
-from ..spec.record import Record
-from .engine_explorer_states import Keys, State
-from .engine_explorer_steps import (
+from ...backends.commands import Swap
+from ...reference.engine import Engine
+from ...spec.record import Record
+from ..simulator import SimulatedCall, World, without_logging
+from .states import Keys, State
+from .steps import (
     ARRIVES,
     CALLS_WITH,
     TIME_PASSES,
@@ -31,7 +31,6 @@ from .engine_explorer_steps import (
     completion_of,
     engine_in,
 )
-from .simulator import SimulatedCall, World
 
 _NOBODY_FINISHES = "INV-9 a newcomer finishes once the deadline has passed"
 _NEVER_ENDS = "INV-8 a call ends though every request is refused"
@@ -219,7 +218,12 @@ class Play:
     """
 
     def __init__(
-        self, clients: int, engine: type[Engine] = Engine, world: type[World] = World, *, cached: bool = False
+        self,
+        clients: int,
+        engine: type[Engine] = Engine,
+        world: Callable[[], World] = World,
+        *,
+        cached: bool = False,
     ) -> None:
         self.world = world()
         self.timeline: list[Happened] = []
@@ -271,9 +275,9 @@ class Play:
 
 
 def _in_words(command: Any) -> str:
-    new = getattr(command, "new", None)
-    if type(command).__name__ != "Swap":
+    if not isinstance(command, Swap):
         return type(command).__name__.lower()
+    new = command.new
     return "a release" if new is None else "a claim" if new.response_data is None else "a completion"
 
 
@@ -284,14 +288,3 @@ def _path(came: Sequence[tuple[int, Choice | None]], number: int) -> Iterator[Ch
         path.append(step[1])
         number = step[0]
     return reversed(path)
-
-
-@contextmanager
-def without_logging() -> Iterator[None]:
-    """Keep the log still: a search sees more superseded attempts than anyone wants to read of."""
-    usual = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = usual

@@ -3,8 +3,8 @@
 Where a state stands on the sheet is decided here; what leads where, and what is written there, is not.
 """
 
-from ..spec.diagrams import ABSENT, STATES, labels_between
-from ..spec.record import COMPLETED, EXPIRED, INPROGRESS
+from ...spec.diagrams import ABSENT, STATES, labels_between
+from ...spec.record import COMPLETED, EXPIRED, INPROGRESS
 from .svg import LINE, box, document, lines_of_text, path, text
 
 Point = tuple[float, float]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..reference.config import IdempotencyConfig, IdempotencyWarning
-from ..reference.jmespath_functions import DEFAULT_OPTIONS
-from ..reference.keys import KeyDerivation, KeyEncoder, function_prefix
-from ..spec.errors import IdempotencyKeyError
+from ...reference.config import IdempotencyConfig, IdempotencyWarning
+from ...reference.jmespath_functions import DEFAULT_OPTIONS
+from ...reference.keys import KeyDerivation, KeyEncoder, function_prefix
+from ...spec.errors import IdempotencyKeyError
 
 _HOST = "AWS_LAMBDA_FUNCTION_NAME"
 _EXACT = 2**53

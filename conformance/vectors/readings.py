@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from ..spec.errors import IdempotencyInvalidStatusError
-from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, RESULT_UNAVAILABLE, Record, checked
-from .vectors_transition import START
+from ...spec.errors import IdempotencyInvalidStatusError
+from ...spec.record import COMPLETED, EXPIRED, INPROGRESS, RESULT_UNAVAILABLE, Record, checked
+from .transition import START
 
 KEY = "k"
 """The key that every reading asks for."""
