@@ -98,9 +98,7 @@ class DeletesAndStillAnswers(_Answers):
         return standing if new is None else new
 
 
-@broken(
-    CAS_3="contract",
-)
+@broken(CAS_3="contract")
 class DoesNotDelete(Dictionary):
     """It answers a release as done, and the record stays."""
 
@@ -135,10 +133,7 @@ class LoadsClaimsOnly(Dictionary):
         return None if found is not None and found.in_progress_expiry_timestamp is None else found
 
 
-@broken(
-    CAS_3="contract",
-    REC_6="contract",
-)
+@broken(CAS_3="contract", REC_6="contract")
 class ChokesOnTheUnavailable(Dictionary):
     """It refuses to store that a result is unavailable, for that is not JSON."""
 

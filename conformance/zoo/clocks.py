@@ -9,10 +9,7 @@ from .foundations import Dictionary
 _ROOM = 64
 
 
-@broken(
-    CAS_2="contract",
-    CAS_5="contract",
-)
+@broken(CAS_2="contract", CAS_5="contract")
 class DefendsTheLiving(Dictionary):
     """Its swap refuses to replace a record that is live by its own clock, whatever the caller expects."""
 
@@ -23,10 +20,7 @@ class DefendsTheLiving(Dictionary):
         return super().may_replace(standing, expected, new)
 
 
-@broken(
-    CAS_2="fencing",
-    CAS_5="contract",
-)
+@broken(CAS_2="fencing", CAS_5="contract")
 class LetsInByItsClock(Dictionary):
     """Its swap takes a record that is over by its own clock for absent."""
 
@@ -36,9 +30,7 @@ class LetsInByItsClock(Dictionary):
         return super().may_replace(standing, expected, new)
 
 
-@broken(
-    CAS_5="contract",
-)
+@broken(CAS_5="contract")
 class HidesWhatIsOver(Dictionary):
     """It shows no record that is over by its own clock."""
 
@@ -47,10 +39,7 @@ class HidesWhatIsOver(Dictionary):
         return found if found is not None and live(found, self.clock()) else None
 
 
-@broken(
-    CAS_5="contract",
-    REC_2="contract",
-)
+@broken(CAS_5="contract", REC_2="contract")
 class MarksWhatIsOver(Dictionary):
     """It gives out a record that is over by its own clock with the status EXPIRED."""
 
@@ -59,9 +48,7 @@ class MarksWhatIsOver(Dictionary):
         return found if found is None or live(found, self.clock()) else found._replace(status="EXPIRED")
 
 
-@broken(
-    CAS_3="contract",
-)
+@broken(CAS_3="contract")
 class ExtendsLeases(Dictionary):
     """It counts the lease of a claim from its own clock, a minute from when it is stored."""
 
@@ -94,10 +81,7 @@ class _ForgetsByTime(Dictionary):
         raise NotImplementedError
 
 
-@broken(
-    CAS_6="contract",
-    INV_7="time",
-)
+@broken(CAS_6="contract", INV_7="time")
 class KeepsForNineTenths(_ForgetsByTime):
     """It keeps a record for nine tenths of the time it was told."""
 
@@ -105,9 +89,7 @@ class KeepsForNineTenths(_ForgetsByTime):
         return keep_ms * 9 // 10
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class KeepsWholeSeconds(_ForgetsByTime):
     """It rounds the time for which a record is kept down to seconds."""
 
@@ -115,9 +97,7 @@ class KeepsWholeSeconds(_ForgetsByTime):
         return keep_ms // 1000 * 1000
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class TakesMillisecondsForSeconds(_ForgetsByTime):
     """It takes the milliseconds for which a record is kept for a thousandth of what they are."""
 
@@ -125,9 +105,7 @@ class TakesMillisecondsForSeconds(_ForgetsByTime):
         return keep_ms // 1000
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class KeepsForADayAtMost(_ForgetsByTime):
     """It forgets every record after a day, however long it was told to keep it."""
 
@@ -135,9 +113,7 @@ class KeepsForADayAtMost(_ForgetsByTime):
         return min(keep_ms, 86_400_000)
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class ForgetsClaimsAtTheirLease(_ForgetsByTime):
     """It forgets a claim when its lease ends, though its owner may still complete it."""
 
@@ -146,9 +122,7 @@ class ForgetsClaimsAtTheirLease(_ForgetsByTime):
         return keep_ms if lease is None else lease - self.clock()
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class KeepsTheFirstTimeToLive(_ForgetsByTime):
     """It does not renew the time to live when a result replaces a claim."""
 
@@ -163,9 +137,7 @@ class KeepsTheFirstTimeToLive(_ForgetsByTime):
         return keep_ms
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class ForgetsWhenFull(Dictionary):
     """When 64 records stand it forgets the oldest, live or not."""
 
@@ -175,9 +147,7 @@ class ForgetsWhenFull(Dictionary):
             del self.rows[next(iter(self.rows))]
 
 
-@broken(
-    CAS_6="contract",
-)
+@broken(CAS_6="contract")
 class TidiesUpByTheLease(Dictionary):
     """As it writes it deletes all records whose lease is absent or over: results, too."""
 

@@ -7,11 +7,7 @@ from .exhibits import broken
 from .foundations import Dictionary
 
 
-@broken(
-    CAS_2="contract",
-    INV_1="exclusion",
-    INV_2="contract",
-)
+@broken(CAS_2="contract", INV_1="exclusion", INV_2="contract")
 class LastWriteWins(Dictionary):
     """It stores whatever it is given, and never compares."""
 
@@ -60,10 +56,7 @@ class ReleasesWithoutLooking(Dictionary):
         return new is None or same_version(standing, expected)
 
 
-@broken(
-    CAS_2="fencing",
-    INV_2="exclusion",
-)
+@broken(CAS_2="fencing", INV_2="exclusion")
 class ReleasesResults(Dictionary):
     """A release respects another's claim, and deletes a result."""
 
@@ -72,9 +65,7 @@ class ReleasesResults(Dictionary):
         return deletes_result or same_version(standing, expected)
 
 
-@broken(
-    CAS_2="fencing",
-)
+@broken(CAS_2="fencing")
 class ReleasesClaimsOfOthers(Dictionary):
     """A release respects a result, and deletes another's claim."""
 
@@ -83,9 +74,7 @@ class ReleasesClaimsOfOthers(Dictionary):
         return deletes_claim or same_version(standing, expected)
 
 
-@broken(
-    CAS_2="fencing",
-)
+@broken(CAS_2="fencing")
 class ComparesTheStatusOnly(Dictionary):
     """Any claim is taken for the expected one: a previous owner completes another's."""
 
@@ -93,10 +82,7 @@ class ComparesTheStatusOnly(Dictionary):
         return (standing and standing.status) == (expected and expected.status)
 
 
-@broken(
-    CAS_2="faults",
-    INV_2="exclusion",
-)
+@broken(CAS_2="faults", INV_2="exclusion")
 class ComparesThatThereIsOne(Dictionary):
     """Any record is taken for the expected one, if there is one: an UPDATE of an existing row."""
 
@@ -161,10 +147,7 @@ class ComparesAllButTheLease(_ComparesAllBut):
     field = "in_progress_expiry_timestamp"
 
 
-@broken(
-    CAS_2="contract",
-    REC_4="contract",
-)
+@broken(CAS_2="contract", REC_4="contract")
 class TellsEmptyFromAbsent(Dictionary):
     """It keeps an absent owner as empty text, and then takes the two for different."""
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from ...backends.base import CompareAndSwapLayer
 from ...spec.record import Record, same_version
-from ..suite.factories import Factory
 from .exhibits import UNFENCED, correct
-from .foundations import AsyncDictionary, Dictionary, FourMethods
-from .four_methods import AsyncFourMethods
+from .foundations import AsyncDictionary, AsyncFourMethods, Dictionary, FourMethods, OnItsOwn
 from .stale import OnAHost
 
 _SHARDS = 16
@@ -104,18 +102,13 @@ class ByALog(Dictionary):
 
 
 @correct()
-class InShards(CompareAndSwapLayer):
+class InShards(OnItsOwn, CompareAndSwapLayer):
     """Sixteen dictionaries, each with its lock; a key's hash says which."""
 
     blocks = False
 
     def __init__(self) -> None:
         self.shards = [Dictionary() for _ in range(_SHARDS)]
-
-    @classmethod
-    def factory(cls) -> Factory:
-        """Return what makes layers of this class; each has dictionaries of its own."""
-        return cls
 
     def _load(self, key: str) -> Record | None:
         return self.shards[hash(key) % _SHARDS]._load(key)
@@ -125,7 +118,7 @@ class InShards(CompareAndSwapLayer):
 
 
 @correct()
-class ThroughOneThread(CompareAndSwapLayer):
+class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
     """All requests go through a queue to one thread, which alone touches the dictionary."""
 
     def __init__(self) -> None:
@@ -134,11 +127,6 @@ class ThroughOneThread(CompareAndSwapLayer):
         self.requests = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.serve, name="zoo-one-thread", daemon=True)
         self.thread.start()
-
-    @classmethod
-    def factory(cls) -> Factory:
-        """Return what makes layers of this class; each has a thread of its own."""
-        return cls
 
     def close(self) -> None:
         """Stop the thread."""

@@ -1,7 +1,5 @@
 """Right layers over stores, each made in its own way. No check may call one of them broken."""
 
-from contextlib import closing
-
 from ...spec.record import Record, same_version
 from ..suite.capabilities import Capabilities
 from .exhibits import correct
@@ -19,7 +17,7 @@ class ByATransaction(Table):
     """A table of SQLite; it reads, compares and writes in one transaction that nobody else can enter."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        with closing(self.connect()) as db:
+        with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             standing = self.read(db, key)
             if same_version(standing, expected):

@@ -5,13 +5,11 @@
 import asyncio
 import time
 
-from ...backends.base import AsyncBasePersistenceLayer
 from ...backends.records import DataRecord
 from ...spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
-from ...spec.record import COMPLETED, INPROGRESS, Record, deadline_ms, expiry_ms, live
-from ..suite.factories import Factory
+from ...spec.record import COMPLETED, INPROGRESS, Record, deadline_ms, expiry_ms
 from .exhibits import UNFENCED, broken
-from .foundations import FourMethods
+from .foundations import AsyncFourMethods, FourMethods
 
 
 @broken(
@@ -46,9 +44,7 @@ class LooksThenPuts(FourMethods):
     """Its put looks, and then writes: two may look before either writes."""
 
     def _put_record(self, data_record: DataRecord) -> None:
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and self.live(standing):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
+        self.refuse(self.rows.get(data_record.idempotency_key))
         self._update_record(data_record)
 
 
@@ -243,50 +239,6 @@ class ComparesTheExpiryWithMilliseconds(FourMethods):
         return super().live(record)
 
 
-class AsyncFourMethods(AsyncBasePersistenceLayer):
-    """The four methods for ``async def``, over a dictionary and an asyncio lock."""
-
-    blocks = False
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Record] = {}
-        self.lock = asyncio.Lock()
-
-    @classmethod
-    def factory(cls) -> Factory:
-        """Return what makes layers of this class; each has a dictionary of its own."""
-        return cls
-
-    async def _get_record(self, idempotency_key: str) -> DataRecord:
-        await asyncio.sleep(0)
-        standing = self.rows.get(idempotency_key)
-        if standing is None:
-            raise IdempotencyItemNotFoundError
-        return DataRecord.of(standing)
-
-    async def _put_record(self, data_record: DataRecord) -> None:
-        async with self.lock:
-            await self.put(data_record)
-
-    async def put(self, data_record: DataRecord) -> None:
-        """Look, wait for the store, and write."""
-        standing = self.rows.get(data_record.idempotency_key)
-        await asyncio.sleep(0)
-        if standing is not None and live(standing, time.time_ns() // 1_000_000):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
-        self.rows[data_record.idempotency_key] = Record(*data_record)._replace(owner=None)
-
-    async def _update_record(self, data_record: DataRecord) -> None:
-        async with self.lock:
-            await asyncio.sleep(0)
-            self.rows[data_record.idempotency_key] = Record(*data_record)._replace(owner=None)
-
-    async def _delete_record(self, data_record: DataRecord) -> None:
-        async with self.lock:
-            await asyncio.sleep(0)
-            self.rows.pop(data_record.idempotency_key, None)
-
-
 @broken(
     CAS_4="exclusion",
     INV_2="exclusion",
@@ -299,7 +251,7 @@ class UpdatesWithoutItsLock(AsyncFourMethods):
 
     async def _update_record(self, data_record: DataRecord) -> None:
         await asyncio.sleep(0)
-        self.rows[data_record.idempotency_key] = Record(*data_record)._replace(owner=None)
+        self.keep(data_record)
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=UNFENCED)

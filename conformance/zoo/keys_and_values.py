@@ -225,9 +225,7 @@ class _Keyed(Dictionary):
         raise NotImplementedError
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class IgnoresCase(_Keyed):
     """Keys that differ by case alone have one record, as in a column that ignores case."""
 
@@ -235,9 +233,7 @@ class IgnoresCase(_Keyed):
         return key.lower()
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class CutsKeys(_Keyed):
     """Keys that differ after 64 characters have one record."""
 
@@ -245,9 +241,7 @@ class CutsKeys(_Keyed):
         return key[:64]
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class DropsSeparators(_Keyed):
     """Keys that differ by a separator alone have one record: "a#bc" is "ab#c" to it."""
 
@@ -255,9 +249,7 @@ class DropsSeparators(_Keyed):
         return "".join(letter for letter in key if letter.isalnum())
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class IgnoresTheFunction(_Keyed):
     """It keeps a record under what follows the last "#", so that functions share their keys."""
 
@@ -265,9 +257,7 @@ class IgnoresTheFunction(_Keyed):
         return key.rpartition("#")[2]
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class StripsKeys(_Keyed):
     """Keys that differ by white space at the end have one record, as in a column of fixed width."""
 
@@ -275,9 +265,7 @@ class StripsKeys(_Keyed):
         return key.rstrip()
 
 
-@broken(
-    CAS_1="contract",
-)
+@broken(CAS_1="contract")
 class KeepsKeysInAscii(_Keyed):
     """Keys that differ in letters outside ASCII have one record."""
 

@@ -6,11 +6,11 @@ import json
 from functools import partial
 from typing import Any
 
-from ...backends.base import CompareAndSwapLayer
 from ...spec.record import COMPLETED, INPROGRESS, Record, same_version
 from ..suite.capabilities import Capabilities
 from ..suite.factories import Factory
 from .exhibits import broken
+from .foundations import LooksThenStores, Overwriting
 
 SWAP = """\
 -- KEYS[1] the key; ARGV: the version that must stand ('' for nothing), what is to stand ('' for nothing),
@@ -33,7 +33,7 @@ ONE_PROCESS = Capabilities(processes=False)
 _LOCK_MS = 10_000
 
 
-class Values(CompareAndSwapLayer):
+class Values(Overwriting):
     """A record is a text, which begins with its version; a script compares and replaces.
 
     Parameters
@@ -71,7 +71,6 @@ class Values(CompareAndSwapLayer):
         return keep_ms
 
     def store(self, key: str, new: Record | None, keep_ms: int) -> None:
-        """Let ``new`` stand, or nothing, whatever stands now."""
         if new is None:
             self.client.delete(key)
         else:
@@ -107,15 +106,8 @@ def decoded(key: str, text: str | None) -> Record | None:
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=ONE_PROCESS)
-class GetsThenSets(Values):
+class GetsThenSets(LooksThenStores, Values):
     """It reads what stands, compares, and sets: another client may set in between."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
-        self.store(key, new, keep_ms)
-        return new
 
 
 @broken(
@@ -124,45 +116,27 @@ class GetsThenSets(Values):
     seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that came between its GET "
     "and its SET",
 )
-class GetsBeforeTakingOver(Values):
+class GetsBeforeTakingOver(LooksThenStores, Values):
     """Its first claim is a SET NX; to take over it reads, compares, and then sets."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if expected is None or new is None or new.status != INPROGRESS:
-            return super()._swap(key, expected, new, keep_ms)
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
-        self.store(key, new, keep_ms)
-        return new
+    def in_steps(self, expected: Record | None, new: Record | None) -> bool:
+        return expected is not None and new is not None and new.status == INPROGRESS
 
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
-class GetsBeforeCompleting(Values):
+class GetsBeforeCompleting(LooksThenStores, Values):
     """It reads whose claim stands, and then sets the result: the lease may have passed on in between."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if new is None or new.status != COMPLETED:
-            return super()._swap(key, expected, new, keep_ms)
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
-        self.store(key, new, keep_ms)
-        return new
+    def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
+        return new is not None and new.status == COMPLETED
 
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
-class GetsBeforeReleasing(Values):
+class GetsBeforeReleasing(LooksThenStores, Values):
     """It reads whose claim stands, and then deletes: another's, if the lease has passed on in between."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if new is not None:
-            return super()._swap(key, expected, new, keep_ms)
-        standing = self._load(key)
-        if same_version(standing, expected):
-            self.store(key, None, 0)
-            return None
-        return standing
+    def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
+        return new is None
 
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)

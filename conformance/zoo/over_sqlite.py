@@ -7,15 +7,16 @@ import sqlite3
 import tempfile
 import threading
 import weakref
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...backends.base import CompareAndSwapLayer
-from ...spec.record import COMPLETED, INPROGRESS, Record, same_version
+from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..suite.factories import Factory
 from .exhibits import broken
+from .foundations import LooksThenStores, Overwriting
 
 _SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, status TEXT NOT NULL, expiry INTEGER NOT NULL, lease INTEGER,
@@ -57,8 +58,8 @@ class File:
         return partial, (self._make.func, *self._make.args)
 
 
-class Table(CompareAndSwapLayer):
-    """A table, a connection for each request, and updates that are conditional.
+class Table(Overwriting):
+    """A table, connections that are used again, and updates that are conditional.
 
     Parameters
     ----------
@@ -69,24 +70,39 @@ class Table(CompareAndSwapLayer):
     def __init__(self, path: str) -> None:
         self.path = path
         self.lock = threading.Lock()
+        self.idle: list[sqlite3.Connection] = []
 
     @classmethod
     def factory(cls) -> Factory:
         """Return what makes layers of this class over one new file."""
         return File(cls)
 
-    def connect(self) -> sqlite3.Connection:
-        """Return a new connection that commits each statement by itself."""
-        db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
-        db.execute("PRAGMA synchronous = OFF")
-        return db
+    def close(self) -> None:
+        """Close the connections."""
+        while self.idle:
+            self.idle.pop().close()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that commits each statement by itself; never again if a request fails on it."""
+        try:
+            db = self.idle.pop()
+        except IndexError:
+            db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA synchronous = OFF")
+        try:
+            yield db
+        except BaseException:
+            db.close()
+            raise
+        self.idle.append(db)
 
     def _load(self, key: str) -> Record | None:
-        with closing(self.connect()) as db:
+        with self.connection() as db:
             return self.read(db, key)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        with closing(self.connect()) as db:
+        with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             changed = self.change(db, key, expected, new)
             standing = new if changed else self.read(db, key)
@@ -115,13 +131,8 @@ class Table(CompareAndSwapLayer):
             return db.execute(_DELETE_VERSION, version).rowcount == 1
         return db.execute(_UPDATE_VERSION, (*values(new), *version)).rowcount == 1
 
-    def may_replace(self, standing: Record | None, expected: Record | None) -> bool:
-        """Tell whether what stands is what is expected, for layers that read first."""
-        return same_version(standing, expected)
-
-    def store(self, key: str, new: Record | None) -> None:
-        """Let ``new`` stand, or nothing, whatever stands now."""
-        with closing(self.connect()) as db:
+    def store(self, key: str, new: Record | None, _keep_ms: int) -> None:
+        with self.connection() as db:
             write(db, key, new)
 
 
@@ -139,43 +150,24 @@ def values(record: Record) -> tuple[Any, ...]:
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
-class SelectsThenReplaces(Table):
+class SelectsThenReplaces(LooksThenStores, Table):
     """It reads what stands, compares, and writes in a statement of its own."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        standing = self._load(key)
-        if not self.may_replace(standing, expected):
-            return standing
-        self.store(key, new)
-        return new
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
-class SelectsBeforeTakingOver(Table):
+class SelectsBeforeTakingOver(LooksThenStores, Table):
     """Its first claim is one atomic statement; to take over it reads, compares, and then writes."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if expected is None or new is None or new.status != INPROGRESS:
-            return super()._swap(key, expected, new, keep_ms)
-        standing = self._load(key)
-        if not self.may_replace(standing, expected):
-            return standing
-        self.store(key, new)
-        return new
+    def in_steps(self, expected: Record | None, new: Record | None) -> bool:
+        return expected is not None and new is not None and new.status == INPROGRESS
 
 
 @broken(CAS_4="exclusion")
-class SelectsBeforeCompleting(Table):
+class SelectsBeforeCompleting(LooksThenStores, Table):
     """It reads whose claim stands, and then stores the result in a statement of its own."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        if new is None or new.status != COMPLETED:
-            return super()._swap(key, expected, new, keep_ms)
-        standing = self._load(key)
-        if not self.may_replace(standing, expected):
-            return standing
-        self.store(key, new)
-        return new
+    def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
+        return new is not None and new.status == COMPLETED
 
 
 @broken(CAS_4="exclusion")
@@ -200,9 +192,7 @@ class ReadsAfterwards(Table):
         return self._load(key)
 
 
-@broken(
-    CAS_2="fencing",
-)
+@broken(CAS_2="fencing")
 class UpdatesByStatus(Table):
     """Its update asks only that the row is in progress, as many a tutorial's does."""
 
@@ -213,10 +203,7 @@ class UpdatesByStatus(Table):
         return still == 1 and super().change(db, key, None, new)
 
 
-@broken(
-    CAS_2="contract",
-    INV_2="contract",
-)
+@broken(CAS_2="contract", INV_2="contract")
 class Upserts(Table):
     """Its insertion replaces the row that is there."""
 

@@ -9,9 +9,7 @@ from .exhibits import broken
 from .foundations import AsyncDictionary, Dictionary
 
 
-@broken(
-    CAS_4="exclusion",
-)
+@broken(CAS_4="exclusion")
 class HasNoLock(Dictionary):
     """It reads, compares and writes without a lock."""
 
@@ -23,9 +21,7 @@ class HasNoLock(Dictionary):
         return new
 
 
-@broken(
-    CAS_4="exclusion",
-)
+@broken(CAS_4="exclusion")
 class LocksEachStep(Dictionary):
     """It locks the reading, and the writing, and not both together."""
 
@@ -39,9 +35,7 @@ class LocksEachStep(Dictionary):
         return new
 
 
-@broken(
-    CAS_4="exclusion",
-)
+@broken(CAS_4="exclusion")
 class LocksClaimsOnly(Dictionary):
     """It locks claims and releases, and stores results without."""
 
@@ -54,9 +48,7 @@ class LocksClaimsOnly(Dictionary):
         return self.rows.get(key)
 
 
-@broken(
-    CAS_4="exclusion",
-)
+@broken(CAS_4="exclusion")
 class ReplacesInTwoSteps(Dictionary):
     """Its load does not wait for the lock, and its swap removes a record before it stores the next."""
 
@@ -69,9 +61,7 @@ class ReplacesInTwoSteps(Dictionary):
             self.rows[key] = new
 
 
-@broken(
-    CAS_4="exclusion",
-)
+@broken(CAS_4="exclusion")
 class ChecksAgainTooLate(Dictionary):
     """It writes first, and then looks whether it was the only one."""
 
@@ -97,37 +87,21 @@ class ChecksAwaitsWrites(AsyncDictionary):
     """It looks, awaits, and then writes: another task looks meanwhile."""
 
     async def _swap(
-        self,
-        key: str,
-        expected: Record | None,
-        new: Record | None,
-        keep_ms: int,  # noqa: ARG002
+        self, key: str, expected: Record | None, new: Record | None, _keep_ms: int
     ) -> Record | None:
-        standing = self.rows.get(key)
-        await asyncio.sleep(0)
-        if not same_version(standing, expected):
-            return standing
-        self.write(key, new)
-        return new
+        return await self.replace(key, expected, new)
 
 
 @broken(CAS_4="exclusion")
 class AwaitsBetweenRemovalAndStorage(AsyncDictionary):
     """It removes a record, awaits, and stores the next: a load sees none meanwhile."""
 
-    async def _swap(
-        self,
-        key: str,
-        expected: Record | None,
-        new: Record | None,
-        keep_ms: int,  # noqa: ARG002
-    ) -> Record | None:
-        async with self.lock:
-            standing = self.rows.get(key)
-            if not same_version(standing, expected):
-                return standing
-            self.rows.pop(key, None)
-            await asyncio.sleep(0)
-            if new is not None:
-                self.rows[key] = new
-            return new
+    async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
+        standing = self.rows.get(key)
+        if not same_version(standing, expected):
+            return standing
+        self.rows.pop(key, None)
+        await asyncio.sleep(0)
+        if new is not None:
+            self.rows[key] = new
+        return new

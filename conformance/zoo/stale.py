@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from ...spec.record import Record
+from ...spec.record import Record, same_version
 from ..suite.capabilities import Capabilities
 from ..suite.factories import Factory
 from .exhibits import broken
@@ -71,9 +71,7 @@ class RemembersWhatItRead(Table):
         return found
 
 
-@broken(
-    INV_1="exclusion",
-)
+@broken(INV_1="exclusion")
 class KeepsRecordsPerThread(Dictionary):
     """Each thread has a dictionary of its own."""
 
@@ -115,10 +113,7 @@ class OnAHost(Dictionary):
         return made
 
 
-@broken(
-    CAS_1="contract",
-    CAS_2="contract",
-)
+@broken(CAS_1="contract", CAS_2="contract")
 class CountsOwnersPerObject(OnAHost):
     """It keeps in each layer object whose the records are, so that another object does not know."""
 
@@ -137,10 +132,7 @@ class CountsOwnersPerObject(OnAHost):
         super().write(key, new)
 
 
-@broken(
-    CAS_4="exclusion",
-    INV_1="exclusion",
-)
+@broken(CAS_4="exclusion", INV_1="exclusion")
 class LocksPerObject(OnAHost):
     """Each layer object has a lock of its own for the dictionary that all share."""
 
@@ -155,18 +147,18 @@ class WritesLater(Table):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.last: tuple[str, Record | None] | None = None
+        self.last: tuple[str, Record | None, int] | None = None
 
     def _load(self, key: str) -> Record | None:
         self.flush()
         return super()._load(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self.lock:
             standing = self._load(key)
-            if not self.may_replace(standing, expected):
+            if not same_version(standing, expected):
                 return standing
-            self.last = (key, new)
+            self.last = (key, new, keep_ms)
             return new
 
     def flush(self) -> None:

@@ -4,13 +4,13 @@ Nothing is installed by this: a layer is made only if its package is there.
 """
 
 import json
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from ...backends.base import AsyncBasePersistenceLayer
+from ...backends.clock import wall_clock_ms
 from ...backends.records import DataRecord
 from ...spec.errors import (
     IdempotencyItemAlreadyExistsError,
@@ -128,7 +128,7 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
 
     async def _put_record(self, data_record: DataRecord) -> None:
         key, _, expiry, lease, _, payload_hash, _, owner = data_record
-        seconds = ((expiry * 1000 if lease is None else lease) - _now_ms()) / 1000
+        seconds = ((expiry * 1000 if lease is None else lease) - wall_clock_ms()) / 1000
         fingerprint = json.dumps([payload_hash, expiry, lease is not None])
         claimed = await self.theirs.claim(key, fingerprint, 1, seconds)
         if claimed.our_claim_token is None:
@@ -140,7 +140,7 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
     async def _update_record(self, data_record: DataRecord) -> None:
         key, _, expiry, _, response, _, _, owner = data_record
         headers = {"expiry": str(expiry)}
-        seconds = expiry - _now_ms() / 1000
+        seconds = expiry - wall_clock_ms() / 1000
         body = (response or "").encode()
         if not await self.theirs.complete(key, await self._token(key, owner), 200, headers, body, seconds):
             raise IdempotencyLeaseLostError(f"The claim on {key!r} is not this attempt's any more.")
@@ -156,10 +156,6 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
             holder = await self.theirs._get_record(key)
             return "" if holder is None else str(holder.claim_token)
         return self._tokens.get((key, owner), "")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _ours(theirs: Any) -> DataRecord:

@@ -1,6 +1,7 @@
 """The suite finds what is wrong with the layers of the zoo, and nothing wrong with those that are right."""
 
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,34 @@ def test_layers_of_one_factory_share_a_file_that_is_removed_after_use() -> None:
     assert not folder.exists()
 
 
+def test_a_table_uses_its_connections_again_but_for_one_on_which_a_request_failed() -> None:
+    factory = Table.factory()
+    layer = factory()
+    with layer.connection() as first:
+        pass
+    with layer.connection() as again, layer.connection() as another:
+        assert again is first
+        assert another is not first
+    with pytest.raises(sqlite3.OperationalError), layer.connection() as failing:
+        failing.execute("BEGIN").execute("no statement")
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        failing.execute("COMMIT")
+    left = [*layer.idle]
+    assert left
+    assert failing not in left
+    layer.close()
+    for each in left:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            each.execute("SELECT 1")
+
+
 def test_a_pair_that_shares_nothing_is_refused() -> None:
     with pytest.raises(FactoryError, match="do not see each other's records"):
-        check(lambda: (stale.OnAHost(stale.Host()), stale.OnAHost(stale.Host())), profile="quick", tiers=())
+        check(
+            lambda: (stale.OnAHost(stale.Host()), stale.OnAHost(stale.Host())),
+            profile="quick",
+            tiers=["contract"],
+        )
 
 
 # The harness itself.
