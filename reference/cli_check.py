@@ -28,6 +28,7 @@ _FLAGS = {
     "fenced": "--fenced/--not-fenced",
     "movable_clock": "--movable-clock/--fixed-clock",
 }
+_NOT_JUDGED = 3
 _INTERRUPTED = 130
 
 
@@ -89,6 +90,7 @@ def check(
 
     Exit code 0: nothing that it offers is broken; with --require, those tiers
     are kept. 1: not so. 2: there is nothing to judge, and a sentence says why.
+    3: nothing is broken, but something could not be judged; the report says why.
     130: interrupted; the report tells what was found so far.
 
     The tiers: contract, time, exclusion, fencing, faults, concurrency,
@@ -102,6 +104,10 @@ def check(
     from idemproof.conformance import check as judge  # noqa: PLC0415 - same
 
     required, tiers = _chosen(profile, require, tier)
+    try:
+        capabilities = Capabilities(**claimed)
+    except ValueError as refusal:
+        raise _refusal(str(refusal)) from None
     _refuse_places_that_cannot_be_written(json, html)
     try:
         with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as tell:
@@ -110,7 +116,7 @@ def check(
                 _found(target),
                 profile=profile,
                 seed=seed,
-                capabilities=Capabilities(**claimed),
+                capabilities=capabilities,
                 tiers=tiers,
                 progress=tell,
             )
@@ -120,9 +126,17 @@ def check(
         typer.echo("Interrupted before anything was judged.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     _deliver(report, _command(target, report, require, tier, claimed), required, json, html)
+    raise typer.Exit(_exit_code(report, required))
+
+
+def _exit_code(report: "Report", required: list[str]) -> int:
     if not report.finished:
-        raise typer.Exit(_INTERRUPTED)
-    raise typer.Exit(0 if report.keeps(*required) else 1)
+        return _INTERRUPTED
+    if report.keeps(*required):
+        return 0
+    verdicts = {report.tiers[tier] for tier in required or report.tiers}
+    wanting = {"broken", "not offered"} if required else {"broken"}
+    return 1 if verdicts & wanting else _NOT_JUDGED
 
 
 def _refuse_without_the_extra() -> None:
@@ -140,13 +154,13 @@ def _chosen(
     profile: str, require: list[str] | None, only: list[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the tiers that are required, and those that are judged; refuse what is none."""
+    from idemproof.conformance.suite.asked_for import profile_named, tiers_named  # noqa: PLC0415 - same
     from idemproof.conformance.suite.checks import TIERS  # noqa: PLC0415 - as in check
-    from idemproof.conformance.suite.runner import checks, profile_named  # noqa: PLC0415 - same
 
     required, judged = require or [], tuple(only or TIERS)
     try:
         profile_named(profile)
-        checks((*judged, *required))
+        tiers_named((*judged, *required))
     except ValueError as refusal:
         raise _refusal(str(refusal)) from None
     for name in required:
@@ -176,14 +190,23 @@ def _found(target: str) -> Any:
             raise _refusal(
                 f"There is no module {failure.name!r}, neither in this directory nor where Python looks."
             ) from None
-        raise _refusal(
-            f"The module {module!r} cannot be imported: {type(failure).__name__}: {failure}"
-        ) from None
+        raise _refusal(f"The module {module!r} cannot be imported: {_with_place(failure)}") from None
     for part in name.split("."):
         if not hasattr(found, part):
             raise _refusal(f"The module {module!r} has no {name!r}.{_nearest(found, part)}")
         found = getattr(found, part)
     return found
+
+
+def _with_place(failure: BaseException) -> str:
+    """Return what failed, with its line and file."""
+    from idemproof.conformance.suite.subjects import frame_of_the_users, place_of  # noqa: PLC0415 - as in check
+
+    kind = type(failure).__name__
+    if isinstance(failure, SyntaxError) and failure.filename is not None:
+        return f"{kind}: {failure.msg} (line {failure.lineno} of {failure.filename})"
+    frame = frame_of_the_users(failure)
+    return f"{kind}: {failure}" + (f" ({place_of(frame)})" if frame is not None else "")
 
 
 def _parents(module: str) -> list[str]:
@@ -202,6 +225,8 @@ def _refusal(sentence: str) -> typer.Exit:
 
 
 def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
+    if json is not None and html is not None and json != "-" and Path(json).resolve() == html.resolve():
+        raise _refusal(f"Both reports cannot be written to {json!r}: give --json and --html a file each.")
     for place in (None if json == "-" else json, html):
         if place is None:
             continue

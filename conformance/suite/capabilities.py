@@ -36,6 +36,26 @@ class Capabilities:
     of attributes from the layer, such as ``"_pool.connection.execute"``. Clients of redis, valkey, boto3,
     aiobotocore and sqlite3 are found; without any, races pause at each line of the layer's own source."""
 
+    def __post_init__(self) -> None:
+        """Refuse, by a ``ValueError``, what no layer can claim."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            allowed, what = True, ""
+            if isinstance(each.default, bool):
+                allowed, what = isinstance(value, bool), "True or False"
+            elif isinstance(each.default, int):
+                whole = isinstance(value, int) and not isinstance(value, bool)
+                allowed, what = whole and value > 0, "a whole number above 0"
+            elif isinstance(each.default, tuple):
+                allowed = isinstance(value, tuple | list) and all(map(_is_path, value))
+                what = 'a tuple of paths such as "_pool.connection.execute"'
+            if not allowed:
+                raise ValueError(f"The claim {each.name} is to be {what}, not {value!r}.")
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
+
 
 class Claim(NamedTuple):
     """One field of :class:`Capabilities`: its name, what is assumed, and what it says."""

@@ -39,6 +39,10 @@ class NotOffered(Exception):  # noqa: N818 - as Broken
     """The layer does not claim what the check is about; the message says what."""
 
 
+class NotJudged(Exception):  # noqa: N818 - as Broken
+    """What the check is about is offered, but could not be tried; the message says what stood in the way."""
+
+
 class Check(NamedTuple):
     """One question to a layer.
 

@@ -1,9 +1,10 @@
 """From what a user gives, to two workers over one store: or a sentence that says what to do."""
 
+import functools
 import inspect
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer
@@ -37,9 +38,13 @@ class Bench:
         The clock that they live by.
     patience
         After how many seconds a factory that has not returned hangs.
+    client_methods
+        Methods of the layers' clients that the author names: each layer must have them.
     """
 
-    def __init__(self, factory: Factory, clock: MovedClock, patience: float) -> None:
+    def __init__(
+        self, factory: Factory, clock: MovedClock, patience: float, client_methods: Sequence[str] = ()
+    ) -> None:
         _refuse_what_cannot_be_called(factory)
         self.factory = factory
         self.loop = LoopThread()
@@ -54,6 +59,8 @@ class Bench:
         try:
             self.workers, self.shared = self._two_workers()
             self.reopens = self._can_reopen()
+            if self.at_first is None:
+                self._refuse_methods_that_are_not_there(client_methods)
         except BaseException:
             self.close()
             raise
@@ -123,6 +130,18 @@ class Bench:
         if self._sees(one, other):
             return [one, other], True
         return [one, one], False
+
+    def _refuse_methods_that_are_not_there(self, paths: Sequence[str]) -> None:
+        """Look for each in the thread that has used the layers: some make a client at its first request."""
+
+        def look() -> None:
+            for worker in self.workers:
+                for path in paths:
+                    client_method(worker.layer, path)
+
+        outcome = self._bounded(look)
+        if outcome is not None and outcome.failure is not None:
+            raise outcome.failure
 
     def _can_reopen(self) -> bool:
         """Tell whether what the factory makes later sees the same records, too."""
@@ -199,6 +218,27 @@ class Bench:
         if isinstance(outcome.failure, Exception) and self.at_first is None:
             self.at_first = outcome.failure
         return outcome.value  # type: ignore[no-any-return]  # what try_it returns, or None
+
+
+def client_method(layer: Any, path: str) -> tuple[Any, str]:
+    """Return the object that has a method which the layer's author names by its path, and the method's name.
+
+    Raises
+    ------
+    FactoryError
+        There is none; the message says what is missing.
+    """
+    *way, method = path.split(".")
+    theirs = getattr(layer, "theirs", layer)
+    said = f"Of the client's methods that are named, {type(theirs).__name__} has no {path!r}"
+    try:
+        holder = functools.reduce(getattr, way, theirs)
+        found = getattr(holder, method)
+    except AttributeError as missing:
+        raise FactoryError(f"{said}: {missing}.") from missing
+    if not callable(found):
+        raise FactoryError(f"{said}: what stands there is a {type(found).__name__}, and no method.")
+    return holder, method
 
 
 def _refuse_what_cannot_be_called(factory: Any) -> None:

@@ -8,17 +8,7 @@ from ...reference.clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
 from .story_picture import picture
-from .wording import (
-    Group,
-    again,
-    clause_text,
-    clean,
-    counted,
-    found_by,
-    groups_of,
-    unasked,
-    verdict_line,
-)
+from .wording import Group, LeftOut, TierCounts, Told, clause_text, found_by, told
 
 _PURPOSE = (
     "This page says which clauses of the idempotency protocol a persistence layer keeps, and shows, for each "
@@ -49,21 +39,21 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     required
         The tiers that were required.
     """
-    groups = groups_of(report.findings)
+    tells = told(report, command, required)
     title = f"Conformance of {report.subject}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict {_verdict_of(report, required)}">{escape(verdict_line(report, required))}</p>',
+        f'<p class="verdict {_verdict_of(tells)}">{escape(tells.verdict)}</p>',
         f"<p>{_PURPOSE}</p>",
-        _facts(report, command or again(report)),
+        _facts(report, tells.command),
         "<h2>Tiers</h2>",
-        _tiers(report),
-        *(["<h2>What is broken</h2>"] if groups else []),
-        *(_finding(group, index) for index, group in enumerate(groups, 1)),
+        _tiers(tells.tiers),
+        *(["<h2>What is broken</h2>"] if tells.groups else []),
+        *(_finding(group, index) for index, group in enumerate(tells.groups, 1)),
         "<h2>Clauses</h2>",
         _matrix(report),
-        *_unasked(report),
-        *_notes(report),
+        *_left_out(tells.left_out),
+        *_notes(tells.notes),
     ]
     body = "\n".join(parts)
     return (
@@ -75,8 +65,8 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     )
 
 
-def _verdict_of(report: Report, required: Sequence[str]) -> str:
-    return "kept" if report.keeps(*required) else "broken" if report.findings else "not-judged"
+def _verdict_of(tells: Told) -> str:
+    return "kept" if tells.keeps else "broken" if tells.groups else "not-judged"
 
 
 def _facts(report: Report, command: str) -> str:
@@ -89,12 +79,12 @@ def _facts(report: Report, command: str) -> str:
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{said}</dd>" for name, said in facts.items()) + "</dl>"
 
 
-def _tiers(report: Report) -> str:
+def _tiers(tiers: Sequence[TierCounts]) -> str:
     rows = [
         f"<tr><th scope=row>{each.tier}</th><td>{_badge(each.verdict)}</td><td class=n>{len(each.kept)}</td>"
         f"<td>{_ids(each.broken)}</td><td class=n>{each.histories:,}</td>"
         f"<td class=n>{each.schedules:,}</td><td class=n>{each.seconds:.1f}</td></tr>"
-        for each in counted(report)
+        for each in tiers
     ]
     heads = (
         "<th>tier</th><th>verdict</th><th class=n>kept</th><th>clauses broken</th><th class=n>histories</th>"
@@ -139,17 +129,21 @@ def _matrix(report: Report) -> str:
     return f'<table class="matrix"><tr>{heads}</tr>{"".join(rows)}</table>'
 
 
-def _unasked(report: Report) -> list[str]:
-    reasons = unasked(report)
+def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
     items = [
-        f"<li>{_badge(verdict)} for {escape(why)}: {escape(', '.join(names))}</li>"
-        for (verdict, why), names in reasons.items()
+        f"<li>{_badge(each.verdict)} for {escape(each.why)}: {escape(each.told)}{_names(each)}</li>"
+        for each in left_out
     ]
     return ["<h2>What was not asked</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
 
 
-def _notes(report: Report) -> list[str]:
-    items = "".join(f"<li>{escape(clean(note))}</li>" for note in report.notes)
+def _names(each: LeftOut) -> str:
+    names = ", ".join(each.names)
+    return "" if names == each.told else f"<details><summary>which</summary>{escape(names)}</details>"
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return ["<h2>Notes</h2>", f"<ul>{items}</ul>"] if items else []
 
 

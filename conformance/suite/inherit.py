@@ -1,23 +1,27 @@
 """The suite as a class of tests to inherit from, for pytest."""
 
+import difflib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
 
+from .asked_for import profile_named, refuse_expectations_without_reasons, seed_given
 from .capabilities import Capabilities, claims
 from .checks import TIERS, Check
 from .factories import FactoryError
 from .profiles import Profile
 from .report import CheckResult, Finding
-from .runner import Session, checks, profile_named
+from .runner import Session, checks
 from .story_table import plain
 from .wording import clause_text, clean, groups_of
 
 _WITHOUT_LAYER = "make_layer is missing"
 _SESSION = pytest.StashKey["_Judge"]()
 _WIDTH = 96
+_SETTINGS = ("profile", "seed", "tiers", "expected_failures")
+_ALIKE = 0.7
 
 
 class PersistenceLayerConformance:
@@ -35,6 +39,7 @@ class PersistenceLayerConformance:
 
     Each test bears the name of its check and the clauses of the protocol that it stands for, so that
     ``pytest -k CAS-4`` asks about one clause. What the layer does not claim is skipped, with the reason.
+    What could not be judged fails.
     Layers are made once for a class, with the first test that runs; what ``make_layer`` uses must last for
     all of its tests: take fixtures of the scope of a class, or wider.
 
@@ -61,13 +66,14 @@ class PersistenceLayerConformance:
         """Make a test of each check, and of each failure that is expected."""
         if "asked" not in metafunc.fixturenames:
             return
-        if type(self).make_layer is PersistenceLayerConformance.make_layer:
-            metafunc.parametrize("asked", [None], ids=[_WITHOUT_LAYER])
-            return
         try:
+            _refuse_what_means_nothing(type(self))
             asked: list[Check | str] = [*checks(self.tiers), *self.expected_failures]
         except ValueError as refusal:
             pytest.fail(f"{type(self).__name__}: {refusal}", pytrace=False)
+        if type(self).make_layer is PersistenceLayerConformance.make_layer:
+            metafunc.parametrize("asked", [None], ids=[_WITHOUT_LAYER])
+            return
         metafunc.parametrize("asked", asked, ids=[_name_of(each) for each in asked])
 
     def test_protocol(self, asked: "Check | str | None", request: pytest.FixtureRequest) -> None:
@@ -80,9 +86,9 @@ class PersistenceLayerConformance:
             )
         judge = _judge_of(self, request)
         if isinstance(asked, str):
-            judge.expect(asked)
+            judge.expect(asked, request.node.name)
         else:
-            judge.ask(asked)
+            judge.ask(asked, request.node.name)
 
 
 for _claim in claims():
@@ -91,6 +97,39 @@ if PersistenceLayerConformance.__doc__ is not None:
     PersistenceLayerConformance.__doc__ += "Attributes\n    ----------\n" + "".join(
         f"    {each.name}\n        {each.says} {each.default} if not said.\n" for each in claims()
     )
+
+
+def _refuse_what_means_nothing(tests: type[PersistenceLayerConformance]) -> None:
+    """Raise ``ValueError`` for settings of the wrong kind, and for names that look like some and are none."""
+    for kind in tests.__mro__:
+        if kind in PersistenceLayerConformance.__mro__:
+            continue
+        for name, value in vars(kind).items():
+            if not name.startswith("_") and not hasattr(PersistenceLayerConformance, name):
+                _refuse_a_slip(name, value)
+    profile_named(tests.profile)
+    seed_given(tests.seed)
+    refuse_expectations_without_reasons(tests.expected_failures)
+    _claimed(tests)
+
+
+def _refuse_a_slip(name: str, value: object) -> None:
+    known = [*(each.name for each in claims()), *_SETTINGS]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
+    # What a class defines for itself is seldom a truth value, and claims mostly are.
+    if callable(value) or isinstance(value, property | staticmethod | classmethod):
+        return
+    if near or isinstance(value, bool):
+        meant = f"; is {near[0]} meant?" if near else "."
+        raise ValueError(
+            f"{name} is neither a claim nor a setting{meant} The claims are "
+            f"{', '.join(each.name for each in claims())}; the settings are {', '.join(_SETTINGS)}. "
+            f"If it is your own, begin its name with an underscore."
+        )
+
+
+def _claimed(tests: "type[PersistenceLayerConformance] | PersistenceLayerConformance") -> Capabilities:
+    return Capabilities(**{each.name: getattr(tests, each.name) for each in claims()})
 
 
 def _name_of(asked: Check | str) -> str:
@@ -115,26 +154,29 @@ class _Judge:
 
     def __init__(self, test: PersistenceLayerConformance) -> None:
         self._expected = test.expected_failures
-        self._refusal: str | None = None
+        self._refusal = ""
+        self._refused: str | None = None
+        """The test that tells why nothing can be judged; the others only point to it."""
         self._session: Session | None = None
         self._results: dict[str, CheckResult] = {}
         self._tiers = test.tiers
         seed = secrets.randbelow(2**32) if test.seed is None else test.seed
         try:
-            profile = profile_named(test.profile) if isinstance(test.profile, str) else test.profile
-            claimed = Capabilities(**{each.name: getattr(test, each.name) for each in claims()})
-            self._session = Session(test.make_layer, profile, seed, claimed)
-        except (FactoryError, ValueError) as refusal:
+            self._session = Session(test.make_layer, profile_named(test.profile), seed, _claimed(test))
+        except FactoryError as refusal:
             self._refusal = str(refusal)
 
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
 
-    def ask(self, asked: Check) -> None:
+    def ask(self, asked: Check, test: str) -> None:
+        self._require_layers(test)
         result = self._result(asked)
-        if result.verdict in ("not offered", "not judged"):
-            pytest.skip(f"{result.verdict}: {result.why_not}")
+        if result.verdict == "not offered":
+            pytest.skip(f"not offered: {result.why_not}")
+        if result.verdict == "not judged":
+            pytest.fail(f"not judged: {result.why_not}", pytrace=False)
         if not result.findings:
             return
         reasons = [self._reason(asked, finding) for finding in result.findings]
@@ -142,7 +184,8 @@ class _Judge:
             pytest.xfail("; ".join(dict.fromkeys(str(reason) for reason in reasons)))
         pytest.fail(self._told(result), pytrace=False)
 
-    def expect(self, name: str) -> None:
+    def expect(self, name: str, test: str) -> None:
+        self._require_layers(test)
         known = checks(self._tiers)
         named = [each for each in known if name == each.name or name in each.clauses]
         if not named:
@@ -159,6 +202,15 @@ class _Judge:
                 pytrace=False,
             )
 
+    def _require_layers(self, test: str) -> None:
+        """Fail if there are no layers: the first test that asks says why, the others where it is said."""
+        if self._session is not None:
+            return
+        self._refused = self._refused or test
+        if test == self._refused:
+            pytest.fail(self._refusal, pytrace=False)
+        pytest.fail(f"There is no layer to judge: {self._refused} says why.", pytrace=False)
+
     def _breaks(self, asked: Check, name: str) -> bool:
         findings = self._result(asked).findings
         return any(name == asked.name or name in finding.clauses for finding in findings)
@@ -169,8 +221,7 @@ class _Judge:
         return next((self._expected[name] for name in names if name in self._expected), None)
 
     def _result(self, asked: Check) -> CheckResult:
-        if self._session is None:
-            pytest.fail(str(self._refusal), pytrace=False)
+        assert self._session is not None
         if asked.name not in self._results:
             self._results[asked.name] = self._session.judge(asked)
         return self._results[asked.name]

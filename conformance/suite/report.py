@@ -4,11 +4,14 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
+from .asked_for import tiers_named
 from .checks import TIERS
 from .story import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
-"""Of a clause or a tier. "not judged" is what an earlier fault hid, or an interruption left out."""
+"""Of a clause or a tier. "not offered" is what the layer does not claim; "not judged", what it
+claims, but could not be tried: an earlier fault hid it, an interruption left it out, or something failed that
+is no part of the layer."""
 
 
 class Finding(NamedTuple):
@@ -129,8 +132,11 @@ class Report(NamedTuple):
     def keeps(self, *tiers: str) -> bool:
         """Tell whether the tiers are kept; without any, whether nothing that is offered is broken.
 
-        A tier that is required must be offered, too; and a report that was interrupted keeps nothing.
+        A tier that is required must be offered, too; and a report that was interrupted keeps nothing. What
+        could not be judged is not kept either. ``ValueError`` if there is no such tier.
         """
+        if tiers:
+            tiers_named(tiers)
         if not self.finished:
             return False
         found = self.tiers

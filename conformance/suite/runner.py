@@ -8,19 +8,22 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
 
+from .asked_for import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
 from .capabilities import Capabilities
-from .checks import CHECKS, TIERS, Broken, Case, Check, NotOffered
+from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
-from .profiles import PROFILES, Profile
-from .report import CheckResult, Finding, Report
+from .profiles import Profile
+from .report import CheckResult, Finding, Report, Verdict
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
 """Told the check that begins, its number from 0, and how many there are."""
+
+_Open = tuple[Verdict, str]
+"""What a check that was not asked to its end gives: that it is not offered, or not judged; and why."""
 
 _LONGEST_NOTE = 200
 _GRACE = 1.0
@@ -66,12 +69,12 @@ def check(
     FactoryError
         The factory gives nothing that can be judged; the message says what to do.
     ValueError
-        There is no such profile or tier.
+        There is no such profile or tier, or something else is of the wrong kind. Nothing has run then.
     """
-    if isinstance(profile, str):
-        profile = profile_named(profile)
-    wanted = checks(tiers)
-    session = Session(factory, profile, secrets.randbelow(2**32) if seed is None else seed, capabilities)
+    bounds, wanted, given = profile_named(profile), checks(tiers), seed_given(seed)
+    claims = claimed(capabilities)
+    refuse_what_cannot_be_told(progress)
+    session = Session(factory, bounds, secrets.randbelow(2**32) if given is None else given, claims)
     results: list[CheckResult] = []
     try:
         for number, each in enumerate(wanted):
@@ -80,14 +83,14 @@ def check(
             results.append(session.judge(each))
     except KeyboardInterrupt:
         finished = False
-        results += [_without(each, "not judged", "interrupted") for each in wanted[len(results) :]]
+        results += [_without(each, "not judged", "it was interrupted") for each in wanted[len(results) :]]
     else:
         finished = True
     finally:
         session.close()
     return Report(
         session.subject,
-        profile.name,
+        bounds.name,
         session.seed,
         version("idemproof"),
         tuple(results),
@@ -96,20 +99,12 @@ def check(
     )
 
 
-def profile_named(name: str) -> Profile:
-    """Return the profile of that name, or raise ``ValueError`` with the names that there are."""
-    if name not in PROFILES:
-        raise ValueError(f"There is no profile {name!r}. There are: {', '.join(PROFILES)}.")
-    return PROFILES[name]
-
-
 def checks(tiers: Sequence[str] = TIERS) -> list[Check]:
     """Return all checks of the tiers, in their order, or raise ``ValueError`` with the names of all tiers."""
     from .. import tiers as _  # noqa: F401, PLC0415 - defining them needs this module's neighbours
 
-    if unknown := [tier for tier in tiers if tier not in TIERS]:
-        raise ValueError(f"There is no tier {unknown[0]!r}. There are: {', '.join(TIERS)}.")
-    return sorted((each for each in CHECKS if each.tier in tiers), key=lambda each: TIERS.index(each.tier))
+    wanted = tiers_named(tiers)
+    return sorted((each for each in CHECKS if each.tier in wanted), key=lambda each: TIERS.index(each.tier))
 
 
 class Session:
@@ -141,7 +136,7 @@ class Session:
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
         with self._working():
-            self._bench = Bench(factory, self._clock, profile.patience)
+            self._bench = Bench(factory, self._clock, profile.patience, self._capabilities.client_methods)
         self.subject = _in_words(self._bench)
 
     @property
@@ -184,18 +179,19 @@ class Session:
         )
         began = time.perf_counter()
         with self._working():
-            not_offered, broken = self._run(asked, case, bench.subjects)
+            open_question, broken = self._run(asked, case, bench.subjects)
         if case.cut_short:
             self._cut_short.append(asked.name)
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
-        verdict: Any = "broken" if findings else "not offered" if not_offered else "kept"
+        verdict: Verdict
+        verdict, why_not = ("broken", None) if findings else open_question or ("kept", None)
         return CheckResult(
             asked.name,
             asked.tier,
             asked.clauses,
             asked.asks,
             verdict,
-            not_offered,
+            why_not,
             findings,
             case.histories,
             case.schedules,
@@ -246,7 +242,7 @@ class Session:
                 return why
         return None
 
-    def _run(self, asked: Check, case: Case, subjects: list[Subject]) -> tuple[str | None, list[Broken]]:
+    def _run(self, asked: Check, case: Case, subjects: list[Subject]) -> tuple[_Open | None, list[Broken]]:
         """Run a check in the thread of the layers, which may hang; return why not, or what broke it."""
         task = self._bench.worker.begin(lambda: asked.run(case))
         hung = self._hangs(task, asked, subjects)
@@ -256,7 +252,9 @@ class Session:
         if failure is None:
             return None, []
         if isinstance(failure, NotOffered):
-            return str(failure), []
+            return ("not offered", str(failure)), []
+        if isinstance(failure, NotJudged):
+            return ("not judged", str(failure)), []
         if isinstance(failure, Broken):
             return None, [failure]
         if not came_from_the_layer(failure):
@@ -297,7 +295,7 @@ def _silence() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _without(asked: Check, verdict: Any, why: str | None) -> CheckResult:
+def _without(asked: Check, verdict: Verdict, why: str | None) -> CheckResult:
     return CheckResult(asked.name, asked.tier, asked.clauses, asked.asks, verdict, why, (), 0, 0, 0.0)
 
 

@@ -1,7 +1,6 @@
 """A story as a table of text: a column for each client, time downward, and what is stored on the right."""
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,9 @@ from .wording import clean
 
 _NARROWEST = 14
 """A column that would be narrower is none: then all clients share one."""
+
+_PLACES_TO_BREAK = (re.compile(r"(?<=[(\[{,=:/])|(?=\.)"), re.compile(r"(?<=[_-])"))
+"""Between the parts of an expression; if there are none, between the words of a name."""
 
 _BAR = " │ "
 _STORED = "then stored"
@@ -106,12 +108,12 @@ class _Sheet:
         yield self._joined("─" * self._time, rules, "─" * self._stored, "frame", "─┼─")
 
     def row(self, line: Line) -> Iterator[list[Piece]]:
-        stored = _wrapped(clean(in_words(line.standing)), self._stored) if self._looked else []
+        stored = wrapped(clean(in_words(line.standing)), self._stored) if self._looked else []
         words = across(line)
         if words is not None:
             whole = self._each * len(self._lanes) + len(_BAR) * (len(self._lanes) - 1)
             acts = [
-                [(f" {part} ".center(whole, "─"), "across")] for part in _wrapped(words, max(1, whole - 2))
+                [(f" {part} ".center(whole, "─"), "across")] for part in wrapped(words, max(1, whole - 2))
             ]
             empty = [(" " * whole, "act")]
         else:
@@ -121,7 +123,7 @@ class _Sheet:
                     (part.ljust(self._each) if lane == index else " " * self._each, "act")
                     for index in range(len(self._lanes))
                 ]
-                for part in _wrapped(self._said(line), self._each)
+                for part in wrapped(self._said(line), self._each)
             ]
             empty = [(" " * self._each, "act")] * len(self._lanes)
         for index in range(max(len(acts), len(stored))):
@@ -148,5 +150,24 @@ class _Sheet:
         return pieces
 
 
-def _wrapped(words: str, width: int) -> list[str]:
-    return textwrap.wrap(words, width, break_on_hyphens=False) or [""]
+def wrapped(words: str, width: int) -> list[str]:
+    """Return ``words`` as lines; a word that is longer than a line is broken where code reads on best."""
+    lines = [""]
+    for word in words.split():
+        rest = word
+        if lines[-1] and len(lines[-1]) + 1 + len(rest) > width:
+            lines.append("")
+        while len(rest) > width:
+            cut = _place_to_break(rest, width)
+            lines[-1], rest = rest[:cut], rest[cut:]
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {rest}" if lines[-1] else rest
+    return lines
+
+
+def _place_to_break(word: str, width: int) -> int:
+    for places in _PLACES_TO_BREAK:
+        found = [match.start() for match in places.finditer(word) if 0 < match.start() <= width]
+        if found:
+            return found[-1]
+    return width

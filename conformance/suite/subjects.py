@@ -29,6 +29,9 @@ _OURS = tuple(
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
 """Where Python's own source is, and that of packages that are installed."""
 
+_FROZEN = "<frozen "
+"""What the names of Python's own modules begin with that are built into it."""
+
 _GRACE = 2.0
 """How many seconds an event loop has to come to its end."""
 
@@ -176,9 +179,20 @@ def came_from_the_layer(failure: BaseException) -> bool:
 def as_a_sentence(failure: BaseException) -> str:
     """Tell what the layer raised, and where in its own source."""
     said = f"The layer raised {type(failure).__name__}: {failure}".rstrip(". ")
+    frame = frame_of_the_users(failure)
+    return f"{said}." if frame is None else f"{said} ({place_of(frame)}, in {frame.name})."
+
+
+def frame_of_the_users(failure: BaseException) -> traceback.FrameSummary | None:
+    """Return the last frame in the user's own source; if there is none, in a package that is not this one."""
     frames = traceback.extract_tb(failure.__traceback__)
-    for packages in ((*_OURS, *_OTHERS), _OURS):
+    for packages in ((*_OURS, *_OTHERS, _FROZEN), (*_OURS, _FROZEN)):
         own = [frame for frame in frames if not frame.filename.startswith(packages)]
         if own:
-            return f"{said} (line {own[-1].lineno} of {own[-1].filename}, in {own[-1].name})."
-    return f"{said}."
+            return own[-1]
+    return None
+
+
+def place_of(frame: traceback.FrameSummary) -> str:
+    """Return the line and the file of a frame, in words."""
+    return f"line {frame.lineno} of {frame.filename}"

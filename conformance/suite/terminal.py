@@ -3,23 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from .report import Report
 from .story_table import laid_out
-from .wording import (
-    Group,
-    again,
-    clause_text,
-    clean,
-    counted,
-    found_by,
-    groups_of,
-    unasked,
-    verdict_line,
-)
+from .wording import Group, LeftOut, TierCounts, clause_text, found_by, told
 
 _STYLES = {
     "frame": "dim",
@@ -35,6 +24,8 @@ _STYLES = {
 }
 _VERDICTS = {"kept": "green", "broken": "bold red", "not offered": "dim", "not judged": "yellow"}
 _WIDEST = 120
+_NARROW = 78
+"""Where the table of tiers has no room for the clauses, which then stand below it."""
 _MOST = 3
 """How many clauses are told in full where nothing but an exception was seen: it breaks whatever is asked."""
 
@@ -53,38 +44,41 @@ def show(report: Report, console: Console, command: str | None = None, required:
     required
         The tiers that were required.
     """
+    tells = told(report, command, required)
     width = min(console.width, _WIDEST)
     console.print(Text(report.subject, "bold"), highlight=False)
     _say(console, f"profile {report.profile}, seed {report.seed}, idemproof {report.version}")
     console.print()
-    console.print(_tiers(report), width=width)
-    for group in groups_of(report.findings):
+    console.print(_tiers(tells.tiers, narrow=width < _NARROW), width=width)
+    if width < _NARROW:
+        for each in tells.tiers:
+            if each.broken:
+                _say(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
+    for group in tells.groups:
         _tell(console, group, width)
-    _show_unasked(console, report)
-    for note in report.notes:
-        _say(console, f"Note: {clean(note)}")
+    _show_left_out(console, tells.left_out)
+    for note in tells.notes:
+        _say(console, f"Note: {note}")
         console.print()
-    style = "bold green" if report.keeps(*required) else "bold red"
-    _say(console, verdict_line(report, required), style)
-    console.print(
-        f"To run it again: {command or again(report)}", soft_wrap=True, highlight=False, markup=False
-    )
+    _say(console, tells.verdict, "bold green" if tells.keeps else "bold red")
+    console.print(f"To run it again: {tells.command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _tiers(report: Report) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
+    table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0))
     table.add_column("tier", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("kept", justify="right")
-    table.add_column("clauses broken", overflow="fold")
+    table.add_column("kept", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("clauses broken", overflow="fold")
     for heading in ("histories", "schedules", "seconds"):
-        table.add_column(heading, justify="right")
-    for each in counted(report):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in tiers:
         table.add_row(
             each.tier,
             Text(each.verdict, _VERDICTS[each.verdict]),
             str(len(each.kept)),
-            ", ".join(each.broken) or "none",
+            *([] if narrow else [", ".join(each.broken) or "none"]),
             f"{each.histories:,}",
             f"{each.schedules:,}",
             f"{each.seconds:.1f}",
@@ -94,7 +88,12 @@ def _tiers(report: Report) -> Table:
 
 def _tell(console: Console, group: Group, width: int) -> None:
     console.print()
-    console.print(Rule(Text(f"BROKEN: {', '.join(group.clauses)}", "bold red"), align="left"), width=width)
+    heading = Text(f"BROKEN: {', '.join(group.clauses)}", "bold red").wrap(console, width)
+    for line in heading:
+        line.rstrip()
+    heading[-1].append(f" {'─' * (width - len(heading[-1]) - 1)}", "bright_green")
+    for line in heading:
+        console.print(line, no_wrap=True, highlight=False)
     for row in laid_out(group.lines, width):
         line = Text.assemble(*((piece.text, _STYLES[piece.kind]) for piece in row))
         line.rstrip()
@@ -109,13 +108,12 @@ def _tell(console: Console, group: Group, width: int) -> None:
     _say(console, found_by(group), "dim")
 
 
-def _show_unasked(console: Console, report: Report) -> None:
-    reasons = unasked(report)
+def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
     console.print()
-    for (verdict, why), names in reasons.items():
-        _say(console, f"{verdict.capitalize()}, for {why}:", _VERDICTS[verdict])
-        _indented(console, Text(", ".join(names)))
-    if reasons:
+    for each in left_out:
+        _say(console, f"{each.verdict.capitalize()}, for {each.why}:", _VERDICTS[each.verdict])
+        _indented(console, Text(each.told))
+    if left_out:
         console.print()
 
 

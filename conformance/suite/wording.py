@@ -1,5 +1,6 @@
 """What all forms of the report have in common: the findings in groups, and the sentences."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -8,6 +9,9 @@ from ...reference.clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
 from .report import CheckResult, Finding, Report, Verdict
 from .story import Line
+
+_FEW = 5
+"""How many checks are named."""
 
 
 class Group(NamedTuple):
@@ -45,6 +49,27 @@ class TierCounts(NamedTuple):
     histories: int
     schedules: int
     seconds: float
+
+
+class LeftOut(NamedTuple):
+    """Checks that were left out for one reason; ``told`` names them, or counts them if they are many."""
+
+    verdict: Verdict
+    why: str
+    names: tuple[str, ...]
+    told: str
+
+
+class Told(NamedTuple):
+    """What every form of a report tells."""
+
+    verdict: str
+    keeps: bool
+    command: str
+    tiers: list[TierCounts]
+    groups: list[Group]
+    left_out: list[LeftOut]
+    notes: list[str]
 
 
 def groups_of(findings: Sequence[Finding]) -> list[Group]:
@@ -101,9 +126,39 @@ def unasked(report: Report) -> dict[tuple[Verdict, str], list[str]]:
     """Return which checks were not offered or not judged, by verdict and reason."""
     reasons: dict[tuple[Verdict, str], list[str]] = {}
     for each in report.checks:
-        if each.why_not is not None:
+        if each.why_not is not None and each.verdict in ("not offered", "not judged"):
             reasons.setdefault((each.verdict, clean(each.why_not)), []).append(each.name)
     return reasons
+
+
+def left_out(report: Report) -> list[LeftOut]:
+    """Return what was not offered or not judged, by reason; of many checks, only how many of each tier."""
+    tier_of = {each.name: each.tier for each in report.checks}
+    all_of = Counter(tier_of.values())
+    return [
+        LeftOut(verdict, why, tuple(names), _folded(Counter(tier_of[name] for name in names), all_of, names))
+        for (verdict, why), names in unasked(report).items()
+    ]
+
+
+def _folded(counts: Counter[str], all_of: Counter[str], names: Sequence[str]) -> str:
+    if len(names) <= _FEW:
+        return ", ".join(names)
+    shares = {tier: "all" if all_of[tier] == count else f"{count} of" for tier, count in counts.items()}
+    return ", ".join(f"{tier} ({share} {all_of[tier]} checks)" for tier, share in shares.items())
+
+
+def told(report: Report, command: str | None = None, required: Sequence[str] = ()) -> Told:
+    """Return what every form of a report tells."""
+    return Told(
+        verdict_line(report, required),
+        report.keeps(*required),
+        command or again(report),
+        counted(report),
+        groups_of(report.findings),
+        left_out(report),
+        [clean(note) for note in report.notes],
+    )
 
 
 @cache
@@ -138,8 +193,13 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
         said = f"BROKEN: {_clauses_of_a_number(len(broken))} ({', '.join(broken)}); {kept} kept."
     elif not report.finished:
         said = f"INTERRUPTED: {_clauses_of_a_number(kept)} kept so far, none broken."
-    elif not kept:
+    elif not kept and "not judged" not in verdicts.values():
         said = "NOTHING JUDGED: no clause was asked about, or none is offered."
+    elif open_ones := [each for each in report.checks if each.verdict == "not judged"]:
+        said = (
+            f"NOT ALL JUDGED: {_clauses_of_a_number(kept)} kept, none broken; "
+            f"{len(open_ones)} check{'s' * (len(open_ones) != 1)} could not be judged."
+        )
     else:
         said = f"KEPT: {_clauses_of_a_number(kept)}; nothing that this layer offers is broken."
     if broken and not report.finished:

@@ -1,16 +1,14 @@
 """The time tier: a record counts until its deadline, to the millisecond, and is over at it."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms
 from ..machines import requests
-from ..suite.checks import Case, NotOffered, check
+from ..suite.checks import Case
 from ..suite.story import CLOCK, Story
-from ..suite.subjects import Subject
 from .contract import HOUR_MS
+from .this_clock import check_by_the_clock
 
 _AT_ITS_DEADLINE = (
     "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with the strict <, so that a record still "
@@ -21,15 +19,6 @@ _LEASES_MS = (1, 500, 999, 1_000, 30_001)
 """How long leases are: within a second, at its end, and longer."""
 
 _YEAR_2100_MS = 4_102_444_800_000
-
-
-_OTHER_CLOCK = "the layer decides by another clock than this process's: claim movable_clock = False"
-_MINUTES_MS = 300_000
-_MOMENT_MS = 300
-_REAL_WAIT_SECONDS = 0.5
-
-_other_clocks: WeakKeyDictionary[Subject, bool] = WeakKeyDictionary()
-"""Of each layer by the four methods whether it decides by a clock of its own, once that was asked."""
 
 
 class Kind(NamedTuple):
@@ -74,43 +63,6 @@ RESULT = Kind("a result", _result, "TIME-3")
 
 
 _Put = tuple[Kind, Record, Story, requests.Answer]
-
-
-def require_this_clock(case: Case) -> None:
-    """Go on only if the layer does not decide by a clock that cannot be moved, such as its store's own.
-
-    Raises
-    ------
-    NotOffered
-        It does, so it cannot be judged by a clock that is moved.
-    """
-    if case.layer.swaps:
-        return
-    if case.layer not in _other_clocks:
-        _other_clocks[case.layer] = _has_another_clock(case)
-    if _other_clocks[case.layer]:
-        raise NotOffered(_OTHER_CLOCK)
-
-
-def _has_another_clock(case: Case) -> bool:
-    """Tell whether claims do not lapse as the clock is moved, and lapse as real time passes."""
-    lapsed = _put_for(case, _MINUTES_MS)
-    case.pass_time(2 * _MINUTES_MS)
-    if lapsed():
-        return False
-    lapsed = _put_for(case, _MOMENT_MS)
-    time.sleep(_REAL_WAIT_SECONDS)
-    return lapsed()
-
-
-def _put_for(case: Case, lease_ms: int) -> Callable[[], bool]:
-    """Put a claim with such a lease; return what tells, by another put, whether it is over."""
-    lease = case.now + lease_ms
-    claim = _claim(case.new_key(), lease, ceil_seconds(lease))
-    requests.put(case, case.layer, claim)
-    rival = claim._replace(owner="bob", in_progress_expiry_timestamp=lease + HOUR_MS)
-    rival = rival._replace(expiry_timestamp=ceil_seconds(lease + HOUR_MS))
-    return lambda: requests.put(case, case.workers[1], rival).how == "done"
 
 
 def _stand(case: Case, kind: Kind) -> tuple[Record, Story]:
@@ -182,10 +134,9 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-@check("time", "TIME-4", "ROW-4", "INV-1", needs=("time",))
+@check_by_the_clock("time", "TIME-4", "ROW-4", "INV-1")
 def a_claim_counts_until_its_last_millisecond(case: Case) -> None:
     """One millisecond before a claim's deadline, its lease or else its expiry, a put is refused."""
-    require_this_clock(case)
     for kind, _, story, answer in _at(case, CLAIMS, -1):
         case.require(
             answer.how == "exists",
@@ -194,31 +145,27 @@ def a_claim_counts_until_its_last_millisecond(case: Case) -> None:
         )
 
 
-@check("time", "TIME-2", "TIME-4", "ROW-1", seen_in=_AT_ITS_DEADLINE, needs=("time",))
+@check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", seen_in=_AT_ITS_DEADLINE)
 def a_claim_is_over_at_its_deadline(case: Case) -> None:
     """At a claim's deadline itself a put is accepted, and takes over."""
-    require_this_clock(case)
     _must_be_over(case, CLAIMS, 0, "TIME-2", "ROW-1")
 
 
-@check("time", "TIME-4", "ROW-1", "INV-9", needs=("time",))
+@check_by_the_clock("time", "TIME-4", "ROW-1", "INV-9")
 def a_claim_is_over_after_its_deadline(case: Case) -> None:
     """Whole seconds after a claim's deadline a put is accepted: a dead worker locks nobody out."""
-    require_this_clock(case)
     _must_be_over(case, CLAIMS, 2_000, "ROW-1", "INV-9")
 
 
-@check("time", "TIME-4", "ROW-1", needs=("time",))
+@check_by_the_clock("time", "TIME-4", "ROW-1")
 def a_millisecond_after_its_lease_a_claim_is_over(case: Case) -> None:
     """One millisecond after a lease has ended a put is accepted: leases are in milliseconds."""
-    require_this_clock(case)
     _must_be_over(case, tuple(map(_with_lease, _LEASES_MS)), 1, "ROW-1")
 
 
-@check("time", "TIME-3", "INV-7", "INV-2", needs=("time",))
+@check_by_the_clock("time", "TIME-3", "INV-7", "INV-2")
 def a_result_counts_until_its_last_millisecond(case: Case) -> None:
     """Until one millisecond before its expiry, and long after its claim's lease, a result refuses a put."""
-    require_this_clock(case)
     record, story = _stand(case, RESULT)
     key, end = record.idempotency_key, expiry_ms(record)
     for moment in (case.now + 2_000, case.now + 2_001, end - 1_000, end - 999, end - 1):
@@ -239,17 +186,15 @@ def a_result_counts_until_its_last_millisecond(case: Case) -> None:
         )
 
 
-@check("time", "TIME-2", "TIME-3", "ROW-1", seen_in=_AT_ITS_DEADLINE, needs=("time",))
+@check_by_the_clock("time", "TIME-2", "TIME-3", "ROW-1", seen_in=_AT_ITS_DEADLINE)
 def a_result_is_over_at_its_expiry(case: Case) -> None:
     """At a result's expiry itself a put is accepted, and begins anew."""
-    require_this_clock(case)
     _must_be_over(case, (RESULT,), 0, "TIME-2", "ROW-1")
 
 
-@check("time", "TIME-3", "ROW-1", "INV-9", needs=("time",))
+@check_by_the_clock("time", "TIME-3", "ROW-1", "INV-9")
 def a_result_is_over_after_its_expiry(case: Case) -> None:
     """Whole seconds after a result's expiry a put is accepted, and a new result can be stored."""
-    require_this_clock(case)
     _must_be_over(case, (RESULT,), 2_000, "ROW-1", "INV-9")
     record, story = _stand(case, RESULT)
     case.clock.move_to(expiry_ms(record) + 2_000)
@@ -272,10 +217,9 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
     )
 
 
-@check("time", "TIME-2", "TIME-4", "ROW-1", "INV-7", needs=("time",))
+@check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", "INV-7")
 def a_claim_that_took_over_counts_anew(case: Case) -> None:
     """Who takes over gets a lease of its own: it counts until its own deadline, not the one it replaced."""
-    require_this_clock(case)
     record, story = _stand(case, CLAIMS[0])
     case.pass_time(3_000, story)
     answer = _put_another(case, record, story)
@@ -293,10 +237,9 @@ def a_claim_that_took_over_counts_anew(case: Case) -> None:
     )
 
 
-@check("time", "TIME-1", "TIME-2", "TIME-3", "TIME-4", needs=("time",))
+@check_by_the_clock("time", "TIME-1", "TIME-2", "TIME-3", "TIME-4")
 def deadlines_are_kept_in_the_year_2100(case: Case) -> None:
     """Far from today, beyond 31 bits of seconds, deadlines are kept as ever."""
-    require_this_clock(case)
     if case.now < _YEAR_2100_MS:
         case.clock.move_to(_YEAR_2100_MS)
     kinds = (_with_lease(30_001), *CLAIMS[-2:], RESULT)

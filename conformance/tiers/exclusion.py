@@ -9,6 +9,7 @@ from ..machines.linearizability import Delete, Put, Request, Update
 from ..machines.race_stories import granted
 from ..machines.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
 from ..suite.checks import Case, check
+from .this_clock import check_by_the_clock
 
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000
@@ -107,6 +108,19 @@ def result_stays(outcome: Outcome) -> Fault | None:
     return one_winner(outcome)
 
 
+def _against_a_successor(scene: Scene, late: Record, ends_with: Record | None) -> Race:
+    """Let a late worker end its run while another takes over and completes."""
+    successor = scene.claim("bob", 1)
+    return Race(
+        late,
+        LEASE_MS + 1,
+        (
+            (scene.ask(late, ends_with),),
+            (scene.ask(late, successor), scene.ask(successor, scene.result(successor))),
+        ),
+    )
+
+
 def _result_of(request: Request) -> Record | None:
     record = getattr(request, "new", None) if isinstance(request, Swap) else getattr(request, "record", None)
     return record if record is not None and record.status == COMPLETED else None
@@ -134,7 +148,7 @@ def three_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
     race(case, stage, one_winner, clients=3)
 
 
-@check("exclusion", "CAS-4", "CAS-7", "INV-1", needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_takeovers_of_a_lapsed_claim_have_one_winner(case: Case) -> None:
     """Of two clients that take over from a dead worker at once, exactly one is given the key."""
 
@@ -146,7 +160,7 @@ def two_takeovers_of_a_lapsed_claim_have_one_winner(case: Case) -> None:
     race(case, stage, one_winner)
 
 
-@check("exclusion", "CAS-4", "CAS-7", "INV-1", needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_claims_of_an_expired_result_have_one_winner(case: Case) -> None:
     """Of two clients that claim a key whose result has expired, exactly one is given it."""
 
@@ -158,7 +172,7 @@ def two_claims_of_an_expired_result_have_one_winner(case: Case) -> None:
     race(case, stage, one_winner)
 
 
-@check("exclusion", "CAS-4", "INV-1", "INV-2", seen_in=_SEEN_IN_POWERTOOLS, needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-2", seen_in=_SEEN_IN_POWERTOOLS)
 def a_takeover_never_overwrites_a_result_stored_meanwhile(case: Case) -> None:
     """If a late worker stores its result while another takes over, either it is kept or it is refused."""
 
@@ -173,7 +187,7 @@ def a_takeover_never_overwrites_a_result_stored_meanwhile(case: Case) -> None:
     race(case, stage, result_stays)
 
 
-@check("exclusion", "CAS-4", "INV-1", "INV-3", needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-3")
 def a_release_never_removes_the_claim_that_took_over(case: Case) -> None:
     """If a late worker releases its key while another takes over, the new claim stands."""
 
@@ -184,43 +198,28 @@ def a_release_never_removes_the_claim_that_took_over(case: Case) -> None:
     race(case, stage, one_winner)
 
 
-@check("exclusion", "CAS-4", "INV-2", "INV-3", needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "INV-2", "INV-3")
 def a_late_result_never_replaces_its_successors(case: Case) -> None:
     """If a late worker stores its result while another takes over and completes, one of the two stays."""
 
     def stage(scene: Scene) -> Race:
-        late, next_one = scene.claim("alice", lapses=True), scene.claim("bob", 1)
-        return Race(
-            late,
-            LEASE_MS + 1,
-            (
-                (scene.ask(late, scene.result(late)),),
-                (scene.ask(late, next_one), scene.ask(next_one, scene.result(next_one))),
-            ),
-        )
+        late = scene.claim("alice", lapses=True)
+        return _against_a_successor(scene, late, scene.result(late))
 
     race(case, stage, result_stays)
 
 
-@check("exclusion", "CAS-4", "INV-2", "INV-3", needs=("time",))
+@check_by_the_clock("exclusion", "CAS-4", "INV-2", "INV-3")
 def a_late_release_never_removes_its_successors_result(case: Case) -> None:
     """If a late worker releases its key while another takes over and completes, the result stands."""
 
     def stage(scene: Scene) -> Race:
-        late, next_one = scene.claim("alice", lapses=True), scene.claim("bob", 1)
-        return Race(
-            late,
-            LEASE_MS + 1,
-            (
-                (scene.ask(late, None),),
-                (scene.ask(late, next_one), scene.ask(next_one, scene.result(next_one))),
-            ),
-        )
+        return _against_a_successor(scene, scene.claim("alice", lapses=True), None)
 
     race(case, stage, result_stays)
 
 
-@check("exclusion", "CAS-4", "INV-1", "INV-3", needs=("swaps", "time"))
+@check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-3", needs=("swaps",))
 def an_eviction_never_removes_the_claim_that_came_first(case: Case) -> None:
     """If an expired result is deleted while another client claims its key, the new claim stands."""
 

@@ -5,20 +5,20 @@ from ..machines.interruptions import Way, interrupt
 from ..machines.linearizability import Get, Request
 from ..machines.races import Race
 from ..machines.whole_calls import Bounds, walk, without_late_requests
-from ..suite.checks import Case, check
+from ..suite.checks import Case
 from .exclusion import Scene
+from .this_clock import check_by_the_clock
 
 _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9")
 
 
-@check(
+@check_by_the_clock(
     "faults",
     *_RULES,
     "INV-6",
     seen_in="Powertools for AWS Lambda 3.37: a put that was applied while its reply was lost refuses its own "
     "caller, and nobody runs until the lease ends",
     seen_as=("INV-6",),
-    needs=("time",),
 )
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:
     """Any one request of two calls is lost, or its reply: the caller gets in, and nothing runs twice."""
@@ -26,7 +26,7 @@ def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:
     walk(case, Bounds(clients=2 if case.capabilities.fenced else 1, faults=1), without_late_requests)
 
 
-@check("faults", *_RULES, needs=("time", "fenced"))
+@check_by_the_clock("faults", *_RULES, needs=("fenced",))
 def a_late_request_changes_nothing(case: Case) -> None:
     """Any one request of two calls arrives long after its sender gave up: it costs waiting, never safety."""
     walk(
@@ -34,19 +34,19 @@ def a_late_request_changes_nothing(case: Case) -> None:
     )
 
 
-@check("faults", *_RULES, needs=("time",))
+@check_by_the_clock("faults", *_RULES)
 def a_death_costs_a_lease_only(case: Case) -> None:
     """The worker of either call dies at any point: the other takes over once the lease has ended."""
     walk(case, Bounds(crashes=1, ticks=1 if case.capabilities.fenced else 0))
 
 
-@check("faults", "CAS-1", "CAS-3", "CAS-4", "CAS-7", needs=("time",))
+@check_by_the_clock("faults", "CAS-1", "CAS-3", "CAS-4", "CAS-7")
 def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     """The layer's own client fails at any of its calls: the layer raises, and never makes an answer up."""
     _interrupt_all(case, ("fails before", "fails after"))
 
 
-@check(
+@check_by_the_clock(
     "faults",
     "CAS-2",
     "CAS-4",
@@ -55,7 +55,6 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     seen_in="Powertools for AWS Lambda 3.37: a worker that dies while it takes over on Redis leaves a lock "
     "behind that keeps everybody out for ten seconds",
     seen_as=("ROW-1",),
-    needs=("time",),
 )
 def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
     """A worker dies between two calls of the layer's client: once deadlines have passed, others get in."""

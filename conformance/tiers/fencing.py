@@ -1,10 +1,11 @@
 """The fencing tier: what has outlived its lease changes nothing that others have stored since."""
 
 from ..machines.whole_calls import Bounds, walk
-from ..suite.checks import Case, check
+from ..suite.checks import Case
+from .this_clock import check_by_the_clock
 
 
-@check(
+@check_by_the_clock(
     "fencing",
     "CAS-2",
     "CAS-3",
@@ -17,20 +18,20 @@ from ..suite.checks import Case, check
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites its successor's "
     "result, or raises and deletes it, and a third call runs again",
     seen_as=("INV-2", "INV-3"),
-    needs=("time", "fenced"),
+    needs=("fenced",),
 )
 def calls_that_outlive_their_leases_change_nothing(case: Case) -> None:
     """Two calls, in every order, while leases and windows end: no body runs twice, each answer stands."""
     walk(case, Bounds(ticks=1 + case.profile.depth))
 
 
-@check("fencing", "INV-1", "INV-4", "INV-5", "INV-9", needs=("time", "fenced"))
+@check_by_the_clock("fencing", "INV-1", "INV-4", "INV-5", "INV-9", needs=("fenced",))
 def calls_with_different_payloads_are_kept_apart(case: Case) -> None:
     """Two calls with different payloads, in every order: none is answered with the other's result."""
     walk(case, Bounds(ticks=min(case.profile.depth, 1), payloads=2))
 
 
-@check("fencing", "INV-1", "INV-2", "INV-3", "INV-5", "INV-9", needs=("time", "fenced"))
+@check_by_the_clock("fencing", "INV-1", "INV-2", "INV-3", "INV-5", "INV-9", needs=("fenced",))
 def three_calls_take_over_from_each_other(case: Case) -> None:
     """Three calls, in every order, while a lease ends: a previous owner's token opens nothing."""
     walk(case, Bounds(clients=3, ticks=min(case.profile.depth, 1)))

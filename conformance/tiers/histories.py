@@ -1,11 +1,11 @@
 """The time tier, of histories: random ones, with previous owners, lost replies and the clock at deadlines."""
 
 from ..machines import random_histories
-from ..suite.checks import Case, check
-from .deadlines import require_this_clock
+from ..suite.checks import Case
+from .this_clock import check_by_the_clock
 
 
-@check(
+@check_by_the_clock(
     "time",
     "CAS-1",
     "CAS-2",
@@ -18,9 +18,7 @@ from .deadlines import require_this_clock
     "TIME-2",
     "ROW-1",
     "INV-7",
-    needs=("time",),
 )
 def a_random_history_follows_the_protocol(case: Case) -> None:
     """Random operations by two workers on two keys, with lost requests and replies, go as the table says."""
-    require_this_clock(case)
     random_histories.judge(case)

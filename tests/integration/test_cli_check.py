@@ -66,6 +66,7 @@ def interrupted_at_once():
 def place(tmp_path: Path) -> Path:
     (tmp_path / "layers.py").write_text(LAYERS, encoding="utf-8")
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
+    (tmp_path / "slip.py").write_text("good = 1\ndef good(:\n", encoding="utf-8")
     (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     return tmp_path
 
@@ -148,14 +149,16 @@ def test_required_tiers_decide_the_exit_code(place: Path) -> None:
 
 
 def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> None:
-    claims = "--not-fenced --fixed-clock --largest-response 1000 --client-methods a.get --client-methods b"
+    claims = (
+        "--not-fenced --fixed-clock --largest-response 1000 --client-methods _swap --client-methods _load"
+    )
     done = check(place, "layers:good", *QUICK, *claims.split())
     for each in (
         "--not-fenced",
         "--fixed-clock",
         "--largest-response 1000",
-        "--client-methods a.get",
-        "-methods b",
+        "--client-methods _swap",
+        "-methods _load",
     ):
         assert each in " ".join(done.stdout.split())
 
@@ -171,6 +174,18 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
             ["broken:good"],
             "The module 'broken' cannot be imported: ModuleNotFoundError: No module named 'noth",
         ),
+        (["broken:good"], "of_the_kind' (line 1 of "),
+        (["slip:good"], "The module 'slip' cannot be imported: SyntaxError: "),
+        (["slip:good"], "(line 2 of "),
+        (
+            ["layers:good", "--largest-response", "-1"],
+            "largest_response is to be a whole number above 0, not -1.",
+        ),
+        (
+            ["layers:good", "--tier", "contract", "--client-methods", "a.b"],
+            "InMemoryPersistenceLayer has no 'a.b'",
+        ),
+        (["layers:good", "--json", "r", "--html", "r"], "Both reports cannot be written to 'r'"),
         (["leaving:good"], "The module 'leaving' cannot be imported: SystemExit: 3"),
         (["layers:god"], "The module 'layers' has no 'god'. Is it 'good'?"),
         (["layers:Factories.xyz"], "The module 'layers' has no 'Factories.xyz'."),
@@ -216,8 +231,26 @@ def test_an_interruption_gives_the_report_so_far_with_exit_code_130(place: Path)
     done = check(place, "layers:Interrupted", *QUICK)
     assert done.returncode == 130, done.stderr
     assert "INTERRUPTED: " in done.stdout
-    assert "Not judged, for interrupted:" in done.stdout
+    assert "Not judged, for it was interrupted:" in done.stdout
+    assert "contract (" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_what_could_not_be_judged_has_an_exit_code_of_its_own(place: Path) -> None:
+    before = """
+import idemproof.conformance.tiers
+from idemproof.conformance.suite.checks import CHECKS, NotJudged, check
+@check("contract", "CAS-1")
+def a_process_is_asked(case):
+    '''It is.'''
+    raise NotJudged("another process failed")
+"""
+    done = check(place, "layers:good", *QUICK, before=before)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "NOT ALL JUDGED: " in done.stdout
+    assert "Not judged, for another process failed:" in done.stdout
+    assert check(place, "layers:good", *QUICK, "--require", "contract", before=before).returncode == 3
+    assert check(place, "layers:Forgetful", *QUICK, before=before).returncode == 1
 
 
 def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_store_within_the_process_is_not_told_broken_for_it() -> None:
 )
 def test_a_factory_that_works_in_one_process_only_is_told_so(make: Any, said: str) -> None:
     report = judged(make)
-    assert verdicts(report)[PROCESSES] == "not offered"
+    assert verdicts(report)[PROCESSES] == "not judged"
     assert said in why_not(report, PROCESSES)
 
 

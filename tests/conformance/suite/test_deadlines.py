@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from idemproof import CompareAndSwapLayer, Record
+from idemproof import CompareAndSwapLayer, DataRecord, Record
 from idemproof.conformance import check
 from idemproof.conformance.suite.profiles import PROFILES
-from idemproof.conformance.suite.runner import checks
+from idemproof.conformance.suite.runner import Session, checks
 from idemproof.conformance.tiers import deadlines, histories
-from idemproof.spec.record import INPROGRESS, deadline_ms, expiry_ms
+from idemproof.spec.record import INPROGRESS, deadline_ms, expiry_ms, live
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
 pytestmark = pytest.mark.judging
 
 RANDOM = "a-random-history-follows-the-protocol"
+ANOTHER_CLOCK = "the layer decides by another clock than this process's: claim movable_clock = False"
 
 # Random histories have tests of their own.
 WITHOUT_CHANCE = PROFILES["quick"]._replace(examples=1, tour_seconds=0)
@@ -216,25 +217,57 @@ class LetsItsStoreDecide(FourMethods):
         self.until[record.idempotency_key] = time.perf_counter() + kept_ms / 1000
 
 
+class AsksItsServer(FourMethods):
+    """WHERE lease <= now(), of a server that lives in 2026, whatever this process takes for the time."""
+
+    def live(self, record: Record, _now: int) -> bool:
+        return super().live(record, 1_767_225_600_000)
+
+
+class MistakesItsTimeZone(FourMethods):
+    def live(self, record: Record, now: int) -> bool:
+        return super().live(record, now - 12 * 3_600_000)
+
+
 class NeverLetsAnybodyTakeOver(FourMethods):
     def live(self, _record: Record, _now: int) -> bool:
         return True
 
 
-def test_a_store_with_a_clock_of_its_own_cannot_be_judged_by_one_that_is_moved() -> None:
-    report = check(LetsItsStoreDecide, profile="quick", tiers=("time",), capabilities=NOT_FENCED, seed=1)
-    assert {(each.verdict, each.why_not) for each in report.checks} == {
-        (
-            "not offered",
-            "the layer decides by another clock than this process's: claim movable_clock = False",
-        )
-    }
+class TakesNothingThatIsOver(NeverLetsAnybodyTakeOver):
+    """As servers do that are told to keep a record for less than nothing."""
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        if not live(data_record, now_ms()):
+            raise ConnectionError("an invalid time to live")
+        super()._put_record(data_record)
 
 
-def test_who_never_lets_anybody_take_over_has_no_clock_of_its_own() -> None:
-    report = check(
-        NeverLetsAnybodyTakeOver, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1
-    )
+def verdicts(layer: Any) -> set[tuple[str, str | None]]:
+    """Return how the checks fare that move the clock, with the reasons for which they are not asked."""
+    session = Session(layer, WITHOUT_CHANCE, 1)
+    try:
+        asked = [each for each in checks() if "time" in each.needs and "swaps" not in each.needs]
+        assert {each.tier for each in asked} == {"time", "exclusion", "fencing", "faults"}
+        results = [session.judge(each) for each in asked]
+        return {(each.verdict, each.why_not) for each in results}
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("layer", [LetsItsStoreDecide, AsksItsServer])
+def test_a_store_with_a_clock_of_its_own_cannot_be_judged_by_one_that_is_moved(layer: Any) -> None:
+    assert verdicts(layer) == {("not offered", ANOTHER_CLOCK)}
+
+
+@pytest.mark.parametrize("layer", [FourMethods, MistakesItsTimeZone, NeverLetsAnybodyTakeOver])
+def test_a_layer_by_this_clock_is_judged_in_every_tier(layer: Any) -> None:
+    assert ANOTHER_CLOCK not in {why for _, why in verdicts(layer)}
+
+
+@pytest.mark.parametrize("layer", [NeverLetsAnybodyTakeOver, TakesNothingThatIsOver])
+def test_who_never_lets_anybody_take_over_has_no_clock_of_its_own(layer: Any) -> None:
+    report = check(layer, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1)
     assert {"TIME-3", "TIME-4", "INV-9"} <= {each for found in report.findings for each in found.clauses}
 
 

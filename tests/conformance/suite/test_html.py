@@ -44,6 +44,7 @@ class Elements(HTMLParser):
         self.open: list[str] = []
         self.seen: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.texts: list[tuple[dict[str, str | None], str]] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -62,6 +63,8 @@ class Elements(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
             self.text += data
+        if self.open[-1:] == ["text"]:
+            self.texts.append((self.seen[-1][1], data))
 
     def tags(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.seen if name == tag]
@@ -153,6 +156,26 @@ def test_everything_is_inside_the_picture() -> None:
             assert 0 <= float(str(each["y"])) <= high
             if each["text-anchor"] == "end":
                 assert float(str(each["x"])) >= 7 * len("3,600,005 ms")
+
+
+@pytest.mark.parametrize("width", [344, 840])
+def test_times_are_not_clipped_and_heads_stay_in_their_boxes(width: int) -> None:
+    wide = 9.0  # of a letter such as m, in a wide font
+    lines = [Line(0, who, "looks", None) for who in ("whoever looks in the end", "a new layer object")]
+    drawing = Elements(picture([*lines, *STORY], width, "long names"))
+    times = [(each, words) for each, words in drawing.texts if words.endswith((" ms", " s"))]
+    assert times
+    for each, words in times:
+        right = float(str(each["x"])) + (0 if each["text-anchor"] == "end" else wide * len(words))
+        assert right >= 0.85 * wide * len(words)
+    heads = [each for each in drawing.tags("rect") if each["class"] == "lane"]
+    bottom = max(float(str(each["y"])) + float(str(each["height"])) for each in heads)
+    narrowest = min(float(str(each["width"])) for each in heads)
+    strong = [(each, words) for each, words in drawing.texts if "strong" in str(each["class"])]
+    assert len(strong) > len(heads)
+    for each, words in strong:
+        assert 7.5 * len(words) <= narrowest
+        assert float(str(each["y"])) < bottom
 
 
 def test_a_status_is_never_broken_in_two() -> None:

@@ -197,6 +197,80 @@ def test_what_cannot_be_judged_is_a_sentence(tmp_path: Path, body: str, sentence
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("slip", "said"),
+    [
+        ("fences = False", "fences is neither a claim nor a setting; is fenced meant?"),
+        ("movable_clok = False", "movable_clok is neither a claim nor a setting; is movable_clock meant?"),
+        ("thread_safe = True", "thread_safe is neither a claim nor a setting; is threads meant?"),
+        ("guarded = True", "guarded is neither a claim nor a setting. The claims are"),
+        ("expected_failure = {}", "is expected_failures meant?"),
+        ("fenced = 'no'", "The claim fenced is to be True or False, not 'no'."),
+        ("seed = 'a'", "The seed is to be a whole number, or None to draw one, not 'a'."),
+        ("tiers = ()", "No tier is asked about: the list of tiers is empty."),
+        ("expected_failures = ['CAS-4']", "The expected_failures are to be a dict"),
+    ],
+)
+def test_a_slip_in_a_name_or_a_value_is_an_error_of_collection(tmp_path: Path, slip: str, said: str) -> None:
+    tests = f"class TestIt(Conformance):\n    {slip}\n    make_layer = InMemoryPersistenceLayer\n"
+    counts, told = run(tmp_path, tests)
+    assert counts == {"error": 1}
+    assert said in told
+    if "neither" in said:
+        assert "The claims are fenced, durable, threads, processes, movable_clock, largest_response" in told
+
+
+def test_names_of_ones_own_are_no_slips(tmp_path: Path) -> None:
+    counts, said = run(
+        tmp_path,
+        """
+        class TestIt(Conformance):
+            url = "memory:"
+            _busy = True
+
+            @pytest.fixture(autouse=True)
+            def fence(self):
+                self.tier = None
+
+            def make_layer(self):
+                return InMemoryPersistenceLayer()
+        """,
+        "-k",
+        "CAS-7",
+    )
+    assert "failed" not in counts, said
+    assert "error" not in counts, said
+
+
+def test_a_factory_that_raises_is_told_once_and_pointed_to(tmp_path: Path) -> None:
+    counts, said = run(
+        tmp_path,
+        "class TestIt(Conformance):\n    def make_layer(self): raise OSError('nobody is there')\n",
+        "-rN",
+    )
+    assert counts == {"failed": len(CONTRACT)}
+    assert said.count("nobody is there") == 1
+    first = f"test_protocol[{CONTRACT[0].tier}: {CONTRACT[0].name} "
+    assert said.count(f"There is no layer to judge: {first}") == len(CONTRACT) - 1
+
+
+def test_what_could_not_be_judged_fails_and_is_not_skipped(tmp_path: Path) -> None:
+    counts, said = run(
+        tmp_path,
+        """
+        class Raises(InMemoryPersistenceLayer):
+            def _swap(self, key, expected, new, keep_ms):
+                raise OSError("read only")
+
+        class TestIt(Conformance):
+            def make_layer(self):
+                return Raises()
+        """,
+    )
+    assert counts == {"failed": len(CONTRACT)}
+    assert said.count("not judged: the layer raised at its first write") >= len(CONTRACT) - 1
+
+
 def test_layers_are_made_once_for_a_class_and_closed_after_its_last_test(tmp_path: Path) -> None:
     counts, said = run(
         tmp_path,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from faulty_layers import DeletesWithoutLooking, NeedsAnOwner, UpdatesWithoutLooking
 from idemproof import DataRecord, Record
 from idemproof.conformance import Capabilities
 from idemproof.conformance.suite.profiles import PROFILES, Profile
@@ -76,22 +77,6 @@ class ForgetsWhenLeasesEnd(TwoMethods):
         return found if found is not None and live(found, now_ms()) else None
 
 
-class UpdatesWithoutLooking(TwoMethods):
-    def _update_record(self, data_record: Record) -> None:
-        self.rows[data_record.idempotency_key] = Record(*data_record)
-
-
-class DeletesWithoutLooking(TwoMethods):
-    def _delete_record(self, data_record: Record) -> None:
-        self.rows.pop(data_record.idempotency_key, None)
-
-
-class LosesUpdatesWithoutAnOwner(TwoMethods):
-    def _update_record(self, data_record: Record) -> None:
-        if data_record.owner:
-            super()._update_record(data_record)
-
-
 class RaisesWhenItRefuses(TwoMethods):
     def refusal(self, standing: Record | None) -> Record | None:
         raise RuntimeError("conflict")
@@ -136,7 +121,7 @@ BROKEN: list[tuple[Any, Capabilities, set[str]]] = [
     (ForgetsWhenLeasesEnd, OFFERED, {"CAS-2", "CAS-3", "CAS-6", "CAS-8"}),
     (UpdatesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
     (DeletesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
-    (LosesUpdatesWithoutAnOwner, OFFERED, {"CAS-9"}),
+    (NeedsAnOwner, OFFERED, {"CAS-9"}),
     (RaisesWhenItRefuses, OFFERED, {"CAS-3", "CAS-7", "CAS-8", "CAS-9"}),
     (CountsAtTheDeadline, NOT_FENCED, {"TIME-2"}),
     (CountsAtTheExpiryOfResults, NOT_FENCED, {"TIME-2"}),

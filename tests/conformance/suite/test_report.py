@@ -16,6 +16,7 @@ from idemproof.conformance.suite.wording import (
     found_by,
     groups_of,
     in_order,
+    left_out,
     unasked,
     verdict_line,
 )
@@ -131,6 +132,19 @@ def test_what_was_not_asked_is_listed_by_reason() -> None:
     }
 
 
+def test_many_that_were_left_out_are_counted_by_tier_and_few_named() -> None:
+    many = [result(f"c{number}", "not judged", "CAS-1", why_not="it hangs") for number in range(4)]
+    time = [
+        result(f"t{number}", "not judged", "TIME-1", tier="time", why_not="it hangs") for number in range(2)
+    ]
+    kept = result("k", "kept", "CAS-1")
+    (told,) = left_out(report(kept, *many, *time))
+    assert told.told == "contract (4 of 5 checks), time (all 2 checks)"
+    assert told.names == ("c0", "c1", "c2", "c3", "t0", "t1")
+    (few,) = left_out(report(kept, *many))
+    assert few.told == "c0, c1, c2, c3"
+
+
 @pytest.mark.parametrize(
     ("checks", "options", "line"),
     [
@@ -158,6 +172,11 @@ def test_what_was_not_asked_is_listed_by_reason() -> None:
             [result("a", "not offered", "CAS-1")],
             {},
             "NOTHING JUDGED: no clause was asked about, or none is offered.",
+        ),
+        (
+            [result("a", "kept", "CAS-1"), result("b", "not judged", "CAS-2", why_not="it failed")],
+            {},
+            "NOT ALL JUDGED: 1 clause kept, none broken; 1 check could not be judged.",
         ),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 
 from idemproof import CompareAndSwapLayer, InMemoryPersistenceLayer, Record
 from idemproof.conformance import Capabilities, Profile, check
-from idemproof.conformance.suite.checks import TIERS, Broken, Case, Check, NotOffered
+from idemproof.conformance.suite.checks import TIERS, Broken, Case, Check, NotJudged, NotOffered
 from idemproof.conformance.suite.profiles import PROFILES
-from idemproof.conformance.suite.report import CheckResult
+from idemproof.conformance.suite.report import CheckResult, Report
 from idemproof.conformance.suite.runner import Session, checks
 from idemproof.spec.record import INPROGRESS, same_record, same_version
 
@@ -95,6 +95,26 @@ def test_what_a_check_finds_not_offered_is_told_with_the_reason(session: Session
 
     result = judged(session, run)
     assert (result.verdict, result.why_not) == ("not offered", "its client is unknown")
+
+
+def test_what_could_not_be_tried_is_not_judged_and_not_kept(session: Session) -> None:
+    def run(_: Case) -> None:
+        raise NotJudged("another process failed")
+
+    result = judged(session, run)
+    assert (result.verdict, result.why_not) == ("not judged", "another process failed")
+    made = Report("Layer", "tiny", 5, "1.0", (result,))
+    assert not made.keeps()
+    assert not made.keeps("contract")
+
+
+def test_what_was_found_before_is_broken_and_not_left_out(session: Session) -> None:
+    def run(case: Case) -> None:
+        case.found("It broke.")
+        raise NotJudged("another process failed")
+
+    result = judged(session, run)
+    assert (result.verdict, result.why_not) == ("broken", None)
 
 
 def test_a_fault_of_a_check_is_no_finding_about_the_layer(session: Session) -> None:

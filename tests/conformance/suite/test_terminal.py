@@ -9,7 +9,7 @@ from rich.console import Console
 from idemproof import Record
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
 from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.story_table import laid_out, lanes_of, moment, plain
+from idemproof.conformance.suite.story_table import laid_out, lanes_of, moment, plain, wrapped
 from idemproof.conformance.suite.terminal import show
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
@@ -61,6 +61,26 @@ def test_all_of_it_is_there_at_any_width(width: int) -> None:
     ):
         assert sentence in words(said)
     assert "1,200" in said
+
+
+def test_headings_and_figures_are_whole_at_sixty_columns() -> None:
+    clauses = tuple(f"CAS-{number}" for number in range(1, 13))
+    said = shown(report(result("broken", FINDING._replace(clauses=clauses), histories=123_456)), 60)
+    for whole in ("histories", "schedules", "seconds", "123,456"):
+        assert whole in said
+    assert "…" not in said
+    _, table, *_ = said.split("Clauses broken")[0].split("\n\n")
+    assert len(table.strip().splitlines()) == 2
+    assert f"BROKEN: {', '.join(clauses)} ─" in words(said)
+    assert f"Clauses broken in contract: {', '.join(clauses)}." in words(said)
+
+
+def test_code_is_broken_between_its_parts_and_names_between_their_words() -> None:
+    code = "if same_version(self.rows.get(key), expected):"
+    assert wrapped(code, 14) == ["if", "same_version(", "self.rows.get(", "key),", "expected):"]
+    assert wrapped("many_words_in_one_name", 12) == ["many_words_", "in_one_name"]
+    assert wrapped("x" * 7, 3) == ["xxx", "xxx", "x"]
+    assert wrapped("", 3) == [""]
 
 
 def test_without_colours_there_is_not_one_escape_sequence() -> None:

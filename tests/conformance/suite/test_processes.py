@@ -1,0 +1,127 @@
+"""Other processes: what they can be given, what they do, and that they always end."""
+
+import functools
+import importlib.util
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crowded_layers as layers
+from idemproof import InMemoryPersistenceLayer
+from idemproof.conformance.machines.messages import Failed, Look, Seen, Start, Up
+from idemproof.conformance.machines.processes import Process, place_of
+from idemproof.conformance.suite.checks import NotJudged, NotOffered
+from idemproof.conformance.suite.clock import BEGIN_MS
+
+
+class Holder:
+    @staticmethod
+    def make() -> InMemoryPersistenceLayer:
+        return InMemoryPersistenceLayer()
+
+    def files(self) -> Any:
+        return layers.files()
+
+    def __call__(self) -> Any:
+        return layers.files()
+
+
+def test_a_factory_is_found_where_another_process_can_import_it() -> None:
+    for fit in (layers.sqlite, Holder.make, InMemoryPersistenceLayer):
+        assert pickle.loads(place_of(fit).pickled) is fit
+    for unfit in (lambda: None, functools.partial(lambda: None), None):
+        with pytest.raises(NotOffered, match="at the top of a module"):
+            place_of(unfit)
+
+
+@pytest.mark.parametrize("factory", [functools.partial(layers.files), Holder().files, Holder()])
+def test_a_process_is_given_whatever_pickle_takes(
+    factory: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path))
+    with Process(start(factory)) as process:
+        process.wait_until_up()
+        process.tell(Look("x"))
+        assert process.hear() == Seen(None)
+
+
+def test_a_factory_of_the_main_program_is_told_to_move() -> None:
+    program = (
+        "from idemproof.conformance.machines.processes import place_of\n"
+        "def make(): ...\n"
+        "try: place_of(make)\n"
+        "except Exception as refusal: print(refusal)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "is not the main program" in done.stdout
+
+
+def start(factory: Any) -> Start:
+    return Start(place_of(factory), BEGIN_MS + 5, movable_clock=True)
+
+
+def test_a_process_does_what_it_is_told_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("RECORDS", str(tmp_path))
+    before = set(threading.enumerate())
+    with Process(start(layers.files)) as process:
+        process.wait_until_up()
+        process.tell(Look("x"))
+        assert process.hear() == Seen(None)
+        process.kill()
+        process.tell(Look("x"))
+        assert process.rest() == []
+    assert not set(threading.enumerate()) - before
+
+
+def printing() -> InMemoryPersistenceLayer:
+    print("a layer that talks")  # noqa: T201 - the point
+    return InMemoryPersistenceLayer()
+
+
+def no_layer() -> str:
+    return "no layer"
+
+
+def test_a_process_finds_a_factory_by_its_file_and_may_print() -> None:
+    with Process(start(printing)) as process:
+        process.wait_until_up()
+
+
+def test_a_process_finds_a_factory_that_no_path_leads_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = tmp_path / "layers_of_nowhere.py"
+    source.write_text(
+        "from idemproof import InMemoryPersistenceLayer as Layer\ndef make():\n    return Layer()\n"
+    )
+    spec = importlib.util.spec_from_file_location("layers_of_nowhere", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "layers_of_nowhere", module)
+    with Process(start(module.make)) as process:
+        process.wait_until_up()
+
+
+def test_a_process_whose_factory_gives_no_layer_says_so() -> None:
+    with Process(start(no_layer)) as process, pytest.raises(NotJudged, match="returned a str, and no layer"):
+        process.wait_until_up()
+
+
+def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Process(start(printing)) as process:
+        monkeypatch.setattr(process, "hear", lambda: Up(0))
+        with pytest.raises(NotJudged, match="do not share a timer"):
+            process.wait_until_up()
+
+
+def test_a_failure_in_another_process_is_told() -> None:
+    with Process(start(printing)) as process:
+        process._said.put(Failed("no such store"))
+        heard = []
+        with pytest.raises(NotJudged, match="no such store"):
+            heard += [process.hear(), process.hear()]
