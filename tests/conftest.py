@@ -2,20 +2,24 @@
 
 import gc
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import servers
 from idemproof.conformance.traceability import complaint_of_marks
 from idemproof.reference.clauses import clauses_of, protocol_text
 
 # CI judges a change, so it draws the same examples every time; elsewhere each run draws new ones.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("explore", deadline=None)
+# However slow the machine is, nothing fails for it.
+UNHURRIED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, **UNHURRIED)
+settings.register_profile("explore", **UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
 
 
@@ -47,6 +51,14 @@ def _hasty_switching() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(usual)
+
+
+@pytest.fixture
+def port_of_nobody() -> Iterator[int]:
+    """Hold a port on which nobody listens, so that nobody begins to."""
+    with socket.socket() as held:
+        held.bind((servers.HOST, 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

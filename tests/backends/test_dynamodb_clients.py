@@ -141,7 +141,7 @@ def test_no_client_is_made_before_the_first_request(moto_table: Table) -> None:
 def test_many_threads_make_one_client(moto_clients: Callable[..., Any]) -> None:
     client = moto_clients(old=False)
     second = threading.Event()
-    meeting = threading.Barrier(8, timeout=10)
+    meeting = threading.Barrier(8, timeout=60)
 
     def make() -> Any:
         if len(session.made) > 1:
@@ -161,7 +161,7 @@ def test_many_threads_make_one_client(moto_clients: Callable[..., Any]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert got == [client] * 8
     assert len(session.made) == 1
 

@@ -96,7 +96,7 @@ def test_the_client_is_closed_when_its_loop_shuts_down_and_the_next_loop_gets_an
 def test_loops_of_two_threads_have_clients_of_their_own(
     clients: ClientPerLoop, connecting: Connecting
 ) -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
     seen: list[tuple[Client, Client]] = []
 
     async def main() -> None:
@@ -111,7 +111,7 @@ def test_loops_of_two_threads_have_clients_of_their_own(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [first is again for first, again in seen] == [True, True]
     assert len({first for first, _ in seen}) == 2
     assert connecting.open == []

@@ -45,7 +45,9 @@ ATTRIBUTES = (
 # Both ends are looked for: no part of a password may be told.
 BEGINNING, END = "hunter2", "zwiebel"
 SPECIAL = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~é€\N{GRINNING FACE}"
-few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 passwords = st.text(SPECIAL, min_size=1, max_size=6).map(lambda middle: BEGINNING + middle + END)
 SOME_PASSWORDS = [BEGINNING + middle + END for middle in ("", "'\"", "@:/?#", " %25\\", "é€")]
 
@@ -349,8 +351,10 @@ def test_a_server_that_echoes_the_password_is_not_quoted(
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster"])
 @pytest.mark.parametrize("way", [2, 3, 4])
-def test_a_place_that_cannot_be_reached_is_told_without_the_password(side: Side, mode: str, way: int) -> None:
-    place = f"{HERE}:{servers.free_port()}"
+def test_a_place_that_cannot_be_reached_is_told_without_the_password(
+    side: Side, mode: str, way: int, port_of_nobody: int
+) -> None:
+    place = f"{HERE}:{port_of_nobody}"
     parameters = list(ways(BEGINNING + END, place, mode))[way]
     told = told_by_use(side, parameters)
     assert_silent(told)

@@ -35,7 +35,9 @@ RECORDS = st.builds(
     st.none(),
     st.none() | st.text(max_size=5),
 )
-many = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 IDS = ["bytes-older", "bytes", "decoded-older", "decoded"]

@@ -61,7 +61,7 @@ def test_results_of_every_shape_are_answered_by_the_other(store: Any, first: str
 
 @pytest.mark.stores("imitated")
 @BOTH_WAYS
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(results=st.lists(JSON.filter(lambda result: result is None or bool(result)), min_size=3, max_size=3))
 def test_any_result_is_answered_by_the_other(store: Any, first: str, second: str, results: list[Any]) -> None:
     store.prefix = uuid.uuid4().hex

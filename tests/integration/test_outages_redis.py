@@ -120,9 +120,14 @@ def clients_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("made_by", ["url", "parameters"])
 def test_a_client_that_a_layer_makes_leaves_retries_to_the_engine(
-    side: Side, made_by: str, name: str, pauses: list[float], clients_pauses: list[float]
+    side: Side,
+    made_by: str,
+    name: str,
+    pauses: list[float],
+    clients_pauses: list[float],
+    port_of_nobody: int,
 ) -> None:
-    port = servers.free_port()
+    port = port_of_nobody
     call = (
         side.made_by(url=f"redis://127.0.0.1:{port}/0")
         if made_by == "url"
@@ -210,10 +215,12 @@ def test_a_user_who_may_not_complete(
     assert side.work.runs == [name]
 
 
-def test_a_replica_takes_no_claims(side: Side, valkey_server: Server, name: str, pauses: list[float]) -> None:
+def test_a_replica_takes_no_claims(
+    side: Side, valkey_server: Server, name: str, pauses: list[float], port_of_nobody: int
+) -> None:
     call = side.calling(valkey_server)
     with client(valkey_server) as admin:
-        admin.replicaof(valkey_server.host, servers.free_port())  # of a server that is gone
+        admin.replicaof(valkey_server.host, port_of_nobody)
         try:
             call.refused(name, IdempotencyPersistenceConnectionError, "ReadOnlyError", "read only replica")
         finally:

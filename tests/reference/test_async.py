@@ -33,7 +33,7 @@ from idemproof.errors import (
 
 Function = Callable[..., Coroutine[Any, Any, Any]]
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class Documented(BasePersistenceLayer):

@@ -161,14 +161,12 @@ class Store:
         self._layer = self.layer()
         self.threads = cleanup.enter_context(ThreadPoolExecutor(16))
 
-    def layer(
-        self, address: servers.Address | None = None, *, retries: int = 0, timeout: float = 10, **options: Any
-    ) -> Any:
+    def layer(self, address: servers.Address | None = None, *, retries: int = 0, **options: Any) -> Any:
         """Return a layer with a client of its own, as another process has one.
 
         It has found out already what the server can do.
         """
-        manager = self._client(address or self.server, retries, timeout)
+        manager = self._client(address or self.server, retries)
         if self.asynchronous:
             client = self.wait(manager.__aenter__())
             self.cleanup.callback(lambda: self.wait(manager.__aexit__(None, None, None)))
@@ -236,7 +234,7 @@ class Valkey(Store):
     def _raw_client(self) -> Any:
         return self.cleanup.enter_context(redis.Redis(**servers.redis_kwargs(self.server)))
 
-    def _client(self, address: servers.Address, retries: int, timeout: float) -> Any:
+    def _client(self, address: servers.Address, retries: int) -> Any:
         module: Any = redis.asyncio if self.asynchronous else redis
         sent = self.sent
 
@@ -249,7 +247,7 @@ class Valkey(Store):
             connection_class=Connection,
             host=address.host,
             port=address.port,
-            socket_timeout=timeout,
+            socket_timeout=PATIENCE_SECONDS,
             max_connections=200,
             retry=module.retry.Retry(redis.backoff.NoBackoff(), retries),
         )
@@ -305,11 +303,11 @@ class DynamoDB(Store):
             self._tables.add((self.server.port, self.table))
         return client
 
-    def _client(self, address: servers.Address, retries: int, timeout: float) -> Any:
+    def _client(self, address: servers.Address, retries: int) -> Any:
         config: dict[str, Any] = {
             # The older mode, as it waits for 50 ms and not for up to a second.
             "retries": {"mode": "legacy", "total_max_attempts": 1 + retries},
-            "read_timeout": timeout,
+            "read_timeout": PATIENCE_SECONDS,
             "max_pool_connections": 32,
         }
         where = servers.dynamodb_kwargs(address)

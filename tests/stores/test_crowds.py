@@ -20,7 +20,7 @@ def at_once(
 
     def one(pair: tuple[Any, Any]) -> Any:
         call, order = pair
-        barrier.wait(30)
+        barrier.wait(60)
         try:
             return call(order)
         except Exception as error:
@@ -57,7 +57,7 @@ def test_one_of_many_runs_and_the_others_are_refused(store: Any, processes: int)
 
     def body(order: Any) -> str:
         for _ in range(crowd(store) - 1):
-            assert others_ended.acquire(timeout=30)
+            assert others_ended.acquire(timeout=60)
         return "done"
 
     calls = [store.protect(body, store.layer()) for _ in range(processes)]

@@ -62,7 +62,7 @@ def test_threads_share_a_cache(store: Any, size: int) -> None:
     barrier = threading.Barrier(16)
 
     def work(number: int) -> list[Any]:
-        barrier.wait(30)
+        barrier.wait(60)
         # Runs of one order hit; the change to the other makes room.
         wanted = [orders[(number + step // 5) % 2] for step in range(30)]
         return [(order, call(order)) for order in wanted]

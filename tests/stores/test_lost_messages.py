@@ -127,12 +127,6 @@ def test_a_lost_release_keeps_what_the_function_raised(store: Any, proxy: Proxy,
     assert store.protect("done")() == "done"
 
 
-def hasty(store: Any, proxy: Proxy) -> Any:
-    """Return a layer whose client gives up on a request that is held."""
-    return store.layer(proxy, timeout=0.3)
-
-
-@pytest.mark.usefixtures("_abandoned_connections")
 @pytest.mark.usefixtures("_abandoned_connections")
 @pytest.mark.parametrize("when", ["while the body runs", "afterwards"])
 def test_a_late_claim_changes_nothing(store: Any, proxy: Proxy, when: str) -> None:
@@ -141,8 +135,8 @@ def test_a_late_claim_changes_nothing(store: Any, proxy: Proxy, when: str) -> No
             proxy.release()
         return "done"
 
-    call = store.protect(body, hasty(store, proxy))
-    proxy.delay_request(store.markers["claim"])
+    call = store.protect(body, store.layer(proxy))
+    proxy.delay_request_and_hang_up(store.markers["claim"])
     assert call() == "done"
     record = store.record()
     proxy.release()
@@ -154,8 +148,8 @@ def test_a_late_claim_changes_nothing(store: Any, proxy: Proxy, when: str) -> No
 
 @pytest.mark.usefixtures("_abandoned_connections")
 def test_a_claim_that_comes_after_its_release_costs_waiting_only(store: Any, proxy: Proxy) -> None:
-    failing = store.protect(ValueError("declined"), hasty(store, proxy))
-    proxy.delay_request(store.markers["claim"])
+    failing = store.protect(ValueError("declined"), store.layer(proxy))
+    proxy.delay_request_and_hang_up(store.markers["claim"])
     with pytest.raises(ValueError, match="declined"):
         failing()
     assert store.records() == {}
@@ -170,8 +164,8 @@ def test_a_claim_that_comes_after_its_release_costs_waiting_only(store: Any, pro
 
 @pytest.mark.usefixtures("_abandoned_connections")
 def test_a_late_completion_spares_the_claim_of_the_next_window(store: Any, proxy: Proxy) -> None:
-    call = store.protect("old", hasty(store, proxy), expires_after_seconds=60)
-    proxy.delay_request(store.markers["completion"])
+    call = store.protect("old", store.layer(proxy), expires_after_seconds=60)
+    proxy.delay_request_and_hang_up(store.markers["completion"])
     assert call() == "old"
     store.clock.advance(seconds=61)
     run = store.begin("new")
@@ -183,8 +177,8 @@ def test_a_late_completion_spares_the_claim_of_the_next_window(store: Any, proxy
 
 
 def test_a_late_release_spares_the_next_owner(store: Any, proxy: Proxy) -> None:
-    failing = store.protect(ValueError("declined"), hasty(store, proxy))
-    proxy.delay_request(store.markers["release"])
+    failing = store.protect(ValueError("declined"), store.layer(proxy))
+    proxy.delay_request_and_hang_up(store.markers["release"])
     with pytest.raises(ValueError, match="declined"):
         failing()
     run = store.begin("done")

@@ -26,6 +26,9 @@ from idemproof import (
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
 from idemproof.spec.record import live, same_version
 
+PAUSE_SECONDS = 0.005
+"""Long enough for others to come in between."""
+
 
 def place() -> str:
     return os.environ["RECORDS"]
@@ -72,7 +75,7 @@ class Rows(CompareAndSwapLayer):
         return new
 
     def give_way(self) -> None:
-        time.sleep(0)
+        time.sleep(PAUSE_SECONDS)
 
 
 class LockedRows(Rows):
@@ -107,7 +110,7 @@ class AsyncRows(AsyncCompareAndSwapLayer):
         standing = self.rows.get(key)
         if not same_version(standing, expected):
             return standing
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_SECONDS)
         if new is None:
             self.rows.pop(key, None)
         else:
@@ -235,7 +238,7 @@ class FourMethods(BasePersistenceLayer):
             self.rows.pop(data_record.idempotency_key, None)
 
     def give_way(self) -> None:
-        time.sleep(0)
+        time.sleep(PAUSE_SECONDS)
 
 
 class _NoLock:
@@ -266,7 +269,7 @@ class Files(CompareAndSwapLayer):
             standing = self._load(key)
             if not same_version(standing, expected):
                 return standing
-            time.sleep(0.001)
+            time.sleep(PAUSE_SECONDS)
             self._store(key, new)
             return new
 

@@ -39,7 +39,7 @@ HOT_MS = 150
 """So often a new key comes up,"""
 HOT_KEYS = 5
 """and many calls are for one of the latest. So there is always work left to be killed in."""
-SECONDS_AT_MOST = 90
+SECONDS_AT_MOST = 600
 """A fleet ends with its work; this bounds it where the machine is busy."""
 
 OUTAGES = (

@@ -1,7 +1,7 @@
 """What worker processes have noted, and the rules that it must keep whatever happens to them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -42,6 +42,17 @@ class Run:
         return self.began.lease
 
 
+def had_given_way(earlier: Run, later: Run, runs: Sequence[Run]) -> bool:
+    """Tell whether ``earlier``, or who took over from it, had nothing left when ``later`` was let in.
+
+    A claim is granted some time after its clock was read, and before its body begins.
+    """
+    if later.claimed >= earlier.lease:
+        return True
+    back = [run for run in runs if run.fell is not None and run.fell.ms <= later.began.ms]
+    return any(run is earlier or run.claimed >= earlier.lease for run in back)
+
+
 @dataclass
 class Aftermath:
     """What a fleet has left behind."""
@@ -70,11 +81,14 @@ class Aftermath:
                 self.runs[entry.run].end = entry
 
     def in_turn(self) -> list[list[Run]]:
-        """Return the runs of each key, in the order of their claims."""
+        """Return the runs of each key, in the order in which they were let in."""
         of_key = defaultdict(list)
-        for run in sorted(self.runs.values(), key=lambda run: run.claimed):
+        for run in self.runs.values():
             of_key[run.began.key].append(run)
-        return list(of_key.values())
+        return [
+            sorted(runs, key=lambda run: (sum(had_given_way(each, run, runs) for each in runs), run.claimed))
+            for runs in of_key.values()
+        ]
 
     def why_again(self, run: Run) -> str | None:
         """Return why another may run after this one, None if there is no reason."""
@@ -154,7 +168,7 @@ def a_key_is_claimed_again_only_when_the_lease_before_is_over_or_given_back(
 ) -> Iterator[object]:
     for runs in log.in_turn():
         for earlier, later in pairwise(runs):
-            if later.claimed < earlier.lease and not (earlier.fell and earlier.fell.ms <= later.claimed):
+            if not had_given_way(earlier, later, runs):
                 yield earlier, later
 
 

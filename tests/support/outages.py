@@ -35,8 +35,9 @@ from idemproof import (
 from servers import Address
 
 LEASE_MS = 60_000
-PATIENCE = 10.0
+PATIENCE = 60.0
 HASTE = 0.15
+"""For a server that does not answer at all; whoever is to be served needs patience."""
 RETRIED = [0.025, 0.05]
 """How the engine waits before it tries again."""
 SECRET = "hush/hush"

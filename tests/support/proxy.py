@@ -15,7 +15,7 @@ from servers import Address
 
 HOST = "127.0.0.1"
 CHUNK = 1 << 16
-ANSWER_SECONDS = 10
+PATIENCE_SECONDS = 60  # for what must happen
 
 Fault = Literal["lose reply", "lose request", "delay request"]
 
@@ -33,6 +33,7 @@ class _Rule:
     marker: bytes
     times: int
     seconds: float | None = None
+    hanging_up: bool = False
 
 
 @dataclass(eq=False)
@@ -113,10 +114,14 @@ class Proxy:
         """
         self._add(_Rule("delay request", to, times, seconds))
 
-    def wait_held(self, count: int = 1, timeout: float = 10) -> None:
+    def delay_request_and_hang_up(self, to: bytes = b"", times: int = 1) -> None:
+        """Do as ``delay_request`` does, and let the client wait for no answer: its connection is closed."""
+        self._add(_Rule("delay request", to, times, hanging_up=True))
+
+    def wait_held(self, count: int = 1) -> None:
         """Wait until ``count`` requests are held."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._held) >= count, timeout):
+            if not self._changed.wait_for(lambda: len(self._held) >= count, PATIENCE_SECONDS):
                 raise TimeoutError(f"{len(self._held)} of {count} requests are held")
 
     def release(self) -> None:
@@ -126,7 +131,7 @@ class Proxy:
             held = list(self._held)
             for link in held:
                 link.let_go.set()
-        if not all(link.answered.wait(ANSWER_SECONDS) for link in held):
+        if not all(link.answered.wait(PATIENCE_SECONDS) for link in held):
             raise TimeoutError("the server does not answer what was released")
 
     def drop_randomly(self, rng: random.Random, probability: float) -> None:
@@ -233,11 +238,11 @@ class Proxy:
             if rule is not None and rule.fault == "lose reply":
                 link.losing = True
             if rule is not None and rule.fault == "delay request":
-                self._hold(link, rule.seconds)
+                self._hold(link, rule)
             link.server.sendall(chunk)
         if link.delayed:
             # The client has gone. Were the server told now, it might drop what has just reached it.
-            link.answered.wait(ANSWER_SECONDS)
+            link.answered.wait(PATIENCE_SECONDS)
 
     def _relay_replies(self, link: _Link) -> None:
         with contextlib.suppress(OSError):
@@ -277,12 +282,16 @@ class Proxy:
                     return _Rule("lose reply" if rng.random() < 0.5 else "lose request", b"", 1)
             return None
 
-    def _hold(self, link: _Link, seconds: float | None) -> None:
+    def _hold(self, link: _Link, rule: _Rule) -> None:
         link.delayed = True
         with self._changed:
             self._held.append(link)
             self._changed.notify_all()
-        link.let_go.wait(seconds)
+        if rule.hanging_up:
+            # Not before it is held: the client may have it released at once. It may still send the rest.
+            with contextlib.suppress(OSError):
+                link.client.shutdown(socket.SHUT_WR)
+        link.let_go.wait(rule.seconds)
         with self._changed:
             self._held.remove(link)
             link.let_go.clear()

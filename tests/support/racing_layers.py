@@ -344,7 +344,7 @@ class OverSQLite(CompareAndSwapLayer):
         self._db.execute("CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, text TEXT)")
 
     def _open(self) -> Any:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=2)
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=60)
         db.execute("PRAGMA synchronous = OFF")
         return db
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self
 
 HOST = "127.0.0.1"
 START_ATTEMPTS = 5
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 5
 
 
@@ -90,6 +90,8 @@ class Server:
         """Suspend the process: connections stand, and nothing is answered."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        # Its threads stop one after the other, and answer until then.
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def resume(self) -> None:
         assert self.process is not None

@@ -96,7 +96,7 @@ def valkey_cluster(directory: Path) -> Cluster:
                 lambda port: [
                     *(program, "--port", str(port), *REDIS_OPTIONS),
                     *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-                    *("--cluster-announce-ip", HOST, "--cluster-node-timeout", "2000"),
+                    *("--cluster-announce-ip", HOST, "--cluster-node-timeout", "15000"),
                 ],
                 _redis_answers,
                 _own_directory(directory, "valkey-node-"),
@@ -204,17 +204,17 @@ def _valkey_program() -> str:
         raise Missing("valkey-server", str(error)) from error
 
 
-def _redis_client(server: Server) -> Any:
+def _redis_client(server: Server, seconds: float) -> Any:
     redis = module("redis")
     never = module("redis.retry").Retry(module("redis.backoff").NoBackoff(), 0)
-    return contextlib.closing(redis.Redis(**redis_kwargs(server, socket_timeout=2, retry=never)))
+    return contextlib.closing(redis.Redis(**redis_kwargs(server, socket_timeout=seconds, retry=never)))
 
 
 def _redis_answers(server: Server) -> bool:
     """Tell whether it is this process that answers, and a replica has its first copy."""
     assert server.process is not None
     try:
-        with _redis_client(server) as client:
+        with _redis_client(server, 2) as client:
             told = client.info()
     except (module("redis").ConnectionError, module("redis").TimeoutError):
         return False
@@ -236,7 +236,7 @@ def _http_answers(server: Server) -> bool:
 def _join(nodes: Sequence[Server]) -> None:
     """Give each node its share of the slots, introduce them, and wait until all agree."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(_redis_client(node)) for node in nodes]
+        clients = [stack.enter_context(_redis_client(node, START_SECONDS)) for node in nodes]
         buses = [client.config_get("cluster-port")["cluster-port"] for client in clients]
         bounds = [16384 * number // len(nodes) for number in range(len(nodes) + 1)]
         for number, client in enumerate(clients):
