@@ -1,0 +1,18 @@
+"""Bills a subscription once a month, with a record in the cache at CACHE_HOST and CACHE_PORT."""
+
+import os
+
+from idemproof import IdempotencyConfig, RedisCachePersistenceLayer, idempotent
+
+store = RedisCachePersistenceLayer(
+    host=os.environ["CACHE_HOST"],
+    port=int(os.environ["CACHE_PORT"]),
+    mode="cluster",  # a serverless cache is one
+)
+config = IdempotencyConfig(event_key_jmespath="[subscription, month]")
+
+
+@idempotent(persistence_store=store, config=config)
+def handler(event: dict, context: object) -> dict:
+    print(f"charging {event['subscription']} for {event['month']}")
+    return {"invoice": f"{event['subscription']}/{event['month']}"}

@@ -1,0 +1,87 @@
+"""A store of your own by two methods, read and replace-if-unchanged: less to write, and fenced.
+
+Neither method looks at a clock or decides anything. The second of two equal transfers prints nothing, and
+gets the first one's receipt. Whatever takes a condition will do as a store: here SQL, elsewhere an ETag.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from idemproof import CompareAndSwapLayer, IdempotencyConfig, Record, idempotent_function
+from idemproof.spec.record import same_version
+
+CREATE = "CREATE TABLE IF NOT EXISTS idempotency (id TEXT PRIMARY KEY, record TEXT NOT NULL)"
+READ = "SELECT record FROM idempotency WHERE id = ?"
+INSERT = "INSERT INTO idempotency VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
+REPLACE = "UPDATE idempotency SET record = ? WHERE id = ? AND record = ?"
+DELETE = "DELETE FROM idempotency WHERE id = ? AND record = ?"
+
+
+class SQLStore(CompareAndSwapLayer):
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with self._database() as database:
+            database.execute(CREATE)
+
+    def _load(self, key: str) -> Record | None:
+        with self._database() as database:
+            return self._read(database, key)[1]
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        del keep_ms  # a table keeps its rows: only a store with a time to live needs it
+        with self._database() as database:
+            while True:
+                text, standing = self._read(database, key)
+                if not same_version(standing, expected):
+                    return standing
+                if self._replace(database, key, text, new):
+                    return new
+                # Somebody was faster between reading and writing: look again at what stands.
+
+    def _replace(self, database: sqlite3.Connection, key: str, text: str | None, new: Record | None) -> bool:
+        """Write in one statement, if the text that was read still stands; tell whether it did."""
+        if text is None:
+            if new is None:
+                return True
+            return database.execute(INSERT, (key, json.dumps(new))).rowcount == 1
+        if new is None:
+            return database.execute(DELETE, (key, text)).rowcount == 1
+        return database.execute(REPLACE, (json.dumps(new), key, text)).rowcount == 1
+
+    def _read(self, database: sqlite3.Connection, key: str) -> tuple[str | None, Record | None]:
+        row = database.execute(READ, (key,)).fetchone()
+        return (None, None) if row is None else (row[0], Record(*json.loads(row[0])))
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        # A connection for each request: those of sqlite3 belong to one thread.
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            yield database
+
+
+def open_store() -> SQLStore:
+    return SQLStore(os.environ.get("DATABASE", "transfers.db"))
+
+
+def main() -> None:
+    config = IdempotencyConfig(
+        event_key_jmespath="reference",
+        payload_validation_jmespath="[account, amount]",
+        in_progress_expires_after_seconds=30,
+    )
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=open_store(), config=config)
+    def transfer(order: dict) -> dict:
+        print(f"transferring {order['amount']} to {order['account']}")
+        return {"receipt": f"R-{order['reference']}"}
+
+    order = {"reference": "rent-2026-11", "account": "DE02 1203 0000 0000 2020 51", "amount": 950}
+    print(transfer(order=order))
+    print(transfer(order=order))
+
+
+if __name__ == "__main__":
+    main()

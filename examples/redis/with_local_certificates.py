@@ -1,0 +1,31 @@
+"""A bank's Redis lets in only who has a certificate; those files are delivered with the function.
+
+The folder has the client's certificate and key, and the authority that vouches for the server.
+"""
+
+import os
+from pathlib import Path
+
+import redis
+
+from idemproof import IdempotencyConfig, RedisCachePersistenceLayer, idempotent
+
+certificates = Path(os.environ.get("CERTIFICATES", Path(__file__).parent / "certificates"))
+client = redis.Redis(
+    host=os.environ.get("REDIS_HOST", "localhost"),
+    port=int(os.environ.get("REDIS_PORT", "6379")),
+    password=os.environ.get("REDIS_PASSWORD"),
+    ssl=True,
+    ssl_certfile=str(certificates / "client.crt"),
+    ssl_keyfile=str(certificates / "client.key"),
+    ssl_ca_certs=str(certificates / "authority.pem"),
+)
+store = RedisCachePersistenceLayer(client=client)
+config = IdempotencyConfig(event_key_jmespath="transfer_id")
+transfers: list[tuple[str, int]] = []
+
+
+@idempotent(persistence_store=store, config=config)
+def handler(event: dict, context: object) -> dict:
+    transfers.append((event["to"], event["cents"]))
+    return {"transfer_id": event["transfer_id"], "booked": len(transfers)}

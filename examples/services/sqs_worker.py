@@ -1,0 +1,49 @@
+"""An SQS worker that prints parcel labels: SQS delivers at least once, and each parcel gets one label.
+
+The key is the parcel's number, not the message's id: it also holds if the sender sends twice. A message is
+deleted when its work is done, whoever did it; what fails, or is still running elsewhere, stays in the queue.
+"""
+
+import json
+import logging
+import os
+
+import boto3
+
+from idemproof import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
+from idemproof.errors import IdempotencyAlreadyInProgressError
+
+logger = logging.getLogger(__name__)
+sqs = boto3.client("sqs")
+store = DynamoDBPersistenceLayer(os.environ.get("TABLE_NAME", "IdempotencyTable"))
+config = IdempotencyConfig(
+    event_key_jmespath="parcel",
+    raise_on_no_idempotency_key=True,
+    expires_after_seconds=14 * 24 * 3600,  # as long as SQS keeps a message at most
+    in_progress_expires_after_seconds=30,  # the queue's visibility timeout
+)
+
+
+@idempotent_function(data_keyword_argument="order", persistence_store=store, config=config)
+def print_label(order: dict) -> dict:
+    print(f"label for {order['parcel']} to {order['city']}")
+    return {"label": f"L-{order['parcel']}"}
+
+
+def work(queue_url: str) -> None:
+    """Do the work of up to ten messages."""
+    received = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=20)
+    for message in received.get("Messages", []):
+        try:
+            print_label(order=json.loads(message["Body"]))
+        except IdempotencyAlreadyInProgressError:
+            continue  # comes back when its visibility timeout is over, and is answered then
+        except Exception:
+            logger.exception("message %s stays in the queue", message["MessageId"])
+            continue
+        sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+if __name__ == "__main__":
+    while True:
+        work(os.environ["QUEUE_URL"])

@@ -1,0 +1,3 @@
+"""Brings the fixtures that begin with ``idempotency_``."""
+
+pytest_plugins = ["idemproof.pytest_plugin"]
