@@ -41,6 +41,7 @@ def test_the_story_of_the_readme_is_told(tmp_path: Path) -> None:
     assert story == f"{said[beginning:end]}\n"
 
 
+@pytest.mark.once
 def test_the_layer_that_the_page_shows_is_right(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
     [shown] = [

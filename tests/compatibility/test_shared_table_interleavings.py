@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.once
 SIDES = ("ours", "original")
 LEASE_MS = 10_000
 MOST_PLAYS = 2000

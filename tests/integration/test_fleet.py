@@ -85,6 +85,7 @@ def dynamodb_store(server: servers.Server) -> Iterator[Store]:
         client.delete_table(TableName=TABLE)
 
 
+pytestmark = pytest.mark.once
 STORES = {"valkey_server": valkey_store, "dynamodb_server": dynamodb_store}
 
 

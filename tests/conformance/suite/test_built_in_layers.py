@@ -12,7 +12,7 @@ import servers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 SORT_KEY = "order"
 

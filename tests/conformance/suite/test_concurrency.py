@@ -15,7 +15,7 @@ import servers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, RedisCachePersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 THREADS = "many-threads-may-share-a-layer"
 OBJECTS = "many-threads-may-share-a-store"

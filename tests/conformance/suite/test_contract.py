@@ -14,7 +14,7 @@ from idemproof.conformance.tiers import contract, round_trips, swaps
 from idemproof.spec.record import COMPLETED, INPROGRESS, expiry_ms, live
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("name", RIGHT)

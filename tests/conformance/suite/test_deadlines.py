@@ -14,7 +14,7 @@ from idemproof.conformance.tiers import deadlines, histories
 from idemproof.spec.record import INPROGRESS, deadline_ms, expiry_ms, live
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 RANDOM = "a-random-history-follows-the-protocol"
 ANOTHER_CLOCK = "the layer decides by another clock than this process's: claim movable_clock = False"

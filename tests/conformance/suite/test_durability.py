@@ -10,7 +10,7 @@ import servers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 OBJECT = "acknowledged-records-outlive-their-layer"
 PROCESS = "acknowledged-records-outlive-a-killed-process"

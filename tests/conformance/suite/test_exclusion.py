@@ -27,7 +27,7 @@ from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 UNHURRIED = PROFILES["quick"]._replace(race_seconds=60)
 """So that what is found does not depend on how fast the machine is."""

@@ -22,7 +22,7 @@ from idemproof.conformance import check
 from idemproof.conformance.machines.interruptions import WAYS, Died, Saboteur
 from idemproof.conformance.suite.report import CheckResult, Report
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 FAILURE = "a-failure-of-the-client-is-no-answer"
 DEATH = "a-death-between-two-calls-keeps-nobody-out"

@@ -15,7 +15,7 @@ from idemproof.conformance.suite.runner import Session, checks
 from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, live, same_version
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 # Bounded by what is drawn, not by time.
 UNHURRIED = PROFILES["default"]._replace(tour_seconds=600)

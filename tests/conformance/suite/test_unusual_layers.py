@@ -15,7 +15,7 @@ from idemproof import AsyncCompareAndSwapLayer, CompareAndSwapLayer, Record
 from idemproof.conformance import Capabilities, check
 from idemproof.spec.record import same_version
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.spec.record import COMPLETED, same_version
 from right_layers import FourMethods, TwoMethods
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 TIERS = ("fencing", "faults")
 # Bounded by what may happen, not by time.

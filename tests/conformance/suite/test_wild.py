@@ -11,7 +11,7 @@ from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.zoo import field_notes
 from idemproof.conformance.zoo.wild import SPECIMENS, Specimen
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 PAGES = Path(__file__).parents[3] / "docs" / "reports"
 # Bounded by what may happen, not by time.

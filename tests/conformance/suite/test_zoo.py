@@ -15,7 +15,7 @@ from idemproof.conformance.zoo.over_sqlite import Table
 from idemproof.conformance.zoo.verdicts import Verdict
 from idemproof.reference.clauses import clauses_of, protocol_text
 
-pytestmark = pytest.mark.judging
+pytestmark = pytest.mark.once
 
 SEEDS = range(2, 22)
 ZOO = Path(verdicts.__file__).parent
