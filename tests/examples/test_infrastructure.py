@@ -197,7 +197,7 @@ def test_the_function_and_the_cache_speak_to_each_other_only() -> None:
     assert f"def {handler}(" in (INFRASTRUCTURE / "src" / f"{module}.py").read_text(encoding="utf-8")
 
 
-def test_the_policy_allows_the_four_actions_on_one_table() -> None:
+def test_the_policy_allows_what_the_layer_asks_for_on_one_table() -> None:
     statement = policy_in_json()
     assert statement["Effect"] == "Allow"
     assert sorted(statement["Action"]) == sorted(ACTIONS)

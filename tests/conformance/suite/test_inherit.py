@@ -136,8 +136,8 @@ def test_expected_failures_are_reported_as_such_and_must_fail(tmp_path: Path) ->
         """
         class TestForgetful(Conformance):
             expected_failures = {
-                "a-completion-keeps-the-payload-hash": "issue 12",
-                "CAS-8": "issue 13",
+                "a-completion-keeps-the-payload-hash": "the hash is dropped",
+                "CAS-8": "there are no transactions",
                 "a-deleted-claim-is-gone": "nobody knows",
                 "CAS-4": "not of this tier",
                 "no-such-check": "a slip",
@@ -150,7 +150,7 @@ def test_expected_failures_are_reported_as_such_and_must_fail(tmp_path: Path) ->
         "a-completion-keeps or a-deleted-claim or (expected and failure)",
     )
     assert counts == {"failed": 3, "passed": 3, "xfailed": 1, "deselected": counts["deselected"]}
-    assert re.search(r"XFAIL .+a-completion-keeps-the-payload-hash.+ - issue 12", said)
+    assert re.search(r"XFAIL .+a-completion-keeps-the-payload-hash.+ - the hash is dropped", said)
     assert (
         "a-deleted-claim-is-gone is expected to fail (nobody knows), but nothing that was judged breaks it. "
         "Take it off expected_failures."
