@@ -1,13 +1,14 @@
-"""The engine in a simulated world."""
+"""The engine in a simulated world, and functions protected in memory."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from idemproof import IdempotencyConfig
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer
 from idemproof.conformance.simulator import World
 from idemproof.reference.engine import Engine
+from protection import Protection
 
 EngineFactory = Callable[..., Engine]
 
@@ -30,3 +31,13 @@ def make_engine(world: World) -> EngineFactory:
 @pytest.fixture
 def engine(make_engine: EngineFactory) -> Engine:
     return make_engine()
+
+
+@pytest.fixture
+def layer() -> InMemoryPersistenceLayer:
+    return InMemoryPersistenceLayer()
+
+
+@pytest.fixture(params=["def", "async def"])
+def protect(layer: InMemoryPersistenceLayer, request: pytest.FixtureRequest) -> Protection:
+    return Protection(layer, asynchronous=request.param == "async def")

@@ -5,25 +5,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from idemproof.spec.events import Claim, Claimed, Kept
-from idemproof.spec.model import (
-    FAULTS,
-    LEASE,
-    WINDOW,
-    Attempt,
-    Client,
-    Move,
-    ask,
-)
-from idemproof.spec.record import COMPLETED, INPROGRESS, Record
-
-CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
-STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
-ABANDONED = CLAIMED._replace(owner="gone")
-ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
-
-
-def client(phase: str, lease: int = 0, expiry: int = 0, **more: Any) -> Client:
-    return Client(phase, "a", lease, expiry, **more)
+from idemproof.spec.model import FAULTS, LEASE, WINDOW, Attempt, Client, Move, ask
+from idemproof.spec.record import Record
+from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 
 def moves(
@@ -42,6 +26,36 @@ class Case(NamedTuple):
     record: Record | None
     faultless: list[Move]
     faulty: list[Move]
+
+
+def completing(name: str, lease: int, expiry: int) -> Case:
+    """Return the case of an owner whose result counts for ``expiry`` seconds yet."""
+    at = client("completing", lease, expiry, owns=True)
+    stores: dict[str, Any] = {"stored": expiry, "row": "ROW-7", "replaced": True}
+    return Case(
+        name,
+        at,
+        CLAIMED,
+        [
+            Move(
+                "is told Completed",
+                Client(),
+                ABANDONED_RESULT._replace(expiry_timestamp=expiry),
+                finishes=True,
+                **stores,
+            )
+        ],
+        [
+            Move(
+                "is not told that it has completed",
+                at,
+                STORED._replace(expiry_timestamp=expiry),
+                faultless=False,
+                **stores,
+            ),
+            dies(ABANDONED, crashed=lease),
+        ],
+    )
 
 
 MINE = {"owns": True}
@@ -156,62 +170,8 @@ CASES = [
             dies(CLAIMED, crashed=1),
         ],
     ),
-    Case(
-        "completes",
-        client("completing", 2, 2, **MINE),
-        CLAIMED,
-        [
-            Move(
-                "is told Completed",
-                Client(),
-                ABANDONED_RESULT._replace(expiry_timestamp=2),
-                stored=2,
-                finishes=True,
-                row="ROW-7",
-                replaced=True,
-            )
-        ],
-        [
-            Move(
-                "is not told that it has completed",
-                client("completing", 2, 2, **MINE),
-                STORED._replace(expiry_timestamp=2),
-                stored=2,
-                faultless=False,
-                row="ROW-7",
-                replaced=True,
-            ),
-            dies(ABANDONED, crashed=2),
-        ],
-    ),
-    Case(
-        "completes in its last second",
-        client("completing", 0, 1, **MINE),
-        CLAIMED,
-        [
-            Move(
-                "is told Completed",
-                Client(),
-                ABANDONED_RESULT._replace(expiry_timestamp=1),
-                stored=1,
-                finishes=True,
-                row="ROW-7",
-                replaced=True,
-            )
-        ],
-        [
-            Move(
-                "is not told that it has completed",
-                client("completing", 0, 1, **MINE),
-                STORED._replace(expiry_timestamp=1),
-                stored=1,
-                faultless=False,
-                row="ROW-7",
-                replaced=True,
-            ),
-            dies(ABANDONED),
-        ],
-    ),
+    completing("completes", lease=2, expiry=2),
+    completing("completes in its last second", lease=0, expiry=1),
     Case(
         "completes when its result is over",
         client("completing", 1, 0, **MINE),

@@ -1,32 +1,10 @@
 """What moves, time and the store make of a state, and who may begin in it."""
 
-from typing import Any
-
 import pytest
 
 from idemproof.spec.events import Evict, Kept
-from idemproof.spec.model import (
-    LEASE,
-    WINDOW,
-    Client,
-    Move,
-    State,
-    ask,
-    broken_by_beginning,
-    canonical,
-    forget,
-    tick,
-)
-from idemproof.spec.record import COMPLETED, INPROGRESS, Record
-
-CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
-STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
-ABANDONED = CLAIMED._replace(owner="gone")
-ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
-
-
-def client(phase: str, lease: int = 0, expiry: int = 0, **more: Any) -> Client:
-    return Client(phase, "a", lease, expiry, **more)
+from idemproof.spec.model import Client, Move, State, ask, broken_by_beginning, canonical, forget, tick
+from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 
 def test_a_move_changes_its_client_alone_and_what_stands_in_the_way_of_others() -> None:

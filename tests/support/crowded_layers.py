@@ -3,7 +3,6 @@
 ``RECORDS`` in the environment says where the records are.
 """
 
-import asyncio
 import hashlib
 import json
 import os
@@ -13,21 +12,23 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import right_layers
 from idemproof import (
-    AsyncCompareAndSwapLayer,
     AsyncSQLitePersistenceLayer,
-    BasePersistenceLayer,
-    CompareAndSwapLayer,
-    DataRecord,
     Record,
     RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
 )
-from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
-from idemproof.spec.record import live, same_version
+from idemproof.spec.record import same_version
+from looking_layers import LooksThenWrites
+from racing_layers import AsyncWithAPause, WritesUnderALock
 
 PAUSE_SECONDS = 0.005
 """Long enough for others to come in between."""
+
+
+def give_way() -> None:
+    time.sleep(PAUSE_SECONDS)
 
 
 def place() -> str:
@@ -54,7 +55,7 @@ def redis_or_valkey() -> RedisCachePersistenceLayer:
     return RedisCachePersistenceLayer(place())
 
 
-class Rows(CompareAndSwapLayer):
+class Rows(LooksThenWrites):
     """Checks, lets others have their turn, and then sets."""
 
     def __init__(self, rows: dict[str, Record] | None = None) -> None:
@@ -63,19 +64,15 @@ class Rows(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
-        self.give_way()
+    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+        give_way()
+        self._store(key, new)
+
+    def _store(self, key: str, new: Record | None) -> None:
         if new is None:
             self.rows.pop(key, None)
         else:
             self.rows[key] = new
-        return new
-
-    def give_way(self) -> None:
-        time.sleep(PAUSE_SECONDS)
 
 
 class LockedRows(Rows):
@@ -95,27 +92,10 @@ def rows_of_this_process() -> LockedRows:
     return LockedRows(SHARED_ROWS)
 
 
-class AsyncRows(AsyncCompareAndSwapLayer):
-    """Waits for something between the check and the write."""
+class AsyncRows(AsyncWithAPause):
+    """Waits for something between the look and the write."""
 
-    def __init__(self, rows: dict[str, Record] | None = None) -> None:
-        self.rows: dict[str, Record] = {} if rows is None else rows
-
-    async def _load(self, key: str) -> Record | None:
-        return self.rows.get(key)
-
-    async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
-    ) -> Record | None:
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
-        await asyncio.sleep(PAUSE_SECONDS)
-        if new is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = new
-        return new
+    pause_seconds = PAUSE_SECONDS
 
 
 class ForgettingWhoAsked(LockedRows):
@@ -124,7 +104,7 @@ class ForgettingWhoAsked(LockedRows):
     def _load(self, key: str) -> Record | None:
         with self.lock:
             self.found = super()._load(key)
-        self.give_way()
+        give_way()
         return self.found
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
@@ -132,11 +112,8 @@ class ForgettingWhoAsked(LockedRows):
             self.found = Rows._load(self, key)
             if same_version(self.found, expected):
                 self.found = new
-                if new is None:
-                    self.rows.pop(key, None)
-                else:
-                    self.rows[key] = new
-        self.give_way()
+                self._store(key, new)
+        give_way()
         return self.found
 
 
@@ -152,7 +129,7 @@ class Stumbling(LockedRows):
         if len(self.used) > 1:
             self.used.clear()
             self.used.pop()
-        self.give_way()
+        give_way()
         found = super()._swap(key, expected, new, keep_ms)
         if self.used:
             self.used.pop()
@@ -175,7 +152,7 @@ class Busy(LockedRows):
             self.busy.release()
 
 
-class BoundSQLite(CompareAndSwapLayer):
+class BoundSQLite(LooksThenWrites):
     """Has one connection, which only the thread may use that made it."""
 
     def __init__(self) -> None:
@@ -189,15 +166,14 @@ class BoundSQLite(CompareAndSwapLayer):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         self.db.execute("BEGIN IMMEDIATE")
         try:
-            standing = self._load(key)
-            if not same_version(standing, expected):
-                return standing
-            self.db.execute("DELETE FROM bound WHERE key = ?", (key,))
-            if new is not None:
-                self.db.execute("INSERT INTO bound VALUES (?, ?)", (key, json.dumps(new)))
-            return new
+            return super()._swap(key, expected, new, keep_ms)
         finally:
             self.db.execute("COMMIT")
+
+    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+        self.db.execute("DELETE FROM bound WHERE key = ?", (key,))
+        if new is not None:
+            self.db.execute("INSERT INTO bound VALUES (?, ?)", (key, json.dumps(new)))
 
     def close(self) -> None:
         self.db.close()
@@ -207,38 +183,14 @@ def bound_sqlite() -> BoundSQLite:
     return BoundSQLite()
 
 
-class FourMethods(BasePersistenceLayer):
-    """The documented methods over a dict, each as a whole; knows no owner."""
+class FourMethods(WritesUnderALock, right_layers.FourMethods):
+    """The documented methods, each as a whole."""
 
     lock = threading.RLock()
 
-    def __init__(self) -> None:
-        self.rows: dict[str, Record] = {}
-
-    def _get_record(self, idempotency_key: str) -> DataRecord:
-        with self.lock:
-            if idempotency_key not in self.rows:
-                raise IdempotencyItemNotFoundError
-            return DataRecord.of(self.rows[idempotency_key])
-
-    def _put_record(self, data_record: DataRecord) -> None:
-        with self.lock:
-            standing = self.rows.get(data_record.idempotency_key)
-            if standing is not None and live(standing, time.time_ns() // 1_000_000):
-                raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
-            self.give_way()
-            self._update_record(data_record)
-
-    def _update_record(self, data_record: DataRecord) -> None:
-        with self.lock:
-            self.rows[data_record.idempotency_key] = Record(*data_record[:7])
-
-    def _delete_record(self, data_record: DataRecord) -> None:
-        with self.lock:
-            self.rows.pop(data_record.idempotency_key, None)
-
-    def give_way(self) -> None:
-        time.sleep(PAUSE_SECONDS)
+    def write(self, record: Record) -> None:
+        give_way()
+        super().write(record)
 
 
 class _NoLock:
@@ -253,7 +205,7 @@ class RacingFourMethods(FourMethods):
     lock: Any = _NoLock()
 
 
-class Files(CompareAndSwapLayer):
+class Files(LooksThenWrites):
     """A file for each key: threads are kept apart, processes are not."""
 
     lock = threading.RLock()
@@ -266,12 +218,11 @@ class Files(CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self.lock:
-            standing = self._load(key)
-            if not same_version(standing, expected):
-                return standing
-            time.sleep(PAUSE_SECONDS)
-            self._store(key, new)
-            return new
+            return super()._swap(key, expected, new, keep_ms)
+
+    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+        give_way()
+        self._store(key, new)
 
     def _store(self, key: str, new: Record | None) -> None:
         path = self._path(key)

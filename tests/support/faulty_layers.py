@@ -14,35 +14,31 @@ from right_layers import FourMethods, TwoMethods, now_ms
 # By the two methods.
 
 
-class ForgetsTheOwner(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        return same_version(
-            standing and standing._replace(owner=None), expected and expected._replace(owner=None)
-        )
+class Forgets(TwoMethods):
+    """Compares all that makes a version but one field."""
 
+    field: str
 
-class ForgetsTheLease(TwoMethods):
     def matches(self, standing: Record | None, expected: Record | None) -> bool:
         if standing is None or expected is None:
             return standing is expected
-        return same_version(
-            standing._replace(in_progress_expiry_timestamp=None),
-            expected._replace(in_progress_expiry_timestamp=None),
-        )
+        return same_version(standing, expected._replace(**{self.field: getattr(standing, self.field)}))
 
 
-class ForgetsTheExpiry(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return same_version(standing, expected._replace(expiry_timestamp=standing.expiry_timestamp))
+class ForgetsTheOwner(Forgets):
+    field = "owner"
 
 
-class ForgetsTheStatus(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return same_version(standing, expected._replace(status=standing.status))
+class ForgetsTheLease(Forgets):
+    field = "in_progress_expiry_timestamp"
+
+
+class ForgetsTheExpiry(Forgets):
+    field = "expiry_timestamp"
+
+
+class ForgetsTheStatus(Forgets):
+    field = "status"
 
 
 class ComparesEverything(TwoMethods):

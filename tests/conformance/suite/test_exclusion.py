@@ -1,131 +1,28 @@
-"""Races: each fault is found, with a story that shows it; and no right layer is ever told broken."""
+"""Races: each fault is found, with a story that shows it."""
 
-import asyncio
 import itertools
-import threading
-import time
 from collections.abc import Callable
-from contextvars import Context
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 import redis
 
 import racing_layers as layers
+import racing_stores as stores
 import servers
-from idemproof import (
-    AsyncInMemoryPersistenceLayer,
-    AsyncRedisCachePersistenceLayer,
-    AsyncSQLitePersistenceLayer,
-    InMemoryPersistenceLayer,
-    RedisCachePersistenceLayer,
-    SQLitePersistenceLayer,
-)
-from idemproof.conformance import Capabilities, Report, check
-from idemproof.conformance.suite.profiles import PROFILES
+from idemproof import InMemoryPersistenceLayer
+from idemproof.conformance import Report, check
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from race_reports import OVERWRITES, TWO_CLAIMS, UNHURRIED, broken, finding, judged, over_fakeredis
 
 pytestmark = pytest.mark.once
-
-UNHURRIED = PROFILES["quick"]._replace(race_seconds=60)
-"""So that what is found does not depend on how fast the machine is."""
-
-TWO_CLAIMS = "two-claims-of-an-unused-key-have-one-winner"
-OVERWRITES = "a-takeover-never-overwrites-a-result-stored-meanwhile"
-
-
-def judged(factory: Callable[[], Any], profile: Any = UNHURRIED, **claims: Any) -> Report:
-    return check(factory, profile=profile, seed=1, capabilities=Capabilities(**claims), tiers=["exclusion"])
-
-
-def broken(report: Report) -> set[str]:
-    return {each.name for each in report.checks if each.verdict == "broken"}
-
-
-def finding(report: Report, name: str) -> Any:
-    return next(each for each in report.findings if each.check == name)
-
-
-def over_fakeredis(kind: Callable[..., Any], client: Any = fakeredis.FakeRedis) -> Callable[[], Any]:
-    server = fakeredis.FakeServer(version=(7,))
-    return lambda: kind(client=client(server=server))
-
-
-def right(name: str, path: Path) -> Callable[[], Any]:
-    file = path / "records.db"
-    makers: dict[str, Callable[[], Any]] = {
-        "memory": InMemoryPersistenceLayer,
-        "memory-async": AsyncInMemoryPersistenceLayer,
-        "sqlite": lambda: SQLitePersistenceLayer(file, durable=False),
-        "sqlite-async": lambda: AsyncSQLitePersistenceLayer(file, durable=False),
-        "fakeredis": over_fakeredis(RedisCachePersistenceLayer),
-        "fakeredis-async": over_fakeredis(AsyncRedisCachePersistenceLayer, fakeredis.FakeAsyncRedis),
-        "locked": layers.LockedDictionary,
-        "locked-reentrantly": lambda: layers.LockedDictionary(threading.RLock()),
-        "locked-by-condition": lambda: layers.LockedDictionary(threading.Condition()),
-        "locked-globally": layers.GloballyLockedDictionary,
-        "slotted": layers.Slotted,
-        "async-locked": layers.AsyncLocked,
-        "watching": over_fakeredis(layers.OverRedisWatching),
-        "by-script": over_fakeredis(layers.OverRedisByScript),
-        "locking-in-redis": over_fakeredis(layers.OverRedisLocking),
-        "sql-by-condition": lambda: layers.OverSQLiteByCondition(file),
-        "sql-in-one-transaction": lambda: layers.OverSQLiteInOneTransaction(file),
-    }
-    return makers[name]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "memory",
-        "memory-async",
-        "sqlite",
-        "sqlite-async",
-        "fakeredis",
-        "fakeredis-async",
-        "locked",
-        "locked-reentrantly",
-        "locked-by-condition",
-        "locked-globally",
-        "slotted",
-        "async-locked",
-        "watching",
-        "by-script",
-        "locking-in-redis",
-        "sql-by-condition",
-        "sql-in-one-transaction",
-    ],
-)
-def test_right_layers_are_never_told_broken(name: str, tmp_path: Path) -> None:
-    report = judged(right(name, tmp_path), "quick")
-    assert [each.why for each in report.findings] == []
-    assert {each.verdict for each in report.checks} == {"kept"}
-    assert all(each.schedules > 2 for each in report.checks)
-
-
-@pytest.mark.parametrize("kind", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
-def test_right_layers_over_a_real_server_are_never_told_broken(
-    kind: Callable[..., Any], valkey_server: servers.Server
-) -> None:
-    report = judged(lambda: kind(host=valkey_server.host, port=valkey_server.port, ssl=False), "quick")
-    assert [each.why for each in report.findings] == []
-    assert {each.verdict for each in report.checks} == {"kept"}
-    assert all(each.schedules > 2 for each in report.checks)
 
 
 def test_looking_before_writing_is_found_over_a_real_server(valkey_server: servers.Server) -> None:
     with redis.Redis(**servers.redis_kwargs(valkey_server)) as client:
-        report = judged(lambda: layers.OverRedis(client))
+        report = judged(lambda: stores.OverRedis(client))
     assert broken(report) == {each.name for each in report.checks}
-
-
-def test_a_right_layer_by_four_methods_is_never_told_broken() -> None:
-    report = judged(layers.FourLocked, fenced=False)
-    assert [each.why for each in report.findings] == []
-    assert {each.verdict for each in report.checks} == {"kept", "not offered"}
 
 
 CLAIMS = {
@@ -141,10 +38,10 @@ CLAIMS = {
     [
         (lambda _: layers.UnlockedDictionary, "the lines of the layer's source"),
         (lambda _: layers.AsyncWithAPause, "the awaits of the layer"),
-        (lambda _: over_fakeredis(layers.OverRedis), "the calls of the layer's client"),
-        (lambda path: lambda: layers.OverSQLite(path / "a.db"), "the calls of the layer's client"),
+        (lambda _: over_fakeredis(stores.OverRedis), "the calls of the layer's client"),
+        (lambda path: lambda: stores.OverSQLite(path / "a.db"), "the calls of the layer's client"),
         (
-            lambda path: lambda: layers.OverSQLite(path / "a.db", each_thread=True),
+            lambda path: lambda: stores.OverSQLite(path / "a.db", each_thread=True),
             "the calls of the layer's client",
         ),
     ],
@@ -175,7 +72,7 @@ def test_the_verdict_and_the_schedule_do_not_depend_on_the_seed(seed: int) -> No
 
 
 def test_the_story_tells_each_step_and_what_stood_after_it() -> None:
-    lines = finding(judged(over_fakeredis(layers.OverRedis)), TWO_CLAIMS).lines
+    lines = finding(judged(over_fakeredis(stores.OverRedis)), TWO_CLAIMS).lines
     said = [(line.who, line.what.split()[0]) for line in lines]
     assert said == [
         ("the store", "before"),
@@ -250,10 +147,8 @@ def test_powertools_redis_layer_overwrites_a_result_between_its_get_and_its_set(
 def test_clients_that_are_named_are_paused_at() -> None:
     rows = layers.UnlockedDictionary()
 
-    def make() -> layers.OverUnknown:
-        return layers.OverUnknown(rows)
-
-    report = judged(make, client_methods=("store.fetch", "store.store", "store.drop"))
+    methods = ("store.fetch", "store.store", "store.drop")
+    report = judged(lambda: stores.OverUnknown(rows), client_methods=methods)
     assert broken(report) == {each.name for each in report.checks}
     told = finding(report, TWO_CLAIMS)
     assert "the calls of the layer's client" in told.why
@@ -270,12 +165,7 @@ def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
 def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
     rows: dict[str, Any] = {}
 
-    def make() -> layers.AsyncWithAPause:
-        made = layers.AsyncWithAPause()
-        made.rows = rows
-        return made
-
-    report = judged(make, threads=False)
+    report = judged(lambda: layers.AsyncWithAPause(rows), threads=False)
     verdicts = {each.name: each.verdict for each in report.checks}
     assert verdicts[TWO_CLAIMS] == "broken"
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"
@@ -296,77 +186,6 @@ def test_an_error_that_only_sharing_explains_is_told() -> None:
     assert {each.clauses for each in told} == {("CAS-4",)}
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
-def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -> None:
-    class Busy(layers.LockedDictionary):
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
-            if not self.lock.acquire(blocking=False):
-                raise error("the store is busy")
-            self.lock.release()
-            return super()._swap(key, expected, new, keep_ms)
-
-    assert [each.why for each in judged(Busy).findings] == []
-
-
-def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
-    class Cleaned(layers.LockedDictionary):
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked, self.held, self.ended = (threading.Event() for _ in range(3))
-            threading.Thread(target=self.clean, daemon=True).start()
-
-        def clean(self) -> None:
-            while self.asked.wait() and not self.ended.is_set():
-                self.asked.clear()
-                with self.lock:
-                    self.held.set()
-                    time.sleep(0.01)
-
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
-            self.held.clear()
-            self.asked.set()
-            self.held.wait(0.05)
-            return super()._swap(key, expected, new, keep_ms)
-
-        def close(self) -> None:
-            self.ended.set()
-            self.asked.set()
-
-    assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
-
-
-def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
-    class Cleaned(layers.AsyncLocked):
-        cleaning: Any = None
-
-        async def clean(self, begun: asyncio.Event) -> None:
-            async with self.lock:
-                begun.set()
-                await asyncio.sleep(0.01)
-
-        async def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
-            begun = asyncio.Event()
-            cleaning = asyncio.get_running_loop().create_task(self.clean(begun), context=Context())
-            await begun.wait()
-            found = await super()._swap(key, expected, new, keep_ms)
-            await cleaning
-            return found
-
-    assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
-
-
-def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sharing() -> None:
-    class Strict(layers.FourLocked):
-        def _update_record(self, data_record: Any) -> None:
-            with self.lock:
-                standing = self.rows[data_record.idempotency_key]
-                self.rows[data_record.idempotency_key] = Record(*data_record[:7])
-                assert standing is not None
-
-    report = judged(Strict, fenced=False)
-    assert [each.why for each in report.findings] == []
-
-
 def test_a_fault_that_needs_no_interleaving_is_told_as_such() -> None:
     class Generous(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
@@ -377,11 +196,6 @@ def test_a_fault_that_needs_no_interleaving_is_told_as_such() -> None:
     told = finding(judged(Generous), TWO_CLAIMS)
     assert "It takes no interleaving" in told.why
     assert told.clauses == ("CAS-2", "CAS-3", "INV-1")
-
-
-def test_a_lock_that_cannot_be_found_costs_time_and_no_verdict() -> None:
-    few = UNHURRIED._replace(schedules=4)
-    assert [each.why for each in judged(layers.ClosedOverLock, few).findings] == []
 
 
 def test_what_chance_decides_is_told_as_such() -> None:

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 from moto import mock_aws
 
-import racing_layers as layers
+import racing_stores as stores
 from idemproof import (
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
@@ -32,6 +32,7 @@ from idemproof.conformance.machines.interception import Interception
 from idemproof.conformance.machines.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.spec.record import INPROGRESS, Record
+from racing_layers import UnlockedDictionary
 
 CLAIM = Record("k", INPROGRESS, 4_000_000_000, 3_999_999_999_000, owner="alice")
 PATIENCE = 60
@@ -74,7 +75,7 @@ def test_a_redis_client_pauses_at_each_command() -> None:
 
 
 def test_a_pipeline_pauses_where_it_speaks_to_the_store() -> None:
-    layer = layers.OverRedisWatching(fakeredis.FakeRedis())
+    layer = stores.OverRedisWatching(fakeredis.FakeRedis())
     with Interception([layer]):
         told = pauses(swap_of(layer))
     assert [each.split()[0] for each in told] == ["GET", "WATCH", "GET", "EXEC"]
@@ -273,7 +274,7 @@ def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
 
 def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
     before = everything_patched()
-    layer = layers.OverUnknown(layers.UnlockedDictionary())
+    layer = stores.OverUnknown(UnlockedDictionary())
     with pytest.raises(FactoryError, match=r"OverUnknown has no 'store\.nothing'"):
         Interception([layer], ["store.fetch", "store.nothing"]).__enter__()
     assert everything_patched() == before
@@ -281,7 +282,7 @@ def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
 
 
 def test_methods_that_are_named_pause() -> None:
-    layer = layers.OverUnknown(layers.UnlockedDictionary())
+    layer = stores.OverUnknown(UnlockedDictionary())
     with Interception([layer], ["store.fetch", "store.store"]):
         told = pauses(swap_of(layer))
     assert [each.partition("(")[0] for each in told] == ["fetch", "fetch", "store"]

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from faulty_layers import DeletesWithoutLooking, NeedsAnOwner, UpdatesWithoutLooking
+from faulty_layers import (
+    DeletesWithoutLooking,
+    ForgetsTheLease,
+    ForgetsTheOwner,
+    NeedsAnOwner,
+    UpdatesWithoutLooking,
+)
 from idemproof import DataRecord, Record
 from idemproof.conformance import Capabilities
 from idemproof.conformance.suite.profiles import PROFILES, Profile
@@ -38,21 +44,6 @@ def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:
     result = judged(factory, capabilities, UNHURRIED._replace(examples=60), seed=len(name))
     assert result.findings == ()
     assert result.histories >= 60
-
-
-class ForgetsTheOwner(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return same_version(standing, expected._replace(owner=standing.owner))
-
-
-class ForgetsTheLease(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        lease = standing.in_progress_expiry_timestamp
-        return same_version(standing, expected._replace(in_progress_expiry_timestamp=lease))
 
 
 class AnswersWithTheNew(TwoMethods):

@@ -1,0 +1,21 @@
+"""What most layers that race have in common."""
+
+from abc import abstractmethod
+
+from idemproof import CompareAndSwapLayer, Record
+from idemproof.spec.record import same_version
+
+
+class LooksThenWrites(CompareAndSwapLayer):
+    """Takes two steps, between which others may come."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        standing = self._load(key)
+        if not same_version(standing, expected):
+            return standing
+        self._write(key, new, keep_ms)
+        return new
+
+    @abstractmethod
+    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+        """Put ``new`` in the place of whatever stands, or delete that."""

@@ -1,0 +1,15 @@
+"""The model's records, and clients of it that have called with one payload."""
+
+from typing import Any
+
+from idemproof.spec.model import LEASE, WINDOW, Client
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+
+CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
+STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
+ABANDONED = CLAIMED._replace(owner="gone")
+ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
+
+
+def client(phase: str, lease: int = 0, expiry: int = 0, **more: Any) -> Client:
+    return Client(phase, "a", lease, expiry, **more)
