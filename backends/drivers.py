@@ -21,9 +21,9 @@ NOTHING: Mapping[str, Any] = {}
 def request(layer: Any, command: Load | Swap | Invoke) -> Any:
     """Ask ``layer`` what ``command`` asks; of an async layer this gives the coroutine."""
     if isinstance(command, Swap):
-        return layer._swap(command.key, command.expected, command.new, command.keep_ms)
+        return layer._swap(*command)
     if isinstance(command, Load):
-        return layer._load(command.key)
+        return layer._load(*command)
     return getattr(layer, command.method)(command.argument)
 
 
@@ -55,10 +55,8 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                 command = send(reply) if error is None else steps.throw(error)
                 reply = error = None
                 try:
-                    if isinstance(
-                        command, Swap
-                    ):  # as in request(), without the detour: there are most of them
-                        reply = layer._swap(command.key, command.expected, command.new, command.keep_ms)
+                    if isinstance(command, Swap):  # without the detour: there are most of them
+                        reply = layer._swap(*command)
                     elif isinstance(command, Call):
                         call = command
                         call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one

@@ -9,7 +9,6 @@ from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .dynamodb_requests import DynamoDBTable, check_client, tells_holder
-from .event_loops import ClientPerLoop
 from .exchanges import perform, perform_async
 from .forksafe import give_lock
 
@@ -238,6 +237,8 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
             _require("aiobotocore", "dynamodb-async")
         self._config = boto_config
         self._session = session
+        from .event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
+
         self.client = client
         self._clients = ClientPerLoop(self._connect)
         self._tells_holder: bool | None = None

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .event_loops import ClientPerLoop
 from .exchanges import Exchange, kinds, perform, perform_async
 from .redis_clients import Address, check_client, drop_idle_connections, secrets_of
 from .redis_errors import explained
@@ -165,6 +164,8 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         return f"{type(self).__name__}({whose})"
 
     def _prepare(self) -> None:
+        from .event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
+
         self._clients = ClientPerLoop(self._connect)
 
     async def _load(self, key: str) -> Record | None:

@@ -37,7 +37,11 @@ CREATE TABLE records (
 """
 _COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, NULL, owner"
 _READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
-_WRITE = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+_UPDATE = (
+    "UPDATE records SET status = ?2, expiration = ?3, in_progress_expiration = ?4, data = ?5, validation = ?6, "
+    "owner = ?7 WHERE id = ?1"
+)
 _DELETE = "DELETE FROM records WHERE id = ?"
 _EXPIRED = f"SELECT {_COLUMNS} FROM records WHERE expiration <= ? ORDER BY expiration LIMIT ?"  # noqa: S608
 
@@ -117,7 +121,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
                 if new is None:
                     db.execute(_DELETE, (key,))
                     return None
-                _write(db, new)
+                _write(db, _INSERT if standing is None else _UPDATE, new)
                 self._writes_until_purge -= 1
                 if self._writes_until_purge <= 0:
                     self._writes_until_purge = _PURGE_EVERY
@@ -286,9 +290,9 @@ def _read(db: sqlite3.Connection, key: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def _write(db: sqlite3.Connection, new: Record) -> None:
+def _write(db: sqlite3.Connection, statement: str, new: Record) -> None:
     try:
-        db.execute(_WRITE, (*new[:6], new.owner))
+        db.execute(statement, (*new[:6], new.owner))
     except (sqlite3.DataError, OverflowError) as cause:
         raise IdempotencyRecordTooLargeError(
             f"SQLite refuses the record of {new.idempotency_key!r}: {cause}."

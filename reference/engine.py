@@ -22,7 +22,6 @@ from ..spec.events import (
     Claim,
     Claimed,
     Complete,
-    Completed,
     LeaseLost,
     Outcome,
     Release,
@@ -291,7 +290,7 @@ class Engine:
                 found = yield Swap(key, standing, new, attempt.expiry * 1000 - now)
                 standing = new if found is new else checked_standing(found, key)
                 if same_record(standing, new):
-                    return Completed(new)
+                    return outcome
             except GeneratorExit:
                 raise
             except BaseException as error:

@@ -7,17 +7,20 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, time
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from jmespath.parser import ParsedResult
+from jmespath.visitor import TreeInterpreter
+
 from ..spec.errors import IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .encoding import ResultEncoder, locate_failure
 
-_Search = Callable[[Any, Any], Any]
+_Search = Callable[[Any], Any]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -69,8 +72,8 @@ class KeyDerivation:
         self._prefix = prefix
         self._digest = config.digest
         expression, validation = config.key_expression, config.validation_expression
-        self._key_search: _Search | None = expression.search if expression else None
-        self._validation_search: _Search | None = validation.search if validation else None
+        self._key_search = _search(expression, config)
+        self._validation_search = _search(validation, config)
         self._parts = _parts(expression.parsed) if expression else None
 
     def derive(self, payload: Any) -> tuple[str | None, str | None]:
@@ -96,7 +99,7 @@ class KeyDerivation:
         selected = payload
         if self._key_search is not None:
             try:
-                selected = self._key_search(payload, config.search_options)
+                selected = self._key_search(payload)
             except Exception as error:
                 raise _search_failure("event_key_jmespath", config.event_key_jmespath, error) from error
         if is_missing(selected):
@@ -115,7 +118,7 @@ class KeyDerivation:
     def _payload_hash(self, payload: Any, search: _Search) -> str:
         expression = self._config.payload_validation_jmespath
         try:
-            selected = search(payload, self._config.search_options)
+            selected = search(payload)
         except Exception as error:
             raise _search_failure("payload_validation_jmespath", expression, error) from error
         try:
@@ -156,15 +159,22 @@ def is_missing(selected: Any) -> bool:
     if isinstance(selected, str):
         return not selected
     if isinstance(selected, dict):
-        return not any(value is not None for value in selected.values())
+        return _only_none(selected.values())
     if isinstance(selected, tuple | list):
-        return not any(value is not None for value in selected)
+        return _only_none(selected)
     if isinstance(selected, int | float):
         return False
     try:
         return not selected
     except Exception as error:
         raise _hash_failure("event_key_jmespath", "", selected) from error
+
+
+def _only_none(values: Iterable[Any]) -> bool:
+    for value in values:  # noqa: SIM110 - hardly ever goes beyond the first, which a generator would
+        if value is not None:
+            return False
+    return True
 
 
 def function_prefix(function: Callable[..., Any], key_prefix: str | None) -> str:
@@ -192,6 +202,14 @@ def function_prefix(function: Callable[..., Any], key_prefix: str | None) -> str
         named = type(named)
     host = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "test-func")
     return f"{host}.{named.__module__}.{named.__qualname__}"
+
+
+def _search(expression: ParsedResult | None, config: IdempotencyConfig) -> _Search | None:
+    """Return `ParsedResult.search`, with one interpreter for all calls: it keeps no state of any."""
+    if expression is None:
+        return None
+    visit: Callable[..., Any] = TreeInterpreter(config.search_options).visit
+    return functools.partial(visit, expression.parsed)
 
 
 def _parts(node: Any) -> list[str] | dict[str, str] | None:

@@ -18,7 +18,7 @@ from idemproof.conformance import Capabilities
 from idemproof.conformance.suite.profiles import PROFILES, Profile
 from idemproof.conformance.suite.report import CheckResult
 from idemproof.conformance.suite.runner import Session, checks
-from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, live, same_version
+from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, live
 from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, now_ms
 
 pytestmark = pytest.mark.once
