@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
-from .redis_errors import tells_secret
+from .redis_errors import NO_CLUSTER, tells_secret
 
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
@@ -33,7 +33,7 @@ class Address(NamedTuple):
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The mode is unknown, nothing says where the store is, or redis is not installed.
+            The mode is unknown, a number is none, nothing says where the store is, or redis is not installed.
         """
         if self.mode not in ("standalone", "cluster"):
             raise IdempotencyPersistenceConfigError(
@@ -41,6 +41,9 @@ class Address(NamedTuple):
             )
         if not self.url and not self.host:
             raise IdempotencyPersistenceConfigError("Say where the store is: give a url, a host or a client.")
+        for name, number in (("port", self.port), ("db_index", self.db_index)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise IdempotencyPersistenceConfigError(f"{name} must be a number, not {number!r}.")
         if find_spec("redis") is None:
             raise IdempotencyPersistenceConfigError("This needs redis: pip install 'idemproof[redis]'.")
 
@@ -80,9 +83,12 @@ class Address(NamedTuple):
                 "rediss://user:password@host:6379/0, with special characters percent-encoded."
             )
         except Exception as error:  # noqa: BLE001 - whatever the library calls it: it cannot connect
-            failure = IdempotencyPersistenceConnectionError(
-                f"Cannot connect to {self!r}: {self._told(error)}. Retry."
-            )
+            if NO_CLUSTER in str(error):
+                failure = IdempotencyPersistenceConfigError(f"{self!r} is no cluster: leave mode out.")
+            else:
+                failure = IdempotencyPersistenceConnectionError(
+                    f"Cannot connect to {self!r}: {self._told(error)}. Retry."
+                )
         raise failure  # outside of the handlers, so that no secret stands in its context
 
     def secrets(self) -> list[str]:

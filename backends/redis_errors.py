@@ -24,7 +24,9 @@ _MISCONFIGURED = frozenset(
 _ECHO = "with args beginning with"
 """How a server begins to repeat a command that it does not know, such as AUTH."""
 
-_NO_SUCH_OPTION = "unexpected keyword argument"
+NO_CLUSTER = "Cluster mode is not enabled"
+_MISCONFIGURED_TEXTS = (NO_CLUSTER, "DB index is out of range", "unexpected keyword argument")
+"""Servers and clients say these under names that are for much else."""
 
 
 def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
@@ -36,7 +38,7 @@ def explained(error: Exception, key: str, secrets: Collection[str]) -> Idempoten
     named: IdempotencyPersistenceLayerError
     if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
         named = corrupt(key, f"it is no record ({told})")
-    elif known & _MISCONFIGURED or _NO_SUCH_OPTION in told:
+    elif known & _MISCONFIGURED or any(text in told for text in _MISCONFIGURED_TEXTS):
         named = IdempotencyPersistenceConfigError(
             f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
             "allow: GET, SET, DEL, EVAL and EVALSHA."

@@ -74,7 +74,8 @@ def create_table(
 ) -> None:
     """Create a table for development, with its time to live, paid by request; leave one that is there.
 
-    Region, credentials and endpoint are the AWS SDK's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_DYNAMODB.
+    Region, credentials and endpoint are the AWS SDK's: AWS_DEFAULT_REGION, AWS_PROFILE,
+    AWS_ENDPOINT_URL_DYNAMODB.
     """
     from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - as in demo
     from idemproof.errors import IdempotencyError  # noqa: PLC0415 - same

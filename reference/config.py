@@ -124,7 +124,7 @@ class IdempotencyConfig:
             _require_callable("response_hook", response_hook)
         if in_progress_expires_after_seconds is not None:
             _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
-        _require_callable("clock", clock)
+        _require_clock(clock)
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -229,6 +229,15 @@ def _require_bool(name: str, value: Any) -> None:
 def _require_callable(name: str, value: Any) -> None:
     if not callable(value):
         raise _refusal(name, value, "callable")
+
+
+def _require_clock(clock: Any) -> None:
+    _require_callable("clock", clock)
+    now = clock()
+    if isinstance(now, bool) or not isinstance(now, int):
+        raise IdempotencyConfigError(
+            f"clock must return an integer, the milliseconds since the epoch; it returns {_shown(now)}."
+        )
 
 
 def _require_count(name: str, value: Any) -> None:

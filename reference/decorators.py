@@ -102,7 +102,7 @@ def idempotent(
         )
 
     settings = IdempotencyConfig() if config is None else config
-    return _decorator(decorate, handler, persistence_store, key_prefix)
+    return _decorator(decorate, handler, persistence_store, config, key_prefix)
 
 
 @overload
@@ -172,16 +172,17 @@ def idempotent_function(
         return _protected(function, data, None, engine, settings, persistence_store, key_prefix)
 
     settings = IdempotencyConfig() if config is None else config
-    return _decorator(decorate, function, persistence_store, key_prefix)
+    return _decorator(decorate, function, persistence_store, config, key_prefix)
 
 
 def _decorator(
-    decorate: Callable[[Any], Any], function: Any, layer: Any, key_prefix: str | None
+    decorate: Callable[[Any], Any], function: Any, layer: Any, config: Any, key_prefix: str | None
 ) -> Callable[[Any], Any]:
     """Check what needs no function; decorate now if there is one."""
     if not isinstance(layer, Layer):
-        hint = " Pass an instance, not the class." if isinstance(layer, type) else ""
-        raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{hint}")
+        raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
+    if not isinstance(config, IdempotencyConfig | None):
+        raise TypeError(f"config must be an idemproof.IdempotencyConfig, not {config!r}.{_hint_on(config)}")
     if key_prefix is not None and (not isinstance(key_prefix, str) or not key_prefix):
         raise IdempotencyConfigError(f"key_prefix must be a text that is not empty, not {key_prefix!r}.")
 
@@ -197,6 +198,14 @@ def _decorator(
         return decorate(function)
 
     return apply if function is None else apply(function)
+
+
+def _hint_on(misfit: Any) -> str:
+    if isinstance(misfit, type):
+        return " Pass an instance, not the class."
+    if type(misfit).__module__.startswith("aws_lambda_powertools"):
+        return " Import it from idemproof: the names and parameters are the same."
+    return ""
 
 
 class _Plan:

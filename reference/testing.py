@@ -105,7 +105,7 @@ class Runs:
         if not found:
             yield (
                 "It was not called, or ran unprotected: its payload has no key, or "
-                "POWERTOOLS_IDEMPOTENCY_DISABLED is set."
+                "idempotency is switched off."
             )
         elif len(found) > operations:
             yield "Does event_key_jmespath select something that differs between tries of one operation?"

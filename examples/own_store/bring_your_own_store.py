@@ -79,7 +79,7 @@ class SQLStore(BasePersistenceLayer):
 
 
 def open_store() -> SQLStore:
-    return SQLStore(os.environ.get("DATABASE", "transfers.db"))
+    return SQLStore(os.environ.get("DATABASE", "bank.db"))
 
 
 def main() -> None:

@@ -77,6 +77,8 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
         ({"host": HERE, "mode": "sentinel"}, "'sentinel'"),
         ({"host": HERE, "mode": ""}, "mode"),
         ({"url": f"redis://{HERE}", "mode": None}, "mode"),
+        ({"host": HERE, "port": "6379"}, "port must be a number"),
+        ({"host": HERE, "db_index": -1}, "db_index must be a number"),
     ],
     ids=repr,
 )

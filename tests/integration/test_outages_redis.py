@@ -166,6 +166,19 @@ def test_a_password_that_is_wrong_or_missing(
     assert side.work.runs == []
 
 
+def test_a_database_that_the_server_has_not(side: Side, valkey_server: Server, name: str) -> None:
+    call = side.calling(valkey_server, db=99)
+    call.refused(name, IdempotencyPersistenceConfigError, "out of range")
+    assert side.work.runs == []
+
+
+def test_a_server_that_is_no_cluster(valkey_server: Server) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="is no cluster"):
+        RedisCachePersistenceLayer(
+            host=valkey_server.host, port=valkey_server.port, ssl=False, mode="cluster"
+        )
+
+
 def test_a_certificate_that_nobody_vouches_for(
     side: Side, connect: Connect, redis_tls_server: Server, name: str
 ) -> None:

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import inspect
+import time
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any, Never
@@ -103,6 +104,8 @@ REFUSED = [
     ("in_progress_expires_after_seconds", "1"),
     ("clock", None),
     ("clock", 1_700_000_000_000),
+    ("clock", time.time),
+    ("clock", lambda: True),
 ]
 
 

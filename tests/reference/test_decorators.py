@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
 
+import aws_lambda_powertools.utilities.idempotency as original
 import pytest
 
 from idemproof import (
@@ -293,6 +294,21 @@ def test_an_async_layer_under_a_plain_function_is_refused_at_decoration() -> Non
                 data_keyword_argument="data",
                 persistence_store=AsyncInMemoryPersistenceLayer(),
             )
+
+
+@pytest.mark.parametrize(
+    "decorator", [idempotent, functools.partial(idempotent_function, data_keyword_argument="x")]
+)
+def test_what_belongs_to_the_original_is_refused_with_a_hint(decorator: Any) -> None:
+    layer = InMemoryPersistenceLayer()
+    with pytest.raises(TypeError, match=r"config must be .* Import it from idemproof"):
+        decorator(persistence_store=layer, config=original.IdempotencyConfig())
+    with pytest.raises(TypeError, match=r"config must be .*IdempotencyConfig, not \{\}"):
+        decorator(persistence_store=layer, config={})
+    with pytest.raises(TypeError, match=r"config must be .* Pass an instance, not the class"):
+        decorator(persistence_store=layer, config=IdempotencyConfig)
+    with pytest.raises(TypeError, match=r"persistence_store must be .* Import it from idemproof"):
+        decorator(persistence_store=original.DynamoDBPersistenceLayer("a-table", boto3_client=object()))
 
 
 @pytest.mark.parametrize(

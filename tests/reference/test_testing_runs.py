@@ -214,5 +214,5 @@ def test_a_complaint_tells_of_no_run_at_all(runs: Runs, how: str) -> None:
     assert complaint(runs) == (
         "pay should have run once for 1 operation; it ran 0 times under 0 keys.\n"
         "It was not called, or ran unprotected: its payload has no key, or "
-        "POWERTOOLS_IDEMPOTENCY_DISABLED is set."
+        "idempotency is switched off."
     )
