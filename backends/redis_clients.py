@@ -12,6 +12,9 @@ from .redis_errors import NO_CLUSTER, tells_secret
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
 
+_CONNECTIONS = 10_000
+"""How many a client that is made here may have; the libraries' own limit fails what comes beyond it."""
+
 _COMMANDS = ("get", "eval", "evalsha", "execute_command")
 
 
@@ -59,7 +62,11 @@ class Address(NamedTuple):
         """
         cluster = self.mode == "cluster"
         kind = module.RedisCluster if cluster else module.Redis
-        options: dict[str, Any] = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
+        options: dict[str, Any] = {
+            "socket_timeout": _SECONDS,
+            "socket_connect_timeout": _SECONDS,
+            "max_connections": _CONNECTIONS,
+        }
         failure: Exception
         try:
             if not cluster:  # a cluster's client retries to follow its nodes

@@ -317,3 +317,28 @@ def test_clients_of_two_libraries_share_records(valkey_place: RedisPlace, kind: 
     ours._swap("key", None, CLAIM, A_DAY)
     assert other._swap("key", CLAIM, RESULT, A_DAY) == RESULT
     assert ours._load("key") == RESULT
+
+
+@pytest.mark.parametrize("mode", ["standalone", "cluster"])
+def test_more_calls_at_once_than_the_librarys_pool_has_connections(
+    mode: str, valkey_server: servers.Server, valkey_cluster: servers.Cluster
+) -> None:
+    server = valkey_server if mode == "standalone" else valkey_cluster.nodes[0]
+    keys = [f"many-{mode}-{number}" for number in range(150)]
+
+    async def claim_all() -> list[Record | None]:
+        layer = AsyncRedisCachePersistenceLayer(
+            host=server.host,
+            port=server.port,
+            ssl=False,
+            mode=mode,  # type: ignore[arg-type]
+        )
+        claims = [CLAIM._replace(idempotency_key=key) for key in keys]
+        try:
+            return await asyncio.gather(
+                *(layer._swap(claim.idempotency_key, None, claim, 60_000) for claim in claims)
+            )
+        finally:
+            await layer.close()
+
+    assert {record.owner for record in asyncio.run(claim_all()) if record} == {"mine"}
