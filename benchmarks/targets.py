@@ -1,0 +1,83 @@
+"""What was asked of the figures, and whether they meet it."""
+
+from typing import NamedTuple
+
+from libraries import BARE, IDEMPROOF, POWERTOOLS
+from measuring import CACHED, FIRST, REPLAY, Outcome
+from processes import COLD, IMPORT
+
+MET, NOT_MET, OPEN, INVALID = "met", "not met", "not measured", "not valid: wrong answers"
+
+
+class Target(NamedTuple):
+    """A bound on a figure of Idemproof; on its ratio to ``other``, if that is given."""
+
+    says: str
+    scenario: str
+    case: str
+    bound: float
+    other: str | None = None
+    throughput: bool = False
+    """Whether the bound is the least that the inverse of the ratio may be."""
+
+
+class Judgement(NamedTuple):
+    """What was measured for a target."""
+
+    target: Target
+    figure: float | None
+    verdict: str
+
+
+_ASYNC = "Valkey, async, 200 tasks"
+
+TARGETS = [
+    Target("in process, first call: of the original's time at most", "memory, 200 B", FIRST, 0.5, POWERTOOLS),
+    Target("in process, replay: of the original's time at most", "memory, 200 B", REPLAY, 0.45, POWERTOOLS),
+    Target(
+        "in process, cached replay: of the original's time at most", "memory, 200 B", CACHED, 0.3, POWERTOOLS
+    ),
+    Target("Valkey, first call: of two bare SETs at most", "Valkey, 200 B", FIRST, 1.15, BARE),
+    Target("Valkey, replay: of a bare GET at most", "Valkey, 200 B", REPLAY, 1.3, BARE),
+    Target(
+        "Valkey, 200 tasks, first calls: of the bare client's throughput at least",
+        *(_ASYNC, FIRST, 0.8, BARE),
+        throughput=True,
+    ),
+    Target(
+        "Valkey, 200 tasks, replays: of the bare client's throughput at least",
+        *(_ASYNC, REPLAY, 0.8, BARE),
+        throughput=True,
+    ),
+    Target(
+        "SQLite, durable, first call: of two bare committed transactions at most",
+        *("SQLite, durable", FIRST, 1.25, BARE),
+    ),
+    Target("import of what is used: milliseconds at most", "import", IMPORT, 20),
+    Target(
+        "first call of a process on DynamoDB: of the original's time at most",
+        *("cold start, DynamoDB", COLD, 0.7, POWERTOOLS),
+    ),
+]
+
+
+def judged(target: Target, outcomes: dict[str, Outcome]) -> Judgement:
+    """Return what became of ``target``."""
+    outcome = outcomes.get(target.scenario)
+    if outcome is None or IDEMPROOF not in outcome.values.get(target.case, {}):
+        return Judgement(target, None, OPEN)
+    figure = _figure(target, outcome)
+    if figure is None:
+        return Judgement(target, None, OPEN)
+    if any((target.case, name) in outcome.wrong for name in (IDEMPROOF, target.other)):
+        return Judgement(target, figure, INVALID)
+    met = figure >= target.bound if target.throughput else figure <= target.bound
+    return Judgement(target, figure, MET if met else NOT_MET)
+
+
+def _figure(target: Target, outcome: Outcome) -> float | None:
+    if target.other is None:
+        return outcome.summary(target.case, IDEMPROOF).median
+    pair = (target.other, IDEMPROOF) if target.throughput else (IDEMPROOF, target.other)
+    ratio = outcome.ratio(target.case, *pair)
+    return None if ratio is None else ratio.median
