@@ -37,11 +37,9 @@ CREATE TABLE records (
 """
 _COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, NULL, owner"
 _READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
-_INSERT = "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-_UPDATE = (
-    "UPDATE records SET status = ?2, expiration = ?3, in_progress_expiration = ?4, data = ?5, validation = ?6, "
-    "owner = ?7 WHERE id = ?1"
-)
+_FIELDS = ("status", "expiration", "in_progress_expiration", "data", "validation", "owner", "id")
+_INSERT = f"INSERT INTO records ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants only
+_UPDATE = f"UPDATE records SET {', '.join(f'{name} = ?' for name in _FIELDS[:-1])} WHERE id = ?"  # noqa: S608
 _DELETE = "DELETE FROM records WHERE id = ?"
 _EXPIRED = f"SELECT {_COLUMNS} FROM records WHERE expiration <= ? ORDER BY expiration LIMIT ?"  # noqa: S608
 
@@ -157,6 +155,8 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             try:
                 db = idle.pop()
             except IndexError:
+                db = None
+            if db is None:  # not in the handler: what fails there would tell of an empty list first
                 db = self._open()
             healthy = False
             try:
@@ -292,7 +292,7 @@ def _read(db: sqlite3.Connection, key: str) -> Record | None:
 
 def _write(db: sqlite3.Connection, statement: str, new: Record) -> None:
     try:
-        db.execute(statement, (*new[:6], new.owner))
+        db.execute(statement, (*new[1:6], new.owner, new.idempotency_key))
     except (sqlite3.DataError, OverflowError) as cause:
         raise IdempotencyRecordTooLargeError(
             f"SQLite refuses the record of {new.idempotency_key!r}: {cause}."

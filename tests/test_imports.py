@@ -104,6 +104,19 @@ def test_importing_the_errors_loads_the_specification_alone() -> None:
     assert loaded & (HEAVY | {"asyncio", "jmespath"}) == set()
 
 
+def test_protecting_a_function_over_a_blocking_layer_needs_no_asyncio() -> None:
+    loaded = modules_after("""
+        from idemproof import DynamoDBPersistenceLayer, RedisCachePersistenceLayer, SQLitePersistenceLayer
+        from idemproof import idempotent_function
+
+        idempotent_function(
+            len, data_keyword_argument="obj", persistence_store=SQLitePersistenceLayer("never opened.db")
+        )
+    """)
+    assert {"idemproof.backends.dynamodb", "idemproof.backends.redis"} <= loaded
+    assert "asyncio" not in loaded
+
+
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_decorating_and_calling_over_memory_loads_no_other_software(kind: str) -> None:
     call = "asyncio.run(pay({'id': 1}))" if kind == "async def" else "pay({'id': 1})"
