@@ -8,7 +8,9 @@ from ...reference.clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
 from .story_picture import picture
-from .wording import Group, LeftOut, TierCounts, Told, clause_text, found_by, told
+from .story_table import plain
+from .telling import told_once
+from .wording import Group, LeftOut, TierCounts, Told, clause_text, clean, found_by, shortest, told
 
 _PURPOSE = (
     "This page says which clauses of the idempotency protocol a persistence layer keeps, and shows, for each "
@@ -18,6 +20,9 @@ _PURPOSE = (
 
 _DESKTOP, _PHONE = 840, 344
 """How wide a picture is."""
+
+_COLUMNS = 100
+"""How wide a story is that is told as text."""
 
 _CLASSES: dict[Verdict, str] = {
     "kept": "kept",
@@ -40,16 +45,17 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
         The tiers that were required.
     """
     tells = told(report, command, required)
+    groups = told_once(report.findings)
     title = f"Conformance of {report.subject}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict {_verdict_of(tells)}">{escape(tells.verdict)}</p>',
+        f'<p class="verdict {_verdict_of(tells, broken=bool(groups))}">{escape(tells.verdict)}</p>',
         f"<p>{_PURPOSE}</p>",
         _facts(report, tells.command),
         "<h2>Tiers</h2>",
         _tiers(tells.tiers),
-        *(["<h2>What is broken</h2>"] if tells.groups else []),
-        *(_finding(group, index) for index, group in enumerate(tells.groups, 1)),
+        *(["<h2>What is broken</h2>"] if groups else []),
+        *(_finding(group, index) for index, group in enumerate(groups, 1)),
         "<h2>Clauses</h2>",
         _matrix(report),
         *_left_out(tells.left_out),
@@ -65,8 +71,8 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     )
 
 
-def _verdict_of(tells: Told) -> str:
-    return "kept" if tells.keeps else "broken" if tells.groups else "not-judged"
+def _verdict_of(tells: Told, *, broken: bool) -> str:
+    return "kept" if tells.keeps else "broken" if broken else "not-judged"
 
 
 def _facts(report: Report, command: str) -> str:
@@ -105,8 +111,27 @@ def _finding(group: Group, index: int) -> str:
         )
     return (
         f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{pictures}'
-        f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p></section>'
+        f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p>'
+        f"{_others(group)}</section>"
     )
+
+
+def _others(group: Group) -> str:
+    """Return the findings that are told by another's story, each with its own, to be unfolded."""
+    first = shortest(group.members)
+    others = [each for each in group.members if each is not first]
+    if not others:
+        return ""
+    items = "".join(
+        f"<li>{escape(each.check)} ({each.tier}), {_ids(each.clauses)}: {escape(clean(each.why))}"
+        + (f'<div class="wide"><pre>{escape(plain(each.lines, _COLUMNS))}</pre></div>' if each.lines else "")
+        + "</li>"
+        for each in others
+    )
+    summary = (
+        f"{len(others)} more finding{'s' * (len(others) != 1)} that say{'s' * (len(others) == 1)} the same"
+    )
+    return f"<details><summary>{summary}</summary><ol>{items}</ol></details>"
 
 
 def _matrix(report: Report) -> str:

@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .report import Report
-from .story_table import laid_out
-from .wording import Group, LeftOut, TierCounts, clause_text, found_by, told
+from .story_table import laid_out, wrapped
+from .telling import Telling, seen_by, telling, tier_of, told_once, without_details
+from .wording import Group, LeftOut, TierCounts, clause_text, told
 
 _STYLES = {
     "frame": "dim",
@@ -28,6 +29,8 @@ _NARROW = 78
 """Where the table of tiers has no room for the clauses, which then stand below it."""
 _MOST = 3
 """How many clauses are told in full where nothing but an exception was seen: it breaks whatever is asked."""
+_BRIEF = 3
+"""How many lines of text are enough for what is not told in full."""
 
 
 def show(report: Report, console: Console, command: str | None = None, required: Sequence[str] = ()) -> None:
@@ -54,8 +57,7 @@ def show(report: Report, console: Console, command: str | None = None, required:
         for each in tells.tiers:
             if each.broken:
                 _say(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
-    for group in tells.groups:
-        _tell(console, group, width)
+    _tell_all(console, telling(told_once(report.findings)), width, by_command=command is not None)
     _show_left_out(console, tells.left_out)
     for note in tells.notes:
         _say(console, f"Note: {note}")
@@ -86,6 +88,47 @@ def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
     return table
 
 
+def _tell_all(console: Console, found: Telling, width: int, *, by_command: bool) -> None:
+    if found.preface:
+        console.print()
+        _say(console, found.preface)
+    for group in found.full:
+        _tell(console, group, width)
+    if found.brief:
+        console.print()
+        _say(console, f"ALSO BROKEN, after {'this' if len(found.full) == 1 else 'these'}:", "bold red")
+        for group in found.brief:
+            _tell_briefly(console, group)
+    if found.hidden:
+        where = (
+            "--html FILE writes a page with all of them"
+            if by_command
+            else "report.findings holds all of them"
+        )
+        console.print()
+        _say(console, f"{found.hidden} more finding{'s' * (found.hidden != 1)}: {where}.", "dim")
+
+
+def _tell_briefly(console: Console, group: Group) -> None:
+    named = ", ".join(group.clauses[:_MOST])
+    if len(group.clauses) > _MOST:
+        named += f" and {len(group.clauses) - _MOST} more"
+    count = len(group.found_by)
+    by = f"{tier_of(group)}, {count} check{'s' * (count != 1)}"
+    width = min(console.width, _WIDEST) - 4
+    lines = wrapped(f"{named} ({by}): {group.why}", width)
+    if len(lines) > _BRIEF:
+        lines = wrapped(f"{named} ({by}): {without_details(group.why)}", width)
+    if len(lines) > _BRIEF:
+        del lines[_BRIEF:]
+        lines[-1] = f"{lines[-1][: width - 2].rstrip(' ,;:')} …"
+    for number, line in enumerate(lines):
+        text = Text(f"{'    ' if number else '  '}{line}")
+        if not number:
+            text.stylize("bold", 2, 2 + len(named))
+        console.print(text, no_wrap=True, crop=False, highlight=False)
+
+
 def _tell(console: Console, group: Group, width: int) -> None:
     console.print()
     heading = Text(f"BROKEN: {', '.join(group.clauses)}", "bold red").wrap(console, width)
@@ -105,7 +148,7 @@ def _tell(console: Console, group: Group, width: int) -> None:
         _indented(console, Text.assemble((name, "bold"), " ", clause_text(name)))
     for fault in group.seen_in:
         _say(console, f"Seen in: {fault.rstrip('.')}.")
-    _say(console, found_by(group), "dim")
+    _say(console, seen_by(group), "dim")
 
 
 def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:

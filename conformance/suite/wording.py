@@ -29,6 +29,8 @@ class Group(NamedTuple):
         The checks that found them, each with its tier.
     others
         How many findings there are besides the one that is told.
+    members
+        All of them.
     """
 
     clauses: tuple[str, ...]
@@ -37,6 +39,7 @@ class Group(NamedTuple):
     seen_in: tuple[str, ...]
     found_by: tuple[str, ...]
     others: int
+    members: tuple[Finding, ...]
 
 
 class TierCounts(NamedTuple):
@@ -67,28 +70,34 @@ class Told(NamedTuple):
     keeps: bool
     command: str
     tiers: list[TierCounts]
-    groups: list[Group]
     left_out: list[LeftOut]
     notes: list[str]
 
 
 def groups_of(findings: Sequence[Finding]) -> list[Group]:
     """Group the findings of each check, and checks that say the same; the shortest story is told."""
-    by_check: dict[str, list[Finding]] = {}
-    for each in findings:
-        by_check.setdefault(each.check, []).append(each)
     by_words: dict[str, list[Finding]] = {}
-    for members in by_check.values():
-        by_words.setdefault(_shortest(members).why, []).extend(members)
-    return [_group(members) for members in by_words.values()]
+    for members in by_check(findings):
+        by_words.setdefault(shortest(members).why, []).extend(members)
+    return [group_of(members) for members in by_words.values()]
 
 
-def _shortest(members: list[Finding]) -> Finding:
+def by_check(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Return the findings of each check, in the order of the checks."""
+    found: dict[str, list[Finding]] = {}
+    for each in findings:
+        found.setdefault(each.check, []).append(each)
+    return list(found.values())
+
+
+def shortest(members: Sequence[Finding]) -> Finding:
+    """Return the finding with the shortest story."""
     return min(members, key=lambda each: (not each.lines, len(each.lines)))
 
 
-def _group(members: list[Finding]) -> Group:
-    told = _shortest(members)
+def group_of(members: Sequence[Finding]) -> Group:
+    """Return findings as one, told by the shortest story."""
+    told = shortest(members)
     return Group(
         in_order({clause for each in members for clause in each.clauses}),
         clean(told.why),
@@ -96,6 +105,7 @@ def _group(members: list[Finding]) -> Group:
         tuple(dict.fromkeys(clean(each.seen_in) for each in members if each.seen_in)),
         tuple(dict.fromkeys(f"{each.check} ({each.tier})" for each in members)),
         len(members) - 1,
+        tuple(members),
     )
 
 
@@ -155,7 +165,6 @@ def told(report: Report, command: str | None = None, required: Sequence[str] = (
         report.keeps(*required),
         command or again(report),
         counted(report),
-        groups_of(report.findings),
         left_out(report),
         [clean(note) for note in report.notes],
     )
