@@ -78,6 +78,7 @@ def composite_table(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyP
 def assert_kept(kind: Kind, profile: str) -> None:
     report = check(kind.factory, profile=profile, seed=1, capabilities=kind.claims)
     assert [(each.check, each.why) for each in report.findings] == []
+    assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
     assert report.keeps()
     offered = "kept" if kind.claims.durable else "not offered"
     assert report.tiers == dict.fromkeys(report.tiers, "kept") | {"durability": offered}
