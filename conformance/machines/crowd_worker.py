@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import importlib
 import importlib.util
 import io
@@ -68,21 +69,24 @@ class _Factories(pickle.Unpickler):
         self._files = place.files
 
     def find_class(self, module: str, name: str) -> Any:
-        _import(module, self._files.get(module))
-        return super().find_class(module, name)
+        return functools.reduce(getattr, name.split("."), _imported(module, self._files.get(module)))
 
 
-def _import(module: str, file: str | None) -> None:
+def _imported(module: str, file: str | None) -> Any:
+    """Import a module by its name, or by its file where its package cannot be found."""
+    if module in sys.modules:
+        return sys.modules[module]
     try:
-        importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError:
         if file is None:
             raise
         spec = importlib.util.spec_from_file_location(module, file)
         assert spec is not None
         assert spec.loader is not None
-        sys.modules[module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[module])
+        sys.modules[module] = made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        return made
 
 
 def _read(orders: "queue.SimpleQueue[Any]") -> None:

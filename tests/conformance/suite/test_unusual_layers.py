@@ -121,8 +121,7 @@ def test_a_layer_that_claims_no_threads_is_not_asked_for_races(tmp_path: Path) -
 @pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
 def test_it_is_told_nothing(kind: Callable[..., Any], tmp_path: Path) -> None:
     factory = partial(kind, tmp_path / "records.db") if kind is InItsConnection else kind
-    # In one process, as its unusual ways are those of an object.
-    report = check(factory, profile="quick", seed=1, capabilities=Capabilities(processes=False))
+    report = check(factory, profile="quick", seed=1)
     assert [(each.check, each.why) for each in report.findings] == []
     assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
     assert report.keeps("contract", "time", "exclusion", "fencing", "faults", "concurrency")
