@@ -30,6 +30,8 @@ from idemproof.reference.encoding import encode
 from idemproof.reference.keys import KeyDerivation, function_prefix
 from idemproof.reference.payload import as_plain_data
 
+pytestmark = pytest.mark.once
+
 unhurried = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 

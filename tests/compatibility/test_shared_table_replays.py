@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.once
+
 BOTH_WAYS = pytest.mark.parametrize(
     ("first", "second"), [("ours", "original"), ("original", "ours")], ids=["from ours", "from the original"]
 )

@@ -8,6 +8,8 @@ import pytest
 from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.spec.explorer import Explorer
 
+pytestmark = pytest.mark.once
+
 PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
 VALUES = {"yes": True, "no": False, "any": None}
 

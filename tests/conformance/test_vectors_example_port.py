@@ -12,6 +12,8 @@ import idemproof.spec
 import servers
 from idemproof.spec.transition import TABLE
 
+pytestmark = pytest.mark.once
+
 FOLDER = files(idemproof.spec) / "vectors"
 SCRIPT = (FOLDER / "run.mjs").read_text(encoding="utf-8")
 

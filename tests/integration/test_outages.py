@@ -37,7 +37,7 @@ def dynamodb_at(asynchronous: bool, run: outages.Run, timeout: float, address: A
     return outages.dynamodb_layer(asynchronous, run, timeout, address=address)
 
 
-pytestmark = pytest.mark.usefixtures("_abandoned_connections", "pauses")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("_abandoned_connections", "pauses")]
 
 KINDS = {
     "valkey": Kind("valkey_server", command("SET"), redis_at),

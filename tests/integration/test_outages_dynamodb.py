@@ -22,7 +22,7 @@ from idemproof.errors import (
 from outages import RETRIED, Calls, Work
 from servers import Server
 
-pytestmark = pytest.mark.usefixtures("pauses")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("pauses")]
 
 COMPOSITE = "outages-composite"
 PASSING = {

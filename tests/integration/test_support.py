@@ -20,6 +20,8 @@ import servers
 from proxy import Proxy, command
 from servers import Address, Cluster, Server
 
+pytestmark = pytest.mark.once
+
 SET = command("SET")
 PUT = b"DynamoDB_20120810.PutItem"
 LOST = (botocore.exceptions.ConnectionClosedError, botocore.exceptions.EndpointConnectionError)
