@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .capabilities import Capabilities
+from .capabilities import Capabilities, is_whole
 from .checks import TIERS
 from .profiles import PROFILES, Profile
 
@@ -36,7 +36,7 @@ def profile_named(profile: Any) -> Profile:
 
 def seed_given(seed: Any) -> int | None:
     """Return a seed as it was given, or raise ``ValueError``."""
-    if seed is not None and not _is_whole(seed):
+    if seed is not None and not is_whole(seed):
         raise _refusal(f"The seed is to be a whole number, or None to draw one, not {seed!r}.")
     return seed  # type: ignore[no-any-return]  # as was just seen
 
@@ -72,20 +72,16 @@ def _refuse_bounds_of_nothing(profile: Profile) -> None:
         if name == "name":
             allowed, what = isinstance(bound, str), "a text"
         elif name in ("examples", "steps", "schedules", "crowds"):
-            allowed, what = _is_whole(bound) and bound > 0, "a whole number above 0"
+            allowed, what = is_whole(bound) and bound > 0, "a whole number above 0"
         elif name in ("preemptions", "depth"):
-            allowed, what = _is_whole(bound) and bound >= 0, "a whole number, 0 or more"
+            allowed, what = is_whole(bound) and bound >= 0, "a whole number, 0 or more"
         else:
-            number = _is_whole(bound) or isinstance(bound, float)
+            number = is_whole(bound) or isinstance(bound, float)
             least = name != "patience"
             allowed = number and (bound >= 0 if least else bound > 0)
             what = "a number of seconds, 0 or more" if least else "a number of seconds above 0"
         if not allowed:
             raise _refusal(f"The profile's {name} is to be {what}, not {bound!r}.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _refusal(sentence: str) -> ValueError:

@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,17 @@ class Capabilities:
             if isinstance(each.default, bool):
                 allowed, what = isinstance(value, bool), "True or False"
             elif isinstance(each.default, int):
-                whole = isinstance(value, int) and not isinstance(value, bool)
-                allowed, what = whole and value > 0, "a whole number above 0"
+                allowed, what = is_whole(value) and value > 0, "a whole number above 0"
             elif isinstance(each.default, tuple):
                 allowed = isinstance(value, tuple | list) and all(map(_is_path, value))
                 what = 'a tuple of paths such as "_pool.connection.execute"'
             if not allowed:
                 raise ValueError(f"The claim {each.name} is to be {what}, not {value!r}.")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tell whether it is a number without a fraction; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_path(value: object) -> bool:

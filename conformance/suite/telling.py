@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .checks import TIERS
 from .report import Finding
-from .wording import Group, by_check, clean, group_of, shortest
+from .wording import Group, clean, groups_of
 
 IN_FULL = 3
 """How many groups the terminal tells with their stories."""
@@ -58,10 +58,7 @@ class Telling(NamedTuple):
 
 def told_once(findings: Sequence[Finding]) -> list[Group]:
     """Group the findings that say the same, and put first what is most basic: its tier, then its story."""
-    by_shape: dict[str, list[Finding]] = {}
-    for members in by_check(findings):
-        by_shape.setdefault(shape(shortest(members).why), []).extend(members)
-    return sorted((_with_place(group_of(members)) for members in by_shape.values()), key=_how_involved)
+    return sorted(map(_with_place, groups_of(findings, shape)), key=_how_involved)
 
 
 def shape(why: str) -> str:

@@ -1,7 +1,7 @@
 """What all forms of the report have in common: the findings in groups, and the sentences."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -74,12 +74,15 @@ class Told(NamedTuple):
     notes: list[str]
 
 
-def groups_of(findings: Sequence[Finding]) -> list[Group]:
-    """Group the findings of each check, and checks that say the same; the shortest story is told."""
-    by_words: dict[str, list[Finding]] = {}
+def groups_of(findings: Sequence[Finding], said: Callable[[str], str] = str) -> list[Group]:
+    """Group the findings of each check, and checks that say the same; the shortest story is told.
+
+    ``said`` returns what counts of a sentence: all of it if not given.
+    """
+    alike: dict[str, list[Finding]] = {}
     for members in by_check(findings):
-        by_words.setdefault(shortest(members).why, []).extend(members)
-    return [group_of(members) for members in by_words.values()]
+        alike.setdefault(said(shortest(members).why), []).extend(members)
+    return [group_of(members) for members in alike.values()]
 
 
 def by_check(findings: Sequence[Finding]) -> list[list[Finding]]:

@@ -48,6 +48,13 @@ _CORRUPT_STATUS = "A status of {} is corrupt."
 _CORRUPT_EXPIRY = "An expiry of {} is corrupt."
 _CORRUPT_LEASE = "A lease of {} is corrupt."
 
+_TEXTS = {
+    "response_data": "the response",
+    "payload_hash": "the payload hash",
+    "sort_key": "the sort key",
+    "owner": "the owner",
+}
+
 _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
     (("REC-1", "REC-3"), "A claim is read as it is.", _CLAIM),
     (("REC-1", "REC-3"), "A result is read as it is.", _RESULT),
@@ -61,12 +68,7 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
     ),
     *(
         (("REC-4",), f"Empty text in {name} is its absence.", _RESULT | {field: ""})
-        for field, name in {
-            "response_data": "the response",
-            "payload_hash": "the payload hash",
-            "sort_key": "the sort key",
-            "owner": "the owner",
-        }.items()
+        for field, name in _TEXTS.items()
     ),
     *(
         (clauses, _CORRUPT_STATUS.format(said), _CLAIM | {"status": status})
@@ -87,12 +89,7 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
     ),
     *(
         (("REC-7",), f"A number in {name} is corrupt.", _RESULT | {field: 0})
-        for field, name in {
-            "response_data": "the response",
-            "payload_hash": "the payload hash",
-            "sort_key": "the sort key",
-            "owner": "the owner",
-        }.items()
+        for field, name in _TEXTS.items()
     ),
     (("REC-7",), "The record of another key is corrupt.", _RESULT | {"idempotency_key": "K"}),
 ]
