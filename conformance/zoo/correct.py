@@ -70,34 +70,31 @@ class ByVersions(Dictionary):
 
 @correct()
 class ByALog(Dictionary):
-    """Append-only: what stands is the last entry, and an entry goes in only at the tail that was read."""
+    """A log for each key: its last entry stands, and one goes in only behind the last that was read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[tuple[str, Record | None]] = []
+        self.logs: dict[str, list[Record | None]] = {}
 
     def _load(self, key: str) -> Record | None:
-        return self.last(key, len(self.log))
+        return self.logs.get(key, [None])[-1]
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        log = self.logs.setdefault(key, [None])
         while True:  # as above
-            tail = len(self.log)
-            standing = self.last(key, tail)
+            tail = len(log)
+            standing = log[tail - 1]
             if not same_version(standing, expected):
                 return standing
-            if self.append(tail, key, new):
+            if self.append(log, tail, new):
                 return new
 
-    def last(self, key: str, tail: int) -> Record | None:
-        """Return what stood for a key when the log had ``tail`` entries."""
-        return next((self.log[at][1] for at in range(tail - 1, -1, -1) if self.log[at][0] == key), None)
-
-    def append(self, tail: int, key: str, new: Record | None) -> bool:
+    def append(self, log: list[Record | None], tail: int, new: Record | None) -> bool:
         """Append unless the log has grown since."""
         with self.lock:
-            if len(self.log) != tail:
+            if len(log) != tail:
                 return False
-            self.log.append((key, new))
+            log.append(new)
             return True
 
 
