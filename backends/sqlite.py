@@ -108,10 +108,11 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self._connection() as db:
-            # A look without the write lock: replays and refusals never wait for writers.
-            standing = _read(db, key)
-            if not same_version(standing, expected):
-                return standing
+            if expected is None:
+                # A look without the write lock: replays and refusals never wait for writers.
+                standing = _read(db, key)
+                if standing is not None:
+                    return standing
             with _write_transaction(db):
                 standing = _read(db, key)
                 if not same_version(standing, expected):

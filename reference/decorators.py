@@ -29,6 +29,11 @@ OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializ
 DISABLED = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 """The environment variable that switches all protection off, for tests."""
 
+# The environment raises an error inside for each name that it lacks: a twentieth of a replay's time. Where it
+# shows what it keeps, one look at that tells; where not, it is asked.
+_SWITCH = getattr(os.environ, "encodekey", str)(DISABLED)
+_SWITCHED = frozenset((_SWITCH,))
+
 _TRUE = frozenset(("1", "y", "yes", "t", "true", "on"))
 _FALSE = frozenset(("", "0", "n", "no", "f", "false", "off"))
 
@@ -280,7 +285,10 @@ def _protected(
 
 def _disabled() -> bool:
     """Tell whether protection is switched off for tests; warn if so."""
-    value = os.environ.get(DISABLED)
+    environment = os.environ
+    if _SWITCH not in getattr(environment, "_data", _SWITCHED):
+        return False
+    value = environment.get(DISABLED)
     if value is None or value.lower() in _FALSE:
         return False
     if value.lower() not in _TRUE:

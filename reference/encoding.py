@@ -20,14 +20,18 @@ class ResultEncoder(json.JSONEncoder):
 
     def __init__(self) -> None:
         super().__init__(sort_keys=True)
+        if c_make_encoder is not None:
+            # What the parent makes anew for each text, to note in it which containers are open. Without
+            # that, one serves all calls and threads, and what contains itself is refused for its depth.
+            self._write = c_make_encoder(
+                None, self.default, encode_basestring_ascii, None, ": ", ", ", True, False, True
+            )
 
     def encode(self, o: Any) -> str:
         """Return ``o`` as JSON text."""
         if c_make_encoder is None or isinstance(o, str):
             return super().encode(o)
-        # What the parent does, less what it prepares anew on every call.
-        write = c_make_encoder({}, self.default, encode_basestring_ascii, None, ": ", ", ", True, False, True)
-        return "".join(write(o, 0))
+        return "".join(self._write(o, 0))
 
     def default(self, o: Any) -> Any:
         """Return what stands for a value that JSON does not know.

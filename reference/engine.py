@@ -39,6 +39,8 @@ from .serialization import BaseIdempotencySerializer
 
 Steps = Generator[Command, Any, Any]
 
+_new: Any = tuple.__new__  # makes what each call needs in half the time of the classes' own constructors
+
 SWAPS_PER_STEP = 8
 """How often a claim, a completion or a release may find that the record has changed (INV-8)."""
 
@@ -170,7 +172,7 @@ class Engine:
             if new is not standing:
                 attempt.held = new
                 try:
-                    found = yield Swap(key, standing, new, expiry_ms(new) - now)
+                    found = yield _new(Swap, (key, standing, new, expiry_ms(new) - now))
                 except Exception as error:
                     errors += 1
                     if isinstance(error, IdempotencyError) and (errors > RETRIES or is_final(error)):
@@ -227,7 +229,8 @@ class Engine:
                 attempt.key,
             )
         expiry = ceil_seconds(now + self._window_ms)
-        return Claim(attempt.owner, lease, expiry, attempt.payload_hash, attempt.key)
+        claim: Claim = _new(Claim, (attempt.owner, lease, expiry, attempt.payload_hash, attempt.key))
+        return claim
 
     def _finish(self, attempt: Attempt) -> Steps:
         """Store the result of a body that has returned. From here on nothing is ever released."""
@@ -283,11 +286,11 @@ class Engine:
                     attempt.expiry = ceil_seconds(now + self._window_ms)
                 if now >= attempt.expiry * 1000:
                     break
-                event = Complete(attempt.owner, text, attempt.payload_hash, attempt.expiry, key)
+                event = _new(Complete, (attempt.owner, text, attempt.payload_hash, attempt.expiry, key))
                 new, outcome = transition(standing, event, now)
                 if new is standing or new is None:
                     return outcome
-                found = yield Swap(key, standing, new, attempt.expiry * 1000 - now)
+                found = yield _new(Swap, (key, standing, new, attempt.expiry * 1000 - now))
                 standing = new if found is new else checked_standing(found, key)
                 if same_record(standing, new):
                     return outcome

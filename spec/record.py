@@ -129,7 +129,7 @@ def _whole(value: Any, field: str, key: str) -> int:
 
 def _text(value: Any, field: str, key: str) -> str | None:
     """Return a store's text, where the empty string means the same as None (REC-4)."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
         return value or None
     raise IdempotencyInvalidStatusError(
         _CORRUPT.format(key, f"{field} is of type {type(value).__name__}, not text")
@@ -161,8 +161,8 @@ def checked(raw: Any, key: str) -> Record:
         status,
         expiry if type(expiry) is int else _whole(expiry, "the expiry", key),
         lease if lease is None or type(lease) is int else _whole(lease, "the lease", key),
-        _text(response, "the response", key),
-        _text(payload_hash, "the payload hash", key),
-        _text(sort_key, "the sort key", key),
-        _text(owner, "the owner", key),
+        None if response is None else _text(response, "the response", key),
+        None if payload_hash is None else _text(payload_hash, "the payload hash", key),
+        None if sort_key is None else _text(sort_key, "the sort key", key),
+        None if owner is None else _text(owner, "the owner", key),
     )

@@ -34,7 +34,7 @@ A_DAY = 86_400_000
 def sent(client: Recording) -> list[str]:
     """Name the requests, and the options of SET."""
     return [
-        " ".join(word for word in ("SET", "NX", "GET", "IFEQ") if word in ask.args)
+        " ".join(["SET", *(word.decode() for word in (b"NX", b"GET", b"IFEQ") if word in ask.args)])
         if ask.method == "execute_command"
         else ask.method
         for ask in client.asked
@@ -107,6 +107,18 @@ def test_each_step_of_a_records_life_takes_one_request(client: Recording, side: 
     assert side.swap(layer, "key", CLAIM, RESULT) == RESULT
     assert side.load(layer, "key") == RESULT
     assert sent(client) == ["SET NX GET", "SET NX GET", "SET IFEQ", "get"]
+
+
+def test_a_record_is_ascii_whatever_encoding_the_client_has_for_texts(
+    valkey_place: RedisPlace, side: Side
+) -> None:
+    client = Recording(valkey_place.open(redis.Redis, encoding="utf-16"))
+    layer = side.redis(client)
+    for new in (CLAIM, RESULT):
+        assert side.swap(layer, "key", None if new is CLAIM else CLAIM, new) == new
+        assert side.load(layer, "key") == new
+    [kept] = valkey_place.open(redis.Redis).mget("key".encode("utf-16"))
+    assert json.loads(kept.decode("ascii"))["owner"] == "mine"
 
 
 def test_a_script_that_the_server_forgot_is_sent_again(client: Recording, side: Side) -> None:

@@ -124,7 +124,7 @@ REQUESTS = {
 def label(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return what a request is for: the same word in all stores."""
     if method == "execute_command":
-        return "claim" if "NX" in args else "swap"
+        return "claim" if b"NX" in args else "swap"
     if method == "set":
         if not kwargs.get("nx"):
             return "write"

@@ -77,7 +77,7 @@ def of_redis(
         return reply, Change(kwargs["name"], None, kwargs["value"])
     if method == "execute_command":
         # SET key new NX ..., or SET key new IFEQ old ...
-        return reply, Change(args[1], args[4] if args[3] == "IFEQ" and reply else None, args[2])
+        return reply, Change(args[1], args[4] if args[3] == b"IFEQ" and reply else None, args[2])
     if method.startswith("eval"):
         # script, 1, key, old, new, ...
         return reply, Change(args[2], args[3] if reply == 1 else None, args[4])

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_switched_off_every_call_runs_with_a_warning_at_the_caller(
         with pytest.warns(IdempotencyWarning, match="switched off") as caught:
             assert call() == number
         assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_the_switch_is_found_in_an_environment_of_any_kind(
+    monkeypatch: pytest.MonkeyPatch, protect: Callable[..., Any]
+) -> None:
+    payer = Payer()
+    pay = protect(payer)
+    monkeypatch.setattr(os, "environ", {})
+    assert pay(1) == pay(1) == 1
+    monkeypatch.setattr(os, "environ", {SWITCH: "true"})
+    with pytest.warns(IdempotencyWarning, match="switched off"):
+        assert pay(1) == 2
 
 
 @pytest.mark.parametrize("value", ["0", "false", "No", "off", "f", ""])
