@@ -36,7 +36,7 @@ LARGEST_VALUE = 512 * 1024 * 1024
 
 _FOREVER_MS = 2**52  # more would overflow the store's clock
 _REWRITES = 3
-_NOT_KNOWN = object()
+_GET = {"get": True}
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -92,19 +92,38 @@ class RedisValues:
             return (yield from self.load(key))
         # Bytes wherever the client need not know better: it takes a microsecond to encode a text.
         text = b"" if new is None else self.encode(new)
-        stands: str | bytes = b"" if expected is None else self.encode(expected)
+        stands = b"" if expected is None else self.encode(expected)
         keep = b"%d" % min(keep_ms, _FOREVER_MS)
+        # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
         if expected is None:
-            # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
-            words = ("SET", key, text, b"NX", b"GET", b"PX", keep)
-            reply = yield from self._if_known("NX GET", Ask("execute_command", words, {"get": True}))
-            if reply is not _NOT_KNOWN:
-                return new if reply is None else self.decode(key, reply)
+            option, ask = (
+                "NX GET",
+                Ask("execute_command", ("SET", key, text, b"NX", b"GET", b"PX", keep), _GET),
+            )
         elif new is not None:
-            ask = Ask("execute_command", ("SET", key, text, b"IFEQ", stands, b"PX", keep))
-            reply = yield from self._if_known("IFEQ", ask)
-            if reply is not _NOT_KNOWN and reply:
-                return new
+            option, ask = "IFEQ", Ask("execute_command", ("SET", key, text, b"IFEQ", stands, b"PX", keep))
+        else:
+            return (yield from self._by_script(key, expected, new, (stands, text, keep)))
+        if option not in self._unknown_options:
+            try:
+                reply = yield ask
+            except Exception as error:
+                if "syntax error" not in str(error):
+                    raise
+                self._unknown_options.add(option)
+            else:
+                if expected is None:
+                    return new if reply is None else self.decode(key, reply)
+                if reply:
+                    return new
+        return (yield from self._by_script(key, expected, new, (stands, text, keep)))
+
+    def _by_script(
+        self, key: str, expected: Record | None, new: Record | None, arguments: tuple[bytes, bytes, bytes]
+    ) -> Exchange:
+        """Do what the options of SET do, where they are not known or another spelling stands."""
+        stands: str | bytes
+        stands, text, keep = arguments
         for _ in range(_REWRITES):
             reply = yield from _replace(key, stands, text, keep)
             if reply == 1:
@@ -116,18 +135,6 @@ class RedisValues:
         raise IdempotencyPersistenceConsistencyError(
             f"The record of {key!r} was rewritten {_REWRITES} times under one request. Retry."
         )
-
-    def _if_known(self, option: str, ask: Ask) -> Exchange:
-        """Use an option of SET that older stores do not know; the script does what it does."""
-        if option in self._unknown_options:
-            return _NOT_KNOWN
-        try:
-            return (yield ask)
-        except Exception as error:
-            if "syntax error" not in str(error):
-                raise
-            self._unknown_options.add(option)
-            return _NOT_KNOWN
 
     def encode(self, record: Record) -> bytes:
         """Return the text under which a record is kept; it is ASCII."""

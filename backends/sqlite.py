@@ -38,7 +38,10 @@ CREATE TABLE records (
 _COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, NULL, owner"
 _READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
 _FIELDS = ("status", "expiration", "in_progress_expiration", "data", "validation", "owner", "id")
-_INSERT = f"INSERT INTO records ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants only
+_INSERT = (
+    f"INSERT INTO records ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - constants only
+    "ON CONFLICT (id) DO NOTHING"
+)
 _UPDATE = f"UPDATE records SET {', '.join(f'{name} = ?' for name in _FIELDS[:-1])} WHERE id = ?"  # noqa: S608
 _DELETE = "DELETE FROM records WHERE id = ?"
 _EXPIRED = f"SELECT {_COLUMNS} FROM records WHERE expiration <= ? ORDER BY expiration LIMIT ?"  # noqa: S608
@@ -94,7 +97,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         self._durable = durable
         # By process: SQLite's connections do not survive a fork, so a child neither uses nor closes them.
         self._idle: dict[int, list[sqlite3.Connection]] = {}
-        self._writes_until_purge = _PURGE_EVERY
+        self._claims_until_purge = _PURGE_EVERY
         weakref.finalize(self, _close_idle, self._idle)
         with _open_for_requests.still():
             _layers.add(self)
@@ -109,23 +112,29 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self._connection() as db:
             if expected is None:
-                # A look without the write lock: replays and refusals never wait for writers.
-                standing = _read(db, key)
-                if standing is not None:
-                    return standing
+                # Looks without the write lock first: replays and refusals never wait for writers.
+                while (standing := _read(db, key)) is None and new is not None:
+                    if _write(db, _INSERT, new):
+                        self._tidy(db, callers_now(new, keep_ms))
+                        return new
+                return standing
             with _write_transaction(db):
                 standing = _read(db, key)
                 if not same_version(standing, expected):
                     return standing
                 if new is None:
                     db.execute(_DELETE, (key,))
-                    return None
-                _write(db, _INSERT if standing is None else _UPDATE, new)
-                self._writes_until_purge -= 1
-                if self._writes_until_purge <= 0:
-                    self._writes_until_purge = _PURGE_EVERY
-                    _purge(db, callers_now(new, keep_ms) - MARGIN_MS)
+                else:
+                    _write(db, _UPDATE, new)
                 return new
+
+    def _tidy(self, db: sqlite3.Connection, now: int) -> None:
+        """Delete expired records after every so many new ones."""
+        self._claims_until_purge -= 1
+        if self._claims_until_purge <= 0:
+            self._claims_until_purge = _PURGE_EVERY
+            with _write_transaction(db):
+                _purge(db, now - MARGIN_MS)
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were.
@@ -291,9 +300,10 @@ def _read(db: sqlite3.Connection, key: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def _write(db: sqlite3.Connection, statement: str, new: Record) -> None:
+def _write(db: sqlite3.Connection, statement: str, new: Record) -> bool:
+    """Insert or update; return whether that changed anything."""
     try:
-        db.execute(statement, (*new[1:6], new.owner, new.idempotency_key))
+        return db.execute(statement, (*new[1:6], new.owner, new.idempotency_key)).rowcount == 1
     except (sqlite3.DataError, OverflowError) as cause:
         raise IdempotencyRecordTooLargeError(
             f"SQLite refuses the record of {new.idempotency_key!r}: {cause}."

@@ -17,6 +17,8 @@ IMPORT, COLD = "import", "first call of a process"
 PACKAGE_ALONE = "idemproof, no name used"
 
 _IMPORTS = {
+    # What any such library needs: JMESPath, and of the standard library what it cannot do without.
+    BARE: "import datetime, decimal, hashlib, inspect, json, logging, threading, jmespath",
     IDEMPROOF: "from idemproof import idempotent_function, InMemoryPersistenceLayer",
     # Names load when they are first used, so this is less than any program pays that uses one.
     PACKAGE_ALONE: "import idemproof",

@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,18 @@ Lacking: type[Exception] = servers.Missing
 
 
 class Places:
-    """Valkey, DynamoDB Local and a folder, for one run."""
+    """Valkey, DynamoDB Local and a folder, for one run.
+
+    Where the system allows it, the servers have processors of their own, as if on another machine: else it is
+    the scheduler's mood that is measured.
+    """
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
+        self._all = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        self._ours = {min(self._all)} if len(self._all) > 1 else self._all
+        self._keep_to(self._ours)
+        stack.callback(self._keep_to, self._all)
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -33,14 +43,29 @@ class Places:
     @functools.cached_property
     def valkey_port(self) -> int:
         """The port of a Valkey without persistence."""
-        return int(self._stack.enter_context(servers.valkey(self.folder)).port)
+        with self._elsewhere():
+            return int(self._stack.enter_context(servers.valkey(self.folder)).port)
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:
         """What clients of a DynamoDB Local are made with; it has the table."""
-        server = self._stack.enter_context(servers.dynamodb(self.folder))
+        with self._elsewhere():
+            server = self._stack.enter_context(servers.dynamodb(self.folder))
         kwargs: dict[str, Any] = servers.dynamodb_kwargs(server)
         client = servers.dynamodb_client(server)
         servers.create_table(client, TABLE)
         client.close()
         return kwargs
+
+    @contextlib.contextmanager
+    def _elsewhere(self) -> Iterator[None]:
+        """Start what is started on the other processors: a process begins where its parent is."""
+        self._keep_to(self._all - self._ours)
+        try:
+            yield
+        finally:
+            self._keep_to(self._ours)
+
+    def _keep_to(self, processors: set[int]) -> None:
+        if processors:
+            os.sched_setaffinity(0, processors)

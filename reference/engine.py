@@ -28,7 +28,7 @@ from ..spec.events import (
     Released,
     Superseded,
 )
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms, live, same_record
+from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms, live, make, same_record
 from ..spec.transition import transition
 from .answers import Answers, logger, not_stored, tell
 from .attempt import Attempt, append_context, is_final
@@ -39,8 +39,6 @@ from .serialization import BaseIdempotencySerializer
 
 Steps = Generator[Command, Any, Any]
 
-_new: Any = tuple.__new__  # makes what each call needs in half the time of the classes' own constructors
-
 SWAPS_PER_STEP = 8
 """How often a claim, a completion or a release may find that the record has changed (INV-8)."""
 
@@ -49,6 +47,8 @@ RETRIES = 2
 
 BACKOFF_MS = 25
 """The wait before the first such retry; the second waits twice as long."""
+
+_TRIES = range(SWAPS_PER_STEP + RETRIES)
 
 INTERRUPTS = range(3)
 """How often a completion or a release that is interrupted between its requests begins again."""
@@ -163,7 +163,7 @@ class Engine:
         key = attempt.key
         standing: Record | None = None
         errors = 0
-        for _ in range(SWAPS_PER_STEP + RETRIES):
+        for _ in _TRIES:
             now = self._clock()
             claim = self._claim_at(now, attempt)
             new, outcome = transition(standing, claim, now)
@@ -172,7 +172,7 @@ class Engine:
             if new is not standing:
                 attempt.held = new
                 try:
-                    found = yield _new(Swap, (key, standing, new, expiry_ms(new) - now))
+                    found = yield make(Swap, (key, standing, new, expiry_ms(new) - now))
                 except Exception as error:
                     errors += 1
                     if isinstance(error, IdempotencyError) and (errors > RETRIES or is_final(error)):
@@ -201,7 +201,7 @@ class Engine:
                     tell("took over", key, "%r, from one whose lease or window is over", logging.INFO)
                 return None
         raise IdempotencyInconsistentStateError(
-            f"The record of {key!r} could not be claimed in {SWAPS_PER_STEP + RETRIES} tries, "
+            f"The record of {key!r} could not be claimed in {len(_TRIES)} tries, "
             "though the protocol allows it each time: its lease is shorter than a request takes, or the "
             "persistence layer decides by other rules. The function did not run. Retry."
         )
@@ -229,7 +229,7 @@ class Engine:
                 attempt.key,
             )
         expiry = ceil_seconds(now + self._window_ms)
-        claim: Claim = _new(Claim, (attempt.owner, lease, expiry, attempt.payload_hash, attempt.key))
+        claim: Claim = make(Claim, (attempt.owner, lease, expiry, attempt.payload_hash, attempt.key))
         return claim
 
     def _finish(self, attempt: Attempt) -> Steps:
@@ -277,7 +277,7 @@ class Engine:
         standing = attempt.held
         failure: BaseException | None = None
         errors = 0
-        for _ in range(SWAPS_PER_STEP + RETRIES):
+        for _ in _TRIES:
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
@@ -286,11 +286,11 @@ class Engine:
                     attempt.expiry = ceil_seconds(now + self._window_ms)
                 if now >= attempt.expiry * 1000:
                     break
-                event = _new(Complete, (attempt.owner, text, attempt.payload_hash, attempt.expiry, key))
+                event = make(Complete, (attempt.owner, text, attempt.payload_hash, attempt.expiry, key))
                 new, outcome = transition(standing, event, now)
                 if new is standing or new is None:
                     return outcome
-                found = yield _new(Swap, (key, standing, new, attempt.expiry * 1000 - now))
+                found = yield make(Swap, (key, standing, new, attempt.expiry * 1000 - now))
                 standing = new if found is new else checked_standing(found, key)
                 if same_record(standing, new):
                     return outcome
@@ -325,7 +325,7 @@ class Engine:
         event = Release(attempt.owner)
         standing = attempt.held
         errors = 0
-        for _ in range(SWAPS_PER_STEP + RETRIES):
+        for _ in _TRIES:
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
@@ -345,7 +345,7 @@ class Engine:
                 if errors > RETRIES or is_final(error):
                     raise
         raise IdempotencyInconsistentStateError(
-            f"The record of {attempt.key!r} changed under {SWAPS_PER_STEP + RETRIES} tries to release it: "
+            f"The record of {attempt.key!r} changed under {len(_TRIES)} tries to release it: "
             "its claim may stand until its lease ends."
         )
 

@@ -1,7 +1,5 @@
 """JMESPath functions that open what an event carries packed: JSON text, base64, gzip."""
 
-import base64
-import gzip
 import json
 from typing import Any
 
@@ -22,11 +20,19 @@ class PowertoolsFunctions(Functions):
 
     @signature({"types": ["string"]})
     def _func_powertools_base64(self, text: str) -> str:
-        return base64.b64decode(text).decode()
+        return _from_base64(text).decode()
 
     @signature({"types": ["string"]})
     def _func_powertools_base64_gzip(self, text: str) -> str:
-        return gzip.decompress(base64.b64decode(text)).decode()
+        import gzip  # noqa: PLC0415 - loaded when used
+
+        return gzip.decompress(_from_base64(text)).decode()
+
+
+def _from_base64(text: str) -> bytes:
+    import base64  # noqa: PLC0415 - loaded when used
+
+    return base64.b64decode(text)
 
 
 DEFAULT_OPTIONS = jmespath.Options(custom_functions=PowertoolsFunctions())

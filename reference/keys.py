@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from datetime import date, time
 from enum import Enum
 from typing import Any
-from uuid import UUID
 
 from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
@@ -45,6 +44,7 @@ class KeyEncoder(ResultEncoder):
             if isinstance(o, date | time):
                 return o.isoformat()
             from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+            from uuid import UUID  # noqa: PLC0415 - same
 
             if isinstance(o, UUID | PurePath):
                 return str(o)

@@ -15,7 +15,9 @@ from typing import Any
 
 from ..spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from .annotations import resolve_annotation
-from .rebuild import Reader, Readers, model_reader, plain
+
+if typing.TYPE_CHECKING:
+    from .rebuild import Reader
 
 
 class BaseIdempotencySerializer(ABC):
@@ -122,6 +124,8 @@ class PydanticSerializer(BaseIdempotencyModelSerializer):
         self._model = _single_model(model)
         if not (isinstance(self._model, type) and issubclass(self._model, pydantic.BaseModel)):
             raise IdempotencyModelTypeError(f"PydanticSerializer needs a Pydantic model, not {_shown(model)}")
+        from .rebuild import model_reader  # noqa: PLC0415 - loads what only serializers need
+
         self._read = model_reader(self._model)
         # Computed fields are stored as other software stores them, except where they would be refused.
         self._round_trip = self._model.model_config.get("extra") == "forbid"
@@ -173,6 +177,9 @@ class DataclassSerializer(BaseIdempotencyModelSerializer):
         cls = typing.get_origin(self._model) or self._model
         if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
             raise IdempotencyModelTypeError(f"DataclassSerializer needs a dataclass, not {_shown(model)}")
+        from .rebuild import Readers, plain  # noqa: PLC0415 - as above
+
+        self._plain = plain
         # A dataclass is never its own plain data, so there is a reader.
         self._read = typing.cast("Reader", Readers().reader(self._model))
 
@@ -186,7 +193,7 @@ class DataclassSerializer(BaseIdempotencyModelSerializer):
         """
         if isinstance(data, type) or not dataclasses.is_dataclass(data):
             raise _unexpected(data, self._model)
-        return plain(data)
+        return self._plain(data)
 
     def from_dict(self, data: Any) -> Any:
         """Return the dataclass, rebuilt."""

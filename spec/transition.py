@@ -36,6 +36,7 @@ from .record import (
     deadline_ms,
     expiry_ms,
     holds,
+    make,
 )
 
 Next = tuple[Record | None, Outcome]
@@ -123,17 +124,9 @@ def _claim(record: Record | None, event: Claim, _now: int) -> Next:
     expiry, lease = event.expiry, event.lease
     if lease is not None and lease > expiry * 1000:
         expiry = ceil_seconds(lease)
-    claimed = Record(
-        event.idempotency_key,
-        INPROGRESS,
-        expiry,
-        lease,
-        None,
-        event.payload_hash,
-        None,
-        event.owner,
-    )
-    return claimed, Claimed(claimed, record)
+    fields = event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, None, event.owner
+    claimed = make(Record, fields)
+    return claimed, make(Claimed, (claimed, record))
 
 
 def _recognise_claim(record: Record, _event: Claim, _now: int) -> Next:
@@ -149,7 +142,7 @@ def _refuse_running(record: Record, _event: Claim, now: int) -> Next:
 
 
 def _replay(record: Record, _event: Claim, _now: int) -> Next:
-    return record, Replay(record)
+    return record, make(Replay, (record,))
 
 
 def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
@@ -157,17 +150,9 @@ def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
 
 
 def _complete(_record: Record | None, event: Complete, _now: int) -> Next:
-    completed = Record(
-        event.idempotency_key,
-        COMPLETED,
-        event.expiry,
-        None,
-        event.response,
-        event.payload_hash,
-        None,
-        event.owner,
-    )
-    return completed, Completed(completed)
+    key, response, payload_hash = event.idempotency_key, event.response, event.payload_hash
+    completed = make(Record, (key, COMPLETED, event.expiry, None, response, payload_hash, None, event.owner))
+    return completed, make(Completed, (completed,))
 
 
 def _supersede(record: Record, _event: Complete, _now: int) -> Next:

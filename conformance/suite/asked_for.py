@@ -38,7 +38,7 @@ def seed_given(seed: Any) -> int | None:
     """Return a seed as it was given, or raise ``ValueError``."""
     if seed is not None and not is_whole(seed):
         raise _refusal(f"The seed is to be a whole number, or None to draw one, not {seed!r}.")
-    return seed  # type: ignore[no-any-return]  # as was just seen
+    return seed
 
 
 def claimed(capabilities: Any) -> Capabilities:
