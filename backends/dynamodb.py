@@ -50,11 +50,16 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
         The client to use; the other two are ignored then. It can be replaced as the attribute ``client``.
     owner_attr
         The attribute for the token of the attempt that wrote a record.
+    static_pk_shards
+        Over how many partitions the records are spread, if ``sort_key_attr`` is set: the first is
+        ``static_pk_value`` and ``#0``. One, the default, is ``static_pk_value`` itself, as Powertools for AWS
+        Lambda has it. With another number, records that are there are not found, and their operations run
+        again.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice, or boto3 is not installed.
+        A name is missing or used twice, a number cannot be, or boto3 is not installed.
     """
 
     _lock: threading.Lock
@@ -75,6 +80,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
         boto3_client: Any = None,
         *,
         owner_attr: str = "owner",
+        static_pk_shards: int = 1,
     ) -> None:
         self._table = DynamoDBTable(
             table_name,
@@ -87,6 +93,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             data_attr,
             validation_key_attr,
             owner_attr,
+            static_pk_shards,
         )
         if boto3_client is not None:
             check_client(boto3_client, asynchronous=False)
@@ -184,7 +191,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
 
     Parameters
     ----------
-    table_name, key_attr, static_pk_value, sort_key_attr
+    table_name, key_attr, static_pk_value, sort_key_attr, static_pk_shards
         As for :class:`DynamoDBPersistenceLayer`.
     expiry_attr, in_progress_expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
         Same.
@@ -218,6 +225,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
         client: Any = None,
         *,
         owner_attr: str = "owner",
+        static_pk_shards: int = 1,
     ) -> None:
         self._table = DynamoDBTable(
             table_name,
@@ -230,6 +238,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
             data_attr,
             validation_key_attr,
             owner_attr,
+            static_pk_shards,
         )
         if client is not None:
             check_client(client, asynchronous=True)

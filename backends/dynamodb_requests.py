@@ -1,6 +1,7 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
 import os
+import zlib
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -70,11 +71,13 @@ class DynamoDBTable:
         Same.
     static_pk_value
         The partition of a table with composite keys, None for one named after the Lambda function.
+    static_pk_shards
+        Over how many such partitions the records are spread.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice.
+        A name is missing or used twice, or the number of partitions cannot be.
     """
 
     table_name: str
@@ -87,6 +90,7 @@ class DynamoDBTable:
     data_attr: str
     validation_key_attr: str
     owner_attr: str
+    static_pk_shards: int
 
     def __post_init__(self) -> None:
         if self.static_pk_value is None:
@@ -96,6 +100,15 @@ class DynamoDBTable:
             del attributes["sort_key_attr"]
         check_names({"table_name": self.table_name, "static_pk_value": self.static_pk_value})
         check_attributes(attributes)
+        shards = self.static_pk_shards
+        if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+            raise IdempotencyPersistenceConfigError(
+                f"static_pk_shards must be a number of partitions, 1 or more, not {shards!r}."
+            )
+        if shards > 1 and self.sort_key_attr is None:
+            raise IdempotencyPersistenceConfigError(
+                "static_pk_shards spreads what sort_key_attr puts into one partition: set both, or neither."
+            )
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
@@ -158,12 +171,15 @@ class DynamoDBTable:
 
     def _key(self, key: str) -> Item:
         try:
-            key.encode()
+            encoded = key.encode()
         except UnicodeEncodeError as error:
             raise IdempotencyPersistenceConfigError(f"The key {key!r} is no valid text: {error}.") from error
         if self.sort_key_attr is None:
             return {self.key_attr: {"S": key}}
-        return {self.key_attr: {"S": self.static_pk_value}, self.sort_key_attr: {"S": key}}
+        partition = self.static_pk_value
+        if self.static_pk_shards > 1:
+            partition = f"{partition}#{zlib.crc32(encoded) % self.static_pk_shards}"
+        return {self.key_attr: {"S": partition}, self.sort_key_attr: {"S": key}}
 
     def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
         if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:

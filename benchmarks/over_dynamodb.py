@@ -32,7 +32,8 @@ _EXPIRY = "4102444800"
 _SMOKE = Size(1, 4)
 
 
-def _claim(payload: Payload) -> dict[str, Any]:
+def claimed(payload: Payload) -> dict[str, Any]:
+    """Return the request that claims, if nothing stands."""
     item = {"id": _text(f"bare#{payload['order_id']}"), "status": _text("INPROGRESS")}
     numbers = {name: {"N": _EXPIRY} for name in ("expiration", "in_progress_expiration")}
     return {
@@ -45,7 +46,7 @@ def _claim(payload: Payload) -> dict[str, Any]:
 
 
 def _completion(kind: Kind, payload: Payload) -> dict[str, Any]:
-    item = _claim(payload)["Item"] | {"status": _text("COMPLETED")}
+    item = claimed(payload)["Item"] | {"status": _text("COMPLETED")}
     return {"TableName": TABLE, "Item": item | {"data": _text(json.dumps(kind.answer(payload)))}}
 
 
@@ -59,13 +60,13 @@ def _standing(error: Any) -> Any:
 
 def _bare(kind: Kind, client: Any) -> dict[str, Function]:
     def first(payload: Payload) -> Payload:
-        client.put_item(**_claim(payload))
+        client.put_item(**claimed(payload))
         client.put_item(**_completion(kind, payload))
         return kind.answer(payload)
 
     def replay(payload: Payload) -> Any:
         try:
-            client.put_item(**_claim(payload))
+            client.put_item(**claimed(payload))
         except client.exceptions.ConditionalCheckFailedException as error:
             return _standing(error)
         return None
@@ -75,13 +76,13 @@ def _bare(kind: Kind, client: Any) -> dict[str, Function]:
 
 def _bare_async(kind: Kind, client: Any) -> dict[str, Function]:
     async def first(payload: Payload) -> Payload:
-        await client.put_item(**_claim(payload))
+        await client.put_item(**claimed(payload))
         await client.put_item(**_completion(kind, payload))
         return kind.answer(payload)
 
     async def replay(payload: Payload) -> Any:
         try:
-            await client.put_item(**_claim(payload))
+            await client.put_item(**claimed(payload))
         except client.exceptions.ConditionalCheckFailedException as error:
             return _standing(error)
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cached_memory
 import growing
+import hot_keys
 import in_process
 import over_dynamodb
 import over_sqlite
@@ -34,6 +35,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *over_valkey.SCENARIOS,
         *cached_memory.SCENARIOS,
         *over_dynamodb.SCENARIOS,
+        *hot_keys.SCENARIOS,
         *over_sqlite.SCENARIOS,
         *growing.scenarios(smoke=smoke),
     ]

@@ -100,6 +100,13 @@ KINDS = {
         lambda table: dynamodb_layer(table, static_pk_value=table.partition, sort_key_attr=SORT_KEY),
         DYNAMODB,
     ),
+    "dynamodb-spread": Kind(
+        "partition",
+        lambda table: dynamodb_layer(
+            table, static_pk_value=table.partition, sort_key_attr=SORT_KEY, static_pk_shards=3
+        ),
+        DYNAMODB,
+    ),
     "dynamodb-async": Kind(
         "async_table",
         lambda table: AsyncDynamoDBPersistenceLayer(table.name, client=table.client),

@@ -67,6 +67,17 @@ def test_a_name_that_is_none_is_refused(side: Side, parameter: str, name: Any) -
         side.dynamodb_layer(**options)
 
 
+@pytest.mark.parametrize("shards", [0, -1, True, 1.5, "3", None], ids=repr)
+def test_a_number_of_partitions_that_is_none_is_refused(side: Side, shards: Any) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="static_pk_shards must be"):
+        side.dynamodb_layer("records", sort_key_attr="sk", static_pk_shards=shards)
+
+
+def test_partitions_are_refused_without_a_sort_key_to_tell_their_records_apart(side: Side) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="sort_key_attr"):
+        side.dynamodb_layer("records", static_pk_shards=2)
+
+
 @pytest.mark.parametrize("parameter", ATTRIBUTES)
 @pytest.mark.parametrize("other", [*ATTRIBUTES, "sort_key_attr"])
 def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, other: str) -> None:

@@ -47,9 +47,11 @@ class Silent:
     get_item = delete_item = put_item
 
 
-def asked(expected: Record | None, new: Record | None, **options: Any) -> tuple[str, dict[str, Any]]:
+def asked(
+    expected: Record | None, new: Record | None, key: str = "key", **options: Any
+) -> tuple[str, dict[str, Any]]:
     client = Recording(Silent())
-    DynamoDBPersistenceLayer("records", boto3_client=client, **options)._swap("key", expected, new, 1)
+    DynamoDBPersistenceLayer("records", boto3_client=client, **options)._swap(key, expected, new, 1)
     (ask,) = client.asked
     return ask.method, dict(ask.kwargs)
 
@@ -95,6 +97,17 @@ def test_the_partition_is_named_after_the_lambda_function_if_not_given(
     if function is not None:
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
     assert asked(None, CLAIM, sort_key_attr=SORT_KEY)[1]["Item"]["id"] == {"S": partition}
+
+
+def test_a_keys_partition_is_one_of_as_many_as_asked_for_and_always_the_same() -> None:
+    options = {"sort_key_attr": SORT_KEY, "static_pk_value": "tenant", "static_pk_shards": 4}
+    partitions = {}
+    for key in (f"pay#{number}" for number in range(100)):
+        requests = [asked(*pair, key, **options) for pair in ((None, CLAIM), (CLAIM, None), (None, None))]
+        [partitions[key]] = {(kwargs.get("Item") or kwargs["Key"])["id"]["S"] for _, kwargs in requests}
+    assert set(partitions.values()) == {f"tenant#{shard}" for shard in range(4)}
+    # What was stored must be found by all later releases.
+    assert [partitions[f"pay#{number}"][-1] for number in range(6)] == ["2", "0", "2", "0", "3", "1"]
 
 
 @pytest.mark.parametrize(("expected", "new"), [(None, None), (None, CLAIM), (CLAIM, None)])
