@@ -90,11 +90,14 @@ async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | Non
     while not future.done():
         # As asyncio.wait does, at half its price: there is one future, and no time limit.
         waiter = future.get_loop().create_future()
-        future.add_done_callback(functools.partial(_wake, waiter))
+        wake = functools.partial(_wake, waiter)
+        future.add_done_callback(wake)
         try:
             await waiter
         except asyncio.CancelledError as cancellation:
             interrupted = cancellation
+        finally:
+            future.remove_done_callback(wake)
     return interrupted
 
 

@@ -48,8 +48,6 @@ RETRIES = 2
 BACKOFF_MS = 25
 """The wait before the first such retry; the second waits twice as long."""
 
-_TRIES = range(SWAPS_PER_STEP + RETRIES)
-
 INTERRUPTS = range(3)
 """How often a completion or a release that is interrupted between its requests begins again."""
 
@@ -163,7 +161,7 @@ class Engine:
         key = attempt.key
         standing: Record | None = None
         errors = 0
-        for _ in _TRIES:
+        for _ in range(SWAPS_PER_STEP + RETRIES):
             now = self._clock()
             claim = self._claim_at(now, attempt)
             new, outcome = transition(standing, claim, now)
@@ -201,7 +199,7 @@ class Engine:
                     tell("took over", key, "%r, from one whose lease or window is over", logging.INFO)
                 return None
         raise IdempotencyInconsistentStateError(
-            f"The record of {key!r} could not be claimed in {len(_TRIES)} tries, "
+            f"The record of {key!r} could not be claimed in {SWAPS_PER_STEP + RETRIES} tries, "
             "though the protocol allows it each time: its lease is shorter than a request takes, or the "
             "persistence layer decides by other rules. The function did not run. Retry."
         )
@@ -277,7 +275,7 @@ class Engine:
         standing = attempt.held
         failure: BaseException | None = None
         errors = 0
-        for _ in _TRIES:
+        for _ in range(SWAPS_PER_STEP + RETRIES):
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
@@ -325,7 +323,7 @@ class Engine:
         event = Release(attempt.owner)
         standing = attempt.held
         errors = 0
-        for _ in _TRIES:
+        for _ in range(SWAPS_PER_STEP + RETRIES):
             try:
                 if errors:
                     yield Sleep(BACKOFF_MS * errors)
@@ -345,7 +343,7 @@ class Engine:
                 if errors > RETRIES or is_final(error):
                     raise
         raise IdempotencyInconsistentStateError(
-            f"The record of {attempt.key!r} changed under {len(_TRIES)} tries to release it: "
+            f"The record of {attempt.key!r} changed under {SWAPS_PER_STEP + RETRIES} tries to release it: "
             "its claim may stand until its lease ends."
         )
 

@@ -108,15 +108,17 @@ def test_a_dynamodb_client_that_is_made_on_first_use_pauses() -> None:
 def test_connections_that_are_open_and_those_that_are_opened_pause(kind: Any, tmp_path: Path) -> None:
     loop = LoopThread()
     layer = kind(tmp_path / "a.db", durable=False)
+    subject = Subject(layer, loop)
     try:
-        Subject(layer, loop).load("k")
+        subject.load("k")
         with Interception([layer]):
             opening = pauses(swap_of(layer, loop), taking_turns, clients=2)
-            told = pauses(swap_of(layer, loop, "other"), taking_turns, clients=2)
+            claiming = pauses(swap_of(layer, loop, "other"), taking_turns, clients=2)
+            releasing = pauses(lambda: subject.swap("k", CLAIM, None, 0), taking_turns, clients=2)
         assert "PRAGMA journal_mode = WAL" in opening
-        assert "BEGIN IMMEDIATE" in opening
-        assert [each.split()[0] for each in told[:6]] == ["SELECT"] * 4 + ["BEGIN"] * 2
-        assert "BEGIN IMMEDIATE (waits for a lock)" in told
+        assert [each.split()[0] for each in claiming[:6]] == ["SELECT"] * 4 + ["INSERT"] * 2
+        assert releasing[:2] == ["BEGIN IMMEDIATE"] * 2
+        assert "BEGIN IMMEDIATE (waits for a lock)" in releasing
     finally:
         layer.close()
         loop.close()
