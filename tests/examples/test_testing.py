@@ -14,6 +14,8 @@ import pytest
 
 import servers
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "testing"
 PAGE = ROOT / "docs" / "how-to" / "test-your-code.md"

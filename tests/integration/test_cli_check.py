@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from idemproof.reference.cli import app
 
+pytestmark = pytest.mark.once
+
 LAYERS = '''
 import os
 import signal

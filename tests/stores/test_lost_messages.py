@@ -9,7 +9,10 @@ from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersi
 from proxy import Proxy
 
 # A composite key changes where a record is, and nothing about requests.
-pytestmark = pytest.mark.stores("dynamodb", "dynamodb-async", "valkey", "valkey-async", "redis")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.stores("dynamodb", "dynamodb-async", "valkey", "valkey-async", "redis"),
+]
 
 ENGINE_TRIES = 3
 TICK = 600

@@ -12,6 +12,8 @@ from idemproof.errors import (
     IdempotencyValidationError,
 )
 
+pytestmark = pytest.mark.once
+
 ATTRIBUTES = {
     "expiry_attr": "expiration",
     "in_progress_expiry_attr": "in_progress_expiration",

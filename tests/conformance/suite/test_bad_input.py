@@ -20,6 +20,8 @@ from idemproof import (
 from idemproof.backends.base import BasePersistenceLayer
 from idemproof.conformance import FactoryError, Profile, Report, check
 
+pytestmark = pytest.mark.once
+
 PATIENT = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
 HASTY = PATIENT._replace(patience=0.5)
 """For what hangs."""

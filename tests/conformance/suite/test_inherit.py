@@ -14,6 +14,8 @@ from idemproof.conformance import Capabilities, PersistenceLayerConformance
 from idemproof.conformance.suite.capabilities import claims
 from idemproof.conformance.suite.runner import checks
 
+pytestmark = pytest.mark.once
+
 HEAD = """
 import pytest
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
