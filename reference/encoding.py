@@ -20,18 +20,22 @@ class ResultEncoder(json.JSONEncoder):
 
     def __init__(self) -> None:
         super().__init__(sort_keys=True)
-        if c_make_encoder is not None:
-            # What the parent makes anew for each text, to note in it which containers are open. Without
-            # that, one serves all calls and threads, and what contains itself is refused for its depth.
-            self._write = c_make_encoder(
-                None, self.default, encode_basestring_ascii, None, ": ", ", ", True, False, True
-            )
 
     def encode(self, o: Any) -> str:
         """Return ``o`` as JSON text."""
         if c_make_encoder is None or isinstance(o, str):
             return super().encode(o)
-        return "".join(self._write(o, 0))
+        # What the parent does, less what it prepares anew on every call.
+        return "".join(self.writer({})(o, 0))
+
+    def writer(self, open_containers: dict[int, Any] | None) -> Any:
+        """Return what writes values, and refuses those that contain themselves.
+
+        It notes in the dictionary what is open, for one text at a time; with None, their depth refuses them.
+        """
+        return c_make_encoder(
+            open_containers, self.default, encode_basestring_ascii, None, ": ", ", ", True, False, True
+        )
 
     def default(self, o: Any) -> Any:
         """Return what stands for a value that JSON does not know.
