@@ -56,7 +56,7 @@ class ResultEncoder(json.JSONEncoder):
 
 
 _encoder = ResultEncoder()
-_decoder = json.JSONDecoder()
+_scan = json.JSONDecoder().scan_once
 
 
 def encode(value: Any) -> str:
@@ -91,8 +91,8 @@ def decode(text: str | None) -> Any:
     if not text:
         return None
     try:
-        value, end = _decoder.raw_decode(text)  # without the search for white space around
-    except json.JSONDecodeError:
+        value, end = _scan(text, 0)  # without the search for white space around
+    except (StopIteration, json.JSONDecodeError):
         end = -1
     return value if end == len(text) else json.loads(text)
 
