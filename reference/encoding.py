@@ -56,7 +56,7 @@ class ResultEncoder(json.JSONEncoder):
 
 
 _encoder = ResultEncoder()
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def encode(value: Any) -> str:

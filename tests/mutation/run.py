@@ -81,7 +81,8 @@ def fails(place: Path, module: Module, tests: tuple[str, ...], source: str) -> b
     finally:
         path.write_text(original, encoding="utf-8")
     if source == original and done.returncode:
-        raise RuntimeError(f"the tests fail without any mutation:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        told = f"{done.stdout}{done.stderr}"[-4000:]
+        raise RuntimeError(f"the tests fail without any mutation:\n{told}")
     return done.returncode != 0
 
 
