@@ -14,7 +14,7 @@ from ..spec.errors import (
 )
 from ..spec.record import Record
 from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes, check_names
+from .names import check_attributes, check_names, check_whole
 
 Item = dict[str, dict[str, Any]]
 
@@ -100,12 +100,8 @@ class DynamoDBTable:
             del attributes["sort_key_attr"]
         check_names({"table_name": self.table_name, "static_pk_value": self.static_pk_value})
         check_attributes(attributes)
-        shards = self.static_pk_shards
-        if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
-            raise IdempotencyPersistenceConfigError(
-                f"static_pk_shards must be a number of partitions, 1 or more, not {shards!r}."
-            )
-        if shards > 1 and self.sort_key_attr is None:
+        check_whole("static_pk_shards", self.static_pk_shards, 1)
+        if self.static_pk_shards > 1 and self.sort_key_attr is None:
             raise IdempotencyPersistenceConfigError(
                 "static_pk_shards spreads what sort_key_attr puts into one partition: set both, or neither."
             )

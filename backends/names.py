@@ -1,4 +1,4 @@
-"""Names that a user gives to tables and attributes."""
+"""Names and numbers that a user gives to stores: of tables, attributes, ports, partitions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,3 +23,11 @@ def check_attributes(attributes: Mapping[str, Any]) -> None:
                 f"{seen[name]} and {parameter} are both {name!r}. Give each attribute a name of its own."
             )
         seen[name] = parameter
+
+
+def check_whole(parameter: str, number: Any, least: int) -> None:
+    """Refuse what is no whole number, or less than ``least``."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise IdempotencyPersistenceConfigError(
+            f"{parameter} must be a number, {least} or more, not {number!r}."
+        )

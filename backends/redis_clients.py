@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+from .names import check_whole
 from .redis_errors import NO_CLUSTER, tells_secret
 
 _SECONDS = 5.0
@@ -45,8 +46,7 @@ class Address(NamedTuple):
         if not self.url and not self.host:
             raise IdempotencyPersistenceConfigError("Say where the store is: give a url, a host or a client.")
         for name, number in (("port", self.port), ("db_index", self.db_index)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise IdempotencyPersistenceConfigError(f"{name} must be a number, not {number!r}.")
+            check_whole(name, number, 0)
         if find_spec("redis") is None:
             raise IdempotencyPersistenceConfigError("This needs redis: pip install 'idemproof[redis]'.")
 

@@ -94,16 +94,16 @@ class RedisValues:
         text = b"" if new is None else self.encode(new)
         stands = b"" if expected is None else self.encode(expected)
         keep = b"%d" % min(keep_ms, _FOREVER_MS)
+        arguments = stands, text, keep
+        if new is None:  # no option of SET deletes
+            return (yield from self._by_script(key, expected, new, arguments))
         # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
         if expected is None:
-            option, ask = (
-                "NX GET",
-                Ask("execute_command", ("SET", key, text, b"NX", b"GET", b"PX", keep), _GET),
-            )
-        elif new is not None:
-            option, ask = "IFEQ", Ask("execute_command", ("SET", key, text, b"IFEQ", stands, b"PX", keep))
+            option, words = "NX GET", ("SET", key, text, b"NX", b"GET", b"PX", keep)
+            ask = Ask("execute_command", words, _GET)
         else:
-            return (yield from self._by_script(key, expected, new, (stands, text, keep)))
+            option = "IFEQ"
+            ask = Ask("execute_command", ("SET", key, text, b"IFEQ", stands, b"PX", keep))
         if option not in self._unknown_options:
             try:
                 reply = yield ask
@@ -116,7 +116,7 @@ class RedisValues:
                     return new if reply is None else self.decode(key, reply)
                 if reply:
                     return new
-        return (yield from self._by_script(key, expected, new, (stands, text, keep)))
+        return (yield from self._by_script(key, expected, new, arguments))
 
     def _by_script(
         self, key: str, expected: Record | None, new: Record | None, arguments: tuple[bytes, bytes, bytes]
