@@ -10,10 +10,9 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from aiobotocore.session import get_session
 from libraries import BARE, IDEMPROOF, Function, by_jmespath, closing
 from measuring import REPLAY, Act, Contestant, Scenario, Size, Step, by_steps, in_tasks
-from over_dynamodb import claimed
+from over_dynamodb import claimed, opened_client
 from payloads import ORDER, Payload
 from stores import TABLE, Places
 
@@ -91,16 +90,7 @@ def _valkey(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 
 def _dynamodb(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     runner = stack.enter_context(asyncio.Runner())
-    made = get_session().create_client("dynamodb", **places.dynamodb)
-
-    async def opened() -> Any:
-        return await made.__aenter__()
-
-    async def closed() -> None:
-        await made.__aexit__(None, None, None)
-
-    client = runner.run(opened())
-    stack.callback(closing(runner, closed))
+    client = opened_client(places, stack, runner)
 
     async def look(payload: Payload) -> Any:
         with contextlib.suppress(client.exceptions.ConditionalCheckFailedException):

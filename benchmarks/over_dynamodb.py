@@ -115,26 +115,28 @@ def _blocking(kind: Kind, threads: int = 1) -> Any:
     return enter
 
 
+def opened_client(places: Places, stack: contextlib.ExitStack, runner: asyncio.Runner) -> Any:
+    """Return an async client, open in the runner's event loop and closed with ``stack``."""
+    made = get_session().create_client("dynamodb", **places.dynamodb)
+
+    async def opened() -> Any:
+        return await made.__aenter__()
+
+    async def closed() -> None:
+        await made.__aexit__(None, None, None)
+
+    stack.callback(closing(runner, closed))
+    return runner.run(opened())
+
+
 def _tasks(count: int) -> Any:
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
         runner = stack.enter_context(asyncio.Runner())
 
-        def client() -> Any:
-            made = get_session().create_client("dynamodb", **places.dynamodb)
-
-            async def opened() -> Any:
-                return await made.__aenter__()
-
-            async def closed() -> None:
-                await made.__aexit__(None, None, None)
-
-            stack.callback(closing(runner, closed))
-            return runner.run(opened())
-
         runs: list[Any] = []
-        layer = idemproof.AsyncDynamoDBPersistenceLayer(TABLE, client=client())
+        layer = idemproof.AsyncDynamoDBPersistenceLayer(TABLE, client=opened_client(places, stack, runner))
         ours = by_jmespath(idemproof, layer, ORDER, runs, asynchronous=True, key_prefix=f"tasks-{count}")
-        bare = _bare_async(ORDER, client())
+        bare = _bare_async(ORDER, opened_client(places, stack, runner))
         steps = [Step(case, in_tasks(act, count, runner), ORDER.answer) for case, act in bare.items()]
         act = in_tasks(ours, count, runner)
         return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, act)]

@@ -36,18 +36,11 @@ NOW = 1_795_461_787_123
 THE_FIRST, A_REPEAT = "the first of its key", "a repeat"
 
 
-class Context:
-    """A Lambda context, so that claims have leases."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 30_000
-
-
 def called(layer: CompareAndSwapLayer) -> None:
     @idempotent_function(
         data_keyword_argument="order",
         persistence_store=layer,
-        config=IdempotencyConfig(lambda_context=Context(), clock=lambda: NOW),
+        config=IdempotencyConfig(in_progress_expires_after_seconds=30, clock=lambda: NOW),
         key_prefix="shop.pay",
     )
     def pay(order: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ PYTEST_INI = """\
 addopts = --import-mode=importlib -m "not nightly" -p no:cacheprovider
 pythonpath = tests/support
 filterwarnings = error
-markers = nightly: takes long
+markers =
+    nightly: takes long
+    once: takes a while
 """
 
 # One and the same verdict every time, and soon: the same examples, and no search for the smallest.
