@@ -1,16 +1,15 @@
-"""Real threads of which exactly one runs: each stops at its pauses, and a hub says who goes on.
+"""Real threads of which exactly one runs: each stops at its pauses, and goes on when it is its turn.
 
 A client is a thread, with all that it starts in its context: tasks of an event loop, calls in worker threads.
+Whose turn it is, a play says.
 """
 
 import asyncio
 import contextlib
-import queue
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 What = str | Callable[[], str]
 """What a client is about to do. A function tells it only when it is asked for."""
@@ -25,14 +24,6 @@ after such a call; because it has to wait for its turn."""
 _LOOKING: ContextVar[bool] = ContextVar("somebody looks at what stands", default=False)
 _INTERCEPTED: ContextVar[bool] = ContextVar("clients made here are to pause", default=False)
 _RACING: ContextVar["Client | None"] = ContextVar("the client that runs here", default=None)
-
-OUTSIDE_SECONDS = 0.1
-"""After how long a client that neither pauses nor ends is left alone, and others go on."""
-
-MOST_STEPS = 3000
-"""How many steps a play has at most; then it is given up."""
-
-_POLL_SECONDS = 0.001
 
 
 class Abandoned(BaseException):
@@ -56,7 +47,7 @@ def racing_thread() -> "Client | None":
 
 
 def intercepted() -> bool:
-    """Tell whether this code belongs to a race: to its clients or to the hub."""
+    """Tell whether this code belongs to a race: to its clients or to what looks after it."""
     return _INTERCEPTED.get() or _RACING.get() is not None
 
 
@@ -89,6 +80,16 @@ def only_looking() -> contextlib.AbstractContextManager[None]:
     return _inside(_LOOKING, True)
 
 
+class Hub(Protocol):
+    """Says whose turn it is. Both are called in the client's own thread."""
+
+    def pauses(self, client: "Client") -> None:
+        """Take note, and let whose turn it is go on; it may be the same client."""
+
+    def ends(self, client: "Client") -> None:
+        """Take note, and let whose turn it is go on."""
+
+
 class Client:
     """One of those that race.
 
@@ -98,13 +99,11 @@ class Client:
         From 0.
     work
         What its thread does, given the client.
-    arrivals
-        Where it reports that it pauses.
+    hub
+        Is told when it pauses and when it ends, and lets it go on.
     """
 
-    def __init__(
-        self, number: int, work: Callable[["Client"], None], arrivals: "queue.SimpleQueue[Client]"
-    ) -> None:
+    def __init__(self, number: int, work: Callable[["Client"], None], hub: "Hub") -> None:
         self.number = number
         self.name = f"client {number + 1}"
         self.what: What = ""
@@ -128,10 +127,11 @@ class Client:
         self.calling: Any = None
         """What is called: a client of a store, or the module ``sqlite3``."""
         self._work = work
-        self._arrivals = arrivals
-        self._ended = False
-        self._abandoned = False
+        self._hub = hub
+        self.abandoned = False
+        """Whether it is to end, by an exception at its next pause."""
         self._alone = False
+        self._reports = False
         self._resume: Callable[[], object] | None = None
         self._go = threading.Lock()
         self._go.acquire()
@@ -139,11 +139,14 @@ class Client:
 
     @property
     def passes(self) -> bool:
-        """Whether it pauses no more, or is inside of a call, or paused already in another of its tasks."""
-        return self._abandoned or self.inside or self._resume is not None
+        """Whether it pauses no more, or is inside of a call, or paused already in another of its tasks.
+
+        So does what the garbage collector runs in its thread while it is about to pause or to end.
+        """
+        return self.abandoned or self.inside or self._reports or self._resume is not None
 
     def pause(self, what: What, kind: Kind) -> None:
-        """Wait, in its own thread, until the hub lets it go on."""
+        """Wait, in its own thread, until it may go on."""
         self._arrive(what, kind, self._go.release)
         self._go.acquire()
         self._went()
@@ -183,8 +186,8 @@ class Client:
             resume()
 
     def abandon(self) -> None:
-        """Let it end, by an exception at its pause; it pauses no more."""
-        self._abandoned = True
+        """Let it end, by an exception at its pause; it pauses no more. Only the hub may."""
+        self.abandoned = True
         if self._resume is not None:
             self.go()
 
@@ -193,24 +196,19 @@ class Client:
         if self.state != "new":
             self._thread.join(seconds)
 
-    def arrived(self) -> None:
-        """Take note, in the hub, that it pauses or has ended."""
-        self.state = "done" if self._ended else "paused"
-
     def _begin_waiting(self, free: Free | None, forever: bool, holder: Holder | None) -> None:
         self.waits, self.free, self.forever, self.holder = True, free, forever, holder
 
     def _arrive(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind
         self.kinds.add(kind)
+        self._reports = True
         self._resume = resume
-        if self._abandoned:  # meanwhile
-            self.go()
-        else:
-            self._arrivals.put(self)
+        self._hub.pauses(self)
+        self._reports = False
 
     def _went(self) -> None:
-        if self._abandoned:
+        if self.abandoned:
             raise Abandoned
 
     def _run(self) -> None:
@@ -219,176 +217,7 @@ class Client:
             self._work(self)
         except Abandoned:
             pass
-        except BaseException as failure:  # noqa: BLE001 - raised by the hub
+        except BaseException as failure:  # noqa: BLE001 - raised by the play
             self.failure = failure
-        self._ended = True
-        self._arrivals.put(self)
-
-
-class Step(NamedTuple):
-    """One turn of the hub.
-
-    Parameters
-    ----------
-    able
-        The clients that could go on.
-    chosen
-        The one that did.
-    before
-        The one that went before, if it could have gone on.
-    """
-
-    able: tuple[int, ...]
-    chosen: int
-    before: int | None
-
-
-Choose = Callable[[tuple[int, ...], int | None], int]
-
-
-class Tell(Protocol):
-    """Is told of a step that a client has made; ``reply`` if nothing but an answer to a call came before."""
-
-    def __call__(self, client: Client, what: What, *, reply: bool) -> None:
-        """Take note."""
-
-
-class Play:
-    """One interleaving, from the beginning to the end.
-
-    Parameters
-    ----------
-    works
-        What each client does.
-    choose
-        Given those that can go on, and the one that went before if it is among them, returns who goes.
-    patience
-        After how many seconds in which nobody moves they hang.
-    tell
-        Told of each step when it is done, while no client runs.
-    """
-
-    def __init__(
-        self,
-        works: Sequence[Callable[[Client], None]],
-        choose: Choose,
-        patience: float,
-        tell: Tell | None = None,
-    ) -> None:
-        self._arrivals: queue.SimpleQueue[Client] = queue.SimpleQueue()
-        self.clients = [Client(number, work, self._arrivals) for number, work in enumerate(works)]
-        self.steps: list[Step] = []
-        self.hung: str | None = None
-        """How they got stuck, if they did."""
-        self.blocked = False
-        """Whether they got stuck where nobody can free them."""
-        self.given_up = False
-        """Whether it was too long."""
-        self._progress = 0
-        self._choose = choose
-        self._patience = patience
-        self._tell = tell
-
-    def run(self) -> None:
-        """Play it; re-raises what went wrong in a client's own work."""
-        try:
-            for client in self.clients:
-                client.start()
-                self._until_none_runs()
-            self._play()
-        finally:
-            for client in self.clients:
-                if client.state != "done":
-                    client.abandon()
-            for client in self.clients:  # with what its thread has: connections are closed as it ends
-                client.join(OUTSIDE_SECONDS if self.blocked else self._patience)
-        for client in self.clients:
-            if client.failure is not None:
-                raise client.failure
-
-    def _play(self) -> None:
-        before: Client | None = None
-        idle_since: float | None = None
-        while any(client.state != "done" for client in self.clients):
-            able = [client for client in self.clients if self._can_go(client)]
-            alone = False
-            if not able:
-                outside = [client for client in self.clients if client.state == "outside"]
-                if outside:
-                    idle_since = idle_since or time.perf_counter()
-                    if time.perf_counter() - idle_since > self._patience:
-                        self.hung = f"{_names(outside)} went on no more"
-                        self.blocked = True
-                        return
-                    self._await_one(OUTSIDE_SECONDS)
-                    continue
-                patient = [client for client in self.clients if client.state == "paused"]
-                strangers = [client for client in patient if self._waits_for_a_stranger(client)]
-                if strangers:  # threads and tasks that are no clients go on by themselves
-                    idle_since = idle_since or time.perf_counter()
-                    if time.perf_counter() - idle_since <= self._patience:
-                        self._await_one(_POLL_SECONDS)
-                        continue
-                able = [client for client in patient if not client.forever][:1]
-                if not able:
-                    how = "waited for a lock nobody gave back" if strangers else "each waited for another"
-                    self.hung = f"{_names(strangers or patient)} {how}"
-                    self.blocked = bool(strangers)
-                    return
-                alone = True
-            idle_since = None
-            if len(self.steps) >= MOST_STEPS:
-                self.given_up = True
-                return
-            before = self._step(able, before, alone=alone)
-
-    def _step(self, able: list[Client], before: Client | None, *, alone: bool) -> Client:
-        numbers = tuple(client.number for client in able)
-        last = before.number if before in able and before is not None and not alone else None
-        client = able[0] if alone else self.clients[self._choose(numbers, last)]
-        self.steps.append(Step(numbers, client.number, last))
-        what, reply = client.what, client.kind == "reply"
-        client.go(alone=alone)
-        self._until_none_runs()
-        if client.waits and client.free is None:
-            client.since = self._progress
-        else:
-            self._progress += 1
-        if self._tell is not None:
-            self._tell(client, what, reply=reply)
-        return client
-
-    def _can_go(self, client: Client) -> bool:
-        if client.state != "paused":
-            return False
-        if not client.waits:
-            return True
-        return client.since < self._progress if client.free is None else client.free()
-
-    def _waits_for_a_stranger(self, client: Client) -> bool:
-        """Tell whether it waits for what none of the clients that wait has."""
-        if client.holder is None:
-            return False
-        holder = client.holder()
-        return not any(each is holder and each.state == "paused" for each in self.clients)
-
-    def _until_none_runs(self) -> None:
-        until = time.perf_counter() + OUTSIDE_SECONDS
-        while any(client.state == "running" for client in self.clients):
-            if not self._await_one(until - time.perf_counter()):
-                for client in self.clients:
-                    if client.state == "running":
-                        client.state = "outside"
-        while not self._arrivals.empty():  # those who come back from outside
-            self._await_one(0)
-
-    def _await_one(self, seconds: float) -> bool:
-        try:
-            self._arrivals.get(timeout=max(seconds, 0)).arrived()
-        except queue.Empty:
-            return False
-        return True
-
-
-def _names(clients: Sequence[Client]) -> str:
-    return " and ".join(client.name for client in clients)
+        self._reports = True
+        self._hub.ends(self)

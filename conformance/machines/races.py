@@ -14,10 +14,11 @@ from ..suite.checks import Broken, Case
 from ..suite.story import STORE, Line
 from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
 from . import requests
-from .baton import Choose, Client, Kind, Play, Step
+from .baton import Client, Kind
 from .cooperative import CooperativeLocks
 from .interception import Interception
 from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
+from .plays import Choose, Play, Step
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_stories import Watch, in_words, outcome_in_words
 from .recording import refuses
@@ -202,7 +203,7 @@ class Course:
             )
             for number, asked in enumerate(race.clients)
         ]
-        play = Play(works, choose, case.profile.patience, watch.step)
+        play = Play(works, choose, case.profile.patience, watch.step, looks=watched)
         play.run()
         blamed = [self._blame(make, race, failure) for failure in failures]
         fault = next((each for each in blamed if each is not None), None)

@@ -25,10 +25,11 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import FactoryError
-from idemproof.conformance.machines import baton
-from idemproof.conformance.machines.baton import Client, Play
+from idemproof.conformance.machines import plays
+from idemproof.conformance.machines.baton import Client
 from idemproof.conformance.machines.belongings import places
 from idemproof.conformance.machines.interception import Interception
+from idemproof.conformance.machines.plays import Play
 from idemproof.conformance.machines.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.spec.record import INPROGRESS, Record
@@ -41,7 +42,7 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(baton, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
 
 
 def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.machines import baton
-from idemproof.conformance.machines.baton import Client, Play, Step, racing
+from idemproof.conformance.machines import plays
+from idemproof.conformance.machines.baton import Client, racing
+from idemproof.conformance.machines.plays import Play, Step
 from idemproof.conformance.machines.schedules import chooser, explore, shortest, taking_turns
 
 SECONDS = 60
@@ -18,7 +19,7 @@ SECONDS = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(baton, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
 
 
 Work = Callable[[Client], None]
@@ -64,6 +65,25 @@ def test_exactly_one_client_runs_at_a_time() -> None:
 
     trace_of([work, work, work], taking_turns)
     assert most == [1]
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_who_goes_on_has_made_the_step_before_in_its_own_thread_unless_somebody_looks(looks: bool) -> None:
+    own: dict[str, Any] = {}
+    told: list[tuple[str, Any]] = []
+
+    def work(client: Client) -> None:
+        own[client.name] = threading.current_thread()
+        for _ in range(3):
+            client.pause("step", "call")
+
+    def tell(client: Client, _what: Any, *, reply: bool) -> None:
+        told.append((client.name, threading.current_thread()))
+
+    Play([work, work], taking_turns, 60, tell, looks=looks).run()
+    assert len(told) == 6
+    here = threading.current_thread()
+    assert {thread is (here if looks else own[who]) for who, thread in told} == {True}
 
 
 @pytest.mark.parametrize(
@@ -209,7 +229,7 @@ def test_clients_that_have_what_the_others_wait_for_hang_at_once() -> None:
 
 
 def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baton, "OUTSIDE_SECONDS", 0.05)
+    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
     lock = threading.Lock()
 
     def work(client: Client) -> None:
@@ -224,9 +244,12 @@ def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.Mon
 
 
 def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = threading.Lock(), threading.Lock()
+    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
+    locks = threading.Lock(), threading.Lock()
 
-    def work(first: Any, second: Any) -> Work:
+    def work(number: int) -> Work:
+        first, second = locks[number], locks[1 - number]
+
         def run(client: Client) -> None:
             client.pause("begins", "call")
             with first:
@@ -238,14 +261,11 @@ def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: py
 
         return run
 
-    def choose(able: tuple[int, ...], last: int | None) -> int:
-        if one.locked() and other.locked():  # from now on, each waits outside
-            monkeypatch.setattr(baton, "OUTSIDE_SECONDS", 0.05)
-        return in_turn(able, last)
+    def choose(able: tuple[int, ...], _: int | None) -> int:
+        return next((number for number in able if not locks[number].locked()), able[0])
 
-    in_turn = chooser((0, 1, 0, 1))
     ended: list[Any] = []
-    play = Play([work(one, other), work(other, one)], choose, patience=0.3)
+    play = Play([work(0), work(1)], choose, patience=0.3)
     play.run()
     ended.append(True)
     assert "went on no more" in play.hung
