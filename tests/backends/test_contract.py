@@ -357,6 +357,7 @@ class AgainstADictionary(RuleBasedStateMachine):
             assert self.store.load(self.prefix + key) == self.model.get(key)
 
 
+@pytest.mark.once
 @pytest.mark.clause("CAS-1", "CAS-2", "CAS-3")
 @pytest.mark.needs("fenced")
 def test_any_history_agrees_with_a_dictionary(store: Any) -> None:

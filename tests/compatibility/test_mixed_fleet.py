@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 THREADS = 8
 KEYS = 24
 VISITS = 2

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ORDER = {"id": "o-1", "amount": 5}
 LEASE_MS = 10_000
 IN_PROGRESS = (None, "IdempotencyAlreadyInProgressError")

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import idemproof
 
+pytestmark = pytest.mark.once
+
 PAYLOADS = st.fixed_dictionaries(
     {"id": st.none() | st.integers() | st.floats() | st.text()},
     optional={

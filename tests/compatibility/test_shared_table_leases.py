@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 BOTH_WAYS = pytest.mark.parametrize(
     ("first", "second"), [("ours", "original"), ("original", "ours")], ids=["of ours", "of the original"]
 )

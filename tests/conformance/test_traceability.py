@@ -31,6 +31,8 @@ from idemproof.reference.clauses import (
 )
 from idemproof.spec.tables import BEGIN, END
 
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).resolve().parents[1]
 CLAUSES = clauses_of(protocol_text())
 

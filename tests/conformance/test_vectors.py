@@ -64,6 +64,7 @@ def test_the_vectors_are_what_the_generator_writes() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+@pytest.mark.once
 def test_what_is_stale_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--folder", str(tmp_path)]) == 0
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -242,6 +243,7 @@ def layer_of(name: str, side: Side, folder: Path) -> Iterator[Any]:
             yield side.dynamodb(client)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "async"])
 @pytest.mark.parametrize("name", ["memory", "sqlite", "redis", "dynamodb"])
 def test_every_layer_keeps_what_the_vectors_say(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(
     r'^```(?:python title="(?P<name>[\w.]+)"[^\n]*|(?P<console>console))\n(?P<text>.*?)^```$',

@@ -14,6 +14,8 @@ from idemproof.reference.engine import Engine
 from idemproof.spec.invariants import broken_by_history
 from idemproof.spec.record import COMPLETED, deadline_ms, expiry_ms, live
 
+pytestmark = pytest.mark.once
+
 STORIES = 2500
 LENGTH = 40
 DEADLINE_OFFSETS = (-1, 0, 0, 1)

@@ -37,6 +37,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.once
 @pytest.mark.clause("TIME-6", "INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "INV-9")
 @settings(max_examples=3000, deadline=None)
 @given(RECORDS, EVENTS, MILLISECONDS)

@@ -37,6 +37,8 @@ from idemproof.conformance.suite.clock import BEGIN_MS, MovedClock
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
 
+pytestmark = pytest.mark.once
+
 KEY = "order-1"
 LEASE = BEGIN_MS + 3_600_000
 ANN = Record(KEY, "INPROGRESS", LEASE // 1000, LEASE, owner="ann")

@@ -25,6 +25,8 @@ from idemproof.errors import (
 )
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
+pytestmark = pytest.mark.once
+
 KEY = "order-1"
 NOW = 1_000_000
 HOUR = 3_600_000
