@@ -109,7 +109,7 @@ class Answers:
             IdempotencyInvalidStatusError,
             IdempotencySerializationError,
         ) as error:
-            error.result = result
+            error.carry(result)
             raise
 
     def _replay(self, record: Record) -> Any:

@@ -31,8 +31,11 @@ class IdempotencyError(Exception):
         return self.message
 
 
+_NOTHING: Any = object()
+
+
 class _CarriesResultError(IdempotencyError):
-    """An error raised after the function has returned.
+    """An error that may be raised after the function has returned.
 
     Parameters
     ----------
@@ -41,12 +44,22 @@ class _CarriesResultError(IdempotencyError):
     *details
         More, appended to the message in parentheses.
     result
-        What the function returned, so that nothing is lost.
+        What the function returned in this call, so that nothing is lost; left out if it did not.
     """
 
-    def __init__(self, message: object = "", *details: object, result: Any = None) -> None:
+    result: Any
+    """What the function returned in this call, which may be None; None if it did not."""
+    function_returned: bool
+    """Whether the function has run in this call, and returned ``result``."""
+
+    def __init__(self, message: object = "", *details: object, result: Any = _NOTHING) -> None:
         super().__init__(message, *details)
-        self.result = result
+        self.carry(result)
+
+    def carry(self, result: Any) -> None:
+        """Take what the function returned."""
+        self.function_returned = result is not _NOTHING
+        self.result = result if self.function_returned else None
 
 
 class IdempotencyConfigError(IdempotencyError, ValueError):
@@ -90,7 +103,7 @@ class IdempotencyLeaseLostError(_CarriesResultError):
 class IdempotencyResultUnavailableError(_CarriesResultError):
     """The function ran once, but its result could not be stored. It will not run again.
 
-    ``result`` is set for an attempt that came too late, to what it returned itself.
+    An attempt that came too late carries what it returned itself.
     """
 
 
@@ -107,7 +120,7 @@ class IdempotencyNoSerializationModelError(IdempotencyError):
 
 
 class IdempotencyPersistenceLayerError(_CarriesResultError):
-    """The persistence layer failed. ``result`` is set if the function had returned."""
+    """The persistence layer failed. ``function_returned`` tells whether after the function."""
 
 
 class IdempotencyInvalidStatusError(IdempotencyPersistenceLayerError):

@@ -142,10 +142,11 @@ def test_a_result_that_may_not_be_stored_is_used() -> None:
     names = python_of("handle-errors.md")
 
     def charge(order: dict[str, Any]) -> None:
-        raise IdempotencyPersistenceLayerError("down", result=order.get("charged"))
+        raise IdempotencyPersistenceLayerError("down", **order)
 
     names["charge"] = charge
-    assert names["charge_or_report"]({"charged": 120}) == 120
+    assert names["charge_or_report"]({"result": 120}) == 120
+    assert names["charge_or_report"]({"result": None}) is None
     with pytest.raises(IdempotencyPersistenceLayerError):
         names["charge_or_report"]({})
 

@@ -105,6 +105,7 @@ def test_where_nothing_listens_nothing_runs(store: Store, name: str, pauses: lis
     error = call.refused(name, IdempotencyPersistenceConnectionError, "did not serve", "Connect")
     assert pauses == RETRIED * 2  # for the claim, and for its release, as it may stand
     assert type(error.__cause__).__name__ in str(error)
+    assert not error.function_returned
     assert store.work.runs == []
     store.proxy.accept()
     assert call(name) == f"{name} done"
@@ -138,7 +139,7 @@ def test_a_server_that_goes_while_the_body_raises(store: Store, name: str, pause
     call = store.calling()
     store.work.during = fall
     error = call.refused(name, IdempotencyPersistenceLayerError, "ZeroDivisionError", "could not be released")
-    assert error.result is None
+    assert not error.function_returned
     assert any("ZeroDivisionError" in text for text in call.told)
     assert pauses == RETRIED
 

@@ -64,12 +64,16 @@ def test_a_completion_is_retried_with_the_same_expiry(world: World, engine: Engi
 
 
 @pytest.mark.clause("ENG-5", "ENG-6", "ENG-7")
-def test_after_too_many_failures_the_result_is_carried_by_the_error(world: World, engine: Engine) -> None:
-    call = returned(world, engine, {"charge": 7})
+@pytest.mark.parametrize("result", [{"charge": 7}, None])
+def test_after_too_many_failures_the_result_is_carried_by_the_error(
+    world: World, engine: Engine, result: Any
+) -> None:
+    call = returned(world, engine, result)
     while call.ended is None:
         call.step("refused")
     assert type(call.value) is IdempotencyPersistenceLayerError
-    assert call.value.result == {"charge": 7}
+    assert call.value.function_returned
+    assert call.value.result == result
     assert world.KEY in str(call.value)
     assert isinstance(call.value.__cause__, StoreDown)
     assert [item.operations for item in world.history if hasattr(item, "operations")] == [2 + RETRIES]
@@ -342,13 +346,18 @@ def test_a_store_too_small_even_for_the_mark_says_that_nothing_is_known(world: W
     assert world.record.status == INPROGRESS
 
 
-def test_an_attempt_superseded_by_an_unavailable_result_keeps_its_own(world: World, engine: Engine) -> None:
+@pytest.mark.parametrize("result", ["good", None])
+def test_an_attempt_superseded_by_an_unavailable_result_keeps_its_own(
+    world: World, engine: Engine, result: Any
+) -> None:
     slow = world.call(engine).until_running()
     lapse(world)
     world.call(engine).run(object())
-    slow.finish("good")
+    slow.finish(result)
     assert isinstance(slow.run().value, IdempotencyResultUnavailableError)
-    assert slow.value.result == "good"
+    assert slow.value.function_returned
+    assert slow.value.result == result
+    assert not world.call(engine).run("again").value.function_returned
 
 
 def test_a_clock_that_fails_after_the_body_loses_no_result(world: World, engine: Engine) -> None:

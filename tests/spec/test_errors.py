@@ -1,5 +1,7 @@
 """What every error of the library carries, and how it reads."""
 
+import pickle
+
 import pytest
 
 from idemproof.spec import errors
@@ -51,8 +53,19 @@ def test_a_message_may_be_any_object() -> None:
 
 
 def test_what_the_function_returned_is_carried() -> None:
-    assert errors.IdempotencyLeaseLostError("late", "why", result=[1]).result == [1]
-    assert errors.IdempotencyLeaseLostError("late").result is None
+    late = errors.IdempotencyLeaseLostError("late", "why", result=[1])
+    assert (late.function_returned, late.result) == (True, [1])
+
+
+def test_nothing_returned_is_told_apart_from_a_function_that_has_not_returned() -> None:
+    nothing, not_yet = (
+        errors.IdempotencyLeaseLostError("late", result=None),
+        errors.IdempotencyLeaseLostError("late"),
+    )
+    assert (nothing.function_returned, nothing.result) == (True, None)
+    assert (not_yet.function_returned, not_yet.result) == (False, None)
+    for error in (nothing, not_yet):
+        assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
 
 
 def test_what_stands_in_the_way_is_carried() -> None:
