@@ -270,10 +270,11 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
     missing = [
         name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
     ]
-    if missing:
+    # A resource's Table has all of them, and takes items of another form.
+    if missing or type(client).__module__.startswith("boto3.resources."):
+        why = f"has no {', '.join(missing)}" if missing else "is a resource"
         raise IdempotencyPersistenceConfigError(
-            f"{type(client).__name__} has no {', '.join(missing)}. Give an open DynamoDB client, as "
-            "boto3.client('dynamodb') is."
+            f"{type(client).__name__} {why}. Give an open DynamoDB client, as boto3.client('dynamodb') is."
         )
     # Stand-ins are taken as they are: only the SDKs' own clients tell which side they are of.
     if hasattr(type(client), "_make_api_call") and hasattr(type(client), "__aenter__") is not asynchronous:

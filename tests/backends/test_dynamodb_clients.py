@@ -124,6 +124,14 @@ def test_what_is_no_client_of_dynamodb_is_refused(side: Side, make: Any) -> None
         side.dynamodb(make(service, **servers.dynamodb_kwargs("http://127.0.0.1:1")))
 
 
+def test_a_table_of_boto3s_resources_is_refused() -> None:
+    table = boto3.resource("dynamodb", **servers.dynamodb_kwargs("http://127.0.0.1:1")).Table("records")
+    with pytest.raises(IdempotencyPersistenceConfigError, match=r"is a resource.*boto3\.client"):
+        DynamoDBPersistenceLayer("records", boto3_client=table)
+    with pytest.raises(IdempotencyPersistenceConfigError, match=r"is a resource.*boto3\.client"):
+        AsyncDynamoDBPersistenceLayer("records", client=table)
+
+
 def test_a_client_that_is_put_in_place_is_looked_at_too(moto_table: Table) -> None:
     layer = DynamoDBPersistenceLayer("records", boto3_client=moto_table.client)
     with pytest.raises(IdempotencyPersistenceConfigError, match="put_item"):
