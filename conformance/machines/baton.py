@@ -221,3 +221,4 @@ class Client:
             self.failure = failure
         self._reports = True
         self._hub.ends(self)
+        self.calling = None

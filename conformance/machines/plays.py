@@ -93,6 +93,7 @@ class Play:
         """Who makes a step, what it does, and whether that is only to take a reply."""
         self._before: Client | None = None
         self._idle_since: float | None = None
+        self._wrong: BaseException | None = None
 
     def run(self) -> None:
         """Play it; re-raises what went wrong in a client's own work."""
@@ -118,8 +119,10 @@ class Play:
     def pauses(self, client: Client) -> None:
         """Take note that ``client`` pauses; whose turn it is goes on."""
         with self._changed:
-            if client.abandoned:
+            if client.abandoned or client.state == "done":  # what it left behind may come later
+                state = client.state
                 client.go()
+                client.state = state
                 return
             client.state = "paused"
             self._pass_on(client)
@@ -134,11 +137,14 @@ class Play:
         """Begin the next step in the thread that has made the last, if nothing speaks against it."""
         stepped = self._under_way is not None and self._under_way[0] is client
         if stepped and not self._looks and all(each.state in ("paused", "done") for each in self.clients):
-            self._end_step()
-            able = self._able()
-            if able and len(self.steps) < MOST_STEPS:
-                self._begin_step(able)
-                return
+            try:
+                self._end_step()
+                able = self._able()
+                if able and len(self.steps) < MOST_STEPS:
+                    self._begin_step(able)
+                    return
+            except BaseException as wrong:  # noqa: BLE001 - raised by the play, not in the layer's code
+                self._wrong = wrong
         self._changed.notify()
 
     def _goes_on(self) -> bool:
@@ -172,6 +178,8 @@ class Play:
             return False
         self._begin_step(able, alone=alone)
         self._until_none_runs()
+        if self._wrong is not None:
+            raise self._wrong
         if self._under_way is not None:
             self._end_step()
         return True
@@ -194,8 +202,15 @@ class Play:
             client.since = self._progress
         else:
             self._progress += 1
-        if self._tell is not None:
+        if self._tell is None:
+            return
+        if self._looks:  # a loop may have to note a pause before it can answer; nobody goes on
+            self._changed.release()
+        try:
             self._tell(client, what, reply=reply)
+        finally:
+            if self._looks:
+                self._changed.acquire()
 
     def _able(self) -> list[Client]:
         return [client for client in self.clients if self._can_go(client)]
@@ -222,12 +237,13 @@ class Play:
     def _until_none_runs(self) -> None:
         """Wait until all have paused; whoever takes too long for a step is left alone."""
         made, until = -1, 0.0
-        while running := [client for client in self.clients if client.state == "running"]:
+        while any(client.state == "running" for client in self.clients):
             if made != len(self.steps):
                 made, until = len(self.steps), time.perf_counter() + OUTSIDE_SECONDS
             if not self._changed.wait(until - time.perf_counter()) and made == len(self.steps):
-                for client in running:
-                    client.state = "outside"
+                for client in self.clients:
+                    if client.state == "running":  # some may have paused while this thread woke up
+                        client.state = "outside"
 
 
 def _names(clients: Sequence[Client]) -> str:

@@ -243,6 +243,57 @@ def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.Mon
     assert sorted(told) == [(0, "begins"), (0, "inside"), (1, "begins"), (1, "inside")]
 
 
+def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.01)
+    over, paused = threading.Event(), threading.Event()
+
+    class Late(Play):
+        def pauses(self, client: Client) -> None:
+            super().pauses(client)
+            if client.what == "late":
+                paused.set()
+
+    def wait(seconds: float) -> bool:
+        notified = usual(seconds)
+        if not notified and not over.is_set():  # now the client pauses, before this thread has the lock again
+            over.set()
+            play._changed.release()
+            assert paused.wait(SECONDS)
+            play._changed.acquire()
+        return notified
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        over.wait(SECONDS)
+        client.pause("late", "call")
+
+    play = Late([work], chooser(()), patience=5, looks=True)
+    usual = play._changed.wait
+    monkeypatch.setattr(play._changed, "wait", wait)
+    play.run()
+    assert over.is_set()
+    assert play.hung is None
+
+
+def test_what_a_client_leaves_behind_neither_waits_nor_brings_it_back() -> None:
+    play, _ = trace_of([walker("ab")], chooser(()))
+    client = play.clients[0]
+    late = threading.Thread(target=client.pause, args=("late", "call"), daemon=True)
+    late.start()
+    late.join(SECONDS)
+    assert not late.is_alive()
+    assert client.state == "done"
+
+
+def test_nothing_is_kept_of_what_a_client_called() -> None:
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        client.calling = "a connection"
+
+    play, _ = trace_of([work], chooser(()))
+    assert play.clients[0].calling is None
+
+
 def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
     locks = threading.Lock(), threading.Lock()
@@ -305,6 +356,25 @@ def test_what_fails_in_a_client_fails_the_play() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         trace_of([work], chooser(()))
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_what_fails_between_two_steps_fails_the_play_and_not_a_client(looks: bool) -> None:
+    caught: list[BaseException] = []
+
+    def work(client: Client) -> None:
+        client.pause("begins", "call")
+        try:
+            client.pause("goes on", "call")
+        except Exception as error:
+            caught.append(error)
+
+    def tell(_client: Client, what: Any, *, reply: bool) -> None:
+        raise KeyError(what)
+
+    with pytest.raises(KeyError, match="begins"):
+        Play([work], chooser(()), 60, tell, looks=looks).run()
+    assert caught == []
 
 
 def test_a_client_is_known_in_its_own_thread_only() -> None:
