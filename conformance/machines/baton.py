@@ -186,7 +186,7 @@ class Client:
             resume()
 
     def abandon(self) -> None:
-        """Let it end, by an exception at its pause; it pauses no more. Only the hub may."""
+        """Let it end, by an exception at its pause; it pauses no more. For the hub to call."""
         self.abandoned = True
         if self._resume is not None:
             self.go()

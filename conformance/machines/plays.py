@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.001
 
 
 class Step(NamedTuple):
-    """One turn of the hub.
+    """One step of a play.
 
     Parameters
     ----------
