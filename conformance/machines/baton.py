@@ -181,7 +181,7 @@ class Client:
     def go(self, *, alone: bool = False) -> None:
         """Let it go on; ``alone`` tells it that waiting is of no use."""
         resume, self._resume = self._resume, None
-        self._alone, self.waits, self.free, self.state = alone, False, None, "running"
+        self._alone, self.waits, self.free = alone, False, None
         if resume is not None:
             resume()
 

@@ -120,9 +120,7 @@ class Play:
         """Take note that ``client`` pauses; whose turn it is goes on."""
         with self._changed:
             if client.abandoned or client.state == "done":  # what it left behind may come later
-                state = client.state
                 client.go()
-                client.state = state
                 return
             client.state = "paused"
             self._pass_on(client)
@@ -192,6 +190,7 @@ class Play:
         client = able[0] if alone else self.clients[self._choose(numbers, last)]
         self.steps.append(Step(numbers, client.number, last))
         self._under_way = client, client.what, client.kind == "reply"
+        client.state = "running"
         client.go(alone=alone)
 
     def _end_step(self) -> None:

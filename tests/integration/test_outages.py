@@ -140,6 +140,7 @@ def test_a_server_that_goes_while_the_body_raises(store: Store, name: str, pause
     store.work.during = fall
     error = call.refused(name, IdempotencyPersistenceLayerError, "ZeroDivisionError", "could not be released")
     assert not error.function_returned
+    assert error.result is None
     assert any("ZeroDivisionError" in text for text in call.told)
     assert pauses == RETRIED
 
