@@ -18,7 +18,10 @@ from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay
 from ..spec.record import RESULT_UNAVAILABLE, Record
 from .cache import LocalCache
 from .config import IdempotentHookFunction
-from .encoding import decode, encode
+from .encoding import decode, locate_failure
+from .results.codec import Codec
+from .results.custom import ResultChangedError
+from .results.responses import WAY_OUT, is_response_class
 from .serialization import BaseIdempotencySerializer
 
 logger = logging.getLogger("idemproof")
@@ -41,31 +44,28 @@ class Answers:
     Parameters
     ----------
     serializer
-        Turns results into JSON-able data and back; None stores them as they are.
+        Turns results into JSON-able data and back, or the codec that does; None stores them as they are.
     hook
         Sees every replayed response, and may change it.
     cache
         Keeps what is replayed, or None.
     """
 
-    __slots__ = ("_cache", "_hook", "_serializer")
+    __slots__ = ("_cache", "_codec", "_hook")
 
     def __init__(
         self,
-        serializer: BaseIdempotencySerializer | None,
+        serializer: BaseIdempotencySerializer | Codec | None,
         hook: IdempotentHookFunction | None,
         cache: LocalCache | None,
     ) -> None:
-        self._serializer = serializer
+        self._codec = serializer if isinstance(serializer, Codec) else Codec(serializer)
         self._hook = hook
         self._cache = cache
 
     def encode(self, result: Any) -> tuple[str, Any]:
-        """Return ``result`` as JSON text, and as its first caller gets it: of the types that a replay has."""
-        if self._serializer is None:
-            text = encode(result)
-            return text, decode(text)
-        return encode(None if result is None else self._serializer.to_dict(result)), result
+        """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
+        return self._codec.store(result)
 
     def of(self, outcome: Outcome) -> Any:
         """Return the replayed response, or raise why there is none.
@@ -111,6 +111,12 @@ class Answers:
         ) as error:
             error.carry(result)
             raise
+        except RecursionError as error:
+            raise IdempotencySerializationError(
+                f"Another attempt on {record.idempotency_key!r} completed first. Its result counts, but is "
+                "nested too deep to be read here. This error carries what this attempt returned.",
+                result=result,
+            ) from error
 
     def _replay(self, record: Record) -> Any:
         key, text = record.idempotency_key, record.response_data
@@ -121,36 +127,64 @@ class Answers:
             )
         try:
             response = decode(text)
-        except (ValueError, RecursionError) as cause:
+        except RecursionError as error:
+            _explain_depth(error, key)
+            raise
+        except ValueError as cause:
             raise IdempotencyInvalidStatusError(
                 f"The stored record of {key!r} is corrupt: its response is not JSON. "
                 "Inspect it, and delete it if the operation may run again."
             ) from cause
-        if self._serializer is not None and response is not None:
-            try:
-                response = self._serializer.from_dict(response)
-            except Exception as cause:
-                raise IdempotencySerializationError(
-                    f"The stored result of {key!r} does not fit its serializer.", cause
-                ) from cause
+        try:
+            response = self._codec.load(response)
+        except RecursionError as error:
+            _explain_depth(error, key)
+            raise
+        except Exception as cause:
+            raise IdempotencySerializationError(
+                f"The stored result of {key!r} does not fit its serializer.", cause
+            ) from cause
         if self._cache is not None:
             self._cache.put(record)
         tell("replayed", key)
         return response if self._hook is None else self._hook(response, DataRecord.of(record))
 
 
+def _explain_depth(error: RecursionError, key: str) -> None:
+    # The record is sound: it was stored where more of the stack was left.
+    error.add_note(
+        f"The stored result of {key!r} is nested too deep to be read at this depth of the stack. Its record "
+        "is sound, and nothing ran. Call from less deep."
+    )
+
+
 def not_stored(key: str, result: Any, trouble: BaseException) -> IdempotencyError:
-    """Return the error for a result that the store, or JSON, does not take."""
+    """Return the error for a result that the store does not take, or that would not come back (RES-2)."""
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
     kind = IdempotencyPersistenceLayerError if too_large else IdempotencySerializationError
-    why = (
-        "its result is too large for the store"
-        if too_large
-        else f"its result of type {type(result).__name__} cannot be stored as JSON"
-    )
+    advice = ""
+    if too_large:
+        why = "its result is too large for the store"
+    elif isinstance(trouble, ResultChangedError):
+        why = f"its result of type {type(result).__name__} cannot be replayed: {trouble}"
+        advice = " Return what its annotations say, or use a CustomDictSerializer."
+    else:
+        why = f"its result of type {type(result).__name__} cannot be stored as JSON"
+        if is_response_class(type(result)):
+            advice = f" {WAY_OUT}"
+        elif isinstance(trouble, TypeError | ValueError | RecursionError):
+            advice = _where(result)
     return kind(
         f"The function ran for {key!r} and will not run again, but {why}: this error carries the result, "
-        "later callers get IdempotencyResultUnavailableError.",
+        f"later callers get IdempotencyResultUnavailableError.{advice}",
         trouble,
         result=result,
     )
+
+
+def _where(result: Any) -> str:
+    try:
+        path, fault = locate_failure(result)
+    except Exception:  # noqa: BLE001 - the result's own code may fail; the error is raised without a place
+        return ""
+    return "" if path == "$" else f" {path} {fault}."

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -72,6 +72,10 @@ class IdempotencyConfig:
         How long a run holds its key when no Lambda context says, in seconds. An integer or a float above 0.
     clock
         Returns the time now, in milliseconds since the epoch (UTC).
+    result_check
+        What becomes of a result that a repeat would get changed, or not at all: ``"raise"`` an error that
+        carries it, or ``"warn"`` and store it as before. ``"warn"`` is for migration; the next release
+        removes it.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class IdempotencyConfig:
     response_hook: IdempotentHookFunction | None
     in_progress_expires_after_seconds: float | None
     clock: Callable[[], int]
+    result_check: str
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -115,6 +120,7 @@ class IdempotencyConfig:
         *,
         in_progress_expires_after_seconds: float | None = None,
         clock: Callable[[], int] = wall_clock_ms,
+        result_check: Literal["raise", "warn"] = "raise",
     ) -> None:
         _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
         _require_window("expires_after_seconds", expires_after_seconds)
@@ -125,6 +131,8 @@ class IdempotencyConfig:
         if in_progress_expires_after_seconds is not None:
             _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
         _require_clock(clock)
+        if result_check not in ("raise", "warn"):
+            raise _refusal("result_check", result_check, "'raise' or 'warn'")
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -140,6 +148,7 @@ class IdempotencyConfig:
             response_hook=response_hook,
             in_progress_expires_after_seconds=in_progress_expires_after_seconds,
             clock=clock,
+            result_check=result_check,
             search_options=options,
             key_expression=_compile("event_key_jmespath", event_key_jmespath, options),
             validation_expression=_compile(

@@ -19,6 +19,7 @@ from .engine import Engine
 from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
 from .payload import as_plain_data
+from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
 F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
@@ -172,9 +173,13 @@ def idempotent_function(
 
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
-        engine = Engine(settings, serializer, hidden=hidden_code(function))
+        codec = Codec(serializer, function, settings.result_check)
+        codec.prepare(for_a_call=False)
+        engine = Engine(settings, codec, hidden=hidden_code(function))
         data = Argument(function, data_keyword_argument)
-        return _protected(function, data, None, engine, settings, persistence_store, key_prefix)
+        return _protected(
+            function, data, None, engine, settings, persistence_store, key_prefix, codec.prepare
+        )
 
     settings = IdempotencyConfig() if config is None else config
     return _decorator(decorate, function, persistence_store, config, key_prefix)
@@ -216,11 +221,17 @@ def _hint_on(misfit: Any) -> str:
 class _Plan:
     """How the calls of one function find their key."""
 
-    __slots__ = ("_config", "_data", "_derivation", "_function", "_key_prefix")
+    __slots__ = ("_config", "_data", "_derivation", "_function", "_key_prefix", "_prepare")
 
     def __init__(
-        self, function: Any, data: Argument, config: IdempotencyConfig, key_prefix: str | None
+        self,
+        function: Any,
+        data: Argument,
+        config: IdempotencyConfig,
+        key_prefix: str | None,
+        prepare: Callable[[], None] | None,
     ) -> None:
+        self._prepare = prepare
         self._function = function
         self._data = data
         self._config = config
@@ -231,6 +242,8 @@ class _Plan:
         """Return the call's key and payload hash; no key if it is to run unprotected."""
         derivation = self._derivation
         if derivation is None:
+            if self._prepare is not None:
+                self._prepare()
             # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
             derivation = KeyDerivation(self._config, function_prefix(self._function, self._key_prefix))
             self._derivation = derivation
@@ -245,8 +258,9 @@ def _protected(
     config: IdempotencyConfig,
     layer: Layer,
     key_prefix: str | None,
+    prepare: Callable[[], None] | None = None,
 ) -> Any:
-    plan = _Plan(function, data, config, key_prefix)
+    plan = _Plan(function, data, config, key_prefix, prepare)
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio

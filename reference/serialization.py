@@ -15,9 +15,10 @@ from typing import Any
 
 from ..spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from .annotations import resolve_annotation
+from .encoding import encode
 
 if typing.TYPE_CHECKING:
-    from .rebuild import Reader
+    from .results.rebuilding import Reader
 
 
 class BaseIdempotencySerializer(ABC):
@@ -98,7 +99,115 @@ class CustomDictSerializer(BaseIdempotencySerializer):
         return self._from_dict(data)
 
 
-class PydanticSerializer(BaseIdempotencyModelSerializer):
+class CheckedSerializer(BaseIdempotencyModelSerializer):
+    """A serializer that rebuilds what it stores, and compares it with the result, before anyone relies on it.
+
+    Parameters
+    ----------
+    model
+        The class that it stores.
+    read
+        What rebuilds a value of it from stored data.
+    """
+
+    _model: Any
+    _read: "Reader"
+    _verdict: Callable[[Any], bool] | None
+    _judged = False
+
+    def to_dict(self, data: Any) -> Any:
+        """Return a result's data, in the first form that comes back as the result was.
+
+        Raises
+        ------
+        TypeError
+            The function did not return a value of this kind.
+        """
+        from .results.custom import ResultChangedError  # noqa: PLC0415 - loads what only serializers need
+        from .results.roundtrip import stored  # noqa: PLC0415 - as above
+
+        self.resolve(now=True)
+        dumps = self._dumps(data)
+        if self._comes_back(data):
+            return dumps[0](data)
+        try:
+            return stored(data, dumps, self.from_dict).data
+        except ResultChangedError:
+            return dumps[0](data)
+
+    def from_dict(self, data: Any) -> Any:
+        """Return the result, rebuilt."""
+        self.resolve(now=True)
+        return self._read(data)
+
+    def store(self, result: Any) -> tuple[str, Any]:
+        """Return a result as JSON text, and rebuilt from it.
+
+        Raises
+        ------
+        ResultChangedError
+            What is rebuilt is not what was returned.
+        TypeError, ValueError, RecursionError
+            The result is of another kind, or cannot be JSON.
+        """
+        from .results.custom import stored_by  # noqa: PLC0415 - loads what only serializers need
+        from .results.roundtrip import stored  # noqa: PLC0415 - as above
+
+        if not self._is_unchanged():
+            return stored_by(self, result)
+        self.resolve(now=True)
+        dumps = self._dumps(result)
+        if self._comes_back(result):
+            text = encode(dumps[0](result))
+            # Two halves of one character, alone, would come back as that character.
+            if "\\ud" not in text:
+                return text, result
+        _, text, rebuilt = stored(result, dumps, self.from_dict)
+        return text, rebuilt
+
+    def resolve(self, *, now: bool) -> bool:
+        """Resolve what the model names, and tell whether all of it is defined.
+
+        Parameters
+        ----------
+        now
+            Raise if something is not.
+        """
+        raise NotImplementedError
+
+    def refuse_what_never_comes_back(self) -> None:
+        """Refuse a model of which some values can never come back.
+
+        Raises
+        ------
+        IdempotencyModelTypeError
+            The message names the field.
+        """
+        if self._is_unchanged():
+            from .results.refusals import refuse  # noqa: PLC0415 - loads what only serializers need
+
+            refuse(self._model)
+
+    def _dumps(self, data: Any) -> "tuple[Callable[[Any], Any], ...]":
+        """Return what makes data of a result, in several forms."""
+        raise NotImplementedError
+
+    def _comes_back(self, data: Any) -> bool:
+        """Tell whether a result is known to come back as it is."""
+        if not self._judged:
+            from .results.verdicts import verdict  # noqa: PLC0415 - loads what only serializers need
+
+            self._verdict, self._judged = verdict(self._model), True
+        return self._verdict is not None and self._verdict(data)
+
+    def _is_unchanged(self) -> bool:
+        """Tell whether both directions are this library's, not a derived class's."""
+        return all(
+            getattr(type(self), name).__module__ == __name__ for name in ("to_dict", "from_dict", "_dumps")
+        )
+
+
+class PydanticSerializer(CheckedSerializer):
     """Stores Pydantic models and validates them when they come back.
 
     Parameters
@@ -124,27 +233,30 @@ class PydanticSerializer(BaseIdempotencyModelSerializer):
         self._model = _single_model(model)
         if not (isinstance(self._model, type) and issubclass(self._model, pydantic.BaseModel)):
             raise IdempotencyModelTypeError(f"PydanticSerializer needs a Pydantic model, not {_shown(model)}")
-        from .rebuild import model_reader  # noqa: PLC0415 - loads what only serializers need
+        from .results.models import FORMS, model_reader  # noqa: PLC0415 - loads what only serializers need
 
+        self._forms = FORMS
         self._read = model_reader(self._model)
-        # Computed fields are stored as other software stores them, except where they would be refused.
-        self._round_trip = self._model.model_config.get("extra") == "forbid"
 
-    def to_dict(self, data: Any) -> Any:
-        """Return a model's data.
+    def resolve(self, *, now: bool) -> bool:
+        """Let the model resolve what it names, if all of that is defined."""
+        model = self._model
+        if not model.__pydantic_complete__:
+            try:
+                model.model_rebuild()
+            except Exception as error:
+                if now:
+                    raise IdempotencyModelTypeError(
+                        f"{_shown(model)} names what is not defined ({type(error).__name__}). Define or "
+                        "import it before the first call, and not for type checkers alone."
+                    ) from error
+                return False
+        return True
 
-        Raises
-        ------
-        TypeError
-            The function did not return a Pydantic model.
-        """
-        if not callable(dump := getattr(data, "model_dump", None)):
+    def _dumps(self, data: Any) -> "tuple[Callable[[Any], Any], ...]":
+        if not callable(getattr(data, "model_dump", None)):
             raise _unexpected(data, self._model)
-        return dump(mode="json", round_trip=self._round_trip)
-
-    def from_dict(self, data: Any) -> Any:
-        """Return the model, validated."""
-        return self._read(data)
+        return self._forms
 
     @classmethod
     def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
@@ -152,12 +264,12 @@ class PydanticSerializer(BaseIdempotencyModelSerializer):
         return cls(model_type)
 
 
-class DataclassSerializer(BaseIdempotencyModelSerializer):
+class DataclassSerializer(CheckedSerializer):
     """Stores dataclasses and rebuilds them as they were, the ones inside them included.
 
     Fields are rebuilt by their annotations: dataclasses, Pydantic models, enumerations, decimals, dates,
-    times, UUIDs and paths, alone or in lists, tuples, sets, dicts and optional types. Where an annotation
-    does not tell, as ``Any`` does not, a replay has what JSON can hold.
+    times, durations, UUIDs, paths and bytes, alone or in lists, tuples, sets, dicts, optional types and
+    unions. A result that its annotations do not describe is not stored: the first call says so.
 
     Parameters
     ----------
@@ -177,32 +289,82 @@ class DataclassSerializer(BaseIdempotencyModelSerializer):
         cls = typing.get_origin(self._model) or self._model
         if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
             raise IdempotencyModelTypeError(f"DataclassSerializer needs a dataclass, not {_shown(model)}")
-        from .rebuild import Readers, plain  # noqa: PLC0415 - as above
+        from .results.models import FORMS  # noqa: PLC0415 - loads what only serializers need
+        from .results.plain import plain  # noqa: PLC0415 - as above
+        from .results.rebuilding import Readers  # noqa: PLC0415 - as above
 
-        self._plain = plain
+        self._readers = Readers()
         # A dataclass is never its own plain data, so there is a reader.
-        self._read = typing.cast("Reader", Readers().reader(self._model))
+        self._read = typing.cast("Reader", self._readers.reader(self._model))
+        self._forms = tuple(functools.partial(self._plain, plain, form) for form in FORMS)
 
-    def to_dict(self, data: Any) -> Any:
-        """Return a dataclass's data.
+    def _plain(self, plain: Any, form: Any, data: Any) -> Any:
+        return plain(data, form, with_bytes=self._readers.with_bytes)
 
-        Raises
-        ------
-        TypeError
-            The function did not return a dataclass.
-        """
+    def resolve(self, *, now: bool) -> bool:
+        """Resolve the annotations that named classes before these were defined."""
+        if not self._readers.complete:
+            try:
+                self._readers.resolve()
+            except IdempotencyModelTypeError:
+                if now:
+                    raise
+                return False
+        return True
+
+    def _dumps(self, data: Any) -> "tuple[Callable[[Any], Any], ...]":
         if isinstance(data, type) or not dataclasses.is_dataclass(data):
             raise _unexpected(data, self._model)
-        return self._plain(data)
-
-    def from_dict(self, data: Any) -> Any:
-        """Return the dataclass, rebuilt."""
-        return self._read(data)
+        return self._forms
 
     @classmethod
     def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
         """Return a serializer for a model; see `DataclassSerializer`."""
         return cls(model_type)
+
+
+class _NotDefinedYetError(IdempotencyNoSerializationModelError):
+    """The return annotation names what may be defined before the first call."""
+
+
+class _LaterSerializer(CheckedSerializer):
+    """Stands for one whose model is not defined yet, but may be before the first call."""
+
+    def __init__(self, make: Callable[[], BaseIdempotencySerializer]) -> None:
+        self._make = make
+        self._made: BaseIdempotencySerializer | None = None
+
+    def resolve(self, *, now: bool) -> bool:
+        try:
+            made = self._serializer()
+        except IdempotencyNoSerializationModelError:
+            if now:
+                raise
+            return False
+        return not isinstance(made, CheckedSerializer) or made.resolve(now=now)
+
+    def _serializer(self) -> BaseIdempotencySerializer:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def refuse_what_never_comes_back(self) -> None:
+        if isinstance(made := self._serializer(), CheckedSerializer):
+            made.refuse_what_never_comes_back()
+
+    def to_dict(self, data: Any) -> Any:
+        return self._serializer().to_dict(data)
+
+    def from_dict(self, data: Any) -> Any:
+        return self._serializer().from_dict(data)
+
+    def store(self, result: Any) -> tuple[str, Any]:
+        made = self._serializer()
+        if isinstance(made, CheckedSerializer):
+            return made.store(result)
+        from .results.custom import stored_by  # noqa: PLC0415 - loads what only serializers need
+
+        return stored_by(made, result)
 
 
 def resolve_serializer(
@@ -230,7 +392,10 @@ def resolve_serializer(
     if output_serializer is None or isinstance(output_serializer, BaseIdempotencySerializer):
         return output_serializer
     if isinstance(output_serializer, type) and issubclass(output_serializer, BaseIdempotencyModelSerializer):
-        return output_serializer.instantiate(_return_type(function))
+        try:
+            return output_serializer.instantiate(_return_type(function))
+        except _NotDefinedYetError:
+            return _LaterSerializer(lambda: output_serializer.instantiate(_return_type(function)))
     raise TypeError(
         "output_serializer must be a serializer, or a class derived from BaseIdempotencyModelSerializer, "
         f"not {_shown(output_serializer)}"
@@ -276,7 +441,14 @@ def _return_type(function: Callable[..., Any]) -> Any:
         # Wrappers carry the annotations of what they wrap, but not the names that these stand for.
         return resolve_annotation(annotation, inspect.unwrap(named), named.__module__)
     except Exception as error:
-        raise IdempotencyNoSerializationModelError(
+        from .results.hints import later  # noqa: PLC0415 - loads what only serializers need
+
+        kind = (
+            _NotDefinedYetError
+            if later(inspect.unwrap(named), error)
+            else IdempotencyNoSerializationModelError
+        )
+        raise kind(
             f"The return annotation {annotation!r} of {named.__qualname__} cannot be resolved "
             f"({error}). Define or import what it names before the function, not for type checkers alone, or "
             "give the serializer its model."

@@ -1,0 +1,269 @@
+"""Values that are known to come back as they are, so that nothing needs to be rebuilt and compared.
+
+A verdict is made once for a class, and asks each value whether it holds nothing but what its annotations say.
+It is given only where all of that comes back for sure: no code of the class takes part, and every type in it
+has one text for each value. Without a verdict, or where it says no, the result is rebuilt and compared.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum, Flag
+from typing import Any
+from uuid import UUID
+
+from .hints import bare, field_hints, members
+from .models import is_model
+
+Test = Callable[[Any], bool]
+
+# Before this year not all readers of dates agree.
+_GREGORIAN = 1600
+
+_PLAIN_CONFIG = frozenset(
+    (
+        "arbitrary_types_allowed",
+        "extra",
+        "from_attributes",
+        "frozen",
+        "json_schema_extra",
+        "populate_by_name",
+        "protected_namespaces",
+        "strict",
+        "title",
+        "use_attribute_docstrings",
+        "validate_assignment",
+    )
+)
+
+
+class _NoVerdict(Exception):  # noqa: N818 - ends a search, and is no error
+    pass
+
+
+class _Kind(typing.NamedTuple):
+    """The exact types that a value may have, and what is to be asked of it besides."""
+
+    types: frozenset[type]
+    test: Test | None = None
+
+
+_ALWAYS = {kind: _Kind(frozenset((kind,))) for kind in (str, int, bool, types.NoneType, UUID)}
+_TESTED: dict[type, _Kind] = {
+    float: _Kind(frozenset((float,)), lambda value: value - value == 0.0),  # finite
+    Decimal: _Kind(frozenset((Decimal,)), Decimal.is_finite),
+    date: _Kind(frozenset((date,)), lambda value: value.year >= _GREGORIAN),
+    datetime: _Kind(
+        frozenset((datetime,)),
+        lambda value: value.tzinfo is None and not value.fold and value.year >= _GREGORIAN,
+    ),
+}
+
+
+def verdict(model: Any) -> Test | None:
+    """Return what tells of a value of ``model`` that it comes back for sure; None if nothing does.
+
+    Parameters
+    ----------
+    model
+        A dataclass or a Pydantic model, resolved.
+    """
+    with contextlib.suppress(_NoVerdict, Exception):
+        return _Verdicts().of(model)
+    return None
+
+
+class _Verdicts:
+    def __init__(self) -> None:
+        self._known: dict[Any, Test] = {}
+        self._inside_models = 0
+
+    def of(self, hint: Any) -> Test:
+        found = self._kind(hint)
+        (exact,) = found.types
+        assert found.test is not None  # classes have fields to look at
+        test = found.test
+        return lambda value: type(value) is exact and test(value)
+
+    def _kind(self, hint: Any) -> _Kind:  # noqa: C901, PLR0911 - one for each kind of type
+        every = members(hint)
+        if len(every) > 1:
+            return self._optional(every)
+        hint = bare(every[0])
+        args = typing.get_args(hint)
+        kind = typing.get_origin(hint) or hint
+        if kind is typing.Literal:
+            return _literal(args)
+        if not isinstance(kind, type):
+            raise _NoVerdict
+        if found := _ALWAYS.get(kind) or _TESTED.get(kind):
+            return found
+        if kind is list and args:
+            return _Kind(frozenset((list,)), self._all(args[0]))
+        if kind is tuple and len(args) == 2 and args[1] is Ellipsis:  # noqa: PLR2004 - tuple[X, ...]
+            return _Kind(frozenset((tuple,)), self._all(args[0]))
+        if kind is dict and args and bare(args[0]) is str:
+            return _Kind(frozenset((dict,)), self._mapping(args[1]))
+        if issubclass(kind, Enum):
+            return _enumeration(kind)
+        if dataclasses.is_dataclass(kind):
+            return _Kind(frozenset((kind,)), self._dataclass(kind, args))
+        if is_model(kind):
+            return _Kind(frozenset((kind,)), self._model(kind))
+        raise _NoVerdict
+
+    def _optional(self, every: list[Any]) -> _Kind:
+        others = [each for each in every if each is not types.NoneType]
+        if len(others) > 1:
+            raise _NoVerdict
+        kind = self._kind(others[0])
+        test = kind.test
+        return _Kind(kind.types | {types.NoneType}, test and (lambda value: value is None or test(value)))
+
+    def _all(self, hint: Any) -> Test:
+        kinds, test = self._kind(hint)
+        if test is None:
+            return lambda values: kinds.issuperset(map(type, values))
+        return lambda values: kinds.issuperset(map(type, values)) and all(map(test, values))
+
+    def _mapping(self, hint: Any) -> Test:
+        every = self._all(hint)
+
+        def test(value: dict[Any, Any]) -> bool:
+            # Stored keys are sorted, and come back in that order.
+            keys = list(value)
+            return _STRINGS.issuperset(map(type, keys)) and keys == sorted(keys) and every(value.values())
+
+        return test
+
+    def _dataclass(self, cls: Any, args: tuple[Any, ...]) -> Test:
+        if self._inside_models:  # Pydantic reads those in its own way
+            raise _NoVerdict
+        if (cls, args) not in self._known:
+            if not _is_plain_dataclass(cls):
+                raise _NoVerdict
+            hints: list[tuple[str, Any]] = []
+            self._known[cls, args] = _fields(self, hints)
+            hints.extend((field.name, hint()) for field, hint in field_hints(cls, args))
+            self._check(hints)
+        return self._known[cls, args]
+
+    def _model(self, cls: Any) -> Test:
+        if cls not in self._known:
+            if not _is_plain_model(cls):
+                raise _NoVerdict
+            hints = [(name, field.annotation) for name, field in cls.model_fields.items()]
+            fields = _fields(self, hints)
+            self._known[cls] = lambda value: value.__pydantic_extra__ is None and fields(value)
+            self._inside_models += 1
+            self._check(hints)
+            self._inside_models -= 1
+        return self._known[cls]
+
+    def _check(self, hints: list[tuple[str, Any]]) -> None:
+        for _, hint in hints:
+            self._kind(hint)
+
+
+_STRINGS = frozenset((str,))
+
+
+def _fields(verdicts: _Verdicts, hints: list[tuple[str, Any]]) -> Test:
+    @functools.cache
+    def parts() -> tuple[tuple[str, frozenset[type], Test | None], ...]:
+        return tuple((name, *verdicts._kind(hint)) for name, hint in hints)
+
+    def test(value: Any) -> bool:
+        held = value.__dict__
+        needed = parts()
+        if len(held) != len(needed):
+            return False
+        for name, kinds, further in needed:
+            found = held[name]
+            if type(found) not in kinds or (further is not None and not further(found)):
+                return False
+        return True
+
+    return test
+
+
+def _literal(args: tuple[Any, ...]) -> _Kind:
+    kinds = frozenset(map(type, args))
+    if not kinds <= {str, int, bool, types.NoneType} or {int, bool} <= kinds:
+        raise _NoVerdict
+    return _Kind(kinds, lambda value: value in args)
+
+
+def _enumeration(kind: type[Enum]) -> _Kind:
+    kinds = {type(member.value) for member in kind}
+    if issubclass(kind, Flag) or kinds not in ({str}, {int}) or "_missing_" in vars(kind):
+        raise _NoVerdict
+    if any(isinstance(member, str | int) and not (member == member.value) for member in kind):
+        raise _NoVerdict
+    if any(callable(getattr(kind, name, None)) for name in _PYDANTIC_HOOKS):
+        raise _NoVerdict
+    return _Kind(frozenset((kind,)))
+
+
+_PYDANTIC_HOOKS = ("__get_pydantic_core_schema__", "__get_validators__")
+
+
+def _is_plain_dataclass(cls: Any) -> bool:
+    """Tell whether the class's own code has no part in making and reading its values."""
+    if hasattr(cls, "__pydantic_validator__") or hasattr(cls, "__post_init__"):
+        return False
+    if cls.__new__ is not object.__new__ or cls.__getattribute__ is not object.__getattribute__:
+        return False
+    if cls.__setattr__ is not object.__setattr__ and not _is_generated(cls.__setattr__):
+        return False
+    pseudo = len(cls.__dataclass_fields__) != len(dataclasses.fields(cls))  # InitVar, ClassVar
+    if pseudo or not cls.__dictoffset__ or not _is_generated(cls.__init__):
+        return False
+    return all(field.init for field in dataclasses.fields(cls))
+
+
+def _is_generated(method: Any) -> bool:
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename == "<string>"
+
+
+def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one for each way to take part
+    """Tell whether the class's own code and settings have no part in storing and reading its values."""
+    base = next((each for each in cls.__mro__ if each.__module__ == "pydantic.main"), None)
+    if base is None or cls.__pydantic_complete__ is not True or cls.__pydantic_root_model__:
+        return False
+    if any(getattr(cls, name) is not getattr(base, name) for name in _UNTOUCHED):
+        return False
+    if any(name in vars(each) for each in cls.__mro__ if each is not base for name in _PYDANTIC_HOOKS):
+        return False
+    if cls.model_validate.__func__ is not base.model_validate.__func__ or cls.__private_attributes__:
+        return False
+    if not set(cls.model_config) <= _PLAIN_CONFIG or cls.model_config.get("extra") == "allow":
+        return False
+    decorators = cls.__pydantic_decorators__
+    if any(getattr(decorators, each.name) for each in dataclasses.fields(decorators) if each.name != "mro"):
+        return False
+    return all(_is_plain_field(field) for field in cls.model_fields.values())
+
+
+_UNTOUCHED = (
+    *("__init__", "__new__", "__setattr__", "__getattribute__", "__iter__"),
+    *("model_dump", "model_post_init"),
+)
+
+
+def _is_plain_field(field: Any) -> bool:
+    return not (
+        field.metadata
+        or field.exclude
+        or getattr(field, "exclude_if", None)
+        or field.alias
+        or field.validation_alias
+        or field.serialization_alias
+        or field.discriminator
+    )
