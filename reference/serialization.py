@@ -343,6 +343,10 @@ class _LaterSerializer(CheckedSerializer):
             return False
         return not isinstance(made, CheckedSerializer) or made.resolve(now=now)
 
+    @classmethod
+    def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
+        raise NotImplementedError  # it is made for a function, not for a model
+
     def _serializer(self) -> BaseIdempotencySerializer:
         if self._made is None:
             self._made = self._make()
@@ -393,9 +397,9 @@ def resolve_serializer(
         return output_serializer
     if isinstance(output_serializer, type) and issubclass(output_serializer, BaseIdempotencyModelSerializer):
         try:
-            return output_serializer.instantiate(_return_type(function))
+            return output_serializer.instantiate(return_type(function))
         except _NotDefinedYetError:
-            return _LaterSerializer(lambda: output_serializer.instantiate(_return_type(function)))
+            return _LaterSerializer(lambda: output_serializer.instantiate(return_type(function)))
     raise TypeError(
         "output_serializer must be a serializer, or a class derived from BaseIdempotencyModelSerializer, "
         f"not {_shown(output_serializer)}"
@@ -426,14 +430,21 @@ def _single_model(model: Any) -> Any:
     return models[0]
 
 
-def _return_type(function: Callable[..., Any]) -> Any:
-    """Return the resolved return annotation; None if there is none."""
-    named: Any = function
-    while isinstance(named, functools.partial | functools.partialmethod):
-        named = named.func
-    if not hasattr(named, "__qualname__"):
-        named = type(named).__call__
-    annotation = _annotations(named).get("return")
+def annotated_result(function: Callable[..., Any]) -> Any:
+    """Return the return annotation as it is written; None if there is none."""
+    return _annotations(_named(function)).get("return")
+
+
+def return_type(function: Callable[..., Any]) -> Any:
+    """Return the resolved return annotation; None if there is none.
+
+    Raises
+    ------
+    IdempotencyNoSerializationModelError
+        It cannot be resolved.
+    """
+    named = _named(function)
+    annotation = annotated_result(function)
     if annotation is None:
         return None
     try:
@@ -450,9 +461,17 @@ def _return_type(function: Callable[..., Any]) -> Any:
         )
         raise kind(
             f"The return annotation {annotation!r} of {named.__qualname__} cannot be resolved "
-            f"({error}). Define or import what it names before the function, not for type checkers alone, or "
-            "give the serializer its model."
+            f"({error}). Define or import what it names before the first call, not for type checkers alone, "
+            "or give the serializer its model."
         ) from error
+
+
+def _named(function: Callable[..., Any]) -> Any:
+    """Return what carries the annotations of a function, a partial or a callable object."""
+    named: Any = function
+    while isinstance(named, functools.partial | functools.partialmethod):
+        named = named.func
+    return named if hasattr(named, "__qualname__") else type(named).__call__
 
 
 def _annotations(function: Any) -> dict[str, Any]:

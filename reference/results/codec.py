@@ -4,11 +4,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ...spec.errors import IdempotencyModelTypeError
+from ...spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from ..config import IdempotencyWarning
 from ..encoding import decode, encode
-from ..serialization import BaseIdempotencySerializer, CheckedSerializer
+from ..serialization import BaseIdempotencySerializer, CheckedSerializer, annotated_result, return_type
 from .custom import ResultChangedError, stored_by
+from .responses import WAY_OUT, response_in, view_response_refusal
 
 RAISE, WARN = "raise", "warn"
 
@@ -47,6 +48,8 @@ class Codec:
         IdempotencyModelTypeError, IdempotencyNoSerializationModelError
             The message names what can never come back, or what is not defined.
         """
+        if self._serializer is None and not for_a_call and self._function is not None:
+            self._look_at_annotation(self._function)
         if self._checked:
             return
         assert isinstance(self._serializer, CheckedSerializer)
@@ -93,9 +96,25 @@ class Codec:
         serializer = self._serializer
         return response if serializer is None or response is None else serializer.from_dict(response)
 
-    def _look_at_view_response(self, result: tuple[Any, ...], function: Callable[..., Any]) -> None:
-        from .responses import view_response_refusal  # noqa: PLC0415 - hardly ever needed
+    def _look_at_annotation(self, function: Callable[..., Any]) -> None:
+        annotation = annotated_result(function)
+        if annotation is None or (isinstance(annotation, str) and "Response" not in annotation):
+            return
+        try:
+            response = response_in(return_type(function))
+        except IdempotencyNoSerializationModelError:
+            return  # what cannot be resolved is no obstacle: no model is needed
+        if response is None:
+            return
+        refusal = (
+            f"{getattr(function, '__qualname__', function)} returns a {response.__qualname__}, which is not "
+            f"data that can be stored. {WAY_OUT}"
+        )
+        if not self._warns:
+            raise IdempotencyModelTypeError(refusal)
+        _warn(refusal)
 
+    def _look_at_view_response(self, result: tuple[Any, ...], function: Callable[..., Any]) -> None:
         refusal = view_response_refusal(result, function)
         if refusal is None:
             return
