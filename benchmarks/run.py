@@ -22,6 +22,7 @@ import over_dynamodb
 import over_sqlite
 import over_valkey
 import processes
+import with_serializers
 from measuring import Scenario, measured
 from report import Run, circumstances, told, told_of_targets, write
 from stores import Lacking, Places
@@ -32,6 +33,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
     return [
         *processes.SCENARIOS,
         *in_process.SCENARIOS,
+        *with_serializers.SCENARIOS,
         *over_valkey.SCENARIOS,
         *cached_memory.SCENARIOS,
         *over_dynamodb.SCENARIOS,

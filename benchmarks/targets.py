@@ -37,6 +37,16 @@ TARGETS = [
     Target(
         "in process, cached replay: of the original's time at most", "memory, 200 B", CACHED, 0.3, POWERTOOLS
     ),
+    *(
+        Target(
+            f"in process, first call with a {kind}: of the original's time at most",
+            f"memory, {kind}",
+            FIRST,
+            0.95,
+            POWERTOOLS,
+        )
+        for kind in ("dataclass", "Pydantic model")
+    ),
     Target("Valkey, first call: of two bare SETs at most", "Valkey, 200 B", FIRST, 1.15, BARE),
     Target("Valkey, replay: of a bare GET at most", "Valkey, 200 B", REPLAY, 1.3, BARE),
     Target(

@@ -173,7 +173,7 @@ def idempotent_function(
 
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
-        codec = Codec(serializer, function, settings.result_check)
+        codec: Any = Codec(serializer, function, settings.result_check)
         codec.prepare(for_a_call=False)
         engine = Engine(settings, codec, hidden=hidden_code(function))
         data = Argument(function, data_keyword_argument)
