@@ -6,17 +6,24 @@ import math
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from types import NoneType
 from typing import Any
+from uuid import UUID
 
 _SHOWN_NAME = 40
 
-# Path, first value, second value. Iterative, since results may be nested deeper than the stack allows.
-_Pairs = list[tuple[str, Any, Any]]
+# A place is its parent and its own step: paths are only spelt out for the one that is reported.
+_Place = tuple["_Place | None", Any]
+_Pair = tuple[Any, Any, Any]  # a step, and the values that it leads to
+_Parts = Callable[[Any, Any], "Iterator[_Pair] | list[_Pair] | None"]
 
 _ABSENT: Any = type("absent", (), {})()
+
+# Of these, values are the same if they are equal and of one type.
+_ATOMS = frozenset((str, int, bool, NoneType, bytes, bytearray, UUID, timedelta, date))
 
 
 def difference(first: Any, second: Any) -> str | None:
@@ -34,23 +41,30 @@ def difference(first: Any, second: Any) -> str | None:
     str or None
         A path such as ``$.items[2].price``, followed by names of types; no value is shown.
     """
-    pairs: _Pairs = [("$", first, second)]
+    # Iterative, since results may be nested deeper than the stack allows.
+    pairs: list[tuple[Any, Any, _Place]] = [(first, second, (None, "$"))]
     seen: set[tuple[int, int]] = set()
     while pairs:
-        path, one, other = pairs.pop()
-        if one is other and isinstance(one, str | int | bool | type(None)):
-            continue
-        if type(one) is not type(other):
-            return _told(path, one, other)
-        if not _is_leaf(one):
+        one, other, place = pairs.pop()
+        kind = type(one)
+        if kind is not type(other):
+            return _told(_spelt(place), one, other)
+        if kind in _ATOMS:
+            parts: Any = () if one == other else None
+        else:
             # Values that contain themselves are compared once.
             if (id(one), id(other)) in seen:
                 continue
             seen.add((id(one), id(other)))
-        found = _compare(path, one, other)
-        if found is None:
-            return f"{path}, a {kind_of(one)}, has another value"
-        pairs.extend(reversed(found))
+            parts = _parts_of(kind)(one, other)
+        if parts is None:
+            return f"{_spelt(place)}, a {kind_of(one)}, has another value"
+        for step, mine, its in parts:
+            if mine is not its or type(mine) not in _ATOMS:
+                of_it = type(mine)
+                if of_it is type(its) and of_it in _ATOMS and mine == its:
+                    continue
+                pairs.append((mine, its, (place, step)))
     return None
 
 
@@ -68,6 +82,36 @@ def step(key: Any) -> str:
     return f"[{name[:_SHOWN_NAME]!r}]"
 
 
+class _Key:
+    """The step to a key of a mapping itself."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
+class _Item:
+    """The step to what a mapping has for a key."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
+def _spelt(place: _Place) -> str:
+    steps: list[str] = []
+    here: _Place | None = place
+    while here is not None:
+        here, taken = here
+        if isinstance(taken, int):
+            steps.append(f"[{taken}]")
+        elif isinstance(taken, _Key):
+            steps.append(f"{step(taken.key)} (the key)")
+        elif isinstance(taken, _Item):
+            steps.append(step(taken.key))
+        else:
+            steps.append(taken if taken in ("$", "{...}") else f".{taken}")
+    return "".join(reversed(steps))
+
+
 def _told(path: str, one: Any, other: Any) -> str:
     if other is _ABSENT:
         return f"{path}, a {kind_of(one)}, is lost"
@@ -76,27 +120,34 @@ def _told(path: str, one: Any, other: Any) -> str:
     return f"{path}, a {kind_of(one)}, becomes a {kind_of(other)}"
 
 
-def _is_leaf(value: Any) -> bool:
-    return isinstance(value, str | bytes | int | float | Decimal)
+@functools.lru_cache(maxsize=1024)
+def _parts_of(kind: type) -> _Parts:
+    """Return what gives the parts of two values that must be the same, or None where they differ anyway."""
+    own = next((parts for kinds, parts in _PARTS if issubclass(kind, kinds)), None)
+    if kind in _CLOSED or issubclass(kind, Enum):
+        assert own is not None
+        return own
+    structured = dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields")
+    if own is None and not structured:
+        return _objects
+    held = functools.partial(_attributes, _names_of_slots(kind), model=hasattr(kind, "model_fields"))
+
+    def parts(one: Any, other: Any) -> list[_Pair] | None:
+        mine, its = held(one), held(other)
+        pairs: list[_Pair] = [(name, value, its.get(name, _ABSENT)) for name, value in mine.items()]
+        pairs.extend((name, _ABSENT, its[name]) for name in its if name not in mine)
+        if own is not None:
+            further = own(one, other)
+            if further is None:
+                return None
+            pairs.extend(further)
+        return pairs
+
+    return parts
 
 
-def _compare(path: str, one: Any, other: Any) -> _Pairs | None:
-    """Return the pairs that must be the same too; None if the values differ in themselves."""
-    for kinds, compare in _COMPARISONS:
-        if isinstance(one, kinds):
-            pairs = compare(path, one, other)
-            break
-    else:
-        pairs = []
-        if not _has_parts(one):
-            return _equal_objects(path, one, other)
-    if pairs is not None and _has_parts(one):
-        return pairs + list(_parts(path, one, other))
-    return pairs
-
-
-def _alike(same: Callable[[Any, Any], bool]) -> Callable[[str, Any, Any], _Pairs | None]:
-    return lambda _, one, other: [] if same(one, other) else None
+def _alike(same: Callable[[Any, Any], bool]) -> _Parts:
+    return lambda one, other: [] if same(one, other) else None
 
 
 def _same_float(one: float, other: float) -> bool:
@@ -110,101 +161,109 @@ def _same_time(one: Any, other: Any) -> bool:
     return bool(one == other and one.utcoffset() == other.utcoffset())
 
 
-def _same_sets(path: str, one: Any, other: Any) -> _Pairs | None:
+def _sets(one: Any, other: Any) -> list[_Pair] | None:
     if len(one) != len(other):
         return None
     kept = {item: item for item in other}
     if any(item not in kept for item in one):
         return None
-    return [(f"{path}{{...}}", item, kept[item]) for item in one]
+    return [("{...}", item, kept[item]) for item in one]
 
 
-def _items(path: str, one: Any, other: Any) -> _Pairs | None:
-    if len(one) != len(other) or getattr(one, "maxlen", None) != getattr(other, "maxlen", None):
+def _items(one: Any, other: Any) -> Iterator[_Pair] | None:
+    if len(one) != len(other):
         return None
-    return [(f"{path}[{index}]", *pair) for index, pair in enumerate(zip(one, other, strict=True))]
+    return zip(range(len(one)), one, other, strict=True)
 
 
-def _mappings(path: str, one: Any, other: Any) -> _Pairs | None:
+def _queues(one: Any, other: Any) -> Iterator[_Pair] | None:
+    return _items(one, other) if one.maxlen == other.maxlen else None
+
+
+def _mappings(one: Any, other: Any) -> list[_Pair] | None:
     if isinstance(one, OrderedDict) and list(one) != list(other):
         return None
     if isinstance(one, defaultdict) and one.default_factory is not other.default_factory:
         return None
-    kept = {key: key for key in other}
-    pairs: _Pairs = []
-    for key in one:
-        if key in kept:
-            pairs.append((f"{path}{step(key)} (the key)", key, kept[key]))
-            pairs.append((f"{path}{step(key)}", one[key], other[key]))
-        else:
-            pairs.append((f"{path}{step(key)}", one[key], _ABSENT))
-    pairs.extend((f"{path}{step(key)}", _ABSENT, other[key]) for key in other if key not in one)
+    pairs: list[_Pair] = []
+    texts = True
+    for key, item in one.items():
+        texts = texts and type(key) is str
+        pairs.append((_Item(key), item, other.get(key, _ABSENT)))
+    pairs.extend((_Item(key), _ABSENT, item) for key, item in other.items() if key not in one)
+    if not texts:
+        kept = {key: key for key in other}
+        pairs.extend((_Key(key), key, kept[key]) for key in one if key in kept)
     return pairs
 
 
-def _exceptions(path: str, one: Any, other: Any) -> _Pairs:
+def _exceptions(one: Any, other: Any) -> list[_Pair]:
     # A dataclass may be an exception; what its constructor leaves in `args` says nothing more.
-    return [] if dataclasses.is_dataclass(one) else [(f"{path}.args", one.args, other.args)]
+    return [] if dataclasses.is_dataclass(one) else [("args", one.args, other.args)]
 
 
-_COMPARISONS: tuple[tuple[Any, Callable[[str, Any, Any], _Pairs | None]], ...] = (
+_PARTS: tuple[tuple[Any, _Parts], ...] = (
     (Enum, _alike(lambda one, other: one is other or bool(one == other))),
     (str, _alike(str.__eq__)),
     (bytes, _alike(bytes.__eq__)),
     (int, _alike(int.__eq__)),
     (float, _alike(_same_float)),
-    (Decimal, _alike(lambda one, other: one.as_tuple() == other.as_tuple())),
-    (datetime | time, _alike(_same_time)),
-    (list | tuple | deque, _items),
-    (AbstractSet, _same_sets),
+    (Decimal, _alike(lambda one, other: bool(one.as_tuple() == other.as_tuple()))),
+    ((datetime, time), _alike(_same_time)),
+    (deque, _queues),
+    ((list, tuple), _items),
+    (AbstractSet, _sets),
     (Mapping, _mappings),
     (BaseException, _exceptions),
 )
 
+# Of these, values hold nothing besides.
+_CLOSED = frozenset(
+    (float, Decimal, datetime, time, list, tuple, dict, set, frozenset, deque, OrderedDict, defaultdict)
+)
 
-def _has_parts(value: Any) -> bool:
-    kind = type(value)
-    return (
-        dataclasses.is_dataclass(value)
-        or hasattr(kind, "model_fields")
-        or isinstance(
-            value, str | int | float | list | tuple | dict | set | frozenset | deque | BaseException
-        )
-        or (kind.__eq__ is object.__eq__ and bool(attributes(value)))
+
+def _names_of_slots(kind: type) -> tuple[str, ...]:
+    slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
+    return tuple(name for name in names if not name.startswith("__"))
+
+
+def _attributes(slots: tuple[str, ...], value: Any, *, model: bool) -> dict[str, Any]:
+    """Return what an object holds: its fields, extra fields, private and other attributes."""
+    found: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    if slots:
+        found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | found
+    if model:
+        if extra := getattr(value, "__pydantic_extra__", None):
+            found = found | extra
+        if private := getattr(value, "__pydantic_private__", None):
+            found = found | private
+    if computed := _computed(type(value)):
+        # What is computed when it is asked for need not have been asked for.
+        return {name: kept for name, kept in found.items() if name not in computed}
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _computed(kind: type) -> frozenset[str]:
+    return frozenset(
+        name
+        for base in kind.__mro__
+        for name, attribute in vars(base).items()
+        if isinstance(attribute, functools.cached_property)
     )
 
 
-def _parts(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
-    mine, its = attributes(one), attributes(other)
-    for name in mine | its:
-        yield f"{path}.{name}", mine.get(name, _ABSENT), its.get(name, _ABSENT)
-
-
-def attributes(value: Any) -> dict[str, Any]:
-    """Return what an object holds: its fields, extra fields, private and other attributes."""
-    if isinstance(value, Enum):
-        return {}
-    kind = type(value)
-    found: dict[str, Any] = dict(getattr(value, "__dict__", ()))
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if not name.startswith("__") and hasattr(value, name):
-                found.setdefault(name, getattr(value, name))
-    if hasattr(kind, "model_fields"):
-        found |= getattr(value, "__pydantic_extra__", None) or {}
-        found |= getattr(value, "__pydantic_private__", None) or {}
-    # What is computed when it is asked for need not have been asked for.
-    return {
-        name: kept
-        for name, kept in found.items()
-        if not isinstance(getattr(kind, name, None), functools.cached_property)
-    }
-
-
-def _equal_objects(_path: str, one: Any, other: Any) -> _Pairs | None:
+def _objects(one: Any, other: Any) -> list[_Pair] | None:
+    """Compare by ``==`` what has it, else by what the objects hold."""
     if one is other:
         return []
-    if type(one).__eq__ is object.__eq__:
+    kind: Any = type(one)
+    if kind.__eq__ is not object.__eq__:
+        return [] if bool(one == other) else None
+    slots = _names_of_slots(kind)
+    mine, its = (_attributes(slots, each, model=False) for each in (one, other))
+    if not mine:
         return None
-    return [] if bool(one == other) else None
+    return [(name, mine.get(name, _ABSENT), its.get(name, _ABSENT)) for name in mine | its]

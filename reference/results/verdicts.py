@@ -10,14 +10,14 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
 from typing import Any
 from uuid import UUID
 
-from .hints import bare, field_hints, members
+from .hints import bare, field_hints, is_alias, members
 from .models import is_model
 
 Test = Callable[[Any], bool]
@@ -148,17 +148,19 @@ class _Verdicts:
             if not _is_plain_dataclass(cls):
                 raise _NoVerdict
             hints: list[tuple[str, Any]] = []
-            self._known[cls, args] = _fields(self, hints)
+            self._known[cls, args] = _fields(self, hints, {})
             hints.extend((field.name, hint()) for field, hint in field_hints(cls, args))
             self._check(hints)
         return self._known[cls, args]
 
     def _model(self, cls: Any) -> Test:
         if cls not in self._known:
-            if not _is_plain_model(cls):
+            if not _is_plain_model(cls) or any(
+                _is_annotated(field.annotation) for field in cls.model_fields.values()
+            ):
                 raise _NoVerdict
             hints = [(name, field.annotation) for name, field in cls.model_fields.items()]
-            fields = _fields(self, hints)
+            fields = _fields(self, hints, _bounds(cls))
             self._known[cls] = lambda value: value.__pydantic_extra__ is None and fields(value)
             self._inside_models += 1
             self._check(hints)
@@ -173,10 +175,11 @@ class _Verdicts:
 _STRINGS = frozenset((str,))
 
 
-def _fields(verdicts: _Verdicts, hints: list[tuple[str, Any]]) -> Test:
+def _fields(verdicts: _Verdicts, hints: list[tuple[str, Any]], bounds: Mapping[str, list[Test]]) -> Test:
     @functools.cache
     def parts() -> tuple[tuple[str, frozenset[type], Test | None], ...]:
-        return tuple((name, *verdicts._kind(hint)) for name, hint in hints)
+        kinds = ((name, verdicts._kind(hint)) for name, hint in hints)
+        return tuple((name, kind.types, _joined(kind.test, bounds.get(name, []))) for name, kind in kinds)
 
     def test(value: Any) -> bool:
         held = value.__dict__
@@ -190,6 +193,33 @@ def _fields(verdicts: _Verdicts, hints: list[tuple[str, Any]]) -> Test:
         return True
 
     return test
+
+
+def _joined(test: Test | None, bounds: list[Test]) -> Test | None:
+    if not bounds:
+        return test
+    tests = [test, *bounds] if test else bounds
+    return lambda value: all(each(value) for each in tests)
+
+
+def _bounds(cls: Any) -> dict[str, list[Test]]:
+    """Return what tells of each field of a model whether a value is within its bounds."""
+    return {
+        name: [_BOUNDS[type(bound).__name__](bound) for bound in field.metadata]
+        for name, field in cls.model_fields.items()
+        if field.metadata
+    }
+
+
+# By their names: Pydantic brings their module along, this library does not.
+_BOUNDS: dict[str, Callable[[Any], Test]] = {
+    "Gt": lambda bound: lambda value: value is None or bool(value > bound.gt),
+    "Ge": lambda bound: lambda value: value is None or bool(value >= bound.ge),
+    "Lt": lambda bound: lambda value: value is None or bool(value < bound.lt),
+    "Le": lambda bound: lambda value: value is None or bool(value <= bound.le),
+    "MinLen": lambda bound: lambda value: value is None or len(value) >= bound.min_length,
+    "MaxLen": lambda bound: lambda value: value is None or len(value) <= bound.max_length,
+}
 
 
 def _literal(args: tuple[Any, ...]) -> _Kind:
@@ -246,7 +276,9 @@ def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one for each way to ta
     if not set(cls.model_config) <= _PLAIN_CONFIG or cls.model_config.get("extra") == "allow":
         return False
     decorators = cls.__pydantic_decorators__
-    if any(getattr(decorators, each.name) for each in dataclasses.fields(decorators) if each.name != "mro"):
+    taking_part = [each.name for each in dataclasses.fields(decorators) if getattr(decorators, each.name)]
+    # What is computed is stored too, and not read, unless other fields than a model's own are refused.
+    if taking_part and (taking_part != ["computed_fields"] or cls.model_config.get("extra") == "forbid"):
         return False
     return all(_is_plain_field(field) for field in cls.model_fields.values())
 
@@ -257,9 +289,23 @@ _UNTOUCHED = (
 )
 
 
+def _is_annotated(hint: Any) -> bool:
+    """Tell whether an annotation has validators or serializers of its own inside, or may have."""
+    origin = typing.get_origin(hint)
+    return (
+        origin is typing.Annotated
+        or is_alias(hint)
+        or is_alias(origin)
+        or (origin is not typing.Literal and any(map(_is_annotated, typing.get_args(hint))))
+    )
+
+
 def _is_plain_field(field: Any) -> bool:
     return not (
-        field.metadata
+        any(
+            type(bound).__module__ != "annotated_types" or type(bound).__name__ not in _BOUNDS
+            for bound in field.metadata
+        )
         or field.exclude
         or getattr(field, "exclude_if", None)
         or field.alias
