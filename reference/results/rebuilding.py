@@ -63,7 +63,9 @@ class MisfitError(ValueError):
 
     @classmethod
     def at(cls, path: str, error: Exception) -> "MisfitError":
-        """Return the error for what failed below ``path``."""
+        """Return the error for what failed below ``path``; raise one that says nothing of the data."""
+        if isinstance(error, RecursionError):
+            raise error
         if isinstance(error, MisfitError):
             return cls(path + error.path, error.cause)
         return cls(path, error)
@@ -261,7 +263,7 @@ class _DataclassReader:
         # Only the constructor of a class that prepares its fields can have made them differ.
         self._restored = [field.name for field in fields if self._prepares or not field.init]
 
-    def __call__(self, data: Any) -> Any:
+    def __call__(self, data: Any) -> Any:  # noqa: C901 - each branch is a way to be made
         if not isinstance(data, dict):
             raise TypeError(f"{self.cls.__qualname__} is stored as an object, not as {type(data).__name__}")
         values = {}
@@ -275,6 +277,8 @@ class _DataclassReader:
             return self._bare(values)
         try:
             built = self.cls(**{name: values[name] for name in self._arguments if name in values})
+        except RecursionError:
+            raise  # which says nothing of the data
         except Exception:
             if not self._prepares:
                 raise

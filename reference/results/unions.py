@@ -1,6 +1,5 @@
 """Which member of a union a stored value belongs to."""
 
-import contextlib
 import dataclasses
 import inspect
 import types
@@ -52,15 +51,19 @@ class Union:
         text = encode(data)
         nearest: list[Any] = []
         for _, read, conforms in self._candidates:
-            with contextlib.suppress(Exception):
+            try:
                 value = read(data) if read else data
                 if not conforms(value):
                     continue
                 if self._gives(value, text):
                     return value
-                if read:
-                    # Its class has changed since, perhaps: a field that has a default was added.
-                    nearest.append(value)
+            except RecursionError:
+                raise  # which says nothing of the data
+            except Exception:  # noqa: BLE001, S112 - it is not this member's
+                continue
+            if read:
+                # Its class has changed since, perhaps: a field that has a default was added.
+                nearest.append(value)
         return nearest[0] if nearest else data
 
 

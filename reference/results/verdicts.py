@@ -7,10 +7,9 @@ has one text for each value. Without a verdict, or where it says no, the result 
 
 import contextlib
 import dataclasses
-import functools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
@@ -80,7 +79,7 @@ def verdict(model: Any) -> Test | None:
 
 class _Verdicts:
     def __init__(self) -> None:
-        self._known: dict[Any, Test] = {}
+        self._open: set[Any] = set()
         self._inside_models = 0
 
     def of(self, hint: Any) -> Test:
@@ -142,64 +141,55 @@ class _Verdicts:
         return test
 
     def _dataclass(self, cls: Any, args: tuple[Any, ...]) -> Test:
-        if self._inside_models:  # Pydantic reads those in its own way
+        if self._inside_models or not _is_plain_dataclass(cls):  # Pydantic reads those in its own way
             raise _NoVerdict
-        if (cls, args) not in self._known:
-            if not _is_plain_dataclass(cls):
-                raise _NoVerdict
-            hints: list[tuple[str, Any]] = []
-            self._known[cls, args] = _fields(self, hints, {})
-            hints.extend((field.name, hint()) for field, hint in field_hints(cls, args))
-            self._check(hints)
-        return self._known[cls, args]
+        with self._opened((cls, args)):
+            return _fields([(field.name, self._kind(hint())) for field, hint in field_hints(cls, args)])
 
     def _model(self, cls: Any) -> Test:
-        if cls not in self._known:
-            if not _is_plain_model(cls) or any(
-                _is_annotated(field.annotation) for field in cls.model_fields.values()
-            ):
-                raise _NoVerdict
-            hints = [(name, field.annotation) for name, field in cls.model_fields.items()]
-            fields = _fields(self, hints, _bounds(cls))
-            self._known[cls] = lambda value: value.__pydantic_extra__ is None and fields(value)
-            self._inside_models += 1
-            self._check(hints)
-            self._inside_models -= 1
-        return self._known[cls]
+        hints = [(name, field.annotation) for name, field in cls.model_fields.items()]
+        if not _is_plain_model(cls) or any(_is_annotated(hint) for _, hint in hints):
+            raise _NoVerdict
+        bounds = _bounds(cls)
+        self._inside_models += 1
+        with self._opened(cls):
+            kinds = [(name, self._kind(hint)) for name, hint in hints]
+        self._inside_models -= 1
+        fields = _fields([(name, _bounded(kind, bounds.get(name, []))) for name, kind in kinds])
+        return lambda value: value.__pydantic_extra__ is None and fields(value)
 
-    def _check(self, hints: list[tuple[str, Any]]) -> None:
-        for _, hint in hints:
-            self._kind(hint)
+    @contextlib.contextmanager
+    def _opened(self, cls: Any) -> Iterator[None]:
+        if cls in self._open:
+            # Values may be nested deeper than they can be read, which only reading shows.
+            raise _NoVerdict
+        self._open.add(cls)
+        yield
+        self._open.discard(cls)
 
 
 _STRINGS = frozenset((str,))
 
 
-def _fields(verdicts: _Verdicts, hints: list[tuple[str, Any]], bounds: Mapping[str, list[Test]]) -> Test:
-    @functools.cache
-    def parts() -> tuple[tuple[str, frozenset[type], Test | None], ...]:
-        kinds = ((name, verdicts._kind(hint)) for name, hint in hints)
-        return tuple((name, kind.types, _joined(kind.test, bounds.get(name, []))) for name, kind in kinds)
+def _fields(kinds: list[tuple[str, _Kind]]) -> Test:
+    parts = tuple((name, *kind) for name, kind in kinds)
 
     def test(value: Any) -> bool:
         held = value.__dict__
-        needed = parts()
-        if len(held) != len(needed):
+        if len(held) != len(parts):
             return False
-        for name, kinds, further in needed:
+        for name, allowed, further in parts:
             found = held[name]
-            if type(found) not in kinds or (further is not None and not further(found)):
+            if type(found) not in allowed or (further is not None and not further(found)):
                 return False
         return True
 
     return test
 
 
-def _joined(test: Test | None, bounds: list[Test]) -> Test | None:
-    if not bounds:
-        return test
-    tests = [test, *bounds] if test else bounds
-    return lambda value: all(each(value) for each in tests)
+def _bounded(kind: _Kind, bounds: list[Test]) -> _Kind:
+    tests = [kind.test, *bounds] if kind.test else bounds
+    return _Kind(kind.types, lambda value: all(test(value) for test in tests)) if bounds else kind
 
 
 def _bounds(cls: Any) -> dict[str, list[Test]]:

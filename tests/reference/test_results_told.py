@@ -376,3 +376,21 @@ def test_a_result_that_is_too_deep_for_the_stack_is_not_corrupt() -> None:
         told = error
     assert answers or "is sound" in str(getattr(told, "__notes__", ""))
     assert len(runs) == 1
+
+
+@dataclass
+class Tree:
+    inner: "Tree | None" = None
+    either: "Tree | int" = 0
+
+
+@pytest.mark.clause("RES-1", "RES-2", "RES-5")
+@pytest.mark.parametrize("levels", range(20, 400, 20))
+def test_nested_dataclasses_come_back_or_are_told_however_deep(levels: int) -> None:
+    def tree() -> Tree:
+        made = Tree()
+        for level in range(levels):
+            made = Tree(made) if level % 3 else Tree(either=made)
+        return made
+
+    assert judged(DataclassSerializer(Tree), tree) in (SAME, CARRIED)

@@ -52,7 +52,6 @@ class Whole:
     colour: Colour = Colour.RED
     kind: Literal["a", "b"] = "a"
     numbers: tuple[int, ...] = ()
-    inner: "Whole | None" = None
 
 
 class PartModel(BaseModel):
@@ -71,7 +70,6 @@ class WholeModel(BaseModel):
     colour: Colour = Colour.RED
     kind: Literal["a", "b"] = "a"
     numbers: tuple[int, ...] = ()
-    inner: "WholeModel | None" = None
     name: str = Field(default="abc", min_length=2, max_length=5)
 
     @computed_field
@@ -112,8 +110,8 @@ DOUBTFUL: list[dict[str, Any]] = [
 @pytest.mark.parametrize("values", GOOD, ids=str)
 def test_a_verdict_says_what_comparing_says(values: dict[str, Any]) -> None:
     part, model = Part("a", 1), PartModel(sku="a", count=1)
-    of_dataclasses = Whole(parts=[part], by_name={"a": part, "b": None}, inner=Whole(), **values)
-    of_models = WholeModel(parts=[model], by_name={"a": model, "b": None}, inner=WholeModel(), **values)
+    of_dataclasses = Whole(parts=[part], by_name={"a": part, "b": None}, **values)
+    of_models = WholeModel(parts=[model], by_name={"a": model, "b": None}, **values)
     for serializer, result in (
         (DataclassSerializer(Whole), of_dataclasses),
         (PydanticSerializer(WholeModel), of_models),
@@ -251,6 +249,15 @@ class HoldsDataclass(BaseModel):
 
 
 @dataclass
+class Tree:
+    inner: "Tree | None" = None
+
+
+class TreeModel(BaseModel):
+    many: "list[TreeModel]" = []
+
+
+@dataclass
 class HoldsOdd:
     odd: Odd
 
@@ -258,7 +265,7 @@ class HoldsOdd:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(Prepared, Slots, Extra, NotInit, Guarded, OwnInit, HoldsOdd),
+        *(Prepared, Slots, Extra, NotInit, Guarded, OwnInit, HoldsOdd, Tree, TreeModel),
         *(Private, Checked, Posted, Inside, Renamed, Hidden, Stripped, Dumped, Open, StrictComputed),
         *(HoldsDataclass, pydantic.RootModel[int], pydantic.dataclasses.dataclass(Part)),
         dataclasses.make_dataclass("Aware", [("at", Any)]),
