@@ -46,7 +46,7 @@ def difference(first: Any, second: Any) -> str | None:
     seen: set[tuple[int, int]] = set()
     while pairs:
         one, other, place = pairs.pop()
-        kind = type(one)
+        kind: Any = type(one)
         if kind is not type(other):
             return _told(_spelt(place), one, other)
         if kind in _ATOMS:
@@ -56,7 +56,7 @@ def difference(first: Any, second: Any) -> str | None:
             if (id(one), id(other)) in seen:
                 continue
             seen.add((id(one), id(other)))
-            parts = _parts_of(kind)(one, other)
+            parts = _parts_of(kind)(one, other)  # type: ignore[arg-type] - a type is hashable
         if parts is None:
             return f"{_spelt(place)}, a {kind_of(one)}, has another value"
         for step, mine, its in parts:
@@ -121,7 +121,7 @@ def _told(path: str, one: Any, other: Any) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _parts_of(kind: type) -> _Parts:
+def _parts_of(kind: Any) -> _Parts:
     """Return what gives the parts of two values that must be the same, or None where they differ anyway."""
     own = next((parts for kinds, parts in _PARTS if issubclass(kind, kinds)), None)
     if kind in _CLOSED or issubclass(kind, Enum):
@@ -231,6 +231,7 @@ def _names_of_slots(kind: type) -> tuple[str, ...]:
 
 def _attributes(slots: tuple[str, ...], value: Any, *, model: bool) -> dict[str, Any]:
     """Return what an object holds: its fields, extra fields, private and other attributes."""
+    kind: Any = type(value)
     found: dict[str, Any] = getattr(value, "__dict__", None) or {}
     if slots:
         found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | found
@@ -239,14 +240,14 @@ def _attributes(slots: tuple[str, ...], value: Any, *, model: bool) -> dict[str,
             found = found | extra
         if private := getattr(value, "__pydantic_private__", None):
             found = found | private
-    if computed := _computed(type(value)):
+    if computed := _computed(kind):
         # What is computed when it is asked for need not have been asked for.
         return {name: kept for name, kept in found.items() if name not in computed}
     return found
 
 
 @functools.lru_cache(maxsize=1024)
-def _computed(kind: type) -> frozenset[str]:
+def _computed(kind: Any) -> frozenset[str]:
     return frozenset(
         name
         for base in kind.__mro__

@@ -32,6 +32,10 @@ def closed(  # noqa: PLR0911 - one for each kind of annotation
         return itself
     if isinstance(hint, typing.TypeVar):
         return variables[hint] if hint in variables else _allowed(hint)
+    if isinstance(hint, type) and (generic := getattr(hint, "__pydantic_generic_metadata__", None)):
+        # A generic model with arguments is a class.
+        given = tuple(variables.get(each, each) for each in generic["parameters"])
+        return hint if given == generic["parameters"] else hint[given]  # type: ignore[index]
     origin = typing.get_origin(hint)
     if origin is None or origin is typing.Literal:
         return hint

@@ -40,13 +40,14 @@ class _Search:
         if (model, required) in self._seen:
             return
         self._seen.add((model, required))
-        kind = typing.get_origin(model) or model
+        kind: Any = typing.get_origin(model) or model
+        name = getattr(kind, "__qualname__", "")
         if is_model(kind):
             if hasattr(kind, "model_fields") and not _has_code(kind):
                 self._model(kind, required=required)
         elif dataclasses.is_dataclass(kind):
             for field, hint in field_hints(kind, typing.get_args(model)):
-                self._hint(hint(), f"{kind.__qualname__}.{field.name}", required=required)
+                self._hint(hint(), f"{name}.{field.name}", required=required)
 
     def _model(self, cls: Any, *, required: bool) -> None:
         for name, field in cls.model_fields.items():
@@ -154,8 +155,8 @@ def _shape(hint: Any, around: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911, P
     if issubclass(kind, Mapping):
         if len(args) == 1:
             args = (*args, int)
-        parts = tuple(_shape(each, around) for each in args)
-        return None if None in parts else ("object", parts or ("anything", "anything"))
+        shapes = tuple(_shape(each, around) for each in args) or ("anything", "anything")
+        return None if None in shapes else ("object", shapes)
     if issubclass(kind, Collection) and not issubclass(kind, str):
         return _shape_of_items(args, around)
     return ("itself", kind)
