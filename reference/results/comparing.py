@@ -56,7 +56,7 @@ def difference(first: Any, second: Any) -> str | None:
             if (id(one), id(other)) in seen:
                 continue
             seen.add((id(one), id(other)))
-            parts = _parts_of(kind)(one, other)  # type: ignore[arg-type] - a type is hashable
+            parts = _parts_of(kind)(one, other)  # type: ignore[arg-type]  # it is hashable
         if parts is None:
             return f"{_spelt(place)}, a {kind_of(one)}, has another value"
         for step, mine, its in parts:

@@ -162,6 +162,17 @@ def test_fields_of_any_type(values: dict[str, Any], outcome: str) -> None:
 
 
 @dataclass
+class Label:
+    text: str
+
+
+@pytest.mark.clause("RES-2")
+def test_two_halves_of_a_character_are_told_and_the_character_comes_back() -> None:
+    assert judged(DataclassSerializer(Label), lambda: Label("\ud83d\ude00")) == CARRIED
+    assert judged(DataclassSerializer(Label), lambda: Label("\N{GRINNING FACE}")) == SAME
+
+
+@dataclass
 class Stop:
     day: date
 

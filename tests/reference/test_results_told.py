@@ -394,3 +394,21 @@ def test_nested_dataclasses_come_back_or_are_told_however_deep(levels: int) -> N
         return made
 
     assert judged(DataclassSerializer(Tree), tree) in (SAME, CARRIED)
+
+
+@pytest.mark.clause("RES-5")
+@pytest.mark.parametrize("levels", [150, 300])
+def test_a_dataclass_that_is_too_deep_for_the_stack_is_no_misfit(levels: int) -> None:
+    tree = Tree()
+    for level in range(levels):
+        tree = Tree(tree) if level % 3 else Tree(either=tree)
+    call = protected(lambda payload: tree, DataclassSerializer(Tree))
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(30 * limit)
+        call(payload=1)
+    finally:
+        sys.setrecursionlimit(limit)
+    with pytest.raises(RecursionError) as told:
+        deeper(limit // 2, lambda: call(payload=1))
+    assert "is sound" in str(told.value.__notes__)
