@@ -15,10 +15,10 @@ from typing import Any
 
 from ..spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from .annotations import resolve_annotation
-from .encoding import encode
 
 if typing.TYPE_CHECKING:
     from .results.rebuilding import Reader
+    from .results.roundtrip import Checks
 
 
 class BaseIdempotencySerializer(ABC):
@@ -100,20 +100,11 @@ class CustomDictSerializer(BaseIdempotencySerializer):
 
 
 class CheckedSerializer(BaseIdempotencyModelSerializer):
-    """A serializer that rebuilds what it stores, and compares it with the result, before anyone relies on it.
-
-    Parameters
-    ----------
-    model
-        The class that it stores.
-    read
-        What rebuilds a value of it from stored data.
-    """
+    """A serializer that rebuilds what it stores and compares it with the result, before it is relied on."""
 
     _model: Any
     _read: "Reader"
-    _verdict: Callable[[Any], bool] | None
-    _judged = False
+    _checks: "Checks | None" = None
 
     def to_dict(self, data: Any) -> Any:
         """Return a result's data, in the first form that comes back as the result was.
@@ -123,25 +114,16 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         TypeError
             The function did not return a value of this kind.
         """
-        from .results.custom import ResultChangedError  # noqa: PLC0415 - loads what only serializers need
-        from .results.roundtrip import stored  # noqa: PLC0415 - as above
-
-        self.resolve(now=True)
-        dumps = self._dumps(data)
-        if self._comes_back(data):
-            return dumps[0](data)
-        try:
-            return stored(data, dumps, self.from_dict).data
-        except ResultChangedError:
-            return dumps[0](data)
+        self._resolve(now=True)
+        return self._made_checks().data(data, self._dumps(data), self.from_dict)
 
     def from_dict(self, data: Any) -> Any:
         """Return the result, rebuilt."""
-        self.resolve(now=True)
+        self._resolve(now=True)
         return self._read(data)
 
-    def store(self, result: Any) -> tuple[str, Any]:
-        """Return a result as JSON text, and rebuilt from it.
+    def _store(self, result: Any) -> tuple[str, Any]:
+        """Return a result as JSON text, and as it is rebuilt from that.
 
         Raises
         ------
@@ -150,22 +132,21 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         TypeError, ValueError, RecursionError
             The result is of another kind, or cannot be JSON.
         """
-        from .results.custom import stored_by  # noqa: PLC0415 - loads what only serializers need
-        from .results.roundtrip import stored  # noqa: PLC0415 - as above
+        self._resolve(now=True)
+        checks = self._made_checks()
+        if checks.own_conversion:
+            return checks.stored_by(self, result)
+        return checks.store(result, self._dumps(result), self.from_dict)
 
-        if not self._is_unchanged():
-            return stored_by(self, result)
-        self.resolve(now=True)
-        dumps = self._dumps(result)
-        if self._comes_back(result):
-            text = encode(dumps[0](result))
-            # Two halves of one character, alone, would come back as that character.
-            if "\\ud" not in text:
-                return text, result
-        _, text, rebuilt = stored(result, dumps, self.from_dict)
-        return text, rebuilt
+    def _made_checks(self) -> "Checks":
+        # Made at the first use: all that the model names is defined by then.
+        if self._checks is None:
+            from .results.roundtrip import Checks  # noqa: PLC0415 - loads what only serializers need
 
-    def resolve(self, *, now: bool) -> bool:
+            self._checks = Checks(self._model, own_conversion=self._has_own_conversion())
+        return self._checks
+
+    def _resolve(self, *, now: bool) -> bool:
         """Resolve what the model names, and tell whether all of it is defined.
 
         Parameters
@@ -175,7 +156,7 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         """
         raise NotImplementedError
 
-    def refuse_what_never_comes_back(self) -> None:
+    def _refuse_what_never_comes_back(self) -> None:
         """Refuse a model of which some values can never come back.
 
         Raises
@@ -183,7 +164,7 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         IdempotencyModelTypeError
             The message names the field.
         """
-        if self._is_unchanged():
+        if not self._has_own_conversion():
             from .results.refusals import refuse  # noqa: PLC0415 - loads what only serializers need
 
             refuse(self._model)
@@ -192,19 +173,9 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         """Return what makes data of a result, in several forms."""
         raise NotImplementedError
 
-    def _comes_back(self, data: Any) -> bool:
-        """Tell whether a result is known to come back as it is."""
-        if not self._judged:
-            from .results.verdicts import verdict  # noqa: PLC0415 - loads what only serializers need
-
-            self._verdict, self._judged = verdict(self._model), True
-        return self._verdict is not None and self._verdict(data)
-
-    def _is_unchanged(self) -> bool:
-        """Tell whether both directions are this library's, not a derived class's."""
-        return all(
-            getattr(type(self), name).__module__ == __name__ for name in ("to_dict", "from_dict", "_dumps")
-        )
+    def _has_own_conversion(self) -> bool:
+        """Tell whether a derived class has its own conversion, which then is the user's word."""
+        return any(getattr(type(self), name).__module__ != __name__ for name in ("to_dict", "from_dict"))
 
 
 class PydanticSerializer(CheckedSerializer):
@@ -238,7 +209,7 @@ class PydanticSerializer(CheckedSerializer):
         self._forms = FORMS
         self._read = model_reader(self._model)
 
-    def resolve(self, *, now: bool) -> bool:
+    def _resolve(self, *, now: bool) -> bool:
         """Let the model resolve what it names, if all of that is defined."""
         model = self._model
         if not model.__pydantic_complete__:
@@ -301,7 +272,7 @@ class DataclassSerializer(CheckedSerializer):
     def _plain(self, plain: Any, form: Any, data: Any) -> Any:
         return plain(data, form, with_bytes=self._readers.with_bytes)
 
-    def resolve(self, *, now: bool) -> bool:
+    def _resolve(self, *, now: bool) -> bool:
         """Resolve the annotations that named classes before these were defined."""
         if not self._readers.complete:
             try:
@@ -334,14 +305,14 @@ class _LaterSerializer(CheckedSerializer):
         self._make = make
         self._made: BaseIdempotencySerializer | None = None
 
-    def resolve(self, *, now: bool) -> bool:
+    def _resolve(self, *, now: bool) -> bool:
         try:
             made = self._serializer()
         except IdempotencyNoSerializationModelError:
             if now:
                 raise
             return False
-        return not isinstance(made, CheckedSerializer) or made.resolve(now=now)
+        return not isinstance(made, CheckedSerializer) or made._resolve(now=now)
 
     @classmethod
     def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
@@ -352,9 +323,9 @@ class _LaterSerializer(CheckedSerializer):
             self._made = self._make()
         return self._made
 
-    def refuse_what_never_comes_back(self) -> None:
+    def _refuse_what_never_comes_back(self) -> None:
         if isinstance(made := self._serializer(), CheckedSerializer):
-            made.refuse_what_never_comes_back()
+            made._refuse_what_never_comes_back()
 
     def to_dict(self, data: Any) -> Any:
         return self._serializer().to_dict(data)
@@ -362,10 +333,10 @@ class _LaterSerializer(CheckedSerializer):
     def from_dict(self, data: Any) -> Any:
         return self._serializer().from_dict(data)
 
-    def store(self, result: Any) -> tuple[str, Any]:
+    def _store(self, result: Any) -> tuple[str, Any]:
         made = self._serializer()
         if isinstance(made, CheckedSerializer):
-            return made.store(result)
+            return made._store(result)
         from .results.custom import stored_by  # noqa: PLC0415 - loads what only serializers need
 
         return stored_by(made, result)

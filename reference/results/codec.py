@@ -53,10 +53,10 @@ class Codec:
         if self._checked:
             return
         assert isinstance(self._serializer, CheckedSerializer)
-        if not self._serializer.resolve(now=for_a_call):
+        if not self._serializer._resolve(now=for_a_call):
             return
         try:
-            self._serializer.refuse_what_never_comes_back()
+            self._serializer._refuse_what_never_comes_back()
         except IdempotencyModelTypeError as error:
             if not self._warns:
                 raise
@@ -83,7 +83,7 @@ class Codec:
             return "null", None
         try:
             if isinstance(serializer, CheckedSerializer):
-                return serializer.store(result)
+                return serializer._store(result)
             return stored_by(serializer, result)
         except ResultChangedError as error:
             if not self._warns:

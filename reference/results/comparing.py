@@ -130,12 +130,19 @@ def _parts_of(kind: Any) -> _Parts:
     structured = dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields")
     if own is None and not structured:
         return _objects
-    held = functools.partial(_attributes, _names_of_slots(kind), model=hasattr(kind, "model_fields"))
+    slots, model = _names_of_slots(kind), hasattr(kind, "model_fields")
+    if own is not None and not slots and not kind.__dictoffset__:
+        return own  # there is no room for more
+    simple = not slots and not _computed(kind) and kind.__dictoffset__
 
     def parts(one: Any, other: Any) -> list[_Pair] | None:
-        mine, its = held(one), held(other)
+        if simple and (not model or _is_closed(one, other)):
+            mine, its = one.__dict__, other.__dict__
+        else:
+            mine, its = (_attributes(slots, each, model=model) for each in (one, other))
         pairs: list[_Pair] = [(name, value, its.get(name, _ABSENT)) for name, value in mine.items()]
-        pairs.extend((name, _ABSENT, its[name]) for name in its if name not in mine)
+        if len(its) != len(mine) or mine.keys() != its.keys():
+            pairs.extend((name, _ABSENT, its[name]) for name in its if name not in mine)
         if own is not None:
             further = own(one, other)
             if further is None:
@@ -144,6 +151,11 @@ def _parts_of(kind: Any) -> _Parts:
         return pairs
 
     return parts
+
+
+def _is_closed(*models: Any) -> bool:
+    """Tell whether models have neither extra fields nor private attributes."""
+    return not any(model.__pydantic_extra__ or model.__pydantic_private__ for model in models)
 
 
 def _alike(same: Callable[[Any, Any], bool]) -> _Parts:
@@ -208,7 +220,7 @@ _PARTS: tuple[tuple[Any, _Parts], ...] = (
     (bytes, _alike(bytes.__eq__)),
     (int, _alike(int.__eq__)),
     (float, _alike(_same_float)),
-    (Decimal, _alike(lambda one, other: bool(one.as_tuple() == other.as_tuple()))),
+    (Decimal, _alike(lambda one, other: str(one) == str(other))),
     ((datetime, time), _alike(_same_time)),
     (deque, _queues),
     ((list, tuple), _items),

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import threading
 import types
 import typing
 from collections import OrderedDict, defaultdict, deque
@@ -80,6 +81,7 @@ class Readers:
         self._aliases: dict[Any, Reader | None] = {}
         self._unresolved: list[tuple[_DataclassReader, str, Callable[[], Any]]] = []
         self._conformity = Conformity()
+        self._lock = threading.Lock()
         self.with_bytes = False
         """Whether an annotation names bytes."""
 
@@ -96,11 +98,12 @@ class Readers:
         IdempotencyModelTypeError
             They still are not.
         """
-        while self._unresolved:
-            reader, name, hint_of = self._unresolved[-1]
-            hint = hint_of()
-            self._unresolved.pop()
-            reader.reads[name] = self.item(hint)
+        with self._lock:
+            while self._unresolved:
+                pending = self._unresolved[-1]
+                reader, name, hint_of = pending
+                reader.reads[name] = self.item(hint_of())
+                self._unresolved.remove(pending)
 
     def reader(self, hint: Any) -> Reader | None:  # noqa: C901, PLR0911 - one for each kind of type
         """Return what rebuilds a value; None if the plain data is the value already.

@@ -125,6 +125,10 @@ def _shown(hint: Any) -> str:
 
 def _shape(hint: Any, around: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911, PLR0912 - one for each kind of type
     """Return what is alike for types whose values are all stored alike; None if that is not known."""
+    if is_alias(hint) or is_alias(typing.get_origin(hint)):  # it may refer to itself
+        if hint in around:
+            return ("around", around.index(hint))
+        around = (*around, hint)
     every = members(hint)
     if len(every) > 1:
         parts = [_shape(each, around) for each in every]

@@ -5,8 +5,12 @@ from typing import Any, NamedTuple
 
 from ..encoding import decode, encode
 from .comparing import difference
-from .custom import ResultChangedError
+from .custom import ResultChangedError, stored_by
 from .rebuilding import MisfitError
+from .verdicts import verdict
+
+_Dumps = tuple[Callable[[Any], Any], ...]
+_Read = Callable[[Any], Any]
 
 
 class Stored(NamedTuple):
@@ -63,6 +67,45 @@ def stored(result: Any, dumps: Iterable[Callable[[Any], Any]], read: Callable[[A
         trouble = trouble or changed
     assert trouble is not None  # there is a form
     raise trouble
+
+
+class Checks:
+    """What is asked of the results of one serializer.
+
+    Parameters
+    ----------
+    model
+        What it stores, resolved.
+    own_conversion
+        Whether a derived class has its own conversion.
+    """
+
+    __slots__ = ("_verdict", "own_conversion")
+
+    stored_by = staticmethod(stored_by)
+
+    def __init__(self, model: Any, *, own_conversion: bool) -> None:
+        self.own_conversion = own_conversion
+        self._verdict = verdict(model)
+
+    def store(self, result: Any, dumps: _Dumps, read: _Read) -> tuple[str, Any]:
+        """Return a result as text and as it comes back; see `stored`."""
+        if self._verdict is not None and self._verdict(result):
+            text = encode(dumps[0](result))
+            # Two halves of one character, alone, would come back as that character.
+            if "\\ud" not in text:
+                return text, result
+        _, text, rebuilt = stored(result, dumps, read)
+        return text, rebuilt
+
+    def data(self, result: Any, dumps: _Dumps, read: _Read) -> Any:
+        """Return a result's data in the form that comes back; in the first one if none does."""
+        if self._verdict is not None and self._verdict(result):
+            return dumps[0](result)
+        try:
+            return stored(result, dumps, read).data
+        except ResultChangedError:
+            return dumps[0](result)
 
 
 def place(error: Exception) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
 from typing import Any
@@ -64,6 +64,36 @@ _TESTED: dict[type, _Kind] = {
 }
 
 
+# Pydantic gives other time zones than it was given.
+_AT_UTC = _Kind(
+    frozenset((datetime,)),
+    lambda value: (
+        (value.tzinfo is None or value.tzinfo is UTC) and not value.fold and value.year >= _GREGORIAN
+    ),
+)
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether a value is what JSON text comes back as."""
+    kind = type(value)
+    if kind is list:
+        return all(map(_is_json, value))
+    if kind is dict:
+        keys = list(value)
+        # Stored keys are sorted, and come back in that order.
+        return (
+            _STRINGS.issuperset(map(type, keys))
+            and keys == sorted(keys)
+            and all(map(_is_json, value.values()))
+        )
+    return kind in _SCALARS or (kind is float and value - value == 0.0)
+
+
+_STRINGS = frozenset((str,))
+_SCALARS = frozenset((str, int, bool, types.NoneType))
+_JSON = _Kind(frozenset((str, int, bool, float, list, dict, types.NoneType)), _is_json)
+
+
 def verdict(model: Any) -> Test | None:
     """Return what tells of a value of ``model`` that it comes back for sure; None if nothing does.
 
@@ -89,7 +119,7 @@ class _Verdicts:
         test = found.test
         return lambda value: type(value) is exact and test(value)
 
-    def _kind(self, hint: Any) -> _Kind:  # noqa: C901, PLR0911 - one for each kind of type
+    def _kind(self, hint: Any) -> _Kind:  # noqa: C901, PLR0911, PLR0912 - one for each kind of type
         every = members(hint)
         if len(every) > 1:
             return self._optional(every)
@@ -98,8 +128,14 @@ class _Verdicts:
         kind = typing.get_origin(hint) or hint
         if kind is typing.Literal:
             return _literal(args)
+        if hint is Any:
+            return _JSON
         if not isinstance(kind, type):
             raise _NoVerdict
+        if kind is datetime and not self._inside_models:
+            return _AT_UTC
+        if kind in (list, dict) and not args:
+            return _Kind(frozenset((kind,)), _is_json)
         if found := _ALWAYS.get(kind) or _TESTED.get(kind):
             return found
         if kind is list and args:
@@ -166,9 +202,6 @@ class _Verdicts:
         self._open.add(cls)
         yield
         self._open.discard(cls)
-
-
-_STRINGS = frozenset((str,))
 
 
 def _fields(kinds: list[tuple[str, _Kind]]) -> Test:

@@ -1,6 +1,7 @@
 """A dataclass comes back as it was, or its first caller hears that it will not."""
 
 import enum
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -424,3 +425,34 @@ class Afterwards:
 @pytest.mark.clause("RES-1")
 def test_a_class_that_is_defined_later_is_found_at_the_first_use() -> None:
     assert judged(EARLY, lambda: Early(Afterwards(DAY, b"\xff"), [Afterwards(DAY)])) == SAME
+
+
+if sys.version_info >= (3, 12):
+    # In text, since the oldest Python that is supported has no such statement.
+    scope = dict(globals())
+    exec(
+        """
+type Data = dict[str, Data] | list[Data] | str | int | None
+type Days = dict[str, Days] | list[Days] | date | None
+type Pair[T] = tuple[T, T]
+
+@dataclass
+class Modern[T]:
+    data: Data = None
+    days: Days = None
+    pair: Pair[T] | None = None
+    inner: Self | None = None
+""",
+        scope,
+    )
+
+    Modern: Any = scope["Modern"]
+
+    @pytest.mark.clause("RES-1")
+    def test_type_statements_are_followed_though_they_refer_to_themselves() -> None:
+        days = {"a": [DAY, None, {"b": DAY}]}
+
+        def make() -> Any:
+            return Modern({"a": [1, {"b": None}]}, days, (DAY, DAY), Modern(pair=(DAY, DAY)))
+
+        assert judged(DataclassSerializer(Modern[date]), make) == SAME

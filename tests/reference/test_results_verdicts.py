@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 from dataclasses import InitVar, dataclass, field
-from datetime import UTC, date, datetime, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -52,6 +52,9 @@ class Whole:
     colour: Colour = Colour.RED
     kind: Literal["a", "b"] = "a"
     numbers: tuple[int, ...] = ()
+    anything: Any = None
+    items: list = field(default_factory=list)
+    table: dict = field(default_factory=dict)
 
 
 class PartModel(BaseModel):
@@ -70,6 +73,9 @@ class WholeModel(BaseModel):
     colour: Colour = Colour.RED
     kind: Literal["a", "b"] = "a"
     numbers: tuple[int, ...] = ()
+    anything: Any = None
+    items: list = []
+    table: dict = {}
     name: str = Field(default="abc", min_length=2, max_length=5)
 
     @computed_field
@@ -82,6 +88,7 @@ GOOD: list[dict[str, Any]] = [
     {},
     {"price": Decimal("1.50"), "rate": 1.5, "day": date(2024, 1, 1), "key": UUID(int=1), "kind": "b"},
     {"at": datetime(2024, 1, 1, 5), "numbers": (1, 2)},  # noqa: DTZ001 - naive on purpose
+    {"anything": {"a": [1, 1.5, None, True, "x"]}, "items": [[]], "table": {"a": {}}},
 ]
 
 # Each is of the announced type, or looks like it, and does not come back for sure.
@@ -93,7 +100,13 @@ DOUBTFUL: list[dict[str, Any]] = [
     {"price": 1},
     {"day": datetime(2024, 1, 1)},  # noqa: DTZ001 - a date by inheritance
     {"day": date(99, 1, 1)},
-    {"at": datetime(2024, 1, 1, tzinfo=UTC)},
+    {"at": datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=1)))},
+    {"anything": (1,)},
+    {"anything": [1, {"b": 1, "a": 2}]},
+    {"anything": [{1: 2}]},
+    {"anything": [float("nan")]},
+    {"table": {"a": date(2024, 1, 1)}},
+    {"items": [(1,)]},
     {"at": datetime(2024, 1, 1, fold=1)},  # noqa: DTZ001 - naive on purpose
     {"kind": "c"},
     {"colour": "red"},
@@ -268,10 +281,21 @@ class HoldsOdd:
         *(Prepared, Slots, Extra, NotInit, Guarded, OwnInit, HoldsOdd, Tree, TreeModel),
         *(Private, Checked, Posted, Inside, Renamed, Hidden, Stripped, Dumped, Open, StrictComputed),
         *(HoldsDataclass, pydantic.RootModel[int], pydantic.dataclasses.dataclass(Part)),
-        dataclasses.make_dataclass("Aware", [("at", Any)]),
+        dataclasses.make_dataclass("Opaque", [("at", object)]),
         dataclasses.make_dataclass("Either", [("at", int | str)]),
         dataclasses.make_dataclass("Zoned", [("at", timezone)]),
     ],
 )
 def test_code_of_a_class_or_a_doubtful_type_takes_the_verdict_away(kind: Any) -> None:
     assert verdict(kind) is None
+
+
+def test_only_dataclasses_give_utc_back_as_it_was() -> None:
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    of_dataclass, of_model = verdict(Whole), verdict(WholeModel)
+    assert of_dataclass is not None
+    assert of_model is not None
+    assert of_dataclass(Whole(at=at))
+    assert not of_model(WholeModel(at=at))
+    back = DataclassSerializer(Whole).from_dict({"at": at.isoformat()})
+    assert back.at.tzinfo is UTC
