@@ -7,9 +7,10 @@ from typing import Any
 from ...spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from ..config import IdempotencyWarning
 from ..encoding import decode, encode
-from ..serialization import BaseIdempotencySerializer, CheckedSerializer, annotated_result, return_type
+from ..serialization import annotated_result, return_type
 from .custom import ResultChangedError, stored_by
 from .responses import WAY_OUT, response_in, view_response_refusal
+from .serializers import BaseIdempotencySerializer, CheckedSerializer
 
 RAISE, WARN = "raise", "warn"
 
