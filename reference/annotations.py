@@ -25,7 +25,7 @@ def resolve_annotation(annotation: Any, owner: Any, module: str) -> Any:
         It cannot be evaluated: `NameError` for an unknown name, but anything may happen in an expression.
     """
     names = vars(sys.modules[module]) if module in sys.modules else {}
-    visible = {**_enclosing_names(owner.__qualname__, names), **_closure_names(owner)}
+    visible = {**enclosing_names(owner.__qualname__, names), **_closure_names(owner)}
     if isinstance(owner, type):
         # A class body sees its own names last, except that its own name means the class.
         visible = {**vars(owner), **names, **visible, owner.__name__: owner}
@@ -33,7 +33,7 @@ def resolve_annotation(annotation: Any, owner: Any, module: str) -> Any:
     return typing.get_type_hints(carrier, names, visible)["it"]
 
 
-def _enclosing_names(qualname: str, module_names: dict[str, Any]) -> dict[str, Any]:
+def enclosing_names(qualname: str, module_names: dict[str, Any]) -> dict[str, Any]:
     """Return the local names of the functions and class bodies that enclose a definition and still run."""
     scopes = set()
     while "." in qualname:

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,7 +59,7 @@ def response_in(annotation: Any) -> Any:
 
 
 def view_response_refusal(result: tuple[Any, ...], function: Callable[..., Any]) -> str | None:
-    """Return why a tuple is refused: a Flask or Quart view returned a body with a status or headers.
+    """Return why a tuple is refused: a view returned a body with a status or headers.
 
     Parameters
     ----------
@@ -67,20 +68,37 @@ def view_response_refusal(result: tuple[Any, ...], function: Callable[..., Any])
     function
         The function: it is a view if the application calls it, or a decorator around it, for this request.
     """
-    if not _has_response_form(result):
+    code = _code(function)
+    if code is None or not _has_response_form(result):
         return None
-    for name in ("flask", "quart"):
-        framework = sys.modules.get(name)
-        if framework is None or not framework.has_request_context():
-            continue
-        view = framework.current_app.view_functions.get(framework.request.endpoint)
-        code = _code(function)
-        if code is not None and any(_code(each) is code for each in _layers(view)):
+    for name, view in _running_views():
+        if any(_code(each) is code for each in _layers(view)):
             return (
-                f"the {name.capitalize()} view returned a tuple of a body with a status or headers, of which "
-                f"JSON makes a list: {name.capitalize()} would send that list with status 200. {WAY_OUT}"
+                f"the {name} view returned a tuple of a body with a status or headers, of which JSON makes a "
+                f"list: {name} would send that list with status 200. {WAY_OUT}"
             )
     return None
+
+
+_EVENT_HANDLER = "aws_lambda_powertools.event_handler"
+
+
+def _running_views() -> Iterator[tuple[str, Any]]:
+    """Yield the views of the requests that are being answered, with the names of their frameworks."""
+    for name in ("flask", "quart"):
+        framework = sys.modules.get(name)
+        in_request = getattr(framework, "has_request_context", None)
+        if framework is not None and in_request is not None and in_request():
+            yield name.capitalize(), framework.current_app.view_functions.get(framework.request.endpoint)
+    if _EVENT_HANDLER in sys.modules:
+        # It keeps its routes where only its own functions find them.
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if str(frame.f_globals.get("__name__")).startswith(_EVENT_HANDLER):
+                for local in frame.f_locals.values():
+                    if inspect.isroutine(local):
+                        yield "Powertools", local
+            frame = frame.f_back
 
 
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "dispatch_request")

@@ -5,6 +5,7 @@ None is never handed to a serializer: a function that returned None replays as N
 
 import dataclasses
 import functools
+import sys
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
+from ..annotations import enclosing_names
 
 if typing.TYPE_CHECKING:
     from .rebuilding import Reader
@@ -210,8 +212,10 @@ class PydanticSerializer(CheckedSerializer):
         """Let the model resolve what it names, if all of that is defined."""
         model = self._model
         if not model.__pydantic_complete__:
+            names = vars(sys.modules[model.__module__]) if model.__module__ in sys.modules else {}
+            visible = {**names, **enclosing_names(model.__qualname__, names)}
             try:
-                model.model_rebuild()
+                model.model_rebuild(_types_namespace=visible)
             except Exception as error:
                 if now:
                     raise IdempotencyModelTypeError(

@@ -11,6 +11,7 @@ from typing import Any
 import flask
 import flask.views
 import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from django.http import HttpResponse
 from pydantic import BaseModel, SecretStr
 from starlette.responses import JSONResponse, Response
@@ -180,6 +181,42 @@ def test_a_flask_view_behind_decorators_or_in_a_class_is_told() -> None:
             call()
 
 
+def _event(path: str) -> dict[str, Any]:
+    http = {"method": "PUT", "path": path}
+    request = {"http": http, "stage": "$default", "requestId": "1"}
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "headers": {},
+        "requestContext": request,
+    }
+
+
+def test_a_route_of_powertools_event_handler_is_told() -> None:
+    app = APIGatewayHttpResolver()
+    app.put("/orders/<payload>")(protected(lambda payload: ({"id": payload}, 201), None))
+    pair = protected(lambda payload: (5, 201), None)
+
+    @app.put("/pairs/<payload>")
+    def pairs(payload: str) -> Any:
+        return {"pair": pair(payload=payload)}
+
+    with pytest.raises(IdempotencySerializationError, match="Powertools view") as told:
+        app.resolve(_event("/orders/7"), None)
+    assert told.value.result == ({"id": "7"}, 201)
+    assert app.resolve(_event("/pairs/7"), None)["body"] == '{"pair":[5,201]}'
+
+
+def test_an_async_flask_view_is_told() -> None:
+    async def view(payload: str) -> Any:
+        return {"id": payload}, 201
+
+    client = _flask(lambda app: app.put("/x/<payload>")(protected(view, None)))
+    with pytest.raises(IdempotencySerializationError, match="Flask view"):
+        client.put("/x/7")
+
+
 def test_a_tuple_that_is_no_view_s_answer_stays_a_list() -> None:
     pair = protected(lambda payload: (5, 201), None)
 
@@ -284,6 +321,19 @@ def test_a_field_that_stays_unknown_is_refused_before_anything_runs() -> None:
     Unknown = date  # noqa: N806 - it is known from here on
     call = protected(lambda payload: Broken(date(2024, 1, 1)), DataclassSerializer(Broken))
     assert call(payload=1) == call(payload=1) == Broken(date(2024, 1, 1))
+
+
+def test_a_model_may_name_what_its_function_defines_later() -> None:
+    class Outer(BaseModel):
+        inner: "Inner"
+        many: "list[Inner]" = []
+
+    call = protected(lambda payload: Outer(inner=Inner(day=date(2024, 1, 1))), PydanticSerializer(Outer))
+
+    class Inner(BaseModel):
+        day: date
+
+    assert call(payload=1) == call(payload=1) == Outer(inner=Inner(day=date(2024, 1, 1)))
 
 
 # The option.
