@@ -133,6 +133,7 @@ def _parts_of(kind: Any) -> _Parts:
     slots, model = _names_of_slots(kind), hasattr(kind, "model_fields")
     if own is not None and not slots and not kind.__dictoffset__:
         return own  # there is no room for more
+    fields = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     simple = not slots and not _computed(kind) and kind.__dictoffset__
 
     def parts(one: Any, other: Any) -> list[_Pair] | None:
@@ -140,9 +141,14 @@ def _parts_of(kind: Any) -> _Parts:
             mine, its = one.__dict__, other.__dict__
         else:
             mine, its = (_attributes(slots, each, model=model) for each in (one, other))
+        if mine.keys() != its.keys():
+            # A field may be the class's default on one side and the object's own on the other.
+            mine, its = (
+                {name: getattr(each, name) for name in fields if hasattr(each, name)} | held
+                for each, held in ((one, mine), (other, its))
+            )
         pairs: list[_Pair] = [(name, value, its.get(name, _ABSENT)) for name, value in mine.items()]
-        if len(its) != len(mine) or mine.keys() != its.keys():
-            pairs.extend((name, _ABSENT, its[name]) for name in its if name not in mine)
+        pairs.extend((name, _ABSENT, its[name]) for name in its if name not in mine)
         if own is not None:
             further = own(one, other)
             if further is None:
@@ -277,6 +283,7 @@ def _objects(one: Any, other: Any) -> list[_Pair] | None:
         return [] if bool(one == other) else None
     slots = _names_of_slots(kind)
     mine, its = (_attributes(slots, each, model=False) for each in (one, other))
-    if not mine:
-        return None
+    if not mine and not its:
+        # A lock, say, which a constructor makes and nothing tells from another.
+        return None if kind is object or callable(one) else []
     return [(name, mine.get(name, _ABSENT), its.get(name, _ABSENT)) for name in mine | its]

@@ -2,6 +2,7 @@
 
 import enum
 import sys
+import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -310,6 +311,26 @@ def _tagged() -> Card:
 
 def test_an_attribute_that_is_no_field_is_told() -> None:
     assert judged(DataclassSerializer(Card), _tagged) == CARRIED
+
+
+@dataclass
+class Guarded:
+    count: int
+    mark: Any = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+def _marked() -> Guarded:
+    guarded = Guarded(1)
+    guarded.done = object()  # type: ignore[attr-defined]
+    return guarded
+
+
+def test_what_a_constructor_makes_anew_need_not_be_the_same_one() -> None:
+    assert judged(DataclassSerializer(Guarded), lambda: Guarded(1)) == SAME
+    assert judged(DataclassSerializer(Guarded), _marked) == CARRIED
 
 
 @dataclass
