@@ -74,7 +74,7 @@ def _breadth(hint: Any) -> int:  # noqa: PLR0911 - one for each kind
     kind = typing.get_origin(hint) or hint
     if kind is typing.Literal:
         return _NARROW
-    if not isinstance(kind, type) or kind is object:
+    if not isinstance(kind, type) or kind in (Any, object):
         return _ANY
     if issubclass(kind, Enum):
         return _NARROW
@@ -112,7 +112,7 @@ class Conformity:
             return lambda value: any(test(value) for test in tests)
         if kind is typing.Literal:
             return lambda value: any(type(value) is type(each) and value == each for each in args)
-        if not isinstance(kind, type) or kind is object:
+        if not isinstance(kind, type) or kind in (Any, object):
             return lambda _: True
         if issubclass(kind, Enum) or hasattr(kind, "__fspath__"):
             return lambda value: isinstance(value, kind)

@@ -98,6 +98,11 @@ UNIONS = [
     (Decimal | int, Decimal(5), SAME),
     (dict[str, date] | dict[str, int], {"a": 1}, SAME),
     (dict[str, date | str], {"a": "b", "c": DAY}, SAME),
+    (tuple[Card, Any] | Colour, (Card(1), 2), SAME),
+    (tuple[Card, object] | Colour, (Card(1), 2), SAME),
+    (Card | Any, Card(1), SAME),
+    (Card | Any, [1], SAME),
+    (dict[date, int] | dict[int, Any], {-1: 0, -3: 1, 10: 2, 9: 3}, SAME),
 ]
 
 
