@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.encoding import encode
 from idemproof.reference.keys import KeyDerivation, function_prefix
-from idemproof.reference.payload import as_plain_data
+from idemproof.reference.keys.opening import as_plain_data
 
 pytestmark = pytest.mark.once
 

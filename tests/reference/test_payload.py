@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from idemproof.errors import IdempotencyKeyError
-from idemproof.reference.payload import as_plain_data
+from idemproof.reference.keys.opening import as_plain_data
 
 
 @dataclass
