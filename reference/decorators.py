@@ -264,7 +264,7 @@ def _hint_on(misfit: Any) -> str:
 class _Plan:
     """How the calls of one function find their key."""
 
-    __slots__ = ("_config", "_data", "_derivation", "_function", "_key", "_key_prefix", "_shared")
+    __slots__ = ("_config", "_derivation", "_function", "_key", "_key_prefix", "_payload", "_shared")
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class _Plan:
         shared: bool,
     ) -> None:
         self._function = function
-        self._data = data
+        self._payload = (lambda _args, _kwargs: None) if data is None else data.of
         self._config = config
         self._key_prefix = key_prefix
         self._key = key
@@ -289,10 +289,10 @@ class _Plan:
         derivation = self._derivation
         if derivation is None:
             derivation = self._derivation = self._prepared()
-        payload = None if self._data is None else self._data.of(args, kwargs)
         if self._key is None:
-            return derivation.derive(payload)
-        return derivation.derive(payload, key_data(self._key, name_of(self._function), args, kwargs))
+            return derivation.derive(self._payload(args, kwargs))
+        identity = key_data(self._key, name_of(self._function), args, kwargs)
+        return derivation.derive_from(identity, self._payload(args, kwargs))
 
     def _prepared(self) -> KeyDerivation:
         # Not at decoration: the Lambda function's name is part of it, and may be set after the import.

@@ -150,7 +150,7 @@ def argument_of(function: Callable[..., Any], names: Any) -> Argument | Argument
     TypeError
         The function has no such parameter.
     """
-    if isinstance(names, str) and names:
+    if isinstance(names, str):
         return Argument(function, names)
     if (
         not isinstance(names, list | tuple)

@@ -7,6 +7,14 @@ share a table. What that form would mask, leave out or cut off either tells keys
 from ..prefixes import function_prefix
 from .derivation import KeyDerivation, is_missing, key_data
 from .encoding import KeyEncoder
-from .warned import warn_of_no_service
+from .warned import private_store, warn_of_no_service
 
-__all__ = ["KeyDerivation", "KeyEncoder", "function_prefix", "is_missing", "key_data", "warn_of_no_service"]
+__all__ = [
+    "KeyDerivation",
+    "KeyEncoder",
+    "function_prefix",
+    "is_missing",
+    "key_data",
+    "private_store",
+    "warn_of_no_service",
+]

@@ -1,9 +1,9 @@
 """What an expression names and does not find: for the warnings about expressions that are misspelt."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from .opening import opened
+from .opening import SCALARS, opened
 from .refusals import Refused
 
 _Visit = Callable[[Any, Any], Any]
@@ -30,6 +30,12 @@ class Expectation:
         self._node = node
         self._parted = _is_parted(node)
 
+    def is_doubtful(self, selected: Any) -> bool:
+        """Return whether something may be missing: whether it is worth a closer look."""
+        if selected is None:
+            return True
+        return self._parted and type(selected) not in SCALARS and _has_gaps(selected, _DEEPEST)
+
     def missing(self, selected: Any, payload: Any, visit: _Visit) -> list[str]:
         """Return how to call each part that is not there; an empty text stands for the whole.
 
@@ -44,8 +50,6 @@ class Expectation:
         """
         if selected is None:
             return [""]
-        if not (self._parted and _has_gaps(selected, _DEEPEST)):
-            return []
         try:
             return _missing(self._node, payload, visit)
         except Refused:
@@ -63,9 +67,14 @@ def _has_gaps(value: Any, depth: int) -> bool:
     """Return whether nothing stands somewhere near the surface: worth a closer look."""
     if value is None:
         return True
-    if depth and isinstance(value, dict | list):
-        items: Iterable[Any] = value.values() if isinstance(value, dict) else value
-        return not value or any(_has_gaps(item, depth - 1) for item in items)
+    if not depth or not isinstance(value, dict | list):
+        return False
+    items: Collection[Any] = value.values() if isinstance(value, dict) else value
+    if not items or None in items:
+        return True
+    for item in items:  # noqa: SIM110 - most are scalars: a generator would take longer
+        if type(item) not in SCALARS and _has_gaps(item, depth - 1):
+            return True
     return False
 
 

@@ -173,10 +173,18 @@ def _jsonable(value: Any) -> Any:
 def _compared_sequence(value: Any, dump: Any, owner: Any, name: str) -> Any:
     if type(dump) is not list or len(dump) != len(value):
         return Unproven(value, dump, owner, name)
+    named = hasattr(value.__class__, "_fields")
     kinds = list(map(type, value))
-    if kinds == list(map(type, dump)) and _EXACT.issuperset(kinds) and list(value) == dump:
+    if (
+        not named
+        and kinds == list(map(type, dump))
+        and _EXACT.issuperset(kinds)
+        and list(value) == dump
+    ):
         return dump
-    return [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
+    compared = [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
+    # An expression may name the fields of a named tuple.
+    return value._make(compared) if named else compared
 
 
 def _compared_set(value: Any, dump: Any, owner: Any, name: str) -> Any:

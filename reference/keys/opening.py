@@ -21,9 +21,9 @@ _LEAVES = (str, int, float, Decimal, dt.date, dt.time, Enum, bytes)
 def as_plain_data(payload: Any) -> Any:
     """Return the plain data that a payload stands for, opened by one level.
 
-    A mapping with several values for a name becomes a dict. Else a dataclass becomes a dict of its fields; then a
-    ``model_dump`` method (Pydantic), a ``dict`` method and a ``raw_event`` attribute (event source data classes) are
-    tried, in this order. Anything else, classes included, is returned as it is.
+    A dataclass becomes a dict of its fields; then a ``model_dump`` method (Pydantic), a ``dict`` method and a
+    ``raw_event`` attribute (event source data classes) are tried, in this order. Anything else is returned as it is:
+    classes, and mappings with several values for a name, which look names up themselves.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def as_plain_data(payload: Any) -> Any:
     if type(payload) in PLAIN or isinstance(payload, type):
         return payload
     try:
-        return _converted(payload)
+        return payload if values_getter(payload) is not None else _converted(payload)
     except Refused:
         raise
     except Exception as error:

@@ -201,7 +201,6 @@ def _joined_shows(value: Any, written: str) -> bool:
     parts = [str(part) for part in _leaves(value)]
     if not parts or not all(parts):
         return False
-    marks = written
     end = 0
     between: list[str] = []
     for part in parts:
@@ -210,7 +209,6 @@ def _joined_shows(value: Any, written: str) -> bool:
             return False
         between.append(written[end:start])
         end = start + len(part)
-    del marks
     return all(mark and not any(sign in part for part in parts for sign in mark) for mark in between[1:])
 
 
@@ -226,7 +224,8 @@ def _leaves(value: Any) -> Iterator[Any]:
         for name in fields:
             yield from _leaves(getattr(value, name, None))
     elif isinstance(value, Mapping):
-        for item in value.values():
+        for name, item in value.items():
+            yield from _leaves(name)
             yield from _leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -1,11 +1,12 @@
 """Searches payloads as they are: objects, models and tuples are opened where an expression goes, and nowhere else."""
 
+from collections import deque
 from typing import Any
 
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
-from .opening import PLAIN, field_of, opened
+from .opening import SCALARS, field_of, opened
 from .plain import plain
 from .refusals import KeptOut, Marker, Unselected
 
@@ -27,14 +28,16 @@ class OpeningInterpreter(TreeInterpreter):
     def __init__(self, options: Any, *, reveal: bool) -> None:
         super().__init__(options)
         self._reveal = reveal
+        self._custom = options.custom_functions
 
     def visit_field(self, node: Any, value: Any) -> Any:
         """Look a name up, in whatever has fields."""
-        name = node["value"]
         if type(value) is dict:
-            found = value.get(name)
-            return found.value if isinstance(found, KeptOut) else found
-        return field_of(value, name)
+            found = value.get(node["value"])
+            if type(found) in SCALARS or not isinstance(found, KeptOut):
+                return found
+            return found.value
+        return field_of(value, node["value"])
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
         """Compare what stands for both sides."""
@@ -45,14 +48,16 @@ class OpeningInterpreter(TreeInterpreter):
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         """Call a function with what it is declared to take."""
         name = node["value"]
-        arguments = [self.visit(child, value) for child in node["children"]]
-        functions = self._options.custom_functions
-        if any(type(argument) not in PLAIN or type(argument) is dict or type(argument) is list for argument in arguments):
-            arguments = self._prepared(functions, name, arguments)
-        return functions.call_function(name, arguments)
+        visit = self.visit
+        arguments = [visit(child, value) for child in node["children"]]
+        for argument in arguments:
+            if type(argument) not in SCALARS:
+                arguments = self._prepared(name, arguments)
+                break
+        return self._custom.call_function(name, arguments)
 
-    def _prepared(self, functions: Any, name: str, arguments: list[Any]) -> list[Any]:
-        table = getattr(functions, "FUNCTION_TABLE", {})
+    def _prepared(self, name: str, arguments: list[Any]) -> list[Any]:
+        table = getattr(self._custom, "FUNCTION_TABLE", {})
         spec = table.get(name)
         if spec is None:
             return arguments
@@ -92,8 +97,9 @@ class OpeningInterpreter(TreeInterpreter):
             return None
         merged: list[Any] = []
         for item in items:
-            if isinstance(inner := _opened_sequence(item), list):
-                merged.extend(inner)
+            # A named tuple is one thing, as an object is.
+            if type(item) is list or type(item) is tuple or isinstance(item, list | deque):
+                merged.extend(item)
             else:
                 merged.append(item)
         return merged
@@ -147,10 +153,7 @@ class OpeningInterpreter(TreeInterpreter):
         return super().visit_not_expression(literal, value)
 
     def _value_of(self, value: Any) -> Any:
-        return value if type(value) in _SCALAR else plain(value, reveal=self._reveal, leaves=True)
-
-
-_SCALAR = frozenset((str, int, float, bool, type(None)))
+        return value if type(value) in SCALARS else plain(value, reveal=self._reveal, leaves=True)
 
 
 def _literal(value: Any) -> dict[str, Any]:
@@ -163,11 +166,6 @@ def _array(value: Any) -> list[Any] | None:
         return value
     found = opened(value, "items of a list")
     return found if isinstance(found, list) else None
-
-
-def _opened_sequence(value: Any) -> Any:
-    """Return a list for what is one by its kind; anything else, opaque objects included, as it is."""
-    return opened(value) if isinstance(value, tuple) else value
 
 
 def _whole(found: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..config import IdempotencyWarning
 from ..prefixes import SERVICE, in_lambda
@@ -9,6 +11,18 @@ from ..prefixes import SERVICE, in_lambda
 _PACKAGE = __name__.partition(".")[0]
 
 _said: set[str] = set()
+_private_stores = 0
+
+
+@contextmanager
+def private_store() -> Iterator[None]:
+    """Take the store for one that no other process sees, as tests put in its place."""
+    global _private_stores
+    _private_stores += 1
+    try:
+        yield
+    finally:
+        _private_stores -= 1
 
 
 def warn(message: str) -> None:
@@ -23,7 +37,7 @@ def warn(message: str) -> None:
 
 def warn_of_no_service() -> None:
     """Warn, once in a process, that another service that shares the store may derive the same keys."""
-    if SERVICE in _said or in_lambda():
+    if SERVICE in _said or _private_stores or in_lambda():
         return
     _said.add(SERVICE)
     warn(
