@@ -87,6 +87,10 @@ class Unselected(KeptOut):
 
     __slots__ = ()
 
+    def resolve(self) -> Any:
+        """Return what its place is looked over for: it has none in the whole."""
+        return None
+
 
 def is_secret(value: Any) -> bool:
     """Return whether a value hides another, as Pydantic's ``SecretStr`` does."""
