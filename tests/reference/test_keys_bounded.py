@@ -63,9 +63,9 @@ def test_what_unpacks_to_five_megabytes_still_works() -> None:
 
 
 def test_the_bound_is_exact() -> None:
-    for size, most in ((1000, 1008), (1000, 1007)):
+    for size, most in ((1000, 1009), (1000, 1008)):
         told = derived({"body": packed(size)}, UNPACKED, max_unpacked_bytes=most)
-        assert (told == REFUSED) is (most == 1007)
+        assert (told == REFUSED) is (most == 1008)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "1", None])
@@ -107,7 +107,7 @@ SHAPES: dict[str, Callable[[int, Any], Any]] = {
 
 
 @pytest.mark.clause("KEY-15")
-@pytest.mark.parametrize("leaf", [object(), {1}, b"x", 10**5000, {(1, 2): 3}, Decimal(1), 5], ids=repr)
+@pytest.mark.parametrize("leaf", [object(), {1}, b"x", 10**5000, {(1, 2): 3}, Decimal(1), 5], ids=lambda leaf: type(leaf).__name__)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_work_grows_with_size_and_depth_no_faster_than_they_do(shape: Any, leaf: Any) -> None:
     small, large = steps_of(shape(1000, leaf)), steps_of(shape(4000, leaf))
