@@ -74,8 +74,8 @@ class IdempotencyConfig:
     clock
         Returns the time now, in milliseconds since the epoch (UTC).
     hash_secret
-        Makes keys and payload hashes HMACs under this secret, a text or bytes, for payloads that can be guessed.
-        With it, secret fields of models can be parts of keys.
+        Makes keys and payload hashes HMACs under this secret, a text or bytes, for payloads that can be
+        guessed. With it, secret fields of models can be parts of keys.
     service
         The name of this service, which its keys begin with, so that services can share a store. Default: what
         the environment variable ``IDEMPROOF_SERVICE`` says.
@@ -304,9 +304,8 @@ def _keyed_digest(name: str, secret: Any) -> Callable[[bytes], str]:
 
     # The secret itself is shown in no message.
     if not isinstance(secret, str | bytes) or not secret:
-        raise IdempotencyConfigError(
-            f"hash_secret must be text or bytes that are not empty, not {'' if secret else 'an empty '}{_kind(secret)}"
-        )
+        found = _kind(secret) if secret else f"an empty {_kind(secret)}"
+        raise IdempotencyConfigError(f"hash_secret must be text or bytes that are not empty, not {found}")
     key = secret.encode() if isinstance(secret, str) else secret
     return lambda data: hmac.digest(key, data, name).hex()
 

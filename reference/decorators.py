@@ -160,8 +160,8 @@ def idempotent_function(
         The function, ``def`` or ``async def``: plain, method, static or class method, partial, or callable
         object.
     data_keyword_argument
-        The parameter from which the key is derived, or several: then their values are searched as an object, by
-        their names. Callers may pass them by keyword or position, or leave them to their defaults.
+        The parameter from which the key is derived, or several: then their values are searched as an object,
+        by their names. Callers may pass them by keyword or position, or leave them to their defaults.
     persistence_store
         Where records are kept; may be shared by any number of functions.
     config
@@ -203,8 +203,8 @@ def _refuse_ambiguous_key(key: Any, names: Any, config: IdempotencyConfig) -> No
     if key is None:
         if names is None:
             raise IdempotencyConfigError(
-                "idempotent_function needs data_keyword_argument, the name of the parameter that identifies the "
-                "operation, or key, a function of the call's arguments."
+                "idempotent_function needs data_keyword_argument, the name of the parameter that identifies "
+                "the operation, or key, a function of the call's arguments."
             )
         return
     if not callable(key) or is_async(key):
@@ -213,13 +213,14 @@ def _refuse_ambiguous_key(key: Any, names: Any, config: IdempotencyConfig) -> No
         )
     if config.event_key_jmespath:
         raise IdempotencyConfigError(
-            f"Both key and event_key_jmespath={config.event_key_jmespath!r} name the operation: give one of them."
+            f"Both key and event_key_jmespath={config.event_key_jmespath!r} name the operation: give one of "
+            "them."
         )
     validated = config.payload_validation_jmespath
     if validated and names is None:
         raise IdempotencyConfigError(
-            f"payload_validation_jmespath={validated!r} needs an argument to look at: give data_keyword_argument "
-            "beside key."
+            f"payload_validation_jmespath={validated!r} needs an argument to look at: give "
+            "data_keyword_argument beside key."
         )
     if names is not None and not validated:
         raise IdempotencyConfigError(

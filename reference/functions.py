@@ -159,8 +159,8 @@ def argument_of(function: Callable[..., Any], names: Any) -> Argument | Argument
         or len(set(names)) < len(names)
     ):
         raise IdempotencyConfigError(
-            "data_keyword_argument must be the name of a parameter, or a list or tuple of different names, not "
-            f"{names!r}."
+            "data_keyword_argument must be the name of a parameter, or a list or tuple of different names, "
+            f"not {names!r}."
         )
     return Arguments(function, names)
 

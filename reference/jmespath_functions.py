@@ -19,9 +19,7 @@ _left: ContextVar[list[int] | None] = ContextVar("idemproof_unpacking_left", def
 
 
 class UnpackedTooLargeError(ValueError):
-    """Zipped text unpacks to more than the bound."""
-
-    shows_no_value = True
+    """Zipped text unpacks to more than the bound. Its text shows none of it."""
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def function_prefix(function: Callable[..., Any], key_prefix: str | None, servic
     Returns
     -------
     str
-        ``key_prefix``, or these joined with dots: the service and the Lambda function's name (``test-func`` if
-        there is neither), the module and the qualified name.
+        ``key_prefix``, or these joined with dots: the service and the Lambda function's name (``test-func``
+        if there is neither), the module and the qualified name.
     """
     if key_prefix:
         return key_prefix

@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from ...spec.errors import IdempotencyKeyError
 from ..config import IdempotencyConfig
+from ..jmespath_functions import UnpackedTooLargeError
 from .opening import as_plain_data
 from .refusals import Marker, Refused, Unselected, kind_of
 from .selection import Selection
@@ -39,9 +40,7 @@ class KeyDerivation:
         self._function = prefix if function is None else function
         self._key = Selection(_KEY, config.event_key_jmespath, config.key_expression, config)
         self._validation = (
-            Selection(
-                _VALIDATION, config.payload_validation_jmespath, config.validation_expression, config
-            )
+            Selection(_VALIDATION, config.payload_validation_jmespath, config.validation_expression, config)
             if config.validation_expression
             else None
         )
@@ -73,18 +72,18 @@ class KeyDerivation:
             try:
                 selected = key.of(data)
             except Exception as error:
-                self._fail_search(key, payload, error)
+                raise self._search_failure(key, payload, error) from error
         # Mostly a dict with something in it: seen here, a twentieth of a replay's time is saved.
-        if type(selected) is not dict or next(iter(selected.values()), None).__class__ in _UNDECIDED:
-            if self._is_missing(selected):
-                self._report_missing(payload)
-                return None, None
+        first = next(iter(selected.values()), None) if type(selected) is dict else None
+        if type(first) in _UNDECIDED and self._is_missing(selected):
+            self._report_missing(payload)
+            return None, None
         if key.expression and (missing := key.missing(selected, data)):
             self._warn_of_missing_parts(missing)
         try:
             name = f"{self._prefix}#{self._digest(key.text(selected).encode())}"
         except Exception as error:
-            self._fail_encoding(key, selected, error)
+            raise self._encoding_failure(key, selected, error) from error
         return name, None if self._validation is None else self._payload_hash(payload, data, self._validation)
 
     def derive_from(self, identity: Any, payload: Any) -> tuple[str | None, str | None]:
@@ -113,7 +112,7 @@ class KeyDerivation:
         try:
             name = f"{self._prefix}#{self._digest(self._key.text(identity).encode())}"
         except Exception as error:
-            self._fail_encoding(self._key, identity, error)
+            raise self._encoding_failure(self._key, identity, error) from error
         if self._validation is None:
             return name, None
         return name, self._payload_hash(payload, self._data(payload), self._validation)
@@ -122,25 +121,25 @@ class KeyDerivation:
         try:
             return as_plain_data(payload)
         except Refused as refusal:
-            self._refuse(refusal, "of the payload")
+            raise self._refusal(refusal, f"{refusal.path} of the payload") from refusal
 
     def _payload_hash(self, payload: Any, data: Any, validation: Selection) -> str:
         try:
             selected = validation.of(data)
         except Exception as error:
-            self._fail_search(validation, payload, error)
+            raise self._search_failure(validation, payload, error) from error
         if not self._warned and (missing := validation.missing(selected, data)):
             self._warned = True
             named = "" if missing == [""] else f", which lacks {', '.join(missing)}"
             warn(
-                f"payload_validation_jmespath={validation.expression!r} of {self._function}() does not find all that "
-                f"it names in a payload of type {kind_of(payload)}{named}: what is not found is not validated. Is a "
-                "name misspelt? Said once for each function."
+                f"payload_validation_jmespath={validation.expression!r} of {self._function}() does not find "
+                f"all that it names in a payload of type {kind_of(payload)}{named}: what is not found is not "
+                "validated. Is a name misspelt? Said once for each function."
             )
         try:
             return self._digest(validation.text(selected).encode())
         except Exception as error:
-            self._fail_encoding(validation, selected, error)
+            raise self._encoding_failure(validation, selected, error) from error
 
     def _is_missing(self, selected: Any) -> bool:
         kind = type(selected)
@@ -149,7 +148,7 @@ class KeyDerivation:
         try:
             return is_missing(self._key.resolved(selected) if isinstance(selected, Marker) else selected)
         except Exception as error:
-            self._fail_encoding(self._key, selected, error)
+            raise self._encoding_failure(self._key, selected, error) from error
 
     def _report_missing(self, payload: Any, found: str = "") -> None:
         expression = self._key.expression
@@ -160,8 +159,9 @@ class KeyDerivation:
             found = f"the payload is empty, of type {kind}"
         if self._config.raise_on_no_idempotency_key:
             raise IdempotencyKeyError(
-                f"No idempotency key for {self._function}(), which did not run: {found}. Send what identifies the "
-                "operation, or allow calls without a key with raise_on_no_idempotency_key=False."
+                f"No idempotency key for {self._function}(), which did not run: {found}. Send what "
+                "identifies the operation, or allow calls without a key with "
+                "raise_on_no_idempotency_key=False."
             )
         warn(f"This call of {self._function}() runs without idempotency: {found}.")
 
@@ -169,51 +169,42 @@ class KeyDerivation:
         named = ", ".join(missing) if missing != [""] else "a part"
         warn(
             f"The idempotency key of {self._function}() lacks {named} of "
-            f"event_key_jmespath={self._key.expression!r}: operations that differ only there share a key. Is a "
-            "name misspelt?"
+            f"event_key_jmespath={self._key.expression!r}: operations that differ only there share a key. Is "
+            "a name misspelt?"
         )
 
-    def _fail_search(self, selection: Selection, payload: Any, error: Exception) -> NoReturn:
+    def _search_failure(self, selection: Selection, payload: Any, error: Exception) -> IdempotencyKeyError:
+        asked = f"{selection.name}={selection.expression!r}"
+        kind = kind_of(payload)
         if isinstance(error, Refused):
-            self._refuse(error, f"{selection.name}={selection.expression!r}", searched=payload)
+            return self._refusal(error, asked, f" (the payload is of type {kind})")
         # A JMESPath type error quotes the value, which may be a secret: say the types alone.
         detail = type(error).__name__
         function = getattr(error, "function_name", None)
         if function is not None and hasattr(error, "actual_type"):
             detail += f": {function}() got {error.actual_type}"
-        elif getattr(error, "shows_no_value", False):
+        elif isinstance(error, UnpackedTooLargeError):
             detail += f": {error}"
-        raise IdempotencyKeyError(
-            f"No idempotency key can be derived for {self._function}(), which did not run: "
-            f"{selection.name}={selection.expression!r} cannot be evaluated on this payload, of type "
-            f"{kind_of(payload)} ({detail}). Correct the expression, or refuse such payloads before the call."
-        ) from error
+        return IdempotencyKeyError(
+            f"No idempotency key can be derived for {self._function}(), which did not run: {asked} cannot be "
+            f"evaluated on this payload, of type {kind} ({detail}). Correct the expression, or refuse such "
+            "payloads before the call."
+        )
 
-    def _fail_encoding(self, selection: Selection, selected: Any, error: Exception) -> NoReturn:
+    def _encoding_failure(self, selection: Selection, selected: Any, error: Exception) -> IdempotencyKeyError:
         refusal = selection.located(selected, error)
-        origin = (
-            f"of what {selection.name}={selection.expression!r} selects"
-            if selection.expression
-            else "of the payload"
+        asked = selection.expression
+        origin = f"what {selection.name}={asked!r} selects" if asked else "the payload"
+        return self._refusal(refusal, f"{refusal.path} of {origin}")
+
+    def _refusal(self, refusal: Refused, place: str, remark: str = "") -> IdempotencyKeyError:
+        return IdempotencyKeyError(
+            f"No idempotency key can be derived for {self._function}(), which did not run: {place} "
+            f"{refusal.what}{remark}. {refusal.ways}."
         )
-        self._refuse(refusal, origin, cause=error)
-
-    def _refuse(
-        self, refusal: Refused, origin: str, *, searched: Any = ..., cause: Exception | None = None
-    ) -> NoReturn:
-        found = (
-            f"{refusal.path} {origin} {refusal.what}"
-            if searched is ...
-            else f"{origin} {refusal.what} (the payload is of type {kind_of(searched)})"
-        )
-        raise IdempotencyKeyError(
-            f"No idempotency key can be derived for {self._function}(), which did not run: {found}. {refusal.ways}."
-        ) from (cause or refusal)
 
 
-def key_data(
-    key: Callable[..., Any], function: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def key_data(key: Callable[..., Any], function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what a key function makes of a call's arguments.
 
     Parameters
@@ -234,15 +225,17 @@ def key_data(
         data = key(*args, **kwargs)
     except Exception as error:
         raise IdempotencyKeyError(
-            f"No idempotency key can be derived for {function}(), which did not run: its key function raised "
-            f"{type(error).__name__}. It is called with the arguments of the call; correct it, or refuse such calls."
+            f"No idempotency key can be derived for {function}(), which did not run: its key function "
+            f"raised {type(error).__name__}. It is called with the arguments of the call; correct it, or "
+            "refuse such calls."
         ) from error
     if inspect.isawaitable(data):
         if inspect.iscoroutine(data):
             data.close()
         raise IdempotencyKeyError(
-            f"No idempotency key can be derived for {function}(), which did not run: its key function returned a "
-            f"{kind_of(data)}, which has to be awaited. Use a plain function that returns plain data."
+            f"No idempotency key can be derived for {function}(), which did not run: its key function "
+            f"returned a {kind_of(data)}, which has to be awaited. Use a plain function that returns plain "
+            "data."
         )
     return data
 

@@ -1,7 +1,7 @@
-"""What a model's dump loses: each field's value is compared with what stands for it, and no schema is read.
+"""What a model's dump loses: each field's value is compared with what stands for it. No schema is read.
 
-A field whose value is seen in its dump stays as dumped. Of the others a `Marker` stands in the dump: it refuses when it
-is selected, and only then.
+A field whose value is seen in its dump stays as dumped. For the others a `Marker` stands in the dump. It
+refuses when it is selected, and only then.
 """
 
 import datetime as dt
@@ -36,28 +36,26 @@ def dumped_model(model: Any, dump: Any) -> Any:
 
 
 def own_dict(value: Any, dump: Any) -> Any:
-    """Return what the ``dict`` method of an object gives, with a marker for each declared field that it leaves out."""
+    """Return what the ``dict`` method of an object gives, with a marker for each field that it leaves out."""
     fields = getattr(value.__class__, "__fields__", None)
     if isinstance(fields, Mapping) and type(dump) is dict:
         return _compared_fields(value, fields, dump)
     return dump
 
 
-def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:
+def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901 - one loop, for speed
     if type(dump) is not dict:
         if len(fields) == 1 and "root" in fields:
             return _compared(model.root, dump, model, "root")
         held = {name: value for name in fields if (value := _held(model, name)) is not _ABSENT}
         return Unproven(held, dump, model, "")
-    result = dump
+    changed: dict[str, Any] = {}
     missing: list[tuple[str, Any]] = []
     for name in fields:
         value = _held(model, name)
-        if value is _ABSENT:
-            continue
         shown = dump.get(name, _ABSENT)
         kind = type(value)
-        if kind is type(shown) and kind in _EXACT and value == shown:
+        if value is _ABSENT or (kind is type(shown) and kind in _EXACT and value == shown):
             continue
         alias = name
         if shown is _ABSENT:
@@ -66,17 +64,15 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:
         if shown is _ABSENT:
             missing.append((name, value))
         elif (kept := _compared(value, shown, model, name)) is not shown:
-            result = dict(dump) if result is dump else result
-            result[alias] = kept
+            changed[alias] = kept
     for name, value in (getattr(model, "model_extra", None) or {}).items():
         if name not in dump:
             missing.append((name, value))
         elif (kept := _compared(value, dump[name], model, name)) is not dump[name]:
-            result = dict(dump) if result is dump else result
-            result[name] = kept
+            changed[name] = kept
     if missing:
-        return dict(result) | _left_out(model, fields, missing, dump)
-    return result
+        changed |= _left_out(model, fields, missing, dump)
+    return {**dump, **changed} if changed else dump
 
 
 def _held(model: Any, name: str) -> Any:
@@ -109,7 +105,7 @@ def _is_default(field: Any, value: Any) -> bool:
     return type(default) is type(value) and bool(default == value)
 
 
-def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:
+def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:  # noqa: PLR0911 - one case a kind
     """Return ``dump`` if it tells ``value`` from all others, else a copy with markers, or a marker."""
     kind = type(value)
     if value is dump or (kind is type(dump) and kind in _EXACT and value == dump):
@@ -175,12 +171,7 @@ def _compared_sequence(value: Any, dump: Any, owner: Any, name: str) -> Any:
         return Unproven(value, dump, owner, name)
     named = hasattr(value.__class__, "_fields")
     kinds = list(map(type, value))
-    if (
-        not named
-        and kinds == list(map(type, dump))
-        and _EXACT.issuperset(kinds)
-        and list(value) == dump
-    ):
+    if not named and kinds == list(map(type, dump)) and _EXACT.issuperset(kinds) and list(value) == dump:
         return dump
     compared = [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
     # An expression may name the fields of a named tuple.
@@ -221,7 +212,7 @@ def _is_standard_key(key: Any, shown: str) -> bool:
         return False
 
 
-def _is_standard(value: Any, dump: Any) -> bool:
+def _is_standard(value: Any, dump: Any) -> bool:  # noqa: PLR0911 - one case a kind
     """Return whether ``dump`` is the usual form of a value that has no parts."""
     if isinstance(value, Enum):
         return _compared(value.value, dump, None, "") is dump

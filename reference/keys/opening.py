@@ -22,8 +22,8 @@ def as_plain_data(payload: Any) -> Any:
     """Return the plain data that a payload stands for, opened by one level.
 
     A dataclass becomes a dict of its fields; then a ``model_dump`` method (Pydantic), a ``dict`` method and a
-    ``raw_event`` attribute (event source data classes) are tried, in this order. Anything else is returned as it is:
-    classes, and mappings with several values for a name, which look names up themselves.
+    ``raw_event`` attribute (event source data classes) are tried, in this order. Anything else is returned as
+    it is: classes, and mappings with several values for a name, which look names up themselves.
 
     Parameters
     ----------
@@ -145,29 +145,41 @@ def field_of(value: Any, name: str) -> Any:
     Refused
         Nothing can ever be found in a value of this type.
     """
+    while isinstance(value, Marker):
+        value = value.value if isinstance(value, KeptOut) else value.resolve()
     kind = type(value)
     if kind is dict:
         found = value.get(name)
         return found.value if isinstance(found, KeptOut) else found
     if kind in PLAIN or kind is tuple:
         return None
-    if isinstance(value, Marker):
-        return field_of(value.value if isinstance(value, KeptOut) else value.resolve(), name)
-    looked_for = repr(name)
     if isinstance(value, type):
-        raise unreadable(value, looked_for)
+        raise unreadable(value, repr(name))
     try:
-        # Mappings look names up themselves: those of headers have no case.
-        if (getter := values_getter(value)) is not None:
-            return values_of(value, getter, name)
-        if isinstance(value, Mapping):
-            return value.get(name)
-        if isinstance(value, tuple) and hasattr(value.__class__, "_fields"):
-            return getattr(value, name) if name in value.__class__._fields else None
+        found = _looked_up(value, name)
     except Exception as error:
         raise failed_conversion(value, error) from error
+    return found if found is not _UNKNOWN else _field_inside(value, name)
+
+
+_UNKNOWN: Any = object()
+
+
+def _looked_up(value: Any, name: str) -> Any:
+    """Return what an object itself has for a name."""
+    # Mappings look names up themselves: those of headers have no case.
+    if (getter := values_getter(value)) is not None:
+        return values_of(value, getter, name)
+    if isinstance(value, Mapping):
+        return value.get(name)
+    if isinstance(value, tuple) and hasattr(value.__class__, "_fields"):
+        return getattr(value, name) if name in value.__class__._fields else None
+    return _UNKNOWN
+
+
+def _field_inside(value: Any, name: str) -> Any:
     try:
-        found = opened(value, looked_for)
+        found = opened(value, repr(name))
     except Refused:
         ask = getattr(value, "get", None)
         if not callable(ask):

@@ -1,4 +1,4 @@
-"""From what was selected to plain data that can be encoded, or to the place that cannot be: in linear time."""
+"""From what was selected to plain data that can be encoded, or to the place that cannot be."""
 
 from decimal import Decimal
 from enum import Enum
@@ -21,7 +21,7 @@ def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
     reveal
         Whether secrets become what they hide; if not, they are refused.
     leaves
-        Whether anything that cannot be opened may stay as it is: it is not going to be written.
+        Whether what has no parts, or cannot be opened, stays as it is: it is not going to be written.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def is_written(value: Any) -> bool:
     return is_leaf(value) and not isinstance(value, bytes) and not hasattr(kind, "__dataclass_fields__")
 
 
-def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:
+def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901 - one case a kind
     """Return a dict, a list, or something that is written as it is, for any value.
 
     Parameters
@@ -83,7 +83,7 @@ def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:
                 value = value.resolve()
         elif is_secret(value):
             value = Secret(value, None)
-        elif is_written(value):
+        elif is_written(value) or (leaves and is_leaf(value)):
             return value
         elif isinstance(value, Enum) and is_leaf(value):
             value = value.value

@@ -46,8 +46,8 @@ class Unproven(Marker):
         raise Refused(
             f"is written by a serializer of its model ({kind_of(self.owner)}) in a form that may not tell it "
             "from other values",
-            "Select other fields, or name the operation with key=callable, or let the serializer write all of "
-            "the value",
+            "Select other fields, or name the operation with key=callable, or let the serializer write all "
+            "of the value",
         )
 
     def _comes_back(self) -> bool:
@@ -85,7 +85,7 @@ class Unproven(Marker):
         return False
 
 
-def shows(value: Any, written: Any) -> bool:
+def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
     """Return whether each part of ``value`` is seen in what was written.
 
     Parameters
@@ -133,7 +133,7 @@ def _number_shows(value: Any, written: Any) -> bool:
     return False
 
 
-def _moment_shows(value: Any, written: Any) -> bool:
+def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case a kind
     if isinstance(written, bool):
         return False
     if isinstance(written, int | float):
@@ -188,7 +188,9 @@ def _parts_show(value: Any, written: Any) -> bool:
         return False
     for part in parts:
         for place, leaf in enumerate(shown):
-            if (type(part) is type(leaf) and part == leaf) or (not isinstance(leaf, dict | list) and shows(part, leaf)):
+            if (type(part) is type(leaf) and part == leaf) or (
+                not isinstance(leaf, dict | list) and shows(part, leaf)
+            ):
                 del shown[place]
                 break
         else:
@@ -212,7 +214,7 @@ def _joined_shows(value: Any, written: str) -> bool:
     return all(mark and not any(sign in part for part in parts for sign in mark) for mark in between[1:])
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: Any) -> Iterator[Any]:  # noqa: C901 - one case a kind
     """Give the values inside of others that have no parts."""
     if callable(getattr(value.__class__, "get_secret_value", None)):
         yield value.get_secret_value()

@@ -1,4 +1,4 @@
-"""Searches payloads as they are: objects, models and tuples are opened where an expression goes, and nowhere else."""
+"""Searches payloads as they are: objects and tuples are opened where an expression goes, nowhere else."""
 
 from collections import deque
 from typing import Any
@@ -42,7 +42,11 @@ class OpeningInterpreter(TreeInterpreter):
     def visit_comparator(self, node: Any, value: Any) -> Any:
         """Compare what stands for both sides."""
         left, right = (self._value_of(self.visit(child, value)) for child in node["children"])
-        literals = {"type": "comparator", "value": node["value"], "children": [_literal(left), _literal(right)]}
+        literals = {
+            "type": "comparator",
+            "value": node["value"],
+            "children": [_literal(left), _literal(right)],
+        }
         return super().visit_comparator(literals, value)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
@@ -85,9 +89,7 @@ class OpeningInterpreter(TreeInterpreter):
         items = _array(self.visit(base, value))
         if items is None:
             return None
-        found = (
-            self.visit(projected, item) for item in items if not is_false(self.visit(condition, item))
-        )
+        found = (self.visit(projected, item) for item in items if not is_false(self.visit(condition, item)))
         return [item for item in found if item is not None]
 
     def visit_flatten(self, node: Any, value: Any) -> Any:
@@ -181,4 +183,5 @@ def is_false(value: Any) -> bool:
         value = value.value if isinstance(value, KeptOut) else value.shown
     if type(value) is tuple:
         return not value
-    return bool(value == "" or value == [] or value == {} or value is None or value is False)
+    # Compared, as JMESPath does: an object of another kind may be equal to an empty one.
+    return value is None or value is False or any(value == empty for empty in ("", [], {}))

@@ -1,6 +1,7 @@
 """Looks through what was selected, level by level, and finds what cannot be encoded.
 
-Each level is looked at as a whole, by functions of the interpreter: a look takes about as long as writing the JSON text.
+Each level is looked at as a whole, by functions of the interpreter: a look takes about as long as writing the
+JSON text.
 """
 
 from bisect import bisect_right

@@ -11,18 +11,17 @@ from ..prefixes import SERVICE, in_lambda
 _PACKAGE = __name__.partition(".")[0]
 
 _said: set[str] = set()
-_private_stores = 0
+_private_stores: list[None] = []
 
 
 @contextmanager
 def private_store() -> Iterator[None]:
     """Take the store for one that no other process sees, as tests put in its place."""
-    global _private_stores
-    _private_stores += 1
+    _private_stores.append(None)
     try:
         yield
     finally:
-        _private_stores -= 1
+        _private_stores.pop()
 
 
 def warn(message: str) -> None:
@@ -41,7 +40,8 @@ def warn_of_no_service() -> None:
         return
     _said.add(SERVICE)
     warn(
-        "This service has no name, so its keys begin with 'test-func': another service that has a function of the "
-        f"same module and name, on the same store, shares them. Set {SERVICE}, or service= of the configuration. "
-        "Either changes the keys: results that are stored under the old ones are not found. Said once."
+        "This service has no name, so its keys begin with 'test-func': another service that has a function "
+        f"of the same module and name, on the same store, shares them. Set {SERVICE}, or service= of the "
+        "configuration. Either changes the keys: results that are stored under the old ones are not found. "
+        "Said once."
     )

@@ -222,7 +222,7 @@ def ours(payload: Any, key_prefix: str | None, *arguments: Any, **keywords: Any)
 
 
 def opened(value: Any) -> Any:
-    """Return a value with all containers as lists and dicts, and leaves as they are: what KEY-6 lets expressions see."""
+    """Return a value with its containers as lists and dicts, and its leaves as they are (KEY-6)."""
     if isinstance(value, Model):
         return value.model_dump(mode="json")
     if isinstance(value, Line):

@@ -107,7 +107,9 @@ SHAPES: dict[str, Callable[[int, Any], Any]] = {
 
 
 @pytest.mark.clause("KEY-15")
-@pytest.mark.parametrize("leaf", [object(), {1}, b"x", 10**5000, {(1, 2): 3}, Decimal(1), 5], ids=lambda leaf: type(leaf).__name__)
+@pytest.mark.parametrize(
+    "leaf", [object(), {1}, b"x", 10**5000, {(1, 2): 3}, Decimal(1), 5], ids=lambda leaf: type(leaf).__name__
+)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_work_grows_with_size_and_depth_no_faster_than_they_do(shape: Any, leaf: Any) -> None:
     small, large = steps_of(shape(1000, leaf)), steps_of(shape(4000, leaf))

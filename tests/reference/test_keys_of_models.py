@@ -73,8 +73,12 @@ def test_a_secret_is_refused_and_not_shown(annotation: Any, one: Any, other: Any
 
 
 @pytest.mark.clause("KEY-2")
-@pytest.mark.parametrize(("key", "check"), [("card", ""), ("[room, card]", ""), ("room", "card"), ("room", "@")])
-@pytest.mark.parametrize(("annotation", "one", "other"), SECRETS[:4], ids=[str(each[0]) for each in SECRETS[:4]])
+@pytest.mark.parametrize(
+    ("key", "check"), [("card", ""), ("[room, card]", ""), ("room", "card"), ("room", "@")]
+)
+@pytest.mark.parametrize(
+    ("annotation", "one", "other"), SECRETS[:4], ids=[str(each[0]) for each in SECRETS[:4]]
+)
 def test_a_secret_that_is_selected_is_refused(
     annotation: Any, one: Any, other: Any, key: str, check: str
 ) -> None:
@@ -91,7 +95,9 @@ def test_a_secret_that_nobody_selects_may_stay() -> None:
 
 
 @pytest.mark.clause("KEY-2")
-@pytest.mark.parametrize(("annotation", "one", "other"), SECRETS[:7], ids=[str(each[0]) for each in SECRETS[:7]])
+@pytest.mark.parametrize(
+    ("annotation", "one", "other"), SECRETS[:7], ids=[str(each[0]) for each in SECRETS[:7]]
+)
 @pytest.mark.parametrize(("key", "check"), [("", ""), ("card", ""), ("[room, card]", ""), ("room", "card")])
 def test_with_a_hash_secret_secrets_are_told_apart(
     annotation: Any, one: Any, other: Any, key: str, check: str
@@ -294,7 +300,11 @@ LOSSY = [
     (dt.date, DAY, lambda day: day.year),
     (dt.datetime, MOMENT, lambda at: at.strftime("%Y-%m-%d")),
     (dt.datetime, MOMENT.replace(microsecond=5), lambda at: int(at.timestamp())),
-    (dt.datetime, MOMENT.astimezone(dt.timezone(dt.timedelta(hours=2))), lambda at: at.strftime("%Y-%m-%d %H:%M:%S")),
+    (
+        dt.datetime,
+        MOMENT.astimezone(dt.timezone(dt.timedelta(hours=2))),
+        lambda at: at.strftime("%Y-%m-%d %H:%M:%S"),
+    ),
     (str, "NL01", len),
     (str, "NL01", lambda text: None),
     (str, "NL01", str.lower),
@@ -309,7 +319,7 @@ LOSSY = [
     (list[int], [2, 1], sorted),
     (list[int], [2, 1], lambda items: items[:1]),
     (list[str], ["a,b", "c"], ",".join),
-    (dict[str, int], {"a": 1}, lambda each: list(each)),
+    (dict[str, int], {"a": 1}, list),
     (tuple[str, str], ("a", "b"), "".join),
 ]
 
@@ -386,7 +396,9 @@ PLACES = [
 
 
 @pytest.mark.clause("KEY-5")
-@pytest.mark.parametrize(("annotation", "put", "path"), PLACES, ids=[str(each[0]) + each[2] for each in PLACES])
+@pytest.mark.parametrize(
+    ("annotation", "put", "path"), PLACES, ids=[str(each[0]) + each[2] for each in PLACES]
+)
 def test_a_subclass_in_a_field_of_its_base_is_told_apart(annotation: Any, put: Any, path: str) -> None:
     order = pydantic.create_model("Order", cents=(int, ...), means=(annotation, ...))
     one, other = (order(cents=1, means=put(bank)) for bank in BANKS)

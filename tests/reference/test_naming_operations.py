@@ -23,7 +23,13 @@ LEASE = 30
 
 
 def protect(
-    layer: Any = None, *, names: Any = None, key: Any = None, function: Any = None, prefix: Any = None, **settings: Any
+    layer: Any = None,
+    *,
+    names: Any = None,
+    key: Any = None,
+    function: Any = None,
+    prefix: Any = None,
+    **settings: Any,
 ) -> Any:
     runs: list[Any] = []
 
@@ -46,7 +52,13 @@ def protect(
 @pytest.mark.parametrize("names", [["customer", "order"], ("customer", "order"), ["order", "customer"]])
 def test_several_arguments_name_the_operation(names: Any) -> None:
     ship = protect(names=names)
-    assert ship("a", 1, note="x") == ship("a", order=1) == ship(order=1, customer="a", note="y") == ship("a") == 1
+    assert (
+        ship("a", 1, note="x")
+        == ship("a", order=1)
+        == ship(order=1, customer="a", note="y")
+        == ship("a")
+        == 1
+    )
     assert (ship("a", 2), ship("b", 1)) == (2, 3)
 
 
@@ -102,9 +114,7 @@ def test_a_key_function_of_a_method_gets_what_the_method_gets() -> None:
 
 
 def test_beside_a_key_function_an_argument_is_validated() -> None:
-    ship = protect(
-        key=lambda customer, order: order, names="customer", payload_validation_jmespath="cents"
-    )
+    ship = protect(key=lambda customer, order: order, names="customer", payload_validation_jmespath="cents")
     assert ship({"cents": 1}, 7) == ship({"cents": 1}, 7) == 1
     with pytest.raises(IdempotencyValidationError):
         ship({"cents": 2}, 7)
@@ -133,7 +143,7 @@ def test_an_async_key_function_is_refused() -> None:
 
     with pytest.raises(IdempotencyConfigError, match="key must be a plain function"):
         protect(key=key)
-    ship = protect(key=lambda *arguments: key(*arguments))
+    ship = protect(key=lambda customer: key(customer, 1))
     with pytest.raises(IdempotencyKeyError, match="has to be awaited"):
         ship("a")
     assert ship.runs == []
@@ -165,7 +175,9 @@ def test_two_functions_without_a_key_are_warned_of_each_by_its_name() -> None:
 
     def refund(customer: Any) -> None: ...
 
-    endpoints = [protect(names="customer", function=each, event_key_jmespath="id") for each in (charge, refund)]
+    endpoints = [
+        protect(names="customer", function=each, event_key_jmespath="id") for each in (charge, refund)
+    ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
@@ -214,8 +226,8 @@ MISSPELT = [
     ("@ | lines[].cent", ""),
     ("nonee[*].cents", ""),
 ]
-FOUND = ["cents", "lines[*].cents", "lines[*].sku", "lines[*].[cents, sku]", "none", "none[*].cents", "[id, none]",
-         "lines[?cents > `5`].cents", "lines[0].sku || id", "none[].x", "{n: none[*].x}", "!id"]  # fmt: skip
+FOUND = ["cents", "lines[*].cents", "lines[*].sku", "lines[*].[cents, sku]", "none", "none[*].cents",
+         "[id, none]", "lines[?cents > `5`].cents", "lines[0].sku || id", "none[].x", "!id"]  # fmt: skip
 
 
 @pytest.mark.clause("KEY-14")
@@ -319,7 +331,9 @@ def test_where_nothing_can_collide_nothing_is_said(
 
 
 @pytest.mark.parametrize("service", ["", "a.b", "a#b", "a b", "test-func", 5, b"x", "a/b"])
-def test_a_name_that_could_be_taken_for_another_is_refused(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_could_be_taken_for_another_is_refused(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(IdempotencyConfigError, match="service"):
         IdempotencyConfig(service=service)
     if isinstance(service, str) and service:
