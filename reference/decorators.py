@@ -124,7 +124,7 @@ def idempotent(
 def idempotent_function(
     function: F,
     *,
-    data_keyword_argument: str | Sequence[str] | None = None,
+    data_keyword_argument: str | Sequence[str],
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
@@ -133,14 +133,36 @@ def idempotent_function(
 ) -> F: ...
 @overload
 def idempotent_function(
+    function: F,
+    *,
+    data_keyword_argument: None = None,
+    persistence_store: Layer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction,
+) -> F: ...
+@overload
+def idempotent_function(
     function: None = None,
     *,
-    data_keyword_argument: str | Sequence[str] | None = None,
+    data_keyword_argument: str | Sequence[str],
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
+) -> Callable[[F], F]: ...
+@overload
+def idempotent_function(
+    function: None = None,
+    *,
+    data_keyword_argument: None = None,
+    persistence_store: Layer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction,
 ) -> Callable[[F], F]: ...
 def idempotent_function(
     function: Any = None,

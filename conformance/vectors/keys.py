@@ -118,6 +118,9 @@ def _packed(value: Any) -> str:
     return json.dumps({"body": json.dumps(value)})
 
 
+_SECRET = "\u043a\u043b\u044e\u0447"
+"""A published one."""
+
 _ORDER = '{"id": "o-1", "amount": 120, "lines": [{"sku": "s", "n": 2}], "note": null}'
 
 _INPUTS = (
@@ -235,13 +238,19 @@ _INPUTS = (
     ),
     KeyInput("A prefix of its own stands alone, without the service's name too.", "1", service="orders"),
     # Hash secrets.
-    KeyInput("An HMAC, of the key and of the payload.", _ORDER, "id", "@", hash_secret="a secret"),
     KeyInput(
-        "An HMAC by another hash function, under a secret in UTF-8.",
+        "An HMAC, of the key and of the payload, under a secret in UTF-8.",
+        _ORDER,
+        "id",
+        "@",
+        hash_secret=_SECRET,
+    ),
+    KeyInput(
+        "An HMAC by another hash function.",
         _ORDER,
         "id",
         "@",
         "sha256",
-        hash_secret="\u043a\u043b\u044e\u0447",
+        hash_secret=_SECRET,
     ),
 )

@@ -44,9 +44,9 @@ def locate(selected: Any, *, reveal: bool) -> Refused:
         walk.run(selected)
     except Refused as refusal:
         return refusal
-    refusal = Refused(f"is nested {walk.deepest[0]} levels deep, more than can be encoded", WAYS)
-    refusal.path = spelt(walk.deepest[1])
-    return refusal
+    found = Refused(f"is nested {walk.deepest[0]} levels deep, more than can be encoded", WAYS)
+    found.path = spelt(walk.deepest[1])
+    return found
 
 
 def is_written(value: Any) -> bool:

@@ -42,7 +42,7 @@ class OpeningInterpreter(TreeInterpreter):
     def visit_comparator(self, node: Any, value: Any) -> Any:
         """Compare what stands for both sides."""
         left, right = (self._value_of(self.visit(child, value)) for child in node["children"])
-        literals = {
+        literals: Any = {
             "type": "comparator",
             "value": node["value"],
             "children": [_literal(left), _literal(right)],
@@ -151,14 +151,17 @@ class OpeningInterpreter(TreeInterpreter):
         original = self.visit(node["children"][0], value)
         if type(original) is tuple or isinstance(original, Marker):
             return is_false(original)
-        literal = {"type": "not_expression", "children": [_literal(original)]}
+        literal: Any = {"type": "not_expression", "children": [_literal(original)]}
         return super().visit_not_expression(literal, value)
 
     def _value_of(self, value: Any) -> Any:
         return value if type(value) in SCALARS else plain(value, reveal=self._reveal, leaves=True)
 
 
-def _literal(value: Any) -> dict[str, Any]:
+_EMPTY: tuple[Any, ...] = ("", [], {})
+
+
+def _literal(value: Any) -> Any:
     return {"type": "literal", "value": value}
 
 
@@ -184,4 +187,4 @@ def is_false(value: Any) -> bool:
     if type(value) is tuple:
         return not value
     # Compared, as JMESPath does: an object of another kind may be equal to an empty one.
-    return value is None or value is False or any(value == empty for empty in ("", [], {}))
+    return value is None or value is False or any(value == empty for empty in _EMPTY)
