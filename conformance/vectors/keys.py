@@ -118,8 +118,8 @@ def _packed(value: Any) -> str:
     return json.dumps({"body": json.dumps(value)})
 
 
-_SECRET = "\u043a\u043b\u044e\u0447"
-"""A published one."""
+_PEPPER = "\u043a\u043b\u044e\u0447"
+"""What HMACs are made with here."""
 
 _ORDER = '{"id": "o-1", "amount": 120, "lines": [{"sku": "s", "n": 2}], "note": null}'
 
@@ -243,7 +243,7 @@ _INPUTS = (
         _ORDER,
         "id",
         "@",
-        hash_secret=_SECRET,
+        hash_secret=_PEPPER,
     ),
     KeyInput(
         "An HMAC by another hash function.",
@@ -251,6 +251,6 @@ _INPUTS = (
         "id",
         "@",
         "sha256",
-        hash_secret=_SECRET,
+        hash_secret=_PEPPER,
     ),
 )

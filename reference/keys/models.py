@@ -204,8 +204,12 @@ def _compared_mapping(value: Any, dump: Any, owner: Any, name: str) -> Any:
 
 
 def _is_standard_key(key: Any, shown: str) -> bool:
-    if is_secret(key) or isinstance(key, tuple):
+    if is_secret(key):
         return False
+    if isinstance(key, tuple):
+        # Joined by commas: unless a part has one of its own, each is seen.
+        parts = shown.split(",")
+        return len(parts) == len(key) and all(map(_is_standard_key, key, parts))
     try:
         return list(_jsonable({key: None})) == [shown]
     except Exception:  # noqa: BLE001 - what has no standard form is not written in it
