@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .opening import SCALARS, contents, is_leaf
 from .places import ROOT, Place, spelt
 from .refusals import KeptOut, Marker, Refused, Secret, Unselected, failed_conversion, is_secret, kind_of
-from .survey import WAYS, survey
+from .survey import DEEPEST, WAYS, survey
 
 
 def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
@@ -153,7 +153,7 @@ class _Walk:
                 self.deepest = (item.depth, item.place)
                 # An object can unfold for ever.
                 if item.depth > _DEEPEST:
-                    raise RecursionError
+                    raise Refused(f"is nested more than {_DEEPEST} levels deep", WAYS)
         return result[0]
 
     def _visit(self, item: _Item, pending: list[Any]) -> None:
@@ -185,4 +185,4 @@ class _Walk:
         pending[first:] = [identity, *reversed(pending[first:])]
 
 
-_DEEPEST = 1_000_000
+_DEEPEST = 10 * DEEPEST

@@ -17,6 +17,9 @@ WAYS = "Convert it to plain JSON data before the call, or select other parts"
 _CONTAINERS = frozenset((dict, list, tuple))
 _USUAL = _CONTAINERS | {str, int, float, bool, type(None)}
 _KEYS = (str, int, float, type(None))
+DEEPEST = 2000
+"""Objects that are nested deeper unfold for ever: no text of them could be written."""
+
 _SHORT = 10**4000
 """Shorter integers can always be written out."""
 
@@ -56,6 +59,7 @@ def survey(
     items: list[Any] = [selected]
     seen: set[int] = set()
     found_objects = False
+    unfolded = 0
     while items:
         kinds = set(map(type, items))
         if unusual := kinds - _USUAL:
@@ -67,7 +71,11 @@ def survey(
                 if not written[kind]:
                     found_objects = True
                     items[place] = _checked(convert, levels, items, place)
-            kinds = set(map(type, items)) if found_objects else kinds
+            if not all(written.values()):
+                kinds = set(map(type, items))
+                unfolded += 1
+                if unfolded > DEEPEST:
+                    raise Refused(f"unfolds into objects more than {DEEPEST} levels deep", WAYS)
         if strict and int in kinds:
             _check_numbers(levels, items)
         if kinds.isdisjoint(_CONTAINERS):

@@ -150,3 +150,15 @@ def test_a_hash_secret_is_text_or_bytes_and_never_shown(wrong: Any) -> None:
     assert "s3cret" not in str(refused.value)
     config = IdempotencyConfig(hash_secret="s3cret")
     assert "s3cret" not in repr(config) + repr(vars(config))
+
+
+class Unfolding:
+    """Opens into another of its kind, for ever."""
+
+    def dict(self) -> Any:
+        return {"next": [Unfolding()]}
+
+
+@pytest.mark.parametrize("key", ["", "[@ == `1`]", "to_string(@)", "[*]"])
+def test_what_unfolds_for_ever_is_refused(key: str) -> None:
+    assert derived([Unfolding()], key) == REFUSED
