@@ -12,7 +12,8 @@ from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
 from ..spec.errors import IdempotencyConfigError
-from .jmespath_functions import DEFAULT_OPTIONS
+from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
+from .prefixes import ALLOWED_SERVICE, is_service_name
 
 if TYPE_CHECKING:
     from ..backends.records import DataRecord
@@ -76,6 +77,14 @@ class IdempotencyConfig:
         What becomes of a result that a repeat would get changed, or not at all: ``"raise"`` an error that
         carries it, or ``"warn"`` and store it as before. ``"warn"`` is for migration; the next release
         removes it.
+    hash_secret
+        Makes keys and payload hashes HMACs under this secret, a text or bytes, for payloads that can be
+        guessed. With it, secret fields of models can be parts of keys.
+    service
+        The name of this service, which its keys begin with, so that services can share a store. Default: what
+        the environment variable ``IDEMPROOF_SERVICE`` says.
+    max_unpacked_bytes
+        How much zipped text one expression may unpack, in all.
 
     Raises
     ------
@@ -96,12 +105,15 @@ class IdempotencyConfig:
     in_progress_expires_after_seconds: float | None
     clock: Callable[[], int]
     result_check: str
+    service: str | None
+    max_unpacked_bytes: int
 
     # For the library's own use.
     search_options: jmespath.Options
     key_expression: ParsedResult | None
     validation_expression: ParsedResult | None
     digest: Callable[[bytes], str]
+    keyed: bool
 
     _settable: ClassVar = frozenset({"lambda_context"})
 
@@ -121,6 +133,9 @@ class IdempotencyConfig:
         in_progress_expires_after_seconds: float | None = None,
         clock: Callable[[], int] = wall_clock_ms,
         result_check: Literal["raise", "warn"] = "raise",
+        hash_secret: str | bytes | None = None,
+        service: str | None = None,
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
         _require_window("expires_after_seconds", expires_after_seconds)
@@ -133,6 +148,9 @@ class IdempotencyConfig:
         _require_clock(clock)
         if result_check not in ("raise", "warn"):
             raise _refusal("result_check", result_check, "'raise' or 'warn'")
+        if service is not None and not is_service_name(service):
+            raise _refusal("service", service, ALLOWED_SERVICE)
+        _require_count("max_unpacked_bytes", max_unpacked_bytes)
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -149,12 +167,15 @@ class IdempotencyConfig:
             in_progress_expires_after_seconds=in_progress_expires_after_seconds,
             clock=clock,
             result_check=result_check,
+            service=service,
+            max_unpacked_bytes=max_unpacked_bytes,
             search_options=options,
             key_expression=_compile("event_key_jmespath", event_key_jmespath, options),
             validation_expression=_compile(
                 "payload_validation_jmespath", payload_validation_jmespath, options
             ),
-            digest=_digest(hash_function),
+            digest=_digest(hash_function, hash_secret),
+            keyed=hash_secret is not None,
         )
 
     def register_lambda_context(self, lambda_context: Any) -> None:
@@ -261,16 +282,11 @@ def _require_window(name: str, value: Any) -> None:
         raise _refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
 
 
-def _digest(name: Any) -> Callable[[bytes], str]:
+def _digest(name: Any, secret: Any) -> Callable[[bytes], str]:
     allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
     if name not in allowed:
         raise _refusal("hash_function", name, f"one of {', '.join(allowed)}")
-    construct = getattr(hashlib, name)
-
-    def digest(data: bytes) -> str:
-        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
-        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
-        return hexdigest
+    digest = _plain_digest(name) if secret is None else _keyed_digest(name, secret)
 
     try:
         digest(b"")
@@ -279,6 +295,28 @@ def _digest(name: Any) -> Callable[[bytes], str]:
             f"hash_function {name!r} is not available in this Python: {error}"
         ) from error
     return digest
+
+
+def _plain_digest(name: str) -> Callable[[bytes], str]:
+    construct = getattr(hashlib, name)
+
+    def digest(data: bytes) -> str:
+        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
+        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
+        return hexdigest
+
+    return digest
+
+
+def _keyed_digest(name: str, secret: Any) -> Callable[[bytes], str]:
+    import hmac  # noqa: PLC0415 - loaded when used
+
+    # The secret itself is shown in no message.
+    if not isinstance(secret, str | bytes) or not secret:
+        found = _kind(secret) if secret else f"an empty {_kind(secret)}"
+        raise IdempotencyConfigError(f"hash_secret must be text or bytes that are not empty, not {found}")
+    key = secret.encode() if isinstance(secret, str) else secret
+    return lambda data: hmac.digest(key, data, name).hex()
 
 
 def _search_options(given: Any) -> jmespath.Options:
@@ -322,23 +360,10 @@ def _compile(name: str, expression: Any, options: jmespath.Options) -> ParsedRes
             f"{name}={expression!r} is not valid JMESPath{place}: {detail}"
         ) from error
     if isinstance(options.custom_functions, Functions):
-        for function in _called_functions(compiled.parsed):
+        for function in called_functions(compiled.parsed):
             if function not in options.custom_functions.FUNCTION_TABLE:
                 known = ", ".join(sorted(options.custom_functions.FUNCTION_TABLE))
                 raise IdempotencyConfigError(
                     f"{name}={expression!r} calls {function}(), which is none of the known functions: {known}"
                 )
     return compiled
-
-
-def _called_functions(node: Any) -> list[str]:
-    called: list[str] = []
-    pending = [node]
-    while pending:
-        current = pending.pop()
-        # Children of slices are bare numbers.
-        if isinstance(current, dict):
-            if current["type"] == "function_expression":
-                called.append(current["value"])
-            pending.extend(current.get("children", ()))
-    return called

@@ -3,7 +3,7 @@
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from ..backends.base import (
@@ -16,15 +16,25 @@ from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
-from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
-from .keys import KeyDerivation, function_prefix
-from .payload import as_plain_data
+from .functions import (
+    Argument,
+    Arguments,
+    argument_of,
+    handler_arguments,
+    hidden_code,
+    is_async,
+    name_of,
+    refuse_unprotectable,
+)
+from .keys import KeyDerivation, function_prefix, key_data, warn_of_no_service
+from .prefixes import service_name
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
 F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
+KeyFunction = Callable[..., Any]
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
 
 DISABLED = "POWERTOOLS_IDEMPOTENCY_DISABLED"
@@ -115,30 +125,55 @@ def idempotent(
 def idempotent_function(
     function: F,
     *,
-    data_keyword_argument: str,
+    data_keyword_argument: str | Sequence[str],
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
+    key: KeyFunction | None = None,
+) -> F: ...
+@overload
+def idempotent_function(
+    function: F,
+    *,
+    data_keyword_argument: None = None,
+    persistence_store: Layer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction,
 ) -> F: ...
 @overload
 def idempotent_function(
     function: None = None,
     *,
-    data_keyword_argument: str,
+    data_keyword_argument: str | Sequence[str],
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
+    key: KeyFunction | None = None,
+) -> Callable[[F], F]: ...
+@overload
+def idempotent_function(
+    function: None = None,
+    *,
+    data_keyword_argument: None = None,
+    persistence_store: Layer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction,
 ) -> Callable[[F], F]: ...
 def idempotent_function(
     function: Any = None,
     *,
-    data_keyword_argument: str,
+    data_keyword_argument: str | Sequence[str] | None = None,
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
+    key: KeyFunction | None = None,
 ) -> Any:
     """Run a function once for each value of one of its arguments, and answer repeats with the stored result.
 
@@ -148,8 +183,8 @@ def idempotent_function(
         The function, ``def`` or ``async def``: plain, method, static or class method, partial, or callable
         object.
     data_keyword_argument
-        The parameter from which the key is derived. Callers may pass it by keyword or position, or leave it
-        to its default.
+        The parameter from which the key is derived, or several: then their values are searched as an object,
+        by their names. Callers may pass them by keyword or position, or leave them to their defaults.
     persistence_store
         Where records are kept; may be shared by any number of functions.
     config
@@ -160,13 +195,16 @@ def idempotent_function(
         unprotected (no key, or switched off) gets what the function returned.
     key_prefix
         Replaces the function's name at the beginning of keys, so that they survive a renaming.
+    key
+        Called with the arguments of each call; returns the plain data that names the operation. Instead of
+        ``data_keyword_argument``, or beside it if ``payload_validation_jmespath`` is to look at an argument.
 
     Raises
     ------
     TypeError
         The function cannot be protected. Raised here, before any call.
     IdempotencyConfigError
-        ``key_prefix`` is invalid.
+        ``key_prefix`` is invalid, or the key is named in no way or in two.
     IdempotencyModelTypeError, IdempotencyNoSerializationModelError
         The serializer does not fit the return annotation.
     """
@@ -176,13 +214,46 @@ def idempotent_function(
         codec: Any = Codec(serializer, function, settings.result_check)
         codec.prepare(for_a_call=False)
         engine = Engine(settings, codec, hidden=hidden_code(function))
-        data = Argument(function, data_keyword_argument)
+        data = None if data_keyword_argument is None else argument_of(function, data_keyword_argument)
         return _protected(
-            function, data, None, engine, settings, persistence_store, key_prefix, codec.prepare
+            function, data, None, engine, settings, persistence_store, key_prefix, key, codec.prepare
         )
 
     settings = IdempotencyConfig() if config is None else config
-    return _decorator(decorate, function, persistence_store, config, key_prefix)
+    apply = _decorator(decorate, None, persistence_store, config, key_prefix)
+    _refuse_ambiguous_key(key, data_keyword_argument, settings)
+    return apply if function is None else apply(function)
+
+
+def _refuse_ambiguous_key(key: Any, names: Any, config: IdempotencyConfig) -> None:
+    """Raise if the key is named in no way, or in two."""
+    if key is None:
+        if names is None:
+            raise IdempotencyConfigError(
+                "idempotent_function needs data_keyword_argument, the name of the parameter that identifies "
+                "the operation, or key, a function of the call's arguments."
+            )
+        return
+    if not callable(key) or is_async(key):
+        raise IdempotencyConfigError(
+            f"key must be a plain function of the call's arguments that returns plain data, not {key!r}."
+        )
+    if config.event_key_jmespath:
+        raise IdempotencyConfigError(
+            f"Both key and event_key_jmespath={config.event_key_jmespath!r} name the operation: give one of "
+            "them."
+        )
+    validated = config.payload_validation_jmespath
+    if validated and names is None:
+        raise IdempotencyConfigError(
+            f"payload_validation_jmespath={validated!r} needs an argument to look at: give "
+            "data_keyword_argument beside key."
+        )
+    if names is not None and not validated:
+        raise IdempotencyConfigError(
+            "Both key and data_keyword_argument name the operation: give one of them. Beside key, "
+            "data_keyword_argument is only what payload_validation_jmespath looks at."
+        )
 
 
 def _decorator(
@@ -221,46 +292,70 @@ def _hint_on(misfit: Any) -> str:
 class _Plan:
     """How the calls of one function find their key."""
 
-    __slots__ = ("_config", "_data", "_derivation", "_function", "_key_prefix", "_prepare")
+    __slots__ = (
+        "_config",
+        "_derivation",
+        "_function",
+        "_key",
+        "_key_prefix",
+        "_payload",
+        "_prepare",
+        "_shared",
+    )
 
     def __init__(
         self,
         function: Any,
-        data: Argument,
+        data: Argument | Arguments | None,
         config: IdempotencyConfig,
         key_prefix: str | None,
+        key: KeyFunction | None,
         prepare: Callable[[], None] | None,
+        *,
+        shared: bool,
     ) -> None:
         self._prepare = prepare
         self._function = function
-        self._data = data
+        self._payload = (lambda _args, _kwargs: None) if data is None else data.of
         self._config = config
         self._key_prefix = key_prefix
+        self._key = key
+        self._shared = shared
         self._derivation: KeyDerivation | None = None
 
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, str | None]:
         """Return the call's key and payload hash; no key if it is to run unprotected."""
         derivation = self._derivation
         if derivation is None:
-            if self._prepare is not None:
-                self._prepare()
-            # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
-            derivation = KeyDerivation(self._config, function_prefix(self._function, self._key_prefix))
-            self._derivation = derivation
-        return derivation.derive(as_plain_data(self._data.of(args, kwargs)))
+            derivation = self._derivation = self._prepared()
+        if self._key is None:
+            return derivation.derive(self._payload(args, kwargs))
+        identity = key_data(self._key, name_of(self._function), args, kwargs)
+        return derivation.derive_from(identity, self._payload(args, kwargs))
+
+    def _prepared(self) -> KeyDerivation:
+        if self._prepare is not None:
+            self._prepare()
+        # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
+        service = service_name(self._config.service)
+        if self._shared and service is None and not self._key_prefix:
+            warn_of_no_service()
+        prefix = function_prefix(self._function, self._key_prefix, service)
+        return KeyDerivation(self._config, prefix, name_of(self._function))
 
 
 def _protected(
     function: Any,
-    data: Argument,
+    data: Argument | Arguments | None,
     context_of: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None,
     engine: Engine,
     config: IdempotencyConfig,
     layer: Layer,
     key_prefix: str | None,
+    key: KeyFunction | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> Any:
-    plan = _Plan(function, data, config, key_prefix, prepare)
+    plan = _Plan(function, data, config, key_prefix, key, prepare, shared=layer.blocks)
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
@@ -272,11 +367,11 @@ def _protected(
             if _disabled():
                 return await function(*args, **kwargs)
             context = None if context_of is None else context_of(args, kwargs)
-            key, payload_hash = plan.key(args, kwargs)
-            if key is None:
+            name, payload_hash = plan.key(args, kwargs)
+            if name is None:
                 return await function(*args, **kwargs)
             return await drive_async(
-                engine.steps(key, payload_hash, context), async_store, function, args, kwargs
+                engine.steps(name, payload_hash, context), async_store, function, args, kwargs
             )
 
         return protected_async
@@ -289,10 +384,10 @@ def _protected(
         if _disabled():
             return function(*args, **kwargs)
         context = None if context_of is None else context_of(args, kwargs)
-        key, payload_hash = plan.key(args, kwargs)
-        if key is None:
+        name, payload_hash = plan.key(args, kwargs)
+        if name is None:
             return function(*args, **kwargs)
-        return drive(engine.steps(key, payload_hash, context), store, function, args, kwargs)
+        return drive(engine.steps(name, payload_hash, context), store, function, args, kwargs)
 
     return protected
 

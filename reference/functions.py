@@ -3,9 +3,11 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any
+
+from ..spec.errors import IdempotencyConfigError
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -102,6 +104,65 @@ class Argument:
             f"{self._function}() was called without {self._name!r}, which its protection needs, or through a "
             f"wrapper that does not name it: pass it by keyword. Nothing ran."
         )
+
+
+class Arguments:
+    """Finds the values of several parameters in a call, as a dict by their names.
+
+    Parameters
+    ----------
+    function
+        The function that is called.
+    names
+        The parameters' names.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        The names are not a name, or several different ones.
+    TypeError
+        The function has no such parameter.
+    """
+
+    __slots__ = ("_arguments",)
+
+    def __init__(self, function: Callable[..., Any], names: Sequence[str]) -> None:
+        self._arguments = {name: Argument(function, name) for name in names}
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values in this call.
+
+        Raises
+        ------
+        TypeError
+            The call does not give one of them. Nothing ran.
+        """
+        return {name: argument.of(args, kwargs) for name, argument in self._arguments.items()}
+
+
+def argument_of(function: Callable[..., Any], names: Any) -> Argument | Arguments:
+    """Return what finds the payload that ``data_keyword_argument`` names.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        It is neither a name nor a list or tuple of different names.
+    TypeError
+        The function has no such parameter.
+    """
+    if isinstance(names, str):
+        return Argument(function, names)
+    if (
+        not isinstance(names, list | tuple)
+        or not names
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+    ):
+        raise IdempotencyConfigError(
+            "data_keyword_argument must be the name of a parameter, or a list or tuple of different names, "
+            f"not {names!r}."
+        )
+    return Arguments(function, names)
 
 
 def handler_arguments(function: Callable[..., Any]) -> tuple[Argument, Argument | None]:

@@ -18,6 +18,7 @@ from ..spec.record import ceil_seconds
 from .cache import LocalCache
 from .engine import Engine
 from .functions import name_of
+from .keys import private_store
 
 
 class MovableClock:
@@ -159,7 +160,7 @@ def use_clock(clock: Callable[[], int]) -> Iterator[None]:
 @contextmanager
 def use_layer(layer: CompareAndSwapLayer) -> Iterator[None]:
     """Let all idempotent functions keep their records in ``layer``, which never blocks."""
-    with _in(_world._replace(layer=layer)):
+    with private_store(), _in(_world._replace(layer=layer)):
         yield
 
 

@@ -28,6 +28,8 @@ class KeyInput(NamedTuple):
     key_prefix: str | None = "p"
     function: str = "shop.pay"
     lambda_name: str | None = None
+    service: str | None = None
+    hash_secret: str | None = None
 
 
 class KeyVector(NamedTuple):
@@ -50,7 +52,10 @@ def key_vectors() -> list[KeyVector]:
 def _vector(asked: KeyInput) -> KeyVector:
     payload = json.loads(asked.payload)
     config = IdempotencyConfig(
-        asked.expression or "", asked.validation or "", hash_function=asked.hash_function
+        asked.expression or "",
+        asked.validation or "",
+        hash_function=asked.hash_function,
+        hash_secret=asked.hash_secret,
     )
     exact = any(type(number) is float or abs(number) > _EXACT for number in _numbers(asked.payload))
     try:
@@ -83,7 +88,7 @@ def _numbers(text: str) -> Iterator[int | float]:
 
 def _prefix(asked: KeyInput) -> str:
     with _lambda_name(asked.lambda_name):
-        return function_prefix(named_function(asked.function), asked.key_prefix)
+        return function_prefix(named_function(asked.function), asked.key_prefix, asked.service)
 
 
 def named_function(name: str) -> Any:
@@ -112,6 +117,9 @@ def _lambda_name(name: str | None) -> Iterator[None]:
 def _packed(value: Any) -> str:
     return json.dumps({"body": json.dumps(value)})
 
+
+_PEPPER = "\u043a\u043b\u044e\u0447"
+"""What HMACs are made with here."""
 
 _ORDER = '{"id": "o-1", "amount": 120, "lines": [{"sku": "s", "n": 2}], "note": null}'
 
@@ -220,4 +228,29 @@ _INPUTS = (
     KeyInput("An empty prefix is none.", "1", key_prefix="", lambda_name="payments"),
     KeyInput("A prefix of its own stands alone.", "1", key_prefix="\u043a#", lambda_name="payments"),
     KeyInput("A method of a class.", "1", key_prefix=None, function="shop.Till.<locals>.pay"),
+    KeyInput("A service has a name, and no Lambda function's.", "1", key_prefix=None, service="orders"),
+    KeyInput(
+        "A service in AWS Lambda: both names.",
+        "1",
+        key_prefix=None,
+        service="orders",
+        lambda_name="payments",
+    ),
+    KeyInput("A prefix of its own stands alone, without the service's name too.", "1", service="orders"),
+    # Hash secrets.
+    KeyInput(
+        "An HMAC, of the key and of the payload, under a secret in UTF-8.",
+        _ORDER,
+        "id",
+        "@",
+        hash_secret=_PEPPER,
+    ),
+    KeyInput(
+        "An HMAC by another hash function.",
+        _ORDER,
+        "id",
+        "@",
+        "sha256",
+        hash_secret=_PEPPER,
+    ),
 )

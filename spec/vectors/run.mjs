@@ -1,7 +1,7 @@
 // An example port: the protocol in JavaScript, written from protocol.md, and run against the vectors.
 // Node 20, no packages: node run.mjs
 
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 
@@ -145,7 +145,11 @@ function isMissing(value) {
 }
 
 const ALGORITHMS = { sha3_256: "sha3-256", blake2b: "blake2b512", blake2s: "blake2s256" };
-const digest = (text, name) => createHash(ALGORITHMS[name] ?? name).update(text, "utf8").digest("hex");
+const digest = (text, { hash_function: name, hash_secret: secret }) => {
+  const algorithm = ALGORITHMS[name] ?? name;
+  const hash = secret === null ? createHash(algorithm) : createHmac(algorithm, secret);
+  return hash.update(text, "utf8").digest("hex");
+};
 
 // The vectors.
 
@@ -185,9 +189,11 @@ function runKey(vector) {
     if (vector.result === "key") expectSame("the text", canonical(payload), vector.key_text);
   }
   if (vector.result !== "key") return;
-  const prefix = vector.key_prefix || `${vector.lambda_name ?? "test-func"}.${vector.function}`;
-  expectSame("the key", `${prefix}#${digest(vector.key_text, vector.hash_function)}`, vector.key);
-  const payloadHash = vector.payload_text === null ? null : digest(vector.payload_text, vector.hash_function);
+  const names = [vector.service, vector.lambda_name].filter((name) => name !== null);
+  const host = names.length === 0 ? "test-func" : names.join(".");
+  const prefix = vector.key_prefix || `${host}.${vector.function}`;
+  expectSame("the key", `${prefix}#${digest(vector.key_text, vector)}`, vector.key);
+  const payloadHash = vector.payload_text === null ? null : digest(vector.payload_text, vector);
   expectSame("the payload hash", payloadHash, vector.payload_hash);
 }
 

@@ -94,7 +94,9 @@ class TestConfiguration:
             name for name, default in real.items() if default is REQUIRED
         }
         assert {name: told[name] for name in told.keys() - real.keys()} == (
-            {"data_keyword_argument": "the event", "output_serializer": ""} if decorator is idempotent else {}
+            {"data_keyword_argument": "the event", "key": "", "output_serializer": ""}
+            if decorator is idempotent
+            else {}
         )
 
     def test_the_switch_has_the_values_that_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,269 @@
+"""Derives the keys and payload hashes of one function."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ...spec.errors import IdempotencyKeyError
+from ..config import IdempotencyConfig
+from ..jmespath_functions import UnpackedTooLargeError
+from .opening import as_plain_data
+from .refusals import Marker, Refused, Unselected, kind_of
+from .selection import Selection
+from .warned import warn
+
+_KEY, _VALIDATION = "event_key_jmespath", "payload_validation_jmespath"
+
+_UNDECIDED = frozenset((type(None), Unselected))
+"""Where the first value of a dict is one of these, the others say whether it is a key."""
+
+
+class KeyDerivation:
+    """Derives the keys of one decorated function.
+
+    Parameters
+    ----------
+    config
+        Says what to select, how to hash it, and what to do if there is no key.
+    prefix
+        What all keys begin with; see `function_prefix`.
+    function
+        What to call the function in messages. Default: the prefix.
+    """
+
+    __slots__ = ("_config", "_digest", "_function", "_key", "_prefix", "_validation", "_warned")
+
+    def __init__(self, config: IdempotencyConfig, prefix: str, function: str | None = None) -> None:
+        self._config = config
+        self._prefix = prefix
+        self._digest = config.digest
+        self._function = prefix if function is None else function
+        self._key = Selection(_KEY, config.event_key_jmespath, config.key_expression, config)
+        self._validation = (
+            Selection(_VALIDATION, config.payload_validation_jmespath, config.validation_expression, config)
+            if config.validation_expression
+            else None
+        )
+        self._warned = False
+
+    def derive(self, payload: Any) -> tuple[str | None, str | None]:
+        """Return the idempotency key and the payload hash.
+
+        Parameters
+        ----------
+        payload
+            What is searched: the event, the argument, or a dict of arguments.
+
+        Returns
+        -------
+        tuple
+            The key, or None (with a warning) if the payload has none; and the hash of what
+            ``payload_validation_jmespath`` selects, or None if that is not set or there is no key.
+
+        Raises
+        ------
+        IdempotencyKeyError
+            The payload has no key and the configuration insists on one, or it cannot be searched or hashed.
+        """
+        data = payload if type(payload) is dict else self._data(payload)
+        key = self._key
+        selected = data
+        if key.expression:
+            try:
+                selected = key.of(data)
+            except Exception as error:
+                raise self._search_failure(key, payload, error) from error
+        # Mostly a dict with something in it: seen here, a twentieth of a replay's time is saved.
+        first = next(iter(selected.values()), None) if type(selected) is dict else None
+        if type(first) in _UNDECIDED and self._is_missing(selected):
+            self._report_missing(payload)
+            return None, None
+        if key.expression and (missing := key.missing(selected, data)):
+            self._warn_of_missing_parts(missing)
+        try:
+            name = f"{self._prefix}#{self._digest(key.text(selected).encode())}"
+        except Exception as error:
+            raise self._encoding_failure(key, selected, error) from error
+        return name, None if self._validation is None else self._payload_hash(payload, data, self._validation)
+
+    def derive_from(self, identity: Any, payload: Any) -> tuple[str | None, str | None]:
+        """Return the idempotency key and the payload hash, where a function names the operation.
+
+        Parameters
+        ----------
+        identity
+            What the key function returned.
+        payload
+            What ``payload_validation_jmespath`` is searched in.
+
+        Returns
+        -------
+        tuple
+            As `derive` gives it.
+
+        Raises
+        ------
+        IdempotencyKeyError
+            As in `derive`.
+        """
+        if self._is_missing(identity):
+            self._report_missing(identity, "its key function returned nothing")
+            return None, None
+        try:
+            name = f"{self._prefix}#{self._digest(self._key.text(identity).encode())}"
+        except Exception as error:
+            raise self._encoding_failure(self._key, identity, error) from error
+        if self._validation is None:
+            return name, None
+        return name, self._payload_hash(payload, self._data(payload), self._validation)
+
+    def _data(self, payload: Any) -> Any:
+        try:
+            return as_plain_data(payload)
+        except Refused as refusal:
+            raise self._refusal(refusal, f"{refusal.path} of the payload") from refusal
+
+    def _payload_hash(self, payload: Any, data: Any, validation: Selection) -> str:
+        try:
+            selected = validation.of(data)
+        except Exception as error:
+            raise self._search_failure(validation, payload, error) from error
+        if not self._warned and (missing := validation.missing(selected, data)):
+            self._warned = True
+            named = "" if missing == [""] else f", which lacks {', '.join(missing)}"
+            warn(
+                f"payload_validation_jmespath={validation.expression!r} of {self._function}() does not find "
+                f"all that it names in a payload of type {kind_of(payload)}{named}: what is not found is not "
+                "validated. Is a name misspelt? Said once for each function."
+            )
+        try:
+            return self._digest(validation.text(selected).encode())
+        except Exception as error:
+            raise self._encoding_failure(validation, selected, error) from error
+
+    def _is_missing(self, selected: Any) -> bool:
+        kind = type(selected)
+        if kind is str:
+            return not selected
+        try:
+            return is_missing(self._key.resolved(selected) if isinstance(selected, Marker) else selected)
+        except Exception as error:
+            raise self._encoding_failure(self._key, selected, error) from error
+
+    def _report_missing(self, payload: Any, found: str = "") -> None:
+        expression = self._key.expression
+        kind = kind_of(payload)
+        if not found and expression:
+            found = f"event_key_jmespath={expression!r} selects nothing from the payload, of type {kind}"
+        elif not found:
+            found = f"the payload is empty, of type {kind}"
+        if self._config.raise_on_no_idempotency_key:
+            raise IdempotencyKeyError(
+                f"No idempotency key for {self._function}(), which did not run: {found}. Send what "
+                "identifies the operation, or allow calls without a key with "
+                "raise_on_no_idempotency_key=False."
+            )
+        warn(f"This call of {self._function}() runs without idempotency: {found}.")
+
+    def _warn_of_missing_parts(self, missing: list[str]) -> None:
+        named = ", ".join(missing) if missing != [""] else "a part"
+        warn(
+            f"The idempotency key of {self._function}() lacks {named} of "
+            f"event_key_jmespath={self._key.expression!r}: operations that differ only there share a key. Is "
+            "a name misspelt?"
+        )
+
+    def _search_failure(self, selection: Selection, payload: Any, error: Exception) -> IdempotencyKeyError:
+        asked = f"{selection.name}={selection.expression!r}"
+        kind = kind_of(payload)
+        if isinstance(error, Refused):
+            return self._refusal(error, asked, f" (the payload is of type {kind})")
+        # A JMESPath type error quotes the value, which may be a secret: say the types alone.
+        detail = type(error).__name__
+        function = getattr(error, "function_name", None)
+        if function is not None and hasattr(error, "actual_type"):
+            detail += f": {function}() got {error.actual_type}"
+        elif isinstance(error, UnpackedTooLargeError):
+            detail += f": {error}"
+        return IdempotencyKeyError(
+            f"No idempotency key can be derived for {self._function}(), which did not run: {asked} cannot be "
+            f"evaluated on this payload, of type {kind} ({detail}). Correct the expression, or refuse such "
+            "payloads before the call."
+        )
+
+    def _encoding_failure(self, selection: Selection, selected: Any, error: Exception) -> IdempotencyKeyError:
+        refusal = selection.located(selected, error)
+        asked = selection.expression
+        origin = f"what {selection.name}={asked!r} selects" if asked else "the payload"
+        return self._refusal(refusal, f"{refusal.path} of {origin}")
+
+    def _refusal(self, refusal: Refused, place: str, remark: str = "") -> IdempotencyKeyError:
+        return IdempotencyKeyError(
+            f"No idempotency key can be derived for {self._function}(), which did not run: {place} "
+            f"{refusal.what}{remark}. {refusal.ways}."
+        )
+
+
+def key_data(key: Callable[..., Any], function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what a key function makes of a call's arguments.
+
+    Parameters
+    ----------
+    key
+        The key function.
+    function
+        What to call the protected function in messages.
+    args, kwargs
+        The arguments of the call.
+
+    Raises
+    ------
+    IdempotencyKeyError
+        The key function raised, or returned a coroutine.
+    """
+    try:
+        data = key(*args, **kwargs)
+    except Exception as error:
+        raise IdempotencyKeyError(
+            f"No idempotency key can be derived for {function}(), which did not run: its key function "
+            f"raised {type(error).__name__}. It is called with the arguments of the call; correct it, or "
+            "refuse such calls."
+        ) from error
+    if inspect.isawaitable(data):
+        if inspect.iscoroutine(data):
+            data.close()
+        raise IdempotencyKeyError(
+            f"No idempotency key can be derived for {function}(), which did not run: its key function "
+            f"returned a {kind_of(data)}, which has to be awaited. Use a plain function that returns plain "
+            "data."
+        )
+    return data
+
+
+def is_missing(selected: Any) -> bool:
+    """Return whether what was selected is no key.
+
+    Empty strings and None are none, and so are lists and dicts that are empty or hold nothing but None.
+    Numbers, zero and False included, are keys.
+
+    Parameters
+    ----------
+    selected
+        What ``event_key_jmespath`` selected, or the whole payload.
+    """
+    if isinstance(selected, str):
+        return not selected
+    if isinstance(selected, dict):
+        return _only_none(selected.values())
+    if isinstance(selected, tuple | list):
+        return _only_none(selected)
+    if isinstance(selected, int | float):
+        return False
+    return not selected
+
+
+def _only_none(values: Iterable[Any]) -> bool:
+    for value in values:  # noqa: SIM110 - hardly ever goes beyond the first, which a generator would
+        if value is not None and type(value) is not Unselected:
+            return False
+    return True

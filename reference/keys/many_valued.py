@@ -1,0 +1,57 @@
+"""Mappings that hold several values for one name: forms, query strings and headers of web frameworks."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from .refusals import Refused, kind_of
+
+_GETTERS = ("getlist", "getall", "get_list", "get_all")
+"""What frameworks call the method that returns all values of a name."""
+
+_FAITHFUL_ITEMS: tuple[Any, ...] = (dict.items, OrderedDict.items)
+
+
+def values_getter(value: Any) -> Callable[[Any], Any] | None:
+    """Return the method that gives all values of a name; None if ``value`` has one value for each name."""
+    # Looked for on the class: a double answers to any name.
+    kind = value.__class__
+    for name in _GETTERS:
+        if callable(getattr(kind, name, None)) and callable(getattr(kind, "keys", None)):
+            getter: Callable[[Any], Any] = getattr(value, name)
+            return getter
+    return None
+
+
+def all_values(value: Any, getter: Callable[[Any], Any]) -> dict[Any, Any]:
+    """Return a mapping of several values as a dict."""
+    return {name: _one_or_all(getter(name)) for name in dict.fromkeys(value.keys())}
+
+
+def values_of(value: Any, getter: Callable[[Any], Any], name: str) -> Any:
+    """Return what ``value`` has for one name, which it looks up itself: names of headers have no case."""
+    return _one_or_all(getter(name)) if name in value else None
+
+
+def _one_or_all(found: Any) -> Any:
+    values = list(found)
+    if len(values) != 1:
+        return values
+    # A lone list is kept inside one: it is not the same as its items.
+    return values if isinstance(values[0], list | tuple) else values[0]
+
+
+def single_values(value: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the items of a dict subclass.
+
+    Raises
+    ------
+    Refused
+        It shows other items than it holds.
+    """
+    if value.__class__.items not in _FAITHFUL_ITEMS and list(value.items()) != list(dict.items(value)):
+        raise Refused(
+            f"is a {kind_of(value)}, whose items() differ from what it holds",
+            "Pass a plain dict of what counts, or select other fields",
+        )
+    return dict(dict.items(value))

@@ -1,0 +1,240 @@
+"""What a model's dump loses: each field's value is compared with what stands for it. No schema is read.
+
+A field whose value is seen in its dump stays as dumped. For the others a `Marker` stands in the dump. It
+refuses when it is selected, and only then.
+"""
+
+import datetime as dt
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from .encoding import encoder
+from .proofs import Unproven
+from .refusals import KeptOut, Secret, Unselected, is_secret
+
+_ABSENT: Any = object()
+_EXACT = frozenset((str, int, bool, float))
+
+
+def dumped_model(model: Any, dump: Any) -> Any:
+    """Return the dump of a model, with a marker for each value that it does not tell from others.
+
+    Parameters
+    ----------
+    model
+        The model.
+    dump
+        What ``model.model_dump(mode="json")`` gives.
+    """
+    fields = getattr(model.__class__, "model_fields", None)
+    # Of another library's object with this method nothing else is known: its dump is its word.
+    return dump if not isinstance(fields, Mapping) else _compared_fields(model, fields, dump)
+
+
+def own_dict(value: Any, dump: Any) -> Any:
+    """Return what the ``dict`` method of an object gives, with a marker for each field that it leaves out."""
+    fields = getattr(value.__class__, "__fields__", None)
+    if isinstance(fields, Mapping) and type(dump) is dict:
+        return _compared_fields(value, fields, dump)
+    return dump
+
+
+def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901 - one loop, for speed
+    if type(dump) is not dict:
+        if len(fields) == 1 and "root" in fields:
+            return _compared(model.root, dump, model, "root")
+        held = {name: value for name in fields if (value := _held(model, name)) is not _ABSENT}
+        return Unproven(held, dump, model, "")
+    changed: dict[str, Any] = {}
+    missing: list[tuple[str, Any]] = []
+    for name in fields:
+        value = _held(model, name)
+        shown = dump.get(name, _ABSENT)
+        kind = type(value)
+        if value is _ABSENT or (kind is type(shown) and kind in _EXACT and value == shown):
+            continue
+        alias = name
+        if shown is _ABSENT:
+            alias = getattr(fields[name], "serialization_alias", None) or name
+            shown = dump.get(alias, _ABSENT)
+        if shown is _ABSENT:
+            missing.append((name, value))
+        elif (kept := _compared(value, shown, model, name)) is not shown:
+            changed[alias] = kept
+    for name, value in (getattr(model, "model_extra", None) or {}).items():
+        if name not in dump:
+            missing.append((name, value))
+        elif (kept := _compared(value, dump[name], model, name)) is not dump[name]:
+            changed[name] = kept
+    if missing:
+        changed |= _left_out(model, fields, missing, dump)
+    return {**dump, **changed} if changed else dump
+
+
+def _held(model: Any, name: str) -> Any:
+    return getattr(model, name, _ABSENT)
+
+
+def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any) -> dict[str, Any]:
+    """Return a marker for each field that is absent from its model's dump."""
+    unknown = {name: shown for name, shown in dump.items() if name not in fields}
+    marked: dict[str, Any] = {}
+    for name, value in missing:
+        # A serializer of the whole model may show a field under another name.
+        renamed = next(
+            (other for other, shown in unknown.items() if _compared(value, shown, model, name) is shown), None
+        )
+        if renamed is not None:
+            del unknown[renamed]
+            marked[name] = Unselected(value, None)
+        else:
+            marked[name] = (Unselected if _is_default(fields.get(name), value) else KeptOut)(value, None)
+    return marked
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    """Return whether the absence of a field can only mean this value."""
+    default = getattr(field, "default", _ABSENT)
+    if value is None:
+        required = getattr(field, "is_required", None)
+        return default is None or (callable(required) and required())
+    return type(default) is type(value) and bool(default == value)
+
+
+def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:  # noqa: PLR0911 - one case a kind
+    """Return ``dump`` if it tells ``value`` from all others, else a copy with markers, or a marker."""
+    kind = type(value)
+    if value is dump or (kind is type(dump) and kind in _EXACT and value == dump):
+        return dump
+    if is_secret(value):
+        secret = value.get_secret_value()
+        shown = type(secret) is type(dump) and secret == dump
+        return dump if shown or (not secret and dump == "") else Secret(value, dump)
+    if isinstance(value, Enum):
+        return dump if _is_standard(value, dump) else Unproven(value, dump, owner, name)
+    fields = _declared_fields(value)
+    if fields is not None:
+        return _compared_object(value, fields, dump, owner, name)
+    if isinstance(value, list | tuple | deque):
+        return _compared_sequence(value, dump, owner, name)
+    if isinstance(value, set | frozenset):
+        return _compared_set(value, dump, owner, name)
+    if isinstance(value, Mapping):
+        return _compared_mapping(value, dump, owner, name)
+    return dump if _is_standard(value, dump) else Unproven(value, dump, owner, name)
+
+
+def _declared_fields(value: Any) -> Any:
+    kind = value.__class__
+    for attribute in ("model_fields", "__dataclass_fields__", "__fields__"):
+        fields = getattr(kind, attribute, None)
+        if isinstance(fields, Mapping):
+            return fields
+    return None
+
+
+def _compared_object(value: Any, fields: Any, dump: Any, owner: Any, name: str) -> Any:
+    if type(dump) is dict:
+        if any(field not in dump for field in fields):
+            whole = _own_dump(value)
+            if type(whole) is dict and whole.keys() - dump.keys():
+                # It was cut to the class that the field is declared with.
+                dump = whole
+        return _compared_fields(value, fields, dump)
+    if len(fields) == 1 and "root" in fields:
+        return _compared(value.root, dump, value, "root")
+    return Unproven(value, dump, owner, name)
+
+
+def _own_dump(value: Any) -> Any:
+    """Return what a value of a field makes of itself, whatever class the field is declared with."""
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump(mode="json")
+    if callable(dump := getattr(value, "dict", None)):
+        return dump()
+    return _jsonable(value)
+
+
+def _jsonable(value: Any) -> Any:
+    """Return the standard form of a value, as Pydantic writes it where nobody says otherwise."""
+    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - only a user of Pydantic comes here
+
+    return to_jsonable_python(value)
+
+
+def _compared_sequence(value: Any, dump: Any, owner: Any, name: str) -> Any:
+    if type(dump) is not list or len(dump) != len(value):
+        return Unproven(value, dump, owner, name)
+    named = hasattr(value.__class__, "_fields")
+    kinds = list(map(type, value))
+    if not named and kinds == list(map(type, dump)) and _EXACT.issuperset(kinds) and list(value) == dump:
+        return dump
+    compared = [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
+    # An expression may name the fields of a named tuple.
+    return value._make(compared) if named else compared
+
+
+def _compared_set(value: Any, dump: Any, owner: Any, name: str) -> Any:
+    if type(dump) is not list or len(dump) != len(value):
+        return Unproven(value, dump, owner, name)
+    compared = [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
+    try:
+        # A set has no order, and that of its dump is not the same in the next process.
+        return sorted(compared, key=encoder.encode)
+    except TypeError:
+        return Unproven(value, dump, owner, name)
+
+
+def _compared_mapping(value: Any, dump: Any, owner: Any, name: str) -> Any:
+    if type(dump) is dict and len(dump) < len(value):
+        # A field of a typed dict keeps back what its type does not name.
+        dump = _jsonable(value)
+    if type(dump) is not dict or len(dump) != len(value):
+        return Unproven(value, dump, owner, name)
+    result: dict[str, Any] = {}
+    for (key, item), (shown_key, shown) in zip(value.items(), dump.items(), strict=True):
+        if key != shown_key and not _is_standard_key(key, shown_key):
+            return Unproven(value, dump, owner, name)
+        result[shown_key] = _compared(item, shown, owner, name)
+    return result
+
+
+def _is_standard_key(key: Any, shown: str) -> bool:
+    if is_secret(key):
+        return False
+    if isinstance(key, tuple):
+        # Joined by commas: unless a part has one of its own, each is seen.
+        parts = shown.split(",")
+        return len(parts) == len(key) and all(map(_is_standard_key, key, parts))
+    try:
+        return list(_jsonable({key: None})) == [shown]
+    except Exception:  # noqa: BLE001 - what has no standard form is not written in it
+        return False
+
+
+def _is_standard(value: Any, dump: Any) -> bool:  # noqa: PLR0911 - one case a kind
+    """Return whether ``dump`` is the usual form of a value that has no parts."""
+    if isinstance(value, Enum):
+        return _compared(value.value, dump, None, "") is dump
+    if isinstance(value, str):
+        return type(dump) is str and str.__eq__(value, dump)
+    if isinstance(value, bool):
+        return dump is value
+    if isinstance(value, float):
+        return type(dump) is float and (value == dump or (value != value and dump != dump))  # noqa: PLR0124 - NaN
+    if isinstance(value, int):
+        return type(dump) is int and value == dump
+    if isinstance(value, Decimal | UUID):
+        return type(dump) is str and dump == str(value)
+    if value is None or type(dump) is not str:
+        return False
+    if isinstance(value, dt.date | dt.time) and value.isoformat().replace("+00:00", "Z") == dump:
+        return True
+    try:
+        return bool(_jsonable(value) == dump)
+    except Exception:  # noqa: BLE001 - same
+        return False

@@ -1,0 +1,188 @@
+"""Opens objects by one level: what can be looked into becomes a dict or a list, and nothing else changes."""
+
+import dataclasses
+import datetime as dt
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from .many_valued import all_values, single_values, values_getter, values_of
+from .models import dumped_model, own_dict
+from .refusals import KeptOut, Marker, Refused, Secret, failed_conversion, is_secret, unreadable
+
+PLAIN = frozenset((dict, list, str, int, float, bool, type(None)))
+SCALARS = frozenset((str, int, float, bool, type(None)))
+
+_LEAVES = (str, int, float, Decimal, dt.date, dt.time, Enum, bytes)
+
+
+def as_plain_data(payload: Any) -> Any:
+    """Return the plain data that a payload stands for, opened by one level.
+
+    A dataclass becomes a dict of its fields; then a ``model_dump`` method (Pydantic), a ``dict`` method and a
+    ``raw_event`` attribute (event source data classes) are tried, in this order. Anything else is returned as
+    it is: classes, and mappings with several values for a name, which look names up themselves.
+
+    Parameters
+    ----------
+    payload
+        The argument that the key is derived from.
+
+    Raises
+    ------
+    Refused
+        The payload's own conversion failed.
+    """
+    if type(payload) in PLAIN or isinstance(payload, type):
+        return payload
+    try:
+        return payload if values_getter(payload) is not None else _converted(payload)
+    except Refused:
+        raise
+    except Exception as error:
+        raise failed_conversion(payload, error) from error
+
+
+def _converted(value: Any) -> Any:
+    """Return what a value's own class makes of it; the value itself if its class says nothing."""
+    if (getter := values_getter(value)) is not None:
+        return all_values(value, getter)
+    if hasattr(value.__class__, "__dataclass_fields__"):
+        return fields_of_dataclass(value)
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dumped_model(value, dump(mode="json"))
+    if callable(dump := getattr(value, "dict", None)):
+        return own_dict(value, dump())
+    return getattr(value, "raw_event", value)
+
+
+def fields_of_dataclass(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, as they are.
+
+    Attributes that a subclass keeps beside the fields are marked, if it does not declare them.
+    """
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if "__dataclass_fields__" not in vars(value.__class__):
+        own = getattr(value, "__dict__", {})
+        fields |= {
+            name: KeptOut(own[name], None)
+            for name in own.keys() - fields.keys()
+            if not name.startswith("_") and not hasattr(value.__class__, name)
+        }
+    return fields
+
+
+def is_leaf(value: Any) -> bool:
+    """Return whether a value is written as it is, and has nothing inside that could be looked for."""
+    if isinstance(value, _LEAVES):
+        return not isinstance(value, dict | list | tuple)
+    from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+    from uuid import UUID  # noqa: PLC0415 - same
+
+    return isinstance(value, UUID | PurePath)
+
+
+def opened(value: Any, looked_for: str = "something") -> Any:
+    """Return a value that can be looked into as a dict or a list; scalars and leaves as they are.
+
+    Parameters
+    ----------
+    value
+        Anything that a payload may hold.
+    looked_for
+        What is wanted of it, for the refusal.
+
+    Raises
+    ------
+    Refused
+        It is neither a leaf nor anything of which the parts are known, or may not be looked into.
+    """
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind is tuple:
+        return list(value)
+    if isinstance(value, Marker):
+        return opened(value.value if isinstance(value, KeptOut) else value.resolve(), looked_for)
+    if isinstance(value, type):
+        raise unreadable(value, looked_for)
+    if is_secret(value):
+        return opened(Secret(value, None), looked_for)
+    try:
+        found = contents(value)
+    except Refused:
+        raise
+    except Exception as error:
+        raise failed_conversion(value, error) from error
+    if found is value and not is_leaf(value):
+        raise unreadable(value, looked_for)
+    return found
+
+
+def contents(value: Any) -> Any:
+    """Return the dict or list that stands for an object; the object itself if there is none."""
+    if is_leaf(value) and not hasattr(value.__class__, "__dataclass_fields__"):
+        return value
+    found = _converted(value)
+    if found is not value:
+        return found if type(found) in PLAIN else contents(found)
+    if isinstance(value, dict):
+        return single_values(value)
+    if isinstance(value, list | tuple | deque):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value.items())
+    return value
+
+
+def field_of(value: Any, name: str) -> Any:
+    """Return a field of any value, as an expression finds it; None if there is no such field.
+
+    Raises
+    ------
+    Refused
+        Nothing can ever be found in a value of this type.
+    """
+    while isinstance(value, Marker):
+        value = value.value if isinstance(value, KeptOut) else value.resolve()
+    kind = type(value)
+    if kind is dict:
+        found = value.get(name)
+        return found.value if isinstance(found, KeptOut) else found
+    if kind in PLAIN or kind is tuple:
+        return None
+    if isinstance(value, type):
+        raise unreadable(value, repr(name))
+    try:
+        found = _looked_up(value, name)
+    except Exception as error:
+        raise failed_conversion(value, error) from error
+    return found if found is not _UNKNOWN else _field_inside(value, name)
+
+
+_UNKNOWN: Any = object()
+
+
+def _looked_up(value: Any, name: str) -> Any:
+    """Return what an object itself has for a name."""
+    # Mappings look names up themselves: those of headers have no case.
+    if (getter := values_getter(value)) is not None:
+        return values_of(value, getter, name)
+    if isinstance(value, Mapping):
+        return value.get(name)
+    if isinstance(value, tuple) and hasattr(value.__class__, "_fields"):
+        return getattr(value, name) if name in value.__class__._fields else None
+    return _UNKNOWN
+
+
+def _field_inside(value: Any, name: str) -> Any:
+    try:
+        found = opened(value, repr(name))
+    except Refused:
+        ask = getattr(value, "get", None)
+        if not callable(ask):
+            raise
+        return ask(name)
+    return field_of(found, name) if type(found) is dict else None

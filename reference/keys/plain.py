@@ -1,0 +1,188 @@
+"""From what was selected to plain data that can be encoded, or to the place that cannot be."""
+
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from typing import Any, NamedTuple
+
+from .opening import SCALARS, contents, is_leaf
+from .places import ROOT, Place, spelt
+from .refusals import KeptOut, Marker, Refused, Secret, Unselected, failed_conversion, is_secret, kind_of
+from .survey import DEEPEST, WAYS, survey
+
+
+def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
+    """Return what was selected as dicts, lists, tuples, scalars, and leaves that can be written.
+
+    Parameters
+    ----------
+    selected
+        Anything.
+    reveal
+        Whether secrets become what they hide; if not, they are refused.
+    leaves
+        Whether what has no parts, or cannot be opened, stays as it is: it is not going to be written.
+
+    Raises
+    ------
+    Refused
+        Something in it cannot stand in a key; its path says where.
+    """
+    convert = partial(converted, reveal=reveal, leaves=leaves)
+    if not leaves and not survey(selected, convert, is_written, strict=False):
+        return selected
+    return _Walk(convert).run(selected)
+
+
+def locate(selected: Any, *, reveal: bool) -> Refused:
+    """Return why something cannot be encoded, with the path of one such place."""
+    convert = partial(converted, reveal=reveal, leaves=False)
+    try:
+        survey(selected, convert, is_written, strict=True)
+        # Nothing in it is at fault, so the whole is.
+        walk = _Walk(convert)
+        walk.run(selected)
+    except Refused as refusal:
+        return refusal
+    found = Refused(f"is nested {walk.deepest[0]} levels deep, more than can be encoded", WAYS)
+    found.path = spelt(walk.deepest[1])
+    return found
+
+
+def is_written(value: Any) -> bool:
+    """Return whether the encoder knows what to write for a value of another class than JSON's."""
+    if isinstance(value, Enum) and not isinstance(value, str | int | float | Decimal):
+        return False
+    # What is both is an object: all of its fields count.
+    kind = value.__class__
+    return is_leaf(value) and not isinstance(value, bytes) and not hasattr(kind, "__dataclass_fields__")
+
+
+def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901 - one case a kind
+    """Return a dict, a list, or something that is written as it is, for any value.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    reveal, leaves
+        As for `plain`.
+
+    Raises
+    ------
+    Refused
+        There is nothing that stands for it.
+    """
+    while type(value) not in _PLAIN:
+        if isinstance(value, Marker):
+            if reveal and isinstance(value, Secret):
+                value = value.reveal()
+            elif leaves and isinstance(value, KeptOut):
+                value = value.value
+            else:
+                value = value.resolve()
+        elif is_secret(value):
+            value = Secret(value, None)
+        elif is_written(value) or (leaves and is_leaf(value)):
+            return value
+        elif isinstance(value, Enum) and is_leaf(value):
+            value = value.value
+        else:
+            found = _opened(value)
+            if found is value:
+                if leaves:
+                    return value
+                raise Refused(f"is of type {kind_of(value)}, which cannot be encoded", WAYS)
+            value = found
+    # A dict itself may come here too, for the fields that it does not show.
+    if type(value) is dict and Unselected in map(type, value.values()):
+        return {name: item for name, item in value.items() if type(item) is not Unselected}
+    return value
+
+
+_PLAIN = SCALARS | {dict, list, tuple}
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, type):
+        return value
+    try:
+        return contents(value)
+    except Refused:
+        raise
+    except Exception as error:
+        raise failed_conversion(value, error) from error
+
+
+class _Item(NamedTuple):
+    """A value to look at, and where what stands for it goes."""
+
+    value: Any
+    target: Any
+    slot: Any
+    place: Place
+    depth: int
+
+
+class _Walk:
+    """Copies what has objects in it, and finds what contains itself.
+
+    Iterative, since too deep a nesting is one of the things it has to report.
+    """
+
+    def __init__(self, convert: Any) -> None:
+        self._convert = convert
+        self._open: set[int] = set()
+        self.deepest: tuple[int, Place] = (0, ROOT)
+
+    def run(self, selected: Any) -> Any:
+        result: list[Any] = [None]
+        pending: list[Any] = [_Item(selected, result, 0, ROOT, 0)]
+        while pending:
+            item = pending.pop()
+            if type(item) is int:
+                self._open.discard(item)
+                continue
+            try:
+                self._visit(item, pending)
+            except Refused as refusal:
+                if refusal.path == "$":
+                    refusal.path = spelt(item.place)
+                raise
+            if item.depth > self.deepest[0]:
+                self.deepest = (item.depth, item.place)
+                # An object can unfold for ever.
+                if item.depth > _DEEPEST:
+                    raise Refused(f"is nested more than {_DEEPEST} levels deep", WAYS)
+        return result[0]
+
+    def _visit(self, item: _Item, pending: list[Any]) -> None:
+        value = item.value
+        kind = type(value)
+        if kind is not dict and kind is not list:
+            value = self._convert(value)
+            kind = type(value)
+            if kind not in (dict, list, tuple):
+                item.target[item.slot] = value
+                return
+        elif kind is dict and Unselected in map(type, value.values()):
+            value = self._convert(value)
+        children = value.items() if kind is dict else enumerate(value)
+        copy: Any = dict(value) if kind is dict else list(value)
+        item.target[item.slot] = copy
+        first = len(pending)
+        for slot, child in children:
+            if type(child) not in SCALARS:
+                pending.append(_Item(child, copy, slot, (item.place, slot), item.depth + 1))
+        if len(pending) == first:
+            return
+        # The object itself, if it is one: what it converts to is new each time.
+        identity = id(item.value)
+        if identity in self._open:
+            raise Refused(f"is of type {kind_of(item.value)} and contains itself", WAYS)
+        self._open.add(identity)
+        # The first is looked at first; what is open is closed when all are done.
+        pending[first:] = [identity, *reversed(pending[first:])]
+
+
+_DEEPEST = 10 * DEEPEST

@@ -1,0 +1,100 @@
+"""What one expression selects from payloads, and the text that is hashed."""
+
+import marshal
+from collections.abc import Callable
+from typing import Any
+
+from jmespath.parser import ParsedResult
+
+from ..config import IdempotencyConfig
+from ..jmespath_functions import bounded_unpacking, unpacks
+from .encoding import encoder
+from .missing import Expectation
+from .opening import SCALARS
+from .plain import locate, plain
+from .refusals import Refused
+from .searching import OpeningInterpreter
+
+_parts = encoder.parts
+
+
+class Selection:
+    """One expression of a configuration, at work.
+
+    Parameters
+    ----------
+    name
+        The parameter that it was given as.
+    expression
+        Its text; empty for the whole payload.
+    compiled
+        The same, compiled.
+    config
+        The rest of the configuration.
+    """
+
+    __slots__ = ("_bound", "_expectation", "_node", "_reveal", "_visit", "expression", "name")
+
+    def __init__(
+        self, name: str, expression: str, compiled: ParsedResult | None, config: IdempotencyConfig
+    ) -> None:
+        self.name = name
+        self.expression = expression
+        self._reveal = config.keyed
+        self._node = None if compiled is None else compiled.parsed
+        self._visit: Callable[[Any, Any], Any] = OpeningInterpreter(
+            config.search_options, reveal=self._reveal
+        ).visit
+        self._bound = config.max_unpacked_bytes if unpacks(self._node) else None
+        self._expectation = None if self._node is None else Expectation(self._node)
+
+    def of(self, data: Any) -> Any:
+        """Return what is selected.
+
+        Parameters
+        ----------
+        data
+            What the payload stands for; see `as_plain_data`.
+        """
+        if self._bound is None:
+            return self._visit(self._node, data)
+        with bounded_unpacking(self._bound):
+            return self._visit(self._node, data)
+
+    def missing(self, selected: Any, data: Any) -> list[str]:
+        """Return how to call each part that the expression names and does not find.
+
+        Parameters
+        ----------
+        selected
+            What `of` gave.
+        data
+            What it was searched in.
+        """
+        expectation = self._expectation
+        if expectation is None or not expectation.is_doubtful(selected):
+            return []
+        if self._bound is None:
+            return expectation.missing(selected, data, self._visit)
+        with bounded_unpacking(self._bound):
+            return expectation.missing(selected, data, self._visit)
+
+    def text(self, selected: Any) -> str:
+        """Return the JSON text of what was selected."""
+        kind = type(selected)
+        proven = SCALARS.issuperset(map(type, selected)) if kind is list else kind in SCALARS
+        if not proven:
+            try:
+                # Proves that all of it is exactly what JSON knows, in a fraction of the time of a look.
+                marshal.dumps(selected)
+            except ValueError:
+                selected = plain(selected, reveal=self._reveal)
+        return "".join(_parts(selected, 0))
+
+    def resolved(self, selected: Any) -> Any:
+        """Return what stands for something that was selected; see `plain`."""
+        return plain(selected, reveal=self._reveal)
+
+    def located(self, selected: Any, error: Exception) -> Refused:
+        """Return where what was selected cannot be encoded, and why."""
+        return error if isinstance(error, Refused) else locate(selected, reveal=self._reveal)

@@ -1,0 +1,55 @@
+"""Whether keys and payload hashes tell two payloads apart."""
+
+import warnings
+from typing import Any
+
+from idemproof import IdempotencyConfig
+from idemproof.errors import IdempotencyKeyError
+from idemproof.reference.config import IdempotencyWarning
+from idemproof.reference.keys import KeyDerivation
+
+REFUSED = "refused"
+
+
+def derived(payload: Any, key: str = "", check: str = "", **settings: Any) -> Any:
+    """Return the key and the payload hash, or `REFUSED`; a call without a key is a failure."""
+    derivation = KeyDerivation(IdempotencyConfig(key, check, **settings), "p", "f")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IdempotencyWarning)
+        try:
+            return derivation.derive(payload)
+        except IdempotencyKeyError:
+            return REFUSED
+
+
+def refusal(payload: Any, key: str = "", check: str = "", **settings: Any) -> str:
+    """Return the text of the refusal."""
+    try:
+        KeyDerivation(IdempotencyConfig(key, check, **settings), "p", "f").derive(payload)
+    except IdempotencyKeyError as error:
+        return str(error)
+    raise AssertionError("it was not refused")
+
+
+def assert_told_apart(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
+    """Both have keys that differ, or the same key with other payload hashes."""
+    first, second = (derived(payload, key, check, **settings) for payload in (one, other))
+    assert REFUSED not in (first, second)
+    assert first != second
+
+
+def assert_refused_both(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
+    assert derived(one, key, check, **settings) == derived(other, key, check, **settings) == REFUSED
+
+
+def assert_safe(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
+    """The two never meet: at most one of them has this key and payload hash."""
+    first, second = (derived(payload, key, check, **settings) for payload in (one, other))
+    assert first != second or first == REFUSED
+
+
+def assert_same(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
+    """Both name the same operation."""
+    first, second = (derived(payload, key, check, **settings) for payload in (one, other))
+    assert REFUSED not in (first, second)
+    assert first == second
