@@ -453,11 +453,8 @@ def test_a_class_that_is_defined_later_is_found_at_the_first_use() -> None:
     assert judged(EARLY, lambda: Early(Afterwards(DAY, b"\xff"), [Afterwards(DAY)])) == SAME
 
 
-if sys.version_info >= (3, 12):
-    # In text, since the oldest Python that is supported has no such statement.
-    scope = dict(globals())
-    exec(
-        """
+# In text, since the oldest Python that is supported has no such statements.
+MODERN = """
 type Data = dict[str, Data] | list[Data] | str | int | None
 type Days = dict[str, Days] | list[Days] | date | None
 type Pair[T] = tuple[T, T]
@@ -468,17 +465,18 @@ class Modern[T]:
     days: Days = None
     pair: Pair[T] | None = None
     inner: Self | None = None
-""",
-        scope,
-    )
+"""
 
-    Modern: Any = scope["Modern"]
 
-    @pytest.mark.clause("RES-1")
-    def test_type_statements_are_followed_though_they_refer_to_themselves() -> None:
-        days = {"a": [DAY, None, {"b": DAY}]}
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type statements are new in Python 3.12")
+@pytest.mark.clause("RES-1")
+def test_type_statements_are_followed_though_they_refer_to_themselves() -> None:
+    scope: dict[str, Any] = dict(globals())
+    exec(MODERN, scope)
+    modern = scope["Modern"]
+    days = {"a": [DAY, None, {"b": DAY}]}
 
-        def make() -> Any:
-            return Modern({"a": [1, {"b": None}]}, days, (DAY, DAY), Modern(pair=(DAY, DAY)))
+    def make() -> Any:
+        return modern({"a": [1, {"b": None}]}, days, (DAY, DAY), modern(pair=(DAY, DAY)))
 
-        assert judged(DataclassSerializer(Modern[date]), make) == SAME
+    assert judged(DataclassSerializer(modern[date]), make) == SAME
