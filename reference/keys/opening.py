@@ -131,7 +131,9 @@ def contents(value: Any) -> Any:
     if isinstance(value, dict):
         return single_values(value)
     if isinstance(value, list | tuple | deque):
-        return list(value)
+        # What it holds, whatever its class shows: that is what is written.
+        kind: Any = next(kind for kind in (list, tuple, deque) if isinstance(value, kind))
+        return list(kind.__iter__(value))
     if isinstance(value, Mapping):
         return dict(value.items())
     return value
@@ -157,6 +159,8 @@ def field_of(value: Any, name: str) -> Any:
         raise unreadable(value, repr(name))
     try:
         found = _looked_up(value, name)
+    except Refused:
+        raise
     except Exception as error:
         raise failed_conversion(value, error) from error
     return found if found is not _UNKNOWN else _field_inside(value, name)
@@ -174,6 +178,8 @@ def _looked_up(value: Any, name: str) -> Any:
         return value.get(name)
     if isinstance(value, tuple) and hasattr(value.__class__, "_fields"):
         return getattr(value, name) if name in value.__class__._fields else None
+    if isinstance(value, tuple | list) and hasattr(value, name):
+        raise unreadable(value, repr(name))
     return _UNKNOWN
 
 

@@ -58,20 +58,11 @@ def survey(
     levels: list[_Level] = []
     items: list[Any] = [selected]
     seen: set[int] = set()
-    found_objects = False
     unfolded = 0
     while items:
         kinds = set(map(type, items))
         if unusual := kinds - _USUAL:
-            written: dict[type, bool] = {}
-            for place in list(compress(range(len(items)), _of_kinds(items, unusual))):
-                kind = type(items[place])
-                if kind not in written:
-                    written[kind] = is_written(items[place])
-                if not written[kind]:
-                    found_objects = True
-                    items[place] = _checked(convert, levels, items, place)
-            if not all(written.values()):
+            if _convert_objects(unusual, levels, items, convert, is_written):
                 kinds = set(map(type, items))
                 unfolded += 1
                 if unfolded > DEEPEST:
@@ -92,7 +83,25 @@ def survey(
             _check_keys(levels, items, holders)
         levels.append(_Level(items, holders, list(accumulate(map(len, containers)))))
         items = list(chain.from_iterable(map(_contents, containers) if dict in kinds else containers))
-    return found_objects
+    return unfolded > 0
+
+
+def _convert_objects(
+    unusual: set[type],
+    levels: list[_Level],
+    items: list[Any],
+    convert: Callable[[Any], Any],
+    is_written: Callable[[Any], bool],
+) -> bool:
+    """Put what stands for each object in its place, and return whether there is any."""
+    written: dict[type, bool] = {}
+    for place in list(compress(range(len(items)), _of_kinds(items, unusual))):
+        kind = type(items[place])
+        if kind not in written:
+            written[kind] = is_written(items[place])
+        if not written[kind]:
+            items[place] = _checked(convert, levels, items, place)
+    return not all(written.values())
 
 
 def _of_kinds(items: list[Any], kinds: Collection[type]) -> Iterable[bool]:

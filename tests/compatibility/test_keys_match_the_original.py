@@ -25,6 +25,7 @@ from aws_lambda_powertools.utilities.idempotency.base import _prepare_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from idemproof.errors import IdempotencyKeyError
 from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.encoding import encode
 from idemproof.reference.keys import KeyDerivation, function_prefix
@@ -241,7 +242,12 @@ def assert_same(payload: Any, key_prefix: str | None, *arguments: Any, **keyword
     expected = the_originals(payload, key_prefix, *arguments, **keywords)
     # Where the original fails there is nothing to be compatible with; ours may succeed or refuse.
     if not isinstance(expected, Exception):
-        found = ours(payload, key_prefix, *arguments, **keywords)
+        try:
+            found = ours(payload, key_prefix, *arguments, **keywords)
+        except IdempotencyKeyError:
+            # The original found no key, in an object: it never evaluated what fails.
+            assert isinstance(the_originals(opened(payload), key_prefix, *arguments, **keywords), Exception)
+            return expected
         if found != expected:
             # The one difference: expressions see into objects and tuples.
             DIFFERENCES.append(arguments)

@@ -4,6 +4,7 @@ import datetime as dt
 import email.message
 import enum
 import pathlib
+import time
 import uuid
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque, namedtuple
 from collections.abc import Iterator
@@ -443,3 +444,23 @@ def pairs() -> Iterator[Any]:
 @pytest.mark.parametrize(("one", "other"), list(pairs()))
 def test_what_is_written_alike_has_one_key(one: Any, other: Any) -> None:
     assert_same(one, other)
+
+
+class Shown(list[Any]):
+    """Shows something else than it holds."""
+
+    def __iter__(self) -> Any:
+        return iter(["shown"])
+
+
+def test_a_list_counts_with_what_it_holds() -> None:
+    assert derived({"l": Shown([1, 2])}) == derived({"l": [1, 2]})
+    assert_told_apart(Shown([1, 2]), Shown([1, 3]), "[1]")
+
+
+@pytest.mark.clause("KEY-9")
+def test_a_field_of_a_tuple_that_names_none_is_refused() -> None:
+    moment = time.gmtime(0)
+    assert derived({"t": moment}) == derived({"t": list(moment)})
+    assert "struct_time" in refusal({"t": moment}, "t.tm_mday")
+    assert derived({"t": moment, "id": 1}, "not_null(t.day, id)") == derived(1)
