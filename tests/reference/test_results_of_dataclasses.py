@@ -73,6 +73,8 @@ UNIONS = [
     (date | None, DAY, SAME),
     (datetime | date, DAY, SAME),
     (datetime | date, datetime(2024, 1, 1), SAME),  # noqa: DTZ001 - the example
+    (datetime, datetime(2024, 10, 27, 2, 30, fold=1), CARRIED),  # noqa: DTZ001 - of which the text lacks the fold
+    (datetime, datetime(2024, 10, 27, 2, 30, tzinfo=UTC, fold=1), SAME),
     (Card | dict, Card(5), SAME),
     (Card | dict, {"other": 5}, SAME),
     (Card | dict, {"cents": 5}, CARRIED),
