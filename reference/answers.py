@@ -139,15 +139,16 @@ class Answers:
         return response if self._hook is None else self._hook(response, DataRecord.of(record))
 
 
-def not_stored(key: str, result: Any, trouble: BaseException) -> IdempotencyError:
-    """Return the error for a result that the store, or JSON, does not take."""
+def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
+    """Return the error for a result that the store (``refused``), or JSON, does not take."""
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
-    kind = IdempotencyPersistenceLayerError if too_large else IdempotencySerializationError
-    why = (
-        "its result is too large for the store"
-        if too_large
-        else f"its result of type {type(result).__name__} cannot be stored as JSON"
-    )
+    kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
+    if too_large:
+        why = "its result is too large for the store"
+    elif refused:
+        why = "the store did not take its result"
+    else:
+        why = f"its result of type {type(result).__name__} cannot be stored as JSON"
     return kind(
         f"The function ran for {key!r} and will not run again, but {why}: this error carries the result, "
         "later callers get IdempotencyResultUnavailableError.",

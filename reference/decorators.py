@@ -13,7 +13,7 @@ from ..backends.base import (
     compare_and_swap,
 )
 from ..backends.drivers import drive
-from ..spec.errors import IdempotencyConfigError
+from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
 from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
@@ -234,7 +234,11 @@ class _Plan:
             # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
             derivation = KeyDerivation(self._config, function_prefix(self._function, self._key_prefix))
             self._derivation = derivation
-        return derivation.derive(as_plain_data(self._data.of(args, kwargs)))
+        try:
+            return derivation.derive(as_plain_data(self._data.of(args, kwargs)))
+        except IdempotencyKeyError as error:
+            refusal = error
+        raise self._config.interruptions.behind(refusal) or refusal
 
 
 def _protected(

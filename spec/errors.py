@@ -135,8 +135,16 @@ class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError):
     """The persistence layer is set up wrongly: its parameters, or what it found."""
 
 
+class IdempotencyPersistenceAccessError(IdempotencyPersistenceConfigError):
+    """The store refuses the credentials, or what they allow: which may pass, as they are renewed."""
+
+
 class IdempotencyPersistenceConnectionError(IdempotencyPersistenceLayerError):
     """The persistence layer cannot reach its store."""
+
+
+class IdempotencyPersistenceBusyError(IdempotencyPersistenceConnectionError):
+    """The store was busy for as long as the layer waits. The layer knows that nothing was written."""
 
 
 class IdempotencyPersistenceConsistencyError(IdempotencyPersistenceLayerError):

@@ -217,7 +217,7 @@ def test_a_cancelled_completion_that_fails_tells_both(monkeypatch: pytest.Monkey
             await pay()
 
     asyncio.run(main())
-    assert waits == []
+    assert sum(waits) == pytest.approx(10)  # the completion goes on as long as any other
 
 
 def test_a_refusal_gives_way_to_a_cancellation() -> None:
@@ -228,7 +228,7 @@ def test_a_refusal_gives_way_to_a_cancellation() -> None:
         await layer.gate.reached.wait()
         layer.operation, layer.gate = "claim", Gate()
         cancellation = await cancelled_at_gate(duplicate, 1)
-        assert isinstance(cancellation.__cause__, IdempotencyAlreadyInProgressError)
+        assert cancellation.__cause__ is None
         assert duplicate.runs == 0
         assert layer.record is not None
         first.cancel()

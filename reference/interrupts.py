@@ -1,0 +1,60 @@
+"""What stops a call from outside: interrupts, which are never taken for a failure of anything."""
+
+import sys
+from collections.abc import Iterator
+
+TIME_LIMITS = frozenset({"AirflowTaskTimeout", "JobTimeoutException", "SoftTimeLimitExceeded"})
+"""What job queues raise from a signal's handler, though it is an ``Exception``: Airflow in older releases, RQ,
+Celery. Known by name, so that none of them is imported."""
+
+
+_OF_CLIENTS = frozenset({"CancelledError", "GeneratorExit"})
+"""What clients end their own waits and generators with, and turn into errors: behind these, no interrupt."""
+
+
+class Interrupts:
+    """Recognizes interrupts.
+
+    Parameters
+    ----------
+    declared
+        Classes of ``Exception`` that are interrupts besides the known time limits, and besides every
+        BaseException that is no ``Exception``.
+    """
+
+    __slots__ = ("_declared",)
+
+    def __init__(self, declared: tuple[type[Exception], ...] = ()) -> None:
+        self._declared = declared
+
+    def includes(self, error: BaseException) -> bool:
+        """Tell whether ``error`` itself is an interrupt."""
+        return (
+            not isinstance(error, Exception)
+            or isinstance(error, self._declared)
+            or any(kind.__name__ in TIME_LIMITS for kind in type(error).__mro__)
+        )
+
+    def behind(self, error: BaseException) -> BaseException | None:
+        """Return the interrupt that ``error`` is, or that other code has turned into it; None if neither.
+
+        Not to be called while ``error`` is being handled: what the caller was handling when it made the call
+        is behind ``error`` too, and did not interrupt the call.
+        """
+        if self.includes(error):
+            return error
+        for link in _behind(error, sys.exc_info()[1]):
+            if self.includes(link) and type(link).__name__ not in _OF_CLIENTS:
+                return link
+        return None
+
+
+def _behind(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    waiting, seen = [error], set()
+    while waiting:
+        link = waiting.pop()
+        if link is handled or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [behind for behind in (link.__context__, link.__cause__) if behind is not None]
