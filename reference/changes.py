@@ -8,8 +8,6 @@ from ..spec.errors import (
     IdempotencyError,
     IdempotencyInconsistentStateError,
     IdempotencyInvalidStatusError,
-    IdempotencyPersistenceAccessError,
-    IdempotencyPersistenceBusyError,
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
@@ -42,19 +40,19 @@ class _Patient(Change):
     """A change that is tried again after a failure, unless the failure is final."""
 
     tries = TRIES
-    final: tuple[type[BaseException], ...] = (*_FINAL, IdempotencyPersistenceBusyError)
-    """What asking again at once cannot change."""
-    passing: tuple[type[BaseException], ...] = ()
-    """Exceptions from these."""
+    waits: bool = False
+    """Whether it has the time for what may pass: a file that is busy, credentials that are being renewed."""
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
 
     def is_final(self, error: BaseException) -> bool:
         """Tell whether asking again cannot help: the layer has understood, and refuses."""
-        if isinstance(error, IdempotencyError) and not isinstance(error, IdempotencyPersistenceLayerError):
-            return True
-        return isinstance(error, self.final) and not isinstance(error, self.passing)
+        if _nothing_written(error) or getattr(error, "may_pass", False):
+            return not self.waits
+        if isinstance(error, IdempotencyPersistenceLayerError):
+            return isinstance(error, _FINAL)
+        return isinstance(error, IdempotencyError)
 
     def failed(
         self,
@@ -131,7 +129,7 @@ class Claiming(_Patient):
         interrupt = self._interrupts.behind(error)
         if interrupt is not None:
             raise interrupt
-        if isinstance(error, IdempotencyPersistenceBusyError) and failures == 1:
+        if failures == 1 and _nothing_written(error):
             subject.held = None  # there is nothing to take back
         try:
             return super().failed(subject, error, failures, clock)
@@ -177,8 +175,7 @@ class Completing(_Patient):
         What is stored; None for the attempt's own text.
     """
 
-    final = _FINAL
-    passing = (IdempotencyPersistenceAccessError,)
+    waits = True
 
     def __init__(
         self, config: IdempotencyConfig, interrupts: Interrupts, response: str | None = None
@@ -249,8 +246,6 @@ class Completing(_Patient):
 class Releasing(_Patient):
     """A release. An interrupt does not abandon it: it is noted."""
 
-    passing = (IdempotencyPersistenceAccessError,)
-
     def __init__(self, interrupts: Interrupts, tries: int = TRIES, requests: int = 13) -> None:
         super().__init__(interrupts)
         self.tries = tries
@@ -266,6 +261,11 @@ class Releasing(_Patient):
             f"The record of {key!r} changed under {requests} tries to release it: "
             "its claim may stand until its lease ends."
         )
+
+
+def _nothing_written(error: BaseException) -> bool:
+    """Tell whether the layer says that it waited as long as it may, and that nothing was written."""
+    return getattr(error, "nothing_written", False) is True
 
 
 def milliseconds(seconds: float) -> int:

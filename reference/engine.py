@@ -243,7 +243,7 @@ class Engine:
     def _stopped(
         self, attempt: Attempt, error: IdempotencyError, cause: BaseException | None = None
     ) -> BaseException:
-        """Return what is raised: the interrupt that came meanwhile, with ``error`` behind it, or the error."""
+        """Return what is raised: the interrupt that came meanwhile, ``error`` behind it; or the error."""
         if cause is not attempt.interrupt:
             error.__cause__ = cause
         attempt.trouble = None  # its traceback refers to this attempt

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 TIME_LIMITS = frozenset({"AirflowTaskTimeout", "JobTimeoutException", "SoftTimeLimitExceeded"})
-"""What job queues raise from a signal's handler, though it is an ``Exception``: Airflow in older releases, RQ,
+"""What job queues raise from a signal's handler, though it is an ``Exception``: old releases of Airflow, RQ,
 Celery. Known by name, so that none of them is imported."""
 
 

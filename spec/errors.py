@@ -134,17 +134,12 @@ class IdempotencyRecordTooLargeError(IdempotencyPersistenceLayerError):
 class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError):
     """The persistence layer is set up wrongly: its parameters, or what it found."""
 
-
-class IdempotencyPersistenceAccessError(IdempotencyPersistenceConfigError):
-    """The store refuses the credentials, or what they allow: which may pass, as they are renewed."""
+    may_pass: bool = False
+    """Whether it may pass by itself, as refused credentials do when they are renewed."""
 
 
 class IdempotencyPersistenceConnectionError(IdempotencyPersistenceLayerError):
     """The persistence layer cannot reach its store."""
-
-
-class IdempotencyPersistenceBusyError(IdempotencyPersistenceConnectionError):
-    """The store was busy for as long as the layer waits. The layer knows that nothing was written."""
 
 
 class IdempotencyPersistenceConsistencyError(IdempotencyPersistenceLayerError):

@@ -20,8 +20,9 @@ from idemproof.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
+    IdempotencyResultUnavailableError,
 )
-from outages import RETRIED, Calls, Work
+from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
 from servers import PASSWORD, Address, Server
 
 pytestmark = pytest.mark.usefixtures("pauses")
@@ -279,9 +280,10 @@ def test_a_store_that_fills_while_the_body_runs(
     server, call = either
     with full(server) as side.work.during:
         error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "'maxmemory'")
+        call.refused(name, IdempotencyResultUnavailableError)
     assert error.result == f"{name} done"
     assert type(error.__cause__) is IdempotencyPersistenceConnectionError
-    assert pauses == RETRIED
+    assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)
     assert side.work.runs == [name]
 
 
