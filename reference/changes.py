@@ -187,7 +187,7 @@ class Completing(_Patient):
         self._patience_ms = milliseconds(config.completion_timeout_seconds)
         self._longest_pause_ms = max(LONGEST_PAUSE_MS, self._patience_ms // 20)
         if response is not None:
-            self.tries = 1
+            self.tries, self.requests = 1, 32
 
     def event(self, subject: Attempt, now: int) -> Complete:
         """Return the completion, always with the same expiry (ENG-6)."""

@@ -97,6 +97,8 @@ def search_engine(
     calls: int | None = None,
     ticks: int | None = None,
     payloads: int = 1,
+    interrupts: int = 0,
+    outages: int = 0,
     engine: type[Engine] = Engine,
     world: type[World] = World,
 ) -> EngineResult:
@@ -122,13 +124,26 @@ def search_engine(
         How many seconds may pass; None for without end.
     payloads
         How many different payload hashes there are, at most 2.
+    interrupts
+        How often, in all, a call may be interrupted: at a request, in a wait, or in its body.
+    outages
+        How often the store may go away altogether, or refuse results, until it is back.
     engine, world
         What is searched: the engine and the store. Others show what the search finds.
     """
     search = _Search(engine, world, cached=cached, payloads=payloads)
-    allowed = {"faults": faults, "crashes": crashes, "calls": calls, "ticks": ticks}
+    allowed = {
+        "faults": faults,
+        "crashes": crashes,
+        "calls": calls,
+        "ticks": ticks,
+        "interrupts": interrupts,
+        "outages": outages,
+    }
     with without_logging():
-        first = search.steps.first(clients, faults, crashes, calls, ticks)
+        first = search.steps.first(
+            clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages
+        )
         return search.run(first, allowed, budget_states, progress)
 
 
