@@ -94,7 +94,8 @@ class SimulatedCall:
     """One call, waiting for its next step.
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
-    ``interrupted`` tells whether it was interrupted, ``began_interrupted`` whether its body began after that.
+    ``interrupted`` tells whether it was interrupted, ``began_interrupted`` whether its body began after that,
+    ``last`` what it asked for last.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -105,6 +106,7 @@ class SimulatedCall:
         self._until = 0
         self._operations = 0
         self.began_interrupted = False
+        self.last: Any = None
         self.interrupted = False
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
@@ -119,7 +121,7 @@ class SimulatedCall:
 
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
-        command = self.command
+        command = self.last = self.command
         if isinstance(command, Sleep):
             if fate == "interrupted":
                 self.interrupt(KeyboardInterrupt())

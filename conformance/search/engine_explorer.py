@@ -137,9 +137,9 @@ def search_engine(
         "crashes": crashes,
         "calls": calls,
         "ticks": ticks,
-        "interrupts": interrupts,
-        "outages": outages,
     }
+    # Named only if there are any: a search without them is one of another kind.
+    allowed |= {name: most for name, most in (("interrupts", interrupts), ("outages", outages)) if most}
     with without_logging():
         first = search.steps.first(
             clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages
@@ -279,7 +279,7 @@ class Play:
             )
             self._tell(f"client {who + 1}", what + asked + ended)
         broken = broken_by_call(call, self.world, expiry)
-        expiry = completion_of(call) if expiry is None else expiry
+        expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
             self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)

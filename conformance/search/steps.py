@@ -16,7 +16,7 @@ from ...spec.invariants import (
     live_result_is_final,
     others_are_untouched,
 )
-from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms
+from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
 from .states import (
     OWN,
@@ -131,22 +131,25 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
         return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
-    sent = completion_of(call)
+    if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
+        standing = world.record
+        if standing is not None and holds(standing, call._owner):
+            return ["ENG-10 a completion is not given up before it is tried without the result"]
+    sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
         return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
     return []
 
 
-def completion_of(call: SimulatedCall) -> int | None:
-    """Return the expiry (epoch milliseconds) of the completion that ``call`` is about to send, or None."""
-    command = call.command
+def completion_of(command: Any) -> int | None:
+    """Return the expiry (epoch milliseconds) of the completion that ``command`` is, None if it is none."""
     completes = isinstance(command, Swap) and command.new is not None and command.new.status == COMPLETED
     return expiry_ms(command.new) if completes else None
 
 
-def stores_result(call: SimulatedCall) -> bool:
-    """Tell whether ``call`` is about to store a result, and not only that there is none."""
-    return completion_of(call) is not None and call.command.new.response_data != RESULT_UNAVAILABLE
+def stores_result(command: Any) -> bool:
+    """Tell whether ``command`` stores a result, and not only that there is none."""
+    return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
 
 
 def _falls(state: State, pending: Pending | None) -> bool:
@@ -327,10 +330,12 @@ class Steps:
         broken = broken_by_call(call, world, expiry)
         after: Pending | None = None
         if call.ended is None:
-            expiry = completion_of(call) if expiry is None else expiry
+            expiry = completion_of(call.command) if expiry is None else expiry
             waits_for = next(kind for kind in (Call, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
-            after = Pending(number, start, log, waits_for, call._owner, expiry, position, stores_result(call))
+            after = Pending(
+                number, start, log, waits_for, call._owner, expiry, position, stores_result(call.command)
+            )
         elif call.ended != "crashed":
             cached = self._cached()
         clients = list(state.clients)
