@@ -27,7 +27,7 @@ PAUSE_MS = 25
 """The wait after the first failure; each further one waits twice as long."""
 
 LONGEST_PAUSE_MS = 1000
-"""No wait is longer, unless a completion may take more than twenty times as long."""
+"""No wait is longer, unless a completion may take more than sixteen times as long."""
 
 _FINAL = (
     IdempotencyInvalidStatusError,
@@ -176,6 +176,7 @@ class Completing(_Patient):
     """
 
     waits = True
+    requests = 40
 
     def __init__(
         self, config: IdempotencyConfig, interrupts: Interrupts, response: str | None = None
@@ -185,9 +186,9 @@ class Completing(_Patient):
         self._response = response
         self._window_ms = milliseconds(config.expires_after_seconds)
         self._patience_ms = milliseconds(config.completion_timeout_seconds)
-        self._longest_pause_ms = max(LONGEST_PAUSE_MS, self._patience_ms // 20)
+        self._longest_pause_ms = max(LONGEST_PAUSE_MS, self._patience_ms // 16)
         if response is not None:
-            self.tries, self.requests = 1, 32
+            self.tries, self.requests = 1, 8
 
     def event(self, subject: Attempt, now: int) -> Complete:
         """Return the completion, always with the same expiry (ENG-6)."""
