@@ -82,23 +82,23 @@ async def _perform(layer: Any, command: Load | Swap | Invoke | Sleep) -> Any:
 async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
     """Wait until ``future`` is done, and return the cancellation that came meanwhile."""
     interrupted = None
+    task: Any = asyncio.current_task()
     while not future.done():
-        # As asyncio.wait does, at half its price: there is one future, and no time limit.
+        # As asyncio.wait does, at half its price: there is one future, and no time limit. It is woken by a
+        # function that is written in C, in which no signal's handler can strike: a lost call would be waited
+        # for without end. How often the task was cancelled tells that from a cancellation.
         waiter = future.get_loop().create_future()
-        wake = functools.partial(_wake, waiter)
+        wake = waiter.cancel
+        cancellations = task.cancelling()
         future.add_done_callback(wake)
         try:
             await waiter
         except asyncio.CancelledError as cancellation:
-            interrupted = cancellation
+            if task.cancelling() > cancellations:
+                interrupted = cancellation
         finally:
             future.remove_done_callback(wake)
     return interrupted
-
-
-def _wake(waiter: "asyncio.Future[None]", _done: "asyncio.Future[Any]") -> None:
-    if not waiter.done():  # a cancellation may have been faster
-        waiter.set_result(None)
 
 
 async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
