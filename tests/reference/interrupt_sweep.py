@@ -2,8 +2,8 @@
 
 A program of its own: exceptions raised by a trace function leave traces in the interpreter that runs it.
 
-Points are found in two ways. By instruction: wherever CPython looks for signals in the drivers and the engine. By
-event: wherever a function of the library is called, or one that is written in C has returned to it.
+Points are found in two ways. By instruction: wherever CPython looks for signals in the drivers and the
+engine. By event: wherever a function of the library is called, or a function written in C has returned to it.
 """
 
 import asyncio
