@@ -39,14 +39,14 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
                         call = command
                         call.result = await function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                         call.returned = True
-                    elif call is None and not cancelled:
-                        reply = await _perform(layer, command)
-                    elif isinstance(command, Sleep) or layer.blocks:
+                    elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)
                         if interrupted is not None and call is not None and call.interrupt is None:
                             call.interrupt = interrupted
                         reply = task.result()
+                    elif isinstance(command, Sleep):
+                        await pause_async(command.milliseconds / 1000)
                     else:
                         reply = await request(layer, command)
                 except GeneratorExit:

@@ -1,5 +1,7 @@
 """The two contracts, each in terms of the other, as generators for both drivers."""
 
+from typing import Any
+
 from ..spec.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyItemAlreadyExistsError,
@@ -35,9 +37,11 @@ def put_record(record: Record, now: int) -> Steps:
     if wanted.owner is None:
         # Two nameless writes of the same record must not take each other for their own.
         wanted = wanted._replace(owner=new_owner())
-    outcome, standing = yield from settle(_PUT, wanted, wanted.idempotency_key, None, lambda: now)
+    subject = _Subject(wanted)
+    outcome = yield from settle(_PUT, subject, wanted.idempotency_key, None, lambda: now)
+    standing = subject.held
     # A claim of its own lets no result be put over it.
-    if not isinstance(outcome, Claimed) or standing.status != wanted.status:
+    if not isinstance(outcome, Claimed) or (standing is not None and standing.status != wanted.status):
         raise IdempotencyItemAlreadyExistsError(
             f"A live record has the key {wanted.idempotency_key!r}.",
             old_data_record=None if standing is None else DataRecord.of(standing),
@@ -70,13 +74,24 @@ def _change(key: str, owner: str | None, event: Event, now: int) -> Steps:
     found = yield Load(key)
     standing = None if found is None else checked(found, key)
     change = _FOR_ANYBODY if owner is None else _FOR_ITS_OWNER
-    outcome, standing = yield from settle(change, event, key, standing, lambda: now)
+    subject = _Subject(event)
+    outcome = yield from settle(change, subject, key, standing, lambda: now)
     refused = not isinstance(outcome, Completed | Released)
-    if refused and owner is not None and standing is not None:
+    if refused and owner is not None and subject.held is not None:
         raise IdempotencyLeaseLostError(
             f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
             "Nothing changed."
         )
+
+
+class _Subject:
+    """What a documented method wants, and what stands in the end."""
+
+    __slots__ = ("held", "wanted")
+
+    def __init__(self, wanted: Any) -> None:
+        self.wanted = wanted
+        self.held: Record | None = None
 
 
 class _Documented(Change):
@@ -93,36 +108,41 @@ class _Documented(Change):
 class _Putting(_Documented):
     """A claim, for the record that is put."""
 
-    def event(self, subject: Record, now: int) -> Claim:  # noqa: ARG002 - the record has its deadlines
+    def event(self, subject: _Subject, now: int) -> Claim:  # noqa: ARG002 - the record has its deadlines
+        wanted: Record = subject.wanted
         return Claim(
-            subject.owner,
-            subject.in_progress_expiry_timestamp,
-            subject.expiry_timestamp,
-            subject.payload_hash,
-            subject.idempotency_key,
+            wanted.owner,
+            wanted.in_progress_expiry_timestamp,
+            wanted.expiry_timestamp,
+            wanted.payload_hash,
+            wanted.idempotency_key,
         )
 
-    def proposed(self, subject: Record, new: Record | None) -> Record | None:
-        return subject if subject.status == COMPLETED else new
+    @staticmethod
+    def proposed(subject: _Subject, new: Record | None) -> Record | None:
+        wanted: Record = subject.wanted
+        return wanted if wanted.status == COMPLETED else new
 
 
 class _Changing(_Documented):
     """The event itself."""
 
-    def event(self, subject: Event, now: int) -> Event:  # noqa: ARG002 - it is decided now
-        return subject
+    def event(self, subject: _Subject, now: int) -> Event:  # noqa: ARG002 - it is decided now
+        event: Event = subject.wanted
+        return event
 
 
 class _ChangingForAnybody(_Changing):
     """The event, on behalf of whoever holds the claim; no owner is written."""
 
     @staticmethod
-    def acting(subject: Event, standing: Record | None) -> Record | None:  # noqa: ARG004 - any event
+    def acting(subject: _Subject, standing: Record | None) -> Record | None:  # noqa: ARG004 - any event
         if standing is not None and standing.status == INPROGRESS:
             return standing._replace(owner=_WHOEVER_HOLDS)
         return standing
 
-    def proposed(self, subject: Event, new: Record | None) -> Record | None:  # noqa: ARG002 - any event
+    @staticmethod
+    def proposed(subject: _Subject, new: Record | None) -> Record | None:  # noqa: ARG004 - any event
         return None if new is None else new._replace(owner=None)
 
 

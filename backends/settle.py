@@ -28,8 +28,8 @@ class Change:
     The defaults are those of a change that retries nothing.
     """
 
-    checks_lease: bool = False
-    """Whether a grant counts only if its lease is live when it arrives (ENG-3)."""
+    claims: bool = False
+    """Whether the subject knows what may stand before it is sent, and a grant needs a live lease (ENG-3)."""
 
     conflicts: int = 10
     """How many requests may find that the record has changed (INV-8)."""
@@ -40,13 +40,12 @@ class Change:
     acting: Callable[[Any, Record | None], Record | None] | None = None
     """Turns what stands into what the event is decided on; None leaves it as it is."""
 
+    proposed: Callable[[Any, Record | None], Record | None] | None = None
+    """Turns what is to stand into what is sent; None leaves it as it is."""
+
     def event(self, subject: Any, now: int) -> Event:
         """Return what is wanted, with the deadlines that it has if it is sent ``now``."""
         raise NotImplementedError
-
-    def proposed(self, subject: Any, new: Record | None) -> Record | None:  # noqa: ARG002
-        """Return what is sent in place of ``new``; called just before it is sent."""
-        return new
 
     def refused(self, subject: Any, failures: int) -> None:
         """Note that a request was answered, and changed nothing."""
@@ -66,26 +65,21 @@ class Change:
         raise NotImplementedError
 
 
-def settle(  # noqa: C901 - one loop: propose, swap, reconcile
+def settle(  # noqa: C901, PLR0912 - one loop: propose, swap, reconcile
     change: Change, subject: Any, key: str, standing: Record | None, clock: Callable[[], int]
 ) -> Steps:
-    """Make ``change`` happen to what stands for ``key``, or find out why it may not.
+    """Make ``change`` happen to what stands for ``key``, or find out why it may not; return the outcome.
 
     Parameters
     ----------
     change, subject
-        What is wanted, and for whom.
+        What is wanted, and for whom. What stands in the end is the subject's ``held``.
     key
         Names the record.
     standing
         What is believed to stand.
     clock
         Returns epoch milliseconds.
-
-    Returns
-    -------
-    tuple
-        The outcome, and what stands.
     """
     failures = conflicts = pause = 0
     acts = change.acting
@@ -101,13 +95,16 @@ def settle(  # noqa: C901 - one loop: propose, swap, reconcile
             if new is not acting:
                 if conflicts >= change.conflicts or conflicts + failures >= change.requests:
                     raise change.restless(key, conflicts + failures)  # noqa: TRY301 - as any failure
-                new = change.proposed(subject, new)
+                if change.proposed is not None:
+                    new = change.proposed(subject, new)
+                if change.claims:
+                    subject.held = new
                 keep_ms = 0 if new is None else max(1, expiry_ms(new) - now)
                 found = yield make(Swap, (key, standing, new, keep_ms))
                 standing = new if found is new else _checked(found, key)
-                if new is not None and same_record(standing, new):
+                if standing is not new and new is not None and same_record(standing, new):
                     standing = found if isinstance(found, Granted) else new
-                elif standing is not new:
+                if standing is not new and not isinstance(standing, Granted):
                     conflicts += 1
                     change.refused(subject, failures)
                     acting = standing if acts is None else acts(subject, standing)
@@ -116,21 +113,17 @@ def settle(  # noqa: C901 - one loop: propose, swap, reconcile
                         pause = 0
                         continue
             # The reply may have come after the lease that it grants: then it grants nothing.
-            if (
-                change.checks_lease
-                and isinstance(outcome, Claimed)
-                and standing is not None
-                and not live(standing, clock())
-            ):
-                conflicts += 1
-                pause = 0
-                continue
+            if not change.claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
+                subject.held = standing
+                return outcome
+            conflicts += 1
+            pause = 0
         except GeneratorExit:
             raise  # nobody is there to perform anything
         except BaseException as error:  # noqa: BLE001 - judged below, where nothing is being handled
             failure = error
-        else:
-            return outcome, standing
+        if failure is None:
+            continue
         try:
             failures += 1
             pause = change.failed(subject, failure, failures, clock)

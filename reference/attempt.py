@@ -28,7 +28,6 @@ class Attempt(Call):
         "key",
         "owner",
         "payload_hash",
-        "result_until",
         "settled",
         "text",
         "trouble",
@@ -50,9 +49,8 @@ class Attempt(Call):
         # The text and the expiry of the result, the same for all tries to store it.
         self.text: str | None = None
         self.expiry: int | None = None
-        # Until when (epoch milliseconds) a completion is tried again, and until when the result itself is;
-        # how long it has waited so far, and why.
-        self.until = self.result_until = self.waited_ms = 0
+        # Until when (epoch milliseconds) a completion may be tried again; how long it has waited, and why.
+        self.until = self.waited_ms = 0
         self.trouble: Exception | None = None
         # Whether nothing is left to do but to answer.
         self.settled = False

@@ -13,7 +13,7 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from ..spec.events import Claim, Complete, Release
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make
+from ..spec.record import RESULT_UNAVAILABLE, ceil_seconds, deadline_ms, make
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
 from .interrupts import Interrupts
@@ -78,7 +78,7 @@ def pause_ms(failures: int, longest: int = LONGEST_PAUSE_MS) -> int:
 class Claiming(_Patient):
     """A claim, under an attempt's token. An interrupt ends it at once."""
 
-    checks_lease = True
+    claims = True
 
     def __init__(self, config: IdempotencyConfig, interrupts: Interrupts) -> None:
         super().__init__(interrupts)
@@ -113,11 +113,6 @@ class Claiming(_Patient):
         expiry = ceil_seconds(now + self._window_ms)
         claim: Claim = make(Claim, (subject.owner, lease, expiry, subject.payload_hash, subject.key))
         return claim
-
-    def proposed(self, subject: Attempt, new: Record | None) -> Record | None:
-        """Note which claim may stand from now on."""
-        subject.held = new
-        return new
 
     def refused(self, subject: Attempt, failures: int) -> None:
         """Note that none stands, unless an earlier one was not answered: it may stand, or arrive."""
@@ -196,10 +191,6 @@ class Completing(_Patient):
         if expiry is None:
             expiry = subject.expiry = ceil_seconds(now + self._window_ms)
             subject.until = now + self._patience_ms
-            if subject.held is not None:
-                subject.until = min(subject.until, deadline_ms(subject.held))
-            # The last tenth is kept for what is stored if the result cannot be.
-            subject.result_until = subject.until - max(0, subject.until - now) // 10
         if now >= expiry * 1000:
             raise GivenUp(None, over=True)
         text = subject.text if self._response is None else self._response
@@ -228,7 +219,12 @@ class Completing(_Patient):
 
     def _left(self, subject: Attempt, clock: Callable[[], int]) -> int:
         """Return how much time there is for this response."""
-        until = subject.until if self._response == RESULT_UNAVAILABLE else subject.result_until
+        until = subject.until
+        if subject.held is not None:
+            until = min(until, deadline_ms(subject.held))
+        if self._response != RESULT_UNAVAILABLE:
+            # The last tenth is kept for what is stored if the result cannot be.
+            until -= max(0, until - subject.until + self._patience_ms) // 10
         context = self._config.lambda_context if subject.context is None else subject.context
         try:
             left = until - clock()

@@ -95,8 +95,13 @@ class Engine:
                 return self._answer(cached)
         attempt = Attempt(key, payload_hash, self._mint(), lambda_context)
         try:
-            refusal = yield from self._claim(attempt)
-            if refusal is None:
+            outcome = yield from self._claim(attempt)
+            granted = isinstance(outcome, Claimed)
+            if granted:
+                if outcome.took_over is None:
+                    tell("claimed", key)
+                else:
+                    tell("took over", key, "%r, from one whose lease or window is over", logging.INFO)
                 yield attempt
         except GeneratorExit:
             raise  # nobody is there to perform anything
@@ -105,8 +110,8 @@ class Engine:
                 yield from self._take_back(attempt, failure)
                 raise
             attempt.note_interrupt(failure)
-        if refusal is not None:
-            return self._answer(refusal)
+        if not granted:
+            return self._answer(outcome)
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and self._hidden is not None:
@@ -137,38 +142,31 @@ class Engine:
         return outcome
 
     def _answer(self, outcome: Outcome) -> Any:
-        """Return what the caller is told instead of a run."""
-        return self._told(self._answers.of, outcome)
-
-    def _told(self, answer: Callable[..., Any], *args: Any) -> Any:
-        """Return an answer, or raise why there is none; what interrupted it is raised by its own name."""
+        """Return what the caller is told instead of a run; an interrupt goes by its own name."""
         try:
-            return answer(*args)
+            return self._answers.of(outcome)
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
     def _claim(self, attempt: Attempt) -> Steps:
-        """Claim; return None once granted, else why not."""
-        outcome, standing = yield from settle(self._claiming, attempt, attempt.key, None, self._clock)
-        if not isinstance(outcome, Claimed):
-            return outcome
-        attempt.held = standing
-        if outcome.took_over is None:
-            tell("claimed", attempt.key)
-        else:
-            tell("took over", attempt.key, "%r, from one whose lease or window is over", logging.INFO)
-        return None
+        """Claim; the outcome tells whether it was granted, or else why not."""
+        return settle(self._claiming, attempt, attempt.key, None, self._clock)
 
     def _finish(self, attempt: Attempt) -> Steps:
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
-        text, answer, trouble = self._encode(attempt)
-        refused = False
+        refused, trouble = False, None
+        try:
+            text, answer = self._answers.encode(attempt.result)
+        except BaseException as error:  # noqa: BLE001 - an interrupt among others
+            trouble = error
+        if trouble is not None:
+            text, answer, trouble = self._encode_again(attempt, trouble)
         try:
             outcome = yield from self._complete(attempt, text)
         except GivenUp as given_up:
-            outcome, refusal = yield from self._mark(attempt, text, given_up)
-            refused, trouble = refusal is not None, refusal
+            outcome, trouble = yield from self._mark(attempt, text, given_up)
+            refused = True
         attempt.settled = True
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
@@ -184,7 +182,11 @@ class Engine:
                 "an attempt on %r outlived its lease; another completed first, and its result counts",
                 logging.WARNING,
             )
-            return self._told(self._answers.instead_of, attempt.result, outcome.record)
+            try:
+                return self._answers.instead_of(attempt.result, outcome.record)
+            except IdempotencyError as error:
+                refusal = error
+            raise self._interrupts.behind(refusal) or refusal
         if trouble is not None:
             error = not_stored(attempt.key, attempt.result, trouble, refused=refused)
             raise self._stopped(attempt, error, trouble)
@@ -195,25 +197,25 @@ class Engine:
             self._cache.put(outcome.record)
         return answer
 
-    def _encode(self, attempt: Attempt) -> tuple[str, Any, BaseException | None]:
-        """Return the text to store, the answer, and why that is not the result's if it cannot be encoded."""
-        for again in reversed(INTERRUPTS):
+    def _encode_again(
+        self, attempt: Attempt, trouble: BaseException
+    ) -> tuple[str, Any, BaseException | None]:
+        """Encode again if that was interrupted; return the text to store, the answer, and what went wrong."""
+        for _ in INTERRUPTS:
+            interrupt = self._interrupts.behind(trouble)
+            if interrupt is None:
+                break
+            attempt.note_interrupt(interrupt)
             try:
                 return (*self._answers.encode(attempt.result), None)
-            except BaseException as error:  # noqa: BLE001 - an interrupt among others, judged below
+            except BaseException as error:  # noqa: BLE001 - judged above
                 trouble = error
-            interrupt = self._interrupts.behind(trouble)
-            if interrupt is not None:
-                attempt.note_interrupt(interrupt)
-            if interrupt is None or not again:
-                break
         return RESULT_UNAVAILABLE, None, trouble
 
     def _complete(self, attempt: Attempt, text: str) -> Steps:
-        """Store ``text`` and return the outcome, or raise that it was given up."""
+        """Store ``text``; return the outcome, or raise that it was given up."""
         attempt.text = text
-        outcome, _ = yield from settle(self._completing, attempt, attempt.key, attempt.held, self._clock)
-        return outcome
+        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock)
 
     def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
         """Store that the operation was done, if its result cannot be; return the outcome, and why.
@@ -223,7 +225,7 @@ class Engine:
         failure = given_up.failure or attempt.trouble
         if not given_up.over and text != RESULT_UNAVAILABLE:
             try:
-                outcome, _ = yield from settle(self._marking, attempt, attempt.key, attempt.held, self._clock)
+                outcome = yield from settle(self._marking, attempt, attempt.key, attempt.held, self._clock)
             except GivenUp as marking:
                 failure = failure or marking.failure
             else:
@@ -254,7 +256,7 @@ class Engine:
 
     def _release(self, attempt: Attempt, change: Releasing | None = None) -> Steps:
         """Give the claim back, if it is still ours."""
-        outcome, _ = yield from settle(
+        outcome = yield from settle(
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock
         )
         if isinstance(outcome, Released):

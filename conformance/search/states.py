@@ -342,7 +342,6 @@ class _Apart:
             self.shape(attempt.interrupt),
             self.name(attempt.text),
             self.time(attempt.until),
-            self.time(attempt.result_until),
             attempt.waited_ms,
             self.shape(attempt.trouble),
             attempt.settled,

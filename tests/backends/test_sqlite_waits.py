@@ -130,7 +130,7 @@ def test_a_result_for_which_the_disk_has_no_room_is_marked(tmp_path: Path) -> No
 
     with contextlib.closing(Small(tmp_path / "records.db")) as layer:
         call = protect(body, layer, completion_timeout_seconds=0)
-        with pytest.raises(IdempotencyPersistenceLayerError, match="will not run again.*full") as caught:
+        with pytest.raises(IdempotencyPersistenceLayerError, match=r"will not run again.*full") as caught:
             call(p=1)
         assert caught.value.result == "x" * 1_000_000
         with pytest.raises(IdempotencyResultUnavailableError):
