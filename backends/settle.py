@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..spec.events import Claimed, Event
-from ..spec.record import Record, checked, expiry_ms, live, make, same_record
+from ..spec.record import Record, checked, live, make, same_record
 from ..spec.transition import transition
 from .commands import Command, Sleep, Swap
 
@@ -65,7 +65,7 @@ class Change:
         raise NotImplementedError
 
 
-def settle(  # noqa: C901, PLR0912 - one loop: propose, swap, reconcile
+def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
     change: Change, subject: Any, key: str, standing: Record | None, clock: Callable[[], int]
 ) -> Steps:
     """Make ``change`` happen to what stands for ``key``, or find out why it may not; return the outcome.
@@ -93,25 +93,34 @@ def settle(  # noqa: C901, PLR0912 - one loop: propose, swap, reconcile
             acting = standing if acts is None else acts(subject, standing)
             new, outcome = transition(acting, event, now)
             if new is not acting:
-                if conflicts >= change.conflicts or conflicts + failures >= change.requests:
+                if (conflicts or failures) and (
+                    conflicts >= change.conflicts or conflicts + failures >= change.requests
+                ):
                     raise change.restless(key, conflicts + failures)  # noqa: TRY301 - as any failure
                 if change.proposed is not None:
                     new = change.proposed(subject, new)
+                keep_ms = 0
+                if new is not None:
+                    keep_ms = new.expiry_timestamp * 1000 - now
+                    if keep_ms <= 0:
+                        keep_ms = 1  # the store is never told to keep it for ever
                 if change.claims:
                     subject.held = new
-                keep_ms = 0 if new is None else max(1, expiry_ms(new) - now)
                 found = yield make(Swap, (key, standing, new, keep_ms))
-                standing = new if found is new else _checked(found, key)
-                if standing is not new and new is not None and same_record(standing, new):
-                    standing = found if isinstance(found, Granted) else new
-                if standing is not new and not isinstance(standing, Granted):
-                    conflicts += 1
-                    change.refused(subject, failures)
-                    acting = standing if acts is None else acts(subject, standing)
-                    new, outcome = transition(acting, event, clock())
-                    if new is not acting:
-                        pause = 0
-                        continue
+                if found is new:
+                    standing = new
+                else:
+                    standing = None if found is None else checked(found, key)
+                    if new is not None and same_record(standing, new):
+                        standing = found if isinstance(found, Granted) else new
+                    else:
+                        conflicts += 1
+                        change.refused(subject, failures)
+                        acting = standing if acts is None else acts(subject, standing)
+                        new, outcome = transition(acting, event, clock())
+                        if new is not acting:
+                            pause = 0
+                            continue
             # The reply may have come after the lease that it grants: then it grants nothing.
             if not change.claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
                 subject.held = standing
@@ -129,8 +138,3 @@ def settle(  # noqa: C901, PLR0912 - one loop: propose, swap, reconcile
             pause = change.failed(subject, failure, failures, clock)
         finally:
             failure = None  # its traceback refers to this frame
-
-
-def _checked(found: Any, key: str) -> Record | None:
-    """Return what a layer answered, once it is known to be well-formed."""
-    return None if found is None else checked(found, key)
