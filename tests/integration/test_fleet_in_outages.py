@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 import fleet
 import journal
@@ -63,11 +64,10 @@ def judge(left: Any, storm: Storm, direct: Any) -> None:
 @pytest.mark.clause("INV-4", "INV-5", "ENG-6")
 def test_over_valkey(tmp_path: Path) -> None:
     with servers.valkey(tmp_path, *EVERY_WRITE) as server:
-        store = Store(
-            server, redis_makers, lambda _: {}, RedisCachePersistenceLayer(port=server.port, host=server.host)
-        )
-        left, storm = in_a_storm(store, tmp_path, restarts=True)
-        judge(left, storm, store.direct)
+        with redis.Redis(**servers.redis_kwargs(server)) as client:
+            store = Store(server, redis_makers, lambda _: {}, RedisCachePersistenceLayer(client=client))
+            left, storm = in_a_storm(store, tmp_path, restarts=True)
+            judge(left, storm, store.direct)
 
 
 @pytest.mark.clause("INV-4", "INV-5", "ENG-6")
