@@ -4,6 +4,7 @@ No key gets two answers, and no body runs again unless its worker died or it rai
 the completion timeout, so each result that was there is stored.
 """
 
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,12 @@ def judge(left: Any, storm: Storm, direct: Any) -> None:
 
 @pytest.mark.clause("INV-4", "INV-5", "ENG-6")
 def test_over_valkey(tmp_path: Path) -> None:
-    with servers.valkey(tmp_path, *EVERY_WRITE) as server:
-        with redis.Redis(**servers.redis_kwargs(server)) as client:
-            store = Store(server, redis_makers, lambda _: {}, RedisCachePersistenceLayer(client=client))
-            left, storm = in_a_storm(store, tmp_path, restarts=True)
-            judge(left, storm, store.direct)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.valkey(tmp_path, *EVERY_WRITE))
+        client = stack.enter_context(redis.Redis(**servers.redis_kwargs(server)))
+        store = Store(server, redis_makers, lambda _: {}, RedisCachePersistenceLayer(client=client))
+        left, storm = in_a_storm(store, tmp_path, restarts=True)
+        judge(left, storm, store.direct)
 
 
 @pytest.mark.clause("INV-4", "INV-5", "ENG-6")
