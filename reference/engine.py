@@ -188,8 +188,8 @@ class Engine:
                 refusal = error
             raise self._interrupts.behind(refusal) or refusal
         if trouble is not None:
-            error = not_stored(attempt.key, attempt.result, trouble, refused=refused)
-            raise self._stopped(attempt, error, trouble)
+            unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
+            raise self._stopped(attempt, unstored, trouble)
         if attempt.interrupt is not None:
             raise attempt.interrupt
         tell("completed", attempt.key)
