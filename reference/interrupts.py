@@ -58,3 +58,5 @@ def _behind(error: BaseException, handled: BaseException | None) -> Iterator[Bas
         seen.add(id(link))
         yield link
         waiting += [behind for behind in (link.__context__, link.__cause__) if behind is not None]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions

@@ -163,7 +163,7 @@ def test_in_a_claim_it_is_raised_and_the_key_is_free(asynchronous: bool, limit: 
 
 
 @pytest.mark.clause("ENG-15")
-@pytest.mark.parametrize("how", ["cause", "context"])
+@pytest.mark.parametrize("how", ["cause", "context", "group"])
 def test_behind_what_a_client_made_of_it_it_is_raised_all_the_same(
     asynchronous: bool, limit: Exception, how: str
 ) -> None:
@@ -175,6 +175,8 @@ def test_behind_what_a_client_made_of_it_it_is_raised_all_the_same(
             except Exception as error:
                 if how == "cause":
                     raise IdempotencyPersistenceConnectionError("away") from error
+                if how == "group":
+                    raise ExceptionGroup("of a client's tasks", [ValueError(), limit]) from None
                 raise ConnectionError  # noqa: B904 - as a client's clean-up does
 
     layer = Memory(before=wrapped)
