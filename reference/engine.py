@@ -168,6 +168,7 @@ class Engine:
             outcome, trouble = yield from self._mark(attempt, text, given_up)
             refused = True
         attempt.settled = True
+        attempt.trouble = None  # its traceback refers to this attempt
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
@@ -248,7 +249,7 @@ class Engine:
         """Return what is raised: the interrupt that came meanwhile, ``error`` behind it; or the error."""
         if cause is not attempt.interrupt:
             error.__cause__ = cause
-        attempt.trouble = None  # its traceback refers to this attempt
+        attempt.trouble = None
         if attempt.interrupt is None:
             return error
         attempt.interrupt.__cause__ = error
