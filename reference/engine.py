@@ -153,7 +153,7 @@ class Engine:
         """Claim; the outcome tells whether it was granted, or else why not."""
         return settle(self._claiming, attempt, attempt.key, None, self._clock)
 
-    def _finish(self, attempt: Attempt) -> Steps:
+    def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
         refused, trouble = False, None
         try:
@@ -162,9 +162,16 @@ class Engine:
             trouble = error
         if trouble is not None:
             text, answer, trouble = self._encode_again(attempt, trouble)
+        given_up: GivenUp | None = None
         try:
             outcome = yield from self._complete(attempt, text)
-        except GivenUp as given_up:
+        except GivenUp as error:
+            given_up = error
+        except Exception as error:
+            if self._interrupts.includes(error):
+                raise  # and begin again
+            given_up = GivenUp(error)  # nothing may keep a result from its caller
+        if given_up is not None:
             outcome, trouble = yield from self._mark(attempt, text, given_up)
             refused = True
         attempt.settled = True

@@ -43,20 +43,22 @@ class Interrupts:
         """
         if self.includes(error):
             return error
-        for link in _behind(error, sys.exc_info()[1]):
-            if self.includes(link) and type(link).__name__ not in _OF_CLIENTS:
+        known = {id(link) for link in _links(sys.exc_info()[1])}
+        for link in _links(error):
+            if id(link) not in known and self.includes(link) and type(link).__name__ not in _OF_CLIENTS:
                 return link
         return None
 
 
-def _behind(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+def _links(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and all that is behind it, or in it if it is a group."""
     waiting, seen = [error], set()
     while waiting:
         link = waiting.pop()
-        if link is handled or id(link) in seen:
+        if link is None or id(link) in seen:
             continue
         seen.add(id(link))
         yield link
-        waiting += [behind for behind in (link.__context__, link.__cause__) if behind is not None]
+        waiting += (link.__context__, link.__cause__)
         if isinstance(link, BaseExceptionGroup):
             waiting += link.exceptions

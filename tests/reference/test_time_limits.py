@@ -22,6 +22,7 @@ from idemproof.errors import (
     IdempotencyConfigError,
     IdempotencyError,
     IdempotencyPersistenceConnectionError,
+    IdempotencyPersistenceLayerError,
 )
 from idemproof.reference.interrupts import TIME_LIMITS, Interrupts
 from idemproof.serialization import CustomDictSerializer
@@ -197,6 +198,29 @@ def test_what_the_caller_was_handling_did_not_interrupt_the_call(
         raise kind
     except kind:
         assert work() == {"run": 1}
+
+
+@pytest.mark.clause("ENG-15")
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Limit])
+@pytest.mark.parametrize("fails", [claims, completes, releases])
+def test_nor_did_it_if_the_store_stays_away(
+    asynchronous: bool, kind: type[BaseException], fails: Callable[[Record | None], bool]
+) -> None:
+    def away(new: Record | None) -> None:
+        if fails(new) or (fails is claims and new is None):
+            raise ConnectionError("away")
+
+    def declines() -> Any:
+        raise ValueError("declined")
+
+    work = Work(Memory(before=away), asynchronous, completion_timeout_seconds=0)
+    if fails is releases:
+        work.body = declines
+    try:
+        raise kind
+    except kind:
+        with pytest.raises(IdempotencyPersistenceLayerError):
+            work()
 
 
 @pytest.mark.clause("ENG-15")
