@@ -26,8 +26,8 @@ TRIES = 3
 PAUSE_MS = 25
 """The wait after the first failure; each further one waits twice as long."""
 
-LONGEST_PAUSE_MS = 1000
-"""No wait is longer, unless a completion may take more than sixteen times as long."""
+LONGEST_PAUSE_MS = 500
+"""No wait is longer, unless a completion may take more than twenty times as long."""
 
 _FINAL = (
     IdempotencyInvalidStatusError,
@@ -181,7 +181,7 @@ class Completing(_Patient):
         self._response = response
         self._window_ms = milliseconds(config.expires_after_seconds)
         self._patience_ms = milliseconds(config.completion_timeout_seconds)
-        self._longest_pause_ms = max(LONGEST_PAUSE_MS, self._patience_ms // 16)
+        self._longest_pause_ms = max(LONGEST_PAUSE_MS, self._patience_ms // 20)
         if response is not None:
             self.tries, self.requests = 1, 8
 

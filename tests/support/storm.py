@@ -46,7 +46,7 @@ class Storm:
             thread.join()
 
     def _rage(self) -> None:
-        while not self._over.wait(self._chance.uniform(0.3, 1.5)):
+        while not self._over.wait(self._chance.uniform(0.5, 2)):
             trouble = self._chance.choice(self._troubles)
             self.counts[trouble.__name__.strip("_")] += 1
             trouble()
