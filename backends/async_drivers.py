@@ -6,13 +6,13 @@ import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from .commands import Call, Sleep
+from .commands import Call, Invoke, Load, Sleep, Swap
 from .drivers import NOTHING, Steps, request
 
 pause_async = asyncio.sleep
 
 
-async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its blocking twin
+async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking twin
     steps: Steps,
     layer: Any,
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
@@ -21,89 +21,84 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
 ) -> Any:
     """Perform ``steps`` on an async layer and return their result.
 
-    A cancellation never abandons a request: it is remembered, the protocol finishes, then it is raised.
-    One that arrives before the body keeps the body from running.
+    A cancellation is thrown into the steps as any failure is, at the request that it breaks off. From then
+    on, and once the body has begun, requests go on to their end: a cancellation is noted on the call, which
+    raises it at its own end.
     """
     reply: Any = None
     error: BaseException | None = None
     call: Call | None = None
-    cancelled: asyncio.CancelledError | None = None
+    cancelled = False
     while True:
         try:
-            command = steps.send(reply) if error is None else steps.throw(error)
+            while True:
+                command = steps.send(reply) if error is None else steps.throw(error)
+                reply = error = None
+                try:
+                    if isinstance(command, Call):
+                        call = command
+                        call.result = await function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
+                        call.returned = True
+                    elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
+                        task = asyncio.ensure_future(_perform(layer, command))
+                        interrupted = await _end_of(task)
+                        if interrupted is not None and call is not None and call.interrupt is None:
+                            call.interrupt = interrupted
+                        reply = task.result()
+                    elif isinstance(command, Sleep):
+                        await pause_async(command.milliseconds / 1000)
+                    else:
+                        reply = await request(layer, command)
+                except GeneratorExit:
+                    raise  # the event loop is gone: nothing can be awaited any more
+                except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
+                    cancelled = cancelled or isinstance(failure, asyncio.CancelledError)
+                    if isinstance(command, Call) and not command.returned:
+                        call = command
+                        call.failure = failure
+                    else:
+                        error = failure
         except StopIteration as done:
             if call is not None and call.failure is not None:
                 break
-            if cancelled is not None:
-                raise cancelled from None
             return done.value
-        except Exception as failure:
-            error = None  # its traceback refers to this frame
-            if cancelled is not None:
-                raise cancelled from failure
-            raise
-        reply = error = None
-        try:
-            if isinstance(command, Call):
-                call = command
-                if cancelled is not None:
-                    raise cancelled  # noqa: TRY301 - exactly as if the body had been cancelled at once
-                call.result = await function(*args, **kwargs)  # type: ignore[misc]
-                call.returned = True
-            elif isinstance(command, Sleep):
-                if cancelled is None:
-                    await pause_async(command.milliseconds / 1000)
-            elif layer.blocks:
-                task, interrupted = await _shielded(request(layer, command))
-                cancelled = cancelled or interrupted
-                reply = task.result()
-            else:
-                reply = await request(layer, command)
-        except GeneratorExit:
-            raise  # the event loop is gone: nothing can be awaited any more
-        except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-            if isinstance(command, Call) and not command.returned:
-                command.failure = failure
-            elif isinstance(command, Sleep) and isinstance(failure, asyncio.CancelledError):
-                cancelled = failure
-            else:
-                error = failure
+        except BaseException as interrupt:
+            if isinstance(interrupt, GeneratorExit) or getattr(steps, "gi_frame", None) is None:
+                error = None  # its traceback refers to this frame
+                raise  # the protocol's own word
+            error = interrupt  # it struck between two commands: for the protocol it is a lost reply
     try:
-        if cancelled is not None and cancelled is not call.failure and isinstance(call.failure, Exception):
-            raise cancelled from call.failure
         raise call.failure
     finally:
-        del call, error, cancelled  # the traceback refers to this frame
+        del call, error  # the traceback refers to this frame
 
 
-async def _shielded(
-    request: Coroutine[Any, Any, Any],
-) -> tuple["asyncio.Task[Any]", asyncio.CancelledError | None]:
-    """Await ``request`` to its end whatever happens; return it and the cancellation that came meanwhile."""
-    task = asyncio.ensure_future(request)
-    return task, await _end_of(task)
+async def _perform(layer: Any, command: Load | Swap | Invoke | Sleep) -> Any:
+    if isinstance(command, Sleep):
+        return await pause_async(command.milliseconds / 1000)
+    return await request(layer, command)
 
 
 async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
     """Wait until ``future`` is done, and return the cancellation that came meanwhile."""
     interrupted = None
+    task: Any = asyncio.current_task()
     while not future.done():
-        # As asyncio.wait does, at half its price: there is one future, and no time limit.
+        # As asyncio.wait does, at half its price: there is one future, and no time limit. It is woken by a
+        # function that is written in C, in which no signal's handler can strike: a lost call would be waited
+        # for without end. How often the task was cancelled tells that from a cancellation.
         waiter = future.get_loop().create_future()
-        wake = functools.partial(_wake, waiter)
+        wake = waiter.cancel
+        cancellations = task.cancelling()
         future.add_done_callback(wake)
         try:
             await waiter
         except asyncio.CancelledError as cancellation:
-            interrupted = cancellation
+            if task.cancelling() > cancellations:
+                interrupted = cancellation
         finally:
             future.remove_done_callback(wake)
     return interrupted
-
-
-def _wake(waiter: "asyncio.Future[None]", _done: "asyncio.Future[Any]") -> None:
-    if not waiter.done():  # a cancellation may have been faster
-        waiter.set_result(None)
 
 
 async def in_thread(method: Callable[..., Any], *args: Any) -> Any:

@@ -166,14 +166,13 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
 
     def __init__(self, layer: BasePersistenceLayer) -> None:
         self._layer = layer
-        self._granted: set[str | None] = set()
 
     def _load(self, key: str) -> Record | None:
         record: Record | None = drive(documented.load(key), self._layer)
         return record
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        record: Record | None = drive(documented.swap(key, expected, new, self._granted), self._layer)
+        record: Record | None = drive(documented.swap(key, expected, new), self._layer)
         return record
 
 
@@ -182,7 +181,6 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
 
     def __init__(self, layer: AsyncBasePersistenceLayer) -> None:
         self._layer = layer
-        self._granted: set[str | None] = set()
 
     async def _load(self, key: str) -> Record | None:
         record: Record | None = await _drive_async(documented.load(key), self._layer)
@@ -195,9 +193,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002
     ) -> Record | None:
-        record: Record | None = await _drive_async(
-            documented.swap(key, expected, new, self._granted), self._layer
-        )
+        record: Record | None = await _drive_async(documented.swap(key, expected, new), self._layer)
         return record
 
 

@@ -37,14 +37,18 @@ class Sleep(NamedTuple):
 
 
 class Call:
-    """Run the body. The driver notes here how it went, before anything else can go wrong."""
+    """Run the body. The driver notes here how it went, before anything else can go wrong.
 
-    __slots__ = ("failure", "result", "returned")
+    ``interrupt`` is what came while the call could not be stopped: the protocol raises it at its end.
+    """
+
+    __slots__ = ("failure", "interrupt", "result", "returned")
 
     def __init__(self) -> None:
         self.returned = False
         self.result: Any = None
         self.failure: BaseException | None = None
+        self.interrupt: BaseException | None = None
 
 
 Command = Load | Swap | Invoke | Sleep | Call

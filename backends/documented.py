@@ -1,6 +1,5 @@
 """The two contracts, each in terms of the other, as generators for both drivers."""
 
-from collections.abc import Generator
 from typing import Any
 
 from ..spec.errors import (
@@ -9,18 +8,16 @@ from ..spec.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
-from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release
-from ..spec.record import COMPLETED, INPROGRESS, Record, checked, expiry_ms, same_record
-from ..spec.transition import transition
-from .commands import Command, Invoke, Load, Swap
+from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release, Released
+from ..spec.record import COMPLETED, INPROGRESS, Record, checked
+from .commands import Invoke, Load
 from .records import DataRecord, checked_legacy, new_owner
+from .settle import Change, Granted, Steps, settle
 
 SWAPS_PER_CALL = 16
 """How often one documented method may find that the record has changed under it (INV-8)."""
 
 _WHOEVER_HOLDS = "whoever holds the claim"
-
-Steps = Generator[Command, Any, Any]
 
 
 # The four documented methods, over a compare-and-swap layer.
@@ -40,79 +37,116 @@ def put_record(record: Record, now: int) -> Steps:
     if wanted.owner is None:
         # Two nameless writes of the same record must not take each other for their own.
         wanted = wanted._replace(owner=new_owner())
-    key = wanted.idempotency_key
-    claim = Claim(
-        wanted.owner,
-        wanted.in_progress_expiry_timestamp,
-        wanted.expiry_timestamp,
-        wanted.payload_hash,
-        key,
-    )
-    standing: Record | None = None
-    for _ in range(SWAPS_PER_CALL):
-        new, outcome = transition(standing, claim, now)
-        own = new is standing
-        if not isinstance(outcome, Claimed) or new is None or (own and wanted.status == COMPLETED):
-            raise IdempotencyItemAlreadyExistsError(
-                f"A live record has the key {key!r}.",
-                old_data_record=None if standing is None else DataRecord.of(standing),
-            )
-        if own:
-            return
-        if wanted.status == COMPLETED:
-            new = wanted
-        found = yield Swap(key, standing, new, _keep_ms(new, now))
-        standing = _standing(found, key)
-        if same_record(standing, new):
-            return
-    raise _restless(key)
+    subject = _Subject(wanted)
+    outcome = yield from settle(_PUT, subject, wanted.idempotency_key, None, lambda: now)
+    standing = subject.held
+    # A claim of its own lets no result be put over it.
+    if not isinstance(outcome, Claimed) or (standing is not None and standing.status != wanted.status):
+        raise IdempotencyItemAlreadyExistsError(
+            f"A live record has the key {wanted.idempotency_key!r}.",
+            old_data_record=None if standing is None else DataRecord.of(standing),
+        )
 
 
 def update_record(record: Record, now: int) -> Steps:
     """Store the result in ``record``, by the rules of a completion (CAS-8)."""
     wanted = _plain(record)
-    yield from _change(
-        wanted.idempotency_key,
-        wanted.owner,
-        lambda owner: Complete(
-            owner,
-            wanted.response_data,
-            wanted.payload_hash,
-            wanted.expiry_timestamp,
-            wanted.idempotency_key,
-        ),
-        now,
+    key, owner = wanted.idempotency_key, wanted.owner
+    completion = Complete(
+        _WHOEVER_HOLDS if owner is None else owner,
+        wanted.response_data,
+        wanted.payload_hash,
+        wanted.expiry_timestamp,
+        key,
     )
+    yield from _change(key, owner, completion, now)
 
 
 def delete_record(record: Record, now: int) -> Steps:
     """Remove the claim of ``record``'s owner, by the rules of a release (CAS-8)."""
-    yield from _change(record.idempotency_key, record.owner or None, Release, now)
+    owner = record.owner or None
+    release = Release(_WHOEVER_HOLDS if owner is None else owner)
+    yield from _change(record.idempotency_key, owner, release, now)
 
 
-def _change(key: str, owner: str | None, event_of: Any, now: int) -> Steps:
+def _change(key: str, owner: str | None, event: Event, now: int) -> Steps:
     """Apply an owner's event to what stands; without an owner, on behalf of whoever holds it (CAS-9)."""
-    event: Event = event_of(_WHOEVER_HOLDS if owner is None else owner)
-    standing = _standing((yield Load(key)), key)
-    for _ in range(SWAPS_PER_CALL):
-        acting = standing
-        if owner is None and standing is not None and standing.status == INPROGRESS:
-            acting = standing._replace(owner=_WHOEVER_HOLDS)
-        new, outcome = transition(acting, event, now)
-        if new == acting:
-            if owner is not None and standing is not None and not isinstance(outcome, Completed):
-                raise IdempotencyLeaseLostError(
-                    f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
-                    "Nothing changed."
-                )
-            return
-        if new is not None:
-            new = new._replace(owner=owner)
-        found = yield Swap(key, standing, new, 0 if new is None else _keep_ms(new, now))
-        standing = _standing(found, key)
-        if standing is None if new is None else same_record(standing, new):
-            return
-    raise _restless(key)
+    found = yield Load(key)
+    standing = None if found is None else checked(found, key)
+    change = _FOR_ANYBODY if owner is None else _FOR_ITS_OWNER
+    subject = _Subject(event)
+    outcome = yield from settle(change, subject, key, standing, lambda: now)
+    refused = not isinstance(outcome, Completed | Released)
+    if refused and owner is not None and subject.held is not None:
+        raise IdempotencyLeaseLostError(
+            f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
+            "Nothing changed."
+        )
+
+
+class _Subject:
+    """What a documented method wants, and what stands in the end."""
+
+    __slots__ = ("held", "wanted")
+
+    def __init__(self, wanted: Any) -> None:
+        self.wanted = wanted
+        self.held: Record | None = None
+
+
+class _Documented(Change):
+    """A change that a documented method makes: who calls it retries it."""
+
+    conflicts = SWAPS_PER_CALL
+
+    def restless(self, key: str, requests: int) -> Exception:
+        return IdempotencyInconsistentStateError(
+            f"The record of {key!r} changed {requests} times under one request. Retry."
+        )
+
+
+class _Putting(_Documented):
+    """A claim, for the record that is put."""
+
+    def event(self, subject: _Subject, now: int) -> Claim:  # noqa: ARG002 - the record has its deadlines
+        wanted: Record = subject.wanted
+        return Claim(
+            wanted.owner,
+            wanted.in_progress_expiry_timestamp,
+            wanted.expiry_timestamp,
+            wanted.payload_hash,
+            wanted.idempotency_key,
+        )
+
+    @staticmethod
+    def proposed(subject: _Subject, new: Record | None) -> Record | None:
+        wanted: Record = subject.wanted
+        return wanted if wanted.status == COMPLETED else new
+
+
+class _Changing(_Documented):
+    """The event itself."""
+
+    def event(self, subject: _Subject, now: int) -> Event:  # noqa: ARG002 - it is decided now
+        event: Event = subject.wanted
+        return event
+
+
+class _ChangingForAnybody(_Changing):
+    """The event, on behalf of whoever holds the claim; no owner is written."""
+
+    @staticmethod
+    def acting(subject: _Subject, standing: Record | None) -> Record | None:  # noqa: ARG004 - any event
+        if standing is not None and standing.status == INPROGRESS:
+            return standing._replace(owner=_WHOEVER_HOLDS)
+        return standing
+
+    @staticmethod
+    def proposed(subject: _Subject, new: Record | None) -> Record | None:  # noqa: ARG004 - any event
+        return None if new is None else new._replace(owner=None)
+
+
+_PUT, _FOR_ITS_OWNER, _FOR_ANYBODY = _Putting(), _Changing(), _ChangingForAnybody()
 
 
 # The two methods, over a layer that has only the documented four. Not fenced: it knows no owner.
@@ -127,23 +161,18 @@ def load(key: str) -> Steps:
     return None if found is None else checked_legacy(found, key)
 
 
-def swap(key: str, expected: Record | None, new: Record | None, granted: set[str | None]) -> Steps:
-    """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may.
-
-    ``granted`` holds the owners whose puts the layer has accepted and that are not done yet.
-    """
+def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
+    """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may."""
     if new is None:
         # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
         found = yield from load(key)
-        if not _may_be_the_claim(found, expected, granted):
+        if not _may_be_the_claim(found, expected):
             return found
         assert expected is not None  # what may be the claim is one
         yield Invoke("_delete_record", DataRecord.of(expected))
-        granted.discard(expected.owner)
         return None
     if new.status == COMPLETED:
         yield Invoke("_update_record", DataRecord.of(new))
-        granted.discard(new.owner)
         return new
     try:
         yield Invoke("_put_record", DataRecord.of(new))
@@ -151,11 +180,10 @@ def swap(key: str, expected: Record | None, new: Record | None, granted: set[str
         if exists.old_data_record is None:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
-    granted.add(new.owner)
-    return new
+    return Granted(*new)
 
 
-def _may_be_the_claim(found: Record | None, claim: Record | None, granted: set[str | None]) -> bool:
+def _may_be_the_claim(found: Record | None, claim: Record | None) -> bool:
     """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
     Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
@@ -166,23 +194,9 @@ def _may_be_the_claim(found: Record | None, claim: Record | None, granted: set[s
         return False
     lease = found.in_progress_expiry_timestamp
     if lease is None:
-        return claim.owner in granted
+        return isinstance(claim, Granted)
     return lease == claim.in_progress_expiry_timestamp
-
-
-def _standing(found: Any, key: str) -> Record | None:
-    return None if found is None else checked(found, key)
 
 
 def _plain(record: Record) -> Record:
     return checked(record, record.idempotency_key)
-
-
-def _keep_ms(record: Record, now: int) -> int:
-    return max(1, expiry_ms(record) - now)
-
-
-def _restless(key: str) -> IdempotencyInconsistentStateError:
-    return IdempotencyInconsistentStateError(
-        f"The record of {key!r} changed {SWAPS_PER_CALL} times under one request. Retry."
-    )

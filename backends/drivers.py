@@ -67,7 +67,9 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                         reply = request(layer, command)
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
                     if isinstance(command, Call) and not command.returned:
-                        command.failure = failure
+                        # An interrupt may strike before it was noted which call this is.
+                        call = command
+                        call.failure = failure
                     else:
                         error = failure
         except StopIteration as done:

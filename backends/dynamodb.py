@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
-ATTEMPTS = 3
-"""What a client gets that is made here without a ``boto_config``."""
+"""What a client gets that is made here without a ``boto_config``: the engine retries, and nobody else."""
 
 
 class DynamoDBPersistenceLayer(CompareAndSwapLayer):
@@ -42,12 +41,13 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
     expiry_attr, in_progress_expiry_attr, status_attr, data_attr, validation_key_attr
         The attributes for expiry (epoch seconds), lease (epoch milliseconds), status, result, payload hash.
     boto_config
-        A ``botocore.config.Config``. Without, a request may take 10 seconds (5 to connect) and is tried
-        three times.
+        A ``botocore.config.Config``, used as it is. Without, a request may take 10 seconds (5 to connect),
+        and the SDK tries it once: the engine retries, and the SDK's own retries would multiply.
     boto3_session
         The ``boto3.session.Session`` that makes the client.
     boto3_client
-        The client to use; the other two are ignored then. It can be replaced as the attribute ``client``.
+        The client to use as it is, with its own timeouts and retries; the other two are ignored then. It can
+        be replaced as the attribute ``client``.
     owner_attr
         The attribute for the token of the attempt that wrote a record.
     static_pk_shards
@@ -196,8 +196,8 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
     expiry_attr, in_progress_expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
         Same.
     boto_config
-        An ``aiobotocore.config.AioConfig``. Without, a request may take 10 seconds (5 to connect) and is
-        tried three times.
+        An ``aiobotocore.config.AioConfig``, used as it is. Without, a request may take 10 seconds (5 to
+        connect), and the SDK tries it once: the engine retries, and the SDK's own retries would multiply.
     session
         The ``aiobotocore.session.AioSession`` that makes the clients.
     client
@@ -310,7 +310,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
     "read_timeout": READ_SECONDS,
-    "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+    "retries": {"mode": "standard", "total_max_attempts": 1},
 }
 
 

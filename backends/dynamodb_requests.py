@@ -23,7 +23,8 @@ LARGEST_ITEM = 400 * 1024
 
 _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size"
-_MISCONFIGURED_CODES = frozenset(
+_COLLECTION_TOO_LARGE = "ItemCollectionSizeLimitExceededException"
+_ACCESS_CODES = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
@@ -34,25 +35,29 @@ _MISCONFIGURED_CODES = frozenset(
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
         "OptInRequired",
-        "ResourceNotFoundException",
-        "SerializationException",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
-        "ValidationException",
     }
+)
+_ACCESS_KINDS = frozenset(
+    {
+        "LoginError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "RefreshWithMFAUnsupportedError",
+        "SSOError",
+    }
+)
+_MISCONFIGURED_CODES = frozenset(
+    {"ResourceNotFoundException", "SerializationException", "ValidationException"}
 )
 _MISCONFIGURED_KINDS = frozenset(
     {
         "EndpointProviderError",
         "InvalidRegionError",
-        "LoginError",
-        "NoCredentialsError",
         "NoRegionError",
         "ParamValidationError",
-        "PartialCredentialsError",
         "ProfileNotFound",
-        "RefreshWithMFAUnsupportedError",
-        "SSOError",
     }
 )
 
@@ -146,8 +151,12 @@ class DynamoDBTable:
         code = error_code(error)
         table, whose = self._where(key)
         told = str(error).removesuffix(".")
-        if code == "ValidationException" and _TOO_LARGE in str(error):
+        if code == _COLLECTION_TOO_LARGE or (code == "ValidationException" and _TOO_LARGE in str(error)):
             return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
+        if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
+            refused = self.unusable(told, key)
+            refused.may_pass = True
+            return refused
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
             return self.unusable(told, key)
         return IdempotencyPersistenceConnectionError(

@@ -10,14 +10,19 @@ from ..spec.errors import (
 )
 from .exchanges import kinds
 
-_MISCONFIGURED = frozenset(
+_ACCESS = frozenset(
     {
         "AuthenticationError",
         "AuthenticationWrongNumberOfArgsError",
         "AuthorizationError",
+        "NoPermissionError",
+    }
+)
+_MISCONFIGURED = frozenset(
+    {
+        *_ACCESS,
         "DataError",
         "MovedError",  # a cluster's node, asked by a client that knows no clusters
-        "NoPermissionError",
         "UnicodeEncodeError",
     }
 )
@@ -39,10 +44,12 @@ def explained(error: Exception, key: str, secrets: Collection[str]) -> Idempoten
     if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
         named = corrupt(key, f"it is no record ({told})")
     elif known & _MISCONFIGURED or any(text in told for text in _MISCONFIGURED_TEXTS):
-        named = IdempotencyPersistenceConfigError(
+        refused = IdempotencyPersistenceConfigError(
             f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
             "allow: GET, SET, DEL, EVAL and EVALSHA."
         )
+        refused.may_pass = bool(known & _ACCESS)
+        named = refused
     else:
         named = IdempotencyPersistenceConnectionError(
             f"The store did not serve a request for {key!r}: {told}. Retry."

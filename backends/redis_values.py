@@ -31,6 +31,12 @@ return 1
 """
 SWAP_SHA = hashlib.sha1(SWAP.encode(), usedforsecurity=False).hexdigest()
 
+SWAP_WHEN_FULL = "#!lua flags=allow-oom\n" + SWAP
+"""The same where the memory is full, for a record that takes no more of it than the one before."""
+_FULL = "command not allowed when used memory"
+_ROOM = 64
+"""By how many bytes it may be longer all the same."""
+
 LARGEST_VALUE = 512 * 1024 * 1024
 """Bytes that a value may have at most."""
 
@@ -93,10 +99,21 @@ class RedisValues:
         # Bytes wherever the client need not know better: it takes a microsecond to encode a text.
         text = b"" if new is None else self.encode(new)
         stands = b"" if expected is None else self.encode(expected)
-        keep = b"%d" % min(keep_ms, _FOREVER_MS)
-        arguments = stands, text, keep
+        arguments = stands, text, b"%d" % min(keep_ms, _FOREVER_MS)
         if new is None:  # no option of SET deletes
             return (yield from self._by_script(key, expected, new, arguments))
+        try:
+            return (yield from self._by_option(key, expected, new, arguments))
+        except Exception as error:
+            if _FULL not in str(error):
+                raise
+            return (yield from self._when_full(key, new, arguments, error))
+
+    def _by_option(
+        self, key: str, expected: Record | None, new: Record, arguments: tuple[bytes, bytes, bytes]
+    ) -> Exchange:
+        """Claim or replace by an option of SET; by a script where the store does not know it."""
+        stands, text, keep = arguments
         # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
         if expected is None:
             option, words = "NX GET", ("SET", key, text, b"NX", b"GET", b"PX", keep)
@@ -117,6 +134,21 @@ class RedisValues:
                 if reply:
                     return new
         return (yield from self._by_script(key, expected, new, arguments))
+
+    def _when_full(
+        self, key: str, new: Record, arguments: tuple[bytes, bytes, bytes], error: Exception
+    ) -> Exchange:
+        """Do what needs no memory: read what stands, or replace it by something as small."""
+        stands, text, keep = arguments
+        if not stands:
+            standing = yield from self.load(key)
+            if standing is None:
+                raise error
+            return standing
+        if len(text) > len(stands) + _ROOM:
+            raise error
+        reply = yield Ask("eval", (SWAP_WHEN_FULL, 1, key, stands, text, keep))
+        return new if reply == 1 else None if reply is None else self.decode(key, reply)
 
     def _by_script(
         self, key: str, expected: Record | None, new: Record | None, arguments: tuple[bytes, bytes, bytes]

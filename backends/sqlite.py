@@ -18,6 +18,7 @@ from ..spec.record import Record, checked, same_version
 from .base import CompareAndSwapLayer, InThreads
 from .forksafe import ForkGate
 from .housekeeping import MARGIN_MS, callers_now, evictable
+from .sqlite_errors import note_if_busy, primary_code
 
 APPLICATION_ID = 0x1DE3900F
 """Marks a file as ours in SQLite's header."""
@@ -106,10 +107,21 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         return f"{type(self).__name__}({str(self._path)!r})"
 
     def _load(self, key: str) -> Record | None:
-        with self._connection() as db:
-            return _read(db, key)
+        try:
+            with self._connection() as db:
+                return _read(db, key)
+        except sqlite3.OperationalError as error:
+            note_if_busy(error)
+            raise
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        try:
+            return self._swapped(key, expected, new, keep_ms)
+        except sqlite3.OperationalError as error:
+            note_if_busy(error)
+            raise
+
+    def _swapped(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self._connection() as db:
             if expected is None:
                 # Looks without the write lock first: replays and refusals never wait for writers.
@@ -207,7 +219,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
                 )
             self._use_wal(db)
         except sqlite3.DatabaseError as cause:
-            if _primary_code(cause) == sqlite3.SQLITE_READONLY:
+            if primary_code(cause) == sqlite3.SQLITE_READONLY:
                 raise IdempotencyPersistenceConfigError(
                     f"SQLite cannot write to {str(self._path)!r}: {cause}. "
                     "Are the file and its directory writable?"
@@ -238,7 +250,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             try:
                 db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
                 time.sleep(0.005)
             else:
@@ -329,10 +341,6 @@ def _well_formed(row: Any) -> bool:
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
     return value
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return error.sqlite_errorcode & 0xFF  # the rest tells kinds of the same error apart
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from ..spec.invariants import Answered, Asked, Began, Ended, Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
 from ..spec.transition import transition
 
-Fate = Literal["answered", "reply lost", "refused", "delayed"]
+Fate = Literal["answered", "reply lost", "refused", "delayed", "interrupted", "interrupted after"]
 """How a request fares: applied and answered; applied, but the answer is lost; not applied, with an error;
-an error now, and applied later, when the world delivers it."""
+an error now, and applied later, when the world delivers it; interrupted before it is applied, or after."""
 
 
 class StoreDown(Exception):  # noqa: N818 - it reads as what happened
@@ -48,6 +48,9 @@ class World:
 
     WINDOW_MS = 3000
     """For how long a claim and a result are kept there."""
+
+    COMPLETION_MS = 100
+    """For how long storing a result is tried again there."""
 
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
@@ -91,6 +94,8 @@ class SimulatedCall:
     """One call, waiting for its next step.
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
+    ``interrupted`` tells whether it was interrupted, ``began_interrupted`` whether its body began after that,
+    ``last`` what it asked for last.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -100,6 +105,9 @@ class SimulatedCall:
         self._owner = ""
         self._until = 0
         self._operations = 0
+        self.began_interrupted = False
+        self.last: Any = None
+        self.interrupted = False
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
         self.body: Call | None = None
@@ -113,9 +121,12 @@ class SimulatedCall:
 
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
-        command = self.command
+        command = self.last = self.command
         if isinstance(command, Sleep):
-            self._go(lambda: self._steps.send(None))
+            if fate == "interrupted":
+                self.interrupt(KeyboardInterrupt())
+            else:
+                self._go(lambda: self._steps.send(None))
             return
         self._operations += 1
         if isinstance(command, Load):
@@ -142,6 +153,7 @@ class SimulatedCall:
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
+        self.interrupted = self.interrupted or not isinstance(error, Exception)
         self._go(lambda: self._steps.throw(error))
 
     def crash(self) -> None:
@@ -172,6 +184,9 @@ class SimulatedCall:
             self._until = deadline_ms(new)
 
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
+        if fate == "interrupted":
+            self.interrupt(KeyboardInterrupt())
+            return
         if fate in ("refused", "delayed"):
             self._go(lambda: self._steps.throw(StoreDown(f"request {fate}")))
             return
@@ -183,6 +198,9 @@ class SimulatedCall:
         if fate == "reply lost":
             self._go(lambda: self._steps.throw(StoreDown("reply lost")))
             return
+        if fate == "interrupted after":
+            self.interrupt(KeyboardInterrupt())
+            return
         if isinstance(answer, Record) and holds(answer, self._owner):
             self._until = deadline_ms(answer)
         self._go(lambda: self._steps.send(answer))
@@ -191,6 +209,7 @@ class SimulatedCall:
         try:
             self.command = advance()
             if isinstance(self.command, Call):
+                self.began_interrupted = self.interrupted
                 self.body = self.command
                 self._world.history.append(Began(self._owner, self._world.now, self._until))
         except StopIteration as done:

@@ -158,13 +158,15 @@ def _explain_depth(error: RecursionError, key: str) -> None:
     )
 
 
-def not_stored(key: str, result: Any, trouble: BaseException) -> IdempotencyError:
-    """Return the error for a result that the store does not take, or that would not come back (RES-2)."""
+def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
+    """Return the error for a result that the store does not take (``refused``), or that would not come back."""
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
-    kind = IdempotencyPersistenceLayerError if too_large else IdempotencySerializationError
+    kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
     advice = ""
     if too_large:
         why = "its result is too large for the store"
+    elif refused:
+        why = "the store did not take its result"
     elif isinstance(trouble, ResultChangedError):
         why = f"its result of type {type(result).__name__} cannot be replayed: {trouble}"
         advice = " Return what its annotations say, or use a CustomDictSerializer."

@@ -5,12 +5,7 @@ from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any
 
 from ..backends.commands import Call
-from ..spec.errors import (
-    IdempotencyError,
-    IdempotencyPersistenceConnectionError,
-    IdempotencyPersistenceConsistencyError,
-)
-from ..spec.record import Record, checked
+from ..spec.record import Record
 
 
 class Attempt(Call):
@@ -26,27 +21,44 @@ class Attempt(Call):
         The AWS Lambda context of the call, or None.
     """
 
-    __slots__ = ("context", "expiry", "held", "interrupt", "key", "owner", "payload_hash", "settled")
+    __slots__ = (
+        "context",
+        "expiry",
+        "held",
+        "key",
+        "owner",
+        "payload_hash",
+        "settled",
+        "text",
+        "trouble",
+        "until",
+        "waited_ms",
+    )
 
     def __init__(self, key: str, payload_hash: str | None, owner: str, context: Any) -> None:
+        # As Call does, without the detour.
         self.returned = False
         self.failure = None
+        self.interrupt = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner
         self.context = context
         # The claim that may stand under its name: set before the claim is sent.
         self.held: Record | None = None
-        # The expiry of the result, the same for all tries to store it.
+        # The text and the expiry of the result, the same for all tries to store it.
+        self.text: str | None = None
         self.expiry: int | None = None
-        # What wanted to stop the call while it could not be stopped, and whether it can be now.
-        self.interrupt: BaseException | None = None
+        # Until when (epoch milliseconds) a completion may be tried again; how long it has waited, and why.
+        self.until = self.waited_ms = 0
+        self.trouble: Exception | None = None
+        # Whether nothing is left to do but to answer.
         self.settled = False
 
-    def note_interrupt(self, failure: BaseException) -> None:
-        """Remember ``failure`` if it is the first that is no mere error."""
-        if self.interrupt is None and not isinstance(failure, Exception):
-            self.interrupt = failure
+    def note_interrupt(self, interrupt: BaseException) -> None:
+        """Remember what wants to stop the call, if it is the first."""
+        if self.interrupt is None:
+            self.interrupt = interrupt
 
     def refuse_what_has_not_run(self, hidden: CodeType) -> None:
         """Make a failure of it if the body returned the very coroutine or generator it hides (ENG-14)."""
@@ -73,18 +85,6 @@ def _has_begun(frame: FrameType | None) -> bool:
     from opcode import opmap  # noqa: PLC0415 - hardly ever needed
 
     return frame is None or opmap["RESUME"] in frame.f_code.co_code[: frame.f_lasti : 2]
-
-
-def standing(found: Any, key: str) -> Record | None:
-    """Return what a layer answered, once it is known to be well-formed."""
-    return None if found is None else checked(found, key)
-
-
-def is_final(error: BaseException) -> bool:
-    """Tell whether asking again cannot help: the layer has understood, and refuses."""
-    return isinstance(error, IdempotencyError) and not isinstance(
-        error, IdempotencyPersistenceConnectionError | IdempotencyPersistenceConsistencyError
-    )
 
 
 def append_context(error: BaseException, earlier: BaseException) -> None:

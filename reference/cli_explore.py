@@ -64,6 +64,10 @@ def explore_engine(
     crashes: Annotated[int, typer.Option(min=0, help="How many workers may die.")] = 1,
     calls: Annotated[int, typer.Option(min=1, help="How many calls each makes.")] = 1,
     seconds: Annotated[int, typer.Option(min=0, help="How many seconds may pass; a lease has two.")] = 3,
+    interrupts: Annotated[int, typer.Option(min=0, help="How many calls may be interrupted.")] = 0,
+    outages: Annotated[
+        int, typer.Option(min=0, help="How often the store may go away, or take no results, for a while.")
+    ] = 0,
     cached: Annotated[bool, typer.Option("--cached", help="Let each have its local cache.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many states.")] = None,
 ) -> None:
@@ -81,7 +85,18 @@ def explore_engine(
     console = Console()
     started = time.perf_counter()
     with _progress(console) as tell:
-        result = search_engine(clients, faults, crashes, cached, limit, tell, calls=calls, ticks=seconds)
+        result = search_engine(
+            clients,
+            faults,
+            crashes,
+            cached,
+            limit,
+            tell,
+            calls=calls,
+            ticks=seconds,
+            interrupts=interrupts,
+            outages=outages,
+        )
     took = time.perf_counter() - started
     console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")
     if result.counterexample is None:

@@ -11,7 +11,8 @@ from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
-from ..spec.errors import IdempotencyConfigError
+from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from .interrupts import Interrupts
 from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
 from .prefixes import ALLOWED_SERVICE, is_service_name
 
@@ -85,6 +86,13 @@ class IdempotencyConfig:
         the environment variable ``IDEMPROOF_SERVICE`` says.
     max_unpacked_bytes
         How much zipped text one expression may unpack, in all.
+    completion_timeout_seconds
+        For how long storing a result is tried again if the store fails, in seconds, while the run holds its
+        key. An integer or a float, 0 or more; it is tried three times in any case.
+    interrupts
+        Classes of ``Exception`` that a signal's handler raises, such as a job queue's time limit. They are
+        treated as ``KeyboardInterrupt`` is: never taken for a failure of the store, a key or a result. Those
+        of Celery, RQ and Airflow are known, and need not be named.
 
     Raises
     ------
@@ -107,6 +115,8 @@ class IdempotencyConfig:
     result_check: str
     service: str | None
     max_unpacked_bytes: int
+    completion_timeout_seconds: float
+    interrupts: tuple[type[Exception], ...]
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -114,6 +124,7 @@ class IdempotencyConfig:
     validation_expression: ParsedResult | None
     digest: Callable[[bytes], str]
     keyed: bool
+    interruptions: Interrupts
 
     _settable: ClassVar = frozenset({"lambda_context"})
 
@@ -136,6 +147,8 @@ class IdempotencyConfig:
         hash_secret: str | bytes | None = None,
         service: str | None = None,
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+        completion_timeout_seconds: float = 10,
+        interrupts: tuple[type[Exception], ...] = (),
     ) -> None:
         _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
         _require_window("expires_after_seconds", expires_after_seconds)
@@ -151,6 +164,9 @@ class IdempotencyConfig:
         if service is not None and not is_service_name(service):
             raise _refusal("service", service, ALLOWED_SERVICE)
         _require_count("max_unpacked_bytes", max_unpacked_bytes)
+        if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
+            _require_window("completion_timeout_seconds", completion_timeout_seconds)
+        _require_interrupts(interrupts)
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -169,6 +185,9 @@ class IdempotencyConfig:
             result_check=result_check,
             service=service,
             max_unpacked_bytes=max_unpacked_bytes,
+            completion_timeout_seconds=completion_timeout_seconds,
+            interrupts=interrupts,
+            interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=_compile("event_key_jmespath", event_key_jmespath, options),
             validation_expression=_compile(
@@ -273,6 +292,17 @@ def _require_clock(clock: Any) -> None:
 def _require_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise _refusal(name, value, "an integer above 0")
+
+
+def _require_interrupts(kinds: Any) -> None:
+    allowed = "a tuple of classes derived from Exception, and not from IdempotencyError"
+    if not isinstance(kinds, tuple):
+        raise _refusal("interrupts", kinds, allowed)
+    for kind in kinds:
+        # Exception itself would turn each failure of the store into an interrupt.
+        is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
+        if not is_one or issubclass(kind, IdempotencyError):
+            raise _refusal("interrupts", kinds, allowed)
 
 
 def _require_window(name: str, value: Any) -> None:

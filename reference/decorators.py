@@ -13,7 +13,7 @@ from ..backends.base import (
     compare_and_swap,
 )
 from ..backends.drivers import drive
-from ..spec.errors import IdempotencyConfigError
+from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
 from .functions import (
@@ -328,10 +328,14 @@ class _Plan:
         derivation = self._derivation
         if derivation is None:
             derivation = self._derivation = self._prepared()
-        if self._key is None:
-            return derivation.derive(self._payload(args, kwargs))
-        identity = key_data(self._key, name_of(self._function), args, kwargs)
-        return derivation.derive_from(identity, self._payload(args, kwargs))
+        try:
+            if self._key is None:
+                return derivation.derive(self._payload(args, kwargs))
+            identity = key_data(self._key, name_of(self._function), args, kwargs)
+            return derivation.derive_from(identity, self._payload(args, kwargs))
+        except IdempotencyKeyError as error:
+            refusal = error
+        raise self._config.interruptions.behind(refusal) or refusal
 
     def _prepared(self) -> KeyDerivation:
         if self._prepare is not None:

@@ -134,6 +134,9 @@ class IdempotencyRecordTooLargeError(IdempotencyPersistenceLayerError):
 class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError):
     """The persistence layer is set up wrongly: its parameters, or what it found."""
 
+    may_pass: bool = False
+    """Whether it may pass by itself, as refused credentials do when they are renewed."""
+
 
 class IdempotencyPersistenceConnectionError(IdempotencyPersistenceLayerError):
     """The persistence layer cannot reach its store."""

@@ -7,6 +7,7 @@ from ...backends import documented
 from ...backends.commands import Load, Swap
 from ...backends.drivers import drive
 from ...backends.records import checked_legacy
+from ...backends.settle import Steps
 from ...spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyItemAlreadyExistsError,
@@ -110,7 +111,7 @@ def _written(
     case: Case,
     worker: Subject,
     record: Record,
-    steps: Callable[[Record, int], documented.Steps],
+    steps: Callable[[Record, int], Steps],
     method: Callable[[Record], None],
 ) -> Answer:
     """Ask by the method; by its steps, which are told the time, if the process's clock may not be moved."""

@@ -97,6 +97,8 @@ def search_engine(
     calls: int | None = None,
     ticks: int | None = None,
     payloads: int = 1,
+    interrupts: int = 0,
+    outages: int = 0,
     engine: type[Engine] = Engine,
     world: type[World] = World,
 ) -> EngineResult:
@@ -122,13 +124,26 @@ def search_engine(
         How many seconds may pass; None for without end.
     payloads
         How many different payload hashes there are, at most 2.
+    interrupts
+        How often, in all, a call may be interrupted: at a request, in a wait, or in its body.
+    outages
+        How often the store may go away altogether, or refuse results, until it is back.
     engine, world
         What is searched: the engine and the store. Others show what the search finds.
     """
     search = _Search(engine, world, cached=cached, payloads=payloads)
-    allowed = {"faults": faults, "crashes": crashes, "calls": calls, "ticks": ticks}
+    allowed = {
+        "faults": faults,
+        "crashes": crashes,
+        "calls": calls,
+        "ticks": ticks,
+    }
+    # Named only if there are any: a search without them is one of another kind.
+    allowed |= {name: most for name, most in (("interrupts", interrupts), ("outages", outages)) if most}
     with without_logging():
-        first = search.steps.first(clients, faults, crashes, calls, ticks)
+        first = search.steps.first(
+            clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages
+        )
         return search.run(first, allowed, budget_states, progress)
 
 
@@ -264,7 +279,7 @@ class Play:
             )
             self._tell(f"client {who + 1}", what + asked + ended)
         broken = broken_by_call(call, self.world, expiry)
-        expiry = completion_of(call) if expiry is None else expiry
+        expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
             self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)

@@ -26,10 +26,11 @@ What it abstracts from, no future can tell apart:
 """
 
 from collections.abc import Sequence
-from types import GeneratorType
+from types import GeneratorType, MethodType
 from typing import Any, NamedTuple
 
 from ...backends.commands import Call, Sleep, Swap
+from ...backends.settle import Change
 from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
@@ -81,6 +82,8 @@ class Pending(NamedTuple):
         The expiry of the first completion that it sent.
     position
         Where its generator is, and all that it knows.
+    stores_result
+        Whether it is about to store a result.
     """
 
     number: int
@@ -90,6 +93,7 @@ class Pending(NamedTuple):
     owner: str
     expiry: int | None
     position: Frozen
+    stores_result: bool
 
 
 class Client(NamedTuple):
@@ -113,6 +117,9 @@ class State(NamedTuple):
     ticks_left: int | None
     started: int
     minted: int
+    interrupts_left: int = 0
+    outages_left: int = 0
+    down: str | None = None
 
 
 def result_of(number: int) -> str:
@@ -185,7 +192,11 @@ class Keys:
         names = list(dict.fromkeys(name for part in parts for name in part.names))
         return (
             now % 1000,
-            (state.faults_left, state.crashes_left, state.ticks_left, *(client[0] for client in clients)),
+            (
+                *(state.faults_left, state.crashes_left, state.ticks_left),
+                *(state.interrupts_left, state.outages_left, state.down),
+                *(client[0] for client in clients),
+            ),
             tuple(part.shape for part in parts),
             relative([time for part in parts for time in part.times], now),
             renamed([name for part in parts for name in part.names]),
@@ -227,6 +238,7 @@ class Keys:
             apart.name(call._owner),
             apart.time(call._until if call.body is None else None),  # read as the body begins
             call._operations,
+            call.interrupted,
             apart.time(expiry),
         )
         return self._frozen(shape, apart)
@@ -256,7 +268,7 @@ def renamed(names: Sequence[str]) -> tuple[int, ...]:
 
 
 _PLAIN = (bool, int, type(None))
-_OF_NO_CALL = (Engine, LocalCache, type)
+_OF_NO_CALL = (Engine, LocalCache, type, MethodType)
 """What is the same for all calls of a client, or in the key for itself."""
 
 
@@ -306,6 +318,8 @@ class _Apart:
             found = self._attempt(value)
         elif isinstance(value, (BaseException, *_OF_NO_CALL)):
             found = kind.__name__
+        elif isinstance(value, Change):
+            found = (kind.__name__, value.requests)  # which tells one of a kind from another
         elif kind is GeneratorType:
             found = ("generator", self.frame(value))
         elif kind is Swap:  # how long the record is to be kept, no world asks
@@ -326,6 +340,10 @@ class _Apart:
             self.shape(attempt.held),
             self.seconds(attempt.expiry),
             self.shape(attempt.interrupt),
+            self.name(attempt.text),
+            self.time(attempt.until),
+            attempt.waited_ms,
+            self.shape(attempt.trouble),
             attempt.settled,
         )
 

@@ -16,7 +16,7 @@ from ...spec.invariants import (
     live_result_is_final,
     others_are_untouched,
 )
-from ...spec.record import COMPLETED, Record, deadline_ms, expiry_ms
+from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
 from .states import (
     OWN,
@@ -31,6 +31,13 @@ from .states import (
 
 FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
 """What may become of a request, if it is not answered."""
+
+INTERRUPTIONS: tuple[Fate, ...] = ("interrupted", "interrupted after")
+"""When a call may be interrupted: before its request is applied, and after."""
+
+GOES = "the store goes away"
+TAKES_NO_RESULTS = "the store takes no results"
+IS_BACK = "the store is back"
 
 PAYLOADS = ("payload a", "payload b")
 
@@ -57,6 +64,7 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         expires_after_seconds=world.WINDOW_MS // 1000,
         in_progress_expires_after_seconds=world.LEASE_MS // 1000,
         use_local_cache=cached,
+        completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
     )
     return kind(config, mint=world.mint)
@@ -68,6 +76,9 @@ def act(call: SimulatedCall, what: str, number: int) -> None:
         call.finish(result_of(number))
     elif what == "raises":
         call.fail(Declined(f"by call {number}"))
+    elif what == "is stopped":
+        call.interrupted = True
+        call.fail(KeyboardInterrupt())
     elif what == "crashes":
         call.crash()
     elif what == "waits":
@@ -82,6 +93,8 @@ def act_on(world: World, choice: Choice) -> str | None:
         world.now += world.TICK
     elif choice.what == EVICTS:
         world.evict()
+    elif choice.what in (GOES, TAKES_NO_RESULTS, IS_BACK):
+        pass  # what becomes of requests is chosen with them
     else:
         assert choice.who is not None
         late = world.delayed[choice.who]
@@ -107,23 +120,41 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
 
     ``expiry`` is that of its first completion (epoch milliseconds), if there was one.
     """
+    stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
+    if call.began_interrupted or (call.interrupted and not stopped):
+        return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
     if call.ended == "returned":
         record = world.record
         if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
             return ["ENG-7 whoever is answered is told what stands"]
-    elif call.ended == "raised" and not isinstance(call.value, IdempotencyError | Declined):
+    elif call.ended == "raised" and not (
+        call.interrupted or isinstance(call.value, IdempotencyError | Declined)
+    ):
         return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
-    sent = completion_of(call)
+    if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
+        standing = world.record
+        if standing is not None and holds(standing, call._owner):
+            return ["ENG-10 a completion is not given up before it is tried without the result"]
+    sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
         return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
     return []
 
 
-def completion_of(call: SimulatedCall) -> int | None:
-    """Return the expiry (epoch milliseconds) of the completion that ``call`` is about to send, or None."""
-    command = call.command
+def completion_of(command: Any) -> int | None:
+    """Return the expiry (epoch milliseconds) of the completion that ``command`` is, None if it is none."""
     completes = isinstance(command, Swap) and command.new is not None and command.new.status == COMPLETED
     return expiry_ms(command.new) if completes else None
+
+
+def stores_result(command: Any) -> bool:
+    """Tell whether ``command`` stores a result, and not only that there is none."""
+    return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
+
+
+def _falls(state: State, pending: Pending | None) -> bool:
+    """Tell whether a request falls because of the state that its store is in."""
+    return pending is not None and (state.down == GOES or (state.down is not None and pending.stores_result))
 
 
 class Steps:
@@ -156,11 +187,20 @@ class Steps:
         self._payloads = PAYLOADS[:payloads]
 
     def first(
-        self, clients: int, faults: int, crashes: int, calls: int | None = None, ticks: int | None = None
+        self,
+        clients: int,
+        faults: int,
+        crashes: int,
+        calls: int | None = None,
+        ticks: int | None = None,
+        *,
+        interrupts: int = 0,
+        outages: int = 0,
     ) -> State:
         """Return the state in which nothing has happened yet."""
         idle = Client(None, None, calls)
-        return State(self._world.now, None, (), (idle,) * clients, (), faults, crashes, ticks, 0, 0)
+        left = faults, crashes, ticks, 0, 0, interrupts, outages
+        return State(self._world.now, None, (), (idle,) * clients, (), *left)
 
     def choices(  # noqa: C901, PLR0912 - one branch for each thing that can happen
         self, state: State, withheld: set[str]
@@ -174,6 +214,12 @@ class Steps:
             yield Choice(EVICTS)
         for place in range(len(state.delayed)):
             yield Choice(ARRIVES, place)
+        if state.down is not None:
+            yield Choice(IS_BACK)
+        elif state.outages_left:
+            yield from (Choice(GOES), Choice(TAKES_NO_RESULTS))
+        else:
+            withheld.add("outages")
         for who, (call, _, calls_left) in enumerate(state.clients):
             if call is None:
                 if calls_left == 0:
@@ -181,11 +227,17 @@ class Steps:
                 elif state.clients[who] not in state.clients[:who]:
                     yield from (Choice(CALLS_WITH + payload, who) for payload in self._payloads)
                 continue
+            if state.interrupts_left:
+                yield from self._interruptions(call, who)
+            else:
+                withheld.add("interrupts")
             if call.waits_for is Call:
                 yield Choice("returns", who)
                 yield Choice("raises", who)
             elif call.waits_for is Sleep:
                 yield Choice("waits", who)
+            elif _falls(state, call):
+                yield Choice("refused", who)
             else:
                 yield Choice("answered", who)
                 if state.faults_left:
@@ -197,6 +249,15 @@ class Steps:
             else:
                 withheld.add("crashes")
 
+    @staticmethod
+    def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
+        if call.waits_for is Call:
+            yield Choice("is stopped", who)
+        elif call.waits_for is Sleep:
+            yield Choice(INTERRUPTIONS[0], who)
+        else:
+            yield from (Choice(fate, who) for fate in INTERRUPTIONS)
+
     def take(self, state: State, choice: Choice) -> tuple[State, list[str]]:
         """Return the state after ``choice``, and the names of the rules that are broken by it."""
         world = self._world
@@ -206,6 +267,10 @@ class Steps:
             actor, after = act_on(world, choice), state
             if choice.what == TIME_PASSES and state.ticks_left is not None:
                 after = state._replace(ticks_left=state.ticks_left - 1)
+            elif choice.what in (GOES, TAKES_NO_RESULTS):
+                after = state._replace(outages_left=state.outages_left - 1, down=choice.what)
+            elif choice.what == IS_BACK:
+                after = state._replace(down=None)
         else:
             actor, after, broken = self._client_step(state, choice.what, choice.who)
         if len(world.history) > len(state.history) or world.record is not state.record:
@@ -257,7 +322,7 @@ class Steps:
             calls_left = None if calls_left is None else calls_left - 1
             cached = None
         else:
-            number, start, log, _, _, expiry, _ = pending
+            number, start, log, _, _, expiry, _, _ = pending
             call = self._again(pending)
             self._enter(state)
             answer = self._while_answers_are_noted(call, what, number)
@@ -265,10 +330,12 @@ class Steps:
         broken = broken_by_call(call, world, expiry)
         after: Pending | None = None
         if call.ended is None:
-            expiry = completion_of(call) if expiry is None else expiry
+            expiry = completion_of(call.command) if expiry is None else expiry
             waits_for = next(kind for kind in (Call, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
-            after = Pending(number, start, log, waits_for, call._owner, expiry, position)
+            after = Pending(
+                number, start, log, waits_for, call._owner, expiry, position, stores_result(call.command)
+            )
         elif call.ended != "crashed":
             cached = self._cached()
         clients = list(state.clients)
@@ -276,7 +343,8 @@ class Steps:
         changed = state._replace(
             clients=tuple(clients),
             started=max(state.started, number),
-            faults_left=state.faults_left - (what in FATES),
+            faults_left=state.faults_left - (what in FATES and not _falls(state, pending)),
+            interrupts_left=state.interrupts_left - (what in (*INTERRUPTIONS, "is stopped")),
             crashes_left=state.crashes_left - (what == "crashes"),
         )
         return call._owner, changed, broken

@@ -175,8 +175,8 @@ def _same_float(one: float, other: float) -> bool:
 
 
 def _same_time(one: Any, other: Any) -> bool:
-    # Stored text has the offset and no name of a zone: the rebuilt value, which all callers get, has that. Of a
-    # time without a zone, the fold alone says which of two hours is meant.
+    # Stored text has the offset and no name of a zone: the rebuilt value, which all callers get, has that.
+    # Of a time without a zone, the fold alone says which of two hours is meant.
     return bool(
         one == other
         and one.utcoffset() == other.utcoffset()

@@ -207,7 +207,7 @@ def test_a_client_waits_a_bounded_time_or_as_configured(by_session: bool, config
         assert (config.read_timeout, config.region_name) == (3, "us-west-1")
     else:
         assert (config.connect_timeout, config.read_timeout) == (5, 10)
-        assert config.retries["total_max_attempts"] == 3
+        assert config.retries["total_max_attempts"] == 1
 
 
 @pytest.mark.usefixtures("_aws")
@@ -227,7 +227,7 @@ def test_an_async_client_waits_a_bounded_time_or_as_configured(configured: bool)
     ((service, config),) = seen
     assert service == "dynamodb"
     assert config.read_timeout == (3 if configured else 10)
-    assert configured or (config.connect_timeout, config.retries["total_max_attempts"]) == (5, 3)
+    assert configured or (config.connect_timeout, config.retries["total_max_attempts"]) == (5, 1)
 
 
 def test_a_client_that_cannot_be_made_is_told_by_name_and_tried_again(moto_table: Table) -> None:

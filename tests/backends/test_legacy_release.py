@@ -6,11 +6,13 @@ import pytest
 
 from idemproof import BasePersistenceLayer, DataRecord, IdempotencyConfig, idempotent_function
 from idemproof.backends import drivers
+from idemproof.backends.base import compare_and_swap
 from idemproof.errors import (
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
     IdempotencyPersistenceLayerError,
 )
+from idemproof.reference.engine import Engine
 
 
 class Table(BasePersistenceLayer):
@@ -129,3 +131,25 @@ def test_a_claim_that_fails_leaves_a_claim_without_a_lease_alone() -> None:
         work(1)
     assert list(table.rows.values()) == rows[:1]
     assert runs == []
+
+
+@pytest.mark.parametrize("fails", ["_update_record", "_delete_record"])
+def test_nothing_stays_of_a_call_that_is_over(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    def declines(p: int) -> str:
+        if fails == "_delete_record":
+            raise ValueError("declined")
+        return "done"
+
+    monkeypatch.setattr("idemproof.backends.drivers.pause", lambda _: None)
+    layer: Any = Table()
+    monkeypatch.setattr(layer, fails, away)
+    store = compare_and_swap(layer)
+    engine = Engine(IdempotencyConfig(in_progress_expires_after_seconds=30))
+    kept = [repr(vars(store)), len(vars(store))]
+    for number in range(20):
+        with pytest.raises(IdempotencyPersistenceLayerError):
+            drivers.drive(engine.steps(f"key {number}", None), store, declines, (number,))
+    assert [repr(vars(store)), len(vars(store))] == kept

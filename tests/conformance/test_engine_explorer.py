@@ -14,10 +14,12 @@ from idemproof.conformance.simulator import World
 from idemproof.reference.answers import Answers, logger
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
+from idemproof.reference.changes import GivenUp
 from idemproof.reference.engine import Engine
+from idemproof.reference.interrupts import Interrupts
 from idemproof.spec.events import Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
-from idemproof.spec.record import Record, deadline_ms
+from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
 
 # What a search tells.
 
@@ -103,6 +105,26 @@ class TakesALostReplyForSuccess(Engine):
             answer = yield command
 
 
+class GivesUpWithoutAMark(Engine):
+    """What the store does not take is not marked as done (ENG-10)."""
+
+    def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Any:
+        return (yield from super()._mark(attempt, RESULT_UNAVAILABLE, given_up))
+
+
+class TakesInterruptsForFailures(Engine):
+    """An interrupt is retried as a failure of the store is (ENG-15)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._claiming._interrupts = NoInterrupts()
+
+
+class NoInterrupts(Interrupts):
+    def behind(self, error: BaseException) -> BaseException | None:
+        return None
+
+
 class TrustsItsCache(Engine):
     """What is cached is answered, though it is over (ENG-13)."""
 
@@ -150,6 +172,8 @@ class LosesTheAnswer(World):
         (ProlongsItsResult, {"clients": 1, "crashes": 0}, "ENG-6", 6),
         (AnswersItsOwnResult, {"faults": 0, "crashes": 0}, "INV-4", 11),
         (TakesALostReplyForSuccess, {"clients": 1, "crashes": 0}, "ENG-7", 4),
+        (GivesUpWithoutAMark, {"clients": 1, "faults": 0, "crashes": 0, "outages": 1}, "ENG-10", 10),
+        (TakesInterruptsForFailures, {"clients": 1, "faults": 0, "crashes": 0, "interrupts": 1}, "ENG-15", 4),
         (TrustsItsCache, {"clients": 1, "faults": 0, "crashes": 0, "cached": True}, "ENG-7", 9),
         (OneTokenForAll, {"faults": 0, "crashes": 0}, "INV-1", 4),
         (SwapsBlindly, {"faults": 0, "crashes": 0}, "INV-3", 4),
@@ -172,14 +196,20 @@ def test_a_wrong_engine_or_layer_is_found(
     [
         # The reply that grants a lease may come after it (ENG-3).
         (
-            "idemproof.reference.engine.live",
+            "idemproof.backends.settle.live",
             lambda record, now: True,
             {"clients": 1, "faults": 1, "crashes": 0},
             "ENG-3",
             4,
         ),
         # A store that fails is asked again and again (INV-8).
-        ("idemproof.reference.engine.RETRIES", 1000, {"clients": 1, "faults": 0, "crashes": 0}, "INV-8", 1),
+        (
+            "idemproof.reference.changes.Claiming.tries",
+            1000,
+            {"clients": 1, "faults": 0, "crashes": 0},
+            "INV-8",
+            1,
+        ),
         # A claim is taken over a second before its deadline (TIME-2).
         (
             "idemproof.spec.transition.claimable",

@@ -40,15 +40,20 @@ def test_no_invariant_breaks_and_everybody_can_finish(
     assert (result.states, result.edges) == (states, edges)
 
 
-@pytest.mark.clause("INV-1", "INV-3", "INV-5", "INV-8", "ENG-3", "ENG-6")
+@pytest.mark.clause("INV-1", "INV-3", "INV-5", "INV-8", "ENG-3", "ENG-6", "ENG-10", "ENG-12", "ENG-15")
 @pytest.mark.parametrize(
-    ("clients", "faults", "deaths", "calls", "seconds", "payloads", "cached", "states", "edges"),
+    (
+        *("clients", "faults", "deaths", "interrupts", "outages"),
+        *("calls", "seconds", "payloads", "cached", "states", "edges"),
+    ),
     lines_of("The production engine"),
 )
 def test_no_rule_breaks_in_the_engine(
     clients: int,
     faults: int,
     deaths: int,
+    interrupts: int,
+    outages: int,
     calls: int | None,
     seconds: int | None,
     payloads: int,
@@ -57,7 +62,15 @@ def test_no_rule_breaks_in_the_engine(
     edges: int,
 ) -> None:
     result = search_engine(
-        clients, faults, deaths, calls=calls, ticks=seconds, payloads=payloads, cached=cached
+        clients,
+        faults,
+        deaths,
+        cached,
+        calls=calls,
+        ticks=seconds,
+        payloads=payloads,
+        interrupts=interrupts,
+        outages=outages,
     )
     assert (result.counterexample, result.complete) == (None, True)
     assert (result.states, result.edges) == (states, edges)

@@ -18,8 +18,9 @@ from idemproof.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
+    IdempotencyResultUnavailableError,
 )
-from outages import RETRIED, Calls, Work
+from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
 from servers import Server
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("pauses")]
@@ -179,29 +180,56 @@ def test_what_will_not_pass_is_not_tried_again(
     assert call.work.runs == []
 
 
+@pytest.mark.clause("ENG-6")
+@pytest.mark.parametrize("code", [*PASSING, *LASTING])
+def test_a_result_that_is_refused_once_is_stored(
+    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
+) -> None:
+    """Credentials are being renewed, a policy is spreading: then there is time to wait."""
+    call = calling()
+    call.work.during = lambda: front.errors.append((code, (PASSING | LASTING)[code]))
+    assert [call(name), call(name)] == [f"{name} done"] * 2
+    assert front.asked == ["PutItem"] * 4
+    assert pauses == RETRIED[:1]
+    assert call.work.runs == [name]
+
+
 @pytest.mark.parametrize(
-    ("code", "kind", "tries"),
+    ("code", "kind"),
     [
-        ("ThrottlingException", IdempotencyPersistenceConnectionError, 3),
-        ("AccessDeniedException", IdempotencyPersistenceConfigError, 1),
+        ("ThrottlingException", IdempotencyPersistenceConnectionError),
+        ("AccessDeniedException", IdempotencyPersistenceConfigError),
     ],
 )
 def test_a_result_that_cannot_be_stored_reaches_its_caller(
     code: str,
     kind: type[IdempotencyPersistenceLayerError],
-    tries: int,
     calling: Calling,
     front: Front,
     name: str,
     pauses: list[float],
 ) -> None:
     call = calling()
-    call.work.during = lambda: front.errors.extend([(code, 400)] * tries)
+    call.work.during = lambda: front.errors.extend([(code, 400)] * 100)
     error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "not known", code)
     assert error.result == f"{name} done"
     assert type(error.__cause__) is kind
-    assert front.asked == ["PutItem"] * (1 + tries)
-    assert pauses == RETRIED[: tries - 1]
+    assert set(front.asked) == {"PutItem"}
+    assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)
+    assert call.work.runs == [name]
+
+
+@pytest.mark.clause("ENG-10")
+@pytest.mark.parametrize("code", ["ValidationException", "ItemCollectionSizeLimitExceededException"])
+def test_a_record_that_an_index_does_not_take_is_marked(
+    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
+) -> None:
+    call = calling()
+    call.work.during = lambda: front.errors.append((code, 400))
+    error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "will not run again", code)
+    assert error.result == f"{name} done"
+    call.refused(name, IdempotencyResultUnavailableError)
+    assert pauses == []
     assert call.work.runs == [name]
 
 
@@ -257,3 +285,15 @@ def test_an_environment_with_all_that(calling: Calling, layer_of: Callable[..., 
     call = calling(layer=layer_of(ENVIRONMENT))
     assert call(name) == call(name) == f"{name} done"
     assert call.work.runs == [name]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_only_the_engine_retries(
+    code: str, calling: Calling, layer_of: Callable[..., Any], front: Front, name: str, pauses: list[float]
+) -> None:
+    """The layer's own client makes one request for each that the engine asks for."""
+    call = calling(layer=layer_of(ENVIRONMENT))
+    front.errors = [(code, PASSING[code])] * 100
+    call.refused(name, IdempotencyPersistenceConnectionError, code)
+    assert front.asked == ["PutItem"] * 3 + ["DeleteItem"] * 3
+    assert pauses == RETRIED * 2

@@ -20,8 +20,9 @@ from idemproof.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
+    IdempotencyResultUnavailableError,
 )
-from outages import RETRIED, Calls, Work
+from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
 from servers import PASSWORD, Address, Server
 
 pytestmark = pytest.mark.usefixtures("pauses")
@@ -273,15 +274,29 @@ def test_a_full_store_takes_no_claim(
     assert call(name) == f"{name} done"
 
 
-def test_a_store_that_fills_while_the_body_runs(
+@pytest.mark.clause("ENG-10")
+def test_a_store_that_fills_while_the_body_runs_takes_what_needs_no_more_room_than_the_claim(
     side: Side, either: tuple[Server, Calls], name: str, pauses: list[float]
 ) -> None:
     server, call = either
+    name = name[-20:]
+    with full(server) as side.work.during:
+        assert [call(name), call(name)] == [f"{name} done"] * 2
+    assert (pauses, side.work.runs) == ([], [name])
+
+
+@pytest.mark.clause("ENG-10")
+def test_a_store_that_fills_while_the_body_runs_is_told_that_it_ran(
+    side: Side, either: tuple[Server, Calls], name: str, pauses: list[float]
+) -> None:
+    server, call = either
+    name *= 40
     with full(server) as side.work.during:
         error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "'maxmemory'")
+        call.refused(name, IdempotencyResultUnavailableError)
     assert error.result == f"{name} done"
     assert type(error.__cause__) is IdempotencyPersistenceConnectionError
-    assert pauses == RETRIED
+    assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)
     assert side.work.runs == [name]
 
 

@@ -1,119 +1,227 @@
-"""Strikes every call with a signal, at every point in turn, and prints what went wrong as JSON.
+"""Interrupts every call at every point in turn, and prints what went wrong as JSON.
 
 A program of its own: exceptions raised by a trace function leave traces in the interpreter that runs it.
+
+Points are found in two ways. By instruction: wherever CPython looks for signals in the drivers and the
+engine. By event: wherever a function of the library is called, or a function written in C has returned to it.
 """
 
+import asyncio
 import dis
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.backends import drivers
-from idemproof.reference import engine
+import idemproof
+from idemproof import (
+    AsyncCompareAndSwapLayer,
+    AsyncInMemoryPersistenceLayer,
+    IdempotencyConfig,
+    InMemoryPersistenceLayer,
+    Record,
+    idempotent_function,
+)
+from idemproof.backends import async_drivers, drivers, settle
+from idemproof.reference import attempt, changes, decorators, engine
 from idemproof.spec.record import COMPLETED
 
-WATCHED = (drivers.__file__, engine.__file__)
+WATCHED = {module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine)}
+LIBRARY = tuple(str(Path(path).resolve()) for path in idemproof.__path__)
 MAY_BE_INTERRUPTED_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
-THE_ONE_WINDOW = "call.result = function("  # OUT-5: the body has returned, and it is not yet noted
+THE_ONE_WINDOW = "call.result = "  # OUT-5: the body has returned, and it is not yet noted
+
+
+class TimeLimit(Exception):  # noqa: N818 - as those of job queues
+    """What a signal's handler raises."""
+
+
+class Suspending(AsyncCompareAndSwapLayer):
+    """Memory, whose requests take their time."""
+
+    def __init__(self) -> None:
+        self._layer = InMemoryPersistenceLayer()
+
+    async def _load(self, key: str) -> Record | None:
+        await asyncio.sleep(0)
+        return self._layer._load(key)
+
+    async def _swap(
+        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+    ) -> Record | None:
+        await asyncio.sleep(0)
+        standing = self._layer._swap(key, expected, new, keep_ms)
+        await asyncio.sleep(0)
+        return standing
 
 
 @cache
 def points(code: CodeType) -> frozenset[int]:
     """Return the offsets before which the interpreter looks for signals."""
-    instructions = list(dis.get_instructions(code))
     return frozenset(
         instruction.offset
-        for before, instruction in pairwise(instructions)
+        for before, instruction in pairwise(dis.get_instructions(code))
         if before.opname in MAY_BE_INTERRUPTED_AFTER
     )
 
 
-class Signal:
-    """Raises ``KeyboardInterrupt`` at the n-th such point, and knows where that was."""
+@cache
+def of_library(code: CodeType) -> bool:
+    """Tell whether a function is the library's, and none of those that are made here."""
+    path = str(Path(code.co_filename).resolve())
+    return path.startswith(LIBRARY) and "tests" not in Path(path).parts
 
-    def __init__(self, number: int) -> None:
+
+class Strike:
+    """Raises at the n-th point, and knows where that was."""
+
+    def __init__(self, number: int, kind: type[BaseException]) -> None:
         self.left = number
+        self.interrupt = kind("struck")
         self.struck: tuple[str, int] | None = None
+
+    def now(self, frame: FrameType, stop: Callable[[None], None]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.struck = (frame.f_code.co_filename, frame.f_lineno)
+            stop(None)
+            raise self.interrupt
+
+
+class ByInstruction(Strike):
+    start = staticmethod(sys.settrace)
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in WATCHED:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode" and frame.f_lasti in points(frame.f_code):
-            self.left -= 1
-            if self.left == 0:
-                self.struck = (frame.f_code.co_filename, frame.f_lineno)
-                sys.settrace(None)
-                raise KeyboardInterrupt
+            self.now(frame, sys.settrace)
         return self
 
 
-def source_line(place: tuple[str, int]) -> str:
-    path, number = place
-    with open(path, encoding="utf-8") as source:  # noqa: PTH123 - a path from a code object
-        return source.readlines()[number - 1]
+class ByEvent(Strike):
+    start = staticmethod(sys.setprofile)
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event in ("call", "c_return") and of_library(frame.f_code):
+            self.now(frame, sys.setprofile)
 
 
-def strike(number: int, body: Callable[[], Any]) -> tuple[Signal, bool, Any]:
-    """Call once with a signal at the n-th point; tell whether the body had its effect, and the record."""
-    layer = InMemoryPersistenceLayer()
+def returns() -> str:
+    return "result"
+
+
+def declines() -> None:
+    raise ValueError("declined")
+
+
+LAYERS = {
+    "def": InMemoryPersistenceLayer,
+    "async def": AsyncInMemoryPersistenceLayer,
+    "async def that waits": Suspending,
+}
+
+
+def call_once(way: Strike, driver: str, body: Callable[[], Any]) -> str | None:
+    """Call once with an interrupt at one point; say what is wrong then."""
+    layer = LAYERS[driver]()
     effects: list[int] = []
+    told: BaseException | None = None
+    config = IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,))
 
-    @idempotent_function(
-        data_keyword_argument="data",
-        persistence_store=layer,
-        config=IdempotencyConfig(in_progress_expires_after_seconds=30),
-    )
     def work(data: int) -> Any:
         result = body()
         effects.append(data)
         return result
 
-    signal = Signal(number)
-    sys.settrace(signal)
+    async def work_async(data: int) -> Any:
+        return work(data)
+
+    protected = idempotent_function(
+        work if driver == "def" else work_async,
+        data_keyword_argument="data",
+        persistence_store=layer,
+        config=config,
+    )
+
+    def called() -> Any:
+        reply = protected(data=1)
+        way.start(None)
+        return reply
+
+    async def main() -> Any:
+        way.start(way)
+        try:
+            return await protected(data=1)
+        finally:
+            way.start(None)
+
     try:
-        work(data=1)
-    except (KeyboardInterrupt, ValueError):
-        pass
+        if driver == "def":
+            way.start(way)
+            called()
+        else:
+            asyncio.run(main())
+    except (KeyboardInterrupt, TimeLimit, ValueError) as error:
+        told = error
     finally:
-        sys.settrace(None)
-    return signal, bool(effects), next(iter(layer._records.values()), None)
+        way.start(None)
+    if way.struck is None:
+        return None
+    records = getattr(layer, "_layer", layer)._records
+    return wrong_with(way, told, next(iter(records.values()), None), effect=bool(effects))
 
 
-def declined() -> None:
-    raise ValueError("declined")
-
-
-def wrong_with(signal: Signal, record: Any, *, effect: bool) -> str | None:
-    """Say what is wrong after a signal, or nothing."""
+def wrong_with(way: Strike, told: BaseException | None, record: Any, *, effect: bool) -> str | None:
+    """Say what is wrong after an interrupt, or nothing."""
+    if told is not way.interrupt:
+        return f"the caller is told {told!r}"
     if effect and record is None:
-        return (
-            None if THE_ONE_WINDOW in source_line(signal.struck) else "the effect happened, and nothing knows"
-        )
+        in_window = isinstance(way, ByInstruction) and THE_ONE_WINDOW in source_line(way.struck)
+        return None if in_window else "the effect happened, and nothing knows"
     if effect:
         stored = (record.status, record.response_data) == (COMPLETED, '"result"')
         return None if stored else f"the effect happened, and {record} stands"
+    if record is not None and way.struck[0] == decorators.__file__:
+        return None  # as in any coroutine that awaits the call: it is dropped there, and its lease ends
     return None if record is None else f"no effect, and {record} stands"
 
 
-def sweep(body: Callable[[], Any]) -> dict[str, Any]:
+def source_line(place: tuple[str, int]) -> str:
+    path, number = place
+    return Path(path).read_text(encoding="utf-8").splitlines()[number - 1]
+
+
+def sweep(
+    way: type[Strike], kind: type[BaseException], driver: str, body: Callable[[], Any]
+) -> dict[str, Any]:
     """Strike at one point after the other until there are no more."""
     wrong, number = [], 0
     while True:
         number += 1
-        signal, effect, record = strike(number, body)
-        if signal.struck is None:
+        strike = way(number, kind)
+        what = call_once(strike, driver, body)
+        if strike.struck is None:
             return {"points": number - 1, "wrong": wrong}
-        what = wrong_with(signal, record, effect=effect)
         if what is not None:
-            wrong.append([*signal.struck, what])
+            wrong.append([*strike.struck, what])
 
 
 if __name__ == "__main__":
-    strike(sys.maxsize, lambda: None)  # some releases of Python tell of opcodes only from the second trace on
-    sys.stdout.write(json.dumps({"returns": sweep(lambda: "result"), "raises": sweep(declined)}))
+    warnings.simplefilter("ignore")  # of coroutines that were struck before they were awaited
+    found = {}
+    for driver in LAYERS:
+        for way in (ByInstruction, ByEvent):
+            # Some releases of Python tell of opcodes only from the second trace on; and imports come first.
+            call_once(way(sys.maxsize, KeyboardInterrupt), driver, returns)
+            for kind in (KeyboardInterrupt, TimeLimit):
+                for body in (returns, declines):
+                    named = f"{driver}, {way.__name__}, {kind.__name__}, {body.__name__}"
+                    found[named] = sweep(way, kind, driver, body)
+    sys.stdout.write(json.dumps(found))

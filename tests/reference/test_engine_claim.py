@@ -17,7 +17,8 @@ from idemproof.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyValidationError,
 )
-from idemproof.reference.engine import RETRIES, SWAPS_PER_STEP, Engine
+from idemproof.reference.changes import TRIES, Claiming
+from idemproof.reference.engine import Engine
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds
 
 LEASE_MS = 10_000
@@ -67,7 +68,7 @@ def test_the_claim_carries_owner_lease_window_and_hash(world: World, engine: Eng
 
 
 @pytest.mark.parametrize("fate", ["reply lost", "refused"])
-@pytest.mark.parametrize("times", range(1, RETRIES + 1))
+@pytest.mark.parametrize("times", range(1, TRIES))
 def test_a_claim_whose_request_fails_is_retried_and_gets_in(
     world: World, engine: Engine, fate: Fate, times: int
 ) -> None:
@@ -100,7 +101,7 @@ def test_a_store_that_stays_down_ends_the_call_before_the_body(
     world: World, engine: Engine, fate: Fate
 ) -> None:
     call = world.call(engine)
-    for _ in range(RETRIES + 1):
+    for _ in range(TRIES):
         call.step(fate)
         if isinstance(call.command, Sleep):
             call.step()
@@ -281,7 +282,7 @@ def test_a_store_that_refuses_what_the_protocol_allows_ends_in_a_bounded_number_
     assert isinstance(call.value, IdempotencyInconsistentStateError)
     assert world.KEY in str(call.value)
     assert call.body is None
-    assert len(swaps) <= SWAPS_PER_STEP + RETRIES
+    assert len(swaps) <= Claiming.conflicts
 
 
 class LambdaContext:

@@ -7,7 +7,8 @@ import pytest
 from idemproof.backends.commands import Sleep
 from idemproof.conformance.simulator import SimulatedCall, World
 from idemproof.errors import IdempotencyPersistenceLayerError
-from idemproof.reference.engine import INTERRUPTS, RETRIES, Engine
+from idemproof.reference.changes import TRIES
+from idemproof.reference.engine import INTERRUPTS, Engine
 from idemproof.spec.record import INPROGRESS
 
 
@@ -45,8 +46,7 @@ def test_it_is_raised_as_soon_as_the_result_is_stored(world: World, engine: Engi
 def test_it_is_raised_as_soon_as_the_completion_is_given_up(world: World, engine: Engine) -> None:
     call, interrupt = returned(world, engine), KeyboardInterrupt()
     call.interrupt(interrupt)
-    for _ in range(RETRIES):
-        call.step()
+    while call.ended is None:
         call.step("refused")
     assert call.value is interrupt
     (unknown, *_) = behind(interrupt)
@@ -63,6 +63,7 @@ def test_it_is_raised_as_soon_as_the_claim_is_released(world: World, engine: Eng
     call.step()
     assert call.value is interrupt
     assert behind(interrupt) == [error]
+    assert interrupt.__cause__ is error
     assert world.record is None
 
 
@@ -80,7 +81,7 @@ def test_a_release_that_is_interrupted_again_and_again_is_given_up_and_the_first
         call.interrupt(interrupts[-1])
     assert call.value is interrupts[0]
     assert behind(call.value) == [error]
-    assert len(interrupts) == len(INTERRUPTS) * (RETRIES + 1)
+    assert len(interrupts) == len(INTERRUPTS) * TRIES
     assert world.record is not None
     assert world.record.status == INPROGRESS
 

@@ -66,6 +66,8 @@ class Worker:
     seed: str
     journal: Path
     stop: Path
+    lease_ms: int = LEASE_MS
+    body_seconds: Sequence[float] = BODY_SECONDS
 
     def __call__(self) -> None:
         asyncio.run(_Calls(self).go_on())
@@ -86,7 +88,7 @@ class _Calls:
             self._body_async if asynchronous else self._body,
             data_keyword_argument="key",
             persistence_store=self._layer,
-            config=IdempotencyConfig(in_progress_expires_after_seconds=LEASE_MS / 1000),
+            config=IdempotencyConfig(in_progress_expires_after_seconds=worker.lease_ms / 1000),
             key_prefix=PREFIX,
         )
 
@@ -143,7 +145,7 @@ class _Calls:
     def _begin(self, key: int) -> float:
         self._run = self._chance.getrandbits(50) + 1
         self._note("began", key)
-        return self._chance.choice(BODY_SECONDS)
+        return self._chance.choice(self._worker.body_seconds)
 
     def _end(self, key: int) -> int:
         if self._chance.random() < RAISES:
@@ -195,8 +197,12 @@ class Fleet:
     keys, kills, failures, reasons
         It ends when so many keys are answered, at least so many workers killed and requests failed, and
         bodies have run again for all these reasons.
+    lease_ms, body_seconds
+        For how long a claim is granted, and how long a body may take.
     environment
         More environment variables of the workers.
+    seconds_at_most
+        A fleet ends with its work; this bounds it where the machine is busy.
     """
 
     def __init__(
@@ -209,13 +215,19 @@ class Fleet:
         kills: int,
         reasons: Collection[str],
         failures: int = 0,
+        lease_ms: int = LEASE_MS,
+        body_seconds: Sequence[float] = BODY_SECONDS,
         environment: Mapping[str, str] | None = None,
+        seconds_at_most: float = SECONDS_AT_MOST,
     ) -> None:
+        self._seconds_at_most = seconds_at_most
         self._makers = makers
         self._keys = keys
         self._all_keys = set(range(keys))
         self._kills = kills
         self._failures = failures
+        self._lease_ms = lease_ms
+        self._body_seconds = body_seconds
         self._reasons = frozenset(reasons)
         self._seed = seed
         self._chance = random.Random(seed)
@@ -225,12 +237,13 @@ class Fleet:
         self._stop = directory / "stop"
         self._entries: list[Entry] = []
         self._read = 0
+        self._answered: set[int] = set()
         self._killed: set[int] = set()
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def work(self) -> Aftermath:
         """Let the fleet do its work under fire."""
-        deadline = time.monotonic() + SECONDS_AT_MOST
+        deadline = time.monotonic() + self._seconds_at_most
         try:
             for place in range(len(self._makers)):
                 self._workers.append(self._start(place))
@@ -244,11 +257,19 @@ class Fleet:
         return self._aftermath()
 
     def _aftermath(self) -> Aftermath:
-        return Aftermath(self._seed, self._entries, frozenset(self._killed))
+        return Aftermath(self._seed, self._entries, frozenset(self._killed), self._lease_ms)
 
     def _start(self, place: int) -> "subprocess.Popen[bytes]":
         seed = f"{self._seed}/{place}/{len(self._killed)}"
-        worker = Worker(self._makers[place], self._keys, seed, self._journal, self._stop)
+        worker = Worker(
+            self._makers[place],
+            self._keys,
+            seed,
+            self._journal,
+            self._stop,
+            self._lease_ms,
+            self._body_seconds,
+        )
         process = subprocess.Popen(
             [sys.executable, "-W", "error", __file__],
             stdin=subprocess.PIPE,
@@ -266,14 +287,14 @@ class Fleet:
             journal.seek(self._read)
             whole, newline, _ = journal.read().rpartition(b"\n")
         self._read += len(whole + newline)
-        self._entries += [Entry(*json.loads(line)) for line in whole.splitlines()]
+        read = [Entry(*json.loads(line)) for line in whole.splitlines()]
+        self._entries += read
+        self._answered |= {each.key for each in read if each.what == "answered" and each.key < self._keys}
 
     def _look(self) -> bool:
         """Kill whoever's turn it is, and tell whether all is done."""
         self._read_on()
-        answered = {
-            entry.key for entry in self._entries if entry.what == "answered" and entry.key < self._keys
-        }
+        answered = self._answered
         if len(self._killed) < self._kills:
             # Spread over the work, not over time: the machine may be slow.
             if len(answered) >= self._keys * len(self._killed) // self._kills:

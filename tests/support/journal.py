@@ -32,10 +32,11 @@ class Run:
     fell: Entry | None = None
     end: Entry | None = None
     """What the caller was told."""
+    lease_ms: int = LEASE_MS
 
     @property
     def claimed(self) -> int:
-        return self.lease - LEASE_MS
+        return self.lease - self.lease_ms
 
     @property
     def lease(self) -> int:
@@ -60,6 +61,7 @@ class Aftermath:
     seed: int
     entries: list[Entry]
     killed: frozenset[int]
+    lease_ms: int = LEASE_MS
     runs: dict[int, Run] = field(default_factory=dict)
     answers: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The answers given to each key."""
@@ -73,7 +75,7 @@ class Aftermath:
                 self.answered[entry.key] = min(entry.ms, self.answered.get(entry.key, entry.ms))
             if entry.what == "began":
                 assert entry.run not in self.runs
-                self.runs[entry.run] = Run(entry)
+                self.runs[entry.run] = Run(entry, lease_ms=self.lease_ms)
             elif entry.run and entry.what in ("ran", "fell"):
                 setattr(self.runs[entry.run], entry.what, entry)
             elif entry.run and entry.what != "failed":

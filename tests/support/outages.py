@@ -40,6 +40,8 @@ HASTE = 0.15
 """For a server that does not answer at all; whoever is to be served needs patience."""
 RETRIED = [0.025, 0.05]
 """How the engine waits before it tries again."""
+COMPLETION_TIMEOUT = 10
+"""How many seconds it waits in all before it gives up storing a result."""
 SECRET = "hush/hush"
 TABLE = "outages"
 

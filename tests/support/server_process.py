@@ -58,11 +58,13 @@ class Server:
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
         self._answers = answers
+        self._command = command
+        self._working_directory = working_directory or directory
         self._starter = os.getpid()
         try:
             for _ in range(START_ATTEMPTS):
                 self.port = free_port()
-                self._start(command(self.port), working_directory or directory)
+                self._start(command(self.port), self._working_directory)
                 if self._comes_up():
                     return
                 self.stop()
@@ -96,6 +98,14 @@ class Server:
     def resume(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Kill the process, and start it again at its port."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        atexit.unregister(self._stop_at_exit)
+        self._start(self._command(self.port), self._working_directory)
 
     def stop(self) -> None:
         """End the process, even a paused one; once is enough."""
