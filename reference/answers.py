@@ -159,7 +159,7 @@ def _explain_depth(error: RecursionError, key: str) -> None:
 
 
 def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
-    """Return the error for a result that the store does not take (``refused``), or that would not come back."""
+    """Return the error for a result that the store does not take (``refused``), or that cannot come back."""
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
     kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
     advice = ""

@@ -31,7 +31,7 @@ def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
     convert = partial(converted, reveal=reveal, leaves=leaves)
     if not leaves and not survey(selected, convert, is_written, strict=False):
         return selected
-    return _Walk(convert).run(selected)
+    return _Walk(convert, unfolds=leaves).run(selected)
 
 
 def locate(selected: Any, *, reveal: bool) -> Refused:
@@ -40,7 +40,7 @@ def locate(selected: Any, *, reveal: bool) -> Refused:
     try:
         survey(selected, convert, is_written, strict=True)
         # Nothing in it is at fault, so the whole is.
-        walk = _Walk(convert)
+        walk = _Walk(convert, unfolds=False)
         walk.run(selected)
     except Refused as refusal:
         return refusal
@@ -130,8 +130,10 @@ class _Walk:
     Iterative, since too deep a nesting is one of the things it has to report.
     """
 
-    def __init__(self, convert: Any) -> None:
+    def __init__(self, convert: Any, *, unfolds: bool) -> None:
         self._convert = convert
+        # Whether objects may unfold for ever: nobody has looked yet.
+        self._unfolds = unfolds
         self._open: set[int] = set()
         self.deepest: tuple[int, Place] = (0, ROOT)
 
@@ -151,8 +153,7 @@ class _Walk:
                 raise
             if item.depth > self.deepest[0]:
                 self.deepest = (item.depth, item.place)
-                # An object can unfold for ever.
-                if item.depth > _DEEPEST:
+                if self._unfolds and item.depth > _DEEPEST:
                     raise Refused(f"is nested more than {_DEEPEST} levels deep", WAYS)
         return result[0]
 

@@ -61,12 +61,12 @@ def survey(
     unfolded = 0
     while items:
         kinds = set(map(type, items))
-        if unusual := kinds - _USUAL:
-            if _convert_objects(unusual, levels, items, convert, is_written):
-                kinds = set(map(type, items))
-                unfolded += 1
-                if unfolded > DEEPEST:
-                    raise Refused(f"unfolds into objects more than {DEEPEST} levels deep", WAYS)
+        unusual = kinds - _USUAL
+        if unusual and _convert_objects(unusual, levels, items, convert, is_written):
+            kinds = set(map(type, items))
+            unfolded += 1
+            if unfolded > DEEPEST:
+                raise Refused(f"unfolds into objects more than {DEEPEST} levels deep", WAYS)
         if strict and int in kinds:
             _check_numbers(levels, items)
         if kinds.isdisjoint(_CONTAINERS):

@@ -158,6 +158,7 @@ UNHASHABLE = [
 ]
 
 
+@pytest.mark.clause("KEY-10")
 @pytest.mark.parametrize(("payload", "path", "kind"), UNHASHABLE, ids=[path for _, path, _ in UNHASHABLE])
 def test_what_cannot_be_hashed_is_named_by_path_and_type(payload: Any, path: str, kind: Any) -> None:
     message = refused(payload)
@@ -193,6 +194,7 @@ UNSEARCHABLE = [
 ]
 
 
+@pytest.mark.clause("KEY-10")
 @pytest.mark.parametrize(
     ("expression", "payload", "detail"), UNSEARCHABLE, ids=[f"{each[0]} {each[2]}" for each in UNSEARCHABLE]
 )

@@ -11,11 +11,11 @@ from idemproof.reference.keys import KeyDerivation
 REFUSED = "refused"
 
 
-def derived(payload: Any, key: str = "", check: str = "", **settings: Any) -> Any:
-    """Return the key and the payload hash, or `REFUSED`; a call without a key is a failure."""
+def derived(payload: Any, key: str = "", check: str = "", *, warned: str = "error", **settings: Any) -> Any:
+    """Return the key and the payload hash, or `REFUSED`. A warning is a failure, unless it is ignored."""
     derivation = KeyDerivation(IdempotencyConfig(key, check, **settings), "p", "f")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", IdempotencyWarning)
+        warnings.simplefilter(warned, IdempotencyWarning)  # type: ignore[arg-type]
         try:
             return derivation.derive(payload)
         except IdempotencyKeyError:
