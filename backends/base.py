@@ -101,13 +101,13 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         record: DataRecord = drive(documented.get_record(idempotency_key), self)
         return record
 
-    def _put_record(self, data_record: Record) -> None:
+    def _put_record(self, data_record: Record | DataRecord) -> None:
         drive(documented.put_record(data_record, self.clock()), self)
 
-    def _update_record(self, data_record: Record) -> None:
+    def _update_record(self, data_record: Record | DataRecord) -> None:
         drive(documented.update_record(data_record, self.clock()), self)
 
-    def _delete_record(self, data_record: Record) -> None:
+    def _delete_record(self, data_record: Record | DataRecord) -> None:
         drive(documented.delete_record(data_record, self.clock()), self)
 
 
@@ -151,13 +151,13 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
         record: DataRecord = await _drive_async(documented.get_record(idempotency_key), self)
         return record
 
-    async def _put_record(self, data_record: Record) -> None:
+    async def _put_record(self, data_record: Record | DataRecord) -> None:
         await _drive_async(documented.put_record(data_record, self.clock()), self)
 
-    async def _update_record(self, data_record: Record) -> None:
+    async def _update_record(self, data_record: Record | DataRecord) -> None:
         await _drive_async(documented.update_record(data_record, self.clock()), self)
 
-    async def _delete_record(self, data_record: Record) -> None:
+    async def _delete_record(self, data_record: Record | DataRecord) -> None:
         await _drive_async(documented.delete_record(data_record, self.clock()), self)
 
 

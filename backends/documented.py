@@ -34,7 +34,7 @@ def get_record(key: str) -> Steps:
     return DataRecord.of(checked(found, key))
 
 
-def put_record(record: Record, now: int) -> Steps:
+def put_record(record: Record | DataRecord, now: int) -> Steps:
     """Store ``record`` unless a live one stands, by the rules of a claim (CAS-7)."""
     wanted = _plain(record)
     if wanted.owner is None:
@@ -68,7 +68,7 @@ def put_record(record: Record, now: int) -> Steps:
     raise _restless(key)
 
 
-def update_record(record: Record, now: int) -> Steps:
+def update_record(record: Record | DataRecord, now: int) -> Steps:
     """Store the result in ``record``, by the rules of a completion (CAS-8)."""
     wanted = _plain(record)
     yield from _change(
@@ -85,7 +85,7 @@ def update_record(record: Record, now: int) -> Steps:
     )
 
 
-def delete_record(record: Record, now: int) -> Steps:
+def delete_record(record: Record | DataRecord, now: int) -> Steps:
     """Remove the claim of ``record``'s owner, by the rules of a release (CAS-8)."""
     yield from _change(record.idempotency_key, record.owner or None, Release, now)
 
@@ -174,11 +174,11 @@ def _standing(found: Any, key: str) -> Record | None:
     return None if found is None else checked(found, key)
 
 
-def _plain(record: Record) -> Record:
+def _plain(record: Record | DataRecord) -> Record:
     return checked(record, record.idempotency_key)
 
 
-def _keep_ms(record: Record, now: int) -> int:
+def _keep_ms(record: Record | DataRecord, now: int) -> int:
     return max(1, expiry_ms(record) - now)
 
 
