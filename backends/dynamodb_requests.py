@@ -1,5 +1,6 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
+import logging
 import os
 import zlib
 from dataclasses import dataclass
@@ -12,15 +13,18 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
-from ..spec.record import Record
-from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes, check_names, check_whole
+from ..spec.record import COMPLETED, INPROGRESS, Record
+from .exchanges import Ask, Exchange, is_double, kinds
+from .names import check_attributes, check_name, missing, whole
+
+logger = logging.getLogger("idemproof")
 
 Item = dict[str, dict[str, Any]]
 
 LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have at most, its attributes' names included."""
 
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size"
 _MISCONFIGURED_CODES = frozenset(
@@ -57,6 +61,15 @@ _MISCONFIGURED_KINDS = frozenset(
 )
 
 
+NAMES = frozenset(
+    {
+        *("table_name", "key_attr", "static_pk_value", "sort_key_attr", "expiry_attr"),
+        *("in_progress_expiry_attr", "status_attr", "data_attr", "validation_key_attr", "owner_attr"),
+    }
+)
+"""The fields of a table that its layers show, and that can be set there."""
+
+
 @dataclass
 class DynamoDBTable:
     """A table and the names of its attributes, as both persistence layers use them.
@@ -77,7 +90,8 @@ class DynamoDBTable:
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice, or the number of partitions cannot be.
+        A name is used twice, or the number of partitions cannot be. A missing name is an error when something
+        is to be stored.
     """
 
     table_name: str
@@ -95,19 +109,47 @@ class DynamoDBTable:
     def __post_init__(self) -> None:
         if self.static_pk_value is None:
             self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
-        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
-        if self.sort_key_attr is None:
-            del attributes["sort_key_attr"]
-        check_names({"table_name": self.table_name, "static_pk_value": self.static_pk_value})
-        check_attributes(attributes)
-        check_whole("static_pk_shards", self.static_pk_shards, 1)
+        self.static_pk_shards = whole("static_pk_shards", self.static_pk_shards, 1)
+        self._check()
+        # Whether completions may ask for UpdateItem; found out when one is refused.
+        self.may_update = True
+
+    def change(self, name: str, value: Any) -> None:
+        """Give a field another value, which counts from the next request on.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            As when the table is described.
+        """
+        before = getattr(self, name)
+        setattr(self, name, value)
+        try:
+            self._check()
+        except IdempotencyPersistenceConfigError:
+            setattr(self, name, before)
+            raise
+
+    def _check(self) -> None:
+        self.sort_key_attr = self.sort_key_attr or None
         if self.static_pk_shards > 1 and self.sort_key_attr is None:
             raise IdempotencyPersistenceConfigError(
                 "static_pk_shards spreads what sort_key_attr puts into one partition: set both, or neither."
             )
+        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
+        if self.sort_key_attr is None:
+            del attributes["sort_key_attr"]
+        check_attributes(attributes)
+        names = {"table_name": self.table_name, **attributes}
+        if self.sort_key_attr is not None:
+            names["static_pk_value"] = self.static_pk_value
+        for parameter in ("table_name", "static_pk_value"):
+            check_name(parameter, getattr(self, parameter))
+        self._missing = missing(names)
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
+        self.require(key)
         request = {"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True}
         try:
             reply = yield Ask("get_item", kwargs=request)
@@ -116,14 +158,26 @@ class DynamoDBTable:
         item = reply.get("Item")
         return None if item is None else self._record(key, item)
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, *, tells_holder: bool) -> Exchange:
+    def swap(
+        self,
+        key: str,
+        expected: Record | None,
+        new: Record | None,
+        *,
+        tells_holder: bool,
+        updates: bool = True,
+    ) -> Exchange:
         """Put ``new`` where ``expected`` stands, or delete it.
 
         ``tells_holder`` is whether the client's SDK can pass on which item was in the way; otherwise it is
-        read.
+        read. ``updates`` is whether the client has ``update_item``.
         """
+        self.require(key)
         if new is not None:
-            ask = Ask("put_item", kwargs=self._put(key, expected, new))
+            if updates and self.may_update and _goes_on(expected, new):
+                ask = Ask("update_item", kwargs=self._update(key, expected, new))
+            else:
+                ask = Ask("put_item", kwargs=self._put(key, expected, new))
         elif expected is not None:
             ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self._key(key)}))
         else:
@@ -133,7 +187,11 @@ class DynamoDBTable:
         try:
             yield ask
         except Exception as error:
-            if error_code(error) != _REFUSED:
+            code = error_code(error)
+            if code in _DENIED and ask.method == "update_item":
+                self._do_without_update(error)
+                return (yield from self.swap(key, expected, new, tells_holder=tells_holder))
+            if code != _REFUSED:
                 raise self.explained(error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
@@ -141,18 +199,32 @@ class DynamoDBTable:
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
         return (yield from self.load(key)) if item is None else self._record(key, item)
 
+    def _do_without_update(self, error: Exception) -> None:
+        self.may_update = False
+        logger.warning(
+            "DynamoDB table %r: completing by PutItem, because UpdateItem is denied (%s). Attributes that "
+            "other software puts on an item while its function runs are lost. Allow dynamodb:UpdateItem.",
+            self.table_name,
+            error,
+        )
+
+    def require(self, key: str | None = None) -> None:
+        """Raise what is missing, if anything is. Called before anything is sent."""
+        if self._missing:
+            raise self.unusable(self._missing, key)
+
     def explained(self, error: Exception, key: str | None = None) -> IdempotencyPersistenceLayerError:
         """Return ``error`` under its documented name."""
         code = error_code(error)
         table, whose = self._where(key)
         told = str(error).removesuffix(".")
         if code == "ValidationException" and _TOO_LARGE in str(error):
-            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
+            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.").because(error)
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
-            return self.unusable(told, key)
+            return self.unusable(told, key).because(error)
         return IdempotencyPersistenceConnectionError(
             f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
-        )
+        ).because(error)
 
     def unusable(self, why: object, key: str | None = None) -> IdempotencyPersistenceConfigError:
         """Return the error for what will not pass by itself."""
@@ -178,11 +250,8 @@ class DynamoDBTable:
         return {self.key_attr: {"S": partition}, self.sort_key_attr: {"S": key}}
 
     def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
-        if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
-            raise IdempotencyRecordTooLargeError(
-                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
-                f"{LARGEST_ITEM} bytes."
-            )
+        """Replace the whole item: a claim begins anew, and what stood is over."""
+        self._check_size(key, new)
         item = self._key(key)
         for name, value in self._fields(new):
             if isinstance(value, int):
@@ -190,6 +259,32 @@ class DynamoDBTable:
             elif value is not None:  # an attribute of the type NULL would exist
                 item[name] = {"S": value}
         return self._request(expected, {"Item": item})
+
+    def _update(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
+        """Replace the record alone: attributes that other software put on the item stay."""
+        self._check_size(key, new)
+        request = self._request(expected, {"Key": self._key(key)})
+        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+        names["#data"] = self.data_attr
+        names["#validation"] = self.validation_key_attr
+        placed, removed = [], []
+        for label, (_, value) in zip(_LABELS, self._fields(new), strict=True):
+            if value is None:
+                removed.append(f"#{label}")
+            else:
+                placed.append(f"#{label} = :new_{label}")
+                values[f":new_{label}"] = {"N": str(value)} if isinstance(value, int) else {"S": value}
+        request["UpdateExpression"] = f"SET {', '.join(placed)}" + (
+            f" REMOVE {', '.join(removed)}" if removed else ""
+        )
+        return request
+
+    def _check_size(self, key: str, new: Record) -> None:
+        if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
+            raise IdempotencyRecordTooLargeError(
+                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
+                f"{LARGEST_ITEM} bytes."
+            )
 
     def _request(self, expected: Record | None, what: dict[str, Any]) -> dict[str, Any]:
         """Make a conditional request of ``what`` is to be written."""
@@ -249,6 +344,18 @@ class DynamoDBTable:
         )
 
 
+def _goes_on(expected: Record | None, new: Record) -> bool:
+    """Tell whether ``new`` is the outcome of the claim that is expected, not another claim."""
+    return (
+        expected is not None
+        and expected.status == INPROGRESS
+        and (new.status == COMPLETED or new.owner == expected.owner)
+    )
+
+
+_LABELS = ("status", "expiry", "lease", "data", "validation", "owner")
+"""What expressions call the attributes, in the order of a record's fields."""
+
 _NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
 _NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"
 
@@ -291,6 +398,8 @@ def tells_holder(client: Any) -> bool:
     Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
     be recent.
     """
+    if is_double(client):
+        return True  # and it is asked nothing
     try:
         parameters = frozenset(client.meta.service_model.operation_model("PutItem").input_shape.members)
     except (AttributeError, TypeError):

@@ -16,7 +16,15 @@ from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
-from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
+from .functions import (
+    Argument,
+    called_in_order,
+    handler_arguments,
+    hidden_code,
+    is_async,
+    name_of,
+    refuse_unprotectable,
+)
 from .keys import KeyDerivation, function_prefix
 from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
@@ -86,7 +94,7 @@ def idempotent(
     """
 
     def decorate(function: Any) -> Any:
-        event, of_context = handler_arguments(function)
+        arguments = event, of_context = handler_arguments(function)
 
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
@@ -104,6 +112,7 @@ def idempotent(
             settings,
             persistence_store,
             key_prefix,
+            called_in_order(function, arguments),
         )
 
     settings = IdempotencyConfig() if config is None else config
@@ -245,8 +254,10 @@ def _protected(
     config: IdempotencyConfig,
     layer: Layer,
     key_prefix: str | None,
+    body: Any = None,
 ) -> Any:
     plan = _Plan(function, data, config, key_prefix)
+    body = function if body is None else body
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
@@ -256,13 +267,13 @@ def _protected(
         @functools.wraps(function)
         async def protected_async(*args: Any, **kwargs: Any) -> Any:
             if _disabled():
-                return await function(*args, **kwargs)
+                return await body(*args, **kwargs)
             context = None if context_of is None else context_of(args, kwargs)
             key, payload_hash = plan.key(args, kwargs)
             if key is None:
-                return await function(*args, **kwargs)
+                return await body(*args, **kwargs)
             return await drive_async(
-                engine.steps(key, payload_hash, context), async_store, function, args, kwargs
+                engine.steps(key, payload_hash, context), async_store, body, args, kwargs
             )
 
         return protected_async
@@ -273,12 +284,12 @@ def _protected(
     @functools.wraps(function)
     def protected(*args: Any, **kwargs: Any) -> Any:
         if _disabled():
-            return function(*args, **kwargs)
+            return body(*args, **kwargs)
         context = None if context_of is None else context_of(args, kwargs)
         key, payload_hash = plan.key(args, kwargs)
         if key is None:
-            return function(*args, **kwargs)
-        return drive(engine.steps(key, payload_hash, context), store, function, args, kwargs)
+            return body(*args, **kwargs)
+        return drive(engine.steps(key, payload_hash, context), store, body, args, kwargs)
 
     return protected
 

@@ -16,7 +16,7 @@ from typing import Any
 from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
 
-from ..spec.errors import IdempotencyKeyError
+from ..spec.errors import IdempotencyKeyError, IdempotencyPayloadError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .encoding import ResultEncoder, locate_failure
 
@@ -123,7 +123,9 @@ class KeyDerivation:
         try:
             key = f"{self._prefix}#{self._digest(_encoder.encode(selected).encode())}"
         except Exception as error:
-            raise _hash_failure("event_key_jmespath", config.event_key_jmespath, selected) from error
+            raise _hash_failure("event_key_jmespath", config.event_key_jmespath, selected).because(
+                error
+            ) from error
         if self._validation_search is None:
             return key, None
         return key, self._payload_hash(payload, self._validation_search)
@@ -137,7 +139,7 @@ class KeyDerivation:
         try:
             return self._digest(_encoder.encode(selected).encode())
         except Exception as error:
-            raise _hash_failure("payload_validation_jmespath", expression, selected) from error
+            raise _hash_failure("payload_validation_jmespath", expression, selected).because(error) from error
 
     def _report_missing(self) -> None:
         expression = self._config.event_key_jmespath
@@ -180,7 +182,7 @@ def is_missing(selected: Any) -> bool:
     try:
         return not selected
     except Exception as error:
-        raise _hash_failure("event_key_jmespath", "", selected) from error
+        raise _hash_failure("event_key_jmespath", "", selected).because(error) from error
 
 
 def _only_none(values: Iterable[Any]) -> bool:
@@ -266,22 +268,22 @@ def _warn(message: str) -> None:
     warnings.warn(message, IdempotencyWarning, stacklevel=level)
 
 
-def _search_failure(name: str, expression: str, error: Exception) -> IdempotencyKeyError:
+def _search_failure(name: str, expression: str, error: Exception) -> IdempotencyPayloadError:
     # A JMESPath type error quotes the value, which may be a secret: say the types alone.
     detail = type(error).__name__
     function = getattr(error, "function_name", None)
     if function is not None and hasattr(error, "actual_type"):
         detail += f": {function}() got {error.actual_type}"
-    return IdempotencyKeyError(
+    return IdempotencyPayloadError(
         f"No idempotency key can be derived: {name}={expression!r} cannot be evaluated on this payload "
         f"({detail}). Mend the expression, or refuse such payloads before the call."
-    )
+    ).because(error)
 
 
-def _hash_failure(name: str, expression: str, selected: Any) -> IdempotencyKeyError:
+def _hash_failure(name: str, expression: str, selected: Any) -> IdempotencyPayloadError:
     path, fault = locate_failure(selected, _encoder)
     origin = f"of what {name}={expression!r} selects" if expression else "of the payload"
-    return IdempotencyKeyError(
+    return IdempotencyPayloadError(
         f"No idempotency key can be derived: {path} {origin} {fault}. Convert it to plain JSON data before "
         f"the call, or select other parts with {name}."
     )

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ..spec.errors import IdempotencyKeyError
+from ..spec.errors import IdempotencyPayloadError
 
 
 def as_plain_data(payload: Any) -> Any:
@@ -20,7 +20,7 @@ def as_plain_data(payload: Any) -> Any:
 
     Raises
     ------
-    IdempotencyKeyError
+    IdempotencyPayloadError
         The payload's own conversion failed.
     """
     if type(payload) is dict or isinstance(payload, type):
@@ -34,7 +34,7 @@ def as_plain_data(payload: Any) -> Any:
             return dump()
         return getattr(payload, "raw_event", payload)
     except Exception as error:
-        raise IdempotencyKeyError(
+        raise IdempotencyPayloadError(
             f"No idempotency key can be derived: the payload, of type {type(payload).__qualname__}, could "
             f"not be turned into plain data ({type(error).__name__}). Pass a dict, or mend its conversion."
-        ) from error
+        ).because(error) from error
