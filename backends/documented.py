@@ -127,46 +127,49 @@ def load(key: str) -> Steps:
     return None if found is None else checked_legacy(found, key)
 
 
-def swap(key: str, expected: Record | None, new: Record | None, granted: set[str | None]) -> Steps:
+def swap(key: str, expected: Record | None, new: Record | None, granted: dict[str | None, Record]) -> Steps:
     """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may.
 
-    ``granted`` holds the owners whose puts the layer has accepted and that are not done yet.
+    ``granted`` holds the puts that the layer has accepted and that are not done yet, by their owners: as the
+    layer has left them, which may change a record.
     """
     if new is None:
         # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
         found = yield from load(key)
-        if not _may_be_the_claim(found, expected, granted):
+        if not may_be_the_claim(found, expected, granted):
             return found
         assert expected is not None  # what may be the claim is one
-        yield Invoke("_delete_record", DataRecord.of(expected))
-        granted.discard(expected.owner)
+        yield Invoke("_delete_record", DataRecord.of(granted.pop(expected.owner, expected)))
         return None
     if new.status == COMPLETED:
         yield Invoke("_update_record", DataRecord.of(new))
-        granted.discard(new.owner)
+        granted.pop(new.owner, None)
         return new
+    record = DataRecord.of(new)
     try:
-        yield Invoke("_put_record", DataRecord.of(new))
+        yield Invoke("_put_record", record)
     except IdempotencyItemAlreadyExistsError as exists:
         if exists.old_data_record is None:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
-    granted.add(new.owner)
+    granted[new.owner] = record.as_record()
     return new
 
 
-def _may_be_the_claim(found: Record | None, claim: Record | None, granted: set[str | None]) -> bool:
+def may_be_the_claim(found: Record | None, claim: Record | None, granted: dict[str | None, Record]) -> bool:
     """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
     Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
     """
     if found is None or claim is None:
         return False
+    known = claim.owner in granted
+    claim = granted.get(claim.owner, claim)
     if found.status != claim.status or found.expiry_timestamp != claim.expiry_timestamp:
         return False
     lease = found.in_progress_expiry_timestamp
     if lease is None:
-        return claim.owner in granted
+        return known
     return lease == claim.in_progress_expiry_timestamp
 
 

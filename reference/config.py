@@ -160,6 +160,21 @@ class IdempotencyConfig:
         """
         self.lambda_context = lambda_context
 
+    def for_layers(self, function_name: str, key_prefix: str | None = None) -> Any:
+        """Return the settings as a layer sees them that is asked about one function, outside of its calls.
+
+        Parameters
+        ----------
+        function_name
+            The function's module and qualified name, joined with a dot.
+        key_prefix
+            What the decorator got as ``key_prefix``.
+        """
+        from .keys import named_prefix  # noqa: PLC0415 - keys import this module
+        from .layer_settings import LayerSettings  # noqa: PLC0415 - same
+
+        return LayerSettings(self, lambda: named_prefix(function_name, key_prefix))
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._settable:
             raise AttributeError(

@@ -12,7 +12,9 @@ from ..backends.base import (
     async_compare_and_swap,
     compare_and_swap,
 )
+from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.drivers import drive
+from ..backends.exchanges import is_double
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
@@ -26,6 +28,7 @@ from .functions import (
     refuse_unprotectable,
 )
 from .keys import KeyDerivation, function_prefix
+from .layer_settings import LayerSettings
 from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
@@ -193,7 +196,7 @@ def _decorator(
     decorate: Callable[[Any], Any], function: Any, layer: Any, config: Any, key_prefix: str | None
 ) -> Callable[[Any], Any]:
     """Check what needs no function; decorate now if there is one."""
-    if not isinstance(layer, Layer):
+    if not isinstance(layer, Layer) and not is_double(layer):
         raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
     if not isinstance(config, IdempotencyConfig | None):
         raise TypeError(f"config must be an idemproof.IdempotencyConfig, not {config!r}.{_hint_on(config)}")
@@ -241,9 +244,29 @@ class _Plan:
         derivation = self._derivation
         if derivation is None:
             # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
-            derivation = KeyDerivation(self._config, function_prefix(self._function, self._key_prefix))
+            derivation = KeyDerivation(self._config, self.prefix())
             self._derivation = derivation
         return derivation.derive(as_plain_data(self._data.of(args, kwargs)))
+
+    def prefix(self) -> str:
+        """Return what the function's keys begin with."""
+        return function_prefix(self._function, self._key_prefix)
+
+    def settings(self) -> LayerSettings:
+        """Return the function's settings as its layer sees them."""
+        return LayerSettings(self._config, self.prefix)
+
+    def called(self, layer: Any) -> CalledByMethods:
+        """Return a layer whose methods are not to be passed over."""
+        return CalledByMethods(layer, self.settings(), functools.partial(self._configure, layer))
+
+    def payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return what tells the call's payload, as plain data."""
+        return lambda: as_plain_data(self._data.of(args, kwargs))
+
+    def _configure(self, layer: Any) -> None:
+        name = function_prefix(self._function, None).partition(".")[2]
+        layer.configure(config=self._config, function_name=name, key_prefix=self._key_prefix)
 
 
 def _protected(
@@ -258,11 +281,12 @@ def _protected(
 ) -> Any:
     plan = _Plan(function, data, config, key_prefix)
     body = function if body is None else body
+    called = plan.called(layer) if called_by_methods(layer) else None
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
-        async_store = async_compare_and_swap(layer)
+        async_store = async_compare_and_swap(layer, plan.settings())
 
         @functools.wraps(function)
         async def protected_async(*args: Any, **kwargs: Any) -> Any:
@@ -272,14 +296,16 @@ def _protected(
             key, payload_hash = plan.key(args, kwargs)
             if key is None:
                 return await body(*args, **kwargs)
-            return await drive_async(
-                engine.steps(key, payload_hash, context), async_store, body, args, kwargs
-            )
+            steps = engine.steps(key, payload_hash, context)
+            if called is None:
+                return await drive_async(steps, async_store, body, args, kwargs)
+            call, own_store = called.async_call(plan.payload(args, kwargs))
+            return await drive_async(steps, own_store, call.async_body(body), args, kwargs)
 
         return protected_async
 
-    assert isinstance(layer, BasePersistenceLayer)
-    store = compare_and_swap(layer)
+    assert isinstance(layer, BasePersistenceLayer) or is_double(layer)
+    store = compare_and_swap(layer, plan.settings())  # type: ignore[arg-type]  # or what stands in for one
 
     @functools.wraps(function)
     def protected(*args: Any, **kwargs: Any) -> Any:
@@ -289,7 +315,11 @@ def _protected(
         key, payload_hash = plan.key(args, kwargs)
         if key is None:
             return body(*args, **kwargs)
-        return drive(engine.steps(key, payload_hash, context), store, body, args, kwargs)
+        steps = engine.steps(key, payload_hash, context)
+        if called is None:
+            return drive(steps, store, body, args, kwargs)
+        call, own_store = called.call(plan.payload(args, kwargs))
+        return drive(steps, own_store, call.body(body), args, kwargs)
 
     return protected
 

@@ -126,11 +126,13 @@ class KeyDerivation:
             raise _hash_failure("event_key_jmespath", config.event_key_jmespath, selected).because(
                 error
             ) from error
-        if self._validation_search is None:
-            return key, None
-        return key, self._payload_hash(payload, self._validation_search)
+        return key, self.payload_hash(payload)
 
-    def _payload_hash(self, payload: Any, search: _Search) -> str:
+    def payload_hash(self, payload: Any) -> str | None:
+        """Return the hash of what ``payload_validation_jmespath`` selects, None if that is not set."""
+        search = self._validation_search
+        if search is None:
+            return None
         expression = self._config.payload_validation_jmespath
         try:
             selected = search(payload)
@@ -215,8 +217,12 @@ def function_prefix(function: Callable[..., Any], key_prefix: str | None) -> str
         named = named.func
     if not isinstance(getattr(named, "__qualname__", None), str):
         named = type(named)
-    host = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "test-func")
-    return f"{host}.{named.__module__}.{named.__qualname__}"
+    return named_prefix(f"{named.__module__}.{named.__qualname__}", None)
+
+
+def named_prefix(function_name: str, key_prefix: str | None) -> str:
+    """Return what the keys of a function of this name begin with; see `function_prefix`."""
+    return key_prefix or f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', 'test-func')}.{function_name}"
 
 
 def _search(expression: ParsedResult | None, config: IdempotencyConfig) -> _Search | None:
