@@ -3,15 +3,16 @@
 import os
 import threading
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .dynamodb_requests import NAMES, DynamoDBTable, check_client, tells_holder
+from .dynamodb_requests import NAMES, DynamoDBTable, Item, check_client, tells_holder
 from .exchanges import perform, perform_async
 from .forksafe import give_lock
 from .names import NamesOnLayer
+from .records import DataRecord
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -22,7 +23,28 @@ ATTEMPTS = 3
 """What a client gets that is made here without a ``boto_config``."""
 
 
-class DynamoDBPersistenceLayer(NamesOnLayer, CompareAndSwapLayer):
+class _OverTable(NamesOnLayer):
+    """What subclasses written for Powertools use beside the documented methods."""
+
+    _names = NAMES
+    _names_holder = "_table"
+    _table: DynamoDBTable
+
+    return_value_on_condition: ClassVar[dict[str, str]] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    """What makes a refused write say which item was in the way."""
+
+    def _get_key(self, idempotency_key: str) -> Item:
+        """Return the key attributes of the item for an idempotency key."""
+        return self._table.key(idempotency_key)
+
+    def _item_to_data_record(self, item: Item) -> DataRecord:
+        """Return what an item says, under the key by which it is found."""
+        table = self._table
+        name = table.key_attr if table.sort_key_attr is None else table.sort_key_attr
+        return DataRecord.of(table.record(item[name]["S"], item))
+
+
+class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
     """Keeps records in a DynamoDB table, for any number of machines. Safe to share between threads.
 
     It asks for ``dynamodb:PutItem`` (claim, takeover), ``dynamodb:UpdateItem`` (completion),
@@ -68,8 +90,6 @@ class DynamoDBPersistenceLayer(NamesOnLayer, CompareAndSwapLayer):
     """
 
     _lock: threading.Lock
-    _names = NAMES
-    _names_holder = "_table"
 
     def __init__(
         self,
@@ -195,7 +215,7 @@ class DynamoDBPersistenceLayer(NamesOnLayer, CompareAndSwapLayer):
             raise self._table.unusable(error, key).because(error) from error
 
 
-class AsyncDynamoDBPersistenceLayer(NamesOnLayer, AsyncCompareAndSwapLayer):
+class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
     """:class:`DynamoDBPersistenceLayer` for ``async def`` functions, by aiobotocore.
 
     Each event loop gets a client of its own on first use, which is closed when the loop shuts down.
@@ -219,9 +239,6 @@ class AsyncDynamoDBPersistenceLayer(NamesOnLayer, AsyncCompareAndSwapLayer):
     IdempotencyPersistenceConfigError
         A name is used twice, the client is a blocking one, or aiobotocore is not installed.
     """
-
-    _names = NAMES
-    _names_holder = "_table"
 
     def __init__(
         self,

@@ -150,13 +150,13 @@ class DynamoDBTable:
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
         self.require(key)
-        request = {"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True}
+        request = {"TableName": self.table_name, "Key": self.key(key), "ConsistentRead": True}
         try:
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
             raise self.explained(error, key) from error
         item = reply.get("Item")
-        return None if item is None else self._record(key, item)
+        return None if item is None else self.record(key, item)
 
     def swap(
         self,
@@ -179,7 +179,7 @@ class DynamoDBTable:
             else:
                 ask = Ask("put_item", kwargs=self._put(key, expected, new))
         elif expected is not None:
-            ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self._key(key)}))
+            ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self.key(key)}))
         else:
             return (yield from self.load(key))
         if tells_holder:
@@ -197,7 +197,7 @@ class DynamoDBTable:
         else:
             return new
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
-        return (yield from self.load(key)) if item is None else self._record(key, item)
+        return (yield from self.load(key)) if item is None else self.record(key, item)
 
     def _do_without_update(self, error: Exception) -> None:
         self.may_update = False
@@ -237,7 +237,8 @@ class DynamoDBTable:
     def _where(self, key: str | None) -> tuple[str, str]:
         return f"DynamoDB table {self.table_name!r}", "" if key is None else f" for {key!r}"
 
-    def _key(self, key: str) -> Item:
+    def key(self, key: str) -> Item:
+        """Return the key attributes of the item for an idempotency key."""
         try:
             encoded = key.encode()
         except UnicodeEncodeError as error:
@@ -252,7 +253,7 @@ class DynamoDBTable:
     def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
         """Replace the whole item: a claim begins anew, and what stood is over."""
         self._check_size(key, new)
-        item = self._key(key)
+        item = self.key(key)
         for name, value in self._fields(new):
             if isinstance(value, int):
                 item[name] = {"N": str(value)}
@@ -263,7 +264,7 @@ class DynamoDBTable:
     def _update(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
         """Replace the record alone: attributes that other software put on the item stay."""
         self._check_size(key, new)
-        request = self._request(expected, {"Key": self._key(key)})
+        request = self._request(expected, {"Key": self.key(key)})
         names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
         names["#data"] = self.data_attr
         names["#validation"] = self.validation_key_attr
@@ -330,7 +331,7 @@ class DynamoDBTable:
             (self.owner_attr, record.owner),
         )
 
-    def _record(self, key: str, item: Item) -> Record:
+    def record(self, key: str, item: Item) -> Record:
         """Return what an item says, well-formed or not: the specification judges that (REC-7)."""
         return Record(
             key,
