@@ -4,6 +4,7 @@ A layer is shared by any number of functions, so it keeps none of theirs. While 
 call, a context variable has that call's settings; threads and tasks do not see each other's.
 """
 
+import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .records import DataRecord
+from .warning import IdempotencyWarning
 
 
 class Settings(Protocol):
@@ -124,7 +126,7 @@ class Setting:
         return getattr(own.get("_settings"), self._name, self._default)
 
     def __set__(self, layer: Any, value: Any) -> None:
-        if not layer._settings_can_be_set:
+        if not layer._settings_can_be_set or _SERVES in vars(layer):
             raise AttributeError(
                 f"{self._name} of {type(layer).__name__} cannot be set: a layer serves any number of "
                 "functions. Set it in the IdempotencyConfig of the function."
@@ -132,20 +134,26 @@ class Setting:
         vars(layer)[self._name] = value
 
 
-def overruled(layer: Any, settings: Settings) -> str:
-    """Return which settings were set on a layer to another value than the function's, '' for none."""
+_SERVES = "_serves_functions"
+
+
+def begin_to_serve(layer: Any, settings: Settings) -> None:
+    """Note that a function is decorated with ``layer``; warn of settings of its own that give way.
+
+    From then on they cannot be set, because that would not count.
+    """
     own = vars(layer)
-    return ", ".join(
-        name
-        for name, attribute in _settings_of_class(type(layer)).items()
-        if name in own and own[name] != getattr(settings, name, attribute)
-    )
-
-
-def _settings_of_class(kind: type) -> dict[str, Setting]:
-    return {
-        name: attribute
-        for parent in kind.__mro__
-        for name, attribute in vars(parent).items()
-        if isinstance(attribute, Setting)
-    }
+    own[_SERVES] = True
+    given_way = [
+        f"{name}={own[name]!r}"
+        for kind in type(layer).__mro__
+        for name, attribute in vars(kind).items()
+        if isinstance(attribute, Setting) and name in own and own[name] != getattr(settings, name)
+    ]
+    if given_way:
+        warnings.warn(
+            f"{type(layer).__name__} sets {', '.join(given_way)}, which gives way to the function's "
+            "IdempotencyConfig. Set it there.",
+            IdempotencyWarning,
+            stacklevel=2,
+        )

@@ -15,6 +15,7 @@ from ..backends.base import (
 from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.drivers import drive
 from ..backends.exchanges import is_double
+from ..backends.layer_settings import begin_to_serve
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .engine import Engine
@@ -256,8 +257,12 @@ class _Plan:
         """Return the function's settings as its layer sees them."""
         return LayerSettings(self._config, self.prefix)
 
-    def called(self, layer: Any) -> CalledByMethods:
-        """Return a layer whose methods are not to be passed over."""
+    def serve(self, layer: Any) -> CalledByMethods | None:
+        """Tell ``layer`` that it serves the function; return how, if its methods are not to be passed over."""
+        if not is_double(layer):
+            begin_to_serve(layer, self.settings())
+        if not called_by_methods(layer):
+            return None
         return CalledByMethods(layer, self.settings(), functools.partial(self._configure, layer))
 
     def payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
@@ -281,7 +286,7 @@ def _protected(
 ) -> Any:
     plan = _Plan(function, data, config, key_prefix)
     body = function if body is None else body
-    called = plan.called(layer) if called_by_methods(layer) else None
+    called = plan.serve(layer)
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
