@@ -258,7 +258,7 @@ class _Plan:
         return LayerSettings(self._config, self.prefix)
 
     def serve(self, layer: Any) -> CalledByMethods | None:
-        """Tell ``layer`` that it serves the function; return how, if its methods are not to be passed over."""
+        """Let ``layer`` serve the function; return how, if its methods are not to be passed over."""
         if not is_double(layer):
             begin_to_serve(layer, self.settings())
         if not called_by_methods(layer):

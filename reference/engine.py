@@ -46,7 +46,7 @@ RETRIES = 2
 """How often each of them is tried again after the store failed."""
 
 SHORTEST_LEASE_MS = 1000
-"""What a Lambda context that has hardly any time left grants: a longer lease than the run's is always safe."""
+"""What a Lambda context grants that has hardly any time left: a lease longer than the run is safe."""
 
 BACKOFF_MS = 25
 """The wait before the first such retry; the second waits twice as long."""
@@ -214,6 +214,11 @@ class Engine:
         if context is not None:
             left = remaining_ms(context)
             if left is not None:
+                if left <= 0:
+                    raise IdempotencyInconsistentStateError(
+                        f"The Lambda context has no time left for {attempt.key!r}. "
+                        "The function did not run. Retry."
+                    )
                 left = max(left, SHORTEST_LEASE_MS)
                 lease = left if lease is None else min(left, lease)
         if lease is not None:
