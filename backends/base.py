@@ -252,7 +252,7 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
 
     def __init__(self, layer: BasePersistenceLayer, settings: Settings | None) -> None:
         self._methods = Methods(layer, Visit(layer, settings))
-        self._granted: dict[str | None, Record] = {}
+        self._granted: dict[str | None, DataRecord] = {}
 
     def _load(self, key: str) -> Record | None:
         record: Record | None = drive(documented.load(key), self._methods)
@@ -268,7 +268,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
 
     def __init__(self, layer: AsyncBasePersistenceLayer, settings: Settings | None) -> None:
         self._methods = AsyncMethods(layer, Visit(layer, settings))
-        self._granted: dict[str | None, Record] = {}
+        self._granted: dict[str | None, DataRecord] = {}
 
     async def _load(self, key: str) -> Record | None:
         record: Record | None = await drive_lazily(documented.load(key), self._methods)

@@ -127,7 +127,9 @@ def load(key: str) -> Steps:
     return None if found is None else checked_legacy(found, key)
 
 
-def swap(key: str, expected: Record | None, new: Record | None, granted: dict[str | None, Record]) -> Steps:
+def swap(
+    key: str, expected: Record | None, new: Record | None, granted: dict[str | None, DataRecord]
+) -> Steps:
     """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may.
 
     ``granted`` holds the puts that the layer has accepted and that are not done yet, by their owners: as the
@@ -152,11 +154,13 @@ def swap(key: str, expected: Record | None, new: Record | None, granted: dict[st
         if exists.old_data_record is None:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
-    granted[new.owner] = record.as_record()
+    granted[new.owner] = record
     return new
 
 
-def may_be_the_claim(found: Record | None, claim: Record | None, granted: dict[str | None, Record]) -> bool:
+def may_be_the_claim(
+    found: Record | None, claim: Record | None, granted: dict[str | None, DataRecord]
+) -> bool:
     """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
     Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
@@ -164,7 +168,8 @@ def may_be_the_claim(found: Record | None, claim: Record | None, granted: dict[s
     if found is None or claim is None:
         return False
     known = claim.owner in granted
-    claim = granted.get(claim.owner, claim)
+    if known:
+        claim = granted[claim.owner].as_record()
     if found.status != claim.status or found.expiry_timestamp != claim.expiry_timestamp:
         return False
     lease = found.in_progress_expiry_timestamp

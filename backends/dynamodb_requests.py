@@ -1,5 +1,6 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
+import functools
 import logging
 import os
 import zlib
@@ -146,6 +147,14 @@ class DynamoDBTable:
         for parameter in ("table_name", "static_pk_value"):
             check_name(parameter, getattr(self, parameter))
         self._missing = missing(names)
+        self._update_names = {
+            "#status": self.status_attr,
+            "#expiry": self.expiry_attr,
+            "#lease": self.in_progress_expiry_attr,
+            "#data": self.data_attr,
+            "#validation": self.validation_key_attr,
+            "#owner": self.owner_attr,
+        }
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
@@ -172,9 +181,10 @@ class DynamoDBTable:
         ``tells_holder`` is whether the client's SDK can pass on which item was in the way; otherwise it is
         read. ``updates`` is whether the client has ``update_item``.
         """
-        self.require(key)
+        if self._missing:
+            self.require(key)
         if new is not None:
-            if updates and self.may_update and _goes_on(expected, new):
+            if updates and self.may_update and expected is not None and _goes_on(expected, new):
                 ask = Ask("update_item", kwargs=self._update(key, expected, new))
             else:
                 ask = Ask("put_item", kwargs=self._put(key, expected, new))
@@ -261,24 +271,31 @@ class DynamoDBTable:
                 item[name] = {"S": value}
         return self._request(expected, {"Item": item})
 
-    def _update(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
+    def _update(self, key: str, expected: Record, new: Record) -> dict[str, Any]:
         """Replace the record alone: attributes that other software put on the item stay."""
         self._check_size(key, new)
-        request = self._request(expected, {"Key": self.key(key)})
-        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
-        names["#data"] = self.data_attr
-        names["#validation"] = self.validation_key_attr
-        placed, removed = [], []
-        for label, (_, value) in zip(_LABELS, self._fields(new), strict=True):
-            if value is None:
-                removed.append(f"#{label}")
-            else:
-                placed.append(f"#{label} = :new_{label}")
-                values[f":new_{label}"] = {"N": str(value)} if isinstance(value, int) else {"S": value}
-        request["UpdateExpression"] = f"SET {', '.join(placed)}" + (
-            f" REMOVE {', '.join(removed)}" if removed else ""
-        )
-        return request
+        condition, values = _standing(expected)
+        _, status, expiry, lease, response, payload_hash, _, owner = new
+        values[":new_status"] = {"S": status}
+        values[":new_expiry"] = {"N": str(expiry)}
+        if lease is not None:
+            values[":new_lease"] = {"N": str(lease)}
+        if response is not None:
+            values[":new_data"] = {"S": response}
+        if payload_hash is not None:
+            values[":new_validation"] = {"S": payload_hash}
+        if owner is not None:
+            values[":new_owner"] = {"S": owner}
+        return {
+            "TableName": self.table_name,
+            "Key": self.key(key),
+            "UpdateExpression": _replacement(
+                lease is None, response is None, payload_hash is None, owner is None
+            ),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": self._update_names.copy(),
+            "ExpressionAttributeValues": values,
+        }
 
     def _check_size(self, key: str, new: Record) -> None:
         if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
@@ -298,20 +315,9 @@ class DynamoDBTable:
                 "ConditionExpression": "attribute_not_exists(#key)",
                 "ExpressionAttributeNames": {"#key": self.key_attr},
             }
-        values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
-        lease, owner = expected.in_progress_expiry_timestamp, expected.owner
-        if lease is not None:
-            values[":lease"] = {"N": str(lease)}
-        if owner:
-            values[":owner"] = {"S": owner}
-        else:
-            values[":empty"] = {"S": ""}  # which means none (REC-4)
-        if lease is None or not owner:
-            values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
+        condition, values = _standing(expected)
         return {
-            "ConditionExpression": "#status = :status AND #expiry = :expiry "
-            f"AND {_NO_LEASE if lease is None else '#lease = :lease'} "
-            f"AND {'#owner = :owner' if owner else _NO_OWNER}",
+            "ConditionExpression": condition,
             "ExpressionAttributeNames": {
                 "#status": self.status_attr,
                 "#expiry": self.expiry_attr,
@@ -345,17 +351,40 @@ class DynamoDBTable:
         )
 
 
-def _goes_on(expected: Record | None, new: Record) -> bool:
+def _goes_on(expected: Record, new: Record) -> bool:
     """Tell whether ``new`` is the outcome of the claim that is expected, not another claim."""
-    return (
-        expected is not None
-        and expected.status == INPROGRESS
-        and (new.status == COMPLETED or new.owner == expected.owner)
+    return expected.status == INPROGRESS and (new.status == COMPLETED or new.owner == expected.owner)
+
+
+def _standing(expected: Record) -> tuple[str, Item]:
+    """Return the condition that ``expected`` stands, and its values (CAS-2)."""
+    values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
+    lease, owner = expected.in_progress_expiry_timestamp, expected.owner
+    if lease is not None:
+        values[":lease"] = {"N": str(lease)}
+    if owner:
+        values[":owner"] = {"S": owner}
+    else:
+        values[":empty"] = {"S": ""}  # which means none (REC-4)
+    if lease is None or not owner:
+        values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
+    condition = (
+        "#status = :status AND #expiry = :expiry "
+        f"AND {_NO_LEASE if lease is None else '#lease = :lease'} "
+        f"AND {'#owner = :owner' if owner else _NO_OWNER}"
     )
+    return condition, values
 
 
-_LABELS = ("status", "expiry", "lease", "data", "validation", "owner")
-"""What expressions call the attributes, in the order of a record's fields."""
+@functools.cache
+def _replacement(no_lease: bool, no_data: bool, no_validation: bool, no_owner: bool) -> str:
+    """Return the expression that replaces a record, given which of its fields are absent."""
+    absent = {"lease": no_lease, "data": no_data, "validation": no_validation, "owner": no_owner}
+    placed = ["status", "expiry", *(label for label in absent if not absent[label])]
+    removed = [f"#{label}" for label in absent if absent[label]]
+    expression = f"SET {', '.join(f'#{label} = :new_{label}' for label in placed)}"
+    return f"{expression} REMOVE {', '.join(removed)}" if removed else expression
+
 
 _NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
 _NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"

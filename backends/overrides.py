@@ -110,7 +110,9 @@ def _noting(visit: Visit, steps: Steps) -> Steps:
 
 
 class Methods:
-    """A blocking layer's methods for the drivers: by name where the parameter has the documented one.
+    """A layer's methods for the drivers: by name where the parameter has the documented one.
+
+    Of an async layer they give coroutines.
 
     Parameters
     ----------
@@ -124,65 +126,72 @@ class Methods:
         self._layer = layer
         self._visit = visit
         self.blocks: bool = bool(getattr(layer, "blocks", True))
+        for method in DOCUMENTED:
+            setattr(self, method, self._caller(method, _BY_NAME[method]))
 
-    def _get_record(self, argument: Any) -> Any:
-        return self._call("_get_record", argument)
+    def _caller(self, method: str, name: str) -> Callable[[Any], Any]:
+        """Return what calls one method: looked up anew each time, since tests replace methods."""
+        layer, visit = self._layer, self._visit
+        of_a_record = name == "data_record"
+        see, forget = ACTIVE.set, ACTIVE.reset
+        known: Any = None
+        by_name = False
 
-    def _put_record(self, argument: Any) -> Any:
-        return self._call("_put_record", argument)
+        def call(argument: Any) -> Any:
+            nonlocal known, by_name
+            found = getattr(layer, method)
+            function = getattr(found, "__func__", found)
+            if function is not known:
+                by_name = _takes(function, name)
+                known = function
+            if visit is None:
+                return found(**{name: argument}) if by_name else found(argument)
+            token = see(visit)
+            try:
+                if not by_name:
+                    return found(argument)
+                if of_a_record:  # most are; and without a dictionary for the name
+                    return found(data_record=argument)
+                return found(idempotency_key=argument)
+            finally:
+                forget(token)
 
-    def _update_record(self, argument: Any) -> Any:
-        return self._call("_update_record", argument)
-
-    def _delete_record(self, argument: Any) -> Any:
-        return self._call("_delete_record", argument)
+        return call
 
     def _visit_by(self, call: tuple[Visit, str, dict[str, Any]]) -> Any:
         visit, method, arguments = call
         token = ACTIVE.set(visit)
         try:
             if method in DOCUMENTED:
-                return self._named(method, *arguments.values())
+                return getattr(self, method)(*arguments.values())
             return getattr(self._layer, method)(**arguments)
         finally:
             ACTIVE.reset(token)
 
-    def _call(self, method: str, argument: Any) -> Any:
-        if self._visit is None:
-            return self._named(method, argument)
-        token = ACTIVE.set(self._visit)
-        try:
-            return self._named(method, argument)
-        finally:
-            ACTIVE.reset(token)
-
-    def _named(self, method: str, argument: Any) -> Any:
-        found = getattr(self._layer, method)
-        name = _BY_NAME[method]
-        return (
-            found(**{name: argument}) if _takes(getattr(found, "__func__", found), name) else found(argument)
-        )
-
 
 class AsyncMethods(Methods):
-    """:class:`Methods` of an async layer."""
+    """:class:`Methods` of an async layer: what it sees of the call lasts as long as its coroutines."""
+
+    def _caller(self, method: str, name: str) -> Callable[[Any], Any]:
+        visit, self._visit = self._visit, None
+        call = super()._caller(method, name)
+        self._visit = visit
+        if visit is None:
+            return call
+
+        async def seeing(argument: Any) -> Any:
+            token = ACTIVE.set(visit)
+            try:
+                return await call(argument)
+            finally:
+                ACTIVE.reset(token)
+
+        return seeing
 
     async def _visit_by(self, call: tuple[Visit, str, dict[str, Any]]) -> Any:
-        visit, method, arguments = call
-        token = ACTIVE.set(visit)
+        token = ACTIVE.set(call[0])
         try:
-            if method in DOCUMENTED:
-                return await self._named(method, *arguments.values())
-            return await getattr(self._layer, method)(**arguments)
-        finally:
-            ACTIVE.reset(token)
-
-    async def _call(self, method: str, argument: Any) -> Any:
-        if self._visit is None:
-            return await self._named(method, argument)
-        token = ACTIVE.set(self._visit)
-        try:
-            return await self._named(method, argument)
+            return await super()._visit_by(call)
         finally:
             ACTIVE.reset(token)
 
@@ -290,7 +299,7 @@ class CallOfMethods:
         if not self._fenced and not is_double(self._layer):
             # As for any layer of four methods: deleting is the one thing that cannot be taken back.
             found = yield from documented.load(key)
-            if not documented.may_be_the_claim(found, claim, {claim.owner: claim}):
+            if not documented.may_be_the_claim(found, claim, {claim.owner: DataRecord.of(claim)}):
                 return found
         visit = self._visit(claim, expected, 0)
         try:

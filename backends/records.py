@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..spec.errors import IdempotencyInvalidStatusError
-from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked
+from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked, make
 from .clock import wall_clock_ms
 
 
@@ -70,22 +70,28 @@ class DataRecord:
 
     def as_record(self) -> Record:
         """Return the fields as the specification's record, well-formed or not."""
-        return Record(*self)
+        record: Record = make(
+            Record,
+            (
+                self.idempotency_key,
+                self._status,
+                self.expiry_timestamp,
+                self.in_progress_expiry_timestamp,
+                self.response_data,
+                self.payload_hash,
+                self.sort_key,
+                self.owner,
+            ),
+        )
+        return record
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the fields in the order of the parameters; the status as it is stored."""
-        yield self.idempotency_key
-        yield self._status
-        yield self.expiry_timestamp
-        yield self.in_progress_expiry_timestamp
-        yield self.response_data
-        yield self.payload_hash
-        yield self.sort_key
-        yield self.owner
+        return iter(self.as_record())
 
     def _replace(self, **changes: Any) -> "DataRecord":
         """Return a copy with these fields changed."""
-        return type(self)(*Record(*self)._replace(**changes))
+        return type(self)(*self.as_record()._replace(**changes))
 
     def __eq__(self, other: object) -> bool:
         return tuple(self) == tuple(other) if isinstance(other, DataRecord | Record) else NotImplemented
@@ -145,6 +151,8 @@ def checked_legacy(raw: Any, key: str) -> Record:
 
     Such layers may report the key as their store keeps it (a partition, a hash): what was asked counts.
     """
-    if isinstance(raw, DataRecord | Record):
-        raw = Record(*raw)._replace(idempotency_key=key)
+    if isinstance(raw, DataRecord):
+        raw = raw.as_record()
+    if isinstance(raw, Record) and raw.idempotency_key != key:
+        raw = raw._replace(idempotency_key=key)
     return checked(raw, key)

@@ -132,20 +132,23 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
             self.client = self._own = self._address.client(redis)
 
     def _load(self, key: str) -> Record | None:
-        return self._perform(key, "load")
+        client, values, asked = self._ready(key)
+        return self._perform(values.load(key), key, client, asked)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return self._perform(key, "swap", expected, new, keep_ms)
+        client, values, asked = self._ready(key)
+        return self._perform(values.swap(key, expected, new, keep_ms), key, client, asked)
 
-    def _perform(self, key: str, request: str, *what: Any) -> Record | None:
-        client = self.client
+    def _ready(self, key: str) -> tuple[Any, RedisValues | ThreeMethods, Any]:
+        """Return the client, how it is asked for records, and as what; raise what is missing."""
+        known, client = self._known, self.client
+        if self._values.missing:
+            self._values.require(key)
         if client is None:
             self._address.require(key)
-        self._values.require(key)
-        known, values, asked = self._known
-        if known is not client:
-            _, values, asked = self._asked(client)
-        exchange: Exchange = getattr(values, request)(key, *what)
+        return known if known[0] is client else self._asked(client)
+
+    def _perform(self, exchange: Exchange, key: str, client: Any, asked: Any) -> Record | None:
         try:
             record: Record | None = perform(exchange, asked)
         except IdempotencyPersistenceLayerError:

@@ -93,7 +93,7 @@ class RedisValues:
     def _check(self) -> None:
         attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
         check_attributes(attributes)
-        self._missing = missing(attributes)
+        self.missing = missing(attributes)
         self._data, self._status, self._expiry, self._lease, self._validation, self._owner = (
             f"{_quoted(name or '')}: "
             for name in (
@@ -108,9 +108,9 @@ class RedisValues:
 
     def require(self, key: str) -> None:
         """Raise what is missing, if anything is. Called before anything is sent."""
-        if self._missing:
+        if self.missing:
             raise IdempotencyPersistenceConfigError(
-                f"Nothing can be stored for {key!r}: {self._missing}. Give each attribute a name."
+                f"Nothing can be stored for {key!r}: {self.missing}. Give each attribute a name."
             )
 
     def load(self, key: str) -> Exchange:

@@ -144,7 +144,11 @@ class _HandlerArgument(Argument):
         return self._index
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if self.called in kwargs and self.renamed and not (self._keyword and self._name in kwargs):
+        if not kwargs:  # the usual call
+            index = self._index
+            if index is not None and len(args) > index:
+                return args[index]
+        elif self.called in kwargs and self.renamed and not (self._keyword and self._name in kwargs):
             return kwargs[self.called]
         return super().of(args, kwargs)
 
