@@ -14,6 +14,7 @@ from .base import (
     drive_lazily,
 )
 from .drivers import drive
+from .exchanges import is_double
 from .layer_settings import Settings
 from .overrides import AsyncMethods, CallOfMethods, Methods
 
@@ -100,4 +101,4 @@ def called_by_methods(layer: Any) -> bool:
     ):
         if isinstance(layer, kind):
             return bool(overrides.overridden(layer, kind))
-    return overrides.is_double(layer)
+    return is_double(layer)

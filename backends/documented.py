@@ -186,7 +186,7 @@ def _plain(record: Record | DataRecord) -> Record:
     return checked(record, record.idempotency_key)
 
 
-def _keep_ms(record: Record | DataRecord, now: int) -> int:
+def _keep_ms(record: Record, now: int) -> int:
     return max(1, expiry_ms(record) - now)
 
 

@@ -262,7 +262,7 @@ class CallOfMethods:
                 remaining_time_in_millis=None if lease is None else lease - now,
             )
         except IdempotencyItemAlreadyExistsError as exists:
-            visit.known = exists.old_data_record  # type: ignore[assignment]  # old code makes DataRecords
+            visit.known = exists.old_data_record
             try:
                 found = yield _asking(visit, "get_record", data=self._payload())
             except IdempotencyItemNotFoundError:

@@ -106,7 +106,8 @@ class DataRecord:
     @property
     def is_expired(self) -> bool:
         """Whether the record is past its expiry by the wall clock."""
-        return bool(self.expiry_timestamp) and wall_clock_ms() >= self.expiry_timestamp * 1000
+        expiry = self.expiry_timestamp
+        return bool(expiry) and wall_clock_ms() >= expiry * 1000  # type: ignore[operator]  # it is not None
 
     @property
     def status(self) -> str:  # derived here, stored in the parent

@@ -11,7 +11,6 @@ from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
-from ..backends.warning import IdempotencyWarning  # noqa: F401 - where others import it from
 from ..spec.errors import IdempotencyConfigError
 from .jmespath_functions import DEFAULT_OPTIONS
 

@@ -16,8 +16,9 @@ from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.drivers import drive
 from ..backends.exchanges import is_double
 from ..backends.layer_settings import begin_to_serve
+from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyConfigError
-from .config import IdempotencyConfig, IdempotencyWarning
+from .config import IdempotencyConfig
 from .engine import Engine
 from .functions import (
     Argument,

@@ -16,8 +16,9 @@ from typing import Any
 from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
 
+from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyKeyError, IdempotencyPayloadError
-from .config import IdempotencyConfig, IdempotencyWarning
+from .config import IdempotencyConfig
 from .encoding import ResultEncoder, locate_failure
 
 _Search = Callable[[Any], Any]

@@ -3,10 +3,7 @@
 Each names what happened, to which key, and what to do. ``IdempotencyError`` is the common base.
 """
 
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from .record import Record
+from typing import Any, Self
 
 
 class IdempotencyError(Exception):
@@ -178,9 +175,7 @@ class IdempotencyItemAlreadyExistsError(IdempotencyError):
         The record that stands, if the layer knows it.
     """
 
-    def __init__(
-        self, message: object = "", *details: object, old_data_record: "Record | None" = None
-    ) -> None:
+    def __init__(self, message: object = "", *details: object, old_data_record: Any = None) -> None:
         super().__init__(message, *details)
         self.old_data_record = old_data_record
 
