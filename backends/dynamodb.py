@@ -1,9 +1,10 @@
 """The DynamoDB layers: one conditional write claims, completes or takes over; refused, it brings a replay."""
 
 import os
+import re
 import threading
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
@@ -30,8 +31,19 @@ class _OverTable(NamesOnLayer):
     _names_holder = "_table"
     _table: DynamoDBTable
 
-    return_value_on_condition: ClassVar[dict[str, str]] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    """What makes a refused write say which item was in the way."""
+    @property
+    def return_value_on_condition(self) -> dict[str, str]:
+        """What makes a refused write say which item was in the way."""
+        return {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+    @staticmethod
+    def boto3_supports_condition_check_failure(boto3_version: str) -> bool:
+        """Tell whether a version of boto3 can pass on which item was in the way.
+
+        The layer does not ask this: its client's own model of the service knows.
+        """
+        numbers = [int(number) for number in re.findall(r"\d+", boto3_version)[:3]]
+        return numbers >= [1, 26, 164]
 
     def _get_key(self, idempotency_key: str) -> Item:
         """Return the key attributes of the item for an idempotency key."""

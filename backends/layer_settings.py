@@ -24,6 +24,9 @@ class Settings(Protocol):
     def payload_hash_of(self, data: Any) -> str:
         """Return the hash of a payload's validated part, '' if nothing is validated."""
 
+    def hash_of(self, data: Any) -> str:
+        """Return the hash of plain data."""
+
     def expiry_from_now(self) -> int:
         """Return the epoch seconds at which a result that is stored now is over."""
 

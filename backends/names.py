@@ -1,5 +1,6 @@
 """Names and numbers that a user gives to stores: of tables, attributes, ports, partitions."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,6 +24,11 @@ class NamesOnLayer:
     def _show_names(self) -> None:
         """Let the names be read; once what holds them is made."""
         for name in self._names:
+            if isinstance(inspect.getattr_static(type(self), name, None), property):
+                raise IdempotencyPersistenceConfigError(
+                    f"{name} is a property of {type(self).__name__}, which no request would ask. Assign "
+                    f"layer.{name} when it changes: that counts from the next request on."
+                )
             super().__setattr__(name, getattr(getattr(self, self._names_holder), name))
 
 

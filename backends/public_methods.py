@@ -72,6 +72,9 @@ class WhatLayersOffer:
     def _get_hashed_payload(self, data: Any) -> str:
         return settings_of(self).payload_hash_of(data)
 
+    def _generate_hash(self, data: Any) -> str:
+        return settings_of(self).hash_of(data)
+
     def _get_expiry_timestamp(self) -> int:
         return settings_of(self).expiry_from_now()
 

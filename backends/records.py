@@ -89,6 +89,10 @@ class DataRecord:
         """Yield the fields in the order of the parameters; the status as it is stored."""
         return iter(self.as_record())
 
+    def __getitem__(self, place: int) -> Any:
+        """Return a field by its place among the parameters."""
+        return self.as_record()[place]
+
     def _replace(self, **changes: Any) -> "DataRecord":
         """Return a copy with these fields changed."""
         return type(self)(*self.as_record()._replace(**changes))

@@ -1,5 +1,6 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
+import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -8,6 +9,7 @@ from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .exchanges import Exchange, kinds, perform, perform_async
 from .names import NamesOnLayer
+from .records import DataRecord
 from .redis_clients import Address, drop_idle_connections, kind_of, secrets_of
 from .redis_errors import explained
 from .redis_other_clients import Glide, ThreeMethods, warn_of_three_methods
@@ -75,6 +77,10 @@ class _OverRedis(NamesOnLayer, ABC):
         else:
             self._known = (client, self._values, Glide(client) if kind == "glide" else client)
         return self._known
+
+    def _item_to_data_record(self, idempotency_key: str, item: dict[str, Any]) -> DataRecord:
+        """Return what a decoded value says, for subclasses written for Powertools."""
+        return DataRecord.of(self._values.decode(idempotency_key, json.dumps(item)))
 
     @abstractmethod
     def _prepare(self) -> None:

@@ -144,6 +144,13 @@ class KeyDerivation:
         except Exception as error:
             raise _hash_failure("payload_validation_jmespath", expression, selected).because(error) from error
 
+    def hash_of(self, selected: Any) -> str:
+        """Return the hash of what was selected from a payload."""
+        try:
+            return self._digest(_encoder.encode(selected).encode())
+        except Exception as error:
+            raise _hash_failure("event_key_jmespath", "", selected).because(error) from error
+
     def _report_missing(self) -> None:
         expression = self._config.event_key_jmespath
         if expression:

@@ -54,6 +54,10 @@ class LayerSettings:
         """Return the hash of a payload's validated part, '' if nothing is validated."""
         return self._keys().payload_hash(as_plain_data(data)) or ""
 
+    def hash_of(self, data: Any) -> str:
+        """Return the hash of plain data."""
+        return self._keys().hash_of(data)
+
     def expiry_from_now(self) -> int:
         """Return the epoch seconds at which a result that is stored now is over."""
         return ceil_seconds(self._config.clock() - int(-self._config.expires_after_seconds * 1000 // 1))
