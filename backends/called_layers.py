@@ -13,8 +13,8 @@ from .base import (
     InThreads,
     drive_lazily,
 )
+from .doubles import is_double
 from .drivers import drive
-from .exchanges import is_double
 from .layer_settings import Settings
 from .overrides import AsyncMethods, CallOfMethods, Methods
 

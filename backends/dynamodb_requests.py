@@ -15,7 +15,8 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from ..spec.record import COMPLETED, INPROGRESS, Record
-from .exchanges import Ask, Exchange, is_double, kinds
+from .doubles import is_double
+from .exchanges import Ask, Exchange, kinds
 from .names import check_attributes, check_name, missing, whole
 
 logger = logging.getLogger("idemproof")

@@ -68,8 +68,3 @@ async def perform_async(exchange: Exchange, client: Any) -> Any:
 def kinds(error: BaseException) -> set[str]:
     """Return the names of an error's classes: libraries of one protocol share these, not the classes."""
     return {kind.__name__ for kind in type(error).__mro__}
-
-
-def is_double(thing: Any) -> bool:
-    """Tell whether a thing is a mock: it has whatever it is asked for, and notes each call."""
-    return any(kind.__module__ in ("unittest.mock", "mock.mock") for kind in type(thing).__mro__)

@@ -21,7 +21,7 @@ from ..spec.errors import (
 from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record
 from . import documented
 from .commands import Command, Invoke, Load, Swap
-from .exchanges import is_double
+from .doubles import is_double
 from .housekeeping import callers_now
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
 from .public_methods import DOCUMENTED, PUBLIC

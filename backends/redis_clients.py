@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
-from .exchanges import is_double
+from .doubles import is_double
 from .names import whole
 from .redis_errors import NO_CLUSTER, tells_secret
 

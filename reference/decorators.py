@@ -13,8 +13,8 @@ from ..backends.base import (
     compare_and_swap,
 )
 from ..backends.called_layers import CalledByMethods, called_by_methods
+from ..backends.doubles import is_double
 from ..backends.drivers import drive
-from ..backends.exchanges import is_double
 from ..backends.layer_settings import begin_to_serve
 from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyConfigError
