@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .dynamodb_requests import NAMES, DynamoDBTable, Item, check_client, tells_holder
+from .dynamodb_clients import check_client, tells_holder
+from .dynamodb_requests import NAMES, DynamoDBTable, Item
 from .exchanges import perform, perform_async
 from .forksafe import give_lock
 from .names import NamesOnLayer

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..spec.errors import IdempotencyPersistenceConfigError
+from .public_methods import METHODS, REPLACED
 
 
 class NamesOnLayer:
@@ -16,6 +17,8 @@ class NamesOnLayer:
     """The layer's attribute that makes requests of them, and has a method ``change``."""
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in METHODS:
+            vars(self)[REPLACED] = True
         if name in self._names:
             getattr(self, self._names_holder).change(name, value)
             value = getattr(getattr(self, self._names_holder), name)

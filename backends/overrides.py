@@ -5,12 +5,14 @@ these reach the layer's own, what they ask for is a compare-and-swap for the cal
 Where they do without it, the layer is trusted as one of four methods is.
 """
 
+import copy
 import functools
 import inspect
 import json
 import logging
 from collections.abc import Callable, Generator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from ..spec.errors import (
@@ -24,7 +26,8 @@ from .commands import Command, Invoke, Load, Swap
 from .doubles import is_double
 from .housekeeping import callers_now
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
-from .public_methods import DOCUMENTED, PUBLIC
+from .names import NamesOnLayer
+from .public_methods import DOCUMENTED, METHODS, REPLACED
 from .records import DataRecord, checked_legacy
 
 logger = logging.getLogger("idemproof")
@@ -36,18 +39,26 @@ _BY_NAME = dict.fromkeys(DOCUMENTED, "data_record") | {"_get_record": "idempoten
 
 def overridden(layer: Any, own: type) -> list[str]:
     """Return which methods of ``layer`` are not those of the class ``own``; all of them for a mock."""
-    methods = [*DOCUMENTED, *PUBLIC, "configure"]
     if is_double(layer):
-        return methods
+        return list(METHODS)
     return [
         name
-        for name in methods
+        for name in METHODS
         if name in getattr(layer, "__dict__", ())
         or (
             inspect.getattr_static(type(layer), name) is not inspect.getattr_static(own, name)
             and not (name in DOCUMENTED and getattr(getattr(own, name), "__isabstractmethod__", False))
         )
     ]
+
+
+def replaced_later(layer: Any) -> Callable[[], bool] | None:
+    """Return what tells whether a test has replaced methods of a layer since; None if nothing can tell."""
+    if is_double(layer) or not isinstance(layer, NamesOnLayer):
+        return None
+    kind, own, methods = type(layer), vars(layer), attrgetter(*METHODS)
+    known = methods(kind)
+    return lambda: REPLACED in own or methods(kind) != known
 
 
 # What the own methods of a compare-and-swap layer do while a call visits it.
@@ -213,6 +224,14 @@ def _takes(method: Any, name: str) -> bool:
     return any_name and not any_place and len(places) <= 1  # one is the layer itself
 
 
+def _copy(payload: Any) -> Any:
+    # As in Powertools: a body that changes its event does not change what the layer is told.
+    try:
+        return copy.deepcopy(payload)
+    except Exception:  # noqa: BLE001 - not all can be copied
+        return payload
+
+
 def _asking(visit: Visit, method: str, **arguments: Any) -> Invoke:
     return Invoke("_visit_by", (visit, method, arguments))
 
@@ -235,8 +254,13 @@ class CallOfMethods:
     def __init__(self, layer: Any, settings: Settings, payload: Callable[[], Any], *, fenced: bool) -> None:
         self._layer = layer
         self._settings = settings
-        self._payload = payload
+        self._payload = functools.cache(lambda: _copy(payload()))
         self._fenced = fenced
+        # An override of _get_record is asked, even where a refusal has told what stands.
+        own = getattr(type(layer), "_get_record", None)
+        self._looks_itself = (
+            fenced and getattr(own, "__module__", __package__).rpartition(".")[0] != __package__
+        )
         self._claimed: Record | None = None
         self.failure: BaseException | None = None
         """What the body raised."""
@@ -262,12 +286,13 @@ class CallOfMethods:
                 remaining_time_in_millis=None if lease is None else lease - now,
             )
         except IdempotencyItemAlreadyExistsError as exists:
-            visit.known = exists.old_data_record
+            if not self._looks_itself:
+                visit.known = exists.old_data_record
             try:
                 found = yield _asking(visit, "get_record", data=self._payload())
             except IdempotencyItemNotFoundError:
                 return None
-            return checked_legacy(visit.known if found is None else found, key)
+            return checked_legacy(exists.old_data_record if found is None else found, key)
         assert visit.record is not None  # it was made above
         self._claimed = None if visit.reached else visit.record.as_record()
         if visit.reached:

@@ -12,6 +12,11 @@ Steps = Generator[Command, Any, Any]
 
 DOCUMENTED = ("_get_record", "_put_record", "_update_record", "_delete_record")
 PUBLIC = ("save_inprogress", "save_success", "get_record", "delete_record")
+METHODS = (*DOCUMENTED, *PUBLIC, "configure")
+"""What users override, and tests replace."""
+
+REPLACED = "_methods_replaced"
+"""The attribute of a layer that tells that one of them was set on it."""
 
 
 class WhatLayersOffer:

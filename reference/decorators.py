@@ -16,6 +16,7 @@ from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.doubles import is_double
 from ..backends.drivers import drive
 from ..backends.layer_settings import begin_to_serve
+from ..backends.overrides import replaced_later
 from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig
@@ -258,12 +259,21 @@ class _Plan:
         """Return the function's settings as its layer sees them."""
         return LayerSettings(self._config, self.prefix)
 
-    def serve(self, layer: Any) -> CalledByMethods | None:
-        """Let ``layer`` serve the function; return how, if its methods are not to be passed over."""
+    def serve(self, layer: Any) -> Callable[[], CalledByMethods | None] | None:
+        """Let ``layer`` serve the function; return what tells in each call how, if by its methods.
+
+        None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
+        """
         if not is_double(layer):
             begin_to_serve(layer, self.settings())
-        if not called_by_methods(layer):
-            return None
+        if called_by_methods(layer):
+            called = self.called(layer)
+            return lambda: called
+        replaced = replaced_later(layer)
+        return None if replaced is None else lambda: self.called(layer) if replaced() else None
+
+    def called(self, layer: Any) -> CalledByMethods:
+        """Return how to call a layer whose methods are not to be passed over."""
         return CalledByMethods(layer, self.settings(), functools.partial(self._configure, layer))
 
     def payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
@@ -287,7 +297,7 @@ def _protected(
 ) -> Any:
     plan = _Plan(function, data, config, key_prefix)
     body = function if body is None else body
-    called = plan.serve(layer)
+    by_methods = plan.serve(layer)
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
@@ -303,9 +313,10 @@ def _protected(
             if key is None:
                 return await body(*args, **kwargs)
             steps = engine.steps(key, payload_hash, context)
-            if called is None:
+            by = None if by_methods is None else by_methods()
+            if by is None:
                 return await drive_async(steps, async_store, body, args, kwargs)
-            call, own_store = called.async_call(plan.payload(args, kwargs))
+            call, own_store = by.async_call(plan.payload(args, kwargs))
             return await drive_async(steps, own_store, call.async_body(body), args, kwargs)
 
         return protected_async
@@ -322,9 +333,10 @@ def _protected(
         if key is None:
             return body(*args, **kwargs)
         steps = engine.steps(key, payload_hash, context)
-        if called is None:
+        by = None if by_methods is None else by_methods()
+        if by is None:
             return drive(steps, store, body, args, kwargs)
-        call, own_store = called.call(plan.payload(args, kwargs))
+        call, own_store = by.call(plan.payload(args, kwargs))
         return drive(steps, own_store, call.body(body), args, kwargs)
 
     return protected

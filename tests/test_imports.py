@@ -38,6 +38,7 @@ BACKENDS_FOR_REFERENCE = {
     "drivers",
     "forksafe",
     "layer_settings",
+    "overrides",
     "records",
     "warning",
 }

@@ -1,55 +1,15 @@
 """The errors that users of Powertools catch: the same clause catches ours in the same situation."""
 
 import datetime as dt
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
-from aws_lambda_powertools.utilities import idempotency as original
 from aws_lambda_powertools.utilities.idempotency import exceptions as original_errors
-from moto import mock_aws
 
-import idemproof
 import idemproof.errors
+from both_sides import CONTEXT, OURS
 
-OURS = SimpleNamespace(
-    name="ours",
-    idempotent=idemproof.idempotent,
-    Config=idemproof.IdempotencyConfig,
-    DynamoDB=idemproof.DynamoDBPersistenceLayer,
-    errors=idemproof.errors,
-)
-THEIRS = SimpleNamespace(
-    name="original",
-    idempotent=original.idempotent,
-    Config=original.IdempotencyConfig,
-    DynamoDB=original.DynamoDBPersistenceLayer,
-    errors=original_errors,
-)
-CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
-
-
-@pytest.fixture(params=[OURS, THEIRS], ids=lambda side: side.name)
-def side(request: pytest.FixtureRequest) -> SimpleNamespace:
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    with mock_aws():
-        made = boto3.client("dynamodb")
-        made.create_table(
-            TableName="orders",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield made
+pytestmark = pytest.mark.usefixtures("client")
 
 
 def call(side: Any, event: Any, body: Any = None, table: str = "orders", **config: Any) -> Any:

@@ -12,38 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities import idempotency as original
-from aws_lambda_powertools.utilities.idempotency import exceptions as original_errors
-from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import (
-    DataRecord as OriginalDataRecord,
-)
 
 import idemproof
-import idemproof.errors
+from both_sides import OURS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time:UserWarning")
-
-OURS = SimpleNamespace(
-    name="ours",
-    Config=idemproof.IdempotencyConfig,
-    Base=idemproof.BasePersistenceLayer,
-    DataRecord=idemproof.DataRecord,
-    errors=idemproof.errors,
-    function=idemproof.idempotent_function,
-)
-THEIRS = SimpleNamespace(
-    name="original",
-    Config=original.IdempotencyConfig,
-    Base=original.BasePersistenceLayer,
-    DataRecord=OriginalDataRecord,
-    errors=original_errors,
-    function=original.idempotent_function,
-)
-
-
-@pytest.fixture(params=[OURS, THEIRS], ids=lambda side: side.name)
-def side(request: pytest.FixtureRequest) -> SimpleNamespace:
-    return request.param
 
 
 def kept_in_a_dict(side: SimpleNamespace) -> Any:
@@ -91,7 +64,7 @@ def protect(
     def charge(order: Any) -> Any:
         return body(order)
 
-    protected = side.function(
+    protected = side.idempotent_function(
         data_keyword_argument="order", persistence_store=layer, config=side.Config(**config)
     )(charge)
     return lambda order: protected(order=order)
