@@ -1,6 +1,6 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
-import functools
+import itertools
 import logging
 import os
 import zlib
@@ -289,9 +289,9 @@ class DynamoDBTable:
         return {
             "TableName": self.table_name,
             "Key": self.key(key),
-            "UpdateExpression": _replacement(
+            "UpdateExpression": _REPLACEMENTS[
                 lease is None, response is None, payload_hash is None, owner is None
-            ),
+            ],
             "ConditionExpression": condition,
             "ExpressionAttributeNames": self._update_names.copy(),
             "ExpressionAttributeValues": values,
@@ -368,26 +368,35 @@ def _standing(expected: Record) -> tuple[str, Item]:
         values[":empty"] = {"S": ""}  # which means none (REC-4)
     if lease is None or not owner:
         values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
-    condition = (
-        "#status = :status AND #expiry = :expiry "
-        f"AND {_NO_LEASE if lease is None else '#lease = :lease'} "
-        f"AND {'#owner = :owner' if owner else _NO_OWNER}"
-    )
-    return condition, values
+    return _STANDS[lease is None, not owner], values
 
 
-@functools.cache
-def _replacement(no_lease: bool, no_data: bool, no_validation: bool, no_owner: bool) -> str:
-    """Return the expression that replaces a record, given which of its fields are absent."""
-    absent = {"lease": no_lease, "data": no_data, "validation": no_validation, "owner": no_owner}
+def _replacement(absent: dict[str, bool]) -> str:
+    """Return the expression that replaces a record some of whose fields are absent."""
     placed = ["status", "expiry", *(label for label in absent if not absent[label])]
     removed = [f"#{label}" for label in absent if absent[label]]
     expression = f"SET {', '.join(f'#{label} = :new_{label}' for label in placed)}"
     return f"{expression} REMOVE {', '.join(removed)}" if removed else expression
 
 
+_REPLACEMENTS = {
+    absent: _replacement(dict(zip(("lease", "data", "validation", "owner"), absent, strict=True)))
+    for absent in itertools.product((True, False), repeat=4)
+}
+"""These expressions, by whether lease, response, payload hash and owner are absent."""
+
 _NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
 _NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"
+_STANDS = {
+    (no_lease, no_owner): (
+        "#status = :status AND #expiry = :expiry "
+        f"AND {_NO_LEASE if no_lease else '#lease = :lease'} "
+        f"AND {_NO_OWNER if no_owner else '#owner = :owner'}"
+    )
+    for no_lease in (True, False)
+    for no_owner in (True, False)
+}
+"""The condition that a record stands, by whether it lacks a lease and an owner."""
 
 
 def error_code(error: Exception) -> str | None:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import logging
+import sys
 from collections.abc import Callable, Generator
 from functools import partial
 from operator import attrgetter
@@ -52,13 +53,28 @@ def overridden(layer: Any, own: type) -> list[str]:
     ]
 
 
-def replaced_later(layer: Any) -> Callable[[], bool] | None:
-    """Return what tells whether a test has replaced methods of a layer since; None if nothing can tell."""
+_FOR_TESTS = frozenset(("pytest", "unittest"))
+"""Where one of these is loaded, methods may be replaced on the class."""
+
+
+def replaced_later(layer: Any, called: Callable[[], Any]) -> Callable[[], Any] | None:
+    """Return what gives ``called()`` once a test has replaced methods of a layer, and None before.
+
+    None if nothing can tell of that layer.
+    """
     if is_double(layer) or not isinstance(layer, NamesOnLayer):
         return None
     kind, own, methods = type(layer), vars(layer), attrgetter(*METHODS)
     known = methods(kind)
-    return lambda: REPLACED in own or methods(kind) != known
+
+    def look() -> Any:
+        return called() if REPLACED in own else None
+
+    def look_at_the_class_too() -> Any:
+        return called() if REPLACED in own or methods(kind) != known else None
+
+    # Comparing methods takes half a microsecond of each call: production need not pay for tests.
+    return look if _FOR_TESTS.isdisjoint(sys.modules) else look_at_the_class_too
 
 
 # What the own methods of a compare-and-swap layer do while a call visits it.

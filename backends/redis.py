@@ -138,21 +138,26 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
             self.client = self._own = self._address.client(redis)
 
     def _load(self, key: str) -> Record | None:
-        client, values, asked = self._ready(key)
+        known = self._known
+        if known[0] is not self.client or self._values.missing or known[0] is None:
+            known = self._ready(key)
+        client, values, asked = known
         return self._perform(values.load(key), key, client, asked)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        client, values, asked = self._ready(key)
+        known = self._known
+        if known[0] is not self.client or self._values.missing or known[0] is None:
+            known = self._ready(key)
+        client, values, asked = known
         return self._perform(values.swap(key, expected, new, keep_ms), key, client, asked)
 
     def _ready(self, key: str) -> tuple[Any, RedisValues | ThreeMethods, Any]:
         """Return the client, how it is asked for records, and as what; raise what is missing."""
-        known, client = self._known, self.client
-        if self._values.missing:
-            self._values.require(key)
+        client = self.client
+        self._values.require(key)
         if client is None:
             self._address.require(key)
-        return known if known[0] is client else self._asked(client)
+        return self._asked(client)
 
     def _perform(self, exchange: Exchange, key: str, client: Any, asked: Any) -> Record | None:
         try:

@@ -269,8 +269,7 @@ class _Plan:
         if called_by_methods(layer):
             called = self.called(layer)
             return lambda: called
-        replaced = replaced_later(layer)
-        return None if replaced is None else lambda: self.called(layer) if replaced() else None
+        return replaced_later(layer, lambda: self.called(layer))
 
     def called(self, layer: Any) -> CalledByMethods:
         """Return how to call a layer whose methods are not to be passed over."""
