@@ -16,7 +16,7 @@ from ..spec.errors import (
 )
 from ..spec.record import COMPLETED, INPROGRESS, Record
 from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes, check_name, missing, whole
+from .names import ChangeableNames, check_attributes, check_name, missing, whole
 
 logger = logging.getLogger("idemproof")
 
@@ -72,7 +72,7 @@ NAMES = frozenset(
 
 
 @dataclass
-class DynamoDBTable:
+class DynamoDBTable(ChangeableNames):
     """A table and the names of its attributes, as both persistence layers use them.
 
     Parameters
@@ -114,22 +114,6 @@ class DynamoDBTable:
         self._check()
         # Whether completions may ask for UpdateItem; found out when one is refused.
         self.may_update = True
-
-    def change(self, name: str, value: Any) -> None:
-        """Give a field another value, which counts from the next request on.
-
-        Raises
-        ------
-        IdempotencyPersistenceConfigError
-            As when the table is described.
-        """
-        before = getattr(self, name)
-        setattr(self, name, value)
-        try:
-            self._check()
-        except IdempotencyPersistenceConfigError:
-            setattr(self, name, before)
-            raise
 
     def _check(self) -> None:
         self.sort_key_attr = self.sort_key_attr or None
@@ -184,7 +168,14 @@ class DynamoDBTable:
         if self._missing:
             self.require(key)
         if new is not None:
-            if updates and self.may_update and expected is not None and _goes_on(expected, new):
+            if (
+                expected is not None
+                and expected.status == INPROGRESS
+                # The outcome of the claim that is expected, not another claim.
+                and (new.status == COMPLETED or new.owner == expected.owner)
+                and updates
+                and self.may_update
+            ):
                 ask = Ask("update_item", kwargs=self._update(key, expected, new))
             else:
                 ask = Ask("put_item", kwargs=self._put(key, expected, new))
@@ -349,11 +340,6 @@ class DynamoDBTable:
             None if self.sort_key_attr is None else key,
             _value(item, self.owner_attr),
         )
-
-
-def _goes_on(expected: Record, new: Record) -> bool:
-    """Tell whether ``new`` is the outcome of the claim that is expected, not another claim."""
-    return expected.status == INPROGRESS and (new.status == COMPLETED or new.owner == expected.owner)
 
 
 def _standing(expected: Record) -> tuple[str, Item]:

@@ -1,11 +1,36 @@
 """Names and numbers that a user gives to stores: of tables, attributes, ports, partitions."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..spec.errors import IdempotencyPersistenceConfigError
 from .public_methods import METHODS, REPLACED
+
+
+class ChangeableNames(ABC):
+    """What makes requests of names that may change between them."""
+
+    def change(self, name: str, value: Any) -> None:
+        """Give a field another value, which counts from the next request on.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            As when the names are first given. Then nothing has changed.
+        """
+        before = getattr(self, name)
+        setattr(self, name, value)
+        try:
+            self._check()
+        except IdempotencyPersistenceConfigError:
+            setattr(self, name, before)
+            raise
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Refuse names that cannot be; note what follows from them."""
 
 
 class NamesOnLayer:

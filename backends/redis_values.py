@@ -11,7 +11,7 @@ from ..spec.errors import (
 )
 from ..spec.record import Record, same_version
 from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes, missing
+from .names import ChangeableNames, check_attributes, missing
 from .redis_errors import corrupt
 
 SWAP = """\
@@ -45,7 +45,7 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass
-class RedisValues:
+class RedisValues(ChangeableNames):
     """The names of a record's attributes, as both persistence layers use them.
 
     A record is one JSON object under its key. Its attributes come in one order, which is also that of
@@ -73,22 +73,6 @@ class RedisValues:
         self._check()
         # Options of SET that the store turned out not to know.
         self._unknown_options: set[str] = set()
-
-    def change(self, name: str, value: str) -> None:
-        """Give a field another value, which counts from the next request on.
-
-        Raises
-        ------
-        IdempotencyPersistenceConfigError
-            As when the names are first given.
-        """
-        before = getattr(self, name)
-        setattr(self, name, value)
-        try:
-            self._check()
-        except IdempotencyPersistenceConfigError:
-            setattr(self, name, before)
-            raise
 
     def _check(self) -> None:
         attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
