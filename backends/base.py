@@ -5,20 +5,20 @@ A layer holds no per-function state: any number of functions, configurations and
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from ..spec.record import Record
-from . import documented
+from . import documented, overrides, public_methods
 from .clock import wall_clock_ms
 from .drivers import Steps, drive
+from .layer_settings import Settings, Visit
+from .overrides import AsyncMethods, Methods
+from .public_methods import WhatLayersOffer
 from .records import DataRecord
 
 
-class _Layer:
+class _Layer(WhatLayersOffer):
     """What all layers have in common."""
-
-    payload_validation_enabled: ClassVar[bool] = True
-    """Always true: a record's payload hash is stored whenever it has one."""
 
     blocks: bool = True
     """Whether a request may wait. False only for layers that never leave the process's memory."""
@@ -59,6 +59,67 @@ class BasePersistenceLayer(_Layer, ABC):
     def _delete_record(self, data_record: DataRecord) -> None:
         """Remove the record of a key."""
 
+    def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
+        """Claim the key of a payload.
+
+        Parameters
+        ----------
+        data
+            The payload, as plain data.
+        remaining_time_in_millis
+            How long the claim is to last; None for the whole window.
+
+        Raises
+        ------
+        IdempotencyItemAlreadyExistsError
+            A live record has the key.
+        IdempotencyPersistenceConfigError
+            The layer is not configured; see :meth:`configure`.
+        """
+        drive(public_methods.save_inprogress(self, data, remaining_time_in_millis), Methods(self))
+
+    def save_success(self, data: Any, result: Any) -> None:
+        """Store the result of a payload, for whoever holds its claim.
+
+        Parameters
+        ----------
+        data
+            The payload, as plain data.
+        result
+            What JSON can hold.
+        """
+        drive(public_methods.save_success(self, data, result), Methods(self))
+
+    def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
+        """Free the key of a payload, for whoever holds its claim.
+
+        Parameters
+        ----------
+        data
+            The payload, as plain data.
+        exception
+            What the function raised.
+        """
+        drive(public_methods.delete_record(self, data), Methods(self))
+
+    def get_record(self, data: Any) -> DataRecord | None:
+        """Return the record of a payload, None if the payload has no key.
+
+        Parameters
+        ----------
+        data
+            The payload, as plain data.
+
+        Raises
+        ------
+        IdempotencyItemNotFoundError
+            No record has the key.
+        IdempotencyValidationError
+            The record belongs to another payload.
+        """
+        found: DataRecord | None = drive(public_methods.get_record(self, data), Methods(self))
+        return found
+
 
 class CompareAndSwapLayer(BasePersistenceLayer):
     """A store, by two methods: read, and replace if unchanged.
@@ -66,6 +127,8 @@ class CompareAndSwapLayer(BasePersistenceLayer):
     Neither method looks at a clock or decides anything: every decision is the specification's.
     The four documented methods follow from them.
     """
+
+    _settings_can_be_set = False
 
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
     """Epoch milliseconds; read by the four documented methods only."""
@@ -101,14 +164,14 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         record: DataRecord = drive(documented.get_record(idempotency_key), self)
         return record
 
-    def _put_record(self, data_record: Record) -> None:
-        drive(documented.put_record(data_record, self.clock()), self)
+    def _put_record(self, data_record: Record | DataRecord) -> None:
+        drive(overrides.put_record(self, data_record), self)
 
-    def _update_record(self, data_record: Record) -> None:
-        drive(documented.update_record(data_record, self.clock()), self)
+    def _update_record(self, data_record: Record | DataRecord) -> None:
+        drive(overrides.update_record(self, data_record), self)
 
-    def _delete_record(self, data_record: Record) -> None:
-        drive(documented.delete_record(data_record, self.clock()), self)
+    def _delete_record(self, data_record: Record | DataRecord) -> None:
+        drive(overrides.delete_record(self, data_record), self)
 
 
 class AsyncBasePersistenceLayer(_Layer, ABC):
@@ -130,9 +193,32 @@ class AsyncBasePersistenceLayer(_Layer, ABC):
     async def _delete_record(self, data_record: DataRecord) -> None:
         """Remove the record of a key."""
 
+    async def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
+        """Claim the key of a payload."""
+        await drive_lazily(
+            public_methods.save_inprogress(self, data, remaining_time_in_millis), AsyncMethods(self)
+        )
+
+    async def save_success(self, data: Any, result: Any) -> None:
+        """Store the result of a payload, for whoever holds its claim."""
+        await drive_lazily(public_methods.save_success(self, data, result), AsyncMethods(self))
+
+    async def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
+        """Free the key of a payload, for whoever holds its claim."""
+        await drive_lazily(public_methods.delete_record(self, data), AsyncMethods(self))
+
+    async def get_record(self, data: Any) -> DataRecord | None:
+        """Return the record of a payload, None if the payload has no key."""
+        found: DataRecord | None = await drive_lazily(
+            public_methods.get_record(self, data), AsyncMethods(self)
+        )
+        return found
+
 
 class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
     """:class:`CompareAndSwapLayer` for ``async def`` functions."""
+
+    _settings_can_be_set = False
 
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
     """Epoch milliseconds; read by the four documented methods only."""
@@ -148,42 +234,42 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
         """Make ``new`` stand where ``expected`` does; see :meth:`CompareAndSwapLayer._swap`."""
 
     async def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = await _drive_async(documented.get_record(idempotency_key), self)
+        record: DataRecord = await drive_lazily(documented.get_record(idempotency_key), self)
         return record
 
-    async def _put_record(self, data_record: Record) -> None:
-        await _drive_async(documented.put_record(data_record, self.clock()), self)
+    async def _put_record(self, data_record: Record | DataRecord) -> None:
+        await drive_lazily(overrides.put_record(self, data_record), self)
 
-    async def _update_record(self, data_record: Record) -> None:
-        await _drive_async(documented.update_record(data_record, self.clock()), self)
+    async def _update_record(self, data_record: Record | DataRecord) -> None:
+        await drive_lazily(overrides.update_record(self, data_record), self)
 
-    async def _delete_record(self, data_record: Record) -> None:
-        await _drive_async(documented.delete_record(data_record, self.clock()), self)
+    async def _delete_record(self, data_record: Record | DataRecord) -> None:
+        await drive_lazily(overrides.delete_record(self, data_record), self)
 
 
 class _OverDocumentedMethods(CompareAndSwapLayer):
     """A four-method layer that speaks the engine's language."""
 
-    def __init__(self, layer: BasePersistenceLayer) -> None:
-        self._layer = layer
+    def __init__(self, layer: BasePersistenceLayer, settings: Settings | None) -> None:
+        self._methods = Methods(layer, Visit(layer, settings))
 
     def _load(self, key: str) -> Record | None:
-        record: Record | None = drive(documented.load(key), self._layer)
+        record: Record | None = drive(documented.load(key), self._methods)
         return record
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        record: Record | None = drive(documented.swap(key, expected, new), self._layer)
+        record: Record | None = drive(documented.swap(key, expected, new), self._methods)
         return record
 
 
 class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
     """An async four-method layer that speaks the engine's language."""
 
-    def __init__(self, layer: AsyncBasePersistenceLayer) -> None:
-        self._layer = layer
+    def __init__(self, layer: AsyncBasePersistenceLayer, settings: Settings | None) -> None:
+        self._methods = AsyncMethods(layer, Visit(layer, settings))
 
     async def _load(self, key: str) -> Record | None:
-        record: Record | None = await _drive_async(documented.load(key), self._layer)
+        record: Record | None = await drive_lazily(documented.load(key), self._methods)
         return record
 
     async def _swap(
@@ -193,7 +279,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002
     ) -> Record | None:
-        record: Record | None = await _drive_async(documented.swap(key, expected, new), self._layer)
+        record: Record | None = await drive_lazily(documented.swap(key, expected, new), self._methods)
         return record
 
 
@@ -221,30 +307,31 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
-        from .async_drivers import in_thread  # noqa: PLC0415 - as in _drive_async
+        from .async_drivers import in_thread  # noqa: PLC0415 - as in drive_lazily
 
         record: Record | None = await in_thread(method, *args)
         return record
 
 
-async def _drive_async(steps: Steps, layer: Any) -> Any:
+async def drive_lazily(steps: Steps, layer: Any) -> Any:
+    """Perform ``steps`` on an async layer; load asyncio only then."""
     # asyncio is half of all that an import would load, and blocking programs never need it.
     from .async_drivers import drive_async  # noqa: PLC0415
 
     return await drive_async(steps, layer)
 
 
-def compare_and_swap(layer: BasePersistenceLayer) -> CompareAndSwapLayer:
-    """Return ``layer`` as the engine uses it."""
-    return layer if isinstance(layer, CompareAndSwapLayer) else _OverDocumentedMethods(layer)
+def compare_and_swap(layer: BasePersistenceLayer, settings: Settings | None = None) -> CompareAndSwapLayer:
+    """Return ``layer`` as the engine uses it, for a function with these settings."""
+    return layer if isinstance(layer, CompareAndSwapLayer) else _OverDocumentedMethods(layer, settings)
 
 
 def async_compare_and_swap(
-    layer: BasePersistenceLayer | AsyncBasePersistenceLayer,
+    layer: BasePersistenceLayer | AsyncBasePersistenceLayer, settings: Settings | None = None
 ) -> AsyncCompareAndSwapLayer:
     """Return ``layer`` as the engine uses it for ``async def`` functions."""
     if isinstance(layer, AsyncCompareAndSwapLayer):
         return layer
     if isinstance(layer, AsyncBasePersistenceLayer):
-        return _AsyncOverDocumentedMethods(layer)
-    return InThreads(compare_and_swap(layer))
+        return _AsyncOverDocumentedMethods(layer, settings)
+    return InThreads(compare_and_swap(layer, settings))

@@ -31,7 +31,7 @@ def get_record(key: str) -> Steps:
     return DataRecord.of(checked(found, key))
 
 
-def put_record(record: Record, now: int) -> Steps:
+def put_record(record: Record | DataRecord, now: int) -> Steps:
     """Store ``record`` unless a live one stands, by the rules of a claim (CAS-7)."""
     wanted = _plain(record)
     if wanted.owner is None:
@@ -48,7 +48,7 @@ def put_record(record: Record, now: int) -> Steps:
         )
 
 
-def update_record(record: Record, now: int) -> Steps:
+def update_record(record: Record | DataRecord, now: int) -> Steps:
     """Store the result in ``record``, by the rules of a completion (CAS-8)."""
     wanted = _plain(record)
     key, owner = wanted.idempotency_key, wanted.owner
@@ -62,7 +62,7 @@ def update_record(record: Record, now: int) -> Steps:
     yield from _change(key, owner, completion, now)
 
 
-def delete_record(record: Record, now: int) -> Steps:
+def delete_record(record: Record | DataRecord, now: int) -> Steps:
     """Remove the claim of ``record``'s owner, by the rules of a release (CAS-8)."""
     owner = record.owner or None
     release = Release(_WHOEVER_HOLDS if owner is None else owner)
@@ -166,37 +166,42 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
     if new is None:
         # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
         found = yield from load(key)
-        if not _may_be_the_claim(found, expected):
+        if not may_be_the_claim(found, expected):
             return found
         assert expected is not None  # what may be the claim is one
-        yield Invoke("_delete_record", DataRecord.of(expected))
+        claim = expected.as_left if isinstance(expected, Granted) else expected
+        yield Invoke("_delete_record", DataRecord.of(claim))
         return None
     if new.status == COMPLETED:
         yield Invoke("_update_record", DataRecord.of(new))
         return new
+    record = DataRecord.of(new)
     try:
-        yield Invoke("_put_record", DataRecord.of(new))
+        yield Invoke("_put_record", record)
     except IdempotencyItemAlreadyExistsError as exists:
         if exists.old_data_record is None:
             return (yield from load(key))
         return checked_legacy(exists.old_data_record, key)
-    return Granted(*new)
+    granted = Granted(*new)
+    granted.as_left = record
+    return granted
 
 
-def _may_be_the_claim(found: Record | None, claim: Record | None) -> bool:
+def may_be_the_claim(found: Record | None, claim: Record | None) -> bool:
     """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
     Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
     """
     if found is None or claim is None:
         return False
-    if found.status != claim.status or found.expiry_timestamp != claim.expiry_timestamp:
+    left = claim.as_left.as_record() if isinstance(claim, Granted) else claim
+    if found.status != left.status or found.expiry_timestamp != left.expiry_timestamp:
         return False
     lease = found.in_progress_expiry_timestamp
     if lease is None:
         return isinstance(claim, Granted)
-    return lease == claim.in_progress_expiry_timestamp
+    return lease == left.in_progress_expiry_timestamp
 
 
-def _plain(record: Record) -> Record:
+def _plain(record: Record | DataRecord) -> Record:
     return checked(record, record.idempotency_key)

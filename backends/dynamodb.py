@@ -1,6 +1,7 @@
 """The DynamoDB layers: one conditional write claims, completes or takes over; refused, it brings a replay."""
 
 import os
+import re
 import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .dynamodb_requests import DynamoDBTable, check_client, tells_holder
+from .dynamodb_clients import check_client, tells_holder
+from .dynamodb_requests import NAMES, DynamoDBTable, Item
 from .exchanges import perform, perform_async
 from .forksafe import give_lock
+from .names import NamesOnLayer
+from .records import DataRecord
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -20,12 +24,47 @@ READ_SECONDS = 10
 """What a client gets that is made here without a ``boto_config``: the engine retries, and nobody else."""
 
 
-class DynamoDBPersistenceLayer(CompareAndSwapLayer):
+class _OverTable(NamesOnLayer):
+    """What subclasses written for Powertools use beside the documented methods."""
+
+    _names = NAMES
+    _names_holder = "_table"
+    _table: DynamoDBTable
+
+    @property
+    def return_value_on_condition(self) -> dict[str, str]:
+        """What makes a refused write say which item was in the way."""
+        return {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+    @staticmethod
+    def boto3_supports_condition_check_failure(boto3_version: str) -> bool:
+        """Tell whether a version of boto3 can pass on which item was in the way.
+
+        The layer does not ask this: its client's own model of the service knows.
+        """
+        numbers = [int(number) for number in re.findall(r"\d+", boto3_version)[:3]]
+        return numbers >= [1, 26, 164]
+
+    def _get_key(self, idempotency_key: str) -> Item:
+        """Return the key attributes of the item for an idempotency key."""
+        return self._table.key(idempotency_key)
+
+    def _item_to_data_record(self, item: Item) -> DataRecord:
+        """Return what an item says, under the key by which it is found."""
+        table = self._table
+        name = table.key_attr if table.sort_key_attr is None else table.sort_key_attr
+        return DataRecord.of(table.record(item[name]["S"], item))
+
+
+class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
     """Keeps records in a DynamoDB table, for any number of machines. Safe to share between threads.
 
-    It asks for ``dynamodb:PutItem`` (claim, takeover, completion), ``dynamodb:DeleteItem`` (release) and
-    ``dynamodb:GetItem``. Let the table's time to live delete by ``expiry_attr``. Its client is made on first
-    use; after a fork, parent and child do not share connections.
+    It asks for ``dynamodb:PutItem`` (claim, takeover), ``dynamodb:UpdateItem`` (completion),
+    ``dynamodb:DeleteItem`` (release) and ``dynamodb:GetItem``. Attributes that other software puts on an item
+    while its function runs stay; where ``UpdateItem`` is denied, completions take ``PutItem``, and lose them.
+    Let the table's time to live delete by ``expiry_attr``. The table's and the attributes' names can be read
+    from the layer, and set. Its client is made on first use; after a fork, parent and child do not share
+    connections.
 
     Parameters
     ----------
@@ -59,7 +98,8 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice, a number cannot be, or boto3 is not installed.
+        A name is used twice, a number cannot be, or boto3 is not installed. A name that is missing is an
+        error at the first request, so that a module can be imported without it.
     """
 
     _lock: threading.Lock
@@ -95,6 +135,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
             owner_attr,
             static_pk_shards,
         )
+        self._show_names()
         if boto3_client is not None:
             check_client(boto3_client, asynchronous=False)
         elif boto3_session is None:
@@ -122,6 +163,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
 
     def _use(self, client: Any) -> None:
         self._tells_holder = client is not None and tells_holder(client)
+        self._updates = callable(getattr(client, "update_item", None))
         self._process = os.getpid()
         self._client = client  # last: other threads look at it without the lock
 
@@ -132,7 +174,8 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's own expiry
         client = self._ready(key)
         record: Record | None = perform(
-            self._table.swap(key, expected, new, tells_holder=self._tells_holder), client
+            self._table.swap(key, expected, new, tells_holder=self._tells_holder, updates=self._updates),
+            client,
         )
         return record
 
@@ -168,6 +211,7 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
         return self._client
 
     def _make_client(self, key: str | None) -> Any:
+        self._table.require(key)
         config = self._config
         session = self._session
         if config is None:
@@ -181,10 +225,10 @@ class DynamoDBPersistenceLayer(CompareAndSwapLayer):
 
             return get_session().create_client("dynamodb", config=config)
         except Exception as error:  # nothing was sent yet
-            raise self._table.unusable(error, key) from error
+            raise self._table.unusable(error, key).because(error) from error
 
 
-class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
+class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
     """:class:`DynamoDBPersistenceLayer` for ``async def`` functions, by aiobotocore.
 
     Each event loop gets a client of its own on first use, which is closed when the loop shuts down.
@@ -206,7 +250,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice, the client is a blocking one, or aiobotocore is not installed.
+        A name is used twice, the client is a blocking one, or aiobotocore is not installed.
     """
 
     def __init__(
@@ -240,6 +284,7 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
             owner_attr,
             static_pk_shards,
         )
+        self._show_names()
         if client is not None:
             check_client(client, asynchronous=True)
         elif session is None:
@@ -271,7 +316,14 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
         if self._tells_holder is None:
             self._tells_holder = tells_holder(client)  # the same for all clients of an SDK
         record: Record | None = await perform_async(
-            self._table.swap(key, expected, new, tells_holder=self._tells_holder), client
+            self._table.swap(
+                key,
+                expected,
+                new,
+                tells_holder=self._tells_holder,
+                updates=callable(getattr(client, "update_item", None)),
+            ),
+            client,
         )
         return record
 
@@ -287,10 +339,11 @@ class AsyncDynamoDBPersistenceLayer(AsyncCompareAndSwapLayer):
         await self._clients.close()
 
     async def _opened(self, key: str | None = None) -> Any:
+        self._table.require(key)
         try:
             return await self._clients.get()
         except Exception as error:  # nothing was sent yet
-            raise self._table.unusable(error, key) from error
+            raise self._table.unusable(error, key).because(error) from error
 
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
         config = self._config

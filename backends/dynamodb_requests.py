@@ -1,5 +1,7 @@
 """What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
 
+import itertools
+import logging
 import os
 import zlib
 from dataclasses import dataclass
@@ -12,15 +14,18 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
-from ..spec.record import Record
+from ..spec.record import COMPLETED, INPROGRESS, Record
 from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes, check_names, check_whole
+from .names import ChangeableNames, check_attributes, check_name, missing, whole
+
+logger = logging.getLogger("idemproof")
 
 Item = dict[str, dict[str, Any]]
 
 LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have at most, its attributes' names included."""
 
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size"
 _COLLECTION_TOO_LARGE = "ItemCollectionSizeLimitExceededException"
@@ -62,8 +67,17 @@ _MISCONFIGURED_KINDS = frozenset(
 )
 
 
+NAMES = frozenset(
+    {
+        *("table_name", "key_attr", "static_pk_value", "sort_key_attr", "expiry_attr"),
+        *("in_progress_expiry_attr", "status_attr", "data_attr", "validation_key_attr", "owner_attr"),
+    }
+)
+"""The fields of a table that its layers show, and that can be set there."""
+
+
 @dataclass
-class DynamoDBTable:
+class DynamoDBTable(ChangeableNames):
     """A table and the names of its attributes, as both persistence layers use them.
 
     Parameters
@@ -82,7 +96,8 @@ class DynamoDBTable:
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is missing or used twice, or the number of partitions cannot be.
+        A name is used twice, or the number of partitions cannot be. A missing name is an error when something
+        is to be stored.
     """
 
     table_name: str
@@ -100,37 +115,77 @@ class DynamoDBTable:
     def __post_init__(self) -> None:
         if self.static_pk_value is None:
             self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
-        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
-        if self.sort_key_attr is None:
-            del attributes["sort_key_attr"]
-        check_names({"table_name": self.table_name, "static_pk_value": self.static_pk_value})
-        check_attributes(attributes)
-        check_whole("static_pk_shards", self.static_pk_shards, 1)
+        self.static_pk_shards = whole("static_pk_shards", self.static_pk_shards, 1)
+        self._check()
+        # Whether completions may ask for UpdateItem; found out when one is refused.
+        self.may_update = True
+
+    def _check(self) -> None:
+        self.sort_key_attr = self.sort_key_attr or None
         if self.static_pk_shards > 1 and self.sort_key_attr is None:
             raise IdempotencyPersistenceConfigError(
                 "static_pk_shards spreads what sort_key_attr puts into one partition: set both, or neither."
             )
+        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
+        if self.sort_key_attr is None:
+            del attributes["sort_key_attr"]
+        check_attributes(attributes)
+        names = {"table_name": self.table_name, **attributes}
+        if self.sort_key_attr is not None:
+            names["static_pk_value"] = self.static_pk_value
+        for parameter in ("table_name", "static_pk_value"):
+            check_name(parameter, getattr(self, parameter))
+        self._missing = missing(names)
+        self._update_names = {
+            "#status": self.status_attr,
+            "#expiry": self.expiry_attr,
+            "#lease": self.in_progress_expiry_attr,
+            "#data": self.data_attr,
+            "#validation": self.validation_key_attr,
+            "#owner": self.owner_attr,
+        }
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
-        request = {"TableName": self.table_name, "Key": self._key(key), "ConsistentRead": True}
+        self.require(key)
+        request = {"TableName": self.table_name, "Key": self.key(key), "ConsistentRead": True}
         try:
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
             raise self.explained(error, key) from error
         item = reply.get("Item")
-        return None if item is None else self._record(key, item)
+        return None if item is None else self.record(key, item)
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, *, tells_holder: bool) -> Exchange:
+    def swap(
+        self,
+        key: str,
+        expected: Record | None,
+        new: Record | None,
+        *,
+        tells_holder: bool,
+        updates: bool = True,
+    ) -> Exchange:
         """Put ``new`` where ``expected`` stands, or delete it.
 
         ``tells_holder`` is whether the client's SDK can pass on which item was in the way; otherwise it is
-        read.
+        read. ``updates`` is whether the client has ``update_item``.
         """
+        if self._missing:
+            self.require(key)
         if new is not None:
-            ask = Ask("put_item", kwargs=self._put(key, expected, new))
+            if (
+                expected is not None
+                and expected.status == INPROGRESS
+                # The outcome of the claim that is expected, not another claim.
+                and (new.status == COMPLETED or new.owner == expected.owner)
+                and updates
+                and self.may_update
+            ):
+                ask = Ask("update_item", kwargs=self._update(key, expected, new))
+            else:
+                ask = Ask("put_item", kwargs=self._put(key, expected, new))
         elif expected is not None:
-            ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self._key(key)}))
+            ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self.key(key)}))
         else:
             return (yield from self.load(key))
         if tells_holder:
@@ -138,13 +193,31 @@ class DynamoDBTable:
         try:
             yield ask
         except Exception as error:
-            if error_code(error) != _REFUSED:
+            code = error_code(error)
+            if code in _DENIED and ask.method == "update_item":
+                self._do_without_update(error)
+                return (yield from self.swap(key, expected, new, tells_holder=tells_holder))
+            if code != _REFUSED:
                 raise self.explained(error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
             return new
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
-        return (yield from self.load(key)) if item is None else self._record(key, item)
+        return (yield from self.load(key)) if item is None else self.record(key, item)
+
+    def _do_without_update(self, error: Exception) -> None:
+        self.may_update = False
+        logger.warning(
+            "DynamoDB table %r: completing by PutItem, because UpdateItem is denied (%s). Attributes that "
+            "other software puts on an item while its function runs are lost. Allow dynamodb:UpdateItem.",
+            self.table_name,
+            error,
+        )
+
+    def require(self, key: str | None = None) -> None:
+        """Raise what is missing, if anything is. Called before anything is sent."""
+        if self._missing:
+            raise self.unusable(self._missing, key)
 
     def explained(self, error: Exception, key: str | None = None) -> IdempotencyPersistenceLayerError:
         """Return ``error`` under its documented name."""
@@ -152,16 +225,16 @@ class DynamoDBTable:
         table, whose = self._where(key)
         told = str(error).removesuffix(".")
         if code == _COLLECTION_TOO_LARGE or (code == "ValidationException" and _TOO_LARGE in str(error)):
-            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
+            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.").because(error)
         if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
-            refused = self.unusable(told, key)
+            refused = self.unusable(told, key).because(error)
             refused.may_pass = True
             return refused
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
-            return self.unusable(told, key)
+            return self.unusable(told, key).because(error)
         return IdempotencyPersistenceConnectionError(
             f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
-        )
+        ).because(error)
 
     def unusable(self, why: object, key: str | None = None) -> IdempotencyPersistenceConfigError:
         """Return the error for what will not pass by itself."""
@@ -174,7 +247,8 @@ class DynamoDBTable:
     def _where(self, key: str | None) -> tuple[str, str]:
         return f"DynamoDB table {self.table_name!r}", "" if key is None else f" for {key!r}"
 
-    def _key(self, key: str) -> Item:
+    def key(self, key: str) -> Item:
+        """Return the key attributes of the item for an idempotency key."""
         try:
             encoded = key.encode()
         except UnicodeEncodeError as error:
@@ -187,18 +261,48 @@ class DynamoDBTable:
         return {self.key_attr: {"S": partition}, self.sort_key_attr: {"S": key}}
 
     def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
-        if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
-            raise IdempotencyRecordTooLargeError(
-                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
-                f"{LARGEST_ITEM} bytes."
-            )
-        item = self._key(key)
+        """Replace the whole item: a claim begins anew, and what stood is over."""
+        self._check_size(key, new)
+        item = self.key(key)
         for name, value in self._fields(new):
             if isinstance(value, int):
                 item[name] = {"N": str(value)}
             elif value is not None:  # an attribute of the type NULL would exist
                 item[name] = {"S": value}
         return self._request(expected, {"Item": item})
+
+    def _update(self, key: str, expected: Record, new: Record) -> dict[str, Any]:
+        """Replace the record alone: attributes that other software put on the item stay."""
+        self._check_size(key, new)
+        condition, values = _standing(expected)
+        _, status, expiry, lease, response, payload_hash, _, owner = new
+        values[":new_status"] = {"S": status}
+        values[":new_expiry"] = {"N": str(expiry)}
+        if lease is not None:
+            values[":new_lease"] = {"N": str(lease)}
+        if response is not None:
+            values[":new_data"] = {"S": response}
+        if payload_hash is not None:
+            values[":new_validation"] = {"S": payload_hash}
+        if owner is not None:
+            values[":new_owner"] = {"S": owner}
+        return {
+            "TableName": self.table_name,
+            "Key": self.key(key),
+            "UpdateExpression": _REPLACEMENTS[
+                lease is None, response is None, payload_hash is None, owner is None
+            ],
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": self._update_names.copy(),
+            "ExpressionAttributeValues": values,
+        }
+
+    def _check_size(self, key: str, new: Record) -> None:
+        if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
+            raise IdempotencyRecordTooLargeError(
+                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
+                f"{LARGEST_ITEM} bytes."
+            )
 
     def _request(self, expected: Record | None, what: dict[str, Any]) -> dict[str, Any]:
         """Make a conditional request of ``what`` is to be written."""
@@ -211,20 +315,9 @@ class DynamoDBTable:
                 "ConditionExpression": "attribute_not_exists(#key)",
                 "ExpressionAttributeNames": {"#key": self.key_attr},
             }
-        values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
-        lease, owner = expected.in_progress_expiry_timestamp, expected.owner
-        if lease is not None:
-            values[":lease"] = {"N": str(lease)}
-        if owner:
-            values[":owner"] = {"S": owner}
-        else:
-            values[":empty"] = {"S": ""}  # which means none (REC-4)
-        if lease is None or not owner:
-            values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
+        condition, values = _standing(expected)
         return {
-            "ConditionExpression": "#status = :status AND #expiry = :expiry "
-            f"AND {_NO_LEASE if lease is None else '#lease = :lease'} "
-            f"AND {'#owner = :owner' if owner else _NO_OWNER}",
+            "ConditionExpression": condition,
             "ExpressionAttributeNames": {
                 "#status": self.status_attr,
                 "#expiry": self.expiry_attr,
@@ -244,7 +337,7 @@ class DynamoDBTable:
             (self.owner_attr, record.owner),
         )
 
-    def _record(self, key: str, item: Item) -> Record:
+    def record(self, key: str, item: Item) -> Record:
         """Return what an item says, well-formed or not: the specification judges that (REC-7)."""
         return Record(
             key,
@@ -258,53 +351,53 @@ class DynamoDBTable:
         )
 
 
+def _standing(expected: Record) -> tuple[str, Item]:
+    """Return the condition that ``expected`` stands, and its values (CAS-2)."""
+    values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
+    lease, owner = expected.in_progress_expiry_timestamp, expected.owner
+    if lease is not None:
+        values[":lease"] = {"N": str(lease)}
+    if owner:
+        values[":owner"] = {"S": owner}
+    else:
+        values[":empty"] = {"S": ""}  # which means none (REC-4)
+    if lease is None or not owner:
+        values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
+    return _STANDS[lease is None, not owner], values
+
+
+def _replacement(absent: dict[str, bool]) -> str:
+    """Return the expression that replaces a record some of whose fields are absent."""
+    placed = ["status", "expiry", *(label for label in absent if not absent[label])]
+    removed = [f"#{label}" for label in absent if absent[label]]
+    expression = f"SET {', '.join(f'#{label} = :new_{label}' for label in placed)}"
+    return f"{expression} REMOVE {', '.join(removed)}" if removed else expression
+
+
+_REPLACEMENTS = {
+    absent: _replacement(dict(zip(("lease", "data", "validation", "owner"), absent, strict=True)))
+    for absent in itertools.product((True, False), repeat=4)
+}
+"""These expressions, by whether lease, response, payload hash and owner are absent."""
+
 _NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
 _NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"
+_STANDS = {
+    (no_lease, no_owner): (
+        "#status = :status AND #expiry = :expiry "
+        f"AND {_NO_LEASE if no_lease else '#lease = :lease'} "
+        f"AND {_NO_OWNER if no_owner else '#owner = :owner'}"
+    )
+    for no_lease in (True, False)
+    for no_owner in (True, False)
+}
+"""The condition that a record stands, by whether it lacks a lease and an owner."""
 
 
 def error_code(error: Exception) -> str | None:
     """Return the code that DynamoDB gave an error, None if it is not DynamoDB's."""
     response = getattr(error, "response", None)
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-
-
-def check_client(client: Any, *, asynchronous: bool) -> None:
-    """Refuse what is no client of DynamoDB's, such as a resource, and a client of the other side.
-
-    Raises
-    ------
-    IdempotencyPersistenceConfigError
-        It is one of these.
-    """
-    missing = [
-        name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
-    ]
-    # A resource's Table has all of them, and takes items of another form.
-    if missing or type(client).__module__.startswith("boto3.resources."):
-        why = f"has no {', '.join(missing)}" if missing else "is a resource"
-        raise IdempotencyPersistenceConfigError(
-            f"{type(client).__name__} {why}. Give an open DynamoDB client, as boto3.client('dynamodb') is."
-        )
-    # Stand-ins are taken as they are: only the SDKs' own clients tell which side they are of.
-    if hasattr(type(client), "_make_api_call") and hasattr(type(client), "__aenter__") is not asynchronous:
-        raise IdempotencyPersistenceConfigError(
-            "The client is a blocking one. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
-            if asynchronous
-            else "The client is an async one. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
-        )
-
-
-def tells_holder(client: Any) -> bool:
-    """Tell whether a client's SDK can pass on which item made a condition fail.
-
-    Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
-    be recent.
-    """
-    try:
-        parameters = frozenset(client.meta.service_model.operation_model("PutItem").input_shape.members)
-    except (AttributeError, TypeError):
-        return True
-    return "ReturnValuesOnConditionCheckFailure" in parameters
 
 
 def _value(item: Item, name: str) -> Any:

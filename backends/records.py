@@ -3,26 +3,28 @@
 import datetime as dt
 import json
 import os
-from typing import Any, Self, cast
+from collections.abc import Iterator
+from typing import Any
 
 from ..spec.errors import IdempotencyInvalidStatusError
-from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked, expiry_ms
+from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked, make
 from .clock import wall_clock_ms
 
 
-class DataRecord(Record):
-    """What a store holds for one idempotency key.
+class DataRecord:
+    """What a store holds for one idempotency key, as the four documented methods and hooks see it.
 
-    The same fields as :class:`~idemproof.spec.record.Record`, and like it immutable: ``record._replace(...)``
-    gives a changed copy. ``status`` and ``is_expired`` read the wall
-    clock; code that must not, such as ``_load`` and ``_swap``, gets and may return the plain record.
+    The fields of :class:`~idemproof.spec.record.Record`, which can be changed here, as in Powertools for AWS
+    Lambda; other attributes can be set too, and ``vars(record)`` has them all but the owner. ``status`` and
+    ``is_expired`` read the wall clock. Code that must not, such as ``_load`` and ``_swap``, gets and returns
+    the plain record: :meth:`as_record` makes one.
 
     Parameters
     ----------
     idempotency_key
         Names the operation.
     status
-        ``INPROGRESS`` or ``COMPLETED``.
+        ``INPROGRESS`` or ``COMPLETED``. Kept as ``_status``.
     expiry_timestamp
         Epoch seconds at which the record is over.
     in_progress_expiry_timestamp
@@ -37,10 +39,11 @@ class DataRecord(Record):
         The token of the attempt that wrote the record, or None.
     """
 
-    __slots__ = ()
+    # The owner is ours: kept out of vars(record), which layers write to their stores.
+    __slots__ = ("__dict__", "__weakref__", "owner")
 
-    def __new__(  # noqa: D102 - documented on the class
-        cls,
+    def __init__(
+        self,
         idempotency_key: str,
         status: str = "",
         expiry_timestamp: int | None = None,
@@ -49,29 +52,66 @@ class DataRecord(Record):
         payload_hash: str | None = "",
         sort_key: str | None = None,
         owner: str | None = None,
-    ) -> Self:
-        return super().__new__(
-            cls,
-            idempotency_key,
-            status,
-            cast("int", expiry_timestamp),  # a record to be deleted has none
-            in_progress_expiry_timestamp,
-            response_data,
-            payload_hash,
-            sort_key,
-            owner,
-        )
+    ) -> None:
+        self.idempotency_key = idempotency_key
+        self.payload_hash = payload_hash
+        self.expiry_timestamp = expiry_timestamp
+        self.in_progress_expiry_timestamp = in_progress_expiry_timestamp
+        self._status = status
+        self.response_data = response_data
+        self.sort_key = sort_key
+        self.owner = owner
 
     @classmethod
-    def of(cls, record: Record) -> "DataRecord":
+    def of(cls, record: "Record | DataRecord") -> "DataRecord":
         """Return ``record`` as old code expects it, with ``""`` where the specification says None."""
         key, status, expiry, lease, response, payload_hash, sort_key, owner = record
         return cls(key, status, expiry, lease, response or "", payload_hash or "", sort_key, owner)
 
+    def as_record(self) -> Record:
+        """Return the fields as the specification's record, well-formed or not."""
+        record: Record = make(
+            Record,
+            (
+                self.idempotency_key,
+                self._status,
+                self.expiry_timestamp,
+                self.in_progress_expiry_timestamp,
+                self.response_data,
+                self.payload_hash,
+                self.sort_key,
+                self.owner,
+            ),
+        )
+        return record
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the fields in the order of the parameters; the status as it is stored."""
+        return iter(self.as_record())
+
+    def __getitem__(self, place: int) -> Any:
+        """Return a field by its place among the parameters."""
+        return self.as_record()[place]
+
+    def _replace(self, **changes: Any) -> "DataRecord":
+        """Return a copy with these fields changed."""
+        return type(self)(*self.as_record()._replace(**changes))
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, DataRecord | Record) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.idempotency_key)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in zip(Record._fields, self, strict=True))
+        return f"{type(self).__name__}({fields})"
+
     @property
     def is_expired(self) -> bool:
         """Whether the record is past its expiry by the wall clock."""
-        return bool(self.expiry_timestamp) and wall_clock_ms() >= expiry_ms(self)
+        expiry = self.expiry_timestamp
+        return bool(expiry) and wall_clock_ms() >= expiry * 1000  # type: ignore[operator]  # it is not None
 
     @property
     def status(self) -> str:  # derived here, stored in the parent
@@ -84,7 +124,7 @@ class DataRecord(Record):
         """
         if self.is_expired:
             return EXPIRED
-        stored = self[1]
+        stored = self._status
         if stored not in (INPROGRESS, COMPLETED, EXPIRED):
             raise IdempotencyInvalidStatusError(
                 f"The record of {self.idempotency_key!r} has the unknown status {stored!r}."
@@ -116,4 +156,8 @@ def checked_legacy(raw: Any, key: str) -> Record:
 
     Such layers may report the key as their store keeps it (a partition, a hash): what was asked counts.
     """
-    return checked(raw._replace(idempotency_key=key) if isinstance(raw, Record) else raw, key)
+    if isinstance(raw, DataRecord):
+        raw = raw.as_record()
+    if isinstance(raw, Record) and raw.idempotency_key != key:
+        raw = raw._replace(idempotency_key=key)
+    return checked(raw, key)

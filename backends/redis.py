@@ -1,5 +1,6 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
+import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -7,8 +8,11 @@ from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .exchanges import Exchange, kinds, perform, perform_async
-from .redis_clients import Address, check_client, drop_idle_connections, secrets_of
+from .names import NamesOnLayer
+from .records import DataRecord
+from .redis_clients import Address, drop_idle_connections, kind_of, secrets_of
 from .redis_errors import explained
+from .redis_other_clients import Glide, ThreeMethods, warn_of_three_methods
 from .redis_values import RedisValues
 
 if TYPE_CHECKING:
@@ -18,10 +22,17 @@ _DEFAULT_PORT = 6379
 _LIBRARIES_OWN = {"RedisError", "ValkeyError"}
 
 
-class _OverRedis(ABC):
+class _OverRedis(NamesOnLayer, ABC):
     """What both layers are made of: the documented parameters."""
 
     _asynchronous: ClassVar[bool]
+    _names = frozenset(
+        {
+            *("in_progress_expiry_attr", "expiry_attr", "status_attr", "data_attr"),
+            *("validation_key_attr", "owner_attr"),
+        }
+    )
+    _names_holder = "_values"
 
     def __init__(
         self,
@@ -45,14 +56,31 @@ class _OverRedis(ABC):
         self._values = RedisValues(
             in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr, owner_attr
         )
+        self._show_names()
         self._address = Address(url, host, port, username, password, db_index, mode, ssl)
         if client is None:
-            self._address.check()
-        else:
-            check_client(client, asynchronous=self._asynchronous)
+            self._address = self._address.checked()
         self.client = client
+        # The client that is known, how it is asked for records, and as what.
+        self._known: tuple[Any, RedisValues | ThreeMethods, Any] = (None, self._values, None)
+        if client is not None:
+            self._asked(client)
         self._own: Any = None
         self._prepare()
+
+    def _asked(self, client: Any) -> tuple[Any, RedisValues | ThreeMethods, Any]:
+        """Return ``client``, how it is asked for records, and as what; refuse one that cannot be used."""
+        kind = kind_of(client, asynchronous=self._asynchronous)
+        if kind == "three methods":
+            self._known = (client, ThreeMethods(self._values), client)
+            warn_of_three_methods(client)
+        else:
+            self._known = (client, self._values, Glide(client) if kind == "glide" else client)
+        return self._known
+
+    def _item_to_data_record(self, idempotency_key: str, item: dict[str, Any]) -> DataRecord:
+        """Return what a decoded value says, for subclasses written for Powertools."""
+        return DataRecord.of(self._values.decode(idempotency_key, json.dumps(item)))
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -81,8 +109,9 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
     ssl
         Whether to encrypt, and to check the server's certificate.
     client
-        A client of redis-py's protocol (redis, valkey, fakeredis; standalone, cluster or Sentinel's), used as
-        it is: with its own timeouts and retries. The parameters before are ignored then.
+        A client of redis-py's protocol (redis, valkey, fakeredis; standalone, cluster or Sentinel's) or of
+        Valkey GLIDE, used as it is: with its own timeouts and retries. The parameters before are ignored
+        then. One with ``get``, ``set`` and ``delete`` alone works too, but is not fenced; it warns of that.
     in_progress_expiry_attr, expiry_attr, status_attr, data_attr, validation_key_attr
         The attributes for lease (epoch milliseconds), expiry (epoch seconds), status, result, payload hash.
     owner_attr
@@ -91,7 +120,8 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A parameter cannot be used, or redis is not installed.
+        A parameter cannot be used, or redis is not installed. That nothing says where the store is, is an
+        error at the first request, so that a module can be imported without it.
     IdempotencyPersistenceConnectionError
         No node of the cluster can be reached.
     """
@@ -102,21 +132,36 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
         return f"{type(self).__name__}({type(self.client).__name__})"
 
     def _prepare(self) -> None:
-        if self.client is None:
+        if self.client is None and (self._address.url or self._address.host):
             import redis  # noqa: PLC0415 - loaded when used
 
             self.client = self._own = self._address.client(redis)
 
     def _load(self, key: str) -> Record | None:
-        return self._perform(self._values.load(key), key)
+        known = self._known
+        if known[0] is not self.client or self._values.missing or known[0] is None:
+            known = self._ready(key)
+        client, values, asked = known
+        return self._perform(values.load(key), key, client, asked)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return self._perform(self._values.swap(key, expected, new, keep_ms), key)
+        known = self._known
+        if known[0] is not self.client or self._values.missing or known[0] is None:
+            known = self._ready(key)
+        client, values, asked = known
+        return self._perform(values.swap(key, expected, new, keep_ms), key, client, asked)
 
-    def _perform(self, exchange: Exchange, key: str) -> Record | None:
+    def _ready(self, key: str) -> tuple[Any, RedisValues | ThreeMethods, Any]:
+        """Return the client, how it is asked for records, and as what; raise what is missing."""
         client = self.client
+        self._values.require(key)
+        if client is None:
+            self._address.require(key)
+        return self._asked(client)
+
+    def _perform(self, exchange: Exchange, key: str, client: Any, asked: Any) -> Record | None:
         try:
-            record: Record | None = perform(exchange, client)
+            record: Record | None = perform(exchange, asked)
         except IdempotencyPersistenceLayerError:
             raise
         except BaseException as error:
@@ -169,19 +214,29 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         self._clients = ClientPerLoop(self._connect)
 
     async def _load(self, key: str) -> Record | None:
-        return await self._perform(self._values.load(key), key)
+        return await self._perform(key, "load")
 
     async def _swap(
         self, key: str, expected: Record | None, new: Record | None, keep_ms: int
     ) -> Record | None:
-        return await self._perform(self._values.swap(key, expected, new, keep_ms), key)
+        return await self._perform(key, "swap", expected, new, keep_ms)
 
-    async def _perform(self, exchange: Exchange, key: str) -> Record | None:
+    async def _perform(self, key: str, request: str, *what: Any) -> Record | None:
         client = self.client
+        if client is None:
+            self._address.require(key)
+        self._values.require(key)
+        values: RedisValues | ThreeMethods = self._values
+        asked = None
+        if client is not None:
+            known, values, asked = self._known
+            if known is not client:
+                _, values, asked = self._asked(client)
+        exchange: Exchange = getattr(values, request)(key, *what)
         try:
             if client is None:
-                client = await self._clients.get()
-            record: Record | None = await perform_async(exchange, client)
+                asked = client = await self._clients.get()
+            record: Record | None = await perform_async(exchange, asked)
         except IdempotencyPersistenceLayerError:
             raise
         except Exception as error:  # noqa: BLE001 - raised below, as in the blocking layer

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
-from .names import check_whole
+from .doubles import is_double
+from .names import whole
 from .redis_errors import NO_CLUSTER, tells_secret
 
 _SECONDS = 5.0
@@ -17,6 +18,7 @@ _CONNECTIONS = 10_000
 """How many a client that is made here may have; the libraries' own limit fails what comes beyond it."""
 
 _COMMANDS = ("get", "eval", "evalsha", "execute_command")
+_THREE_METHODS = ("get", "set", "delete")
 
 
 class Address(NamedTuple):
@@ -31,24 +33,35 @@ class Address(NamedTuple):
     mode: Literal["standalone", "cluster"]
     ssl: bool
 
-    def check(self) -> None:
-        """Refuse what cannot be an address.
+    def checked(self) -> "Address":
+        """Return the address with its numbers as numbers; refuse what cannot be one.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The mode is unknown, a number is none, nothing says where the store is, or redis is not installed.
+            The mode is unknown, a number is none, or redis is not installed.
         """
         if self.mode not in ("standalone", "cluster"):
             raise IdempotencyPersistenceConfigError(
                 f"mode must be 'standalone' or 'cluster', not {self.mode!r}."
             )
-        if not self.url and not self.host:
-            raise IdempotencyPersistenceConfigError("Say where the store is: give a url, a host or a client.")
-        for name, number in (("port", self.port), ("db_index", self.db_index)):
-            check_whole(name, number, 0)
         if find_spec("redis") is None:
             raise IdempotencyPersistenceConfigError("This needs redis: pip install 'idemproof[redis]'.")
+        return self._replace(
+            port=whole("port", self.port, 0),
+            db_index=0 if self.db_index is None else whole("db_index", self.db_index, 0),
+        )
+
+    def require(self, key: str | None = None) -> None:
+        """Raise that nothing says where the store is, if so.
+
+        That is an error at the first request, so that a module can be imported without it.
+        """
+        if not self.url and not self.host:
+            whose = "" if key is None else f" for {key!r}"
+            raise IdempotencyPersistenceConfigError(
+                f"Nothing can be stored{whose}. Say where the store is: give a url, a host or a client."
+            )
 
     def client(self, module: Any) -> Any:
         """Make a client of ``module``, which is ``redis`` or ``redis.asyncio``.
@@ -126,8 +139,8 @@ def _no_retries(module: Any) -> Any:
     return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call,unused-ignore]
 
 
-def check_client(client: Any, *, asynchronous: bool) -> None:
-    """Refuse a client that cannot be used.
+def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "three methods"]:
+    """Return how a client is to be asked; refuse one that cannot be used.
 
     Raises
     ------
@@ -135,14 +148,39 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
         It is async where a blocking one is needed or the other way, lacks commands, or reads from replicas,
         which may not know yet what was written.
     """
-    missing = [name for name in _COMMANDS if not callable(getattr(client, name, None))]
+    missing = _lacks(client, _THREE_METHODS)
+    # A mock has whatever it is asked for: it is asked what Powertools asks.
+    mocked = is_double(client) and not missing
+    if not mocked and not _lacks(client, _COMMANDS):
+        _check_side(client, "execute_command", asynchronous=asynchronous)
+        _check_redis(client, asynchronous=asynchronous)
+        return "redis"
+    if not mocked and callable(getattr(client, "custom_command", None)):
+        _check_side(client, "custom_command", asynchronous=asynchronous)
+        read_from = getattr(getattr(client, "_config", None), "read_from", None)
+        if getattr(read_from, "name", "PRIMARY") != "PRIMARY":
+            raise IdempotencyPersistenceConfigError(
+                "The client reads from replicas, which may not know yet what was written. Make it with "
+                "read_from=ReadFrom.PRIMARY."
+            )
+        return "glide"
     if missing:
         raise IdempotencyPersistenceConfigError(
             f"The client {type(client).__name__} has no {', '.join(missing)}. Give one that speaks "
-            "redis-py's protocol: redis, valkey, fakeredis."
+            "redis-py's protocol (redis, valkey, fakeredis), or one of Valkey GLIDE."
         )
-    execute = getattr(type(client), "execute_command", None)
-    if execute is not None and inspect.iscoroutinefunction(execute) is not asynchronous:
+    if not mocked:
+        _check_side(client, "set", asynchronous=asynchronous)
+    return "three methods"
+
+
+def _lacks(client: Any, methods: tuple[str, ...]) -> list[str]:
+    return [name for name in methods if not callable(getattr(client, name, None))]
+
+
+def _check_side(client: Any, method: str, *, asynchronous: bool) -> None:
+    command = getattr(type(client), method, None)
+    if command is not None and inspect.iscoroutinefunction(command) is not asynchronous:
         needed, layer = (
             ("an async", "RedisCachePersistenceLayer")
             if asynchronous
@@ -152,6 +190,9 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
             f"The client is of {type(client).__module__}; this layer needs {needed} one. For this one there "
             f"is {layer}."
         )
+
+
+def _check_redis(client: Any, *, asynchronous: bool) -> None:
     if _is_set(client, "read_from_replicas") or _is_set(client, "load_balancing_strategy"):
         raise IdempotencyPersistenceConfigError(
             "The client reads from replicas, which may not know yet what was written. Make it without "

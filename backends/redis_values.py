@@ -4,10 +4,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from ..spec.errors import IdempotencyPersistenceConsistencyError, IdempotencyRecordTooLargeError
+from ..spec.errors import (
+    IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConsistencyError,
+    IdempotencyRecordTooLargeError,
+)
 from ..spec.record import Record, same_version
 from .exchanges import Ask, Exchange, kinds
-from .names import check_attributes
+from .names import ChangeableNames, check_attributes, missing
 from .redis_errors import corrupt
 
 SWAP = """\
@@ -47,7 +51,7 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass
-class RedisValues:
+class RedisValues(ChangeableNames):
     """The names of a record's attributes, as both persistence layers use them.
 
     A record is one JSON object under its key. Its attributes come in one order, which is also that of
@@ -72,9 +76,16 @@ class RedisValues:
     owner_attr: str
 
     def __post_init__(self) -> None:
-        check_attributes(vars(self))
+        self._check()
+        # Options of SET that the store turned out not to know.
+        self._unknown_options: set[str] = set()
+
+    def _check(self) -> None:
+        attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
+        check_attributes(attributes)
+        self.missing = missing(attributes)
         self._data, self._status, self._expiry, self._lease, self._validation, self._owner = (
-            f"{_quoted(name)}: "
+            f"{_quoted(name or '')}: "
             for name in (
                 self.data_attr,
                 self.status_attr,
@@ -84,8 +95,13 @@ class RedisValues:
                 self.owner_attr,
             )
         )
-        # Options of SET that the store turned out not to know.
-        self._unknown_options: set[str] = set()
+
+    def require(self, key: str) -> None:
+        """Raise what is missing, if anything is. Called before anything is sent."""
+        if self.missing:
+            raise IdempotencyPersistenceConfigError(
+                f"Nothing can be stored for {key!r}: {self.missing}. Give each attribute a name."
+            )
 
     def load(self, key: str) -> Exchange:
         """Read what stands for ``key``."""
@@ -213,6 +229,6 @@ def _replace(*arguments: str | bytes) -> Exchange:
     try:
         return (yield Ask("evalsha", (SWAP_SHA, 1, *arguments)))
     except Exception as error:
-        if "NoScriptError" not in kinds(error):
+        if "NoScriptError" not in kinds(error) and "NoScriptError" not in str(error):  # the latter is GLIDE's
             raise
     return (yield Ask("eval", (SWAP, 1, *arguments)))  # which also loads it

@@ -12,6 +12,7 @@ from ..spec.events import Claimed, Event
 from ..spec.record import Record, checked, live, make, same_record
 from ..spec.transition import transition
 from .commands import Command, Sleep, Swap
+from .records import DataRecord
 
 Steps = Generator[Command, Any, Any]
 
@@ -19,7 +20,8 @@ Steps = Generator[Command, Any, Any]
 class Granted(Record):
     """A claim that its layer has surely accepted, which a store without owners cannot tell later."""
 
-    __slots__ = ()
+    as_left: DataRecord
+    """The record as the layer has left it, which may have changed it."""
 
 
 class Change:

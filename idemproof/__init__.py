@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         RedisCachePersistenceLayer,
     )
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
-    from .reference.config import IdempotencyConfig, IdempotencyWarning, IdempotentHookFunction
+    from .backends.warning import IdempotencyWarning
+    from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .spec.record import Record
 
@@ -46,7 +47,7 @@ _HOMES = {
     "DataRecord": "backends.records",
     "DynamoDBPersistenceLayer": "backends.dynamodb",
     "IdempotencyConfig": "reference.config",
-    "IdempotencyWarning": "reference.config",
+    "IdempotencyWarning": "backends.warning",
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Record": "spec.record",

@@ -1,7 +1,9 @@
 """Every error that the library raises; ``IdempotencyError`` is their common base."""
 
 from .spec.errors import (
+    BaseError,
     IdempotencyAlreadyInProgressError,
+    IdempotencyArgumentError,
     IdempotencyConfigError,
     IdempotencyError,
     IdempotencyInconsistentStateError,
@@ -12,6 +14,7 @@ from .spec.errors import (
     IdempotencyLeaseLostError,
     IdempotencyModelTypeError,
     IdempotencyNoSerializationModelError,
+    IdempotencyPayloadError,
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceConsistencyError,
@@ -23,7 +26,9 @@ from .spec.errors import (
 )
 
 __all__ = [
+    "BaseError",
     "IdempotencyAlreadyInProgressError",
+    "IdempotencyArgumentError",
     "IdempotencyConfigError",
     "IdempotencyError",
     "IdempotencyInconsistentStateError",
@@ -34,6 +39,7 @@ __all__ = [
     "IdempotencyLeaseLostError",
     "IdempotencyModelTypeError",
     "IdempotencyNoSerializationModelError",
+    "IdempotencyPayloadError",
     "IdempotencyPersistenceConfigError",
     "IdempotencyPersistenceConnectionError",
     "IdempotencyPersistenceConsistencyError",

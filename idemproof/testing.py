@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .backends.memory import InMemoryPersistenceLayer
-from .reference.config import IdempotencyWarning
+from .backends.warning import IdempotencyWarning
 from .reference.decorators import DISABLED
 from .reference.testing import MovableClock, Runs, count_runs, use_clock, use_layer
 

@@ -29,6 +29,9 @@ PAUSE_MS = 25
 LONGEST_PAUSE_MS = 500
 """No wait is longer, unless a completion may take more than twenty times as long."""
 
+SHORTEST_LEASE_MS = 1000
+"""What a Lambda context grants that has hardly any time left: a lease longer than the run is safe."""
+
 _FINAL = (
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceConfigError,
@@ -100,6 +103,7 @@ class Claiming(_Patient):
                         f"The Lambda context has no time left for {subject.key!r}. "
                         "The function did not run. Retry."
                     )
+                left = max(left, SHORTEST_LEASE_MS)
                 lease = left if lease is None else min(left, lease)
         if lease is not None:
             lease += now

@@ -14,7 +14,7 @@ from ..backends.clock import wall_clock_ms
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
 from .interrupts import Interrupts
 from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
-from .prefixes import ALLOWED_SERVICE, is_service_name
+from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
 
 if TYPE_CHECKING:
     from ..backends.records import DataRecord
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 # Beyond this an expiry is no calendar date any more, and some stores refuse the number.
 _LONGEST_WINDOW_SECONDS = 10**11
 
-
-class IdempotencyWarning(UserWarning):
-    """Something about a call is probably not meant: no key, half a key, no known time limit."""
+# Texts whose truth, as texts, is what they say.
+_UNMISTAKABLE = frozenset(("", "1", "y", "yes", "t", "true", "on"))
 
 
 class IdempotentHookFunction(Protocol):
@@ -51,9 +50,10 @@ class IdempotencyConfig:
     Parameters
     ----------
     event_key_jmespath
-        JMESPath expression that selects what identifies the operation. Empty: the whole payload.
+        JMESPath expression that selects what identifies the operation. Empty or None: the whole payload.
     payload_validation_jmespath
-        JMESPath expression that selects what must not change between calls of one key. Empty: no check.
+        JMESPath expression that selects what must not change between calls of one key. Empty or None: no
+        check.
     jmespath_options
         Keyword arguments for `jmespath.Options`, for instance ``{"custom_functions": MyFunctions()}``.
     raise_on_no_idempotency_key
@@ -130,8 +130,8 @@ class IdempotencyConfig:
 
     def __init__(
         self,
-        event_key_jmespath: str = "",
-        payload_validation_jmespath: str = "",
+        event_key_jmespath: str | None = "",
+        payload_validation_jmespath: str | None = "",
         jmespath_options: dict[str, Any] | None = None,
         raise_on_no_idempotency_key: bool = False,
         expires_after_seconds: float = 3600,
@@ -150,10 +150,11 @@ class IdempotencyConfig:
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
     ) -> None:
-        _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
         _require_window("expires_after_seconds", expires_after_seconds)
-        _require_bool("use_local_cache", use_local_cache)
-        _require_count("local_cache_max_items", local_cache_max_items)
+        use_local_cache = _truth("use_local_cache", use_local_cache)
+        if use_local_cache or local_cache_max_items:
+            _require_count("local_cache_max_items", local_cache_max_items)
+        response_hook = response_hook or None
         if response_hook is not None:
             _require_callable("response_hook", response_hook)
         if in_progress_expires_after_seconds is not None:
@@ -170,10 +171,10 @@ class IdempotencyConfig:
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
-            event_key_jmespath=event_key_jmespath,
-            payload_validation_jmespath=payload_validation_jmespath,
+            event_key_jmespath=event_key_jmespath or "",
+            payload_validation_jmespath=payload_validation_jmespath or "",
             jmespath_options=jmespath_options,
-            raise_on_no_idempotency_key=raise_on_no_idempotency_key,
+            raise_on_no_idempotency_key=_truth("raise_on_no_idempotency_key", raise_on_no_idempotency_key),
             expires_after_seconds=expires_after_seconds,
             use_local_cache=use_local_cache,
             local_cache_max_items=local_cache_max_items,
@@ -206,6 +207,22 @@ class IdempotencyConfig:
             What the Lambda handler got as its second argument.
         """
         self.lambda_context = lambda_context
+
+    def for_layers(self, function_name: str, key_prefix: str | None = None) -> Any:
+        """Return the settings as a layer sees them that is asked about one function, outside of its calls.
+
+        Parameters
+        ----------
+        function_name
+            The function's module and qualified name, joined with a dot.
+        key_prefix
+            What the decorator got as ``key_prefix``.
+        """
+        from .layer_settings import LayerSettings  # noqa: PLC0415 - it imports this module
+
+        return LayerSettings(
+            self, lambda: named_prefix(function_name, key_prefix, service_name(self.service))
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._settable:
@@ -270,9 +287,11 @@ def _kind(value: Any) -> str:
     return type(value).__qualname__
 
 
-def _require_bool(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise _refusal(name, value, "True or False")
+def _truth(name: str, value: Any) -> bool:
+    """Return a flag: truth counts, but not the truth of a text such as "false"."""
+    if isinstance(value, str) and value.lower() not in _UNMISTAKABLE:
+        raise _refusal(name, value, 'True or False, a number such as 1 or 0, or a text such as "true"')
+    return bool(value)
 
 
 def _require_callable(name: str, value: Any) -> None:
@@ -371,10 +390,10 @@ def _search_options(given: Any) -> jmespath.Options:
 
 
 def _compile(name: str, expression: Any, options: jmespath.Options) -> ParsedResult | None:
-    if not isinstance(expression, str):
-        raise _refusal(name, expression, "a JMESPath expression (a string, empty for none)")
-    if not expression:
+    if expression is None or expression == "":
         return None
+    if not isinstance(expression, str):
+        raise _refusal(name, expression, "a JMESPath expression (a string; empty or None for none)")
     try:
         compiled = jmespath.compile(expression)
     except (

@@ -12,14 +12,20 @@ from ..backends.base import (
     async_compare_and_swap,
     compare_and_swap,
 )
+from ..backends.called_layers import CalledByMethods, called_by_methods
+from ..backends.doubles import is_double
 from ..backends.drivers import drive
+from ..backends.layer_settings import begin_to_serve
+from ..backends.overrides import replaced_later
+from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
-from .config import IdempotencyConfig, IdempotencyWarning
+from .config import IdempotencyConfig
 from .engine import Engine
 from .functions import (
     Argument,
     Arguments,
     argument_of,
+    called_in_order,
     handler_arguments,
     hidden_code,
     is_async,
@@ -27,6 +33,8 @@ from .functions import (
     refuse_unprotectable,
 )
 from .keys import KeyDerivation, function_prefix, key_data, warn_of_no_service
+from .layer_settings import LayerSettings
+from .payload import data_for_methods
 from .prefixes import service_name
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
@@ -97,7 +105,7 @@ def idempotent(
     """
 
     def decorate(function: Any) -> Any:
-        event, of_context = handler_arguments(function)
+        arguments = event, of_context = handler_arguments(function)
 
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
@@ -115,6 +123,7 @@ def idempotent(
             settings,
             persistence_store,
             key_prefix,
+            body=called_in_order(function, arguments),
         )
 
     settings = IdempotencyConfig() if config is None else config
@@ -260,7 +269,7 @@ def _decorator(
     decorate: Callable[[Any], Any], function: Any, layer: Any, config: Any, key_prefix: str | None
 ) -> Callable[[Any], Any]:
     """Check what needs no function; decorate now if there is one."""
-    if not isinstance(layer, Layer):
+    if not isinstance(layer, Layer) and not is_double(layer):
         raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
     if not isinstance(config, IdempotencyConfig | None):
         raise TypeError(f"config must be an idemproof.IdempotencyConfig, not {config!r}.{_hint_on(config)}")
@@ -298,6 +307,7 @@ class _Plan:
         "_function",
         "_key",
         "_key_prefix",
+        "_names_no_argument",
         "_payload",
         "_prepare",
         "_shared",
@@ -316,6 +326,7 @@ class _Plan:
     ) -> None:
         self._prepare = prepare
         self._function = function
+        self._names_no_argument = data is None
         self._payload = (lambda _args, _kwargs: None) if data is None else data.of
         self._config = config
         self._key_prefix = key_prefix
@@ -341,11 +352,45 @@ class _Plan:
         if self._prepare is not None:
             self._prepare()
         # Not at decoration: the Lambda function's name is part of it, and may be set after the import.
-        service = service_name(self._config.service)
-        if self._shared and service is None and not self._key_prefix:
+        if self._shared and not self._key_prefix and service_name(self._config.service) is None:
             warn_of_no_service()
-        prefix = function_prefix(self._function, self._key_prefix, service)
-        return KeyDerivation(self._config, prefix, name_of(self._function))
+        return KeyDerivation(self._config, self.prefix(), name_of(self._function))
+
+    def prefix(self) -> str:
+        """Return what the function's keys begin with."""
+        return function_prefix(self._function, self._key_prefix, service_name(self._config.service))
+
+    def settings(self) -> LayerSettings:
+        """Return the function's settings as its layer sees them."""
+        return LayerSettings(self._config, self.prefix)
+
+    def serve(self, layer: Any) -> Callable[[], CalledByMethods | None] | None:
+        """Let ``layer`` serve the function; return what tells in each call how, if by its methods.
+
+        None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
+        """
+        if not is_double(layer):
+            begin_to_serve(layer, self.settings())
+        if called_by_methods(layer):
+            called = self.called(layer)
+            return lambda: called
+        return replaced_later(layer, lambda: self.called(layer))
+
+    def called(self, layer: Any) -> CalledByMethods:
+        """Return how to call a layer whose methods are not to be passed over."""
+        return CalledByMethods(layer, self.settings(), functools.partial(self._configure, layer))
+
+    def payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return what gives the data that the layer's methods get."""
+        if self._names_no_argument:
+            key = self._key
+            assert key is not None  # one of the two names the operation
+            return lambda: key_data(key, name_of(self._function), args, kwargs)
+        return lambda: data_for_methods(self._payload(args, kwargs))
+
+    def _configure(self, layer: Any) -> None:
+        name = function_prefix(self._function, None).partition(".")[2]
+        layer.configure(config=self._config, function_name=name, key_prefix=self._key_prefix)
 
 
 def _protected(
@@ -358,40 +403,52 @@ def _protected(
     key_prefix: str | None,
     key: KeyFunction | None = None,
     prepare: Callable[[], None] | None = None,
+    body: Any = None,
 ) -> Any:
-    plan = _Plan(function, data, config, key_prefix, key, prepare, shared=layer.blocks)
+    shared = layer.blocks and not is_double(layer)
+    plan = _Plan(function, data, config, key_prefix, key, prepare, shared=shared)
+    body = function if body is None else body
+    by_methods = plan.serve(layer)
 
     if is_async(function):
         from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
-        async_store = async_compare_and_swap(layer)
+        async_store = async_compare_and_swap(layer, plan.settings())
 
         @functools.wraps(function)
         async def protected_async(*args: Any, **kwargs: Any) -> Any:
             if _disabled():
-                return await function(*args, **kwargs)
+                return await body(*args, **kwargs)
             context = None if context_of is None else context_of(args, kwargs)
             name, payload_hash = plan.key(args, kwargs)
             if name is None:
-                return await function(*args, **kwargs)
-            return await drive_async(
-                engine.steps(name, payload_hash, context), async_store, function, args, kwargs
-            )
+                return await body(*args, **kwargs)
+            steps = engine.steps(name, payload_hash, context)
+            by = None if by_methods is None else by_methods()
+            if by is None:
+                return await drive_async(steps, async_store, body, args, kwargs)
+            call, own_store = by.async_call(plan.payload(args, kwargs))
+            return await drive_async(steps, own_store, call.async_body(body), args, kwargs)
 
         return protected_async
 
-    assert isinstance(layer, BasePersistenceLayer)
-    store = compare_and_swap(layer)
+    assert isinstance(layer, BasePersistenceLayer) or is_double(layer)
+    store = compare_and_swap(layer, plan.settings())  # type: ignore[arg-type]  # or what stands in for one
 
     @functools.wraps(function)
     def protected(*args: Any, **kwargs: Any) -> Any:
         if _disabled():
-            return function(*args, **kwargs)
+            return body(*args, **kwargs)
         context = None if context_of is None else context_of(args, kwargs)
         name, payload_hash = plan.key(args, kwargs)
         if name is None:
-            return function(*args, **kwargs)
-        return drive(engine.steps(name, payload_hash, context), store, function, args, kwargs)
+            return body(*args, **kwargs)
+        steps = engine.steps(name, payload_hash, context)
+        by = None if by_methods is None else by_methods()
+        if by is None:
+            return drive(steps, store, body, args, kwargs)
+        call, own_store = by.call(plan.payload(args, kwargs))
+        return drive(steps, own_store, call.body(body), args, kwargs)
 
     return protected
 

@@ -3,11 +3,11 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType
 from typing import Any
 
-from ..spec.errors import IdempotencyConfigError
+from ..spec.errors import IdempotencyArgumentError, IdempotencyConfigError
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -58,7 +58,7 @@ class Argument:
 
     Raises
     ------
-    TypeError
+    IdempotencyArgumentError
         The function has no such parameter.
     """
 
@@ -75,7 +75,7 @@ class Argument:
         if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
             wrapped = _parameters(function)
             if not _takes_any(own) or not (name in wrapped or _takes_any(wrapped)):
-                raise TypeError(
+                raise IdempotencyArgumentError(
                     f"{self._function} has no parameter {name!r}: the idempotency key cannot be derived from "
                     f"it. Its parameters are: {', '.join(wrapped) or 'none'}."
                 )
@@ -91,7 +91,7 @@ class Argument:
 
         Raises
         ------
-        TypeError
+        IdempotencyArgumentError
             The call does not give it. Nothing ran.
         """
         if self._keyword and self._name in kwargs:
@@ -100,7 +100,7 @@ class Argument:
             return args[self._index]
         if self._default is not inspect.Parameter.empty:
             return self._default
-        raise TypeError(
+        raise IdempotencyArgumentError(
             f"{self._function}() was called without {self._name!r}, which its protection needs, or through a "
             f"wrapper that does not name it: pass it by keyword. Nothing ran."
         )
@@ -165,7 +165,56 @@ def argument_of(function: Callable[..., Any], names: Any) -> Argument | Argument
     return Arguments(function, names)
 
 
-def handler_arguments(function: Callable[..., Any]) -> tuple[Argument, Argument | None]:
+class _HandlerArgument(Argument):
+    """An argument of a Lambda handler: found under the handler's own name for it, Lambda's, or by position.
+
+    Parameters
+    ----------
+    function
+        The handler.
+    called
+        What Lambda's documentation calls it.
+    found
+        Where the handler has it, or None if it only takes ``*args``.
+    position
+        Where it is then.
+    """
+
+    __slots__ = ("called",)
+
+    def __init__(
+        self, function: Callable[..., Any], called: str, found: Argument | None, position: int
+    ) -> None:
+        self._function = name_of(function)
+        self.called = called
+        self._name = called if found is None else found._name
+        self._index = position if found is None else found._index
+        self._keyword = found is None or found._keyword
+        self._default = inspect.Parameter.empty if found is None else found._default
+
+    @property
+    def renamed(self) -> bool:
+        """Whether the handler cannot be called with Lambda's name for it."""
+        return self._name != self.called or not self._keyword
+
+    @property
+    def index(self) -> int | None:
+        """Its place among positional arguments, None if it is passed by keyword only."""
+        return self._index
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if not kwargs:  # the usual call
+            index = self._index
+            if index is not None and len(args) > index:
+                return args[index]
+        elif self.called in kwargs and self.renamed and not (self._keyword and self._name in kwargs):
+            return kwargs[self.called]
+        return super().of(args, kwargs)
+
+
+def handler_arguments(
+    function: Callable[..., Any],
+) -> tuple[_HandlerArgument, _HandlerArgument | None]:
     """Return where a Lambda handler finds its event and its context.
 
     The event is the parameter of that name, else the first one besides ``self`` and ``cls``; the context is
@@ -184,16 +233,51 @@ def handler_arguments(function: Callable[..., Any]) -> tuple[Argument, Argument 
         wrapped = _parameters(function)
         names = _positional(wrapped)
         bound = int(next(iter(wrapped), "") in ("self", "cls"))
+        if not names:
+            # A decorator without functools.wraps, or a handler that takes just anything.
+            return (
+                _HandlerArgument(function, "event", None, bound),
+                _HandlerArgument(function, "context", None, bound + 1),
+            )
     if not names:
         raise TypeError(
             f"{name_of(function)} takes no event: a Lambda handler is called with (event, context)."
         )
     start = names.index("event") if "event" in names else 0
-    found = [
-        Argument(function, name, place + bound if only_any else None)
-        for place, name in enumerate(names[start : start + 2])
-    ]
+    found = []
+    for place, (called, name) in enumerate(
+        zip(("event", "context"), names[start : start + 2], strict=False), start=bound
+    ):
+        named = None
+        if not only_any or _takes_any(own):
+            named = Argument(function, name, place if only_any else None)
+        found.append(_HandlerArgument(function, called, named, place))
     return found[0], found[1] if len(found) > 1 else None
+
+
+def called_in_order(
+    function: Callable[..., Any], arguments: tuple[_HandlerArgument, _HandlerArgument | None]
+) -> Callable[..., Any]:
+    """Return ``function`` so that it can also be called with ``event=`` and ``context=``, whatever its names.
+
+    As Lambda does, these are then passed by position.
+    """
+    renamed = [argument for argument in arguments if argument is not None and argument.renamed]
+    if not renamed and _names_all(function, arguments):
+        return function
+
+    def in_order(*args: Any, **kwargs: Any) -> Any:
+        for argument in arguments:
+            if argument is not None and argument.index == len(args) and argument.called in kwargs:
+                args += (kwargs.pop(argument.called),)
+        return function(*args, **kwargs)
+
+    return in_order
+
+
+def _names_all(function: Callable[..., Any], arguments: Iterable[_HandlerArgument | None]) -> bool:
+    own = _parameters(function, follow_wrapped=False)
+    return all(argument is None or argument.called in own for argument in arguments)
 
 
 def _positional(parameters: Mapping[str, inspect.Parameter]) -> list[str]:

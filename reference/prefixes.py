@@ -72,9 +72,16 @@ def function_prefix(function: Callable[..., Any], key_prefix: str | None, servic
         named = named.func
     if not isinstance(getattr(named, "__qualname__", None), str):
         named = type(named)
+    return named_prefix(f"{named.__module__}.{named.__qualname__}", None, service)
+
+
+def named_prefix(function_name: str, key_prefix: str | None, service: str | None = None) -> str:
+    """Return what the keys of a function of this module and name begin with; see `function_prefix`."""
+    if key_prefix:
+        return key_prefix
     host = os.environ.get(_LAMBDA)
     if service is not None:
         host = service if host is None else f"{service}.{host}"
     elif host is None:
         host = _OUTSIDE
-    return f"{host}.{named.__module__}.{named.__qualname__}"
+    return f"{host}.{function_name}"

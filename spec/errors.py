@@ -3,10 +3,7 @@
 Each names what happened, to which key, and what to do. ``IdempotencyError`` is the common base.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .record import Record
+from typing import Any, Self
 
 
 class IdempotencyError(Exception):
@@ -25,11 +22,25 @@ class IdempotencyError(Exception):
         self.message = str(message)
         self.details = "".join(str(detail) for detail in details) or None
 
+    def because(self, cause: BaseException) -> Self:
+        """Put ``cause`` behind the message in ``args``, where code written for Powertools looks for it.
+
+        Parameters
+        ----------
+        cause
+            What went wrong. The message already says so: it is not appended again.
+        """
+        self.args = (self.message, cause)
+        return self
+
     def __str__(self) -> str:
         if self.message and self.details:
             return f"{self.message} - ({self.details})"
         return self.message
 
+
+BaseError = IdempotencyError
+"""The name that Powertools for AWS Lambda has for the common base."""
 
 _NOTHING: Any = object()
 
@@ -107,10 +118,6 @@ class IdempotencyResultUnavailableError(_CarriesResultError):
     """
 
 
-class IdempotencySerializationError(_CarriesResultError):
-    """The result cannot be encoded (``result`` has it), or a stored one cannot be decoded."""
-
-
 class IdempotencyModelTypeError(IdempotencyError):
     """The serializer's model is not of the kind that it handles."""
 
@@ -123,6 +130,18 @@ class IdempotencyPersistenceLayerError(_CarriesResultError):
     """The persistence layer failed. ``function_returned`` tells whether after the function."""
 
 
+class IdempotencySerializationError(IdempotencyPersistenceLayerError):
+    """The result cannot be encoded (``result`` has it), or a stored one cannot be decoded."""
+
+
+class IdempotencyPayloadError(IdempotencyKeyError, IdempotencyPersistenceLayerError):
+    """The payload cannot be searched or hashed, so it has no key. Raised before anything ran."""
+
+
+class IdempotencyArgumentError(IdempotencyError, TypeError, RuntimeError):
+    """The call, or the function, lacks the argument that the key is derived from. Nothing ran."""
+
+
 class IdempotencyInvalidStatusError(IdempotencyPersistenceLayerError):
     """A stored record is corrupt: unknown status, missing or fractional deadline, foreign key."""
 
@@ -131,7 +150,7 @@ class IdempotencyRecordTooLargeError(IdempotencyPersistenceLayerError):
     """The store refuses a record of this size. Raised by layers."""
 
 
-class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError):
+class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError, ValueError):
     """The persistence layer is set up wrongly: its parameters, or what it found."""
 
     may_pass: bool = False
@@ -159,9 +178,7 @@ class IdempotencyItemAlreadyExistsError(IdempotencyError):
         The record that stands, if the layer knows it.
     """
 
-    def __init__(
-        self, message: object = "", *details: object, old_data_record: "Record | None" = None
-    ) -> None:
+    def __init__(self, message: object = "", *details: object, old_data_record: Any = None) -> None:
         super().__init__(message, *details)
         self.old_data_record = old_data_record
 

@@ -152,6 +152,10 @@ def checked(raw: Any, key: str) -> Record:
         The record is corrupt: unknown status, missing or fractional deadline, no text, another key.
     """
     if not isinstance(raw, Record):
+        # Records of other kinds, such as those that can be changed, may say what they are.
+        as_record = getattr(type(raw), "as_record", None)
+        raw = raw if as_record is None else as_record(raw)
+    if not isinstance(raw, Record):
         raise IdempotencyInvalidStatusError(
             f"The persistence layer answered {key!r} with {type(raw).__name__}, not with a record or None."
         )

@@ -30,12 +30,17 @@ ALLOWED = {
 BACKENDS_FOR_REFERENCE = {
     "async_drivers",
     "base",
+    "called_layers",
     "clock",
     "commands",
     "documented",
+    "doubles",
     "drivers",
     "forksafe",
+    "layer_settings",
+    "overrides",
     "records",
+    "warning",
 }
 
 

@@ -15,7 +15,10 @@ from ..suite.subjects import LoopThread
 from .baton import Client, racing
 
 _PACKAGE = __name__.partition(".machines.")[0].rpartition(".")[0]
-_NOT_ITS_OWN = (f"{_PACKAGE}.backends.base", f"{_PACKAGE}.conformance.suite.adapters")
+_NOT_ITS_OWN = tuple(
+    f"{_PACKAGE}.{name}"
+    for name in ("backends.base", "backends.public_methods", "conformance.suite.adapters")
+)
 
 
 def own_files(layers: Iterable[Any]) -> frozenset[str]:

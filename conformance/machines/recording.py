@@ -149,13 +149,13 @@ class _ByMethods(BasePersistenceLayer):
         return found
 
     def _put_record(self, data_record: DataRecord) -> None:
-        self._perform(self._subject, self._who, Put(data_record))
+        self._perform(self._subject, self._who, Put(data_record.as_record()))
 
     def _update_record(self, data_record: DataRecord) -> None:
-        self._perform(self._subject, self._who, Update(data_record))
+        self._perform(self._subject, self._who, Update(data_record.as_record()))
 
     def _delete_record(self, data_record: DataRecord) -> None:
-        self._perform(self._subject, self._who, Delete(data_record))
+        self._perform(self._subject, self._who, Delete(data_record.as_record()))
 
 
 def _put(subject: Subject, request: Request) -> Any:
@@ -165,7 +165,7 @@ def _put(subject: Subject, request: Request) -> Any:
         return subject.load(request.key)
     if isinstance(request, Get):
         return subject.get(request.key)
-    methods: dict[type, Callable[[Record], None]] = {
+    methods: dict[type, Callable[[Any], None]] = {
         Put: subject.put,
         Update: subject.update,
         Delete: subject.delete,

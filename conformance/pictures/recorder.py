@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...backends.base import CompareAndSwapLayer
 from ...backends.commands import Swap
-from ...reference.config import IdempotencyWarning
+from ...backends.warning import IdempotencyWarning
 from ...reference.engine import Engine
 from ...spec.diagrams import state_of
 from ...spec.errors import IdempotencyAlreadyInProgressError

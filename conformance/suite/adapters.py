@@ -65,7 +65,7 @@ class PowertoolsLayer(BasePersistenceLayer):
     def _of(self, record: DataRecord) -> Any:
         return self._record(
             record.idempotency_key,
-            record[1],  # the status that is stored: theirs derives the rest by itself, too
+            record._status,  # the status that is stored: theirs derives the rest by itself, too
             record.expiry_timestamp,
             record.in_progress_expiry_timestamp,
             record.response_data or "",

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ...reference.config import IdempotencyConfig, IdempotencyWarning
+from ...backends.warning import IdempotencyWarning
+from ...reference.config import IdempotencyConfig
 from ...reference.jmespath_functions import DEFAULT_OPTIONS
 from ...reference.keys import KeyDerivation, KeyEncoder, function_prefix
 from ...spec.errors import IdempotencyKeyError

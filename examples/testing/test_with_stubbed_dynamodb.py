@@ -16,6 +16,16 @@ WRITE = {
     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
 }
 
+COMPLETION = {
+    "TableName": "IdempotencyTable",
+    "Key": ANY,
+    "UpdateExpression": ANY,
+    "ConditionExpression": ANY,
+    "ExpressionAttributeNames": ANY,
+    "ExpressionAttributeValues": ANY,
+    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+}
+
 
 @pytest.fixture
 def dynamodb() -> Iterator[Stubber]:
@@ -30,7 +40,7 @@ def dynamodb() -> Iterator[Stubber]:
 
 def test_a_first_call_claims_its_key_and_stores_its_result(dynamodb: Stubber) -> None:
     dynamodb.add_response("put_item", {}, WRITE)
-    dynamodb.add_response("put_item", {}, WRITE | {"ExpressionAttributeValues": ANY})
+    dynamodb.add_response("update_item", {}, COMPLETION)
     assert seats.handler(BOOKING, None)["seat"] == "F12"
 
 

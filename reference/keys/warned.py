@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..config import IdempotencyWarning
+from ...backends.warning import IdempotencyWarning
 from ..prefixes import SERVICE, in_lambda
 
 _PACKAGE = __name__.partition(".")[0]

@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ...backends.warning import IdempotencyWarning
 from ...spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
-from ..config import IdempotencyWarning
 from ..encoding import decode, encode
 from ..serialization import annotated_result, return_type
 from .custom import ResultChangedError, stored_by

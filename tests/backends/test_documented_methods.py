@@ -56,7 +56,7 @@ def test_getting_returns_the_record_as_old_code_expects_it(store: Any) -> None:
 
 def test_getting_does_not_judge_whether_a_record_is_over(store: Any) -> None:
     store.put(CLAIM)
-    assert store.at(2**50).get("key")[1] == INPROGRESS
+    assert store.at(2**50).get("key")._status == INPROGRESS
 
 
 @pytest.mark.clause("REC-7")

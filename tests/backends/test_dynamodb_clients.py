@@ -59,15 +59,37 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
 # Parameters.
 
 
-@pytest.mark.parametrize("parameter", ["table_name", "static_pk_value", "sort_key_attr", *ATTRIBUTES])
-@pytest.mark.parametrize("name", ["", 5, b"id"], ids=repr)
+NAMED = ("table_name", "static_pk_value", *ATTRIBUTES)
+
+
+@pytest.mark.parametrize("parameter", [*NAMED, "sort_key_attr"])
+@pytest.mark.parametrize("name", [5, b"id"], ids=repr)
 def test_a_name_that_is_none_is_refused(side: Side, parameter: str, name: Any) -> None:
     options = {"table_name": "records", "sort_key_attr": "sk", parameter: name}
     with pytest.raises(IdempotencyPersistenceConfigError, match=parameter):
         side.dynamodb_layer(**options)
 
 
-@pytest.mark.parametrize("shards", [0, -1, True, 1.5, "3", None], ids=repr)
+@pytest.mark.parametrize("parameter", NAMED)
+def test_a_name_that_is_missing_is_told_at_the_first_request_which_is_not_sent(
+    side: Side, parameter: str
+) -> None:
+    client = Mock(spec=["put_item", "get_item", "delete_item"])
+    names = {"table": "records", "sort_key_attr": "sk", parameter.replace("table_name", "table"): ""}
+    layer = side.dynamodb(client, **names)
+    with pytest.raises(IdempotencyPersistenceConfigError, match=f"{parameter} is ''"):
+        side.swap(layer, "key", None, RECORD)
+    with pytest.raises(IdempotencyPersistenceConfigError, match=f"{parameter} is ''"):
+        side.load(layer, "key")
+    assert client.method_calls == []
+
+
+def test_what_is_missing_is_told_before_a_client_is_made(side: Side) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="table_name is None"):
+        side.load(side.dynamodb_layer(None), "key")
+
+
+@pytest.mark.parametrize("shards", [0, -1, True, 1.5, "3.0", "", None], ids=repr)
 def test_a_number_of_partitions_that_is_none_is_refused(side: Side, shards: Any) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match="static_pk_shards must be"):
         side.dynamodb_layer("records", sort_key_attr="sk", static_pk_shards=shards)

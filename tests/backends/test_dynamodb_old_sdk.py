@@ -35,9 +35,9 @@ def refuse(side: Side, client: Any, standing: Record | None, expected: Record | 
     ("standing", "expected", "new", "asked"),
     [
         (OTHER, None, CLAIM, "put_item"),
-        (OTHER, CLAIM, CLAIM._replace(status=COMPLETED), "put_item"),
+        (OTHER, CLAIM, CLAIM._replace(status=COMPLETED), "update_item"),
         (OTHER, CLAIM, None, "delete_item"),
-        (None, CLAIM, CLAIM._replace(status=COMPLETED), "put_item"),
+        (None, CLAIM, CLAIM._replace(status=COMPLETED), "update_item"),
         (None, CLAIM, None, "delete_item"),
     ],
     ids=["claim", "completion", "release", "completion of nothing", "release of nothing"],

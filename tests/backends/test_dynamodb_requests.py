@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -243,15 +245,79 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
         raise AssertionError("the body ran")
 
     assert asked_by_a_call(lambda: 1 / 0) == ["put_item", "delete_item"]
-    assert asked_by_a_call(lambda: "first") == ["put_item", "put_item"]
+    assert asked_by_a_call(lambda: "first") == ["put_item", "update_item"]
     assert asked_by_a_call(never) == ["put_item"]  # a replay
     clock[0] += 101_000
     # Refused, it learns what is over; then it replaces that, and completes.
-    assert asked_by_a_call(lambda: "again") == ["put_item", "put_item", "put_item"]
+    assert asked_by_a_call(lambda: "again") == ["put_item", "put_item", "update_item"]
     clock[0] += 101_000
     rival = Record(KEY, INPROGRESS, clock[0] // 1000 + 100, clock[0] + 10_000, owner="rival")
     standing = side.swap(layer, KEY, None, rival)
     assert side.swap(layer, KEY, standing, rival) == rival
     assert asked_by_a_call(never) == ["put_item"]  # refused: in progress
     clock[0] += 10_000
-    assert asked_by_a_call(lambda: "taken over") == ["put_item", "put_item", "put_item"]
+    assert asked_by_a_call(lambda: "taken over") == ["put_item", "put_item", "update_item"]
+
+
+class Denying:
+    """A client whose role may not update items."""
+
+    def __init__(self, client: Any, code: str) -> None:
+        self._client = client
+        self._code = code
+        self.meta = client.meta
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **_: Any) -> Any:
+        raise ClientError({"Error": {"Code": self._code, "Message": "not allowed"}}, "UpdateItem")
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
+def test_without_the_permission_to_update_a_completion_puts_and_says_so_once(
+    moto_table: Table, side: Side, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    denying = Denying(moto_table.client, code)
+    client = Recording(denying)
+    layer = side.dynamodb(client)
+    for key in ("one", "two"):
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+        result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
+        assert side.swap(layer, key, None, claim) == claim
+        assert side.swap(layer, key, claim, result) == result
+    assert client.methods == ["put_item", "update_item", "put_item", "put_item", "put_item"]
+    assert caplog.text.count("UpdateItem is denied") == 1
+
+
+def test_a_client_without_update_item_puts(moto_table: Table, side: Side) -> None:
+    names = ("put_item", "get_item", "delete_item", "meta")
+    client = SimpleNamespace(**{name: getattr(moto_table.client, name) for name in names})
+    layer = side.dynamodb(client)
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+    result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
+    assert side.swap(layer, "key", None, claim) == claim
+    assert side.swap(layer, "key", claim, result) == result
+
+
+@pytest.mark.parametrize("response", [None, "1"])
+@pytest.mark.parametrize("payload_hash", [None, "hash"])
+@pytest.mark.parametrize("owner", [None, "mine"])
+@pytest.mark.parametrize("lease", [None, 2**50])
+def test_an_update_leaves_the_record_and_foreign_attributes(
+    moto_table: Table, side: Side, response: Any, payload_hash: Any, owner: Any, lease: Any
+) -> None:
+    layer = side.dynamodb(moto_table.client)
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "before", None, owner)
+    assert side.swap(layer, "key", None, claim) == claim
+    moto_table.client.update_item(
+        TableName="records",
+        Key={"id": {"S": "key"}},
+        UpdateExpression="SET team = :t",
+        ExpressionAttributeValues={":t": {"S": "billing"}},
+    )
+    result = Record("key", COMPLETED, 2**41, lease, response, payload_hash, None, owner)
+    assert side.swap(layer, "key", claim, result) == result
+    assert side.load(layer, "key") == result
+    assert moto_table.item("key")["team"] == {"S": "billing"}
+    assert side.swap(layer, "key", claim, result._replace(response_data="2")) == result  # refused

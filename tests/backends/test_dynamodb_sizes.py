@@ -55,10 +55,19 @@ def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -
     assert side.load(layer, "key") == record
 
 
-@pytest.mark.parametrize("length", [LARGEST_ITEM, LARGEST_ITEM - 20], ids=["here", "at the server"])
+@pytest.mark.parametrize(
+    ("place", "length"),
+    [
+        ("table", LARGEST_ITEM),
+        ("table", LARGEST_ITEM - 20),
+        ("moto_table", LARGEST_ITEM),  # which does not count what an update adds
+    ],
+    ids=["here", "at the server", "here beside moto"],
+)
 def test_a_result_that_is_too_large_is_given_once_and_its_effect_never_repeated(
-    any_table: Table, side: Side, length: int
+    request: pytest.FixtureRequest, side: Side, place: str, length: int
 ) -> None:
+    any_table: Table = request.getfixturevalue(place)
     runs = []
 
     def body() -> str:

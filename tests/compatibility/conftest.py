@@ -26,6 +26,7 @@ from aws_lambda_powertools.utilities.idempotency.persistence.cache import (
 
 import idemproof
 import servers
+from both_sides import either_place, either_side, moto_dynamodb  # noqa: F401 - fixtures
 
 LEASE_MS = 10_000
 WINDOW_SECONDS = 3600

@@ -16,7 +16,7 @@ import pytest
 INFRASTRUCTURE = Path(__file__).parents[2] / "examples" / "infrastructure"
 SAM = INFRASTRUCTURE / "sam" / "template.yaml"
 VALKEY = INFRASTRUCTURE / "cloudformation" / "valkey_serverless.yaml"
-ACTIONS = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem")
+ACTIONS = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 EVENT = {"subscription": "S-42", "month": "2026-11"}
 
 
@@ -228,6 +228,6 @@ def test_the_function_bills_once_and_asks_for_nothing_that_the_policy_forbids(
     answers = [billing.handler(EVENT, context) for _ in range(2)]
     assert answers == [{"invoice": "S-42/2026-11"}] * 2
     assert capsys.readouterr().out == "charging S-42 for 2026-11\n"
-    assert {"dynamodb:PutItem", "dynamodb:DeleteItem"} <= asked <= set(policy_in_json()["Action"])
+    assert {*ACTIONS[1:]} <= asked <= set(policy_in_json()["Action"])
     (item,) = boto3.client("dynamodb").scan(TableName="IdempotencyTable")["Items"]
     assert {"id", "expiration"} <= item.keys()

@@ -30,9 +30,9 @@ class TestLocalCache:
         requests = requests_of(example)
         order = event("options/local_cache.json")
         first = example.handler(order, context)
-        assert requests == ["PutItem", "PutItem"]
+        assert requests == ["PutItem", "UpdateItem"]
         assert example.handler(order, context) == first
-        assert requests == ["PutItem", "PutItem"]
+        assert requests == ["PutItem", "UpdateItem"]
         assert example.sold == ["A1"]
 
     def test_an_order_that_made_room_for_others_is_found_in_the_table(

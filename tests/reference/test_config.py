@@ -56,7 +56,6 @@ def test_what_is_new_is_keyword_only(name: Any) -> None:
 
 NAN = float("nan")
 REFUSED = [
-    ("event_key_jmespath", None),
     ("event_key_jmespath", 7),
     ("event_key_jmespath", "body["),
     ("event_key_jmespath", "a..b"),
@@ -71,8 +70,9 @@ REFUSED = [
     ("jmespath_options", {"custom_functions": PowertoolsFunctions}),
     ("jmespath_options", {"custom_functions": 1}),
     ("jmespath_options", {"dict_cls": 1}),
-    ("raise_on_no_idempotency_key", 1),
-    ("raise_on_no_idempotency_key", "true"),
+    ("raise_on_no_idempotency_key", "false"),
+    ("raise_on_no_idempotency_key", "0"),
+    ("raise_on_no_idempotency_key", "maybe"),
     ("expires_after_seconds", 0),
     ("expires_after_seconds", -1),
     ("expires_after_seconds", 0.0),
@@ -82,9 +82,8 @@ REFUSED = [
     ("expires_after_seconds", "60"),
     ("expires_after_seconds", None),
     ("expires_after_seconds", 10**11 + 1),
-    ("use_local_cache", 0),
-    ("use_local_cache", None),
-    ("local_cache_max_items", 0),
+    ("use_local_cache", "no"),
+    ("use_local_cache", " "),
     ("local_cache_max_items", -5),
     ("local_cache_max_items", 2.0),
     ("local_cache_max_items", True),
@@ -114,6 +113,41 @@ def test_a_value_that_cannot_work_is_refused_by_name(name: Any, value: Any) -> N
     with pytest.raises(IdempotencyConfigError) as refusal:
         IdempotencyConfig(**{name: value})
     assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["event_key_jmespath", "payload_validation_jmespath"])
+def test_none_is_no_expression(name: Any) -> None:
+    assert getattr(IdempotencyConfig(**{name: None}), name) == ""
+
+
+@pytest.mark.parametrize("name", ["raise_on_no_idempotency_key", "use_local_cache"])
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (1, True),
+        (0, False),
+        (None, False),
+        (0.0, False),
+        ("1", True),
+        ("True", True),
+        ("", False),
+        ([], False),
+    ],
+)
+def test_truth_counts_in_a_flag(name: Any, value: Any, meant: bool) -> None:
+    assert getattr(IdempotencyConfig(**{name: value}), name) is meant
+
+
+@pytest.mark.parametrize("size", [0, None])
+def test_a_cache_that_is_off_needs_no_size(size: Any) -> None:
+    assert IdempotencyConfig(local_cache_max_items=size).use_local_cache is False
+    with pytest.raises(IdempotencyConfigError, match="local_cache_max_items"):
+        IdempotencyConfig(local_cache_max_items=size, use_local_cache=True)
+
+
+@pytest.mark.parametrize("hook", [None, False, 0, ""])
+def test_a_hook_that_is_false_is_none(hook: Any) -> None:
+    assert IdempotencyConfig(response_hook=hook).response_hook is None
 
 
 def test_a_refusal_is_a_value_error_that_says_value_and_what_is_allowed() -> None:

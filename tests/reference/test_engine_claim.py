@@ -307,7 +307,9 @@ def lease_of(call: SimulatedCall, world: World) -> int | None:
     [
         (3000, None, 3000),
         (3000, 10, 3000),
-        (1, 10, 1),
+        (1, 10, 1000),  # a floor: a lease longer than the run is safe
+        (1, None, 1000),
+        (999, 0.5, 500),
         (30_000, 10, 10_000),
         (None, 10, 10_000),
         (None, None, None),

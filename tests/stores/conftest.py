@@ -223,7 +223,13 @@ class Store:
 
 class Valkey(Store):
     learns: ClassVar = True
-    commands: ClassVar = {"claim": "SET", "swap": "SET", "refused": "SET EVALSHA", "release": "EVALSHA"}
+    commands: ClassVar = {
+        "claim": "SET",
+        "swap": "SET",
+        "complete": "SET",
+        "refused": "SET EVALSHA",
+        "release": "EVALSHA",
+    }
     markers: ClassVar = {
         "claim": command("NX"),
         "swap": command("IFEQ"),
@@ -271,7 +277,7 @@ class Valkey(Store):
 
 
 class Redis7(Valkey):  # which has no SET IFEQ
-    commands: ClassVar = Valkey.commands | {"swap": "EVALSHA", "refused": "EVALSHA"}
+    commands: ClassVar = Valkey.commands | {"swap": "EVALSHA", "complete": "EVALSHA", "refused": "EVALSHA"}
     markers: ClassVar = Valkey.markers | {"swap": command("EVALSHA")}
 
 
@@ -279,6 +285,7 @@ class DynamoDB(Store):
     commands: ClassVar = {
         "claim": "PutItem",
         "swap": "PutItem",
+        "complete": "UpdateItem",
         "refused": "PutItem",
         "release": "DeleteItem",
     }

@@ -53,13 +53,13 @@ def abandoned_by_the_original(store: Any) -> None:
 @pytest.mark.parametrize(
     ("before", "outcome", "steps"),
     [
-        (fresh, "done", ["claim", "swap"]),
+        (fresh, "done", ["claim", "complete"]),
         (fresh, ZeroDivisionError(), ["claim", "release"]),
         (completed, "never", ["claim"]),
         (in_progress, "never", ["claim"]),
-        (abandoned, "done", ["claim", "swap", "swap"]),
+        (abandoned, "done", ["claim", "swap", "complete"]),
         (abandoned, ZeroDivisionError(), ["claim", "swap", "release"]),
-        (abandoned_by_the_original, "done", ["claim", "swap", "swap"]),
+        (abandoned_by_the_original, "done", ["claim", "swap", "complete"]),
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
@@ -99,4 +99,4 @@ def test_a_foreign_spelling_costs_one_swap_more(store: Any) -> None:
     store.write({name: fields[name] for name in sorted(fields, reverse=True)})
     store.sent.clear()
     assert store.protect("done")() == "done"
-    assert store.sent == [*store.costs("claim", "refused"), "EVALSHA", *store.costs("swap")]
+    assert store.sent == [*store.costs("claim", "refused"), "EVALSHA", *store.costs("complete")]

@@ -90,7 +90,7 @@ def test_a_store_takes_records_of_a_short_window(store: Any, window: float) -> N
     call = store.protect("done", expires_after_seconds=window, in_progress_expires_after_seconds=window)
     store.sent.clear()
     assert call() == "done"
-    assert store.sent == store.costs("claim", "swap")
+    assert store.sent == store.costs("claim", "complete")
     assert call.runs == 1
 
 

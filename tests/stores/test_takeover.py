@@ -123,5 +123,5 @@ def test_a_takeover_of_another_version_looks_again(store: Any, rewrite: Callable
     call = store.protect("done", layer)
     store.sent.clear()
     assert call() == "done"
-    assert store.sent == store.costs("claim", "refused", "swap", "swap")
+    assert store.sent == store.costs("claim", "refused", "swap", "complete")
     assert call.runs == 1

@@ -34,6 +34,7 @@ class BillingStack(Stack):
             function,
             "dynamodb:GetItem",
             "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
             "dynamodb:DeleteItem",
         )
 

@@ -84,6 +84,7 @@ data "aws_iam_policy_document" "idempotency_records" {
     actions = [
       "dynamodb:GetItem",
       "dynamodb:PutItem",
+      "dynamodb:UpdateItem",
       "dynamodb:DeleteItem",
     ]
     resources = [aws_dynamodb_table.idempotency.arn]

@@ -1,0 +1,47 @@
+"""Clients for DynamoDB that users bring: which can be used, and what they can tell."""
+
+from typing import Any
+
+from ..spec.errors import IdempotencyPersistenceConfigError
+from .doubles import is_double
+
+
+def check_client(client: Any, *, asynchronous: bool) -> None:
+    """Refuse what is no client of DynamoDB's, such as a resource, and a client of the other side.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        It is one of these.
+    """
+    missing = [
+        name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
+    ]
+    # A resource's Table has all of them, and takes items of another form.
+    if missing or type(client).__module__.startswith("boto3.resources."):
+        why = f"has no {', '.join(missing)}" if missing else "is a resource"
+        raise IdempotencyPersistenceConfigError(
+            f"{type(client).__name__} {why}. Give an open DynamoDB client, as boto3.client('dynamodb') is."
+        )
+    # Stand-ins are taken as they are: only the SDKs' own clients tell which side they are of.
+    if hasattr(type(client), "_make_api_call") and hasattr(type(client), "__aenter__") is not asynchronous:
+        raise IdempotencyPersistenceConfigError(
+            "The client is a blocking one. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
+            if asynchronous
+            else "The client is an async one. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
+        )
+
+
+def tells_holder(client: Any) -> bool:
+    """Tell whether a client's SDK can pass on which item made a condition fail.
+
+    Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
+    be recent.
+    """
+    if is_double(client):
+        return True  # and it is asked nothing
+    try:
+        parameters = frozenset(client.meta.service_model.operation_model("PutItem").input_shape.members)
+    except (AttributeError, TypeError):
+        return True
+    return "ReturnValuesOnConditionCheckFailure" in parameters
