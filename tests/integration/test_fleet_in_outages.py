@@ -1,7 +1,7 @@
 """Ten thousand keys, by workers that are killed, over a server that is paused, restarted and cut off.
 
-No key gets two answers, and no body runs again unless its worker died, it raised, or the store was out of reach
-until the lease was over. Outages are shorter than that; on a busy machine several may come together.
+No key gets two answers, and no body runs again unless its worker died, it raised, or the store was out of
+reach until the lease was over. Outages are shorter than that; on a busy machine several may come together.
 """
 
 import contextlib
