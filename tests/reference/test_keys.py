@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from idemproof.backends.warning import IdempotencyWarning
 from idemproof.errors import IdempotencyKeyError
-from idemproof.reference.config import IdempotencyConfig, IdempotencyWarning
+from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.keys import KeyDerivation, function_prefix, is_missing
 
 

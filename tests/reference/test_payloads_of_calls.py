@@ -10,8 +10,8 @@ import pytest
 
 import protection
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent
+from idemproof.backends.warning import IdempotencyWarning
 from idemproof.errors import IdempotencyKeyError, IdempotencyValidationError
-from idemproof.reference.config import IdempotencyWarning
 from protection import Counter, Protection
 
 

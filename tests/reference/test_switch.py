@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from idemproof import InMemoryPersistenceLayer, idempotent_function
+from idemproof.backends.warning import IdempotencyWarning
 from idemproof.errors import IdempotencyConfigError
-from idemproof.reference.config import IdempotencyWarning
 
 SWITCH = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 

@@ -21,8 +21,8 @@ from idemproof import (
     Record,
     idempotent_function,
 )
+from idemproof.backends.warning import IdempotencyWarning
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
-from idemproof.reference.config import IdempotencyWarning
 from idemproof.reference.engine import Engine
 from idemproof.testing import MovableClock, count_runs, disabled, in_memory, use_clock
 

@@ -4,8 +4,8 @@ import warnings
 from typing import Any
 
 from idemproof import IdempotencyConfig
+from idemproof.backends.warning import IdempotencyWarning
 from idemproof.errors import IdempotencyKeyError
-from idemproof.reference.config import IdempotencyWarning
 from idemproof.reference.keys import KeyDerivation
 
 REFUSED = "refused"
