@@ -32,4 +32,4 @@ def test_an_interrupt_anywhere_is_raised_and_neither_loses_a_result_nor_leaves_a
 ) -> None:
     found = swept.pop(f"{driver}, {way}, {kind}, {body}")
     assert found["wrong"] == []
-    assert found["points"] > 70  # otherwise hardly anything was interrupted
+    assert found["points"] > 50  # otherwise hardly anything was interrupted
