@@ -36,6 +36,8 @@ _ENGINE = tuple(
         "engine_tries",
         "engine_events",
         "engine_interrupts",
+        "persistent_completion",
+        "time_limits",
         "attempt",
         "answers",
         "answers_explained",
