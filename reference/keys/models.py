@@ -92,7 +92,12 @@ def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any
             del unknown[renamed]
             marked[name] = Unselected(value, None)
         else:
-            marked[name] = (Unselected if _is_default(fields.get(name), value) else KeptOut)(value, None)
+            marker = (Unselected if _is_default(fields.get(name), value) else KeptOut)(value, None)
+            marked[name] = marker
+            # A model that is dumped by aliases is searched by them.
+            alias = getattr(fields.get(name), "serialization_alias", None)
+            if alias is not None and alias not in dump:
+                marked[alias] = marker
     return marked
 
 
