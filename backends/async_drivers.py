@@ -1,7 +1,6 @@
 """The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
 
 import asyncio
-import contextvars
 import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -99,25 +98,3 @@ async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | Non
         finally:
             future.remove_done_callback(wake)
     return interrupted
-
-
-async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
-    """Call a blocking method in a worker thread.
-
-    A thread cannot be stopped, so a cancellation waits for it: what it does must not happen unobserved.
-    """
-    call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, method, *args)
-    future = asyncio.get_running_loop().run_in_executor(None, call)
-    interrupted = await _end_of(future)
-    if interrupted is not None:
-        future.exception()  # observed, though the cancellation is what is raised
-        raise interrupted
-    return future.result()
-
-
-def _without_stop_iteration(method: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return method(*args)
-    except StopIteration as stop:
-        # A future cannot hold it, and would never be done.
-        raise RuntimeError(f"{method!r} raised StopIteration") from stop

@@ -198,7 +198,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
 
 
 class InThreads(AsyncCompareAndSwapLayer):
-    """A blocking layer for ``async def`` functions: requests wait in worker threads.
+    """A blocking layer for ``async def`` functions: requests wait in threads of the layer's own.
 
     Parameters
     ----------
@@ -221,9 +221,11 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
-        from .async_drivers import in_thread  # noqa: PLC0415 - as in _drive_async
+        from .threads import in_thread  # noqa: PLC0415 - as in _drive_async
 
-        record: Record | None = await in_thread(method, *args)
+        layer = self._layer
+        store = layer._layer if isinstance(layer, _OverDocumentedMethods) else layer
+        record: Record | None = await in_thread(store, method, *args)
         return record
 
 

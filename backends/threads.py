@@ -1,0 +1,130 @@
+"""Where blocking layers work for ``async def`` functions: threads of their own, never the loop's executor.
+
+The executor of a loop belongs to the application: its threads may be busy, or wait for the very call that
+would need one, and it takes no work once the interpreter has begun to exit.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+THREADS_PER_LAYER = 32
+"""How many requests of one layer may be under way at once; more wait for their turn."""
+
+
+async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
+    """Call a blocking ``method`` of ``layer`` in one of the layer's threads.
+
+    A cancellation gives up what has not begun. A thread cannot be stopped, so what has begun is awaited: it
+    must not happen unobserved.
+    """
+    call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, method, *args)
+    future = _threads_of(layer).submit(call)
+    loop = asyncio.get_running_loop()
+    interrupted: BaseException | None = None
+    while not future.done():
+        waiter = loop.create_future()
+        future.add_done_callback(functools.partial(_tell, loop, waiter))
+        try:
+            await waiter
+        except BaseException as interrupt:
+            if future.cancel() or not isinstance(interrupt, asyncio.CancelledError):
+                raise
+            interrupted = interrupt
+    if interrupted is None:
+        return future.result()
+    try:
+        raise interrupted
+    finally:
+        del interrupted  # its traceback refers to this frame
+
+
+def _tell(loop: asyncio.AbstractEventLoop, waiter: "asyncio.Future[None]", _done: "Future[Any]") -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_wake, waiter)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():  # a cancellation may have been faster
+        waiter.set_result(None)
+
+
+def _without_stop_iteration(method: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return method(*args)
+    except StopIteration as stop:
+        # A coroutine cannot raise it.
+        raise RuntimeError(f"{method!r} raised StopIteration") from stop
+
+
+class _Threads:
+    """The threads of one layer: started when needed, ended with it, joined by an exiting interpreter."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, as a forked child has to: it has none of its parent's threads."""
+        self._pool = ThreadPoolExecutor(THREADS_PER_LAYER, thread_name_prefix="idemproof")
+
+    def submit(self, call: Callable[[], Any]) -> "Future[Any]":
+        """Have ``call`` made in a thread."""
+        future: Future[Any] = Future()
+        job = functools.partial(_perform, future, [call])
+        try:
+            self._pool.submit(job)
+        except RuntimeError:
+            # While the interpreter exits, pools take nothing more; but it waits for threads that still run,
+            # so bodies end, and have results to store.
+            try:
+                threading.Thread(target=job, name="idemproof-exit").start()
+            except RuntimeError:
+                future.cancel()  # or a thread of the pool might begin it later
+                raise
+        return future
+
+
+def _perform(future: "Future[Any]", call: list[Callable[[], Any]]) -> None:
+    try:
+        perform = call.pop()
+    except IndexError:
+        return  # a pool that cannot start a thread refuses, and keeps what it has refused
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = perform()
+    except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+_threads: dict[int, _Threads] = {}
+_of_parents: list[Any] = []
+
+
+def _threads_of(layer: Any) -> _Threads:
+    """Return the threads of ``layer``, whoever else uses it; a store that hangs does not hold up others."""
+    found = _threads.get(id(layer))
+    if found is None:
+        # By identity: a layer may be equal to another, and need not be hashable.
+        found = _threads.setdefault(id(layer), _Threads())
+        weakref.finalize(layer, _threads.pop, id(layer), None).atexit = False
+    return found
+
+
+def _renew_all() -> None:
+    for threads in _threads.values():
+        _of_parents.append(threads._pool)  # ending it would take locks that nobody is left to release
+        threads.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
