@@ -9,7 +9,6 @@ import contextlib
 import contextvars
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,19 +74,15 @@ class _Threads:
         self._pool = ThreadPoolExecutor(THREADS_PER_LAYER, thread_name_prefix="idemproof")
 
     def submit(self, call: Callable[[], Any]) -> "Future[Any]":
-        """Have ``call`` made in a thread."""
+        """Have ``call`` made in a thread, or here if there is none."""
         future: Future[Any] = Future()
         job = functools.partial(_perform, future, [call])
         try:
             self._pool.submit(job)
         except RuntimeError:
-            # While the interpreter exits, pools take nothing more; but it waits for threads that still run,
-            # so bodies end, and have results to store.
-            try:
-                threading.Thread(target=job, name="idemproof-exit").start()
-            except RuntimeError:
-                future.cancel()  # or a thread of the pool might begin it later
-                raise
+            # There is no thread to be had: there are too many, or the interpreter exits, which waits for the
+            # loops that still run. What has run there must be stored, so the loop waits for the request.
+            job()
         return future
 
 
@@ -95,7 +90,7 @@ def _perform(future: "Future[Any]", call: list[Callable[[], Any]]) -> None:
     try:
         perform = call.pop()
     except IndexError:
-        return  # a pool that cannot start a thread refuses, and keeps what it has refused
+        return  # a pool that could not start a thread has refused it, and kept it
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -250,21 +250,21 @@ def test_a_loop_that_is_closed_meanwhile_does_not_disturb_the_thread(
     assert [record for record in caplog.records if record.name == "concurrent.futures"] == []
 
 
-def test_a_thread_that_cannot_be_started_is_a_failure_and_nothing_runs_later(
+def test_where_no_thread_can_be_started_requests_are_made_all_the_same_and_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     layer = Blocking()
-    store = async_compare_and_swap(layer)
+    body = protect(layer)
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            asyncio.run(store._swap("k", None, None, 0))
-    assert asyncio.run(store._load("k")) is None
-    assert layer.requests == 0
+        assert asyncio.run(body(p=1)) == 1
+    assert layer.requests == 2
+    assert asyncio.run(body(p=2)) == 2  # in a thread, which finds what was refused before
+    assert layer.requests == 4
 
 
 def test_four_methods_of_one_layer_share_its_threads() -> None:
@@ -304,10 +304,12 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
 
 EXIT = """
 import asyncio, sys, threading
+from concurrent.futures import ThreadPoolExecutor
 from idemproof import AsyncSQLitePersistenceLayer, IdempotencyConfig, idempotent_function
 
 layer = AsyncSQLitePersistenceLayer(sys.argv[1])
 begun = threading.Event()
+pool = ThreadPoolExecutor(1)
 used_before = sys.argv[2] == "used before"
 
 @idempotent_function(
@@ -318,9 +320,9 @@ used_before = sys.argv[2] == "used before"
 async def body(p):
     if p == 1:
         begun.set()
-        while True:  # until the main thread has ended, and the pools have been shut
+        while True:  # until the main thread has ended, and pools take no more
             try:
-                asyncio.get_running_loop().run_in_executor(None, int)
+                pool.submit(int)
             except RuntimeError:
                 break
             await asyncio.sleep(0.001)
