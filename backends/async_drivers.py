@@ -1,7 +1,6 @@
 """The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 

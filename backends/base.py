@@ -250,3 +250,8 @@ def async_compare_and_swap(
     if isinstance(layer, AsyncBasePersistenceLayer):
         return _AsyncOverDocumentedMethods(layer)
     return InThreads(compare_and_swap(layer))
+
+
+def keeps_owners(layer: BasePersistenceLayer | AsyncBasePersistenceLayer) -> bool:
+    """Tell whether ``layer`` stores who made a claim: layers of four methods need not."""
+    return isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)

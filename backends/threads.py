@@ -34,7 +34,10 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
         try:
             await waiter
         except BaseException as interrupt:
-            if future.cancel() or not isinstance(interrupt, asyncio.CancelledError):
+            if future.cancel():
+                interrupt.nothing_written = True  # type: ignore[attr-defined]  # so nothing is to be taken back
+                raise
+            if not isinstance(interrupt, asyncio.CancelledError):
                 raise
             interrupted = interrupt
     if interrupted is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backends.commands import Call
 from ..spec.record import Record
+from .durable import Execution, is_suspension
 
 
 class Attempt(Call):
@@ -19,15 +20,19 @@ class Attempt(Call):
         The attempt's token.
     context
         The AWS Lambda context of the call, or None.
+    execution
+        The durable execution in which it is made, or None.
     """
 
     __slots__ = (
         "context",
+        "execution",
         "expiry",
         "held",
         "key",
         "owner",
         "payload_hash",
+        "resumed",
         "settled",
         "text",
         "trouble",
@@ -35,15 +40,25 @@ class Attempt(Call):
         "waited_ms",
     )
 
-    def __init__(self, key: str, payload_hash: str | None, owner: str, context: Any) -> None:
+    def __init__(
+        self,
+        key: str,
+        payload_hash: str | None,
+        owner: str,
+        context: Any,
+        execution: Execution | None = None,
+    ) -> None:
         # As Call does, without the detour.
         self.returned = False
         self.failure = None
         self.interrupt = None
         self.key = key
         self.payload_hash = payload_hash
-        self.owner = owner
+        self.owner = owner if execution is None else execution.owner(owner)
         self.context = context
+        self.execution = execution
+        # Whether an earlier invocation of the execution may have begun the body.
+        self.resumed = False
         # The claim that may stand under its name: set before the claim is sent.
         self.held: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
@@ -54,6 +69,12 @@ class Attempt(Call):
         self.trouble: Exception | None = None
         # Whether nothing is left to do but to answer.
         self.settled = False
+
+    def goes_on_after(self, failure: BaseException) -> bool:
+        """Tell whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
+        if is_suspension(failure):
+            return True
+        return self.execution is not None and self.execution.goes_on_after(failure)
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Remember what wants to stop the call, if it is the first."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _LONGEST_WINDOW_SECONDS = 10**11
 
 
+LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
+"""The longest time limit that Lambda allows a durable execution."""
+
+
 class IdempotencyWarning(UserWarning):
     """Something about a call is probably not meant: no key, half a key, no known time limit."""
 
@@ -80,6 +84,9 @@ class IdempotencyConfig:
         Classes of ``Exception`` that a signal's handler raises, such as a job queue's time limit. They are
         treated as ``KeyboardInterrupt`` is: never taken for a failure of the store, a key or a result. Those
         of Celery, RQ and Airflow are known, and need not be named.
+    execution_timeout_seconds
+        How long a Lambda durable execution may last: its ``ExecutionTimeout``. Calls in such an execution
+        hold their keys for so long. An integer or a float above 0; by default the longest that Lambda allows.
 
     Raises
     ------
@@ -101,6 +108,7 @@ class IdempotencyConfig:
     clock: Callable[[], int]
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
+    execution_timeout_seconds: float
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -128,6 +136,7 @@ class IdempotencyConfig:
         clock: Callable[[], int] = wall_clock_ms,
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
+        execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
     ) -> None:
         _require_bool("raise_on_no_idempotency_key", raise_on_no_idempotency_key)
         _require_window("expires_after_seconds", expires_after_seconds)
@@ -141,6 +150,7 @@ class IdempotencyConfig:
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
             _require_window("completion_timeout_seconds", completion_timeout_seconds)
         _require_interrupts(interrupts)
+        _require_window("execution_timeout_seconds", execution_timeout_seconds)
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -158,6 +168,7 @@ class IdempotencyConfig:
             clock=clock,
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
+            execution_timeout_seconds=execution_timeout_seconds,
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=_compile("event_key_jmespath", event_key_jmespath, options),

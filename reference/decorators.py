@@ -11,10 +11,12 @@ from ..backends.base import (
     BasePersistenceLayer,
     async_compare_and_swap,
     compare_and_swap,
+    keeps_owners,
 )
 from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
+from .durable import lambda_context_of, refuse_outside
 from .engine import Engine
 from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
@@ -91,7 +93,7 @@ def idempotent(
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
                 return None
-            found = of_context.of(args, kwargs)
+            found = lambda_context_of(of_context.of(args, kwargs))
             # Functions that the handler calls may share the configuration.
             settings.register_lambda_context(found)
             return found
@@ -100,7 +102,7 @@ def idempotent(
             function,
             event,
             lambda_context,
-            Engine(settings, hidden=hidden_code(function)),
+            Engine(settings, hidden=hidden_code(function), keeps_owners=keeps_owners(persistence_store)),
             settings,
             persistence_store,
             key_prefix,
@@ -172,7 +174,9 @@ def idempotent_function(
 
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
-        engine = Engine(settings, serializer, hidden=hidden_code(function))
+        engine = Engine(
+            settings, serializer, hidden=hidden_code(function), keeps_owners=keeps_owners(persistence_store)
+        )
         data = Argument(function, data_keyword_argument)
         return _protected(function, data, None, engine, settings, persistence_store, key_prefix)
 
@@ -195,6 +199,7 @@ def _decorator(
         if isinstance(function, staticmethod | classmethod):
             return type(function)(apply(function.__func__))
         refuse_unprotectable(function)
+        refuse_outside(function)
         if isinstance(layer, AsyncBasePersistenceLayer) and not is_async(function):
             raise TypeError(
                 f"{name_of(function)} is a plain function, and {type(layer).__name__} an async layer. "

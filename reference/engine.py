@@ -22,8 +22,9 @@ from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
 from .attempt import Attempt, append_context
 from .cache import LocalCache
-from .changes import Claiming, Completing, GivenUp, Releasing
+from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
 from .config import IdempotencyConfig
+from .durable import current, refuse_without_owners
 from .serialization import BaseIdempotencySerializer
 
 INTERRUPTS = range(3)
@@ -43,6 +44,8 @@ class Engine:
         Makes owner tokens.
     hidden
         The code of an async or generator function that hides behind the body, or None.
+    keeps_owners
+        Whether the layer does.
     """
 
     def __init__(
@@ -51,7 +54,10 @@ class Engine:
         serializer: BaseIdempotencySerializer | None = None,
         mint: Callable[[], str] = new_owner,
         hidden: CodeType | None = None,
+        *,
+        keeps_owners: bool = True,
     ) -> None:
+        self._keeps_owners = keeps_owners
         self._config = config
         self._clock = config.clock
         self._mint = mint
@@ -60,6 +66,7 @@ class Engine:
         self._answers = Answers(serializer, config.response_hook, self._cache)
         interrupts = self._interrupts = config.interruptions
         self._claiming = Claiming(config, interrupts)
+        self._resuming = Resuming(config, interrupts)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
@@ -93,7 +100,10 @@ class Engine:
             cached = self._from_cache(self._cache, key, payload_hash)
             if cached is not None:
                 return self._answer(cached)
-        attempt = Attempt(key, payload_hash, self._mint(), lambda_context)
+        execution = current()
+        if execution is not None and not self._keeps_owners:
+            raise refuse_without_owners(execution, key)
+        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution)
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
@@ -151,7 +161,8 @@ class Engine:
 
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""
-        return settle(self._claiming, attempt, attempt.key, None, self._clock)
+        claiming = self._claiming if attempt.execution is None else self._resuming
+        return settle(claiming, attempt, attempt.key, None, self._clock)
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
@@ -274,7 +285,7 @@ class Engine:
         """Before the body, or while it was failing: undo a claim that may stand."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
-        if attempt.held is None:
+        if attempt.held is None or attempt.resumed:
             return
         stopped = self._interrupts.includes(failure)
         try:
@@ -287,7 +298,11 @@ class Engine:
             raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """After the body raised: let the next attempt begin at once."""
+        """After the body raised: let the next attempt begin at once, unless the body will be resumed."""
+        if attempt.goes_on_after(failure):
+            attempt.settled = True
+            tell("suspended", attempt.key)
+            return
         trouble: BaseException | None = None
         try:
             yield from self._release(attempt)

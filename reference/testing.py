@@ -196,6 +196,7 @@ def _in(world: _World) -> Iterator[None]:
 def _twin(engine: Engine, world: _World) -> Engine:
     """Return what ``engine`` is in ``world``; a new layer's records are in no old local cache."""
     twin = copy.copy(engine)
+    twin._keeps_owners = engine._keeps_owners or world.layer is not None
     if world.clock is not None:
         twin._clock = world.clock
     if world.layer is not None and engine._cache is not None:
