@@ -68,10 +68,11 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
             return self._purge(self.clock() if now is None else now)
 
     def _purge(self, now: int) -> int:
+        over = [item for item in list(self._records.items()) if expiry_ms(item[1]) <= now]
+        gone = sum(evictable(record, now) and self._replace(key, record, None) for key, record in over)
         # In proportion to what is kept, so that the cost of a write stays constant.
         self._writes_until_purge = max(_PURGE_EVERY, 2 * len(self._records))
-        over = [item for item in list(self._records.items()) if expiry_ms(item[1]) <= now]
-        return sum(evictable(record, now) and self._replace(key, record, None) for key, record in over)
+        return gone
 
     def __len__(self) -> int:
         return len(self._records)
