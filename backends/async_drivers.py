@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from .bodies import run_body
 from .commands import Call, Invoke, Load, Sleep, Swap
 from .drivers import NOTHING, Steps, request
 
@@ -35,8 +36,7 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
                 try:
                     if isinstance(command, Call):
                         call = command
-                        call.result = await function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
-                        call.returned = True
+                        await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)

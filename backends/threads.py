@@ -24,7 +24,7 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
     A cancellation gives up what has not begun. A thread cannot be stopped, so what has begun is awaited: it
     must not happen unobserved.
     """
-    call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, method, *args)
+    call = functools.partial(contextvars.copy_context().run, _with_nameable_errors, method, *args)
     future = _threads_of(layer).submit(call)
     loop = asyncio.get_running_loop()
     interrupted: BaseException | None = None
@@ -58,12 +58,12 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-def _without_stop_iteration(method: Callable[..., Any], *args: Any) -> Any:
+def _with_nameable_errors(method: Callable[..., Any], *args: Any) -> Any:
     try:
         return method(*args)
-    except StopIteration as stop:
-        # A coroutine cannot raise it.
-        raise RuntimeError(f"{method!r} raised StopIteration") from stop
+    except (StopIteration, GeneratorExit) as stop:
+        # A coroutine cannot raise the one, and would seem to be closed by the other.
+        raise RuntimeError(f"{method!r} raised {type(stop).__name__}") from stop
 
 
 class _Threads:
