@@ -1,12 +1,17 @@
 """What one call of an idempotent function knows about itself."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from types import AsyncGeneratorType, CodeType, FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from ..backends.commands import Call
 from ..spec.record import Record
 from .durable import Execution, is_suspension
+from .functions import hands_on
+
+NOT_YET_RUN: dict[str, type] = {"cr": CoroutineType, "gi": GeneratorType, "ag": AsyncGeneratorType}
+"""What a function may return that has yet to run, and how the names of its attributes begin."""
 
 
 class Attempt(Call):
@@ -81,15 +86,13 @@ class Attempt(Call):
         if self.interrupt is None:
             self.interrupt = interrupt
 
-    def refuse_what_has_not_run(self, hidden: CodeType) -> None:
-        """Make a failure of it if the body returned the very coroutine or generator it hides (ENG-14)."""
-        result = self.result
-        for kind in ("cr", "gi", "ag"):
-            if getattr(result, f"{kind}_code", None) is hidden:
-                if _has_begun(getattr(result, f"{kind}_frame", None)):
-                    return
-                break
-        else:
+    def refuse_what_has_not_run(self, function: Callable[..., Any] | None) -> None:
+        """Make a failure of it if the body returned what it only hands on and has not begun (ENG-14)."""
+        result: Any = self.result
+        kind = next(kind for kind, of_that in NOT_YET_RUN.items() if isinstance(result, of_that))
+        if function is None or not hands_on(function, getattr(result, f"{kind}_code")):
+            return
+        if _has_begun(getattr(result, f"{kind}_frame")):
             return
         self.failure = TypeError(
             f"The function for {self.key!r} returned a {type(result).__name__}, which has not run: its key "

@@ -14,11 +14,10 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Complete, Release
 from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make, same_execution
+from .answers import tell
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
 from .interrupts import Interrupts
-
-logger = logging.getLogger("idemproof")
 
 TRIES = 3
 """How many requests of one change may fail, whatever the time."""
@@ -105,10 +104,13 @@ class Claiming(_Patient):
             lease += now
         elif not self._told_of_missing_lease:
             self._told_of_missing_lease = True
-            logger.warning(
-                "No lease for %r: if a worker dies, its operation stays in progress for the whole window. "
-                "Set in_progress_expires_after_seconds, or register the Lambda context.",
+            tell(
+                "no lease",
                 subject.key,
+                "if a worker dies, %r stays in progress for the whole window. "
+                "Set in_progress_expires_after_seconds, or register the Lambda context.",
+                logging.WARNING,
+                self._interrupts,
             )
         expiry = ceil_seconds(now + self._window_ms)
         claim: Claim = make(Claim, (subject.owner, lease, expiry, subject.payload_hash, subject.key))

@@ -12,6 +12,7 @@ from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from .functions import is_async
 from .interrupts import Interrupts
 from .jmespath_functions import DEFAULT_OPTIONS
 
@@ -144,6 +145,8 @@ class IdempotencyConfig:
         _require_count("local_cache_max_items", local_cache_max_items)
         if response_hook is not None:
             _require_callable("response_hook", response_hook)
+            if is_async(response_hook):
+                raise _refusal("response_hook", response_hook, "a plain function: it is called, not awaited")
         if in_progress_expires_after_seconds is not None:
             _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
         _require_clock(clock)

@@ -18,7 +18,7 @@ from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
 from .durable import lambda_context_of, refuse_outside
 from .engine import Engine
-from .functions import Argument, handler_arguments, hidden_code, is_async, name_of, refuse_unprotectable
+from .functions import Argument, handler_arguments, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
 from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
@@ -102,7 +102,7 @@ def idempotent(
             function,
             event,
             lambda_context,
-            Engine(settings, hidden=hidden_code(function), keeps_owners=keeps_owners(persistence_store)),
+            Engine(settings, function=function, keeps_owners=keeps_owners(persistence_store)),
             settings,
             persistence_store,
             key_prefix,
@@ -174,9 +174,10 @@ def idempotent_function(
 
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
-        engine = Engine(
-            settings, serializer, hidden=hidden_code(function), keeps_owners=keeps_owners(persistence_store)
-        )
+        for direction in ("to_dict", "from_dict"):
+            if is_async(getattr(serializer, direction, None)):
+                raise TypeError(f"{direction} of {serializer!r} is async: it is called, and not awaited.")
+        engine = Engine(settings, serializer, function=function, keeps_owners=keeps_owners(persistence_store))
         data = Argument(function, data_keyword_argument)
         return _protected(function, data, None, engine, settings, persistence_store, key_prefix)
 

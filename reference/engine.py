@@ -6,7 +6,6 @@ to stand, proposes the outcome to the store by compare-and-swap, and asks again 
 
 import logging
 from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
 from ..backends.records import new_owner
@@ -20,12 +19,15 @@ from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Release
 from ..spec.record import RESULT_UNAVAILABLE
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
-from .attempt import Attempt, append_context
+from .attempt import NOT_YET_RUN, Attempt, append_context
 from .cache import LocalCache
 from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
 from .config import IdempotencyConfig
 from .durable import current, refuse_without_owners
 from .serialization import BaseIdempotencySerializer
+from .stack import require_stack
+
+_NOT_YET_RUN = frozenset(NOT_YET_RUN.values())
 
 INTERRUPTS = range(3)
 """How often what is interrupted between its requests begins again."""
@@ -42,8 +44,8 @@ class Engine:
         Turns results into JSON-able data and back; None stores them as they are.
     mint
         Makes owner tokens.
-    hidden
-        The code of an async or generator function that hides behind the body, or None.
+    function
+        The body, if it is a function's.
     keeps_owners
         Whether the layer does.
     """
@@ -53,7 +55,7 @@ class Engine:
         config: IdempotencyConfig,
         serializer: BaseIdempotencySerializer | None = None,
         mint: Callable[[], str] = new_owner,
-        hidden: CodeType | None = None,
+        function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
     ) -> None:
@@ -61,9 +63,9 @@ class Engine:
         self._config = config
         self._clock = config.clock
         self._mint = mint
-        self._hidden = hidden
+        self._function = function
         self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
-        self._answers = Answers(serializer, config.response_hook, self._cache)
+        self._answers = Answers(serializer, config.response_hook, self._cache, config.interruptions)
         interrupts = self._interrupts = config.interruptions
         self._claiming = Claiming(config, interrupts)
         self._resuming = Resuming(config, interrupts)
@@ -100,6 +102,7 @@ class Engine:
             cached = self._from_cache(self._cache, key, payload_hash)
             if cached is not None:
                 return self._answer(cached)
+        require_stack(key)
         execution = current()
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
@@ -109,9 +112,11 @@ class Engine:
             granted = isinstance(outcome, Claimed)
             if granted:
                 if outcome.took_over is None:
-                    tell("claimed", key)
+                    self._tell("claimed", attempt)
                 else:
-                    tell("took over", key, "%r, from one whose lease or window is over", logging.INFO)
+                    self._tell(
+                        "took over", attempt, "%r, from one whose lease or window is over", logging.INFO
+                    )
                 yield attempt
         except GeneratorExit:
             raise  # nobody is there to perform anything
@@ -124,8 +129,8 @@ class Engine:
             return self._answer(outcome)
         for _ in INTERRUPTS:
             try:
-                if attempt.failure is None and self._hidden is not None:
-                    attempt.refuse_what_has_not_run(self._hidden)
+                if attempt.failure is None and type(attempt.result) in _NOT_YET_RUN:
+                    attempt.refuse_what_has_not_run(self._function)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
@@ -158,6 +163,9 @@ class Engine:
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
+
+    def _tell(self, event: str, attempt: Attempt, message: str = "%s", level: int = logging.DEBUG) -> None:
+        tell(event, attempt.key, message, level, self._interrupts)
 
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""
@@ -195,9 +203,9 @@ class Engine:
             )
             raise self._stopped(attempt, lost)
         if isinstance(outcome, Superseded) and attempt.interrupt is None:
-            tell(
+            self._tell(
                 "superseded",
-                attempt.key,
+                attempt,
                 "an attempt on %r outlived its lease; another completed first, and its result counts",
                 logging.WARNING,
             )
@@ -211,7 +219,7 @@ class Engine:
             raise self._stopped(attempt, unstored, trouble)
         if attempt.interrupt is not None:
             raise attempt.interrupt
-        tell("completed", attempt.key)
+        self._tell("completed", attempt)
         if self._cache is not None:
             self._cache.put(outcome.record)
         return answer
@@ -279,7 +287,7 @@ class Engine:
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock
         )
         if isinstance(outcome, Released):
-            tell("released", attempt.key)
+            self._tell("released", attempt)
 
     def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Before the body, or while it was failing: undo a claim that may stand."""
@@ -301,7 +309,7 @@ class Engine:
         """After the body raised: let the next attempt begin at once, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
-            tell("suspended", attempt.key)
+            self._tell("suspended", attempt)
             return
         trouble: BaseException | None = None
         try:
