@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ..spec.errors import IdempotencyPersistenceLayerError
+from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceLayerError
 
 HIDDEN = "***"
 
@@ -76,7 +76,8 @@ def without_aws_secrets(
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     told = type(error)(_AWS_QUOTED.sub(rf"\g<1>{HIDDEN}", text))
-    told.may_pass = getattr(error, "may_pass", False)
+    if isinstance(told, IdempotencyPersistenceConfigError) and isinstance(error, type(told)):
+        told.may_pass = error.may_pass
     return told
 
 

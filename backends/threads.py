@@ -27,17 +27,24 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
     call = functools.partial(contextvars.copy_context().run, _with_nameable_errors, method, *args)
     future = _threads_of(layer).submit(call)
     loop = asyncio.get_running_loop()
+    cancelling: Any = getattr(asyncio.current_task(), "cancelling", int)
     interrupted: BaseException | None = None
     while not future.done():
+        # Woken by a function that is written in C, in which no signal's handler can strike: a lost call would
+        # be waited for without end. How often the task was cancelled tells that from a cancellation.
         waiter = loop.create_future()
-        future.add_done_callback(functools.partial(_tell, loop, waiter))
+        cancellations = cancelling()
+        future.add_done_callback(functools.partial(_tell, loop, waiter.cancel))
         try:
             await waiter
         except BaseException as interrupt:
+            is_cancellation = isinstance(interrupt, asyncio.CancelledError)
+            if is_cancellation and future.done() and cancelling() == cancellations:
+                break
             if future.cancel():
                 interrupt.nothing_written = True  # type: ignore[attr-defined]  # so nothing is to be taken back
                 raise
-            if not isinstance(interrupt, asyncio.CancelledError):
+            if not is_cancellation:
                 raise
             interrupted = interrupt
     if interrupted is None:
@@ -48,14 +55,9 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
         del interrupted  # its traceback refers to this frame
 
 
-def _tell(loop: asyncio.AbstractEventLoop, waiter: "asyncio.Future[None]", _done: "Future[Any]") -> None:
+def _tell(loop: asyncio.AbstractEventLoop, wake: Callable[[], object], _done: "Future[Any]") -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_wake, waiter)
-
-
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():  # a cancellation may have been faster
-        waiter.set_result(None)
+        loop.call_soon_threadsafe(wake)
 
 
 def _with_nameable_errors(method: Callable[..., Any], *args: Any) -> Any:

@@ -175,7 +175,7 @@ def idempotent_function(
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
         for direction in ("to_dict", "from_dict"):
-            if is_async(getattr(serializer, direction, None)):
+            if serializer is not None and is_async(getattr(serializer, direction)):
                 raise TypeError(f"{direction} of {serializer!r} is async: it is called, and not awaited.")
         engine = Engine(settings, serializer, function=function, keeps_owners=keeps_owners(persistence_store))
         data = Argument(function, data_keyword_argument)

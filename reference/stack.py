@@ -6,7 +6,6 @@ than a claim did is encoding, logging and errors.
 """
 
 import sys
-from functools import reduce
 from typing import Any
 
 RESERVE = 60
@@ -14,7 +13,9 @@ RESERVE = 60
 
 # Python 3.11 counts calls of C among the frames, which makes the one limit quick to try: each level of a
 # nested tuple takes one. Later versions count frames of Python only, which can be looked at.
-_LEVELS: Any = reduce(lambda inner, _: (inner,), range(RESERVE), ())
+_LEVELS: Any = ()
+for _ in range(RESERVE):
+    _LEVELS = (_LEVELS,)
 _ONE_LIMIT = sys.version_info < (3, 12)
 
 

@@ -129,6 +129,45 @@ def test_a_request_that_has_not_begun_is_given_up_at_once() -> None:
     assert layer.requests == 1
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_call_that_is_cancelled_before_its_claim_has_begun_ends_at_once_and_asks_nothing() -> None:
+    layer = Blocking()
+    body = protect(layer)
+
+    async def main() -> None:
+        layer.open.clear()
+        first = asyncio.create_task(body(p=1))
+        assert await asyncio.to_thread(layer.entered.wait, PATIENCE)
+        second = asyncio.create_task(body(p=2))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert not first.done()
+        layer.open.set()
+        assert await first == 1
+
+    asyncio.run(main())
+    assert layer.requests == 2
+    assert body.runs == [1]
+    assert asyncio.run(body(p=2)) == 2
+
+
+def test_a_cancellation_that_comes_together_with_the_reply_is_not_lost() -> None:
+    layer = Blocking()
+    store = async_compare_and_swap(layer)
+
+    async def main() -> None:
+        request = asyncio.create_task(store._load("k"))
+        await asyncio.sleep(0)
+        if request.cancel():  # it has not ended, as far as the loop knows
+            with pytest.raises(asyncio.CancelledError):
+                await request
+
+    for _ in range(500):
+        asyncio.run(main())
+
+
 def test_a_request_under_way_is_awaited_however_often_it_is_cancelled() -> None:
     layer = Blocking()
     store = async_compare_and_swap(layer)
