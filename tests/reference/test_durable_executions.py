@@ -1,8 +1,10 @@
 """Lambda durable executions, under the SDK's own test runner: suspended bodies keep their claims."""
 
+import runpy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ from idemproof import (
 )
 from idemproof.errors import IdempotencyAlreadyInProgressError
 from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, execution_of
-from idemproof.testing import MovableClock
+from idemproof.testing import MovableClock, use_layer
 
 EVENT = '{"order": 7}'
 PATIENCE = 60
@@ -462,3 +464,20 @@ def test_an_execution_whose_last_invocation_was_lost_gets_its_own_answer(
         answer = runner.wait_for_result(first, timeout=PATIENCE)
     assert answer.status is InvocationStatus.SUCCEEDED
     assert len(shop.charges) == len(shop.confirmed) == 1
+
+
+def test_the_example_of_the_page_charges_once(memory: InMemoryPersistenceLayer, monkeypatch: Any) -> None:
+    path = Path(__file__).parents[2] / "examples" / "services" / "durable_order.py"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    names = runpy.run_path(str(path))
+    event = '{"order_id": "A1"}'
+    with use_layer(memory), DurableFunctionTestRunner(names["handler"], poll_interval=0.01) as runner:
+        first = runner.run_async(event, execution_name="first")
+        callback = runner.wait_for_callback(first, name="approval", timeout=PATIENCE)
+        assert runner.run(event, execution_name="duplicate").status is InvocationStatus.FAILED
+        runner.send_callback_success(callback, b'"yes"')
+        answer = runner.wait_for_result(first, timeout=PATIENCE)
+        late = runner.run(event, execution_name="late")
+    runner._scheduler._loop.close()
+    assert (late.status, late.result) == (InvocationStatus.SUCCEEDED, answer.result)
+    assert names["charged"] == ["A1"]
