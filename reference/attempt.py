@@ -8,10 +8,12 @@ from typing import Any
 from ..backends.commands import Call
 from ..spec.record import Record
 from .durable import Execution, is_suspension
-from .functions import hands_on
+from .functions import hands_on, is_wrapper
 
-NOT_YET_RUN: dict[str, type] = {"cr": CoroutineType, "gi": GeneratorType, "ag": AsyncGeneratorType}
-"""What a function may return that has yet to run, and how the names of its attributes begin."""
+_NOT_YET_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
+"""Types of results that have surely run."""
 
 
 class Attempt(Call):
@@ -89,10 +91,15 @@ class Attempt(Call):
     def refuse_what_has_not_run(self, function: Callable[..., Any] | None) -> None:
         """Make a failure of it if the body returned what it only hands on and has not begun (ENG-14)."""
         result: Any = self.result
-        kind = next(kind for kind, of_that in NOT_YET_RUN.items() if isinstance(result, of_that))
-        if function is None or not hands_on(function, getattr(result, f"{kind}_code")):
+        if function is None or not (isinstance(result, _NOT_YET_RUN) or is_wrapper(function)):
             return
-        if _has_begun(getattr(result, f"{kind}_frame")):
+        for kind in ("cr", "gi", "ag"):  # a tracer's own coroutine may only look like one
+            code = getattr(result, f"{kind}_code", None)
+            if code is not None:
+                if not hands_on(function, code) or _has_begun(getattr(result, f"{kind}_frame", None)):
+                    return
+                break
+        else:
             return
         self.failure = TypeError(
             f"The function for {self.key!r} returned a {type(result).__name__}, which has not run: its key "

@@ -19,15 +19,13 @@ from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Release
 from ..spec.record import RESULT_UNAVAILABLE
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
-from .attempt import NOT_YET_RUN, Attempt, append_context
+from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
 from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
 from .config import IdempotencyConfig
 from .durable import current, refuse_without_owners
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
-
-_NOT_YET_RUN = frozenset(NOT_YET_RUN.values())
 
 INTERRUPTS = range(3)
 """How often what is interrupted between its requests begins again."""
@@ -129,7 +127,7 @@ class Engine:
             return self._answer(outcome)
         for _ in INTERRUPTS:
             try:
-                if attempt.failure is None and type(attempt.result) in _NOT_YET_RUN:
+                if attempt.failure is None and type(attempt.result) not in PLAIN:
                     attempt.refuse_what_has_not_run(self._function)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)

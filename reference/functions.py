@@ -26,13 +26,17 @@ def refuse_unprotectable(function: Any) -> None:
             )
 
 
+def is_wrapper(function: Any) -> bool:
+    """Tell whether ``function`` says that it wraps another."""
+    return inspect.unwrap(function) is not function
+
+
 def hands_on(function: Any, code: CodeType) -> bool:
     """Tell whether ``function`` runs nothing itself before it returns a coroutine or generator of ``code``.
 
     So it is if it wraps the async or generator function of that code, or if all it does is to call that.
     """
-    inner = inspect.unwrap(function)
-    if inner is not function and getattr(inner, "__code__", None) is code:
+    if is_wrapper(function) and getattr(inspect.unwrap(function), "__code__", None) is code:
         return True
     called = _all_that_is_called(function)
     return called is not None and getattr(getattr(called, "__func__", called), "__code__", None) is code
