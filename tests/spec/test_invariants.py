@@ -159,6 +159,7 @@ KEPT_HISTORIES: list[list[Any]] = [
 ]
 
 
+@pytest.mark.clause("DUR-2")
 @pytest.mark.parametrize("history", KEPT_HISTORIES)
 def test_what_is_allowed_is_not_reported(history: list[Any]) -> None:
     assert i.broken_by_history(history) == []
