@@ -56,7 +56,7 @@ def test_every_id_of_the_text_is_a_clause() -> None:
     for name in CLAUSES:
         kind, number = name.split("-")
         kinds[kind].append(int(number))
-    assert list(kinds) == ["REC", "TIME", "ROW", "INV", "CAS", "ENG", "OUT"]
+    assert list(kinds) == ["REC", "TIME", "ROW", "INV", "CAS", "ENG", "DUR", "OUT"]
     for kind, numbers in kinds.items():
         assert numbers == list(range(kind != "ROW", max(numbers) + 1))
 
