@@ -6,7 +6,8 @@ from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from ..backends.commands import Call
-from ..spec.record import Record
+from ..spec.events import Outcome, Replay
+from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import hands_on, is_wrapper
 
@@ -82,6 +83,18 @@ class Attempt(Call):
         if is_suspension(failure):
             return True
         return self.execution is not None and self.execution.goes_on_after(failure)
+
+    def replays_itself(self, outcome: Outcome) -> bool:
+        """Tell whether the execution meets its own result (DUR-7).
+
+        Then the body has to run again: what follows takes the operations that come after its own, and these
+        are answered by the SDK.
+        """
+        return (
+            self.execution is not None
+            and isinstance(outcome, Replay)
+            and execution_of(outcome.record.owner) == execution_of(self.owner)
+        )
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Remember what wants to stop the call, if it is the first."""

@@ -16,7 +16,7 @@ from ..backends.base import (
 from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
-from .durable import lambda_context_of, refuse_outside
+from .durable import lambda_context_of, operations_before, refuse_outside
 from .engine import Engine
 from .functions import Argument, handler_arguments, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
@@ -272,7 +272,11 @@ def _protected(
             if key is None:
                 return await function(*args, **kwargs)
             return await drive_async(
-                engine.steps(key, payload_hash, context), async_store, function, args, kwargs
+                engine.steps(key, payload_hash, context, operations_before(args, kwargs)),
+                async_store,
+                function,
+                args,
+                kwargs,
             )
 
         return protected_async
@@ -288,7 +292,13 @@ def _protected(
         key, payload_hash = plan.key(args, kwargs)
         if key is None:
             return function(*args, **kwargs)
-        return drive(engine.steps(key, payload_hash, context), store, function, args, kwargs)
+        return drive(
+            engine.steps(key, payload_hash, context, operations_before(args, kwargs)),
+            store,
+            function,
+            args,
+            kwargs,
+        )
 
     return protected
 

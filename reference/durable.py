@@ -5,6 +5,7 @@ runs the application's code, is recognised by the names of its modules and class
 """
 
 import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -27,7 +28,8 @@ class Execution:
     name
         The execution's ARN.
     position
-        The operation of the SDK that runs the call, and how many protected calls there are around it.
+        The operation of the SDK that runs the call, how many protected calls there are around it, and how
+        many operations of the context that it is given have begun.
     state
         The SDK's own state of the execution.
     """
@@ -54,6 +56,23 @@ class Execution:
             if not _is(failure, "InvocationError"):
                 return True
         return _is(failure, "InvocationError") and failure.is_retryable() is True  # type: ignore[attr-defined]
+
+
+def operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+    """Return how many operations the durable context that a call is given has begun; None if it gets none.
+
+    Its body may use further ones, so this tells a call from an earlier one of the same key, in each replay.
+    """
+    if SDK not in sys.modules:
+        return None
+    for value in (*args, *kwargs.values()):
+        if any(
+            kind.__name__ == "DurableContext" and kind.__module__.partition(".")[0] == SDK
+            for kind in type(value).__mro__
+        ):
+            begun: int = value._step_counter.get_current()
+            return begun
+    return None
 
 
 def is_suspension(failure: BaseException) -> bool:
@@ -93,11 +112,16 @@ def refuse_without_owners(execution: Execution, key: str) -> IdempotencyConfigEr
     )
 
 
-def current() -> Execution | None:
+def current(operations: int | None = None) -> Execution | None:
     """Return the durable execution in which this call is made, or None.
 
     Found among the frames of this thread, innermost first: the SDK sets no context variable, and runs
     branches in threads of their own.
+
+    Parameters
+    ----------
+    operations
+        See :func:`operations_before`.
     """
     if SDK not in sys.modules:
         return None
@@ -108,14 +132,14 @@ def current() -> Execution | None:
         if (module, frame.f_code.co_name) in _DRIVERS:
             calls += 1
         elif module.partition(".")[0] == SDK:
-            found = _run_by(frame, calls)
+            found = _run_by(frame, f"{calls}" if operations is None else f"{calls}.{operations}")
             if found is not None:
                 return found
         frame = frame.f_back
     return None
 
 
-def _run_by(frame: FrameType, calls: int) -> Execution | None:
+def _run_by(frame: FrameType, call: str) -> Execution | None:
     variables = frame.f_locals
     operation = variables.get("self")
     identifier = getattr(operation, "operation_identifier", None)
@@ -127,7 +151,7 @@ def _run_by(frame: FrameType, calls: int) -> Execution | None:
     name = getattr(state, "durable_execution_arn", None)
     if place is None or not isinstance(name, str):
         return None
-    return Execution(name, f"{place}.{calls}", state)
+    return Execution(name, f"{place}.{call}", state)
 
 
 def _is(failure: BaseException, name: str) -> bool:

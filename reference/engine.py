@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ..backends.commands import Call
 from ..backends.records import new_owner
 from ..backends.settle import Steps, settle
 from ..spec.errors import (
@@ -73,7 +74,7 @@ class Engine:
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
     def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
-        self, key: str, payload_hash: str | None, lambda_context: Any = None
+        self, key: str, payload_hash: str | None, lambda_context: Any = None, operations: int | None = None
     ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
@@ -85,6 +86,8 @@ class Engine:
             Hash of the validated part of the payload, or None.
         lambda_context
             The AWS Lambda context whose remaining time bounds the lease, or None.
+        operations
+            How many operations of a durable execution come before those that the body may use, or None.
 
         Yields
         ------
@@ -101,7 +104,7 @@ class Engine:
             if cached is not None:
                 return self._answer(cached)
         require_stack(key)
-        execution = current()
+        execution = current(operations)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
         attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution)
@@ -124,6 +127,11 @@ class Engine:
                 raise
             attempt.note_interrupt(failure)
         if not granted:
+            if operations is not None and attempt.replays_itself(outcome):
+                again = Call()
+                yield again
+                if again.failure is not None:
+                    return None  # as below
             return self._answer(outcome)
         for _ in INTERRUPTS:
             try:

@@ -208,7 +208,13 @@ def _in(stand: _Stand) -> Iterator[None]:
                 Engine.steps = _usual_steps  # type: ignore[method-assign]
 
 
-def _steps(engine: Engine, key: str, payload_hash: str | None, lambda_context: Any = None) -> Steps:
+def _steps(
+    engine: Engine,
+    key: str,
+    payload_hash: str | None,
+    lambda_context: Any = None,
+    operations: int | None = None,
+) -> Steps:
     """Stand in for :meth:`Engine.steps`."""
     anywhere, here = _stands, _stands_here.get()
     # The newest of its own context first, then the newest of any.
@@ -227,7 +233,7 @@ def _steps(engine: Engine, key: str, payload_hash: str | None, lambda_context: A
             twin._cache = layer.caches.setdefault(engine, new)
             twin._answers = copy.copy(engine._answers)
             twin._answers._cache = twin._cache
-    steps = _usual_steps(twin, key, payload_hash, lambda_context)
+    steps = _usual_steps(twin, key, payload_hash, lambda_context, operations)
     return _observed(steps, key, None if layer is None else layer.layer, watching)
 
 

@@ -1,5 +1,6 @@
 """Lambda durable executions, under the SDK's own test runner: suspended bodies keep their claims."""
 
+import json
 import runpy
 import threading
 from collections.abc import Callable, Iterator
@@ -481,3 +482,51 @@ def test_the_example_of_the_page_charges_once(memory: InMemoryPersistenceLayer, 
     runner._scheduler._loop.close()
     assert (late.status, late.result) == (InvocationStatus.SUCCEEDED, answer.result)
     assert names["charged"] == ["A1"]
+
+
+@pytest.mark.clause("DUR-7")
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_follows_a_function_that_is_done_takes_the_operations_after_its_own(
+    memory: InMemoryPersistenceLayer, nested: bool
+) -> None:
+    done: list[str] = []
+    shop = Shop(memory)
+
+    def step(context: DurableContext, what: str) -> str:
+        return context.step(lambda _: done.append(what) or what)
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=memory, config=shop.config)
+    def pay(order: int, context: DurableContext) -> list[str]:
+        first = step(context, f"charge {order}")
+        context.wait(Duration.from_seconds(3))
+        return [first, step(context, f"receipt {order}")]
+
+    @idempotent_function(data_keyword_argument="to", persistence_store=memory, config=shop.config)
+    def tell(to: str) -> str:  # uses no operation, so it is not run again
+        done.append(to)
+        return to
+
+    def handle(event: Any, context: DurableContext) -> Any:
+        paid = pay(1, context)
+        told = tell(to="customer")
+        context.wait(Duration.from_seconds(3))
+        shipped = step(context, "ship")
+        again = context.run_in_child_context(lambda child: pay(order=2, context=child))
+        context.wait(Duration.from_seconds(3))
+        return [paid, told, shipped, again, pay(order=1, context=context), step(context, "end")]
+
+    shop.protected = idempotent(handle, persistence_store=memory, config=shop.config) if nested else handle
+    with shop.runner() as runner:
+        answer = runner.run(EVENT)
+        assert answer.status is InvocationStatus.SUCCEEDED, answer.error
+        late = runner.run(EVENT, execution_name="late") if nested else answer
+    assert late.result == answer.result
+    assert json.loads(str(answer.result)) == [
+        ["charge 1", "receipt 1"],
+        "customer",
+        "ship",
+        ["charge 2", "receipt 2"],
+        ["charge 1", "receipt 1"],
+        "end",
+    ]
+    assert done == ["charge 1", "receipt 1", "customer", "ship", "charge 2", "receipt 2", "end"]
