@@ -92,6 +92,7 @@ class Attempt(Call):
         """
         return (
             self.execution is not None
+            and self.execution.operates
             and isinstance(outcome, Replay)
             and execution_of(outcome.record.owner) == execution_of(self.owner)
         )

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -16,7 +17,7 @@ from ..backends.base import (
 from ..backends.drivers import drive
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig, IdempotencyWarning
-from .durable import lambda_context_of, operations_before, refuse_outside
+from .durable import SDK, current, lambda_context_of, refuse_outside
 from .engine import Engine
 from .functions import Argument, handler_arguments, is_async, name_of, refuse_unprotectable
 from .keys import KeyDerivation, function_prefix
@@ -271,8 +272,9 @@ def _protected(
             key, payload_hash = plan.key(args, kwargs)
             if key is None:
                 return await function(*args, **kwargs)
+            execution = current(args, kwargs) if SDK in sys.modules else None
             return await drive_async(
-                engine.steps(key, payload_hash, context, operations_before(args, kwargs)),
+                engine.steps(key, payload_hash, context, execution),
                 async_store,
                 function,
                 args,
@@ -292,8 +294,9 @@ def _protected(
         key, payload_hash = plan.key(args, kwargs)
         if key is None:
             return function(*args, **kwargs)
+        execution = current(args, kwargs) if SDK in sys.modules else None
         return drive(
-            engine.steps(key, payload_hash, context, operations_before(args, kwargs)),
+            engine.steps(key, payload_hash, context, execution),
             store,
             function,
             args,

@@ -14,6 +14,7 @@ from ..spec.errors import IdempotencyConfigError
 from ..spec.record import DURABLE
 
 SDK = "aws_durable_execution_sdk_python"
+"""The package; while it is not among ``sys.modules``, no call needs to look any further."""
 
 _DRIVERS = frozenset(
     {(drive.__module__, "drive"), (drive.__module__.replace("drivers", "async_drivers"), "drive_async")}
@@ -32,13 +33,16 @@ class Execution:
         many operations of the context that it is given have begun.
     state
         The SDK's own state of the execution.
+    operates
+        Whether the call is given a context, so that its body may use operations.
     """
 
-    __slots__ = ("_state", "name", "position")
+    __slots__ = ("_state", "name", "operates", "position")
 
-    def __init__(self, name: str, position: str, state: Any) -> None:
+    def __init__(self, name: str, position: str, state: Any, *, operates: bool) -> None:
         self.name = name
         self.position = position
+        self.operates = operates
         self._state = state
 
     def owner(self, token: str) -> str:
@@ -56,23 +60,6 @@ class Execution:
             if not _is(failure, "InvocationError"):
                 return True
         return _is(failure, "InvocationError") and failure.is_retryable() is True  # type: ignore[attr-defined]
-
-
-def operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
-    """Return how many operations the durable context that a call is given has begun; None if it gets none.
-
-    Its body may use further ones, so this tells a call from an earlier one of the same key, in each replay.
-    """
-    if SDK not in sys.modules:
-        return None
-    for value in (*args, *kwargs.values()):
-        if any(
-            kind.__name__ == "DurableContext" and kind.__module__.partition(".")[0] == SDK
-            for kind in type(value).__mro__
-        ):
-            begun: int = value._step_counter.get_current()
-            return begun
-    return None
 
 
 def is_suspension(failure: BaseException) -> bool:
@@ -112,19 +99,13 @@ def refuse_without_owners(execution: Execution, key: str) -> IdempotencyConfigEr
     )
 
 
-def current(operations: int | None = None) -> Execution | None:
-    """Return the durable execution in which this call is made, or None.
+def current(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Execution | None:
+    """Return the durable execution in which a call with these arguments is made, or None.
 
     Found among the frames of this thread, innermost first: the SDK sets no context variable, and runs
     branches in threads of their own.
-
-    Parameters
-    ----------
-    operations
-        See :func:`operations_before`.
     """
-    if SDK not in sys.modules:
-        return None
+    operations = _operations_before(args, kwargs)
     calls = 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -132,14 +113,29 @@ def current(operations: int | None = None) -> Execution | None:
         if (module, frame.f_code.co_name) in _DRIVERS:
             calls += 1
         elif module.partition(".")[0] == SDK:
-            found = _run_by(frame, f"{calls}" if operations is None else f"{calls}.{operations}")
+            found = _run_by(frame, calls, operations)
             if found is not None:
                 return found
         frame = frame.f_back
     return None
 
 
-def _run_by(frame: FrameType, call: str) -> Execution | None:
+def _operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+    """Return how many operations the durable context that a call is given has begun; None if it gets none.
+
+    Its body may use further ones, so this tells a call from an earlier one of the same key, in each replay.
+    """
+    for value in (*args, *kwargs.values()):
+        if any(
+            kind.__name__ == "DurableContext" and kind.__module__.partition(".")[0] == SDK
+            for kind in type(value).__mro__
+        ):
+            begun: int = value._step_counter.get_current()
+            return begun
+    return None
+
+
+def _run_by(frame: FrameType, calls: int, operations: int | None) -> Execution | None:
     variables = frame.f_locals
     operation = variables.get("self")
     identifier = getattr(operation, "operation_identifier", None)
@@ -151,7 +147,8 @@ def _run_by(frame: FrameType, call: str) -> Execution | None:
     name = getattr(state, "durable_execution_arn", None)
     if place is None or not isinstance(name, str):
         return None
-    return Execution(name, f"{place}.{call}", state)
+    position = f"{place}.{calls}" if operations is None else f"{place}.{calls}.{operations}"
+    return Execution(name, position, state, operates=operations is not None)
 
 
 def _is(failure: BaseException, name: str) -> bool:

@@ -24,7 +24,7 @@ from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
 from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
 from .config import IdempotencyConfig
-from .durable import current, refuse_without_owners
+from .durable import Execution, refuse_without_owners
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
 
@@ -74,7 +74,11 @@ class Engine:
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
     def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
-        self, key: str, payload_hash: str | None, lambda_context: Any = None, operations: int | None = None
+        self,
+        key: str,
+        payload_hash: str | None,
+        lambda_context: Any = None,
+        execution: Execution | None = None,
     ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
@@ -86,8 +90,8 @@ class Engine:
             Hash of the validated part of the payload, or None.
         lambda_context
             The AWS Lambda context whose remaining time bounds the lease, or None.
-        operations
-            How many operations of a durable execution come before those that the body may use, or None.
+        execution
+            The durable execution in which the call is made, or None.
 
         Yields
         ------
@@ -104,7 +108,6 @@ class Engine:
             if cached is not None:
                 return self._answer(cached)
         require_stack(key)
-        execution = current(operations)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
         attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution)
@@ -127,7 +130,7 @@ class Engine:
                 raise
             attempt.note_interrupt(failure)
         if not granted:
-            if operations is not None and attempt.replays_itself(outcome):
+            if attempt.replays_itself(outcome):
                 again = Call()
                 yield again
                 if again.failure is not None:

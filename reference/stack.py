@@ -1,4 +1,4 @@
-"""Whether enough of the stack is left for a call to end as it should: asked before anything runs.
+"""Whether enough of the stack is left for a call to end as it should: asked before its body begins.
 
 What has returned must be stored, so no completion may fail because the call began too near to the recursion
 limit. The store's requests are made from one depth, before the body and after it; what is left to need more
@@ -8,7 +8,7 @@ than a claim did is encoding, logging and errors.
 import sys
 from typing import Any
 
-RESERVE = 60
+RESERVE = 50
 """How many frames must be left."""
 
 # Python 3.11 counts calls of C among the frames, which makes the one limit quick to try: each level of a

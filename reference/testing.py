@@ -18,6 +18,7 @@ from ..backends.commands import Call, Swap
 from ..backends.drivers import Steps
 from ..spec.record import ceil_seconds
 from .cache import LocalCache
+from .durable import Execution
 from .engine import Engine
 from .functions import name_of
 
@@ -213,7 +214,7 @@ def _steps(
     key: str,
     payload_hash: str | None,
     lambda_context: Any = None,
-    operations: int | None = None,
+    execution: Execution | None = None,
 ) -> Steps:
     """Stand in for :meth:`Engine.steps`."""
     anywhere, here = _stands, _stands_here.get()
@@ -233,7 +234,7 @@ def _steps(
             twin._cache = layer.caches.setdefault(engine, new)
             twin._answers = copy.copy(engine._answers)
             twin._answers._cache = twin._cache
-    steps = _usual_steps(twin, key, payload_hash, lambda_context, operations)
+    steps = _usual_steps(twin, key, payload_hash, lambda_context, execution)
     return _observed(steps, key, None if layer is None else layer.layer, watching)
 
 
