@@ -1,11 +1,10 @@
 """The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
 
 import asyncio
-import contextvars
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from .bodies import run_body
 from .commands import Call, Invoke, Load, Sleep, Swap
 from .drivers import NOTHING, Steps, request
 
@@ -37,8 +36,7 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
                 try:
                     if isinstance(command, Call):
                         call = command
-                        call.result = await function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
-                        call.returned = True
+                        await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)
@@ -99,25 +97,3 @@ async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | Non
         finally:
             future.remove_done_callback(wake)
     return interrupted
-
-
-async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
-    """Call a blocking method in a worker thread.
-
-    A thread cannot be stopped, so a cancellation waits for it: what it does must not happen unobserved.
-    """
-    call = functools.partial(contextvars.copy_context().run, _without_stop_iteration, method, *args)
-    future = asyncio.get_running_loop().run_in_executor(None, call)
-    interrupted = await _end_of(future)
-    if interrupted is not None:
-        future.exception()  # observed, though the cancellation is what is raised
-        raise interrupted
-    return future.result()
-
-
-def _without_stop_iteration(method: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return method(*args)
-    except StopIteration as stop:
-        # A future cannot hold it, and would never be done.
-        raise RuntimeError(f"{method!r} raised StopIteration") from stop

@@ -284,16 +284,19 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
 
 
 class InThreads(AsyncCompareAndSwapLayer):
-    """A blocking layer for ``async def`` functions: requests wait in worker threads.
+    """A blocking layer for ``async def`` functions: requests wait in threads of the layer's own.
 
     Parameters
     ----------
     layer
         The blocking layer.
+    works_for
+        The layer that the user has made, whose threads these are.
     """
 
-    def __init__(self, layer: CompareAndSwapLayer) -> None:
+    def __init__(self, layer: CompareAndSwapLayer, works_for: BasePersistenceLayer) -> None:
         self._layer = layer
+        self._works_for = works_for
         self.blocks = layer.blocks
 
     async def _load(self, key: str) -> Record | None:
@@ -307,9 +310,9 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
-        from .async_drivers import in_thread  # noqa: PLC0415 - as in drive_lazily
+        from .threads import in_thread  # noqa: PLC0415 - as in drive_lazily
 
-        record: Record | None = await in_thread(method, *args)
+        record: Record | None = await in_thread(self._works_for, method, *args)
         return record
 
 
@@ -334,4 +337,9 @@ def async_compare_and_swap(
         return layer
     if isinstance(layer, AsyncBasePersistenceLayer):
         return _AsyncOverDocumentedMethods(layer, settings)
-    return InThreads(compare_and_swap(layer, settings))
+    return InThreads(compare_and_swap(layer, settings), layer)
+
+
+def keeps_owners(layer: BasePersistenceLayer | AsyncBasePersistenceLayer) -> bool:
+    """Return whether ``layer`` stores who made a claim: layers of four methods need not."""
+    return isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)

@@ -84,7 +84,7 @@ class CalledByMethods:
         call = self._next(payload)
         if isinstance(self._layer, AsyncBasePersistenceLayer):
             return call, _AsyncOneCall(call, self._layer)
-        return call, InThreads(_OneCall(call, self._layer))
+        return call, InThreads(_OneCall(call, self._layer), self._layer)
 
     def _next(self, payload: Callable[[], Any]) -> CallOfMethods:
         self._configure()

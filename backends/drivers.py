@@ -71,7 +71,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                         call = command
                         call.failure = failure
                     else:
-                        error = failure
+                        error = failure if not isinstance(failure, GeneratorExit) else _renamed(failure)
         except StopIteration as done:
             if call is not None and call.failure is not None:
                 break
@@ -85,3 +85,10 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
         raise call.failure
     finally:
         del call, error  # the traceback refers to this frame
+
+
+def _renamed(failure: GeneratorExit) -> Exception:
+    """Return what a layer raised as the failure that it is: thrown into the steps, it would close them."""
+    error = RuntimeError("the persistence layer raised GeneratorExit")
+    error.__cause__ = failure
+    return error

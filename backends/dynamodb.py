@@ -2,16 +2,17 @@
 
 import os
 import re
-import threading
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..spec.errors import IdempotencyPersistenceConfigError
+from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .credentials import without_aws_secrets
 from .dynamodb_clients import check_client, tells_holder
 from .dynamodb_requests import NAMES, DynamoDBTable, Item
-from .exchanges import perform, perform_async
+from .exchanges import Exchange, perform, perform_async
 from .forksafe import give_lock
 from .names import NamesOnLayer
 from .records import DataRecord
@@ -102,7 +103,7 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
         error at the first request, so that a module can be imported without it.
     """
 
-    _lock: threading.Lock
+    _lock: AbstractContextManager[Any]
 
     def __init__(
         self,
@@ -168,16 +169,23 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
         self._client = client  # last: other threads look at it without the lock
 
     def _load(self, key: str) -> Record | None:
-        record: Record | None = perform(self._table.load(key), self._ready(key))
-        return record
+        return self._perform(self._table.load(key), self._ready(key))
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's own expiry
         client = self._ready(key)
-        record: Record | None = perform(
+        return self._perform(
             self._table.swap(key, expected, new, tells_holder=self._tells_holder, updates=self._updates),
             client,
         )
-        return record
+
+    def _perform(self, exchange: Exchange, client: Any) -> Record | None:
+        try:
+            record: Record | None = perform(exchange, client)
+        except IdempotencyPersistenceLayerError as error:
+            failure = without_aws_secrets(error, client)
+        else:
+            return record
+        raise failure  # outside of its context, which may tell a secret
 
     def create_table(self) -> None:
         """Create the table with its time to live, paid by request, unless it is there already.
@@ -192,7 +200,7 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
         """
         from .dynamodb_table import create_table  # noqa: PLC0415 - production does without
 
-        perform(create_table(self._table), self.client)
+        self._perform(create_table(self._table), self.client)
 
     def close(self) -> None:
         """Close the client's connections, if it was made here. The layer stays usable: it opens new ones."""
@@ -224,8 +232,11 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
             from botocore.session import get_session  # noqa: PLC0415 - half of what all of boto3 takes
 
             return get_session().create_client("dynamodb", config=config)
-        except Exception as error:  # nothing was sent yet
-            raise self._table.unusable(error, key).because(error) from error
+        except Exception as error:  # noqa: BLE001 - nothing was sent yet
+            unusable = self._table.unusable(error, key).because(error)
+            unusable.__cause__ = error
+            failure = without_aws_secrets(unusable)
+        raise failure
 
 
 class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
@@ -302,8 +313,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
 
     async def _load(self, key: str) -> Record | None:
         client = self.client or await self._opened(key)
-        record: Record | None = await perform_async(self._table.load(key), client)
-        return record
+        return await self._perform(self._table.load(key), client)
 
     async def _swap(
         self,
@@ -315,7 +325,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         client = self.client or await self._opened(key)
         if self._tells_holder is None:
             self._tells_holder = tells_holder(client)  # the same for all clients of an SDK
-        record: Record | None = await perform_async(
+        return await self._perform(
             self._table.swap(
                 key,
                 expected,
@@ -325,14 +335,22 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
             ),
             client,
         )
-        return record
+
+    async def _perform(self, exchange: Exchange, client: Any) -> Record | None:
+        try:
+            record: Record | None = await perform_async(exchange, client)
+        except IdempotencyPersistenceLayerError as error:
+            failure = without_aws_secrets(error, client)
+        else:
+            return record
+        raise failure  # as in the blocking layer
 
     async def create_table(self) -> None:
         """Create the table with its time to live; see :meth:`DynamoDBPersistenceLayer.create_table`."""
         from .dynamodb_table import create_table  # noqa: PLC0415 - production does without
 
         client = self.client or await self._opened()
-        await perform_async(create_table(self._table), client)
+        await self._perform(create_table(self._table), client)
 
     async def close(self) -> None:
         """Close the running event loop's client, if it was made here. The layer stays usable."""
@@ -342,8 +360,11 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         self._table.require(key)
         try:
             return await self._clients.get()
-        except Exception as error:  # nothing was sent yet
-            raise self._table.unusable(error, key).because(error) from error
+        except Exception as error:  # noqa: BLE001 - nothing was sent yet
+            unusable = self._table.unusable(error, key).because(error)
+            unusable.__cause__ = error
+            failure = without_aws_secrets(unusable)
+        raise failure
 
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
         config = self._config

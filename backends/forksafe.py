@@ -4,11 +4,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 
 class _Locked(Protocol):
-    _lock: threading.Lock
+    _lock: AbstractContextManager[Any]
 
     def __hash__(self) -> int: ...
 
@@ -17,14 +18,18 @@ _owners: "weakref.WeakSet[_Locked]" = weakref.WeakSet()
 
 
 def give_lock(owner: _Locked) -> None:
-    """Give ``owner`` its ``_lock``, and a new one in each forked child."""
-    owner._lock = threading.Lock()
+    """Give ``owner`` its ``_lock``, and a new one in each forked child.
+
+    A signal's handler or a finalizer may come back in while its own thread holds it, so it keeps out other
+    threads only: what must not be seen half done may call nothing in between.
+    """
+    owner._lock = threading.RLock()
     _owners.add(owner)
 
 
 def _renew_locks() -> None:
     for owner in _owners:
-        owner._lock = threading.Lock()
+        owner._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

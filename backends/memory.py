@@ -1,6 +1,7 @@
 """A layer in the process's own memory: for tests, and for work that one process does."""
 
-import threading
+from contextlib import AbstractContextManager
+from typing import Any
 
 from ..spec.record import Record, expiry_ms, same_version
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
@@ -17,7 +18,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
     """
 
     blocks = False
-    _lock: threading.Lock
+    _lock: AbstractContextManager[Any]
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
@@ -29,17 +30,31 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self._lock:
-            standing = self._records.get(key)
-            if not same_version(standing, expected):
-                return standing
-            if new is None:
-                self._records.pop(key, None)
-                return None
-            self._records[key] = new
-            self._writes_until_purge -= 1
-            if self._writes_until_purge <= 0:
-                self._purge(callers_now(new, keep_ms) - MARGIN_MS)
+            while True:
+                standing = self._records.get(key)
+                if not same_version(standing, expected):
+                    return standing
+                if self._replace(key, standing, new):
+                    break
+            if new is not None:
+                self._writes_until_purge -= 1
+                if self._writes_until_purge <= 0:
+                    self._purge(callers_now(new, keep_ms) - MARGIN_MS)
             return new
+
+    def _replace(self, key: str, standing: Record | None, new: Record | None) -> bool:
+        """Put ``new`` where ``standing`` is, unless something else stands there by now.
+
+        This calls nothing and has no loop, so no signal's handler comes in between with a call of its own.
+        """
+        records = self._records
+        if (records[key] if key in records else None) is not standing:  # noqa: SIM401 - get() is a call
+            return False
+        if new is not None:
+            records[key] = new
+        elif standing is not None:
+            del records[key]
+        return True
 
     def purge(self, now: int | None = None) -> int:
         """Forget all expired records and return how many there were.
@@ -53,13 +68,11 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
             return self._purge(self.clock() if now is None else now)
 
     def _purge(self, now: int) -> int:
-        over = [item for item in self._records.items() if expiry_ms(item[1]) <= now]
-        gone = [key for key, record in over if evictable(record, now)]
-        for key in gone:
-            del self._records[key]
+        over = [item for item in list(self._records.items()) if expiry_ms(item[1]) <= now]
+        gone = sum(evictable(record, now) and self._replace(key, record, None) for key, record in over)
         # In proportion to what is kept, so that the cost of a write stays constant.
         self._writes_until_purge = max(_PURGE_EVERY, 2 * len(self._records))
-        return len(gone)
+        return gone
 
     def __len__(self) -> int:
         return len(self._records)

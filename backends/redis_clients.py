@@ -7,9 +7,10 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
+from .credentials import secrets_in
 from .doubles import is_double
 from .names import whole
-from .redis_errors import NO_CLUSTER, tells_secret
+from .redis_errors import NO_CLUSTER, PROVIDED, tells_secret
 
 _SECONDS = 5.0
 """How long a client that is made here waits for a connection or a reply."""
@@ -215,8 +216,11 @@ def secrets_of(client: Any) -> list[str]:
     found = []
     for holder in (client, getattr(client, "connection_pool", None), getattr(client, "nodes_manager", None)):
         options = getattr(holder, "connection_kwargs", None)
-        if isinstance(options, dict) and options.get("password"):
-            found.append(str(options["password"]))
+        if isinstance(options, dict):
+            found += [str(options[name]) for name in ("password", "ssl_password") if options.get(name)]
+            provider = options.get("credential_provider")
+            if provider is not None:
+                found += [PROVIDED, *secrets_in(provider)]
     return found
 
 

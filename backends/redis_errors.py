@@ -1,6 +1,7 @@
 """Errors of Redis and Valkey clients, under their documented names and without secrets."""
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection
 
 from ..spec.errors import (
     IdempotencyInvalidStatusError,
@@ -8,6 +9,7 @@ from ..spec.errors import (
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
 )
+from .credentials import texts
 from .exchanges import kinds
 
 _ACCESS = frozenset(
@@ -28,6 +30,10 @@ _MISCONFIGURED = frozenset(
 )
 _ECHO = "with args beginning with"
 """How a server begins to repeat a command that it does not know, such as AUTH."""
+
+_CREDENTIALS_SENT = re.compile(r"\b(?:AUTH|HELLO)\b", re.IGNORECASE)
+PROVIDED = "\0 what a credential provider gives"
+"""Among the secrets of a client: it gets them when it connects, and they are not known here."""
 
 NO_CLUSTER = "Cluster mode is not enabled"
 _MISCONFIGURED_TEXTS = (NO_CLUSTER, "DB index is out of range", "unexpected keyword argument")
@@ -69,17 +75,10 @@ def corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
 
 def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
     """Tell whether an error, or one behind it, quotes a secret, or a command that may have had one."""
+    provided = PROVIDED in secrets
     return any(
-        _ECHO in text or any(secret in text for secret in secrets)
-        for text in (f"{link!s} {link.args!r}" for link in _chain(error))
+        _ECHO in text
+        or (provided and _CREDENTIALS_SENT.search(text) is not None)
+        or any(secret in text for secret in secrets)
+        for text in texts(error)
     )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    waiting, seen = [error], set()
-    while waiting:
-        link = waiting.pop()
-        if id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            waiting += [behind for behind in (link.__cause__, link.__context__) if behind is not None]

@@ -1,11 +1,16 @@
 """What callers are told: results on their way into the store and out of it, and refusals."""
 
 import logging
+import sys
+import traceback
+from contextlib import suppress
+from types import CoroutineType
 from typing import Any
 
 from ..backends.records import DataRecord
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
+    IdempotencyConfigError,
     IdempotencyError,
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceLayerError,
@@ -19,6 +24,7 @@ from ..spec.record import RESULT_UNAVAILABLE, Record
 from .cache import LocalCache
 from .config import IdempotentHookFunction
 from .encoding import decode, locate_failure
+from .interrupts import KNOWN_INTERRUPTS, Interrupts
 from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
@@ -27,15 +33,37 @@ from .serialization import BaseIdempotencySerializer
 logger = logging.getLogger("idemproof")
 
 
-def tell(event: str, key: str, message: str = "%s", level: int = logging.DEBUG) -> None:
-    """Log what happened to ``key``; handlers find it in ``idempotency_event`` and ``idempotency_key``."""
-    if logger.isEnabledFor(level):
+def tell(
+    event: str,
+    key: str,
+    message: str = "%s",
+    level: int = logging.DEBUG,
+    interrupts: Interrupts = KNOWN_INTERRUPTS,
+) -> None:
+    """Log what happened to ``key``; handlers find it in ``idempotency_event`` and ``idempotency_key``.
+
+    What is logged decides nothing: what a filter or a handler raises is shown where logging shows its own
+    failures. An interrupt that comes meanwhile is raised.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    try:
         logger.log(
             level,
             f"{event}: {message}",  # noqa: G004 - the key stays an argument
             key,
             extra={"idempotency_event": event, "idempotency_key": key},
         )
+    except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
+        failure = error
+    else:
+        return
+    interrupt = interrupts.behind(failure)
+    if interrupt is not None:
+        raise interrupt
+    if logging.raiseExceptions and sys.stderr is not None:
+        with suppress(OSError, ValueError, RecursionError):  # as logging does, if it cannot be shown either
+            traceback.print_exception(failure)
 
 
 class Answers:
@@ -49,19 +77,23 @@ class Answers:
         Sees every replayed response, and may change it.
     cache
         Keeps what is replayed, or None.
+    interrupts
+        What is raised though it comes while something is logged.
     """
 
-    __slots__ = ("_cache", "_codec", "_hook")
+    __slots__ = ("_cache", "_codec", "_hook", "_interrupts")
 
     def __init__(
         self,
         serializer: BaseIdempotencySerializer | Codec | None,
         hook: IdempotentHookFunction | None,
         cache: LocalCache | None,
+        interrupts: Interrupts = KNOWN_INTERRUPTS,
     ) -> None:
         self._codec = serializer if isinstance(serializer, Codec) else Codec(serializer)
         self._hook = hook
         self._cache = cache
+        self._interrupts = interrupts
 
     def encode(self, result: Any) -> tuple[str, Any]:
         """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
@@ -79,14 +111,14 @@ class Answers:
             return self._replay(outcome.record)
         if isinstance(outcome, PayloadMismatch):
             key = outcome.record.idempotency_key
-            tell("payload mismatch", key)
+            tell("payload mismatch", key, interrupts=self._interrupts)
             raise IdempotencyValidationError(
                 f"The payload of {key!r} is not the one that this key came with first. "
                 "Nothing ran. Use a new key for a new operation."
             )
         if isinstance(outcome, InProgress):
             key = outcome.record.idempotency_key
-            tell("in progress", key)
+            tell("in progress", key, interrupts=self._interrupts)
             raise IdempotencyAlreadyInProgressError(
                 f"Another attempt is in progress with the key {key!r}, for at most {outcome.retry_after} ms "
                 "more. Nothing ran. Retry later.",
@@ -146,8 +178,17 @@ class Answers:
             ) from cause
         if self._cache is not None:
             self._cache.put(record)
-        tell("replayed", key)
-        return response if self._hook is None else self._hook(response, DataRecord.of(record))
+        tell("replayed", key, interrupts=self._interrupts)
+        if self._hook is None:
+            return response
+        answer = self._hook(response, DataRecord.of(record))
+        if isinstance(answer, CoroutineType):
+            answer.close()
+            raise IdempotencyConfigError(
+                f"The response_hook answered for {key!r} with a coroutine, which nobody awaits. The "
+                "operation is done, and its result is stored. Make the hook a plain function."
+            )
+        return answer
 
 
 def _explain_depth(error: RecursionError, key: str) -> None:

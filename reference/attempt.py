@@ -1,11 +1,20 @@
 """What one call of an idempotent function knows about itself."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from types import AsyncGeneratorType, CodeType, FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from ..backends.commands import Call
-from ..spec.record import Record
+from ..spec.events import Outcome, Replay
+from ..spec.record import Record, execution_of
+from .durable import Execution, is_suspension
+from .functions import hands_on, is_wrapper
+
+_NOT_YET_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
+"""Types of results that have surely run."""
 
 
 class Attempt(Call):
@@ -19,15 +28,19 @@ class Attempt(Call):
         The attempt's token.
     context
         The AWS Lambda context of the call, or None.
+    execution
+        The durable execution in which it is made, or None.
     """
 
     __slots__ = (
         "context",
+        "execution",
         "expiry",
         "held",
         "key",
         "owner",
         "payload_hash",
+        "resumed",
         "settled",
         "text",
         "trouble",
@@ -35,15 +48,25 @@ class Attempt(Call):
         "waited_ms",
     )
 
-    def __init__(self, key: str, payload_hash: str | None, owner: str, context: Any) -> None:
+    def __init__(
+        self,
+        key: str,
+        payload_hash: str | None,
+        owner: str,
+        context: Any,
+        execution: Execution | None = None,
+    ) -> None:
         # As Call does, without the detour.
         self.returned = False
         self.failure = None
         self.interrupt = None
         self.key = key
         self.payload_hash = payload_hash
-        self.owner = owner
+        self.owner = owner if execution is None else execution.owner(owner)
         self.context = context
+        self.execution = execution
+        # Whether an earlier invocation of the execution may have begun the body.
+        self.resumed = False
         # The claim that may stand under its name: set before the claim is sent.
         self.held: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
@@ -55,17 +78,39 @@ class Attempt(Call):
         # Whether nothing is left to do but to answer.
         self.settled = False
 
+    def goes_on_after(self, failure: BaseException) -> bool:
+        """Tell whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
+        if is_suspension(failure):
+            return True
+        return self.execution is not None and self.execution.goes_on_after(failure)
+
+    def replays_itself(self, outcome: Outcome) -> bool:
+        """Tell whether the execution meets its own result (DUR-7).
+
+        Then the body has to run again: what follows takes the operations that come after its own, and these
+        are answered by the SDK.
+        """
+        return (
+            self.execution is not None
+            and self.execution.operates
+            and isinstance(outcome, Replay)
+            and execution_of(outcome.record.owner) == execution_of(self.owner)
+        )
+
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Remember what wants to stop the call, if it is the first."""
         if self.interrupt is None:
             self.interrupt = interrupt
 
-    def refuse_what_has_not_run(self, hidden: CodeType) -> None:
-        """Make a failure of it if the body returned the very coroutine or generator it hides (ENG-14)."""
-        result = self.result
-        for kind in ("cr", "gi", "ag"):
-            if getattr(result, f"{kind}_code", None) is hidden:
-                if _has_begun(getattr(result, f"{kind}_frame", None)):
+    def refuse_what_has_not_run(self, function: Callable[..., Any] | None) -> None:
+        """Make a failure of it if the body returned what it only hands on and has not begun (ENG-14)."""
+        result: Any = self.result
+        if function is None or not (isinstance(result, _NOT_YET_RUN) or is_wrapper(function)):
+            return
+        for kind in ("cr", "gi", "ag"):  # a tracer's own coroutine may only look like one
+            code = getattr(result, f"{kind}_code", None)
+            if code is not None:
+                if not hands_on(function, code) or _has_begun(getattr(result, f"{kind}_frame", None)):
                     return
                 break
         else:

@@ -1,7 +1,8 @@
 """The local cache of one decorated function: completed records, least recently used out first."""
 
-import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 from ..backends.forksafe import give_lock
 from ..spec.record import COMPLETED, Record
@@ -18,7 +19,7 @@ class LocalCache:
         How many records it keeps.
     """
 
-    _lock: threading.Lock
+    _lock: AbstractContextManager[Any]
 
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items
@@ -30,7 +31,7 @@ class LocalCache:
         with self._lock:
             record = self._records.get(key)
             if record is not None:
-                self._records.move_to_end(key)
+                self._touch(key)
             return record
 
     def put(self, record: Record) -> None:
@@ -39,7 +40,7 @@ class LocalCache:
             return
         with self._lock:
             self._records[record.idempotency_key] = record
-            self._records.move_to_end(record.idempotency_key)
+            self._touch(record.idempotency_key)
             while len(self._records) > self._max_items:
                 self._records.popitem(last=False)
 
@@ -47,7 +48,11 @@ class LocalCache:
         """Forget ``record``, unless a newer one has taken its place."""
         with self._lock:
             if self._records.get(record.idempotency_key) is record:
-                del self._records[record.idempotency_key]
+                self._records.pop(record.idempotency_key, None)
+
+    def _touch(self, key: str) -> None:
+        with suppress(KeyError):  # a signal's handler may have made a call of its own, and room for it
+            self._records.move_to_end(key)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -13,12 +13,11 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from ..spec.events import Claim, Complete, Release
-from ..spec.record import RESULT_UNAVAILABLE, ceil_seconds, deadline_ms, make
+from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make, same_execution
+from .answers import tell
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
 from .interrupts import Interrupts
-
-logger = logging.getLogger("idemproof")
 
 TRIES = 3
 """How many requests of one change may fail, whatever the time."""
@@ -109,10 +108,13 @@ class Claiming(_Patient):
             lease += now
         elif not self._told_of_missing_lease:
             self._told_of_missing_lease = True
-            logger.warning(
-                "No lease for %r: if a worker dies, its operation stays in progress for the whole window. "
-                "Set in_progress_expires_after_seconds, or register the Lambda context.",
+            tell(
+                "no lease",
                 subject.key,
+                "if a worker dies, %r stays in progress for the whole window. "
+                "Set in_progress_expires_after_seconds, or register the Lambda context.",
+                logging.WARNING,
+                self._interrupts,
             )
         expiry = ceil_seconds(now + self._window_ms)
         claim: Claim = make(Claim, (subject.owner, lease, expiry, subject.payload_hash, subject.key))
@@ -125,11 +127,11 @@ class Claiming(_Patient):
 
     def failed(self, subject: Attempt, error: BaseException, failures: int, clock: Callable[[], int]) -> int:
         """As of any patient change; but an interrupt is raised at once, and a failure is explained."""
+        if failures == 1 and _nothing_written(error):
+            subject.held = None  # there is nothing to take back
         interrupt = self._interrupts.behind(error)
         if interrupt is not None:
             raise interrupt
-        if failures == 1 and _nothing_written(error):
-            subject.held = None  # there is nothing to take back
         try:
             return super().failed(subject, error, failures, clock)
         except IdempotencyError:
@@ -146,6 +148,31 @@ class Claiming(_Patient):
             "though the protocol allows it each time: its lease is shorter than a request takes, or the "
             "persistence layer decides by other rules. The function did not run. Retry."
         )
+
+
+class Resuming(Claiming):
+    """A claim in a durable execution: for as long as that may last, and resumed by its later invocations."""
+
+    def __init__(self, config: IdempotencyConfig, interrupts: Interrupts) -> None:
+        super().__init__(config, interrupts)
+        self._lease_ms: int = milliseconds(config.execution_timeout_seconds)
+
+    def event(self, subject: Attempt, now: int) -> Claim:
+        """Return the claim; how much time is left to this invocation does not matter (DUR-5)."""
+        expiry = ceil_seconds(now + self._window_ms)
+        fields = subject.owner, now + self._lease_ms, expiry, subject.payload_hash, subject.key
+        claim: Claim = make(Claim, fields)
+        return claim
+
+    def acting(self, subject: Attempt, standing: Record | None) -> Record | None:
+        """Note whether an earlier invocation may have begun the body: then its claim is not given back."""
+        if (
+            standing is not None
+            and standing.owner != subject.owner
+            and same_execution(standing, subject.owner)
+        ):
+            subject.resumed = True
+        return standing
 
 
 class GivenUp(Exception):  # noqa: N818 - what happened

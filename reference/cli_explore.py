@@ -29,6 +29,9 @@ def explore(
     late_requests: Annotated[
         int, typer.Option(min=0, help="How many requests may be on their way at once, to arrive late.")
     ] = 0,
+    invocations: Annotated[
+        int, typer.Option(min=0, help="How many of the clients are invocations of one durable execution.")
+    ] = 0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many states; the search is not complete then.")
     ] = None,
@@ -48,7 +51,7 @@ def explore(
     if faults not in (None, "none"):
         chosen = tuple(name.strip() for name in str(faults).split(",") if name.strip())
     try:
-        explorer = Explorer(clients, fingerprints, chosen, late_requests)
+        explorer = Explorer(clients, fingerprints, chosen, late_requests, invocations)
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     started = time.perf_counter()

@@ -12,6 +12,7 @@ from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from .functions import is_async
 from .interrupts import Interrupts
 from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
 from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
@@ -24,6 +25,9 @@ _LONGEST_WINDOW_SECONDS = 10**11
 
 # Texts whose truth, as texts, is what they say.
 _UNMISTAKABLE = frozenset(("", "1", "y", "yes", "t", "true", "on"))
+
+LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
+"""The longest time limit that Lambda allows a durable execution."""
 
 
 class IdempotentHookFunction(Protocol):
@@ -93,6 +97,9 @@ class IdempotencyConfig:
         Classes of ``Exception`` that a signal's handler raises, such as a job queue's time limit. They are
         treated as ``KeyboardInterrupt`` is: never taken for a failure of the store, a key or a result. Those
         of Celery, RQ and Airflow are known, and need not be named.
+    execution_timeout_seconds
+        How long a Lambda durable execution may last: its ``ExecutionTimeout``. Calls in such an execution
+        hold their keys for so long. An integer or a float above 0; by default the longest that Lambda allows.
 
     Raises
     ------
@@ -117,6 +124,7 @@ class IdempotencyConfig:
     max_unpacked_bytes: int
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
+    execution_timeout_seconds: float
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -149,6 +157,7 @@ class IdempotencyConfig:
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
+        execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
     ) -> None:
         _require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = _truth("use_local_cache", use_local_cache)
@@ -157,6 +166,8 @@ class IdempotencyConfig:
         response_hook = response_hook or None
         if response_hook is not None:
             _require_callable("response_hook", response_hook)
+            if is_async(response_hook):
+                raise _refusal("response_hook", response_hook, "a plain function: it is called, not awaited")
         if in_progress_expires_after_seconds is not None:
             _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
         _require_clock(clock)
@@ -168,6 +179,7 @@ class IdempotencyConfig:
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
             _require_window("completion_timeout_seconds", completion_timeout_seconds)
         _require_interrupts(interrupts)
+        _require_window("execution_timeout_seconds", execution_timeout_seconds)
         options = _search_options(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -188,6 +200,7 @@ class IdempotencyConfig:
             max_unpacked_bytes=max_unpacked_bytes,
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
+            execution_timeout_seconds=execution_timeout_seconds,
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=_compile("event_key_jmespath", event_key_jmespath, options),

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
@@ -11,6 +12,7 @@ from ..backends.base import (
     BasePersistenceLayer,
     async_compare_and_swap,
     compare_and_swap,
+    keeps_owners,
 )
 from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.doubles import is_double
@@ -20,6 +22,7 @@ from ..backends.overrides import replaced_later
 from ..backends.warning import IdempotencyWarning
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig
+from .durable import SDK, current, lambda_context_of, refuse_outside
 from .engine import Engine
 from .functions import (
     Argument,
@@ -27,7 +30,6 @@ from .functions import (
     argument_of,
     called_in_order,
     handler_arguments,
-    hidden_code,
     is_async,
     name_of,
     refuse_unprotectable,
@@ -110,7 +112,7 @@ def idempotent(
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
                 return None
-            found = of_context.of(args, kwargs)
+            found = lambda_context_of(of_context.of(args, kwargs))
             # Functions that the handler calls may share the configuration.
             settings.register_lambda_context(found)
             return found
@@ -119,7 +121,7 @@ def idempotent(
             function,
             event,
             lambda_context,
-            Engine(settings, hidden=hidden_code(function)),
+            Engine(settings, function=function, keeps_owners=keeps_owners(persistence_store)),
             settings,
             persistence_store,
             key_prefix,
@@ -220,9 +222,12 @@ def idempotent_function(
 
     def decorate(function: Any) -> Any:
         serializer = resolve_serializer(output_serializer, function)
+        for direction in ("to_dict", "from_dict"):
+            if serializer is not None and is_async(getattr(serializer, direction)):
+                raise TypeError(f"{direction} of {serializer!r} is async: it is called, and not awaited.")
         codec: Any = Codec(serializer, function, settings.result_check)
         codec.prepare(for_a_call=False)
-        engine = Engine(settings, codec, hidden=hidden_code(function))
+        engine = Engine(settings, codec, function=function, keeps_owners=keeps_owners(persistence_store))
         data = None if data_keyword_argument is None else argument_of(function, data_keyword_argument)
         return _protected(
             function, data, None, engine, settings, persistence_store, key_prefix, key, codec.prepare
@@ -280,6 +285,7 @@ def _decorator(
         if isinstance(function, staticmethod | classmethod):
             return type(function)(apply(function.__func__))
         refuse_unprotectable(function)
+        refuse_outside(function)
         if isinstance(layer, AsyncBasePersistenceLayer) and not is_async(function):
             raise TypeError(
                 f"{name_of(function)} is a plain function, and {type(layer).__name__} an async layer. "
@@ -423,7 +429,8 @@ def _protected(
             name, payload_hash = plan.key(args, kwargs)
             if name is None:
                 return await body(*args, **kwargs)
-            steps = engine.steps(name, payload_hash, context)
+            execution = current(args, kwargs) if SDK in sys.modules else None
+            steps = engine.steps(name, payload_hash, context, execution)
             by = None if by_methods is None else by_methods()
             if by is None:
                 return await drive_async(steps, async_store, body, args, kwargs)
@@ -443,7 +450,8 @@ def _protected(
         name, payload_hash = plan.key(args, kwargs)
         if name is None:
             return body(*args, **kwargs)
-        steps = engine.steps(name, payload_hash, context)
+        execution = current(args, kwargs) if SDK in sys.modules else None
+        steps = engine.steps(name, payload_hash, context, execution)
         by = None if by_methods is None else by_methods()
         if by is None:
             return drive(steps, store, body, args, kwargs)

@@ -6,9 +6,9 @@ to stand, proposes the outcome to the store by compare-and-swap, and asks again 
 
 import logging
 from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
+from ..backends.commands import Call
 from ..backends.records import new_owner
 from ..backends.settle import Steps, settle
 from ..spec.errors import (
@@ -20,11 +20,13 @@ from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Release
 from ..spec.record import RESULT_UNAVAILABLE
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
-from .attempt import Attempt, append_context
+from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
-from .changes import Claiming, Completing, GivenUp, Releasing
+from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
 from .config import IdempotencyConfig
+from .durable import Execution, refuse_without_owners
 from .serialization import BaseIdempotencySerializer
+from .stack import require_stack
 
 INTERRUPTS = range(3)
 """How often what is interrupted between its requests begins again."""
@@ -41,8 +43,10 @@ class Engine:
         Turns results into JSON-able data and back; None stores them as they are.
     mint
         Makes owner tokens.
-    hidden
-        The code of an async or generator function that hides behind the body, or None.
+    function
+        The body, if it is a function's.
+    keeps_owners
+        Whether the layer does.
     """
 
     def __init__(
@@ -50,23 +54,31 @@ class Engine:
         config: IdempotencyConfig,
         serializer: BaseIdempotencySerializer | None = None,
         mint: Callable[[], str] = new_owner,
-        hidden: CodeType | None = None,
+        function: Callable[..., Any] | None = None,
+        *,
+        keeps_owners: bool = True,
     ) -> None:
+        self._keeps_owners = keeps_owners
         self._config = config
         self._clock = config.clock
         self._mint = mint
-        self._hidden = hidden
+        self._function = function
         self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
-        self._answers = Answers(serializer, config.response_hook, self._cache)
+        self._answers = Answers(serializer, config.response_hook, self._cache, config.interruptions)
         interrupts = self._interrupts = config.interruptions
         self._claiming = Claiming(config, interrupts)
+        self._resuming = Resuming(config, interrupts)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
     def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
-        self, key: str, payload_hash: str | None, lambda_context: Any = None
+        self,
+        key: str,
+        payload_hash: str | None,
+        lambda_context: Any = None,
+        execution: Execution | None = None,
     ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
@@ -78,6 +90,8 @@ class Engine:
             Hash of the validated part of the payload, or None.
         lambda_context
             The AWS Lambda context whose remaining time bounds the lease, or None.
+        execution
+            The durable execution in which the call is made, or None.
 
         Yields
         ------
@@ -93,15 +107,20 @@ class Engine:
             cached = self._from_cache(self._cache, key, payload_hash)
             if cached is not None:
                 return self._answer(cached)
-        attempt = Attempt(key, payload_hash, self._mint(), lambda_context)
+        require_stack(key)
+        if execution is not None and not self._keeps_owners:
+            raise refuse_without_owners(execution, key)
+        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution)
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
             if granted:
                 if outcome.took_over is None:
-                    tell("claimed", key)
+                    self._tell("claimed", attempt)
                 else:
-                    tell("took over", key, "%r, from one whose lease or window is over", logging.INFO)
+                    self._tell(
+                        "took over", attempt, "%r, from one whose lease or window is over", logging.INFO
+                    )
                 yield attempt
         except GeneratorExit:
             raise  # nobody is there to perform anything
@@ -111,11 +130,16 @@ class Engine:
                 raise
             attempt.note_interrupt(failure)
         if not granted:
+            if attempt.replays_itself(outcome):
+                again = Call()
+                yield again
+                if again.failure is not None:
+                    return None  # as below
             return self._answer(outcome)
         for _ in INTERRUPTS:
             try:
-                if attempt.failure is None and self._hidden is not None:
-                    attempt.refuse_what_has_not_run(self._hidden)
+                if attempt.failure is None and type(attempt.result) not in PLAIN:
+                    attempt.refuse_what_has_not_run(self._function)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
@@ -149,9 +173,13 @@ class Engine:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
+    def _tell(self, event: str, attempt: Attempt, message: str = "%s", level: int = logging.DEBUG) -> None:
+        tell(event, attempt.key, message, level, self._interrupts)
+
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""
-        return settle(self._claiming, attempt, attempt.key, None, self._clock)
+        claiming = self._claiming if attempt.execution is None else self._resuming
+        return settle(claiming, attempt, attempt.key, None, self._clock)
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
@@ -184,9 +212,9 @@ class Engine:
             )
             raise self._stopped(attempt, lost)
         if isinstance(outcome, Superseded) and attempt.interrupt is None:
-            tell(
+            self._tell(
                 "superseded",
-                attempt.key,
+                attempt,
                 "an attempt on %r outlived its lease; another completed first, and its result counts",
                 logging.WARNING,
             )
@@ -200,7 +228,7 @@ class Engine:
             raise self._stopped(attempt, unstored, trouble)
         if attempt.interrupt is not None:
             raise attempt.interrupt
-        tell("completed", attempt.key)
+        self._tell("completed", attempt)
         if self._cache is not None:
             self._cache.put(outcome.record)
         return answer
@@ -268,13 +296,13 @@ class Engine:
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock
         )
         if isinstance(outcome, Released):
-            tell("released", attempt.key)
+            self._tell("released", attempt)
 
     def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Before the body, or while it was failing: undo a claim that may stand."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
-        if attempt.held is None:
+        if attempt.held is None or attempt.resumed:
             return
         stopped = self._interrupts.includes(failure)
         try:
@@ -287,7 +315,11 @@ class Engine:
             raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """After the body raised: let the next attempt begin at once."""
+        """After the body raised: let the next attempt begin at once, unless the body will be resumed."""
+        if attempt.goes_on_after(failure):
+            attempt.settled = True
+            self._tell("suspended", attempt)
+            return
         trouble: BaseException | None = None
         try:
             yield from self._release(attempt)

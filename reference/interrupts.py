@@ -50,6 +50,10 @@ class Interrupts:
         return None
 
 
+KNOWN_INTERRUPTS = Interrupts()
+"""Those that nobody has to declare."""
+
+
 def _links(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and all that is behind it, or in it if it is a group."""
     waiting, seen = [error], set()

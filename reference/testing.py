@@ -6,9 +6,11 @@ goes through it, whatever its layer, and whether it is ``async def``.
 
 import copy
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from typing import Any
 
 from ..backends.base import CompareAndSwapLayer
 from ..backends.clock import wall_clock_ms
@@ -16,6 +18,7 @@ from ..backends.commands import Call, Swap
 from ..backends.drivers import Steps
 from ..spec.record import ceil_seconds
 from .cache import LocalCache
+from .durable import Execution
 from .engine import Engine
 from .functions import name_of
 from .keys import private_store
@@ -139,8 +142,7 @@ def count_runs(function: Callable[..., Any]) -> Iterator[Runs]:
         The function is not idempotent.
     """
     runs = Runs(name_of(function))
-    watchers = (*_world.watchers, (_engine_of(function), runs))
-    with _in(_world._replace(watchers=watchers)):
+    with _in(_Stand(watcher=(_engine_of(function), runs))):
         yield runs
 
 
@@ -153,61 +155,92 @@ def use_clock(clock: Callable[[], int]) -> Iterator[None]:
     clock
         Returns the time now in milliseconds since the epoch, as :class:`MovableClock` does.
     """
-    with _in(_world._replace(clock=clock)):
+    with _in(_Stand(clock=clock)):
         yield
 
 
 @contextmanager
 def use_layer(layer: CompareAndSwapLayer) -> Iterator[None]:
     """Let all idempotent functions keep their records in ``layer``, which never blocks."""
-    with private_store(), _in(_world._replace(layer=layer)):
+    with private_store(), _in(_Stand(layer=layer)):
         yield
 
 
-class _World(NamedTuple):
-    """What stands in for what functions were decorated with."""
+class _Stand:
+    """What one test lets stand in for what functions were decorated with, until it ends."""
 
-    layer: CompareAndSwapLayer | None = None
-    clock: Callable[[], int] | None = None
-    watchers: tuple[tuple[Engine, Runs], ...] = ()
+    def __init__(
+        self,
+        layer: CompareAndSwapLayer | None = None,
+        clock: Callable[[], int] | None = None,
+        watcher: tuple[Engine, Runs] | None = None,
+    ) -> None:
+        self.layer = layer
+        self.clock = clock
+        self.watcher = watcher
+        # A new layer's records are in no old local cache.
+        self.caches: dict[Engine, LocalCache] = {}
 
 
-_world = _World()
+_stands: tuple[_Stand, ...] = ()
+_stands_here: ContextVar[tuple[_Stand, ...]] = ContextVar("idemproof_stands", default=())
+_lock = threading.RLock()
 _usual_steps = Engine.steps
 
 
 @contextmanager
-def _in(world: _World) -> Iterator[None]:
-    """Make ``world`` that of all calls which begin meanwhile."""
-    global _world
-    twins: dict[Engine, Engine] = {}
+def _in(stand: _Stand) -> Iterator[None]:
+    """Let ``stand`` be used by all calls that begin meanwhile.
 
-    def steps(engine: Engine, key: str, payload_hash: str | None, lambda_context: Any = None) -> Steps:
-        twin = twins.get(engine) or twins.setdefault(engine, _twin(engine, world))
-        return _observed(_usual_steps(twin, key, payload_hash, lambda_context), key, engine, world)
-
-    before = _world, Engine.steps
-    _world, Engine.steps = world, steps  # type: ignore[assignment, method-assign]
+    Tests may overlap: threads and tasks end in any order. Each gets what stands in its own context; a thread
+    that a test starts, and that has no context of it, gets what the newest test lets stand.
+    """
+    global _stands  # noqa: PLW0603 - what all threads look at
+    with _lock:
+        _stands = (*_stands, stand)
+        Engine.steps = _steps  # type: ignore[assignment, method-assign]
+    _stands_here.set((*_stands_here.get(), stand))
     try:
         yield
     finally:
-        _world, Engine.steps = before  # type: ignore[method-assign]
+        _stands_here.set(tuple(each for each in _stands_here.get() if each is not stand))
+        with _lock:
+            _stands = tuple(each for each in _stands if each is not stand)
+            if not _stands:
+                Engine.steps = _usual_steps  # type: ignore[method-assign]
 
 
-def _twin(engine: Engine, world: _World) -> Engine:
-    """Return what ``engine`` is in ``world``; a new layer's records are in no old local cache."""
+def _steps(
+    engine: Engine,
+    key: str,
+    payload_hash: str | None,
+    lambda_context: Any = None,
+    execution: Execution | None = None,
+) -> Steps:
+    """Stand in for :meth:`Engine.steps`."""
+    anywhere, here = _stands, _stands_here.get()
+    # The newest of its own context first, then the newest of any.
+    stands = [each for each in reversed(here) if each in anywhere]
+    stands += [each for each in reversed(anywhere) if each not in here]
+    layer = next((each for each in stands if each.layer is not None), None)
+    clock = next((each.clock for each in stands if each.clock is not None), None)
+    watching = [each.watcher[1] for each in stands if each.watcher and each.watcher[0] is engine]
     twin = copy.copy(engine)
-    if world.clock is not None:
-        twin._clock = world.clock
-    if world.layer is not None and engine._cache is not None:
-        twin._cache = LocalCache(engine._config.local_cache_max_items)
-        twin._answers = copy.copy(engine._answers)
-        twin._answers._cache = twin._cache
-    return twin
+    if clock is not None:
+        twin._clock = clock
+    if layer is not None:
+        twin._keeps_owners = True
+        if engine._cache is not None:
+            new = LocalCache(engine._config.local_cache_max_items)
+            twin._cache = layer.caches.setdefault(engine, new)
+            twin._answers = copy.copy(engine._answers)
+            twin._answers._cache = twin._cache
+    steps = _usual_steps(twin, key, payload_hash, lambda_context, execution)
+    return _observed(steps, key, None if layer is None else layer.layer, watching)
 
 
-def _observed(steps: Steps, key: str, engine: Engine, world: _World) -> Steps:
-    """Pass on what ``steps`` ask for: requests to the world's layer, if it has one, else to the driver."""
+def _observed(steps: Steps, key: str, layer: CompareAndSwapLayer | None, watching: list[Runs]) -> Steps:
+    """Pass on what ``steps`` ask for: requests to ``layer``, if there is one, else to the driver."""
     reply: Any = None
     error: BaseException | None = None
     try:
@@ -218,12 +251,11 @@ def _observed(steps: Steps, key: str, engine: Engine, world: _World) -> Steps:
                 return done.value
             reply = error = None
             if isinstance(command, Call):
-                for watched, runs in world.watchers:
-                    if watched is engine:
-                        runs._note(key, command)
+                for runs in watching:
+                    runs._note(key, command)
             try:
-                if world.layer is not None and isinstance(command, Swap):
-                    reply = world.layer._swap(*command)
+                if layer is not None and isinstance(command, Swap):
+                    reply = layer._swap(*command)
                 else:
                     reply = yield command
             except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol

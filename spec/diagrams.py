@@ -9,7 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from .events import Claim, Complete, Event, Evict, Release, Renew
-from .record import COMPLETED, EXPIRED, INPROGRESS, Record, deadline_ms, live
+from .record import COMPLETED, DURABLE, EXPIRED, INPROGRESS, Record, deadline_ms, live
 from .transition import TABLE, deciding_row, transition
 
 ABSENT = "ABSENT"
@@ -29,7 +29,7 @@ _DEADLINE = "TIME-2"
 _NOW = 1_000_000
 _SOON, _LATER = _NOW + 5_000, _NOW + 9_000
 _NOW_S, _SOON_S, _LATER_S = (moment // 1000 for moment in (_NOW, _SOON, _LATER))
-_OWN, _OTHER = "own", "other"
+_OWN, _RESUMED, _OTHER = f"{DURABLE}execution/own", f"{DURABLE}execution/earlier", "other"
 _EQUAL, _DIFFERENT = "equal", "different"
 _RESPONSE, _OTHER_RESPONSE = '"own"', '"other"'
 
@@ -68,11 +68,12 @@ class Edge(NamedTuple):
 def situations() -> Iterator[Record | None]:
     """Yield one representative of every situation that the rows can tell apart.
 
-    Own, foreign and unnamed owners; equal, different and absent payload hashes; the same and another
-    response; live, over but not past its expiry, and past its expiry; with a lease and without.
+    Own, foreign and unnamed owners, and another of the own durable execution; equal, different and absent
+    payload hashes; the same and another response; live, over but not past its expiry, and past its expiry;
+    with a lease and without.
     """
     yield None
-    for owner, payload_hash in product((_OWN, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
+    for owner, payload_hash in product((_OWN, _RESUMED, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
         for lease, expiry in product((_SOON, _NOW, None), (_SOON_S, _NOW_S)):
             if lease is None or lease <= expiry * 1000:  # TIME-6
                 yield Record("", INPROGRESS, expiry, lease, None, payload_hash, None, owner)

@@ -95,11 +95,14 @@ class Explorer:
         Which of :data:`~idemproof.spec.model.FAULTS` may happen.
     late_requests
         How many requests may be on their way at once, to arrive when nobody expects them.
+    invocations
+        How many of the clients are invocations of one durable execution, which may be suspended, and may
+        run at once.
 
     Raises
     ------
     ValueError
-        There is no such fault, no client, or not so many fingerprints.
+        There is no such fault, no client, or not so many fingerprints or invocations.
     """
 
     def __init__(
@@ -108,16 +111,20 @@ class Explorer:
         fingerprints: int = 1,
         faults: tuple[str, ...] = FAULTS,
         late_requests: int = 0,
+        invocations: int = 0,
     ) -> None:
         unknown = sorted(set(faults) - set(FAULTS))
         if unknown:
             raise ValueError(f"there is no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
         if clients < 1 or not 1 <= fingerprints <= len(HASHES):
             raise ValueError(f"at least 1 client, and 1 to {len(HASHES)} fingerprints, are needed")
+        if not 0 <= invocations <= clients:
+            raise ValueError(f"of {clients} clients, 0 to {clients} can be invocations, not {invocations}")
         self._hashes = HASHES[:fingerprints]
         self._faults = frozenset(faults)
         self._late_requests = late_requests
-        self._start = State(None, (Client(),) * clients)
+        plain = (Client(),) * (clients - invocations)
+        self._start = canonical(State(None, (*plain, *(Client(durable=True),) * invocations)))
         self._moves: dict[tuple[Client, Record | None, bool], tuple[Move, ...]] = {}
 
     def search(self, progress: Callable[[int, int], None] | None = None, limit: int | None = None) -> Result:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Replay, Superseded
-from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms, expiry_ms, live
+from .record import (
+    COMPLETED,
+    INPROGRESS,
+    Record,
+    claimable,
+    deadline_ms,
+    execution_of,
+    expiry_ms,
+    live,
+    same_execution,
+)
 from .transition import transition
 
 
@@ -38,7 +48,7 @@ class Ended(NamedTuple):
 
     owner: str
     now: int
-    how: Literal["stored", "raised", "crashed", "lost"]
+    how: Literal["stored", "raised", "crashed", "lost", "suspended"]
     until: int = 0
 
 
@@ -75,12 +85,27 @@ def one_live_run(history: Sequence[Occurrence]) -> bool:
     running: dict[str, int] = {}
     for item in history:
         if isinstance(item, Began):
-            if any(until > item.now for until in running.values()):
+            if any(until > item.now for owner, until in running.items() if not _are_one(owner, item.owner)):
                 return False
             running[item.owner] = item.until
+        elif isinstance(item, Ended) and item.how == "raised":
+            _end(running, item.owner)
         elif isinstance(item, Ended):
             running.pop(item.owner, None)
     return True
+
+
+def _are_one(owner: str, other: str) -> bool:
+    """Tell whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
+    execution = execution_of(owner)
+    return execution is not None and execution == execution_of(other)
+
+
+def _end(runs: dict[str, int], owner: str) -> None:
+    """End the run of ``owner``, or a durable execution with all its runs, if the newest one raises."""
+    invocations = [each for each in runs if _are_one(each, owner)]
+    for each in invocations if invocations[-1:] == [owner] else [owner]:
+        runs.pop(each, None)
 
 
 def begins_under_its_lease(history: Sequence[Occurrence]) -> bool:
@@ -101,7 +126,11 @@ def others_are_untouched(step: Step) -> bool:
     if before is None or not live(before, step.now):
         return True
     owner = getattr(step.event, "owner", None)
-    return (before.owner == owner and owner is not None) or step.after == before
+    own = before.owner == owner and owner is not None
+    resumed = isinstance(step.event, Claim) and same_execution(before, owner)
+    if resumed and step.after == before._replace(owner=owner):
+        return True
+    return own or step.after == before
 
 
 def answers_agree(history: Sequence[Occurrence]) -> bool:
@@ -132,15 +161,15 @@ def rerun_has_a_reason(history: Sequence[Occurrence]) -> bool:
     until: dict[str, int] = {}  # when each earlier run stops standing in the way
     for item in history:
         if isinstance(item, Began):
-            if any(item.now < end for end in until.values()):
+            if any(item.now < end for owner, end in until.items() if not _are_one(owner, item.owner)):
                 return False
             until[item.owner] = item.until
         elif isinstance(item, Ended):
             if item.how == "stored":
                 until[item.owner] = item.until
             elif item.how == "raised":
-                until.pop(item.owner, None)
-            # A crashed or fenced-off run stands in the way until its lease ends.
+                _end(until, item.owner)
+            # A run that crashed, was fenced off or suspended stands in the way until its lease ends.
     return True
 
 
@@ -189,6 +218,8 @@ def claim_outlives_its_lease(step: Step) -> bool:
     """A claim's expiry is never before its lease (TIME-6)."""
     if not isinstance(step.event, Claim) or step.after == step.before or step.after is None:
         return True
+    if step.before is not None and step.after == step.before._replace(owner=step.after.owner):
+        return True  # resumed: its deadlines are those of an earlier claim
     lease = step.after.in_progress_expiry_timestamp
     return step.after.status == INPROGRESS and (lease is None or expiry_ms(step.after) >= lease)
 

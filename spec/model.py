@@ -20,13 +20,14 @@ from .events import (
     Event,
     Evict,
     Release,
+    Released,
     Renew,
     Renewed,
     Replay,
     Superseded,
 )
 from .invariants import Began, Ended, Occurrence, Step, broken_by_history, broken_by_step
-from .record import Record, deadline_ms
+from .record import DURABLE, Record, deadline_ms, execution_of
 from .transition import deciding_row, transition
 
 LEASE = 2
@@ -52,6 +53,9 @@ IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
 _ME, _HELD, _GONE = "me", "held", "gone"
 """Owner tokens: of who asks and does not own the record, of who does, of attempts that are over."""
 
+_EXECUTION = f"{DURABLE}execution/"
+"""Begins the tokens of those who are invocations of the one durable execution."""
+
 
 class Client(NamedTuple):
     """One client, or an attempt that is over but for a request on its way (``gone``).
@@ -70,6 +74,8 @@ class Client(NamedTuple):
         Whether the record is its attempt's.
     late
         A request of its attempt that is still on its way, (kind, lease, expiry); empty if there is none.
+    durable
+        Whether its attempts are invocations of the one durable execution.
     """
 
     phase: str = IDLE
@@ -78,6 +84,7 @@ class Client(NamedTuple):
     expiry: int = 0
     owns: bool = False
     late: tuple[str, int, int] | tuple[()] = ()
+    durable: bool = False
 
 
 class State(NamedTuple):
@@ -93,12 +100,16 @@ class State(NamedTuple):
         Seconds that remain of the lease of a run that nobody will end.
     stored
         Seconds that remain of a result that was stored.
+    suspended, done
+        The same of the durable execution, in whose own way neither stands.
     """
 
     record: Record | None
     clients: tuple[Client, ...]
     crashed: int = 0
     stored: int = 0
+    suspended: int = 0
+    done: int = 0
 
 
 class Move(NamedTuple):
@@ -126,6 +137,8 @@ class Move(NamedTuple):
         The invariants that it breaks.
     replaced
         Whether what stands was replaced, so that nobody else owns it any longer.
+    released
+        Whether the claim was given back: then a durable execution is over, with all its invocations.
     """
 
     what: str
@@ -139,6 +152,7 @@ class Move(NamedTuple):
     row: str = ""
     broken: tuple[str, ...] = ()
     replaced: bool = False
+    released: bool = False
 
     def applied_to(self, state: State, place: int) -> State:
         """Return the state after the client at ``place`` has moved; clients keep their places."""
@@ -148,9 +162,15 @@ class Move(NamedTuple):
         clients[place] = self.client
         if self.left is not None:
             clients.append(self.left)
-        return State(
-            self.record, tuple(clients), max(state.crashed, self.crashed), max(state.stored, self.stored)
-        )
+        after = state._replace(record=self.record, clients=tuple(clients))
+        if not self.client.durable:
+            return after._replace(
+                crashed=max(state.crashed, self.crashed), stored=max(state.stored, self.stored)
+            )
+        if self.released:
+            strays = (each._replace(lease=0) if each.durable else each for each in after.clients)
+            return after._replace(clients=tuple(strays), suspended=0)
+        return after._replace(suspended=max(state.suspended, self.crashed), done=max(state.done, self.stored))
 
 
 class _Asked(NamedTuple):
@@ -238,6 +258,8 @@ class Attempt:
 
     def _running(self) -> Iterator[Move]:
         yield self._then("returns", COMPLETING, expiry=WINDOW)
+        if self._client.durable:
+            yield self._over("is suspended", crashed=self._client.lease, faultless=False)
         if "raise" in self._faults:
             yield self._then("raises", RELEASING, lease=0, faultless=False)
         if "renew" in self._faults:
@@ -280,7 +302,7 @@ class Attempt:
         return self._then(f"has its late {kind} arrive", self._client.phase, asked, stored=stored, late=())
 
     def _ask(self, kind: str, lease: int, expiry: int) -> _Asked:
-        owner = _HELD if self._client.owns else _ME
+        owner = self._token(_HELD if self._client.owns else _ME)
         payload_hash = self._client.payload_hash or None
         event: Event
         if kind == "claim":
@@ -308,12 +330,15 @@ class Attempt:
         replaced = asked is not None and asked.after is not record
         if asked is not None and replaced:
             record = asked.after
-            owns = record is not None and record.owner == (_HELD if owns else _ME)
+            owns = record is not None and record.owner == self._token(_HELD if owns else _ME)
             if owns:
                 record = _renamed(record, _HELD)
         client = self._client._replace(phase=phase, owns=owns, **changes)
         row, broken = ("", ()) if asked is None else (asked.row, asked.broken)
-        return Move(what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced)
+        released = asked is not None and isinstance(asked.outcome, Released) and self._client.owns
+        return Move(
+            what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced, released
+        )
 
     def _told(self, asked: _Asked, **more: Any) -> Move:
         return self._over(f"is told {type(asked.outcome).__name__}", asked, **more)
@@ -322,15 +347,22 @@ class Attempt:
         """Return the move after which the attempt is over; a late request of it may still be on its way."""
         move = self._then(what, GONE, asked, **more)
         gone = move.client._replace(lease=0, expiry=0)
+        fresh = Client(durable=gone.durable)
         if gone.late:
-            return move._replace(client=Client(), left=gone)
+            return move._replace(client=fresh, left=gone)
         record = _renamed(move.record, _GONE) if gone.owns else move.record
-        return move._replace(client=Client(), record=record)
+        return move._replace(client=fresh, record=record)
+
+    def _token(self, name: str) -> str:
+        return _named(name, durable=self._client.durable)
 
 
-def _renamed(record: Record | None, owner: str) -> Record | None:
+def _renamed(record: Record | None, name: str) -> Record | None:
     """Return ``record`` under another name of its owner, whose result is named after it."""
-    return record and record._replace(owner=owner, response_data=record.response_data and owner)
+    if record is None:
+        return None
+    owner = _named(name, durable=execution_of(record.owner) is not None)
+    return record._replace(owner=owner, response_data=record.response_data and owner)
 
 
 def tick(state: State) -> State:
@@ -342,7 +374,7 @@ def tick(state: State) -> State:
             expiry_timestamp=_less(record.expiry_timestamp),
             in_progress_expiry_timestamp=lease and lease - 1000,
         )
-    return State(record, tuple(map(_older, state.clients)), _less(state.crashed), _less(state.stored))
+    return State(record, tuple(map(_older, state.clients)), *map(_less, state[2:]))
 
 
 def forget(state: State) -> tuple[State, _Asked]:
@@ -358,7 +390,8 @@ def canonical(state: State) -> State:
     """Return the one of all states that differ from ``state`` only in who is who."""
     clients = tuple(sorted(client for client in state.clients if client.phase != GONE or client.late))
     record = state.record
-    if record is not None and record.owner == _HELD and not any(client.owns for client in clients):
+    held = record is not None and record.owner in (_HELD, _EXECUTION + _HELD)
+    if held and not any(client.owns for client in clients):
         record = _renamed(record, _GONE)
     return state._replace(record=record, clients=clients)
 
@@ -375,25 +408,41 @@ def _older(client: Client) -> Client:
 
 def broken_by_beginning(state: State, place: int) -> tuple[str, ...]:
     """Return the invariants that the client at ``place`` breaks by beginning its body now."""
+    me = state.clients[place]
     others = frozenset(
-        (other.phase == RUNNING, other.lease)
+        (other.phase == RUNNING, other.lease, other.durable)
         for other in state.clients
         if other.phase in (RUNNING, COMPLETING)
     )
-    return _broken_by_beginning(state.clients[place].lease, others, state.crashed, state.stored)
+    return _broken_by_beginning(_named("me", durable=me.durable), me.lease, others, *state[2:])
 
 
 @cache
 def _broken_by_beginning(
-    lease: int, others: frozenset[tuple[bool, int]], crashed: int, stored: int
+    name: str,
+    lease: int,
+    others: frozenset[tuple[bool, int, bool]],
+    crashed: int,
+    stored: int,
+    suspended: int,
+    done: int,
 ) -> tuple[str, ...]:
-    me = Began("me", 0, lease * 1000)
+    me = Began(name, 0, lease * 1000)
     histories: list[list[Occurrence]] = [[me]]
-    for running, until in others:
-        ended: list[Occurrence] = [] if running else [Ended("other", -1, "lost")]
-        histories.append([Began("other", -1, until * 1000), *ended, me])
-    if crashed:
-        histories.append([Began("crashed", -1, crashed * 1000), Ended("crashed", -1, "crashed"), me])
-    if stored:
-        histories.append([Began("stored", -1, 1), Ended("stored", -1, "stored", stored * 1000), me])
-    return tuple(sorted({name for history in histories for name in broken_by_history(history)}))
+    for running, until, of_execution in others:
+        other = _named("other", durable=of_execution)
+        ended: list[Occurrence] = [] if running else [Ended(other, -1, "lost")]
+        histories.append([Began(other, -1, until * 1000), *ended, me])
+    for durable, until in ((False, crashed), (True, suspended)):
+        if until:
+            run = _named("crashed", durable=durable)
+            histories.append([Began(run, -1, until * 1000), Ended(run, -1, "crashed"), me])
+    for durable, until in ((False, stored), (True, done)):
+        if until:
+            run = _named("stored", durable=durable)
+            histories.append([Began(run, -1, 1), Ended(run, -1, "stored", until * 1000), me])
+    return tuple(sorted({rule for history in histories for rule in broken_by_history(history)}))
+
+
+def _named(name: str, *, durable: bool) -> str:
+    return _EXECUTION + name if durable else name

@@ -52,6 +52,9 @@ class Record(NamedTuple):
     owner: str | None = None
 
 
+DURABLE = "durable:"
+"""Begins the owner tokens of durable executions: ``durable:EXECUTION/POSITION/RANDOM`` (DUR-1)."""
+
 make: Any = tuple.__new__
 """Makes a named tuple of all its fields, in their order: ``make(Record, (key, status, ...))``.
 
@@ -85,6 +88,23 @@ def claimable(record: Record | None, now: int) -> bool:
 def holds(record: Record | None, owner: str | None) -> bool:
     """Tell whether ``owner`` has the claim. Never true for None: an owner must be named (REC-5)."""
     return record is not None and owner is not None and record.status == INPROGRESS and record.owner == owner
+
+
+def execution_of(owner: str | None) -> str | None:
+    """Return the durable execution and the position in it that ``owner`` names, or None (DUR-1).
+
+    A token of such an execution is an invocation's own only in what follows its last slash.
+    """
+    if owner is None or not owner.startswith(DURABLE):
+        return None
+    execution, _, token = owner[len(DURABLE) :].rpartition("/")
+    return execution if execution and token else None
+
+
+def same_execution(record: Record, owner: str | None) -> bool:
+    """Tell whether ``record`` is a claim of the durable execution that ``owner`` belongs to (DUR-1)."""
+    execution = execution_of(owner)
+    return execution is not None and record.status == INPROGRESS and execution_of(record.owner) == execution
 
 
 def ceil_seconds(milliseconds: int) -> int:

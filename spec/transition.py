@@ -37,6 +37,7 @@ from .record import (
     expiry_ms,
     holds,
     make,
+    same_execution,
 )
 
 Next = tuple[Record | None, Outcome]
@@ -88,6 +89,10 @@ def _hashes_differ(record: Record, event: Claim | Complete, _now: int = 0) -> bo
     )
 
 
+def _of_own_execution(record: Record, event: Claim, _now: int) -> bool:
+    return same_execution(record, event.owner)
+
+
 def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
     return record.status == INPROGRESS
 
@@ -131,6 +136,11 @@ def _claim(record: Record | None, event: Claim, _now: int) -> Next:
 
 def _recognise_claim(record: Record, _event: Claim, _now: int) -> Next:
     return record, Claimed(record)
+
+
+def _resume(record: Record, event: Claim, _now: int) -> Next:
+    resumed = record._replace(owner=event.owner)
+    return resumed, Claimed(resumed)
 
 
 def _refuse_payload(record: Record, _event: Claim, _now: int) -> Next:
@@ -209,6 +219,15 @@ TABLE: tuple[Row, ...] = (
         "PayloadMismatch",
         _hashes_differ,
         _refuse_payload,
+    ),
+    Row(
+        "ROW-16",
+        Claim,
+        "INPROGRESS of the owner's durable execution",
+        "the owner replaced, all else as it was",
+        "Claimed",
+        _of_own_execution,
+        _resume,
     ),
     Row("ROW-4", Claim, "INPROGRESS", _SAME, "InProgress", _in_progress, _refuse_running),
     Row("ROW-5", Claim, "else (COMPLETED)", _SAME, "Replay", _always, _replay),

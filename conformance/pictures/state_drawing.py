@@ -15,9 +15,9 @@ DESCRIPTION = (
     "Each box lists the events that leave the record in its state."
 )
 
-_WIDTH, _HEIGHT = 268, 214
+_WIDTH, _HEIGHT = 268, 228
 _LEFT, _RIGHT = 56, 576
-_UPPER, _LOWER = 64, 410
+_UPPER, _LOWER = 50, 410
 _CORNERS: dict[str, Point] = {
     ABSENT: (_LEFT, _UPPER),
     INPROGRESS: (_RIGHT, _UPPER),

@@ -25,7 +25,16 @@ from ...spec.events import (
 )
 from ...spec.explorer import Explorer, Story
 from ...spec.model import RUNNING, Attempt
-from ...spec.record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
+from ...spec.record import (
+    COMPLETED,
+    INPROGRESS,
+    Record,
+    claimable,
+    deadline_ms,
+    execution_of,
+    holds,
+    same_execution,
+)
 from .. import generated
 
 REPORT = Path("docs", "seeded-faults.md")
@@ -57,6 +66,8 @@ class Fault(NamedTuple):
         What stands in the row's place; None for what the row says.
     fingerprints
         How many payload hashes are needed to see it.
+    invocations
+        How many of the two clients have to be invocations of one durable execution.
     """
 
     row: str
@@ -64,6 +75,7 @@ class Fault(NamedTuple):
     guard: Guard | None = None
     step: Step | None = None
     fingerprints: int = 1
+    invocations: int = 0
 
 
 def _never(*_: Any) -> bool:
@@ -76,6 +88,10 @@ def _always(*_: Any) -> bool:
 
 def _anybody_running(record: Record | None, *_: Any) -> bool:
     return record is not None and record.status == INPROGRESS
+
+
+def _held_by_its_execution(record: Record | None, event: Any, *_: Any) -> bool:
+    return record is not None and (holds(record, event.owner) or same_execution(record, event.owner))
 
 
 def _stands(record: Record | None, *_: Any) -> bool:
@@ -163,6 +179,13 @@ FAULTS = (
     Fault("ROW-2", "an own claim is not recognised", _never),
     Fault("ROW-2", "anybody's claim is taken for one's own", _anybody_running),
     Fault("ROW-3", "another payload is not noticed", _never, fingerprints=2),
+    Fault(
+        "ROW-16",
+        "a durable execution resumes anybody's claim",
+        lambda r, e, _now: _anybody_running(r) and execution_of(e.owner) is not None,
+        invocations=1,
+    ),
+    Fault("ROW-16", "a claim that is resumed gets another lease", step=rules._claim, invocations=1),
     Fault("ROW-4", "a claim is taken for a result", _never),
     Fault("ROW-5", "who finds a result may run again", step=lambda r, _e, _now: (r, Claimed(r))),
     Fault("ROW-5", "a result is answered once only", step=_deletes(Replay)),
@@ -176,6 +199,12 @@ FAULTS = (
         "ROW-7",
         "anybody may complete a claim",
         lambda r, _e, now: r is None or _anybody_running(r) or claimable(r, now),
+    ),
+    Fault(
+        "ROW-7",
+        "an invocation completes what a newer one has resumed",
+        lambda r, e, now: r is None or _held_by_its_execution(r, e) or claimable(r, now),
+        invocations=2,
     ),
     Fault("ROW-7", "anybody may complete anything", _always),
     Fault("ROW-7", "nobody may complete", _never),
@@ -201,6 +230,9 @@ FAULTS = (
     Fault("ROW-9", "who lost the lease overwrites", step=_overwrite(LeaseLost)),
     Fault("ROW-9", "who lost the lease deletes", step=_deletes(LeaseLost)),
     Fault("ROW-10", "anybody may release a claim", _anybody_running),
+    Fault(
+        "ROW-10", "an invocation releases what a newer one has resumed", _held_by_its_execution, invocations=2
+    ),
     Fault("ROW-10", "anybody may release anything", _stands),
     Fault("ROW-11", "who holds nothing deletes", step=_deletes(_not_held)),
     Fault("ROW-12", "anybody may renew a claim", _anybody_running),
@@ -233,7 +265,8 @@ def sown(fault: Fault) -> Iterator[None]:
 def found(fault: Fault) -> Story | None:
     """Return the shortest story by which the explorer sees ``fault``, None if it does not."""
     with sown(fault):
-        result = Explorer(2, fault.fingerprints).search(limit=_LIMIT)
+        explorer = Explorer(2, fault.fingerprints, invocations=fault.invocations)
+        result = explorer.search(limit=_LIMIT)
     return result.counterexample or result.stuck
 
 

@@ -1,7 +1,8 @@
 """Transition vectors: the shortest traces to every situation that the table tells apart, found by search.
 
-The search goes breadth first from no record at all, over events of three owners and of nobody, at the
-milliseconds around every deadline. Each step says what it is an example of; the first example is the vector.
+The search goes breadth first from no record at all, over events of three owners, of three invocations of
+two durable executions, and of nobody, at the milliseconds around every deadline. Each step says what it is
+an example of; the first example is the vector.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from typing import Any, NamedTuple
 from ...spec.events import Claim, Complete, Event, Evict, Outcome, Release, Renew
 from ...spec.record import (
     COMPLETED,
+    DURABLE,
     INPROGRESS,
     RESULT_UNAVAILABLE,
     Record,
     deadline_ms,
+    execution_of,
     expiry_ms,
 )
 from ...spec.transition import TABLE, deciding_row, transition
@@ -34,8 +37,9 @@ _RESULT_EXPIRIES = (_SECOND + 6, _CLAIM_EXPIRY - 1)
 _RESPONSES = ('"x"', '"y"', None, RESULT_UNAVAILABLE)
 _PLAIN_RESULT = (_RESULT_EXPIRIES[0], _RESPONSES[0])
 _HASHES = (None, "a", "b")
-_FIRST_OWNERS = ("w1", None)  # who comes first is called w1
-_OWNERS = ("w2", "w1", "w3", None)
+_INVOCATIONS = (f"{DURABLE}e/1", f"{DURABLE}e/2", f"{DURABLE}f/1")
+_FIRST_OWNERS = ("w1", None, _INVOCATIONS[0])  # who comes first is called w1
+_OWNERS = ("w2", "w1", "w3", None, *_INVOCATIONS)
 _LONGEST = 4
 
 _NUMBERS = {row.clause: number for number, row in enumerate(TABLE)}
@@ -47,21 +51,23 @@ _OFFSETS = {-1: "one millisecond before", 0: "exactly at", 1: "one millisecond a
 _ASKERS = {
     "own": "the owner that the record names",
     "another": "another owner",
+    "resuming": "another invocation of the durable execution that the record names",
+    "another execution": "another durable execution than the record names",
     "nobody, of a named": "nobody, of a record that names an owner",
     "named, of nobody's": "an owner, of a record that names nobody",
     "nobody, of nobody's": "nobody, of a record that names nobody",
 }
 _UNNAMED = ("nobody, of a named", "named, of nobody's", "nobody, of nobody's")
 _TELLING = {
-    "ROW-1": _UNNAMED,
+    "ROW-1": (*_UNNAMED, "resuming"),
     "ROW-3": ("own", "nobody, of nobody's"),
-    "ROW-4": _UNNAMED,
+    "ROW-4": (*_UNNAMED, "another execution"),
     "ROW-5": ("own", "nobody, of nobody's"),
     "ROW-7": ("own", *_UNNAMED),
     "ROW-8": ("own", "nobody, of nobody's"),
-    "ROW-9": ("own", *_UNNAMED),
-    "ROW-11": ("own", *_UNNAMED),
-    "ROW-13": ("own", *_UNNAMED),
+    "ROW-9": ("own", *_UNNAMED, "resuming"),
+    "ROW-11": ("own", *_UNNAMED, "resuming"),
+    "ROW-13": ("own", *_UNNAMED, "resuming"),
 }
 """Who asks, where that is worth a vector: the other rows, and another owner, have theirs already."""
 
@@ -250,7 +256,12 @@ def _relation(move: Move) -> str | None:
         return "nobody, of nobody's" if asker is None else "named, of nobody's"
     if asker is None:
         return "nobody, of a named"
-    return "own" if named == asker else "another"
+    if named == asker:
+        return "own"
+    standing, asking = execution_of(named), execution_of(asker)
+    if standing is None or asking is None:
+        return "another"
+    return "resuming" if standing == asking else "another execution"
 
 
 def _of_owner(move: Move, _place: _Place) -> _Examples:
@@ -269,7 +280,7 @@ def _of_hash(move: Move, _place: _Place) -> _Examples:
     else:
         relation = "equal" if standing == asked else "different"
     wanted = ("different",) if move.row in ("ROW-6", "ROW-7") else ("equal", "event lacks", "record lacks")
-    if relation in wanted and move.row in ("ROW-4", "ROW-5", "ROW-6", "ROW-7", "ROW-8"):
+    if relation in wanted and move.row in ("ROW-4", "ROW-16", "ROW-5", "ROW-6", "ROW-7", "ROW-8"):
         yield (relation,), (), _HASH_RELATIONS[relation]
 
 

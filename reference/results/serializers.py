@@ -14,6 +14,7 @@ from typing import Any
 
 from ...spec.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
 from ..annotations import enclosing_names
+from ..functions import is_async
 
 if typing.TYPE_CHECKING:
     from .rebuilding import Reader
@@ -86,6 +87,8 @@ class CustomDictSerializer(BaseIdempotencySerializer):
         for name, function in (("to_dict", to_dict), ("from_dict", from_dict)):
             if not callable(function):
                 raise TypeError(f"{name} must be callable, not {type(function).__qualname__}")
+            if is_async(function):
+                raise TypeError(f"{name} must be a plain function, not async: it is called, and not awaited")
         self._to_dict = to_dict
         self._from_dict = from_dict
 

@@ -50,11 +50,19 @@ function renew(r, e) {
 // The table of protocol.md. The first row of the event's kind whose condition holds decides.
 
 const always = () => true;
+const executionOf = (owner) => (owner ?? "").match(/^durable:(.+)\/[^/]+$/s)?.[1];
+const ofOwnExecution = (r, e) =>
+  r.status === "INPROGRESS" && executionOf(e.owner) !== undefined && executionOf(r.owner) === executionOf(e.owner);
+const resume = (r, e) => {
+  const record = { ...r, owner: e.owner };
+  return [record, { kind: "Claimed", record, took_over: null }];
+};
 const held = (r, e) => holds(r, e.owner);
 const TABLE = [
   ["ROW-1", "Claim", (r, e, now) => claimable(r, now), claim],
   ["ROW-2", "Claim", held, unchanged("Claimed", (r) => ({ record: r, took_over: null }))],
   ["ROW-3", "Claim", hashesDiffer, unchanged("PayloadMismatch", withRecord)],
+  ["ROW-16", "Claim", ofOwnExecution, resume],
   ["ROW-4", "Claim", (r) => r.status === "INPROGRESS", unchanged("InProgress", untilDeadline)],
   ["ROW-5", "Claim", always, unchanged("Replay", withRecord)],
   ["ROW-6", "Complete", isOwnResult, unchanged("Completed", withRecord)],

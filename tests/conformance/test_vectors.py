@@ -123,7 +123,7 @@ def test_ids_and_questions_are_given_once() -> None:
             for case in cases
         ]
         assert len(set(questions)) == len(questions)
-    assert 60 <= len(CASES) <= 150
+    assert 60 <= len(CASES) <= 180
 
 
 def deadlines_of(record: dict[str, Any]) -> dict[str, int]:

@@ -307,19 +307,19 @@ def test_a_cache_keeps_results_only_and_forgets_only_what_it_was_told() -> None:
 def test_a_cache_touches_its_records_only_under_its_lock() -> None:
     class Guarded(OrderedDict[str, Record]):
         def __getattribute__(self, name: str) -> Any:
-            assert cache._lock.locked(), name
+            assert cache._lock._is_owned(), name
             return super().__getattribute__(name)
 
         def __getitem__(self, key: str) -> Record:
-            assert cache._lock.locked()
+            assert cache._lock._is_owned()
             return super().__getitem__(key)
 
         def __setitem__(self, key: str, record: Record) -> None:
-            assert cache._lock.locked()
+            assert cache._lock._is_owned()
             super().__setitem__(key, record)
 
         def __delitem__(self, key: str) -> None:
-            assert cache._lock.locked()
+            assert cache._lock._is_owned()
             super().__delitem__(key)
 
     cache = LocalCache(1)
@@ -329,7 +329,7 @@ def test_a_cache_touches_its_records_only_under_its_lock() -> None:
     assert cache.get("b") == completed("b")
     cache.discard(completed("b"))
     cache.discard(completed("a"))
-    assert not cache._lock.locked()
+    assert not cache._lock._is_owned()
 
 
 @pytest.mark.usefixtures("_hasty_switching")

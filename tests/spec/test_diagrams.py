@@ -44,6 +44,7 @@ def test_a_claim_gets_in_where_nothing_live_stands() -> None:
         (INPROGRESS, "ROW-2"),
         (INPROGRESS, "ROW-3"),
         (INPROGRESS, "ROW-4"),
+        (INPROGRESS, "ROW-16"),
     }
 
 

@@ -16,7 +16,7 @@ from idemproof.spec.transition import deciding_row, transition
 MILLISECONDS = st.integers(0, 6).flatmap(lambda s: st.sampled_from([s * 1000 - 1, s * 1000, s * 1000 + 1]))
 LEASES = st.none() | MILLISECONDS
 SECONDS = st.integers(0, 6)
-OWNERS = st.sampled_from(["a", "b", None])
+OWNERS = st.sampled_from(["a", "b", "durable:e/1/a", "durable:e/1/b", "durable:f/1/a", None])
 HASHES = st.sampled_from(["h", "g", None])
 RESPONSES = st.sampled_from(['"1"', '"2"', None])
 
@@ -65,6 +65,7 @@ def done(owner: str = "a", response: str = '"1"', payload_hash: str | None = "h"
 
 
 CLAIM = Claim("b", 9000, 90, "h", "k")
+RESUME = CLAIM._replace(owner="durable:e/b")
 
 BROKEN_STEPS: list[tuple[str, i.Step]] = [
     ("INV-2", i.Step(done(), CLAIM, 0, running("b"), e.Claimed(running("b")))),
@@ -72,6 +73,13 @@ BROKEN_STEPS: list[tuple[str, i.Step]] = [
     ("INV-3", i.Step(running(), CLAIM, 4999, running("b"), e.Claimed(running("b")))),
     ("INV-3", i.Step(running(), Release("b"), 4999, None, e.Released())),
     ("INV-3", i.Step(running(), Evict(), 4999, None, e.Evicted())),
+    ("INV-3", i.Step(running("durable:e/a"), RESUME, 4999, running("durable:e/c"), e.Claimed(running()))),
+    ("INV-3", i.Step(running("durable:f/a"), RESUME, 4999, running("durable:e/b"), e.Claimed(running()))),
+    (
+        "INV-3",
+        i.Step(running("durable:e/a"), RESUME, 4999, running("durable:e/b", 9000), e.Claimed(running())),
+    ),
+    ("INV-3", i.Step(running("durable:e/a"), Release("durable:e/b"), 4999, None, e.Released())),
     ("INV-4", i.Step(done(), CLAIM, 0, done(), e.Replay(done(response='"2"')))),
     (
         "INV-4",
@@ -104,6 +112,19 @@ BROKEN_HISTORIES: list[tuple[str, list[Any]]] = [
     ("INV-4", [i.Answered(0, '"1"', "g", done())]),
     ("INV-5", [i.Began("a", 0, 10), i.Ended("a", 1, "stored", 60), i.Began("b", 59, 70)]),
     ("INV-5", [i.Began("a", 0, 10), i.Ended("a", 1, "crashed"), i.Began("b", 9, 70)]),
+    ("INV-1", [i.Began("durable:e/a", 0, 10), i.Began("durable:f/a", 9, 20)]),
+    ("INV-1", [i.Began("durable:e/a", 0, 10), i.Began("a", 9, 20)]),
+    (  # an older invocation that raises ends itself only
+        "INV-1",
+        [
+            i.Began("durable:e/a", 0, 10),
+            i.Began("durable:e/b", 1, 10),
+            i.Ended("durable:e/a", 2, "raised"),
+            i.Began("a", 3, 20),
+        ],
+    ),
+    ("INV-5", [i.Began("durable:e/a", 0, 10), i.Ended("durable:e/a", 1, "suspended"), i.Began("a", 9, 70)]),
+    ("INV-5", [i.Began("durable:e/a", 0, 10), i.Ended("durable:e/a", 1, "stored", 60), i.Began("a", 9, 70)]),
     ("INV-8", [i.Asked("a", 0, i.OPERATIONS_PER_CALL + 1)]),
     ("ENG-3", [i.Began("a", 10, 10)]),
 ]
@@ -119,6 +140,16 @@ KEPT_HISTORIES: list[list[Any]] = [
     [i.Began("a", 0, 10), i.Ended("a", 1, "raised"), i.Began("b", 1, 20)],
     [i.Began("a", 0, 10), i.Ended("a", 1, "stored", 60), i.Began("b", 60, 70)],
     [i.Began("a", 0, 10), i.Ended("a", 1, "crashed"), i.Began("b", 10, 70)],
+    [i.Began("durable:e/a", 0, 10), i.Began("durable:e/b", 1, 10)],
+    [i.Began("durable:e/a", 0, 10), i.Ended("durable:e/a", 1, "suspended"), i.Began("durable:e/b", 2, 10)],
+    [i.Began("durable:e/a", 0, 10), i.Ended("durable:e/a", 1, "suspended"), i.Began("a", 10, 20)],
+    [  # the newest invocation that raises ends the execution
+        i.Began("durable:e/a", 0, 10),
+        i.Ended("durable:e/a", 1, "suspended"),
+        i.Began("durable:e/b", 2, 10),
+        i.Ended("durable:e/b", 3, "raised"),
+        i.Began("a", 4, 20),
+    ],
     [
         i.Answered(0, '"1"', "h", done()),
         i.Answered(60_000, '"2"', "h", done()),
@@ -128,6 +159,7 @@ KEPT_HISTORIES: list[list[Any]] = [
 ]
 
 
+@pytest.mark.clause("DUR-2")
 @pytest.mark.parametrize("history", KEPT_HISTORIES)
 def test_what_is_allowed_is_not_reported(history: list[Any]) -> None:
     assert i.broken_by_history(history) == []

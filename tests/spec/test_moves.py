@@ -197,7 +197,7 @@ CASES = [
         "releases",
         client("releasing", **MINE),
         CLAIMED,
-        [Move("is told Released", Client(), None, row="ROW-10", replaced=True)],
+        [Move("is told Released", Client(), None, row="ROW-10", replaced=True, released=True)],
         [
             Move(
                 "is not told that it has released",
@@ -206,6 +206,7 @@ CASES = [
                 faultless=False,
                 row="ROW-10",
                 replaced=True,
+                released=True,
             ),
             dies(ABANDONED),
         ],
@@ -286,6 +287,7 @@ def test_a_late_request_arrives(
         stored=stored,
         row=row,
         replaced=after != before,
+        released=row == "ROW-10",
     )
 
 

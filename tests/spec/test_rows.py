@@ -13,6 +13,10 @@ NOW = 1_000_000
 LEASE = NOW + 5_000
 EXPIRY = NOW // 1000 + 60
 
+EXECUTION = "durable:arn:aws:lambda:eu-west-1:1:function:f:$LATEST/durable-execution/name/id/position"
+FIRST, SECOND, NO_TOKEN = f"{EXECUTION}/a", f"{EXECUTION}/b", f"{EXECUTION}/"
+ELSEWHERE, STRANGER = f"{EXECUTION}-2/a", f"durable:x{EXECUTION.removeprefix('durable:')}/a"
+
 
 def running(**fields: Any) -> Record:
     values: dict[str, Any] = {
@@ -82,6 +86,49 @@ CASES = [
         e.PayloadMismatch,
     ),
     Case("another payload is done", "ROW-3", completed(payload_hash="o"), claim(), NOW, e.PayloadMismatch),
+    Case("its execution is running", "ROW-16", running(owner=FIRST), claim(SECOND), LEASE - 1, e.Claimed),
+    Case(
+        "its execution is running without a lease",
+        "ROW-16",
+        running(owner=FIRST, in_progress_expiry_timestamp=None, payload_hash=None),
+        claim(SECOND),
+        EXPIRY * 1000 - 1,
+        e.Claimed,
+    ),
+    Case(
+        "its execution's lease is just over", "ROW-1", running(owner=FIRST), claim(SECOND), LEASE, e.Claimed
+    ),
+    Case("its own token, again", "ROW-2", running(owner=FIRST), claim(FIRST), NOW, e.Claimed),
+    Case(
+        "its execution with another payload",
+        "ROW-3",
+        running(owner=FIRST, payload_hash="o"),
+        claim(SECOND),
+        NOW,
+        e.PayloadMismatch,
+    ),
+    Case(
+        "its execution at another position",
+        "ROW-4",
+        running(owner=FIRST),
+        claim(ELSEWHERE),
+        NOW,
+        e.InProgress,
+    ),
+    Case("another execution", "ROW-4", running(owner=STRANGER), claim(FIRST), NOW, e.InProgress),
+    Case("no execution, in front of one", "ROW-4", running(owner=FIRST), claim("x"), NOW, e.InProgress),
+    Case("nobody, in front of an execution", "ROW-4", running(owner=FIRST), claim(None), NOW, e.InProgress),
+    Case("a token without a random part", "ROW-4", running(owner=NO_TOKEN), claim(FIRST), NOW, e.InProgress),
+    Case(
+        "tokens without an execution",
+        "ROW-4",
+        running(owner="durable:/a"),
+        claim("durable:/b"),
+        NOW,
+        e.InProgress,
+    ),
+    Case("tokens that only look alike", "ROW-4", running(owner="e/1/a"), claim("e/1/b"), NOW, e.InProgress),
+    Case("its execution's result stands", "ROW-5", completed(owner=FIRST), claim(SECOND), NOW, e.Replay),
     Case("another is running", "ROW-4", running(owner="x"), claim(), LEASE - 1, e.InProgress),
     Case("nobody's name is on it", "ROW-4", running(owner=None), claim(None), NOW, e.InProgress),
     Case("a run without a hash", "ROW-4", running(owner="x", payload_hash=None), claim(), NOW, e.InProgress),
@@ -126,6 +173,17 @@ CASES = [
         NOW,
         e.LeaseLost,
     ),
+    Case("its execution has resumed", "ROW-9", running(owner=SECOND), complete(FIRST), NOW, e.LeaseLost),
+    Case("its execution has resumed", "ROW-11", running(owner=SECOND), Release(FIRST), NOW, e.NotHeld),
+    Case(
+        "its execution has resumed",
+        "ROW-13",
+        running(owner=SECOND),
+        Renew(FIRST, LEASE + 1),
+        NOW,
+        e.LeaseLost,
+    ),
+    Case("its execution completed", "ROW-8", completed(owner=SECOND), complete(FIRST), NOW, e.Superseded),
     Case("nameless, on a nameless run", "ROW-9", running(owner=None), complete(None), NOW, e.LeaseLost),
     Case("it holds the claim", "ROW-10", running(), Release("me"), NOW, e.Released),
     Case("it holds the claim, though lapsed", "ROW-10", running(), Release("me"), LEASE, e.Released),
@@ -156,13 +214,14 @@ CASES = [
 
 @pytest.mark.clause("REC-5", "TIME-2")
 @pytest.mark.clause("ROW-0", "ROW-1", "ROW-2", "ROW-3", "ROW-4", "ROW-5", "ROW-6", "ROW-7")
-@pytest.mark.clause("ROW-8", "ROW-9", "ROW-10", "ROW-11", "ROW-12", "ROW-13", "ROW-14", "ROW-15")
+@pytest.mark.clause("ROW-8", "ROW-9", "ROW-10", "ROW-11", "ROW-12", "ROW-13", "ROW-14", "ROW-15", "ROW-16")
+@pytest.mark.clause("DUR-1")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}: {case.name}")
 def test_row(case: Case) -> None:
     after, outcome = transition(case.record, case.event, case.now)
     assert deciding_row(case.record, case.event, case.now).clause == case.row
     assert type(outcome) is case.outcome
-    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14"):
+    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14", "ROW-16"):
         assert after is case.record
 
 
@@ -191,6 +250,14 @@ def test_a_claim_never_expires_before_its_lease(lease: int, expiry: int) -> None
     after, _ = transition(None, Claim("me", lease, 90, None, "key"), 0)
     assert after is not None
     assert after.expiry_timestamp == expiry
+
+
+@pytest.mark.clause("ROW-16")
+def test_a_resumed_claim_changes_its_owner_and_nothing_else() -> None:
+    standing = running(owner=FIRST, sort_key="sort")
+    after, outcome = transition(standing, claim(SECOND, lease=NOW + 90_000, payload_hash=None), NOW)
+    assert after == standing._replace(owner=SECOND)
+    assert outcome == e.Claimed(after)
 
 
 @pytest.mark.clause("ROW-4")

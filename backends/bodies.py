@@ -1,0 +1,54 @@
+"""Runs the body of an ``async def`` call, and tells what it raised from what ended it from outside."""
+
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any
+
+from .commands import Call
+
+
+@types.coroutine
+def run_body(
+    call: Call, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Generator[Any, Any, None]:
+    """Await the body and note on ``call`` how it went.
+
+    What the body raises is noted, a ``GeneratorExit`` of its own too. Only one that comes from outside, as
+    when the event loop is gone, is raised: then nothing can be awaited any more.
+    """
+    reply: Any = None
+    error: BaseException | None = None
+    closed = False
+    try:
+        steps = _awaited(function(*args, **kwargs))
+        while True:
+            waiting = steps.send(reply) if error is None else steps.throw(error)
+            reply = error = None
+            try:
+                reply = yield waiting
+            except GeneratorExit as closing:
+                closed = True
+                _close(steps, closing)
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - it is meant for the body
+                error = thrown
+    except StopIteration as done:
+        call.result = done.value
+        call.returned = True
+    except BaseException as failure:
+        if closed:
+            raise
+        call.failure = failure
+    finally:
+        del call, error  # the failure's traceback refers to this frame
+
+
+async def _awaited(body: Awaitable[Any]) -> Any:
+    return await body
+
+
+def _close(steps: Any, closing: GeneratorExit) -> None:
+    try:
+        steps.close()
+    except BaseException as failure:  # noqa: BLE001 - the body's, and nobody is left to be told
+        closing.__cause__ = failure

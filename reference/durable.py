@@ -1,0 +1,157 @@
+"""Lambda durable executions: whether a call is made in one, where, and whether that goes on after a failure.
+
+The SDK is never imported: where it is not loaded, there is no durable execution. What it raises, and where it
+runs the application's code, is recognised by the names of its modules and classes.
+"""
+
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from ..backends.drivers import drive
+from ..spec.errors import IdempotencyConfigError
+from ..spec.record import DURABLE
+
+SDK = "aws_durable_execution_sdk_python"
+"""The package; while it is not among ``sys.modules``, no call needs to look any further."""
+
+_DRIVERS = frozenset(
+    {(drive.__module__, "drive"), (drive.__module__.replace("drivers", "async_drivers"), "drive_async")}
+)
+
+
+class Execution:
+    """The durable execution in which a call is made, and the call's position in it (DUR-2, DUR-3).
+
+    Parameters
+    ----------
+    name
+        The execution's ARN.
+    position
+        The operation of the SDK that runs the call, how many protected calls there are around it, and how
+        many operations of the context that it is given have begun.
+    state
+        The SDK's own state of the execution.
+    operates
+        Whether the call is given a context, so that its body may use operations.
+    """
+
+    __slots__ = ("_state", "name", "operates", "position")
+
+    def __init__(self, name: str, position: str, state: Any, *, operates: bool) -> None:
+        self.name = name
+        self.position = position
+        self.operates = operates
+        self._state = state
+
+    def owner(self, token: str) -> str:
+        """Return the owner token of an attempt that is made in this invocation (DUR-1)."""
+        return f"{DURABLE}{self.name}/{self.position}/{token}"
+
+    def goes_on_after(self, failure: BaseException) -> bool:
+        """Tell whether the execution, and so the body that raised ``failure``, will be resumed (DUR-4)."""
+        if isinstance(failure, KeyboardInterrupt | SystemExit):
+            return True  # the host invokes it again
+        if getattr(self._state, "is_checkpoint_token_revoked", False) is True:
+            return True  # whatever the invocation ends with is not recorded
+        if _is(failure, "BackgroundThreadError"):
+            failure = getattr(failure, "source_exception", failure)
+            if not _is(failure, "InvocationError"):
+                return True
+        return _is(failure, "InvocationError") and failure.is_retryable() is True  # type: ignore[attr-defined]
+
+
+def is_suspension(failure: BaseException) -> bool:
+    """Tell whether ``failure`` is how the SDK suspends an execution."""
+    return not isinstance(failure, Exception) and _is(failure, "SuspendExecution")
+
+
+def lambda_context_of(context: Any) -> Any:
+    """Return the Lambda context of an invocation, which a durable handler gets inside of another."""
+    inner = getattr(context, "lambda_context", None)
+    return context if inner is None or hasattr(context, "get_remaining_time_in_millis") else inner
+
+
+def refuse_outside(function: Any) -> None:
+    """Raise ``TypeError`` if ``function`` is a durable handler as Lambda calls it.
+
+    There, each invocation gets another event, and answers that the execution is pending.
+    """
+    seen: list[Any] = []
+    while function is not None and function not in seen:
+        seen.append(function)
+        code_of = getattr(function, "__globals__", {}).get("__name__", "")
+        if code_of == f"{SDK}.execution":
+            raise TypeError(
+                f"{getattr(function, '__qualname__', function)} is a durable handler: protect what is below "
+                "@durable_execution, which gets the execution's own event, not the event of each invocation."
+            )
+        function = getattr(function, "__wrapped__", None)
+
+
+def refuse_without_owners(execution: Execution, key: str) -> IdempotencyConfigError:
+    """Return the error for a layer that cannot tell one invocation of an execution from another (DUR-6)."""
+    return IdempotencyConfigError(
+        f"The persistence layer of {key!r} keeps no owner tokens, so the durable execution "
+        f"{execution.name!r} could not resume its claim. Nothing ran. Use a layer with _load and _swap, as "
+        "all that come with idemproof are."
+    )
+
+
+def current(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Execution | None:
+    """Return the durable execution in which a call with these arguments is made, or None.
+
+    Found among the frames of this thread, innermost first: the SDK sets no context variable, and runs
+    branches in threads of their own.
+    """
+    operations = _operations_before(args, kwargs)
+    calls = 0
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if (module, frame.f_code.co_name) in _DRIVERS:
+            calls += 1
+        elif module.partition(".")[0] == SDK:
+            found = _run_by(frame, calls, operations)
+            if found is not None:
+                return found
+        frame = frame.f_back
+    return None
+
+
+def _operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+    """Return how many operations the durable context that a call is given has begun; None if it gets none.
+
+    Its body may use further ones, so this tells a call from an earlier one of the same key, in each replay.
+    """
+    for value in (*args, *kwargs.values()):
+        if any(
+            kind.__name__ == "DurableContext" and kind.__module__.partition(".")[0] == SDK
+            for kind in type(value).__mro__
+        ):
+            begun: int = value._step_counter.get_current()
+            return begun
+    return None
+
+
+def _run_by(frame: FrameType, calls: int, operations: int | None) -> Execution | None:
+    variables = frame.f_locals
+    operation = variables.get("self")
+    identifier = getattr(operation, "operation_identifier", None)
+    state = getattr(operation, "state", None)
+    place = getattr(identifier, "operation_id", None)
+    if place is None:
+        state = variables.get("execution_state")
+        place = "handler" if frame.f_code.co_name == "invoke_handler" else None
+    name = getattr(state, "durable_execution_arn", None)
+    if place is None or not isinstance(name, str):
+        return None
+    position = f"{place}.{calls}" if operations is None else f"{place}.{calls}.{operations}"
+    return Execution(name, position, state, operates=operations is not None)
+
+
+def _is(failure: BaseException, name: str) -> bool:
+    return any(
+        kind.__name__ == name and kind.__module__.partition(".")[0] == SDK for kind in type(failure).__mro__
+    )
