@@ -291,12 +291,12 @@ class InThreads(AsyncCompareAndSwapLayer):
     layer
         The blocking layer.
     works_for
-        The layer that the user has made, whose threads these are.
+        The layer that the user has made, if it is another: the threads are that one's.
     """
 
-    def __init__(self, layer: CompareAndSwapLayer, works_for: BasePersistenceLayer) -> None:
+    def __init__(self, layer: CompareAndSwapLayer, works_for: BasePersistenceLayer | None = None) -> None:
         self._layer = layer
-        self._works_for = works_for
+        self._works_for = layer if works_for is None else works_for
         self.blocks = layer.blocks
 
     async def _load(self, key: str) -> Record | None:
