@@ -199,8 +199,9 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
         from redis import asyncio as redis  # noqa: PLC0415 - loaded when used
 
-        client: AbstractAsyncContextManager[Any] = self._address.client(redis)
-        return client
+        from .redis_async_clients import ClosingAll  # noqa: PLC0415 - loads asyncio
+
+        return ClosingAll(self._address.client(redis))
 
 
 CachePersistenceLayer = RedisCachePersistenceLayer

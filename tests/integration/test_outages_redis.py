@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -164,6 +166,34 @@ def test_a_password_that_is_wrong_or_missing(
     call.refused(name, IdempotencyPersistenceConfigError, "AuthenticationError", cause)
     assert pauses == []
     assert side.work.runs == []
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["by_close", "by_the_loop"])
+@pytest.mark.parametrize("password", [WRONG, ""], ids=["wrong", "missing"])
+def test_no_connection_stays_open_after_a_refused_login(
+    redis_tls_server: Server, password: str, closes: bool
+) -> None:
+    secret = f":{quote(password)}@" if password else ""
+    place = f"{redis_tls_server.host}:{redis_tls_server.port}"
+    layer = AsyncRedisCachePersistenceLayer(
+        url=f"rediss://{secret}{place}?ssl_ca_certs={quote(str(redis_tls_server.ca_file))}"
+    )
+
+    async def refused() -> None:
+        with pytest.raises(IdempotencyPersistenceConfigError):
+            await layer._load("key")
+        redis_tls_server.pause()  # so that it does not take part in closing
+        if closes:
+            await layer.close()
+
+    try:
+        asyncio.run(refused())
+    finally:
+        redis_tls_server.resume()
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in left] == []
 
 
 def test_a_database_that_the_server_has_not(side: Side, valkey_server: Server, name: str) -> None:
