@@ -1,14 +1,22 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
+import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .exchanges import Exchange, kinds, perform, perform_async
-from .redis_clients import Address, check_client, drop_idle_connections, secrets_of
-from .redis_errors import explained
+from .redis_clients import (
+    Address,
+    check_client,
+    drop_idle_connections,
+    drop_idle_connections_async,
+    secrets_of,
+)
+from .redis_errors import explained, interrupt_behind, may_have_moved
 from .redis_values import RedisValues
 
 if TYPE_CHECKING:
@@ -115,18 +123,24 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
 
     def _perform(self, exchange: Exchange, key: str) -> Record | None:
         client = self.client
+        before = sys.exception()
         try:
             record: Record | None = perform(exchange, client)
         except IdempotencyPersistenceLayerError:
             raise
         except BaseException as error:
-            if not kinds(error) & _LIBRARIES_OWN:
+            if not kinds(error) & _LIBRARIES_OWN or may_have_moved(error):
                 # A signal's handler, perhaps: then a connection with an unread reply is back in the pool,
-                # and whoever took it next would read that.
-                drop_idle_connections(client)
-            if not isinstance(error, Exception):
+                # and whoever took it next would read that. Or a failover: then what is idle leads to where
+                # the store was.
+                with suppress(Exception):  # the error tells more than that of a connection that is given up
+                    drop_idle_connections(client)
+            interrupt = interrupt_behind(error, before)
+            if interrupt is error:
                 raise
-            failure = explained(error, key, secrets_of(client))
+            if interrupt is not None:
+                raise interrupt from None
+            failure = explained(error, key, secrets_of(client))  # type: ignore[arg-type]  # no interrupt
         else:
             return record
         raise failure  # outside of its context, which may tell a secret
@@ -185,6 +199,9 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         except IdempotencyPersistenceLayerError:
             raise
         except Exception as error:  # noqa: BLE001 - raised below, as in the blocking layer
+            if client is not None and may_have_moved(error):
+                with suppress(Exception):  # as in the blocking layer
+                    await drop_idle_connections_async(client)
             secrets = secrets_of(client) if client is not None else self._address.secrets()
             failure = explained(error, key, secrets)
         else:

@@ -29,6 +29,53 @@ _MISCONFIGURED_TEXTS = (NO_CLUSTER, "DB index is out of range", "unexpected keyw
 """Servers and clients say these under names that are for much else."""
 
 
+_MOVED = frozenset(
+    {
+        "AskError",  # and MovedError
+        "BusyLoadingError",
+        "ClusterDownError",  # and MasterDownError
+        "ConnectionError",
+        "ReadOnlyError",
+        "TimeoutError",
+        "TryAgainError",
+    }
+)
+_MOVED_TEXTS = ("READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING", "UNBLOCKED")
+"""Some libraries, and scripts, pass these codes on under names that are for much else."""
+
+
+def may_have_moved(error: BaseException) -> bool:
+    """Return whether the store may be elsewhere by now: after a failover, say."""
+    return bool(kinds(error) & _MOVED) or any(code in str(error) for code in _MOVED_TEXTS)
+
+
+def refuses_writes_only(error: Exception) -> bool:
+    """Return whether a primary can be read, and has no room to write."""
+    return "OutOfMemoryError" in kinds(error) or any(
+        text in str(error) for text in ("OOM command not allowed", "> 'maxmemory'", "MISCONF")
+    )
+
+
+def interrupt_behind(error: BaseException, before: BaseException | None) -> BaseException | None:
+    """Return the interrupt that a client's clean-up has covered with ``error``, if there is one.
+
+    Parameters
+    ----------
+    error
+        What the client raised.
+    before
+        The exception that was being handled before the client was asked: it is not this request's.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and link is not before and id(link) not in seen:
+        if not isinstance(link, Exception):
+            return link
+        seen.add(id(link))
+        link = link.__context__
+    return None
+
+
 def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
     """Return a client's error under its documented name, as its cause unless it would tell a secret."""
     known = kinds(error)

@@ -8,7 +8,7 @@ from ..spec.errors import IdempotencyPersistenceConsistencyError, IdempotencyRec
 from ..spec.record import Record, same_version
 from .exchanges import Ask, Exchange, kinds
 from .names import check_attributes
-from .redis_errors import corrupt
+from .redis_errors import corrupt, refuses_writes_only
 
 SWAP = """\
 -- Replace a record if exactly the expected text stands; else change nothing.
@@ -95,6 +95,20 @@ class RedisValues:
         stands = b"" if expected is None else self.encode(expected)
         keep = b"%d" % min(keep_ms, _FOREVER_MS)
         arguments = stands, text, keep
+        try:
+            return (yield from self._replace(key, expected, new, arguments))
+        except Exception as error:
+            if expected is not None or not refuses_writes_only(error):
+                raise
+            standing = yield from self.load(key)  # a repeat needs no room
+            if standing is None:
+                raise
+            return standing
+
+    def _replace(
+        self, key: str, expected: Record | None, new: Record | None, arguments: tuple[bytes, bytes, bytes]
+    ) -> Exchange:
+        stands, text, keep = arguments
         if new is None:  # no option of SET deletes
             return (yield from self._by_script(key, expected, new, arguments))
         # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -301,6 +302,39 @@ def test_a_full_store_takes_no_claim(
         assert pauses == RETRIED
         assert side.work.runs == []
     assert call(name) == f"{name} done"
+
+
+def test_a_full_store_answers_repeats(
+    side: Side, either: tuple[Server, Calls], name: str, pauses: list[float]
+) -> None:
+    server, call = either
+    assert call(name) == f"{name} done"
+    with full(server) as fill:
+        fill()
+        assert call(name) == f"{name} done"
+    assert pauses == []
+    assert side.work.runs == [name]
+
+
+def test_a_store_that_cannot_save_answers_repeats_and_takes_no_claim(
+    side: Side, tmp_path: Path, name: str, pauses: list[float]
+) -> None:
+    nowhere = tmp_path / "gone"
+    nowhere.mkdir()
+    with servers.valkey(tmp_path, "--save", "3600 100000", "--dir", str(nowhere)) as server:
+        call = side.calling(server)
+        assert call(name) == f"{name} done"
+        nowhere.rmdir()
+        with client(server) as admin:
+            admin.bgsave()
+            until = time.monotonic() + 30
+            while admin.info("persistence")["rdb_last_bgsave_status"] != "err":
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        assert call(name) == f"{name} done"
+        call.refused(f"{name} again", IdempotencyPersistenceConnectionError, "MISCONF")
+    assert pauses == RETRIED
+    assert side.work.runs == [name]
 
 
 def test_a_store_that_fills_while_the_body_runs(

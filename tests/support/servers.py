@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 from server_process import HOST, START_SECONDS, Missing, Server, free_port, missing, module
 
 __all__ = [
+    "START_SECONDS",
     "Address",
     "Cluster",
     "Missing",
