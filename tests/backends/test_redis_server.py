@@ -169,7 +169,8 @@ def test_no_other_error_is_taken_for_an_old_store(
     with pytest.raises(IdempotencyPersistenceConnectionError, match="'key'") as raised:
         side.swap(layer, "key", expected, RESULT)
     assert raised.value.__cause__ is error
-    assert failing.methods == []
+    # A full store may still answer a repeat.
+    assert failing.methods == (["get"] if expected is None and "OOM" in str(error) else [])
     assert not layer._values._unknown_options
 
 

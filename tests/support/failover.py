@@ -30,17 +30,32 @@ class Pair:
         self.primary, self.replica = self.replica, self.primary
         self.relay.turn(self.primary)
 
+    def fail_over_under_load(self, seconds: float) -> set[bytes]:
+        """Fail over ``seconds`` after the replica was cut off; return the keys whose last writes are lost."""
+        with _client(self.primary) as old, _client(self.replica) as new:
+            self._catch_up(old, new, within=1_000_000)
+            new.replicaof("NO", "ONE")
+            time.sleep(seconds)  # what is written now reaches the old primary alone
+            old.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+            kept, lost = _all_of(new), _all_of(old)
+            old.replicaof(self.replica.host, str(self.replica.port))
+            self.relay.turn(self.replica)
+            old.execute_command("CLIENT", "UNPAUSE")
+        self.primary, self.replica = self.replica, self.primary
+        return {key for key, value in lost.items() if kept.get(key) != value}
+
     def catch_up(self) -> None:
         """Wait until the replica has all that the primary has."""
         with _client(self.primary) as primary, _client(self.replica) as replica:
             self._catch_up(primary, replica)
 
-    def _catch_up(self, primary: Any, replica: Any) -> None:
+    def _catch_up(self, primary: Any, replica: Any, within: int = 0) -> None:
+        """Wait until the replica lacks at most so many bytes."""
         until = time.monotonic() + servers.START_SECONDS
         while time.monotonic() < until:
             told = replica.info("replication")
             reached = primary.info("replication")["master_repl_offset"]
-            if told.get("master_link_status") == "up" and told["slave_repl_offset"] >= reached:
+            if told.get("master_link_status") == "up" and told["slave_repl_offset"] >= reached - within:
                 return
             time.sleep(0.02)
         raise AssertionError("the replica does not catch up")
@@ -59,3 +74,8 @@ def pair(directory: Path) -> Iterator[Pair]:
 
 def _client(server: servers.Server) -> Any:
     return contextlib.closing(redis.Redis(host=server.host, port=server.port))
+
+
+def _all_of(client: Any) -> dict[bytes, bytes]:
+    keys = client.keys()
+    return dict(zip(keys, client.mget(keys), strict=True)) if keys else {}
