@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from ..spec.errors import IdempotencyConfigError
 from .commands import Call, Sleep
 from .drivers import NOTHING, Steps, request
 
@@ -24,6 +25,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     A cancellation never abandons a request: it is remembered, the protocol finishes, then it is raised.
     One that arrives before the body keeps the body from running.
     """
+    if layer.blocks:
+        _require_event_loop()
     reply: Any = None
     error: BaseException | None = None
     call: Call | None = None
@@ -74,6 +77,17 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
         raise call.failure
     finally:
         del call, error, cancelled  # the traceback refers to this frame
+
+
+def _require_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise IdempotencyConfigError(
+            "Functions that are async def are protected under asyncio only, and no event loop of asyncio "
+            "runs here. Nothing ran. Under trio, protect a plain function and call it by "
+            "trio.to_thread.run_sync, or run the program by anyio's asyncio backend."
+        ) from None
 
 
 async def _shielded(

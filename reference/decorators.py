@@ -3,7 +3,7 @@
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 from ..backends.base import (
@@ -22,6 +22,13 @@ from .payload import as_plain_data
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
 F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
+
+# With an async layer, a type checker refuses a plain function, as the decorator does.
+_Returned = Coroutine[Any, Any, Any]
+AsyncF = TypeVar(
+    "AsyncF",
+    bound="Callable[..., _Returned] | staticmethod[..., _Returned] | classmethod[Any, ..., _Returned]",
+)
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
@@ -42,7 +49,7 @@ _FALSE = frozenset(("", "0", "n", "no", "f", "false", "off"))
 def idempotent(
     handler: F,
     *,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
 ) -> F: ...
@@ -50,10 +57,26 @@ def idempotent(
 def idempotent(
     handler: None = None,
     *,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
 ) -> Callable[[F], F]: ...
+@overload
+def idempotent(
+    handler: AsyncF,
+    *,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    key_prefix: str | None = None,
+) -> AsyncF: ...
+@overload
+def idempotent(
+    handler: None = None,
+    *,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    key_prefix: str | None = None,
+) -> Callable[[AsyncF], AsyncF]: ...
 def idempotent(
     handler: Any = None,
     *,
@@ -115,7 +138,7 @@ def idempotent_function(
     function: F,
     *,
     data_keyword_argument: str,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
@@ -125,11 +148,31 @@ def idempotent_function(
     function: None = None,
     *,
     data_keyword_argument: str,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
 ) -> Callable[[F], F]: ...
+@overload
+def idempotent_function(
+    function: AsyncF,
+    *,
+    data_keyword_argument: str,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+) -> AsyncF: ...
+@overload
+def idempotent_function(
+    function: None = None,
+    *,
+    data_keyword_argument: str,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+) -> Callable[[AsyncF], AsyncF]: ...
 def idempotent_function(
     function: Any = None,
     *,
