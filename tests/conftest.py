@@ -92,3 +92,9 @@ def redis_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve
 def dynamodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     with servers.running(servers.dynamodb, tmp_path_factory.mktemp("servers")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def dynalite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    with servers.running(servers.dynalite, tmp_path_factory.mktemp("servers")) as started:
+        yield started
