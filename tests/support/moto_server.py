@@ -1,8 +1,8 @@
 """DynamoDB by moto, run as a program: ``python moto_server.py PORT``.
 
 moto's own server handles requests in threads, and its tables have no lock: two conditional writes at once may
-both succeed. Here one request is handled at a time, so that each is atomic, as DynamoDB's are; and connections
-stay open, as DynamoDB keeps them.
+both succeed. Here one request is handled at a time, so that each is atomic, as DynamoDB's are. A connection
+stays open, as DynamoDB keeps it.
 """
 
 import sys
