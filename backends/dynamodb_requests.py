@@ -22,7 +22,15 @@ LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have at most, its attributes' names included."""
 
 _REFUSED = "ConditionalCheckFailedException"
-_TOO_LARGE = "Item size"
+_TOO_LARGE = ("Item size", "exceeded the maximum size limit", "exceeded the size limit")
+"""How a ``ValidationException`` says that the record is too large: for an item, or for an index."""
+
+_TOO_MUCH = "ItemCollectionSizeLimitExceededException"
+"""What a partition says that has a local secondary index, and is full."""
+
+_LARGEST_PARTITION_KEY = 2048
+_LARGEST_SORT_KEY = 1024
+_CLOCK = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed", "RequestExpired")
 _MISCONFIGURED_CODES = frozenset(
     {
         "AccessDenied",
@@ -146,8 +154,14 @@ class DynamoDBTable:
         code = error_code(error)
         table, whose = self._where(key)
         told = str(error).removesuffix(".")
-        if code == "ValidationException" and _TOO_LARGE in str(error):
+        too_large = code == "ValidationException" and any(text in told for text in _TOO_LARGE)
+        if too_large or code == _TOO_MUCH:
             return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.")
+        if any(text in told for text in _CLOCK):
+            return IdempotencyPersistenceConfigError(
+                f"{table} cannot be used{whose}: {told}. The clock of this machine is wrong, or a request "
+                "took minutes: requests are signed with the time."
+            )
         if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
             return self.unusable(told, key)
         return IdempotencyPersistenceConnectionError(
@@ -170,6 +184,12 @@ class DynamoDBTable:
             encoded = key.encode()
         except UnicodeEncodeError as error:
             raise IdempotencyPersistenceConfigError(f"The key {key!r} is no valid text: {error}.") from error
+        largest = _LARGEST_PARTITION_KEY if self.sort_key_attr is None else _LARGEST_SORT_KEY
+        if len(encoded) > largest:
+            raise IdempotencyPersistenceConfigError(
+                f"The key {key!r} has {len(encoded)} bytes; in DynamoDB table {self.table_name!r} it may "
+                f"have {largest}. Nothing was sent. Give a shorter key_prefix."
+            )
         if self.sort_key_attr is None:
             return {self.key_attr: {"S": key}}
         partition = self.static_pk_value
