@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from command_lines import runner
 from idemproof.reference.cli import app
 
 pytestmark = pytest.mark.once
@@ -213,7 +213,7 @@ def test_what_cannot_be_done_is_a_sentence_with_exit_code_2(
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "layers", raising=False)
-    done = CliRunner().invoke(app, ["check", *arguments])
+    done = runner().invoke(app, ["check", *arguments])
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
 

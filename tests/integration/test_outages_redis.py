@@ -153,7 +153,7 @@ def test_the_right_password_over_an_encrypted_connection(
 
 @pytest.mark.parametrize(
     ("password", "cause"),
-    [(WRONG, "invalid username-password"), ("", "authenticated")],
+    [(WRONG, "invalid username-password"), ("", "uthenticat")],
     ids=["wrong", "missing"],
 )
 def test_a_password_that_is_wrong_or_missing(
