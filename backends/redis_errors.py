@@ -40,7 +40,7 @@ _MOVED = frozenset(
         "TryAgainError",
     }
 )
-_MOVED_TEXTS = ("READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING", "UNBLOCKED")
+_MOVED_TEXTS = ("CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY")
 """Some libraries, and scripts, pass these codes on under names that are for much else."""
 
 
