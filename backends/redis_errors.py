@@ -1,5 +1,6 @@
 """Errors of Redis and Valkey clients, under their documented names and without secrets."""
 
+import re
 from collections.abc import Collection, Iterator
 
 from ..spec.errors import (
@@ -21,7 +22,7 @@ _MISCONFIGURED = frozenset(
         "UnicodeEncodeError",
     }
 )
-_ECHO = "with args beginning with"
+_ECHO = re.compile(r"with args beginning with|unknown command\W+(auth|hello)\b", re.IGNORECASE)
 """How a server begins to repeat a command that it does not know, such as AUTH."""
 
 NO_CLUSTER = "Cluster mode is not enabled"
@@ -110,7 +111,7 @@ def corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
 def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
     """Tell whether an error, or one behind it, quotes a secret, or a command that may have had one."""
     return any(
-        _ECHO in text or any(secret in text for secret in secrets)
+        _ECHO.search(text) or any(secret in text for secret in secrets)
         for text in (f"{link!s} {link.args!r}" for link in _chain(error))
     )
 

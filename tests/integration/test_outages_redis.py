@@ -372,6 +372,35 @@ class Loading(StreamRequestHandler):
             self.request.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
 
 
+class Quoting(StreamRequestHandler):
+    """Speaks for a server that does not know AUTH, and says what it was sent."""
+
+    def handle(self) -> None:
+        while sent := self.request.recv(1 << 16):
+            words = b" ".join(word for word in sent.split(b"\r\n") if word[:1] not in (b"*", b"$", b""))
+            self.request.sendall(b"-ERR unknown command " + words.replace(b" ", b", args: ", 1) + b"\r\n")
+
+
+@pytest.mark.parametrize("library", [redis, redis.asyncio], ids=["blocking", "async"])
+def test_a_server_that_quotes_what_a_credential_provider_gave(
+    library: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    stub = ThreadingTCPServer(("127.0.0.1", 0), Quoting)
+    host, port = stub.server_address[:2]
+    with outages.serving(stub), asyncio.Runner() as runner:
+        provider = redis.UsernamePasswordCredentialProvider("u", outages.SECRET)
+        client = library.Redis(host=host, port=port, credential_provider=provider)
+        asynchronous = library is redis.asyncio
+        kind: Any = AsyncRedisCachePersistenceLayer if asynchronous else RedisCachePersistenceLayer
+        calls = Calls(kind(client=client), Work(), runner.run)
+        calls.refused(name, IdempotencyPersistenceConnectionError, "would show the password")
+        closing = client.aclose() if asynchronous else client.close()
+        if asynchronous:
+            runner.run(closing)
+    assert not [text for text in (*calls.told, *outages.logged(caplog)) if outages.SECRET in text]
+
+
 def test_a_server_that_is_still_loading(side: Side, name: str, pauses: list[float]) -> None:
     stub = ThreadingTCPServer(("127.0.0.1", 0), Loading)
     host, port = stub.server_address[:2]
