@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from ..spec.errors import IdempotencyConfigError
 from .bodies import run_body
 from .commands import Call, Invoke, Load, Sleep, Swap
 from .drivers import NOTHING, Steps, request
@@ -24,6 +25,8 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
     on, and once the body has begun, requests go on to their end: a cancellation is noted on the call, which
     raises it at its own end.
     """
+    if layer.blocks:
+        _require_event_loop()
     reply: Any = None
     error: BaseException | None = None
     call: Call | None = None
@@ -69,6 +72,17 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
         raise call.failure
     finally:
         del call, error  # the traceback refers to this frame
+
+
+def _require_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise IdempotencyConfigError(
+            "Functions that are async def are protected under asyncio only, and no event loop of asyncio "
+            "runs here. Nothing ran. Under trio, protect a plain function and call it by "
+            "trio.to_thread.run_sync, or run the program by anyio's asyncio backend."
+        ) from None
 
 
 async def _perform(layer: Any, command: Load | Swap | Invoke | Sleep) -> Any:

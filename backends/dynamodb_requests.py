@@ -27,8 +27,15 @@ LARGEST_ITEM = 400 * 1024
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _REFUSED = "ConditionalCheckFailedException"
-_TOO_LARGE = "Item size"
-_COLLECTION_TOO_LARGE = "ItemCollectionSizeLimitExceededException"
+_TOO_LARGE = ("Item size", "exceeded the maximum size limit", "exceeded the size limit")
+"""How a ``ValidationException`` says that the record is too large: for an item, or for an index."""
+
+_TOO_MUCH = "ItemCollectionSizeLimitExceededException"
+"""What a partition says that has a local secondary index, and is full."""
+
+_LARGEST_PARTITION_KEY = 2048
+_LARGEST_SORT_KEY = 1024
+_CLOCK = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed", "RequestExpired")
 _ACCESS_CODES = frozenset(
     {
         "AccessDenied",
@@ -224,8 +231,16 @@ class DynamoDBTable(ChangeableNames):
         code = error_code(error)
         table, whose = self._where(key)
         told = str(error).removesuffix(".")
-        if code == _COLLECTION_TOO_LARGE or (code == "ValidationException" and _TOO_LARGE in str(error)):
+        too_large = code == "ValidationException" and any(text in told for text in _TOO_LARGE)
+        if too_large or code == _TOO_MUCH:
             return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.").because(error)
+        if any(text in told for text in _CLOCK):
+            skewed = IdempotencyPersistenceConfigError(
+                f"{table} cannot be used{whose}: {told}. The clock of this machine is wrong, or a request "
+                "took minutes: requests are signed with the time."
+            ).because(error)
+            skewed.may_pass = True
+            return skewed
         if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
             refused = self.unusable(told, key).because(error)
             refused.may_pass = True
@@ -253,6 +268,12 @@ class DynamoDBTable(ChangeableNames):
             encoded = key.encode()
         except UnicodeEncodeError as error:
             raise IdempotencyPersistenceConfigError(f"The key {key!r} is no valid text: {error}.") from error
+        largest = _LARGEST_PARTITION_KEY if self.sort_key_attr is None else _LARGEST_SORT_KEY
+        if len(encoded) > largest:
+            raise IdempotencyPersistenceConfigError(
+                f"The key {key!r} has {len(encoded)} bytes; in DynamoDB table {self.table_name!r} it may "
+                f"have {largest}. Nothing was sent. Give a shorter key_prefix."
+            )
         if self.sort_key_attr is None:
             return {self.key_attr: {"S": key}}
         partition = self.static_pk_value

@@ -3,6 +3,7 @@
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -36,51 +37,80 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
 
 
+_arriving = threading.Lock()
+
+
 class ForkGate:
     """Holds a fork back while anybody is inside, so that nothing half done reaches the child.
+
+    A fork cannot be refused, and not every fork can wait: one from a signal's handler may wait for its own
+    thread, and one by other means than ``os.fork`` asks nobody. The child learns what it has inherited.
 
     Parameters
     ----------
     before_fork
         Called in the parent when nobody is inside any more, to give up what a child must not inherit.
+    in_child
+        Called in each child before anybody comes in, to take note of what was not given up.
     wait_seconds
-        How long a fork waits at most: one from a signal handler may wait for its own thread.
+        How long a fork waits at most.
     """
 
-    def __init__(self, before_fork: Callable[[], None], wait_seconds: float) -> None:
+    def __init__(
+        self, before_fork: Callable[[], None], in_child: Callable[[], None], wait_seconds: float
+    ) -> None:
         self._before_fork = before_fork
+        self._in_child = in_child
         self._wait_seconds = wait_seconds
-        self._reset()
+        self._renew()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._reset)
+            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._arrive)
 
     def __enter__(self) -> None:
-        with self._turn:
+        with self.still():
             while self._forks:
                 self._turn.wait()
-            self._inside += 1
+            self._inside[threading.get_ident()] += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._turn:
-            self._inside -= 1
+        with self.still():
+            thread = threading.get_ident()
+            self._inside[thread] -= 1
+            if not self._inside[thread]:
+                del self._inside[thread]
             if self._forks:
                 self._turn.notify_all()
 
     def still(self) -> threading.Condition:
         """Return what to hold for a moment in which no fork can happen. Reentrant, for finalizers."""
+        if self._process != os.getpid():  # forked by other means than Python's
+            with _arriving:
+                if self._process != os.getpid():
+                    self._arrive()
         return self._turn
 
     def _shut(self) -> None:
         self._turn.acquire()
-        self._forks += 1  # from here on nobody comes in
-        self._turn.wait_for(lambda: self._inside <= 0, self._wait_seconds)
-        self._before_fork()
+        me = threading.get_ident()
+        self._forks.append(me)  # from here on nobody comes in
+        try:
+            self._turn.wait_for(lambda: self._inside.keys() <= {me}, self._wait_seconds)
+        finally:
+            self._before_fork()
 
     def _open(self) -> None:
-        self._forks -= 1
-        self._turn.notify_all()
-        self._turn.release()
+        me = threading.get_ident()
+        if me in self._forks:  # else an interrupt came before it had its turn
+            self._forks.remove(me)
+            self._turn.notify_all()
+            self._turn.release()
 
-    def _reset(self) -> None:
+    def _arrive(self) -> None:
+        self._in_child()
+        self._renew()
+
+    def _renew(self) -> None:
         self._turn = threading.Condition()
-        self._forks = self._inside = 0
+        self._forks: list[int] = []
+        self._inside: Counter[int] = Counter()
+        self._process = os.getpid()

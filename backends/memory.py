@@ -1,8 +1,9 @@
 """A layer in the process's own memory: for tests, and for work that one process does."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
+from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record, expiry_ms, same_version
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .forksafe import give_lock
@@ -24,6 +25,13 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
         self._records: dict[str, Record] = {}
         self._writes_until_purge = _PURGE_EVERY
         give_lock(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise IdempotencyPersistenceConfigError(
+            f"{type(self).__name__} cannot be copied or pickled: the copy would be another store, and "
+            "operations would run again. Share the layer itself; for several processes there is "
+            "SQLitePersistenceLayer."
+        )
 
     def _load(self, key: str) -> Record | None:
         return self._records.get(key)

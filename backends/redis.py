@@ -1,7 +1,9 @@
 """The Redis and Valkey layers: one SET claims or brings the holder, another replaces what is expected."""
 
 import json
+import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..spec.errors import IdempotencyPersistenceLayerError
@@ -10,8 +12,14 @@ from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .exchanges import Exchange, kinds, perform, perform_async
 from .names import NamesOnLayer
 from .records import DataRecord
-from .redis_clients import Address, drop_idle_connections, kind_of, secrets_of
-from .redis_errors import explained
+from .redis_clients import (
+    Address,
+    drop_idle_connections,
+    drop_idle_connections_async,
+    kind_of,
+    secrets_of,
+)
+from .redis_errors import explained, interrupt_behind, may_have_moved
 from .redis_other_clients import Glide, ThreeMethods, warn_of_three_methods
 from .redis_values import RedisValues
 
@@ -160,18 +168,24 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
         return self._asked(client)
 
     def _perform(self, exchange: Exchange, key: str, client: Any, asked: Any) -> Record | None:
+        before = sys.exception()
         try:
             record: Record | None = perform(exchange, asked)
         except IdempotencyPersistenceLayerError:
             raise
         except BaseException as error:
-            if not kinds(error) & _LIBRARIES_OWN:
+            if not kinds(error) & _LIBRARIES_OWN or may_have_moved(error):
                 # A signal's handler, perhaps: then a connection with an unread reply is back in the pool,
-                # and whoever took it next would read that.
-                drop_idle_connections(client)
-            if not isinstance(error, Exception):
+                # and whoever took it next would read that. Or a failover: then what is idle leads to where
+                # the store was.
+                with suppress(Exception):  # the error tells more than that of a connection that is given up
+                    drop_idle_connections(client)
+            interrupt = interrupt_behind(error, before)
+            if interrupt is error:
                 raise
-            failure = explained(error, key, secrets_of(client))
+            if interrupt is not None:
+                raise interrupt from None
+            failure = explained(error, key, secrets_of(client))  # type: ignore[arg-type]  # no interrupt
         else:
             return record
         raise failure  # outside of its context, which may tell a secret
@@ -240,6 +254,9 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         except IdempotencyPersistenceLayerError:
             raise
         except Exception as error:  # noqa: BLE001 - raised below, as in the blocking layer
+            if client is not None and may_have_moved(error):
+                with suppress(Exception):  # as in the blocking layer
+                    await drop_idle_connections_async(client)
             secrets = secrets_of(client) if client is not None else self._address.secrets()
             failure = explained(error, key, secrets)
         else:
@@ -254,8 +271,9 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
         from redis import asyncio as redis  # noqa: PLC0415 - loaded when used
 
-        client: AbstractAsyncContextManager[Any] = self._address.client(redis)
-        return client
+        from .redis_async_clients import ClosingAll  # noqa: PLC0415 - loads asyncio
+
+        return ClosingAll(self._address.client(redis))
 
 
 CachePersistenceLayer = RedisCachePersistenceLayer

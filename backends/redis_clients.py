@@ -3,6 +3,7 @@
 import inspect
 from importlib import import_module
 from importlib.util import find_spec
+from queue import Empty
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -225,12 +226,60 @@ def secrets_of(client: Any) -> list[str]:
 
 
 def drop_idle_connections(client: Any) -> None:
-    """Close the connections that nobody is using."""
+    """Close idle connections, so that the next request opens one to where the store is now."""
+    for pool in _pools(client):
+        if _tells_idle_from_used(pool):
+            pool.disconnect(inuse_connections=False)
+        elif hasattr(pool, "pool"):
+            _disconnect_queued(pool.pool)
+
+
+async def drop_idle_connections_async(client: Any) -> None:
+    """Do what :func:`drop_idle_connections` does, with an async client."""
+    nodes = getattr(getattr(client, "nodes_manager", None), "nodes_cache", None) or {}
+    closing = [
+        connection.disconnect(nowait=True)
+        for node in nodes.values()
+        for connection in tuple(getattr(node, "_free", ()))  # there is no pool to ask
+    ]
+    closing += [
+        pool.disconnect(inuse_connections=False) for pool in _pools(client) if _tells_idle_from_used(pool)
+    ]
+    for each in closing:
+        await each
+
+
+def _pools(client: Any) -> list[Any]:
     nodes = client.get_nodes() if hasattr(client, "get_nodes") else ()
-    for one in (client, *(node.redis_connection for node in nodes)):
-        disconnect = getattr(getattr(one, "connection_pool", None), "disconnect", None)
-        if disconnect is not None:
-            disconnect(inuse_connections=False)
+    clients = (client, *(getattr(node, "redis_connection", None) for node in nodes))
+    clients += tuple(getattr(node, "valkey_connection", None) for node in nodes)
+    pools = (getattr(one, "connection_pool", None) for one in clients)
+    return [pool for pool in pools if hasattr(pool, "disconnect")]
+
+
+def _tells_idle_from_used(pool: Any) -> bool:
+    try:
+        inspect.signature(pool.disconnect).bind(inuse_connections=False)
+    except TypeError:
+        return False
+    return True
+
+
+def _disconnect_queued(connections: Any) -> None:
+    """Close what waits in the queue of a blocking pool whose own ``disconnect`` would close all."""
+    taken = []
+    try:
+        while True:
+            taken.append(connections.get_nowait())
+    except Empty:
+        pass
+    try:
+        for connection in taken:
+            if connection is not None:
+                connection.disconnect()
+    finally:
+        for connection in reversed(taken):
+            connections.put_nowait(connection)
 
 
 def _is_set(holder: Any, name: str) -> bool:

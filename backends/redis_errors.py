@@ -28,7 +28,7 @@ _MISCONFIGURED = frozenset(
         "UnicodeEncodeError",
     }
 )
-_ECHO = "with args beginning with"
+_ECHO = re.compile(r"with args beginning with|unknown command\W+(auth|hello)\b", re.IGNORECASE)
 """How a server begins to repeat a command that it does not know, such as AUTH."""
 
 _CREDENTIALS_SENT = re.compile(r"\b(?:AUTH|HELLO)\b", re.IGNORECASE)
@@ -38,6 +38,53 @@ PROVIDED = "\0 what a credential provider gives"
 NO_CLUSTER = "Cluster mode is not enabled"
 _MISCONFIGURED_TEXTS = (NO_CLUSTER, "DB index is out of range", "unexpected keyword argument")
 """Servers and clients say these under names that are for much else."""
+
+
+_MOVED = frozenset(
+    {
+        "AskError",  # and MovedError
+        "BusyLoadingError",
+        "ClusterDownError",  # and MasterDownError
+        "ConnectionError",
+        "ReadOnlyError",
+        "TimeoutError",
+        "TryAgainError",
+    }
+)
+_MOVED_TEXTS = ("CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY")
+"""Some libraries, and scripts, pass these codes on under names that are for much else."""
+
+
+def may_have_moved(error: BaseException) -> bool:
+    """Return whether the store may be elsewhere by now: after a failover, say."""
+    return bool(kinds(error) & _MOVED) or any(code in str(error) for code in _MOVED_TEXTS)
+
+
+def refuses_writes_only(error: Exception) -> bool:
+    """Return whether a primary can be read, and has no room to write."""
+    return "OutOfMemoryError" in kinds(error) or any(
+        text in str(error) for text in ("OOM command not allowed", "> 'maxmemory'", "MISCONF")
+    )
+
+
+def interrupt_behind(error: BaseException, before: BaseException | None) -> BaseException | None:
+    """Return the interrupt that a client's clean-up has covered with ``error``, if there is one.
+
+    Parameters
+    ----------
+    error
+        What the client raised.
+    before
+        The exception that was being handled before the client was asked: it is not this request's.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and link is not before and id(link) not in seen:
+        if not isinstance(link, Exception):
+            return link
+        seen.add(id(link))
+        link = link.__context__
+    return None
 
 
 def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
@@ -77,7 +124,7 @@ def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
     """Tell whether an error, or one behind it, quotes a secret, or a command that may have had one."""
     provided = PROVIDED in secrets
     return any(
-        _ECHO in text
+        _ECHO.search(text) is not None
         or (provided and _CREDENTIALS_SENT.search(text) is not None)
         or any(secret in text for secret in secrets)
         for text in texts(error)

@@ -12,7 +12,7 @@ from ..spec.errors import (
 from ..spec.record import Record, same_version
 from .exchanges import Ask, Exchange, kinds
 from .names import ChangeableNames, check_attributes, missing
-from .redis_errors import corrupt
+from .redis_errors import corrupt, refuses_writes_only
 
 SWAP = """\
 -- Replace a record if exactly the expected text stands; else change nothing.
@@ -37,7 +37,6 @@ SWAP_SHA = hashlib.sha1(SWAP.encode(), usedforsecurity=False).hexdigest()
 
 SWAP_WHEN_FULL = "#!lua flags=allow-oom\n" + SWAP
 """The same where the memory is full, for a record that takes no more of it than the one before."""
-_FULL = "command not allowed when used memory"
 _ROOM = 64
 """By how many bytes it may be longer all the same."""
 
@@ -121,7 +120,7 @@ class RedisValues(ChangeableNames):
         try:
             return (yield from self._by_option(key, expected, new, arguments))
         except Exception as error:
-            if _FULL not in str(error):
+            if not refuses_writes_only(error):
                 raise
             return (yield from self._when_full(key, new, arguments, error))
 

@@ -1,13 +1,14 @@
 """The durable embedded layer: one SQLite file, many threads, many processes."""
 
+import math
 import os
 import sqlite3
 import time
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..spec.errors import (
     IdempotencyInvalidStatusError,
@@ -16,26 +17,10 @@ from ..spec.errors import (
 )
 from ..spec.record import Record, checked, same_version
 from .base import CompareAndSwapLayer, InThreads
-from .forksafe import ForkGate
 from .housekeeping import MARGIN_MS, callers_now, evictable
-from .sqlite_errors import note_if_busy, primary_code
+from .sqlite_errors import is_busy, note_if_busy
+from .sqlite_file import Connection, SQLiteFile, write_transaction
 
-APPLICATION_ID = 0x1DE3900F
-"""Marks a file as ours in SQLite's header."""
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE records (
-    id TEXT PRIMARY KEY,
-    status TEXT NOT NULL,
-    expiration INTEGER NOT NULL,
-    in_progress_expiration INTEGER,
-    data TEXT,
-    validation TEXT,
-    owner TEXT
-)
-"""
 _COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, NULL, owner"
 _READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
 _FIELDS = ("status", "expiration", "in_progress_expiration", "data", "validation", "owner", "id")
@@ -45,12 +30,17 @@ _INSERT = (
 )
 _UPDATE = f"UPDATE records SET {', '.join(f'{name} = ?' for name in _FIELDS[:-1])} WHERE id = ?"  # noqa: S608
 _DELETE = "DELETE FROM records WHERE id = ?"
-_EXPIRED = f"SELECT {_COLUMNS} FROM records WHERE expiration <= ? ORDER BY expiration LIMIT ?"  # noqa: S608
+_EXPIRED = (
+    f"SELECT {_COLUMNS}, rowid FROM records "  # noqa: S608 - constants only
+    "WHERE expiration <= ? AND (expiration, rowid) > (?, ?) ORDER BY expiration, rowid LIMIT ?"
+)
 
 _PURGE_EVERY = 128
 _PURGE_AT_MOST = 512
-_IDLE_CONNECTIONS = 16
-_FORK_WAITS_SECONDS = 10.0
+_BEFORE_ALL = (-math.inf, 0)
+_PAUSE_SECONDS = 0.005
+
+_Reply = TypeVar("_Reply")
 
 
 class SQLitePersistenceLayer(CompareAndSwapLayer):
@@ -58,7 +48,8 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
     The file and its table are created on first use. Expired records are deleted as new ones come. Safe to
     share between threads and to use on both sides of a fork. Keep the file on a local disk: SQLite's locks
-    are not reliable on network file systems.
+    are not reliable on network file systems. A new file is readable by its owner alone. A copy, also one by
+    ``pickle``, uses the same file by connections of its own.
 
     Parameters
     ----------
@@ -74,17 +65,15 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     ------
     IdempotencyPersistenceConfigError
         The path cannot be used: in memory, a directory, or not a file of this class. The latter is
-        raised on first use.
+        raised on first use. Also if the file is deleted or replaced under the layer, or if the process was
+        forked while a connection was open, which only a fork by other means than ``os.fork`` or from a
+        signal handler does.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], *, timeout_seconds: float = 5.0, durable: bool = True
     ) -> None:
         name = os.fsdecode(path)
-        if not timeout_seconds >= 0:
-            raise IdempotencyPersistenceConfigError(
-                f"timeout_seconds must be a number of seconds, 0 or more, not {timeout_seconds!r}."
-            )
         if "\0" in name:
             raise IdempotencyPersistenceConfigError(f"The path {name!r} has a NUL character.")
         if name in ("", ":memory:") or name.startswith("file:"):
@@ -92,169 +81,103 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
                 f"SQLitePersistenceLayer needs the path of a file, not {name!r}. "
                 "To keep records in memory, use InMemoryPersistenceLayer."
             )
+        self._timeout = _checked_timeout(timeout_seconds)
+        self._durable = durable
         # Absolute, so that a later chdir() does not lead to another file.
         self._path = Path(name).expanduser().absolute()
-        self._timeout = timeout_seconds
-        self._durable = durable
-        # By process: SQLite's connections do not survive a fork, so a child neither uses nor closes them.
-        self._idle: dict[int, list[sqlite3.Connection]] = {}
+        self._use_file()
+
+    def _use_file(self) -> None:
+        self._file = SQLiteFile(self._path, durable=self._durable)
         self._claims_until_purge = _PURGE_EVERY
-        weakref.finalize(self, _close_idle, self._idle)
-        with _open_for_requests.still():
-            _layers.add(self)
+        self._purged_up_to = _BEFORE_ALL
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the connections out: they belong to this object, and to this process."""
+        state = self.__dict__.copy()
+        del state["_file"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._use_file()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._path)!r})"
 
     def _load(self, key: str) -> Record | None:
-        try:
-            with self._connection() as db:
-                return _read(db, key)
-        except sqlite3.OperationalError as error:
-            note_if_busy(error)
-            raise
+        return self._patiently(lambda db: _read(db, key))
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        try:
-            return self._swapped(key, expected, new, keep_ms)
-        except sqlite3.OperationalError as error:
-            note_if_busy(error)
-            raise
+        if expected is None:
+            return self._patiently(lambda db: self._insert(db, key, new, keep_ms))
+        return self._patiently(lambda db: self._replace(db, key, expected, new))
 
-    def _swapped(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        with self._connection() as db:
-            if expected is None:
-                # Looks without the write lock first: replays and refusals never wait for writers.
-                while (standing := _read(db, key)) is None and new is not None:
-                    if _write(db, _INSERT, new):
-                        self._tidy(db, callers_now(new, keep_ms))
-                        return new
-                return standing
-            with _write_transaction(db):
-                standing = _read(db, key)
-                if not same_version(standing, expected):
-                    return standing
-                if new is None:
-                    db.execute(_DELETE, (key,))
-                else:
-                    _write(db, _UPDATE, new)
+    def _insert(self, db: Connection, key: str, new: Record | None, keep_ms: int) -> Record | None:
+        # Looks without the write lock first: replays and refusals never wait for writers.
+        while (standing := _read(db, key)) is None and new is not None:
+            if _write(db, _INSERT, new):
+                self._file.after_write(db)
+                self._tidy(db, callers_now(new, keep_ms))
                 return new
+        return standing
 
-    def _tidy(self, db: sqlite3.Connection, now: int) -> None:
+    def _replace(self, db: Connection, key: str, expected: Record, new: Record | None) -> Record | None:
+        with write_transaction(db):
+            standing = _read(db, key)
+            if not same_version(standing, expected):
+                return standing
+            if new is None:
+                db.execute(_DELETE, (key,))
+            else:
+                _write(db, _UPDATE, new)
+        self._file.after_write(db)
+        return new
+
+    def _tidy(self, db: Connection, now: int) -> None:
         """Delete expired records after every so many new ones."""
         self._claims_until_purge -= 1
         if self._claims_until_purge <= 0:
             self._claims_until_purge = _PURGE_EVERY
-            with _write_transaction(db):
-                _purge(db, now - MARGIN_MS)
+            # The claim is stored. What cannot be deleted now is deleted later, or purge() says why not.
+            with suppress(sqlite3.OperationalError), write_transaction(db):
+                _, self._purged_up_to = _purge(db, now - MARGIN_MS, self._purged_up_to)
 
     def purge(self, now: int | None = None) -> int:
-        """Delete all expired records and return how many there were.
+        """Delete all expired records and return how many there were. Corrupt ones stay, to be looked at.
 
         Parameters
         ----------
         now
             Epoch milliseconds; the layer's clock if not given.
         """
-        now = self.clock() if now is None else now
-        total = 0
-        with self._connection() as db:
-            while True:
-                with _write_transaction(db):
-                    gone = _purge(db, now)
-                total += gone
-                if gone < _PURGE_AT_MOST:
-                    return total
+        over = self.clock() if now is None else now
+        total, up_to = 0, _BEFORE_ALL
+        while True:
+            gone, up_to = self._patiently(partial(_purge_at_once, now=over, up_to=up_to))
+            total += gone
+            if up_to == _BEFORE_ALL:
+                return total
 
     def close(self) -> None:
         """Close the idle connections. The layer stays usable: it opens new ones."""
-        _close_idle(self._idle)
+        self._file.close()
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with _open_for_requests:
-            idle = self._idle.setdefault(os.getpid(), [])
-            try:
-                db = idle.pop()
-            except IndexError:
-                db = None
-            if db is None:  # not in the handler: what fails there would tell of an empty list first
-                db = self._open()
-            healthy = False
-            try:
-                yield db
-                healthy = True
-            finally:
-                if healthy and len(idle) < _IDLE_CONNECTIONS:
-                    idle.append(db)
-                else:
-                    db.close()
+    def _patiently(self, request: Callable[[Connection], _Reply]) -> _Reply:
+        """Ask again while others have the lock, until the time is over.
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            db = sqlite3.connect(
-                self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.OperationalError as cause:
-            raise IdempotencyPersistenceConfigError(
-                f"SQLite cannot open {str(self._path)!r}: {cause}. Is the directory there, and writable?"
-            ) from cause
-        try:
-            self._prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        try:
-            if _pragma(db, "application_id") != APPLICATION_ID:
-                with _write_transaction(db):
-                    self._create(db)
-            found = _pragma(db, "user_version")
-            if found != SCHEMA_VERSION:
-                raise IdempotencyPersistenceConfigError(
-                    f"{str(self._path)!r} has schema version {found}, this release knows {SCHEMA_VERSION}. "
-                    "Upgrade idemproof, or use another file."
-                )
-            self._use_wal(db)
-        except sqlite3.DatabaseError as cause:
-            if primary_code(cause) == sqlite3.SQLITE_READONLY:
-                raise IdempotencyPersistenceConfigError(
-                    f"SQLite cannot write to {str(self._path)!r}: {cause}. "
-                    "Are the file and its directory writable?"
-                ) from cause
-            if isinstance(cause, sqlite3.OperationalError):
-                raise
-            raise IdempotencyPersistenceConfigError(
-                f"{str(self._path)!r} is not a SQLite database: {cause}. Use another path."
-            ) from cause
-        db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-
-    def _create(self, db: sqlite3.Connection) -> None:
-        if _pragma(db, "application_id") == APPLICATION_ID:
-            return  # another process was faster
-        if _pragma(db, "application_id") or _pragma(db, "user_version") or _pragma(db, "schema_version"):
-            raise IdempotencyPersistenceConfigError(
-                f"{str(self._path)!r} is a database of other software. Use a file of its own for idempotency."
-            )
-        db.execute(_SCHEMA)
-        db.execute("CREATE INDEX records_by_expiration ON records (expiration)")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-    def _use_wal(self, db: sqlite3.Connection) -> None:
-        # Changing the journal mode does not wait for its turn as other statements do.
-        deadline = time.monotonic() + self._timeout
+        Between two tries nothing is open that a fork would have to wait for.
+        """
+        until = time.monotonic() + self._timeout
         while True:
             try:
-                db.execute("PRAGMA journal_mode = WAL")
+                with self._file.connection() as db:
+                    return request(db)
             except sqlite3.OperationalError as error:
-                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                if not is_busy(error) or time.monotonic() >= until:
+                    note_if_busy(error)
                     raise
-                time.sleep(0.005)
-            else:
-                return
+            time.sleep(_PAUSE_SECONDS)
 
 
 class AsyncSQLitePersistenceLayer(InThreads):
@@ -289,26 +212,31 @@ class AsyncSQLitePersistenceLayer(InThreads):
         self._layer.close()
 
 
-def _close_idle(idle: dict[int, list[sqlite3.Connection]]) -> None:
-    connections = idle.get(os.getpid(), [])
-    with _open_for_requests.still(), suppress(IndexError):
-        while True:
-            connections.pop().close()
+def _checked_timeout(seconds: object) -> float:
+    try:
+        if (
+            isinstance(seconds, int | float)
+            and not isinstance(seconds, bool)
+            and 0 <= float(seconds) < math.inf
+        ):
+            return float(seconds)
+    except OverflowError:
+        pass
+    raise IdempotencyPersistenceConfigError(
+        f"timeout_seconds must be a finite number of seconds, 0 or more, not {seconds!r}."
+    )
 
 
-def _close_all_idle() -> None:
-    for layer in _layers:
-        _close_idle(layer._idle)
-
-
-_layers: "weakref.WeakSet[SQLitePersistenceLayer]" = weakref.WeakSet()
-# SQLite notes per process which file locks it has, and a child inherits the notes without the locks: its own
-# connections would go unlocked, and the log be deleted under them. So a fork waits until none is open.
-_open_for_requests = ForkGate(_close_all_idle, _FORK_WAITS_SECONDS)
-
-
-def _read(db: sqlite3.Connection, key: str) -> Record | None:
-    row = db.execute(_READ, (key,)).fetchone()
+def _read(db: Connection, key: str) -> Record | None:
+    try:
+        row = db.execute(_READ, (key,)).fetchone()
+    except sqlite3.OperationalError as cause:
+        if "decode to UTF-8" not in str(cause):
+            raise
+        raise IdempotencyInvalidStatusError(
+            f"What is stored under {key!r} is corrupt: {cause}. Inspect it, and delete it if the operation "
+            "may run again."
+        ) from cause
     return None if row is None else Record(*row)
 
 
@@ -322,11 +250,33 @@ def _write(db: sqlite3.Connection, statement: str, new: Record) -> bool:
         ) from cause
 
 
-def _purge(db: sqlite3.Connection, now: int) -> int:
-    expired = db.execute(_EXPIRED, (now // 1000, _PURGE_AT_MOST)).fetchall()
-    gone = [(row[0],) for row in expired if _well_formed(row) and evictable(Record(*row), now)]
+def _purge_at_once(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[int, tuple[float, int]]:
+    with write_transaction(db):
+        return _purge(db, now, up_to)
+
+
+def _purge(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[int, tuple[float, int]]:
+    """Delete some expired records after ``up_to``; return how many, and where to go on.
+
+    What stays, because it is corrupt or may still be owed, is passed over: so it never keeps the rest.
+    """
+    db.text_factory = _text_or_bytes
+    try:
+        expired = db.execute(_EXPIRED, (now // 1000, *up_to, _PURGE_AT_MOST)).fetchall()
+    finally:
+        db.text_factory = str
+    gone = [row[:1] for row in expired if _well_formed(row[:-1]) and evictable(Record(*row[:-1]), now)]
     db.executemany(_DELETE, gone)
-    return len(gone)
+    if len(expired) < _PURGE_AT_MOST:
+        return len(gone), _BEFORE_ALL
+    return len(gone), (expired[-1][2], expired[-1][-1])
+
+
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def _well_formed(row: Any) -> bool:
@@ -336,20 +286,3 @@ def _well_formed(row: Any) -> bool:
     except IdempotencyInvalidStatusError:
         return False
     return True
-
-
-def _pragma(db: sqlite3.Connection, name: str) -> int:
-    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
-
-
-@contextmanager
-def _write_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:  # SQLite may have rolled back by itself
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")

@@ -6,11 +6,16 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return the kind of an error; the rest of its code tells errors of the same kind apart."""
+    """Return the kind of an error, or 0 for one of Python's own; the rest of its code is finer."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether another connection has the lock."""
+    return primary_code(error) in _BUSY
+
+
 def note_if_busy(error: sqlite3.OperationalError) -> None:
-    """Tell the engine if a statement failed because others kept the lock: it waited, and changed nothing."""
-    if primary_code(error) in _BUSY:
+    """Let the engine know if a statement failed because others kept the lock: it changed nothing."""
+    if is_busy(error):
         error.nothing_written = True  # type: ignore[attr-defined]  # the engine looks for it

@@ -1,4 +1,4 @@
-"""What protection costs over DynamoDB Local; the floor is the bare requests of the same client.
+"""What protection costs over DynamoDB; the floor is the bare requests of the same client.
 
 The floor of a first call is two writes, of a replay one conditional write that is refused: what both
 libraries do to claim. idemkit is left out: it would need other versions of the clients.

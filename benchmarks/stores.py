@@ -22,7 +22,7 @@ Lacking: type[Exception] = servers.Missing
 
 
 class Places:
-    """Valkey, DynamoDB Local and a folder, for one run.
+    """Valkey, moto's DynamoDB and a folder, for one run.
 
     Where the system allows it, the servers have processors of their own, as if on another machine: else it is
     the scheduler's mood that is measured.
@@ -48,7 +48,7 @@ class Places:
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:
-        """What clients of a DynamoDB Local are made with; it has the table."""
+        """What clients of DynamoDB are made with; it has the table."""
         with self._elsewhere():
             server = self._stack.enter_context(servers.dynamodb(self.folder))
         kwargs: dict[str, Any] = servers.dynamodb_kwargs(server)

@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, overload
 
 from ..backends.base import (
@@ -43,6 +43,13 @@ from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerial
 
 F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
 
+# With an async layer, a type checker refuses a plain function, as the decorator does.
+_Returned = Coroutine[Any, Any, Any]
+AsyncF = TypeVar(
+    "AsyncF",
+    bound="Callable[..., _Returned] | staticmethod[..., _Returned] | classmethod[Any, ..., _Returned]",
+)
+
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
 KeyFunction = Callable[..., Any]
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
@@ -63,7 +70,7 @@ _FALSE = frozenset(("", "0", "n", "no", "f", "false", "off"))
 def idempotent(
     handler: F,
     *,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
 ) -> F: ...
@@ -71,10 +78,26 @@ def idempotent(
 def idempotent(
     handler: None = None,
     *,
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
 ) -> Callable[[F], F]: ...
+@overload
+def idempotent(
+    handler: AsyncF,
+    *,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    key_prefix: str | None = None,
+) -> AsyncF: ...
+@overload
+def idempotent(
+    handler: None = None,
+    *,
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    key_prefix: str | None = None,
+) -> Callable[[AsyncF], AsyncF]: ...
 def idempotent(
     handler: Any = None,
     *,
@@ -137,7 +160,7 @@ def idempotent_function(
     function: F,
     *,
     data_keyword_argument: str | Sequence[str],
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
@@ -159,7 +182,7 @@ def idempotent_function(
     function: None = None,
     *,
     data_keyword_argument: str | Sequence[str],
-    persistence_store: Layer,
+    persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
@@ -176,6 +199,28 @@ def idempotent_function(
     key_prefix: str | None = None,
     key: KeyFunction,
 ) -> Callable[[F], F]: ...
+@overload
+def idempotent_function(
+    function: AsyncF,
+    *,
+    data_keyword_argument: str | Sequence[str],
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction | None = None,
+) -> AsyncF: ...
+@overload
+def idempotent_function(
+    function: None = None,
+    *,
+    data_keyword_argument: str | Sequence[str],
+    persistence_store: AsyncBasePersistenceLayer,
+    config: IdempotencyConfig | None = None,
+    output_serializer: OutputSerializer | None = None,
+    key_prefix: str | None = None,
+    key: KeyFunction | None = None,
+) -> Callable[[AsyncF], AsyncF]: ...
 def idempotent_function(
     function: Any = None,
     *,

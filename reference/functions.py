@@ -20,6 +20,16 @@ def refuse_unprotectable(function: Any) -> None:
     """Raise ``TypeError`` for what has no single result, or is no function."""
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"Only functions can be made idempotent, not {function!r}.")
+    task = function
+    while isinstance(task, functools.partial):
+        task = task.func
+    # Of the class that it gives: a task may be made on first use, and a mock has every attribute.
+    if callable(getattr(task.__class__, "apply_async", None)):
+        raise TypeError(
+            f"{name_of(function)} is a task of a queue: what apply_async() and delay() send would run "
+            "unprotected. Protect the function itself, and make that the task: put @app.task above "
+            "@idempotent_function."
+        )
     for candidate in (function, _called(function)):
         if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
             raise TypeError(

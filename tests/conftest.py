@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import sys
 import warnings
@@ -54,6 +55,14 @@ def _hasty_switching() -> Iterator[None]:
 
 
 @pytest.fixture
+def _heeding_interrupts() -> Iterator[None]:
+    """Let SIGINT interrupt this process and its children, even if a shell began it in the background."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.fixture
 def port_of_nobody() -> Iterator[int]:
     """Hold a port on which nobody listens, so that nobody begins to."""
     with socket.socket() as held:
@@ -82,4 +91,10 @@ def redis_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve
 @pytest.fixture(scope="session")
 def dynamodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     with servers.running(servers.dynamodb, tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def dynalite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    with servers.running(servers.dynalite, tmp_path_factory.mktemp("servers")) as started:
         yield started

@@ -12,11 +12,13 @@ from idemproof.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
 )
-from idemproof.spec.record import COMPLETED, RESULT_UNAVAILABLE
-from places import Table
+from idemproof.spec.record import COMPLETED, RESULT_UNAVAILABLE, same_version
+from places import SORT_KEY, Table
 from sides import KEY, Recording, Side
 
 FAR = 32_503_680_000
+MOTOS_LARGEST_ITEM = 405_000
+"""DynamoDB takes a little more."""
 
 
 @pytest.fixture(params=["table", "moto_table"])
@@ -50,7 +52,7 @@ def test_a_record_that_is_too_large_is_refused_by_name(
 
 def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -> None:
     layer = side.dynamodb(table.client, table.name)
-    record = result("x" * (LARGEST_ITEM - 400))
+    record = result("x" * (MOTOS_LARGEST_ITEM - 400))
     assert side.swap(layer, "key", None, record) == record
     assert side.load(layer, "key") == record
 
@@ -87,7 +89,7 @@ def test_a_result_that_is_too_large_is_given_once_and_its_effect_never_repeated(
     assert (item["status"], item["data"]) == ({"S": COMPLETED}, {"S": RESULT_UNAVAILABLE})
 
 
-@pytest.mark.parametrize("key", ["", "x" * 2049, "é" * 1025], ids=["empty", "too long", "too many bytes"])
+@pytest.mark.parametrize("key", ["", "x" * 2049], ids=["empty", "too long"])
 def test_a_key_that_dynamodb_refuses_is_told_before_anything_ran(table: Table, side: Side, key: str) -> None:
     layer = side.dynamodb(table.client, table.name)
     with pytest.raises(IdempotencyPersistenceConfigError, match=r"key"):
@@ -102,3 +104,26 @@ def test_the_longest_and_the_oddest_keys_work(table: Table, side: Side, key: str
     record = result("{}")._replace(idempotency_key=key)
     assert side.swap(layer, key, None, record) == record
     assert side.load(layer, key) == record
+
+
+@pytest.mark.parametrize("composite", [False, True], ids=["simple", "composite"])
+@pytest.mark.parametrize("sign", ["x", "\N{EURO SIGN}"], ids=["ascii", "three bytes"])
+def test_a_key_that_is_too_long_is_refused_before_anything_is_sent(
+    table: Table, partition: Table, side: Side, composite: bool, sign: str
+) -> None:
+    client = Recording(table.client)
+    options = {"sort_key_attr": SORT_KEY, "static_pk_value": partition.partition} if composite else {}
+    layer = side.dynamodb(client, partition.name if composite else table.name, **options)
+    most = 1024 if composite else 2048
+    longest = sign * (most // len(sign.encode()))
+    record = result("small")._replace(idempotency_key=longest)
+    assert side.swap(layer, longest, None, record) == record
+    found = side.load(layer, longest)
+    assert found is not None
+    assert same_version(found, record)
+    client.asked.clear()
+    with pytest.raises(IdempotencyPersistenceConfigError, match=f"bytes; in .* may have {most}"):
+        side.load(layer, longest + sign)
+    with pytest.raises(IdempotencyPersistenceConfigError, match="Nothing was sent"):
+        side.swap(layer, longest + sign, None, record)
+    assert client.asked == []

@@ -1,12 +1,15 @@
 """What is particular to the layer in the process's memory."""
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, Record
 from idemproof.backends.housekeeping import MARGIN_MS
 from idemproof.backends.memory import _PURGE_EVERY
+from idemproof.errors import IdempotencyPersistenceConfigError
 from idemproof.spec.record import COMPLETED, INPROGRESS
 from idemproof.spec.transition import Evict, transition
 
@@ -198,3 +202,11 @@ def test_a_forked_child_can_use_the_layer_though_another_thread_held_its_lock() 
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_store_in_memory_has_no_copies(how: Callable[[object], object]) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="cannot be copied"):
+        how(InMemoryPersistenceLayer())
+    with pytest.raises(IdempotencyPersistenceConfigError, match="cannot be copied"):
+        copy.deepcopy({"store": AsyncInMemoryPersistenceLayer()})

@@ -1,15 +1,19 @@
 """A reply that nobody read is nobody else's: neither after an interruption, nor after ``close``."""
 
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import redis
+import valkey
 
 import servers
-from idemproof import Record, RedisCachePersistenceLayer
+from idemproof import IdempotencyConfig, Record, RedisCachePersistenceLayer, idempotent_function
+from idemproof.errors import IdempotencyPersistenceConnectionError
 from idemproof.spec.record import COMPLETED
 from proxy import Proxy, command
 
@@ -76,6 +80,73 @@ def test_closing_leaves_a_request_alone_that_is_under_way(proxy: Proxy) -> None:
     assert found == [FIRST]
     assert layer._load("second") == SECOND
     layer.close()
+
+
+@pytest.mark.parametrize("library", [redis, valkey])
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+def test_an_interrupt_reaches_the_caller_through_a_blocking_pool(
+    valkey_server: servers.Server, library: Any, warm: bool
+) -> None:
+    pool = library.BlockingConnectionPool(
+        max_connections=1, timeout=5, host=valkey_server.host, port=valkey_server.port
+    )
+    kind = library.Redis if library is redis else library.Valkey
+    client = kind(connection_pool=pool)
+    ran: list[str] = []
+
+    @idempotent_function(
+        data_keyword_argument="p",
+        persistence_store=RedisCachePersistenceLayer(client=client),
+        config=IdempotencyConfig(in_progress_expires_after_seconds=30),
+    )
+    def work(p: str) -> str:
+        ran.append(p)
+        return p
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with closing(redis.Redis(**servers.redis_kwargs(valkey_server))) as admin:
+            admin.flushall()
+            if warm:
+                work(p="warm")
+            admin.execute_command("CLIENT", "PAUSE", 900, "ALL")
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            work(p="key")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
+    assert ran == ["warm"] * warm
+    assert [work(p="key"), work(p="key")] == ["key", "key"]
+    assert ran == [*["warm"] * warm, "key"]
+    client.close()
+    pool.disconnect()
+
+
+def test_an_interrupt_that_a_clients_clean_up_covers_is_raised_but_not_one_of_before() -> None:
+    class Covering:
+        def get(self, _: str) -> None:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                self.execute_command()
+
+        def execute_command(self, *_: Any, **__: Any) -> None:
+            raise redis.ConnectionError("clean-up")
+
+        evalsha = eval = execute_command
+
+    layer = RedisCachePersistenceLayer(client=Covering())
+    with pytest.raises(KeyboardInterrupt):
+        layer._load("key")
+    try:
+        raise KeyboardInterrupt  # the caller's, who handles it with a protected call
+    except KeyboardInterrupt:
+        with pytest.raises(IdempotencyPersistenceConnectionError):
+            layer._swap("key", FIRST, SECOND, HOUR)
 
 
 def test_idle_connections_are_those_of_each_node_of_a_cluster() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from idemproof import AsyncSQLitePersistenceLayer, Record, SQLitePersistenceLayer
 from idemproof.backends import sqlite as module
+from idemproof.backends import sqlite_file
 from idemproof.backends.housekeeping import MARGIN_MS
 from idemproof.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from idemproof.spec.record import COMPLETED, INPROGRESS
@@ -63,8 +64,8 @@ def test_nothing_is_created_before_the_first_use(make_sqlite: Make, path: Path) 
 
 def test_the_first_use_creates_a_marked_file_with_a_write_ahead_log(make_sqlite: Make, path: Path) -> None:
     assert make_sqlite()._load("key") is None
-    assert pragma(path, "application_id") == module.APPLICATION_ID
-    assert pragma(path, "user_version") == module.SCHEMA_VERSION
+    assert pragma(path, "application_id") == sqlite_file.APPLICATION_ID
+    assert pragma(path, "user_version") == sqlite_file.SCHEMA_VERSION
     assert pragma(path, "journal_mode") == "wal"
 
 
@@ -72,7 +73,7 @@ def test_the_first_use_creates_a_marked_file_with_a_write_ahead_log(make_sqlite:
 def test_durability_decides_whether_each_write_waits_for_the_disk(
     make_sqlite: Make, durable: bool, synchronous: int
 ) -> None:
-    with make_sqlite(durable=durable)._connection() as db:
+    with make_sqlite(durable=durable)._file.connection() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
 
 
@@ -155,7 +156,7 @@ def make_newer(path: Path) -> None:
     layer._load("key")
     layer.close()
     with raw(path) as db:
-        db.execute(f"PRAGMA user_version = {module.SCHEMA_VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION + 1}")
 
 
 def make_torn(path: Path) -> None:
@@ -208,7 +209,7 @@ def readonly_directory() -> Iterator[Path]:
         for name, journal in (("ours.db", "WAL"), ("without a log.db", "DELETE")):
             make_newer(directory / name)
             with raw(directory / name) as db:
-                db.execute(f"PRAGMA user_version = {module.SCHEMA_VERSION}")
+                db.execute(f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION}")
                 db.execute(f"PRAGMA journal_mode = {journal}")
         for file in directory.iterdir():
             file.chmod(0o444)

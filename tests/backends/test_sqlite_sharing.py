@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from idemproof import Record, SQLitePersistenceLayer
-from idemproof.backends import sqlite as module
+from idemproof.backends import sqlite_file
 from idemproof.spec.record import COMPLETED
 
 Make = Callable[..., SQLitePersistenceLayer]
@@ -67,14 +67,14 @@ layer.close()
 def test_a_file_that_another_creates_in_the_same_moment_is_used(
     make_sqlite: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = module._write_transaction
+    lock = sqlite_file.write_transaction
 
     def overtaken(db: sqlite3.Connection) -> AbstractContextManager[None]:
-        monkeypatch.setattr(module, "_write_transaction", lock)
+        monkeypatch.setattr(sqlite_file, "write_transaction", lock)
         make_sqlite()._swap("key", None, result("key"), 1)
         return lock(db)
 
-    monkeypatch.setattr(module, "_write_transaction", overtaken)
+    monkeypatch.setattr(sqlite_file, "write_transaction", overtaken)
     assert make_sqlite()._load("key") == result("key")
 
 
@@ -128,24 +128,24 @@ def test_a_swap_gets_its_turn_when_the_writer_is_done(make_sqlite: Make, path: P
 def test_connections_are_reused_and_few_are_kept(make_sqlite: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make_sqlite(durable=False)
     opened = 0
-    really_open = layer._open
+    really_open = layer._file._open
 
     def counting() -> sqlite3.Connection:
         nonlocal opened
         opened += 1
         return really_open()
 
-    monkeypatch.setattr(layer, "_open", counting)
+    monkeypatch.setattr(layer._file, "_open", counting)
     for _ in range(20):
         layer._load("key")
     assert opened == 1
-    many = [layer._connection() for _ in range(2 * module._IDLE_CONNECTIONS)]
+    many = [layer._file.connection() for _ in range(2 * sqlite_file._IDLE_CONNECTIONS)]
     for connection in many:
         connection.__enter__()
     for connection in many:
         connection.__exit__(None, None, None)
-    assert opened == 2 * module._IDLE_CONNECTIONS
-    assert len(layer._idle[os.getpid()]) == module._IDLE_CONNECTIONS
+    assert opened == 2 * sqlite_file._IDLE_CONNECTIONS
+    assert len(layer._file._idle[os.getpid()]) == sqlite_file._IDLE_CONNECTIONS
 
 
 def test_a_closed_layer_opens_again_when_used(make_sqlite: Make) -> None:
@@ -160,7 +160,7 @@ def test_a_closed_layer_opens_again_when_used(make_sqlite: Make) -> None:
 def test_a_layer_that_is_no_longer_used_closes_its_connections(path: Path) -> None:
     layer = SQLitePersistenceLayer(path)
     layer._load("key")
-    (db,) = layer._idle[os.getpid()]
+    (db,) = layer._file._idle[os.getpid()]
     del layer
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -173,7 +173,7 @@ FORK = """
 import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the very point here
 from idemproof import Record, SQLitePersistenceLayer
-from idemproof.backends import sqlite as module
+from idemproof.backends import sqlite_file
 
 layer = SQLitePersistenceLayer(sys.argv[1], durable=False)
 
@@ -276,8 +276,8 @@ layer.close()
 @needs_fork
 def test_a_fork_by_the_one_who_is_inside_a_request_waits_a_bounded_time(path: Path) -> None:
     script = """
-module._open_for_requests._wait_seconds = 0.01
-with layer._connection():
+sqlite_file._gate._wait_seconds = 0.01
+with layer._file.connection():
     child = fork(lambda: None)
 join(child)
 store("after")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from command_lines import runner
 from idemproof.reference.cli import app
 
 pytestmark = pytest.mark.once
@@ -213,7 +213,7 @@ def test_what_cannot_be_done_is_a_sentence_with_exit_code_2(
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "layers", raising=False)
-    done = CliRunner().invoke(app, ["check", *arguments])
+    done = runner().invoke(app, ["check", *arguments])
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
 
@@ -229,6 +229,7 @@ def test_a_missing_library_is_a_sentence(place: Path, library: str, name: str) -
     )
 
 
+@pytest.mark.usefixtures("_heeding_interrupts")
 def test_an_interruption_gives_the_report_so_far_with_exit_code_130(place: Path) -> None:
     done = check(place, "layers:Interrupted", *QUICK)
     assert done.returncode == 130, done.stderr
@@ -255,6 +256,7 @@ def a_process_is_asked(case):
     assert check(place, "layers:Forgetful", *QUICK, before=before).returncode == 1
 
 
+@pytest.mark.usefixtures("_heeding_interrupts")
 def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> None:
     done = check(place, "layers:interrupted_at_once", *QUICK)
     assert (done.returncode, done.stdout) == (130, "")

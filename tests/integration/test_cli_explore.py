@@ -3,15 +3,15 @@
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from command_lines import runner
 from idemproof.reference.cli import app
 from idemproof.spec import explorer
 from idemproof.spec.model import Attempt
 
 
 def run(*arguments: str, command: str = "explore") -> Any:
-    return CliRunner().invoke(app, [command, *arguments], env={"COLUMNS": "200"})
+    return runner().invoke(app, [command, *arguments], env={"COLUMNS": "200"})
 
 
 def test_a_search_tells_its_counts_and_that_nothing_breaks() -> None:

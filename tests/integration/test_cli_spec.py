@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from command_lines import runner
 from idemproof.reference.clauses import clauses_of, proofs, protocol_text
 from idemproof.reference.cli import app
 from idemproof.spec.invariants import INVARIANTS
@@ -18,7 +19,7 @@ CLAUSES = clauses_of(protocol_text())
 
 
 def spec(*arguments: str, columns: int = 80) -> Result:
-    return CliRunner().invoke(app, ["spec", *arguments], env={"COLUMNS": str(columns), "NO_COLOR": "1"})
+    return runner().invoke(app, ["spec", *arguments], env={"COLUMNS": str(columns), "NO_COLOR": "1"})
 
 
 def one(clause: str) -> tuple[str, str]:

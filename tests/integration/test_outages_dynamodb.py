@@ -33,6 +33,8 @@ PASSING = {
     "RequestLimitExceeded": 400,
     "ServiceUnavailable": 503,
     "ThrottlingException": 400,
+    "TransactionConflictException": 400,
+    "TransactionInProgressException": 400,
 }
 LASTING = {
     "AccessDeniedException": 400,
@@ -58,6 +60,7 @@ class Front(ThreadingHTTPServer):
         self.port = self.server_port
         self.behind = behind
         self.errors: list[tuple[str, int]] = []
+        self.message = ""
         self.asked: list[str] = []
 
 
@@ -73,7 +76,7 @@ class Relay(BaseHTTPRequestHandler):
         if self.server.errors:
             code, status = self.server.errors.pop()
             kind = f"com.amazonaws.dynamodb.v20120810#{code}"
-            self._answer(status, json.dumps({"__type": kind, "message": "not now"}).encode())
+            self._answer(status, json.dumps({"__type": kind, "message": self.server.message}).encode())
             return
         behind = http.client.HTTPConnection(self.server.behind.host, self.server.behind.port, timeout=10)
         with contextlib.closing(behind):
@@ -121,7 +124,7 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
 def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Calling]:
     """Make functions over layers, or over a client of their own for a table."""
     caplog.set_level(logging.DEBUG)
-    front.asked, front.errors = [], []
+    front.asked, front.errors, front.message = [], [], "not now"
     work, made = Work(), []
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(asyncio.Runner()).run
@@ -244,6 +247,43 @@ def test_a_table_that_is_missing_or_has_another_key(
     call.refused(name, IdempotencyPersistenceConfigError, table, cause)
     assert front.asked == ["PutItem", "DeleteItem"]
     assert pauses == []
+    assert call.work.runs == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ValidationException", "Item size has exceeded the maximum allowed size"),
+        ("ValidationException", "Size of hashkey has exceeded the maximum size limit of2048 bytes"),
+        (
+            "ValidationException",
+            "Size of all range keys has exceeded the size limit of 1024 bytes",
+        ),
+        ("ItemCollectionSizeLimitExceededException", "Collection size exceeded."),
+    ],
+)
+def test_a_result_that_a_table_has_no_room_for_is_known_to_be_too_large(
+    code: str, message: str, calling: Calling, front: Front, name: str, pauses: list[float]
+) -> None:
+    call = calling()
+    front.message = message
+    call.work.during = lambda: front.errors.append((code, 400))
+    error = call.refused(name, IdempotencyPersistenceLayerError, "too large")
+    assert error.result == f"{name} done"
+    call.refused(name, IdempotencyResultUnavailableError)
+    assert front.asked == ["PutItem"] * 4  # the claim, the result, what stands for it, the repeat
+    assert pauses == []
+    assert call.work.runs == [name]
+
+
+@pytest.mark.parametrize("message", ["Signature expired: 20261129T1 is earlier", "Signature not yet current"])
+def test_a_clock_that_is_wrong_is_told(
+    calling: Calling, front: Front, name: str, pauses: list[float], message: str
+) -> None:
+    front.errors = [("InvalidSignatureException", 400)] * 2
+    front.message = message
+    call = calling()
+    call.refused(name, IdempotencyPersistenceConfigError, outages.TABLE, message, "clock of this machine")
     assert call.work.runs == []
 
 

@@ -5,6 +5,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,12 @@ def test_a_replica_has_the_data_and_takes_none(tmp_path: Path) -> None:
         assert_stopped(server)
 
 
-@pytest.mark.usefixtures("dynamodb_server")
-def test_dynamodb_answers_and_stops(tmp_path: Path) -> None:
-    with servers.dynamodb(tmp_path) as server, dynamodb_client(server) as client:
+@pytest.mark.parametrize("start", [servers.dynamodb, servers.dynalite])
+def test_dynamodb_answers_and_stops(
+    tmp_path: Path, start: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(servers.ENDPOINT, raising=False)
+    with servers.running(start, tmp_path) as server, dynamodb_client(server) as client:
         servers.create_table(client, "records", sort_key="sort")
         assert client.list_tables()["TableNames"] == ["records"]
         assert len(client.describe_table(TableName="records")["Table"]["KeySchema"]) == 2
@@ -315,17 +319,51 @@ def test_the_kwargs_make_a_client(dynamodb_server: Server) -> None:
 
 def test_missing_fails_in_ci_and_skips_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="java is missing: install it"):
-        servers.missing("java", "install it")
+    with pytest.raises(pytest.fail.Exception, match="node is missing: install it"):
+        servers.missing("node", "install it")
     monkeypatch.delenv("CI")
-    with pytest.raises(pytest.skip.Exception, match="java is missing: install it"):
-        servers.missing("java", "install it")
+    with pytest.raises(pytest.skip.Exception, match="node is missing: install it"):
+        servers.missing("node", "install it")
 
 
-@pytest.mark.parametrize("start", [servers.redis7, servers.dynamodb])
+@pytest.mark.parametrize("start", [servers.redis7, servers.dynalite])
 def test_a_program_that_is_not_there_is_missing(
     start: Callable[[Path], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(servers.Missing, match="install"):
         start(tmp_path)
+
+
+def test_another_dynamodb_is_used_where_the_environment_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(servers.ENDPOINT, "http://database:8000")
+    with servers.dynamodb(tmp_path) as server:
+        assert (server.host, server.port) == ("database", 8000)
+    monkeypatch.setenv(servers.ENDPOINT, "database:8000")
+    with pytest.raises(servers.Missing, match="http://host:port"):
+        servers.dynamodb(tmp_path)
+
+
+@pytest.mark.parametrize("server", ["dynamodb_server", "dynalite_server"])
+def test_of_many_conditional_writes_at_once_one_succeeds(server: str, request: pytest.FixtureRequest) -> None:
+    with dynamodb_client(request.getfixturevalue(server), max_pool_connections=20) as client:
+        servers.create_table(client, "atomic")
+        client.get_waiter("table_exists").wait(TableName="atomic", WaiterConfig={"Delay": 1})
+
+        def claim(number: int) -> bool:
+            try:
+                client.put_item(
+                    TableName="atomic",
+                    Item={"id": {"S": str(number // 16)}},
+                    ConditionExpression="attribute_not_exists(id)",
+                )
+            except client.exceptions.ConditionalCheckFailedException:
+                return False
+            return True
+
+        with ThreadPoolExecutor(16) as threads:
+            won = list(threads.map(claim, range(320)))
+        client.delete_table(TableName="atomic")
+    assert [sum(won[start : start + 16]) for start in range(0, 320, 16)] == [1] * 20

@@ -27,6 +27,7 @@ from idemproof import (
 )
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
+    IdempotencyConfigError,
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
 )
@@ -311,3 +312,18 @@ def test_neither_import_nor_decoration_makes_a_thread_or_an_event_loop(tmp_path:
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=PATIENCE_SECONDS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_event_loop_of_asyncio_a_sentence_is_raised_and_nothing_runs(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    @idempotent_function(
+        data_keyword_argument="p", persistence_store=AsyncSQLitePersistenceLayer(tmp_path / "records.db")
+    )
+    async def work(p: str) -> None:
+        ran.append(p)
+
+    coroutine = work(p="key")
+    with pytest.raises(IdempotencyConfigError, match="Under trio"):
+        coroutine.send(None)  # as another library's loop does
+    assert ran == []

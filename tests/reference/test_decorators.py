@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import aws_lambda_powertools.utilities.idempotency as original
+import celery
 import pytest
 
 from idemproof import (
@@ -271,6 +272,34 @@ def test_generators_are_refused_at_decoration(protect: Callable[..., Any], funct
         protect(function)
     with pytest.raises(TypeError, match="is a generator"):
         idempotent(function, persistence_store=InMemoryPersistenceLayer())
+
+
+class Task:
+    """As Celery's: called it runs here, sent it runs in a worker."""
+
+    def __call__(self, data: str) -> str:
+        return data
+
+    def apply_async(self, *_: object) -> None:
+        raise AssertionError("sent")
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["made", "not yet made"])
+def test_a_task_of_a_queue_is_refused_and_its_function_is_not(
+    protect: Callable[..., Any], eager: bool
+) -> None:
+    app = celery.Celery("tasks", set_as_current=False)
+
+    def work(data: str) -> str:
+        return data
+
+    made = app.task(work, lazy=not eager)
+    for task in (made, functools.partial(made), Task()):
+        with pytest.raises(TypeError, match="is a task of a queue"):
+            protect(task)
+        with pytest.raises(TypeError, match="is a task of a queue"):
+            idempotent(task, persistence_store=InMemoryPersistenceLayer())
+    assert app.task(protect(work), name="other")(data="now") == "now"
 
 
 @pytest.mark.parametrize("thing", [Payer, 5, "pay", functools.partialmethod(generator), property(generator)])

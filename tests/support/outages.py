@@ -32,6 +32,7 @@ from idemproof import (
     RedisCachePersistenceLayer,
     idempotent_function,
 )
+from idemproof.backends.redis_async_clients import ClosingAll
 from servers import Address
 
 LEASE_MS = 60_000
@@ -156,11 +157,11 @@ def redis_layer(asynchronous: bool, run: Run, timeout: float = PATIENCE, **addre
     waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     if asynchronous:
         retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        client = redis.asyncio.Redis(**{**waits, "retry": retry, **address})
+        opening = ClosingAll(redis.asyncio.Redis(**{**waits, "retry": retry, **address}))
         try:
-            yield AsyncRedisCachePersistenceLayer(client=client)
+            yield AsyncRedisCachePersistenceLayer(client=run(opening.__aenter__()))
         finally:
-            run(client.aclose())
+            run(opening.__aexit__(None, None, None))
     else:
         with redis.Redis(**{**waits, "retry": Retry(NoBackoff(), 0), **address}) as blocking:
             yield RedisCachePersistenceLayer(client=blocking)

@@ -86,7 +86,10 @@ class _OldModels:
         model = deepcopy(self._loader.load_service_model(service, kind, *args, **kwargs))
         if (service, kind) == ("dynamodb", "service-2"):
             shapes = model["shapes"]
-            del shapes["PutItemInput"]["members"]["ReturnValuesOnConditionCheckFailure"]
-            del shapes["DeleteItemInput"]["members"]["ReturnValuesOnConditionCheckFailure"]
-            del shapes["ConditionalCheckFailedException"]["members"]["Item"]
+            for shape, member in (
+                ("PutItemInput", "ReturnValuesOnConditionCheckFailure"),
+                ("DeleteItemInput", "ReturnValuesOnConditionCheckFailure"),
+                ("ConditionalCheckFailedException", "Item"),
+            ):
+                shapes[shape]["members"].pop(member, None)  # the one that is installed may be old itself
         return model

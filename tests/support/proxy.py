@@ -139,6 +139,10 @@ class Proxy:
         with self._changed:
             self._random = (rng, probability) if probability else None
 
+    def turn(self, server: Address) -> None:
+        """Relay what connects from now on to another server; open connections stay where they are."""
+        self._server = server
+
     def requests(self, marker: bytes = b"") -> int:
         """Count the requests seen that contain ``marker``."""
         with self._changed:

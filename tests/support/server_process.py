@@ -135,7 +135,7 @@ class Server:
     def _comes_up(self) -> bool:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
-            # Java lives on without its port, so the output is asked as well.
+            # Some live on without their port, so the output is asked as well.
             if not self.alive() or self._port_was_taken():
                 return False
             if self._answers(self):

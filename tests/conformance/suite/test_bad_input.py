@@ -304,6 +304,7 @@ def test_an_interruption_gives_the_report_so_far() -> None:
     assert {each.why_not for each in report.checks[2:]} == {"it was interrupted"}
 
 
+@pytest.mark.usefixtures("_heeding_interrupts")
 @pytest.mark.parametrize("hangs", [False, True])
 def test_an_interruption_in_the_middle_of_a_request_is_heard(hangs: bool, never: threading.Event) -> None:
     class Interrupting(InMemoryPersistenceLayer):
@@ -324,6 +325,7 @@ def test_an_interruption_in_the_middle_of_a_request_is_heard(hangs: bool, never:
     assert not report.findings
 
 
+@pytest.mark.usefixtures("_heeding_interrupts")
 def test_an_interruption_before_anything_was_judged_is_the_callers(never: threading.Event) -> None:
     def factory() -> Any:
         _thread.interrupt_main()

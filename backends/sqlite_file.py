@@ -1,0 +1,286 @@
+"""A SQLite file of ours: how it is opened, that it stays the same file, and what a fork leaves of it."""
+
+import os
+import sqlite3
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..spec.errors import IdempotencyPersistenceConfigError
+from .forksafe import ForkGate
+from .sqlite_errors import is_busy, primary_code
+
+APPLICATION_ID = 0x1DE3900F
+"""Marks a file as ours in SQLite's header."""
+
+SCHEMA_VERSION = 1
+
+LARGEST_LOG = 16 * 1024 * 1024
+"""From how many bytes on the write-ahead log is emptied and cut off. SQLite by itself keeps its length."""
+
+_SCHEMA = """
+CREATE TABLE records (
+    id TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    expiration INTEGER NOT NULL,
+    in_progress_expiration INTEGER,
+    data TEXT,
+    validation TEXT,
+    owner TEXT
+)
+"""
+_WRITES_BETWEEN_CUTS = 32
+_IDLE_CONNECTIONS = 16
+_FORK_WAITS_SECONDS = 10.0
+_BUSY_SECONDS = 0.1
+"""How long SQLite itself waits for a lock. A longer wait is several: in between, a fork gets its turn."""
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it has open."""
+
+    file: Identity
+    log_path: Path
+    log: Identity | None = None
+
+
+class SQLiteFile:
+    """The connections to one file, for any number of threads and on both sides of a fork.
+
+    Parameters
+    ----------
+    path
+        The file. It must be new, empty, or have been made by this class.
+    durable
+        Whether a commit waits for the disk.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path = path
+        self._durable = durable
+        self._identity: Identity | None = None
+        self._writes_until_cut = 0
+        # By process: SQLite's connections do not survive a fork, so a child neither uses nor closes them.
+        self._idle: dict[int, list[Connection]] = {}
+        weakref.finalize(self, _close_idle, self._idle)
+        with _gate.still():
+            _files.add(self)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection. A fork waits for its return, so it is lent for short.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            The path cannot be used, the file is another than it was, or this process has inherited
+            connections to it.
+        """
+        with _gate:
+            idle = self._idle.setdefault(os.getpid(), [])
+            self._check_the_same()
+            try:
+                db = idle.pop()
+            except IndexError:
+                db = None
+            if db is None:  # not in the handler: what fails there would tell of an empty list first
+                db = self._open()
+            healthy = False
+            try:
+                yield db
+                healthy = True
+            except sqlite3.OperationalError as error:
+                healthy = is_busy(error) and not db.in_transaction
+                raise
+            finally:
+                if healthy and len(idle) < _IDLE_CONNECTIONS:
+                    idle.append(db)
+                else:
+                    _close(db)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        _close_idle(self._idle)
+
+    def after_write(self, db: Connection) -> None:
+        """Check that what was written is in a log that others see, and empty a log that has grown.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            The log was deleted, and what was written with it.
+        """
+        try:
+            found = db.log_path.stat()
+        except FileNotFoundError:
+            raise self._replaced("write-ahead log") from None
+        log = (found.st_dev, found.st_ino)
+        db.log = db.log or log
+        if db.log != log:
+            raise self._replaced("write-ahead log")
+        self._writes_until_cut -= 1
+        if found.st_size >= LARGEST_LOG and self._writes_until_cut <= 0:
+            self._writes_until_cut = _WRITES_BETWEEN_CUTS  # each waits for readers, perhaps in vain
+            with suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _check_the_same(self) -> None:
+        """Refuse a file that is not the one whose records were promised to be kept."""
+        if self._identity is None and not _inherited:
+            return
+        found = _identity_of(self.path)
+        if self._identity is not None and found != self._identity:
+            self.close()
+            raise self._replaced("file")
+        if found in _inherited:
+            raise IdempotencyPersistenceConfigError(
+                f"This process was forked while connections to {str(self.path)!r} were open, so SQLite "
+                "cannot lock the file here. Nothing was read or written. Call the layer's close() before a "
+                "fork by other means than os.fork, and do not fork from a signal handler."
+            )
+
+    def _replaced(self, what: str) -> IdempotencyPersistenceConfigError:
+        return IdempotencyPersistenceConfigError(
+            f"The {what} of {str(self.path)!r} was deleted or replaced while this layer was using it. "
+            "Records may be lost, so the layer refuses every request. Put the file back, or accept the loss "
+            "and make a new layer."
+        )
+
+    def _open(self) -> Connection:
+        with _gate.still():  # closing a file that is being made must not take the locks of another thread
+            with suppress(OSError):  # it is there, or SQLite says better what is wrong
+                os.close(os.open(self.path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            before = _identity_of(self.path)
+            try:
+                db = sqlite3.connect(
+                    self.path,
+                    timeout=_BUSY_SECONDS,
+                    isolation_level=None,
+                    check_same_thread=False,
+                    factory=Connection,
+                )
+            except sqlite3.OperationalError as cause:
+                raise IdempotencyPersistenceConfigError(
+                    f"SQLite cannot open {str(self.path)!r}: {cause}. Is the directory there, and writable?"
+                ) from cause
+            file = _identity_of(self.path)
+            if file is None or file != before or file != (self._identity or file):
+                db.close()
+                raise self._replaced("file")
+            db.file = file
+            db.log_path = Path(f"{self.path.resolve()}-wal")  # SQLite follows links as well
+            _open_files[file] += 1
+        try:
+            self._prepare(db)
+        except BaseException:
+            _close(db)
+            raise
+        self._identity = file
+        return db
+
+    def _prepare(self, db: Connection) -> None:
+        try:
+            if _pragma(db, "application_id") != APPLICATION_ID:
+                with write_transaction(db):
+                    self._create(db)
+            found = _pragma(db, "user_version")
+            if found != SCHEMA_VERSION:
+                raise IdempotencyPersistenceConfigError(
+                    f"{str(self.path)!r} has schema version {found}, this release knows {SCHEMA_VERSION}. "
+                    "Upgrade idemproof, or use another file."
+                )
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.DatabaseError as cause:
+            if primary_code(cause) == sqlite3.SQLITE_READONLY:
+                raise IdempotencyPersistenceConfigError(
+                    f"SQLite cannot write to {str(self.path)!r}: {cause}. "
+                    "Are the file and its directory writable?"
+                ) from cause
+            if isinstance(cause, sqlite3.OperationalError):
+                raise
+            raise IdempotencyPersistenceConfigError(
+                f"{str(self.path)!r} is not a SQLite database: {cause}. Use another path."
+            ) from cause
+        db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+
+    def _create(self, db: Connection) -> None:
+        if _pragma(db, "application_id") == APPLICATION_ID:
+            return  # another process was faster
+        if self._identity is not None:
+            raise self._replaced("file")  # by an empty one, under the same inode
+        if _pragma(db, "application_id") or _pragma(db, "user_version") or _pragma(db, "schema_version"):
+            raise IdempotencyPersistenceConfigError(
+                f"{str(self.path)!r} is a database of other software. Use a file of its own for idempotency."
+            )
+        db.execute(_SCHEMA)
+        db.execute("CREATE INDEX records_by_expiration ON records (expiration)")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+@contextmanager
+def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Hold the lock for writing; commit in the end, or take all back."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # SQLite may have rolled back by itself
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _identity_of(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+# SQLite notes per process which file locks it has, and a child inherits the notes without the locks: its own
+# connections would go unlocked, and the log be deleted under them. So a fork waits until none is open. A
+# child that has inherited open ones all the same refuses these files.
+
+_files: "weakref.WeakSet[SQLiteFile]" = weakref.WeakSet()
+_open_files: Counter[Identity] = Counter()
+_inherited: set[Identity] = set()
+
+
+def _close(db: Connection) -> None:
+    with _gate.still():
+        db.close()
+        _open_files[db.file] -= 1
+        if not _open_files[db.file]:
+            del _open_files[db.file]
+
+
+def _close_idle(idle: dict[int, list[Connection]]) -> None:
+    with _gate.still(), suppress(IndexError):
+        connections = idle.get(os.getpid(), [])
+        while True:
+            _close(connections.pop())
+
+
+def _close_all_idle() -> None:
+    for file in _files:
+        _close_idle(file._idle)
+
+
+def _note_inherited() -> None:
+    _inherited.update(_open_files)
+    _open_files.clear()
+
+
+_gate = ForkGate(_close_all_idle, _note_inherited, _FORK_WAITS_SECONDS)

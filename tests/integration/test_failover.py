@@ -1,0 +1,221 @@
+"""After a failover the old primary is read-only, and pooled connections still lead there."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+import valkey
+import valkey.asyncio
+
+import failover
+from failover import Pair
+from idemproof import AsyncRedisCachePersistenceLayer, RedisCachePersistenceLayer
+from idemproof.errors import IdempotencyError
+from outages import Calls, Work
+
+Open = Callable[[Pair, Callable[[Any], Any], contextlib.ExitStack], Any]
+
+
+@pytest.fixture(scope="module")
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with failover.pair(tmp_path_factory.mktemp("failover")) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(_servers: Pair) -> Pair:
+    _servers.catch_up()
+    return _servers
+
+
+def own(asynchronous: bool, pair: Pair, run: Callable[[Any], Any], stack: contextlib.ExitStack) -> Any:
+    kind: Any = AsyncRedisCachePersistenceLayer if asynchronous else RedisCachePersistenceLayer
+    layer = kind(host=pair.relay.host, port=pair.relay.port, ssl=False)
+    stack.callback(lambda: run(layer.close()) if asynchronous else layer.close())
+    return layer
+
+
+def brought(
+    library: Any, blocking: bool, pair: Pair, run: Callable[[Any], Any], stack: contextlib.ExitStack
+) -> Any:
+    where = {"host": pair.relay.host, "port": pair.relay.port}
+    kind = library.Redis if hasattr(library, "Redis") else library.Valkey
+    if blocking:
+        client = kind(connection_pool=library.BlockingConnectionPool(max_connections=5, timeout=5, **where))
+    else:
+        client = kind(**where)
+    if library.__name__.endswith("asyncio"):
+        stack.callback(lambda: run(client.connection_pool.disconnect()))
+        return AsyncRedisCachePersistenceLayer(client=client)
+    stack.callback(client.connection_pool.disconnect)
+    return RedisCachePersistenceLayer(client=client)
+
+
+LAYERS: dict[str, Open] = {
+    "own": partial(own, False),
+    "own-async": partial(own, True),
+    **{
+        f"{library.__name__}{'-blocking-pool' if blocking else ''}": partial(brought, library, blocking)
+        for library in (redis, valkey, redis.asyncio, valkey.asyncio)
+        for blocking in (False, True)
+    },
+}
+
+
+BLOCKING = [name for name in LAYERS if "async" not in name]
+
+
+@pytest.fixture(params=LAYERS)
+def calls(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Calls]:
+    with asyncio.Runner() as runner, contextlib.ExitStack() as stack:
+        layer = LAYERS[request.param](pair, runner.run, stack)
+        yield Calls(layer, Work(), runner.run)
+
+
+def test_the_next_calls_go_to_the_new_primary(pair: Pair, calls: Calls, name: str) -> None:
+    calls(f"{name} before")
+    for number in range(2):
+        pair.fail_over()
+        with contextlib.suppress(IdempotencyError):  # the first or the second gets through
+            calls(f"{name} {number}")
+        assert calls(f"{name} {number}") == f"{name} {number} done"
+        assert calls(f"{name} before") == f"{name} before done"
+    assert calls.work.runs == [f"{name} before", f"{name} 0", f"{name} 1"]
+
+
+@pytest.mark.parametrize("calls", BLOCKING, indirect=True)
+def test_many_connections_that_lead_to_the_old_primary_are_all_given_up(
+    pair: Pair, calls: Calls, name: str
+) -> None:
+    pool = calls.layer.client.connection_pool
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # one library wants no name, the other needs it
+        taken = [pool.get_connection("PING") for _ in range(5)]
+    for connection in taken:
+        pool.release(connection)
+    pair.fail_over()
+    with contextlib.suppress(IdempotencyError):
+        calls(name)
+    assert calls(name) == f"{name} done"
+
+
+def test_a_result_is_stored_though_the_store_fails_over_while_the_function_runs(
+    pair: Pair, calls: Calls, name: str
+) -> None:
+    calls(f"{name} before")
+    calls.work.during = pair.fail_over
+    assert calls(name) == f"{name} done"
+    calls.work.during = lambda: None
+    assert calls(name) == f"{name} done"
+    assert calls.work.runs == [f"{name} before", name]
+
+
+WORKER = """
+import asyncio, random, sys, time, uuid
+from idemproof import (
+    AsyncRedisCachePersistenceLayer, IdempotencyConfig, RedisCachePersistenceLayer, idempotent_function,
+)
+from idemproof.errors import IdempotencyError
+
+number, keys, host, port = map(lambda text: int(text) if text.isdigit() else text, sys.argv[1:])
+config = IdempotencyConfig(in_progress_expires_after_seconds=3)
+
+def body(key):
+    token = uuid.uuid4().hex
+    print("ran", key, token)
+    return token
+
+async def async_body(key):
+    return body(key)
+
+def protect(body, kind):
+    layer = kind(host=host, port=port, ssl=False)
+    return idempotent_function(
+        body, data_keyword_argument="key", persistence_store=layer, config=config, key_prefix="load"
+    )
+
+def go(call):
+    todo = [*range(keys)]
+    random.Random(number).shuffle(todo)
+    until = time.monotonic() + 240
+    while todo:
+        assert time.monotonic() < until, f"{len(todo)} keys have no answer"
+        key = todo.pop()
+        try:
+            print("answered", key, call(key))
+        except IdempotencyError as error:
+            print("failed", key, type(error).__name__)
+            todo.insert(0, key)
+            time.sleep(0.001)
+
+if number % 2:
+    go(lambda key, call=protect(body, RedisCachePersistenceLayer): call(key=key))
+else:
+    with asyncio.Runner() as runner:
+        call = protect(async_body, AsyncRedisCachePersistenceLayer)
+        go(lambda key: runner.run(call(key=key)))
+"""
+
+
+@pytest.mark.nightly
+def test_failovers_under_load_lose_what_was_not_replicated_and_nothing_else(tmp_path: Path) -> None:
+    keys, workers, failovers = 2000, 8, 3
+    lost: Counter[int] = Counter()
+    with failover.pair(tmp_path) as pair:
+        names = {f"load#{md5(str(key).encode()).hexdigest()}".encode(): key for key in range(keys)}
+        command = [sys.executable, "-W", "error", "-c", WORKER]
+        outputs = [(tmp_path / f"{number}.txt").open("w+") for number in range(workers)]
+        processes = [
+            subprocess.Popen(
+                [*command, str(number), str(keys), pair.relay.host, str(pair.relay.port)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            for number, output in enumerate(outputs)
+        ]
+        try:
+            with contextlib.closing(redis.Redis(host=pair.relay.host, port=pair.relay.port)) as watcher:
+                for part in range(1, failovers + 1):
+                    while watcher.dbsize() < keys * part / (failovers + 1):
+                        assert all(process.poll() is None for process in processes)
+                        time.sleep(0.01)
+                    lost.update(names[name] for name in pair.fail_over_under_load(0.05))
+                    watcher.connection_pool.disconnect()
+            codes = [process.wait(300) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+    said: list[str] = []
+    for output in outputs:
+        with output:
+            output.seek(0)
+            said += output.read().splitlines()
+    assert codes == [0] * workers, said[-20:]
+    heard = [line.split() for line in said]
+    runs = Counter(int(line[1]) for line in heard if line[0] == "ran")
+    answers: dict[int, set[str]] = {key: set() for key in range(keys)}
+    for line in heard:
+        if line[0] == "answered":
+            answers[int(line[1])].add(line[2])
+    failed = Counter(line[2] for line in heard if line[0] == "failed")
+    print(  # noqa: T201 - what the run was worth
+        f"\n{failovers} failovers, {sum(lost.values())} writes not replicated, "
+        f"{sum(runs.values()) - keys} repeated runs, {dict(failed)}"
+    )
+    assert runs.keys() == set(range(keys))
+    assert {key: count for key, count in runs.items() if count > 1 + lost[key]} == {}
+    assert {key: found for key, found in answers.items() if not 1 <= len(found) <= 1 + lost[key]} == {}
+    assert sum(lost.values()) > 0
