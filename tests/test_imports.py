@@ -36,6 +36,7 @@ BACKENDS_FOR_REFERENCE = {
     "drivers",
     "forksafe",
     "records",
+    "settle",
 }
 
 
