@@ -40,6 +40,7 @@ BACKENDS_FOR_REFERENCE = {
     "layer_settings",
     "overrides",
     "records",
+    "settle",
     "warning",
 }
 
