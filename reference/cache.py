@@ -1,7 +1,7 @@
 """The local cache of one decorated function: completed records, least recently used out first."""
 
 from collections import OrderedDict
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..backends.forksafe import give_lock
@@ -28,31 +28,32 @@ class LocalCache:
 
     def get(self, key: str) -> Record | None:
         """Return the record of ``key``, which becomes the most recently used, or None."""
+        records = self._records
         with self._lock:
-            record = self._records.get(key)
+            record = records.get(key)
             if record is not None:
-                self._touch(key)
+                try:  # noqa: SIM105 - which takes a microsecond
+                    records.move_to_end(key)
+                except KeyError:
+                    pass  # a signal's handler has made a call of its own, and room for it
             return record
 
     def put(self, record: Record) -> None:
         """Keep ``record`` if it is completed; the least recently used one makes room."""
-        if record.status != COMPLETED:
+        key, records = record.idempotency_key, self._records
+        if record.status != COMPLETED or records.get(key) is record:
             return
         with self._lock:
-            self._records[record.idempotency_key] = record
-            self._touch(record.idempotency_key)
-            while len(self._records) > self._max_items:
-                self._records.popitem(last=False)
+            records.pop(key, None)  # a newer one goes to the end
+            records[key] = record
+            while len(records) > self._max_items:
+                records.popitem(last=False)
 
     def discard(self, record: Record) -> None:
         """Forget ``record``, unless a newer one has taken its place."""
         with self._lock:
             if self._records.get(record.idempotency_key) is record:
                 self._records.pop(record.idempotency_key, None)
-
-    def _touch(self, key: str) -> None:
-        with suppress(KeyError):  # a signal's handler may have made a call of its own, and room for it
-            self._records.move_to_end(key)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -103,8 +103,10 @@ def execution_of(owner: str | None) -> str | None:
 
 def same_execution(record: Record, owner: str | None) -> bool:
     """Tell whether ``record`` is a claim of the durable execution that ``owner`` belongs to (DUR-1)."""
+    if record.status != INPROGRESS:
+        return False
     execution = execution_of(owner)
-    return execution is not None and record.status == INPROGRESS and execution_of(record.owner) == execution
+    return execution is not None and execution_of(record.owner) == execution
 
 
 def ceil_seconds(milliseconds: int) -> int:
