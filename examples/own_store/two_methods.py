@@ -71,6 +71,7 @@ def main() -> None:
         event_key_jmespath="reference",
         payload_validation_jmespath="[account, amount]",
         in_progress_expires_after_seconds=30,
+        service="bank",  # of which services on one store have different ones
     )
 
     @idempotent_function(data_keyword_argument="order", persistence_store=open_store(), config=config)

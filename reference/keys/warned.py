@@ -1,5 +1,6 @@
-"""Warnings about keys, at the line that made the call."""
+"""Warnings about keys: at the line that made the call, or in the log."""
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from ...backends.warning import IdempotencyWarning
 from ..prefixes import SERVICE, in_lambda
 
+_logger = logging.getLogger("idemproof")
 _PACKAGE = __name__.partition(".")[0]
 
 _said: set[str] = set()
@@ -35,13 +37,15 @@ def warn(message: str) -> None:
 
 
 def warn_of_no_service() -> None:
-    """Warn, once in a process, that another service that shares the store may derive the same keys."""
+    """Log, once in a process, that another service that shares the store may derive the same keys."""
     if SERVICE in _said or _private_stores or in_lambda():
         return
     _said.add(SERVICE)
-    warn(
+    # Logged, not raised where warnings are errors: what worked without a name goes on working.
+    _logger.warning(
         "This service has no name, so its keys begin with 'test-func': another service that has a function "
-        f"of the same module and name, on the same store, shares them. Set {SERVICE}, or service= of the "
+        "of the same module and name, on the same store, shares them. Set %s, or service= of the "
         "configuration. Either changes the keys: results that are stored under the old ones are not found. "
-        "Said once."
+        "Said once.",
+        SERVICE,
     )

@@ -305,16 +305,23 @@ def test_prefixes_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     assert function_prefix(protect, None, "orders") == f"orders.fn.{name}"
 
 
-def test_a_shared_store_without_a_service_is_warned_of_once(shared: Any) -> None:
-    first = warned_of(lambda: protect(shared, names="customer")("a"))
-    assert len(first) == 1
-    assert "IDEMPROOF_SERVICE" in first[0]
-    assert warned_of(lambda: protect(shared, names="customer")("b")) == []
+def said_of_services(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "has no name" in record.getMessage()]
+
+
+def test_a_shared_store_without_a_service_is_said_once_in_the_log(
+    shared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warned_of(lambda: protect(shared, names="customer")("a")) == []
+    (said,) = said_of_services(caplog)
+    assert "IDEMPROOF_SERVICE" in said
+    protect(shared, names="customer")("b")
+    assert said_of_services(caplog) == [said]
 
 
 @pytest.mark.parametrize("how", ["memory", "service", "environment", "prefix", "lambda"])
 def test_where_nothing_can_collide_nothing_is_said(
-    how: str, shared: Any, monkeypatch: pytest.MonkeyPatch
+    how: str, shared: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     layer = InMemoryPersistenceLayer() if how == "memory" else shared
     if how == "environment":
@@ -327,7 +334,8 @@ def test_where_nothing_can_collide_nothing_is_said(
         prefix="p" if how == "prefix" else None,
         service="orders" if how == "service" else None,
     )
-    assert warned_of(lambda: ship("a")) == []
+    ship("a")
+    assert said_of_services(caplog) == []
 
 
 @pytest.mark.parametrize("service", ["", "a.b", "a#b", "a b", "test-func", 5, b"x", "a/b"])
