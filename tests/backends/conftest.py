@@ -337,6 +337,20 @@ def moto_table(moto_clients: Callable[..., Any]) -> Iterator[Table]:
         yield Table("records", moto_clients(old=False))
 
 
+@pytest.fixture(scope="session")
+def dynalite_client(dynalite_server: servers.Server) -> Iterator[Any]:
+    with closing(servers.dynamodb_client(dynalite_server)) as client:
+        yield client
+
+
+@pytest.fixture
+def dynalite_table(dynalite_client: Any) -> Table:
+    """Return a table whose server counts what an update adds to an item."""
+    name = uuid.uuid4().hex
+    servers.create_table(dynalite_client, name)
+    return Table(name, dynalite_client)
+
+
 @pytest.fixture
 def old_moto_table(moto_table: Table, moto_clients: Callable[..., Any]) -> Table:
     """Return a table whose client is of an SDK that knows no items of failed conditions."""

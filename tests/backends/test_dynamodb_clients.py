@@ -15,7 +15,7 @@ from botocore.exceptions import NoRegionError
 
 import servers
 from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer, Record
-from idemproof.backends.dynamodb_requests import tells_holder
+from idemproof.backends.dynamodb_clients import tells_holder
 from idemproof.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
 from idemproof.spec.record import COMPLETED
 from places import AsyncSession, Table

@@ -61,8 +61,8 @@ def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -
     ("place", "length"),
     [
         ("table", LARGEST_ITEM),
-        ("table", LARGEST_ITEM - 20),
-        ("moto_table", LARGEST_ITEM),  # which does not count what an update adds
+        ("dynalite_table", LARGEST_ITEM - 20),  # moto does not count what an update adds
+        ("moto_table", LARGEST_ITEM),
     ],
     ids=["here", "at the server", "here beside moto"],
 )

@@ -167,6 +167,11 @@ def test_no_other_error_is_taken_for_an_old_store(
 
     failing = Failing(client.client)
     layer = side.redis(failing)
+    if expected is not None and "OOM" in str(error):  # what takes no more room than it replaces is stored
+        side.swap(side.redis(client.client), "key", None, expected)
+        assert side.swap(layer, "key", expected, RESULT) == RESULT
+        assert failing.methods == ["eval"]
+        return
     with pytest.raises(IdempotencyPersistenceConnectionError, match="'key'") as raised:
         side.swap(layer, "key", expected, RESULT)
     assert raised.value.__cause__ is error

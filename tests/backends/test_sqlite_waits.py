@@ -17,6 +17,7 @@ from idemproof import (
     SQLitePersistenceLayer,
     idempotent_function,
 )
+from idemproof.backends.sqlite_file import Connection, SQLiteFile
 from idemproof.errors import IdempotencyPersistenceLayerError, IdempotencyResultUnavailableError
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
@@ -111,13 +112,21 @@ def test_a_cancelled_claim_at_a_locked_file_waits_once_more_at_most(tmp_path: Pa
     assert counting.asked in ([INPROGRESS], [INPROGRESS, "release"])
 
 
-class Small(Counting):
-    """Its file may not grow beyond a number of pages, as on a full disk."""
+class SmallFile(SQLiteFile):
+    """It may not grow beyond a number of pages, as on a full disk."""
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         db = super()._open()
         db.execute("PRAGMA max_page_count = 40")
         return db
+
+
+class Small(Counting):
+    """A layer with such a file."""
+
+    def _use_file(self) -> None:
+        super()._use_file()
+        self._file = SmallFile(self._path, durable=self._durable)
 
 
 @pytest.mark.clause("ENG-10")

@@ -59,7 +59,7 @@ class TestStage:
             stage["A"].send(Request({"body": "not JSON"}, 1000))
             _, answer = stage.receive([stage["A"]])
         assert answer.outcome == "error"
-        assert "IdempotencyKeyError" in answer.detail
+        assert "IdempotencyPayloadError" in answer.detail
 
 
 class TestWebhooks:

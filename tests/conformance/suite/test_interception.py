@@ -271,7 +271,7 @@ def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
     assert kinds() == found
     for place in places(layer):
         if isinstance(place.value, sqlite3.Connection):
-            assert place.value.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+            assert place.value.execute("PRAGMA busy_timeout").fetchone() == (100,)
     layer.close()
 
 
