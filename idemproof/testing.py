@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from .backends.memory import InMemoryPersistenceLayer
 from .backends.warning import IdempotencyWarning
-from .reference.decorators import DISABLED
+from .reference.protection import DISABLED
 from .reference.testing import MovableClock, Runs, count_runs, use_clock, use_layer
 
 __all__ = ["MovableClock", "Runs", "count_runs", "disabled", "in_memory", "use_clock"]

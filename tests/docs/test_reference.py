@@ -32,7 +32,7 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.reference.cli import app
-from idemproof.reference.decorators import DISABLED
+from idemproof.reference.protection import DISABLED
 from idemproof.spec.record import RESULT_UNAVAILABLE
 from pages import DOCS, rows
 
