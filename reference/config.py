@@ -1,30 +1,35 @@
 """The configuration of an idempotent function: checked when it is made, fixed from then on."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
-from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from ..spec.errors import IdempotencyConfigError
+from .config_values import (
+    compiled_expression,
+    digest_of,
+    kind_of,
+    refusal,
+    require_callable,
+    require_clock,
+    require_count,
+    require_interrupts,
+    require_window,
+    search_options_of,
+    shown,
+    truth,
+)
 from .functions import is_async
 from .interrupts import Interrupts
-from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
+from .jmespath_functions import MAX_UNPACKED_BYTES
 from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
 
 if TYPE_CHECKING:
     from ..backends.records import DataRecord
-
-# Beyond this an expiry is no calendar date any more, and some stores refuse the number.
-_LONGEST_WINDOW_SECONDS = 10**11
-
-# Texts whose truth, as texts, is what they say.
-_UNMISTAKABLE = frozenset(("", "1", "y", "yes", "t", "true", "on"))
 
 LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
 """The longest time limit that Lambda allows a durable execution."""
@@ -159,34 +164,34 @@ class IdempotencyConfig:
         interrupts: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
     ) -> None:
-        _require_window("expires_after_seconds", expires_after_seconds)
-        use_local_cache = _truth("use_local_cache", use_local_cache)
+        require_window("expires_after_seconds", expires_after_seconds)
+        use_local_cache = truth("use_local_cache", use_local_cache)
         if use_local_cache or local_cache_max_items:
-            _require_count("local_cache_max_items", local_cache_max_items)
+            require_count("local_cache_max_items", local_cache_max_items)
         response_hook = response_hook or None
         if response_hook is not None:
-            _require_callable("response_hook", response_hook)
+            require_callable("response_hook", response_hook)
             if is_async(response_hook):
-                raise _refusal("response_hook", response_hook, "a plain function: it is called, not awaited")
+                raise refusal("response_hook", response_hook, "a plain function: it is called, not awaited")
         if in_progress_expires_after_seconds is not None:
-            _require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
-        _require_clock(clock)
+            require_window("in_progress_expires_after_seconds", in_progress_expires_after_seconds)
+        require_clock(clock)
         if result_check not in ("raise", "warn"):
-            raise _refusal("result_check", result_check, "'raise' or 'warn'")
+            raise refusal("result_check", result_check, "'raise' or 'warn'")
         if service is not None and not is_service_name(service):
-            raise _refusal("service", service, ALLOWED_SERVICE)
-        _require_count("max_unpacked_bytes", max_unpacked_bytes)
+            raise refusal("service", service, ALLOWED_SERVICE)
+        require_count("max_unpacked_bytes", max_unpacked_bytes)
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
-            _require_window("completion_timeout_seconds", completion_timeout_seconds)
-        _require_interrupts(interrupts)
-        _require_window("execution_timeout_seconds", execution_timeout_seconds)
-        options = _search_options(jmespath_options)
+            require_window("completion_timeout_seconds", completion_timeout_seconds)
+        require_interrupts(interrupts)
+        require_window("execution_timeout_seconds", execution_timeout_seconds)
+        options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
             event_key_jmespath=event_key_jmespath or "",
             payload_validation_jmespath=payload_validation_jmespath or "",
             jmespath_options=jmespath_options,
-            raise_on_no_idempotency_key=_truth("raise_on_no_idempotency_key", raise_on_no_idempotency_key),
+            raise_on_no_idempotency_key=truth("raise_on_no_idempotency_key", raise_on_no_idempotency_key),
             expires_after_seconds=expires_after_seconds,
             use_local_cache=use_local_cache,
             local_cache_max_items=local_cache_max_items,
@@ -203,11 +208,11 @@ class IdempotencyConfig:
             execution_timeout_seconds=execution_timeout_seconds,
             interruptions=Interrupts(interrupts),
             search_options=options,
-            key_expression=_compile("event_key_jmespath", event_key_jmespath, options),
-            validation_expression=_compile(
+            key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),
+            validation_expression=compiled_expression(
                 "payload_validation_jmespath", payload_validation_jmespath, options
             ),
-            digest=_digest(hash_function, hash_secret),
+            digest=digest_of(hash_function, hash_secret),
             keyed=hash_secret is not None,
         )
 
@@ -281,151 +286,7 @@ def remaining_ms(context: Any) -> int | None:
         return answer
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
         raise IdempotencyConfigError(
-            f"get_remaining_time_in_millis() of the lambda_context, a {_kind(context)}, must return a finite "
-            f"number of milliseconds, not {_shown(answer)}"
+            f"get_remaining_time_in_millis() of the lambda_context, a {kind_of(context)}, must return a "
+            f"finite number of milliseconds, not {shown(answer)}"
         )
     return int(answer)
-
-
-def _refusal(name: str, value: Any, allowed: str) -> IdempotencyConfigError:
-    return IdempotencyConfigError(f"{name} must be {allowed}, not {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 80 else text[:77] + '...'} ({_kind(value)})"  # noqa: PLR2004 - one line
-
-
-def _kind(value: Any) -> str:
-    return type(value).__qualname__
-
-
-def _truth(name: str, value: Any) -> bool:
-    """Return a flag: truth counts, but not the truth of a text such as "false"."""
-    if isinstance(value, str) and value.lower() not in _UNMISTAKABLE:
-        raise _refusal(name, value, 'True or False, a number such as 1 or 0, or a text such as "true"')
-    return bool(value)
-
-
-def _require_callable(name: str, value: Any) -> None:
-    if not callable(value):
-        raise _refusal(name, value, "callable")
-
-
-def _require_clock(clock: Any) -> None:
-    _require_callable("clock", clock)
-    now = clock()
-    if isinstance(now, bool) or not isinstance(now, int):
-        raise IdempotencyConfigError(
-            f"clock must return an integer, the milliseconds since the epoch; it returns {_shown(now)}."
-        )
-
-
-def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise _refusal(name, value, "an integer above 0")
-
-
-def _require_interrupts(kinds: Any) -> None:
-    allowed = "a tuple of classes derived from Exception, and not from IdempotencyError"
-    if not isinstance(kinds, tuple):
-        raise _refusal("interrupts", kinds, allowed)
-    for kind in kinds:
-        # Exception itself would turn each failure of the store into an interrupt.
-        is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
-        if not is_one or issubclass(kind, IdempotencyError):
-            raise _refusal("interrupts", kinds, allowed)
-
-
-def _require_window(name: str, value: Any) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # Written so that NaN, which compares false to everything, is refused too.
-    if not (is_number and 0 < value <= _LONGEST_WINDOW_SECONDS):
-        raise _refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
-
-
-def _digest(name: Any, secret: Any) -> Callable[[bytes], str]:
-    allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
-    if name not in allowed:
-        raise _refusal("hash_function", name, f"one of {', '.join(allowed)}")
-    digest = _plain_digest(name) if secret is None else _keyed_digest(name, secret)
-
-    try:
-        digest(b"")
-    except ValueError as error:
-        raise IdempotencyConfigError(
-            f"hash_function {name!r} is not available in this Python: {error}"
-        ) from error
-    return digest
-
-
-def _plain_digest(name: str) -> Callable[[bytes], str]:
-    construct = getattr(hashlib, name)
-
-    def digest(data: bytes) -> str:
-        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
-        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
-        return hexdigest
-
-    return digest
-
-
-def _keyed_digest(name: str, secret: Any) -> Callable[[bytes], str]:
-    import hmac  # noqa: PLC0415 - loaded when used
-
-    # The secret itself is shown in no message.
-    if not isinstance(secret, str | bytes) or not secret:
-        found = _kind(secret) if secret else f"an empty {_kind(secret)}"
-        raise IdempotencyConfigError(f"hash_secret must be text or bytes that are not empty, not {found}")
-    key = secret.encode() if isinstance(secret, str) else secret
-    return lambda data: hmac.digest(key, data, name).hex()
-
-
-def _search_options(given: Any) -> jmespath.Options:
-    if given is None or given == {}:
-        return DEFAULT_OPTIONS
-    allowed = 'None or a dict of arguments for jmespath.Options, such as {"custom_functions": MyFunctions()}'
-    if not isinstance(given, dict):
-        raise _refusal("jmespath_options", given, allowed)
-    try:
-        options = jmespath.Options(**given)
-    except TypeError as error:
-        raise _refusal("jmespath_options", given, allowed) from error
-    if options.dict_cls is not None:
-        _require_callable('jmespath_options["dict_cls"]', options.dict_cls)
-    functions = options.custom_functions
-    if functions is None:
-        options.custom_functions = DEFAULT_OPTIONS.custom_functions
-    elif isinstance(functions, type) or not callable(getattr(functions, "call_function", None)):
-        wanted = "an instance of a class derived from jmespath.functions.Functions"
-        raise _refusal('jmespath_options["custom_functions"]', functions, wanted)
-    return options
-
-
-def _compile(name: str, expression: Any, options: jmespath.Options) -> ParsedResult | None:
-    if expression is None or expression == "":
-        return None
-    if not isinstance(expression, str):
-        raise _refusal(name, expression, "a JMESPath expression (a string; empty or None for none)")
-    try:
-        compiled = jmespath.compile(expression)
-    except (
-        JMESPathError,
-        RecursionError,
-        Warning,
-    ) as error:  # a deprecated syntax, where warnings are errors
-        # The parser's own text spans several lines and draws the position; one line says it here.
-        position = getattr(error, "lex_position", None)
-        place = "" if position is None else f" at position {position}"
-        detail = getattr(error, "msg", None) or getattr(error, "message", None) or type(error).__name__
-        raise IdempotencyConfigError(
-            f"{name}={expression!r} is not valid JMESPath{place}: {detail}"
-        ) from error
-    if isinstance(options.custom_functions, Functions):
-        for function in called_functions(compiled.parsed):
-            if function not in options.custom_functions.FUNCTION_TABLE:
-                known = ", ".join(sorted(options.custom_functions.FUNCTION_TABLE))
-                raise IdempotencyConfigError(
-                    f"{name}={expression!r} calls {function}(), which is none of the known functions: {known}"
-                )
-    return compiled

@@ -1,0 +1,174 @@
+"""How the values of a configuration are checked, and what they are made into."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.parser import ParsedResult
+
+from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from .jmespath_functions import DEFAULT_OPTIONS, called_functions
+
+# Beyond this an expiry is no calendar date any more, and some stores refuse the number.
+_LONGEST_WINDOW_SECONDS = 10**11
+
+# Texts whose truth, as texts, is what they say.
+_UNMISTAKABLE = frozenset(("", "1", "y", "yes", "t", "true", "on"))
+
+
+def refusal(name: str, value: Any, allowed: str) -> IdempotencyConfigError:
+    """Return the error for a value that is not allowed."""
+    return IdempotencyConfigError(f"{name} must be {allowed}, not {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value and its type in one line."""
+    text = repr(value)
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({kind_of(value)})"  # noqa: PLR2004 - one line
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type."""
+    return type(value).__qualname__
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return a flag: truth counts, but not the truth of a text such as "false"."""
+    if isinstance(value, str) and value.lower() not in _UNMISTAKABLE:
+        raise refusal(name, value, 'True or False, a number such as 1 or 0, or a text such as "true"')
+    return bool(value)
+
+
+def require_callable(name: str, value: Any) -> None:
+    """Raise if a value cannot be called."""
+    if not callable(value):
+        raise refusal(name, value, "callable")
+
+
+def require_clock(clock: Any) -> None:
+    """Raise if a clock returns no integer."""
+    require_callable("clock", clock)
+    now = clock()
+    if isinstance(now, bool) or not isinstance(now, int):
+        raise IdempotencyConfigError(
+            f"clock must return an integer, the milliseconds since the epoch; it returns {shown(now)}."
+        )
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise if a value is no integer above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise refusal(name, value, "an integer above 0")
+
+
+def require_interrupts(kinds: Any) -> None:
+    """Raise if a value is no tuple of classes that can count as interrupts."""
+    allowed = "a tuple of classes derived from Exception, and not from IdempotencyError"
+    if not isinstance(kinds, tuple):
+        raise refusal("interrupts", kinds, allowed)
+    for kind in kinds:
+        # Exception itself would turn each failure of the store into an interrupt.
+        is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
+        if not is_one or issubclass(kind, IdempotencyError):
+            raise refusal("interrupts", kinds, allowed)
+
+
+def require_window(name: str, value: Any) -> None:
+    """Raise if a value is no number of seconds that a record can live."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Written so that NaN, which compares false to everything, is refused too.
+    if not (is_number and 0 < value <= _LONGEST_WINDOW_SECONDS):
+        raise refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
+
+
+def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:
+    """Return what hashes bytes: a plain hash or, under a secret, an HMAC."""
+    allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
+    if name not in allowed:
+        raise refusal("hash_function", name, f"one of {', '.join(allowed)}")
+    digest = _plain_digest(name) if secret is None else _keyed_digest(name, secret)
+
+    try:
+        digest(b"")
+    except ValueError as error:
+        raise IdempotencyConfigError(
+            f"hash_function {name!r} is not available in this Python: {error}"
+        ) from error
+    return digest
+
+
+def _plain_digest(name: str) -> Callable[[bytes], str]:
+    construct = getattr(hashlib, name)
+
+    def digest(data: bytes) -> str:
+        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
+        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
+        return hexdigest
+
+    return digest
+
+
+def _keyed_digest(name: str, secret: Any) -> Callable[[bytes], str]:
+    import hmac  # noqa: PLC0415 - loaded when used
+
+    # The secret itself is shown in no message.
+    if not isinstance(secret, str | bytes) or not secret:
+        found = kind_of(secret) if secret else f"an empty {kind_of(secret)}"
+        raise IdempotencyConfigError(f"hash_secret must be text or bytes that are not empty, not {found}")
+    key = secret.encode() if isinstance(secret, str) else secret
+    return lambda data: hmac.digest(key, data, name).hex()
+
+
+def search_options_of(given: Any) -> jmespath.Options:
+    """Return the options that expressions are searched with."""
+    if given is None or given == {}:
+        return DEFAULT_OPTIONS
+    allowed = 'None or a dict of arguments for jmespath.Options, such as {"custom_functions": MyFunctions()}'
+    if not isinstance(given, dict):
+        raise refusal("jmespath_options", given, allowed)
+    try:
+        options = jmespath.Options(**given)
+    except TypeError as error:
+        raise refusal("jmespath_options", given, allowed) from error
+    if options.dict_cls is not None:
+        require_callable('jmespath_options["dict_cls"]', options.dict_cls)
+    functions = options.custom_functions
+    if functions is None:
+        options.custom_functions = DEFAULT_OPTIONS.custom_functions
+    elif isinstance(functions, type) or not callable(getattr(functions, "call_function", None)):
+        wanted = "an instance of a class derived from jmespath.functions.Functions"
+        raise refusal('jmespath_options["custom_functions"]', functions, wanted)
+    return options
+
+
+def compiled_expression(name: str, expression: Any, options: jmespath.Options) -> ParsedResult | None:
+    """Return a JMESPath expression compiled, None if there is none."""
+    if expression is None or expression == "":
+        return None
+    if not isinstance(expression, str):
+        raise refusal(name, expression, "a JMESPath expression (a string; empty or None for none)")
+    try:
+        compiled = jmespath.compile(expression)
+    except (
+        JMESPathError,
+        RecursionError,
+        Warning,
+    ) as error:  # a deprecated syntax, where warnings are errors
+        # The parser's own text spans several lines and draws the position; one line says it here.
+        position = getattr(error, "lex_position", None)
+        place = "" if position is None else f" at position {position}"
+        detail = getattr(error, "msg", None) or getattr(error, "message", None) or type(error).__name__
+        raise IdempotencyConfigError(
+            f"{name}={expression!r} is not valid JMESPath{place}: {detail}"
+        ) from error
+    if isinstance(options.custom_functions, Functions):
+        for function in called_functions(compiled.parsed):
+            if function not in options.custom_functions.FUNCTION_TABLE:
+                known = ", ".join(sorted(options.custom_functions.FUNCTION_TABLE))
+                raise IdempotencyConfigError(
+                    f"{name}={expression!r} calls {function}(), which is none of the known functions: {known}"
+                )
+    return compiled
