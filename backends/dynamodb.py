@@ -11,6 +11,7 @@ from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .credentials import without_aws_secrets
 from .dynamodb_clients import check_client, tells_holder
+from .dynamodb_errors import unusable
 from .dynamodb_requests import NAMES, DynamoDBTable, Item
 from .exchanges import Exchange, perform, perform_async
 from .forksafe import give_lock
@@ -233,9 +234,9 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
 
             return get_session().create_client("dynamodb", config=config)
         except Exception as error:  # noqa: BLE001 - nothing was sent yet
-            unusable = self._table.unusable(error, key).because(error)
-            unusable.__cause__ = error
-            failure = without_aws_secrets(unusable)
+            refusal = unusable(self._table.table_name, error, key).because(error)
+            refusal.__cause__ = error
+            failure = without_aws_secrets(refusal)
         raise failure
 
 
@@ -361,9 +362,9 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         try:
             return await self._clients.get()
         except Exception as error:  # noqa: BLE001 - nothing was sent yet
-            unusable = self._table.unusable(error, key).because(error)
-            unusable.__cause__ = error
-            failure = without_aws_secrets(unusable)
+            refusal = unusable(self._table.table_name, error, key).because(error)
+            refusal.__cause__ = error
+            failure = without_aws_secrets(refusal)
         raise failure
 
     def _connect(self) -> "AbstractAsyncContextManager[Any]":

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ..spec.errors import (
-    IdempotencyPersistenceConfigError,
-    IdempotencyPersistenceConnectionError,
-    IdempotencyPersistenceLayerError,
-    IdempotencyRecordTooLargeError,
-)
+from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import COMPLETED, INPROGRESS, Record
-from .exchanges import Ask, Exchange, kinds
+from .dynamodb_errors import error_code, explained, unusable
+from .exchanges import Ask, Exchange
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
 
 logger = logging.getLogger("idemproof")
@@ -27,52 +23,8 @@ LARGEST_ITEM = 400 * 1024
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _REFUSED = "ConditionalCheckFailedException"
-_TOO_LARGE = ("Item size", "exceeded the maximum size limit", "exceeded the size limit")
-"""How a ``ValidationException`` says that the record is too large: for an item, or for an index."""
-
-_TOO_MUCH = "ItemCollectionSizeLimitExceededException"
-"""What a partition says that has a local secondary index, and is full."""
-
 _LARGEST_PARTITION_KEY = 2048
 _LARGEST_SORT_KEY = 1024
-_CLOCK = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed", "RequestExpired")
-_ACCESS_CODES = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignatureException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-_ACCESS_KINDS = frozenset(
-    {
-        "LoginError",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "RefreshWithMFAUnsupportedError",
-        "SSOError",
-    }
-)
-_MISCONFIGURED_CODES = frozenset(
-    {"ResourceNotFoundException", "SerializationException", "ValidationException"}
-)
-_MISCONFIGURED_KINDS = frozenset(
-    {
-        "EndpointProviderError",
-        "InvalidRegionError",
-        "NoRegionError",
-        "ParamValidationError",
-        "ProfileNotFound",
-    }
-)
-
 
 NAMES = frozenset(
     {
@@ -159,7 +111,7 @@ class DynamoDBTable(ChangeableNames):
         try:
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
-            raise self.explained(error, key) from error
+            raise explained(self.table_name, error, key) from error
         item = reply.get("Item")
         return None if item is None else self.record(key, item)
 
@@ -205,7 +157,7 @@ class DynamoDBTable(ChangeableNames):
                 self._do_without_update(error)
                 return (yield from self.swap(key, expected, new, tells_holder=tells_holder))
             if code != _REFUSED:
-                raise self.explained(error, key) from error
+                raise explained(self.table_name, error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
             return new
@@ -224,43 +176,7 @@ class DynamoDBTable(ChangeableNames):
     def require(self, key: str | None = None) -> None:
         """Raise what is missing, if anything is. Called before anything is sent."""
         if self._missing:
-            raise self.unusable(self._missing, key)
-
-    def explained(self, error: Exception, key: str | None = None) -> IdempotencyPersistenceLayerError:
-        """Return ``error`` under its documented name."""
-        code = error_code(error)
-        table, whose = self._where(key)
-        told = str(error).removesuffix(".")
-        too_large = code == "ValidationException" and any(text in told for text in _TOO_LARGE)
-        if too_large or code == _TOO_MUCH:
-            return IdempotencyRecordTooLargeError(f"{table} refuses a record{whose}: {told}.").because(error)
-        if any(text in told for text in _CLOCK):
-            skewed = IdempotencyPersistenceConfigError(
-                f"{table} cannot be used{whose}: {told}. The clock of this machine is wrong, or a request "
-                "took minutes: requests are signed with the time."
-            ).because(error)
-            skewed.may_pass = True
-            return skewed
-        if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
-            refused = self.unusable(told, key).because(error)
-            refused.may_pass = True
-            return refused
-        if code in _MISCONFIGURED_CODES or kinds(error) & _MISCONFIGURED_KINDS:
-            return self.unusable(told, key).because(error)
-        return IdempotencyPersistenceConnectionError(
-            f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
-        ).because(error)
-
-    def unusable(self, why: object, key: str | None = None) -> IdempotencyPersistenceConfigError:
-        """Return the error for what will not pass by itself."""
-        table, whose = self._where(key)
-        return IdempotencyPersistenceConfigError(
-            f"{table} cannot be used{whose}: {why}. Check the table's name, region and key schema, the "
-            "attributes' names, and the credentials and what they allow."
-        )
-
-    def _where(self, key: str | None) -> tuple[str, str]:
-        return f"DynamoDB table {self.table_name!r}", "" if key is None else f" for {key!r}"
+            raise unusable(self.table_name, self._missing, key)
 
     def key(self, key: str) -> Item:
         """Return the key attributes of the item for an idempotency key."""
@@ -413,12 +329,6 @@ _STANDS = {
     for no_owner in (True, False)
 }
 """The condition that a record stands, by whether it lacks a lease and an owner."""
-
-
-def error_code(error: Exception) -> str | None:
-    """Return the code that DynamoDB gave an error, None if it is not DynamoDB's."""
-    response = getattr(error, "response", None)
-    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def _value(item: Item, name: str) -> Any:

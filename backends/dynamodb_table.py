@@ -8,7 +8,8 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
 )
 from .commands import Sleep
-from .dynamodb_requests import DynamoDBTable, error_code
+from .dynamodb_errors import error_code, explained
+from .dynamodb_requests import DynamoDBTable
 from .exchanges import Ask, Exchange
 
 _LOOKS = 120
@@ -31,7 +32,7 @@ def create_table(table: DynamoDBTable) -> Exchange:
         )
     except Exception as error:
         if error_code(error) != "ResourceInUseException":
-            raise table.explained(error) from error
+            raise explained(table.table_name, error) from error
     try:
         standing = yield from _when_active(table)
         fits = standing["KeySchema"] == schema and all(a in standing["AttributeDefinitions"] for a in types)
@@ -39,7 +40,7 @@ def create_table(table: DynamoDBTable) -> Exchange:
     except IdempotencyPersistenceLayerError:
         raise
     except Exception as error:
-        raise table.explained(error) from error
+        raise explained(table.table_name, error) from error
     if not fits:
         raise _other(table, f"its key is {standing['KeySchema']}, not {schema} of strings")
     if lifetime["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
