@@ -18,7 +18,7 @@ from .keys import key_vectors
 from .readings import KEY, readings
 from .transition import cases
 
-PROTOCOL = "1.0"
+PROTOCOL = "1.1"
 """The version of ``protocol.md`` that the vectors are of."""
 
 FOLDER = Path(transition.__file__).parent / "vectors"

@@ -56,7 +56,7 @@ def test_every_id_of_the_text_is_a_clause() -> None:
     for name in CLAUSES:
         kind, number = name.split("-")
         kinds[kind].append(int(number))
-    assert list(kinds) == ["REC", "TIME", "ROW", "INV", "CAS", "ENG", "DUR", "OUT"]
+    assert list(kinds) == ["REC", "TIME", "ROW", "INV", "CAS", "ENG", "DUR", "KEY", "RES", "OUT"]
     for kind, numbers in kinds.items():
         # The rows stand in the order in which they decide.
         assert sorted(numbers) == list(range(kind != "ROW", max(numbers) + 1))
