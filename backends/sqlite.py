@@ -181,7 +181,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
 
 class AsyncSQLitePersistenceLayer(InThreads):
-    """:class:`SQLitePersistenceLayer` for ``async def`` functions: requests wait in worker threads.
+    """:class:`SQLitePersistenceLayer` for ``async def`` functions: requests wait in threads of its own.
 
     Parameters
     ----------

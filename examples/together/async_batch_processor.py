@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from idemproof import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 
 processor = AsyncBatchProcessor(event_type=EventType.SQS)
-# A blocking layer waits in worker threads; with aiobotocore, take AsyncDynamoDBPersistenceLayer.
+# A blocking layer waits in threads of its own; with aiobotocore, take AsyncDynamoDBPersistenceLayer.
 store = DynamoDBPersistenceLayer(table_name=os.environ.get("TABLE_NAME", "IdempotencyTable"))
 config = IdempotencyConfig(event_key_jmespath="powertools_json(body).[subscription, month]")
 charged: list[str] = []
