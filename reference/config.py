@@ -11,9 +11,9 @@ from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
+from ..backends.interrupts import Interrupts
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
 from .functions import is_async
-from .interrupts import Interrupts
 from .jmespath_functions import DEFAULT_OPTIONS, MAX_UNPACKED_BYTES, called_functions
 from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
 
