@@ -26,6 +26,7 @@ from . import documented
 from .commands import Command, Invoke, Load, Swap
 from .doubles import is_double
 from .housekeeping import callers_now
+from .interrupts import raise_interrupt
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
 from .names import NamesOnLayer
 from .public_methods import DOCUMENTED, METHODS, REPLACED
@@ -245,7 +246,8 @@ def _copy(payload: Any) -> Any:
     # As in Powertools: a body that changes its event does not change what the layer is told.
     try:
         return copy.deepcopy(payload)
-    except Exception:  # noqa: BLE001 - not all can be copied
+    except Exception as error:  # noqa: BLE001 - not all can be copied
+        raise_interrupt(error)
         return payload
 
 

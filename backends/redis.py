@@ -3,13 +3,13 @@
 import json
 import sys
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .exchanges import Exchange, kinds, perform, perform_async
+from .interrupts import raise_interrupt
 from .names import NamesOnLayer
 from .records import DataRecord
 from .redis_clients import (
@@ -178,8 +178,10 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
                 # A signal's handler, perhaps: then a connection with an unread reply is back in the pool,
                 # and whoever took it next would read that. Or a failover: then what is idle leads to where
                 # the store was.
-                with suppress(Exception):  # the error tells more than that of a connection that is given up
+                try:
                     drop_idle_connections(client)
+                except Exception as dropping:  # noqa: BLE001 - the other error tells more
+                    raise_interrupt(dropping)
             interrupt = interrupt_behind(error, before)
             if interrupt is error:
                 raise
@@ -255,8 +257,10 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
             raise
         except Exception as error:  # noqa: BLE001 - raised below, as in the blocking layer
             if client is not None and may_have_moved(error):
-                with suppress(Exception):  # as in the blocking layer
+                try:
                     await drop_idle_connections_async(client)
+                except Exception as dropping:  # noqa: BLE001 - as in the blocking layer
+                    raise_interrupt(dropping)
             secrets = secrets_of(client) if client is not None else self._address.secrets()
             failure = explained(error, key, secrets)
         else:

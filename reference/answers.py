@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import Any
 
+from ..backends.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
 from ..backends.records import DataRecord
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
@@ -24,7 +25,6 @@ from ..spec.record import RESULT_UNAVAILABLE, Record
 from .cache import LocalCache
 from .config import IdempotentHookFunction
 from .encoding import decode, locate_failure
-from .interrupts import KNOWN_INTERRUPTS, Interrupts
 from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
@@ -228,6 +228,7 @@ def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool =
 def _where(result: Any) -> str:
     try:
         path, fault = locate_failure(result)
-    except Exception:  # noqa: BLE001 - the result's own code may fail; the error is raised without a place
+    except Exception as error:  # noqa: BLE001 - the result's own code may fail: then no place is told
+        raise_interrupt(error)
         return ""
     return "" if path == "$" else f" {path} {fault}."

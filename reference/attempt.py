@@ -1,11 +1,11 @@
 """What one call of an idempotent function knows about itself."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from ..backends.commands import Call
+from ..backends.interrupts import raise_interrupt
 from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
@@ -121,8 +121,10 @@ class Attempt(Call):
             "that consumes the generator."
         )
         if not isinstance(result, AsyncGeneratorType):
-            with suppress(Exception):
+            try:
                 result.close()  # or Python would warn that nobody awaited it
+            except Exception as error:  # noqa: BLE001 - what it raises is nobody's any more
+                raise_interrupt(error)
 
 
 def _has_begun(frame: FrameType | None) -> bool:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from ..backends.interrupts import Interrupts
 from ..backends.settle import Change
 from ..spec.errors import (
     IdempotencyError,
@@ -17,7 +18,6 @@ from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms,
 from .answers import tell
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
-from .interrupts import Interrupts
 
 TRIES = 3
 """How many requests of one change may fail, whatever the time."""

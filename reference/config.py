@@ -8,6 +8,7 @@ import jmespath
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
+from ..backends.interrupts import Interrupts
 from ..spec.errors import IdempotencyConfigError
 from .config_values import (
     compiled_expression,
@@ -24,7 +25,6 @@ from .config_values import (
     truth,
 )
 from .functions import is_async
-from .interrupts import Interrupts
 from .jmespath_functions import MAX_UNPACKED_BYTES
 from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
 

@@ -8,6 +8,8 @@ from decimal import Decimal
 from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any
 
+from ..backends.interrupts import raise_interrupt
+
 # A path longer than this says no more than its beginning.
 _SHOWN_SEGMENTS = 12
 _SHOWN_NAME = 40
@@ -157,6 +159,7 @@ class _Walk:
         try:
             children = self._children(current)
         except Exception as error:  # noqa: BLE001 - any failure of a hook is the answer here
+            raise_interrupt(error)
             cause = "" if type(error) is TypeError else f" ({type(error).__name__})"
             return f"is of type {_kind(current)}, which cannot be encoded{cause}"
         self._open.add(id(current))

@@ -37,6 +37,7 @@ BACKENDS_FOR_REFERENCE = {
     "doubles",
     "drivers",
     "forksafe",
+    "interrupts",
     "layer_settings",
     "overrides",
     "records",

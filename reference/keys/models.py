@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from ...backends.interrupts import raise_interrupt
 from .encoding import encoder
 from .proofs import Unproven
 from .refusals import KeptOut, Secret, Unselected, is_secret
@@ -217,7 +218,8 @@ def _is_standard_key(key: Any, shown: str) -> bool:
         return len(parts) == len(key) and all(map(_is_standard_key, key, parts))
     try:
         return list(_jsonable({key: None})) == [shown]
-    except Exception:  # noqa: BLE001 - what has no standard form is not written in it
+    except Exception as error:  # noqa: BLE001 - what has no standard form is not written in it
+        raise_interrupt(error)
         return False
 
 
@@ -241,5 +243,6 @@ def _is_standard(value: Any, dump: Any) -> bool:  # noqa: PLR0911 - one case a k
         return True
     try:
         return bool(_jsonable(value) == dump)
-    except Exception:  # noqa: BLE001 - same
+    except Exception as error:  # noqa: BLE001 - same
+        raise_interrupt(error)
         return False

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from ...backends.interrupts import raise_interrupt
 from .refusals import Marker, Refused, kind_of
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -61,10 +62,12 @@ class Unproven(Marker):
             return False
         for given in (self.name, getattr(field, "validation_alias", None) or self.name):
             others = {name: value for name, value in held.items() if name != self.name}
-            with suppress(Exception):
+            try:
                 back = getattr(read({**others, given: self.shown}), self.name)
                 if type(back) is type(self.value) and back == self.value:
                     return True
+            except Exception as error:  # noqa: BLE001 - what cannot be read does not come back
+                raise_interrupt(error)
         return False
 
     def _differs_for_others(self) -> bool:
@@ -79,10 +82,12 @@ class Unproven(Marker):
             return False
         if getattr(owner, "__dict__", {}).get(self.name, self) is not value:
             return False
-        with suppress(Exception):
+        try:
             copies = (owner.model_copy(update={self.name: other}) for other in others)
             return all(copy.model_dump(mode="json").get(self.name) != self.shown for copy in copies)
-        return False
+        except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
+            raise_interrupt(error)
+            return False
 
 
 def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
@@ -152,7 +157,7 @@ def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case
         if offset and value.strftime("%z") not in written.replace(":", ""):
             # Without its offset it can only be the moment in UTC.
             forms = [value.astimezone(dt.UTC)] if isinstance(value, dt.datetime) else []
-    return any(_digits_show(form, written) for form in forms)
+    return any([_digits_show(form, written) for form in forms])  # noqa: C419 - in a closed generator, an interrupt is lost
 
 
 def _digits_show(value: Any, written: str) -> bool:

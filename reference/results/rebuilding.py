@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from ...backends.interrupts import raise_interrupt
 from ...spec.errors import IdempotencyModelTypeError
 from ..encoding import decode, encode
 from .comparing import step
@@ -65,6 +66,7 @@ class MisfitError(ValueError):
     @classmethod
     def at(cls, path: str, error: Exception) -> "MisfitError":
         """Return the error for what failed below ``path``; raise one that says nothing of the data."""
+        raise_interrupt(error)
         if isinstance(error, RecursionError):
             raise error
         if isinstance(error, MisfitError):
@@ -287,7 +289,8 @@ class _DataclassReader:
             built = self.cls(**{name: values[name] for name in self._arguments if name in values})
         except RecursionError:
             raise  # which says nothing of the data
-        except Exception:
+        except Exception as error:
+            raise_interrupt(error)
             if not self._prepares:
                 raise
             # It prepared its fields once already, and does not take the outcome for its input.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ...backends.interrupts import raise_interrupt
 from ..encoding import decode, encode
 from .comparing import difference
 from .custom import ResultChangedError, stored_by
@@ -46,7 +47,8 @@ def stored(result: Any, dumps: Iterable[Callable[[Any], Any]], read: Callable[[A
         try:
             data = dump(result)
             text = encode(data)
-        except Exception:
+        except Exception as error:
+            raise_interrupt(error)
             if trouble is None:
                 raise
             continue
@@ -57,6 +59,7 @@ def stored(result: Any, dumps: Iterable[Callable[[Any], Any]], read: Callable[[A
             rebuilt = read(decode(text))
             change = difference(result, rebuilt)
         except Exception as error:  # noqa: BLE001 - whatever it is, repeats would get it
+            raise_interrupt(error)
             told = f"{place(error)}: the {type(error).__name__} is the cause of this error"
             changed = ResultChangedError(f"it cannot be rebuilt at {told}")
             changed.__cause__ = error
@@ -116,7 +119,8 @@ def place(error: Exception) -> str:
     if callable(details := getattr(error, "errors", None)):  # Pydantic's
         try:
             location = details(include_url=False, include_context=False, include_input=False)[0]["loc"]
-        except Exception:  # noqa: BLE001 - another kind of error that has such a method
+        except Exception as failure:  # noqa: BLE001 - another kind of error that has such a method
+            raise_interrupt(failure)
             return "$"
         return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return "$"

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
+from ...backends.interrupts import raise_interrupt
 from ..encoding import encode
 from .hints import bare, field_hints, hints_of, is_alias, members
 from .models import is_model
@@ -59,7 +60,8 @@ class Union:
                     return value
             except RecursionError:
                 raise  # which says nothing of the data
-            except Exception:  # noqa: BLE001, S112 - it is not this member's
+            except Exception as error:  # noqa: BLE001 - it is not this member's
+                raise_interrupt(error)
                 continue
             if read:
                 # Its class has changed since, perhaps: a field that has a default was added.

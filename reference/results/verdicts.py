@@ -16,6 +16,7 @@ from enum import Enum, Flag
 from typing import Any
 from uuid import UUID
 
+from ...backends.interrupts import raise_interrupt
 from .hints import bare, field_hints, is_alias, members
 from .models import is_model
 
@@ -102,9 +103,11 @@ def verdict(model: Any) -> Test | None:
     model
         A dataclass or a Pydantic model, resolved.
     """
-    with contextlib.suppress(_NoVerdict, Exception):
+    try:
         return _Verdicts().of(model)
-    return None
+    except Exception as error:  # noqa: BLE001 - without a verdict, results are compared
+        raise_interrupt(error)
+        return None
 
 
 class _Verdicts:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from idemproof.backends.commands import Swap
+from idemproof.backends.interrupts import Interrupts
 from idemproof.conformance.search.engine_explorer import Play, search_engine
 from idemproof.conformance.search.states import Keys, State
 from idemproof.conformance.search.steps import Choice, Steps
@@ -16,7 +17,6 @@ from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
 from idemproof.reference.changes import GivenUp
 from idemproof.reference.engine import Engine
-from idemproof.reference.interrupts import Interrupts
 from idemproof.spec.events import Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms

@@ -33,3 +33,16 @@ def test_an_interrupt_anywhere_is_raised_and_neither_loses_a_result_nor_leaves_a
     found = swept.pop(f"{driver}, {way}, {kind}, {body}")
     assert found["wrong"] == []
     assert found["points"] > 50  # otherwise hardly anything was interrupted
+
+
+@pytest.mark.clause("ENG-12", "ENG-15")
+def test_none_is_lost_in_code_that_takes_an_exception_for_an_answer() -> None:
+    pytest.importorskip("pydantic")
+    program = SWEEP.with_name("model_interrupt_sweep.py")
+    run = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert {name: swept["wrong"] for name, swept in found.items()} == {name: [] for name in found}
+    assert all(swept["points"] > 300 for swept in found.values())

@@ -18,13 +18,13 @@ from idemproof import (
     Record,
     idempotent_function,
 )
+from idemproof.backends.interrupts import TIME_LIMITS, Interrupts
 from idemproof.errors import (
     IdempotencyConfigError,
     IdempotencyError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
 )
-from idemproof.reference.interrupts import TIME_LIMITS, Interrupts
 from idemproof.serialization import CustomDictSerializer
 from idemproof.spec.record import COMPLETED, INPROGRESS
 

@@ -26,6 +26,7 @@ class Interrupts:
 
     def __init__(self, declared: tuple[type[Exception], ...] = ()) -> None:
         self._declared = declared
+        _declared_anywhere.update(declared)
 
     def includes(self, error: BaseException) -> bool:
         """Tell whether ``error`` itself is an interrupt."""
@@ -50,8 +51,28 @@ class Interrupts:
         return None
 
 
+_declared_anywhere: set[type[Exception]] = set()
+"""What any configuration declares."""
+
 KNOWN_INTERRUPTS = Interrupts()
 """Those that nobody has to declare."""
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the interrupt that ``error`` is, or was raised from; return if neither.
+
+    For handlers that take an exception for an answer and go on. They serve all configurations, so what any of
+    them declares is an interrupt here. An implicit context does not count: while an exception is handled, it
+    also leads to what the caller was handling before.
+    """
+    interrupts = Interrupts(tuple(_declared_anywhere))
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        if interrupts.includes(link) and type(link).__name__ not in _OF_CLIENTS:
+            raise link
+        seen.add(id(link))
+        link = link.__cause__
 
 
 def _links(error: BaseException | None) -> Iterator[BaseException]:

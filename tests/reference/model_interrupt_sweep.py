@@ -1,0 +1,198 @@
+"""Interrupts calls that are full of models' own code at every point in turn; prints what went wrong as JSON.
+
+A program of its own, as the other sweep is. Here functions of the models count as points too: what they raise
+goes through handlers that take an exception for an answer and go on.
+"""
+
+import datetime as dt
+import functools
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pydantic
+from interrupt_sweep import Strike, of_library
+
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
+from idemproof.serialization import DataclassSerializer, PydanticSerializer
+from idemproof.spec.record import COMPLETED
+
+
+class TimeLimit(Exception):  # noqa: N818 - as those of job queues
+    """What a signal's handler raises."""
+
+
+class Money(pydantic.BaseModel):
+    amount: int
+    currency: str
+
+    @pydantic.field_validator("currency", mode="before")
+    @classmethod
+    def _read(cls, currency: str) -> str:
+        return currency.upper()
+
+
+class Card(pydantic.BaseModel):
+    number: str
+    paid_at: dt.datetime | str
+
+    @pydantic.model_validator(mode="after")
+    def _checked(self) -> "Card":
+        assert self.number
+        return self
+
+
+class Order(pydantic.BaseModel):
+    """A payload."""
+
+    at: dt.datetime
+    urgent: bool
+    tags: set[str]
+    price: Money
+
+    @pydantic.field_serializer("urgent")
+    def _in_words(self, urgent: bool) -> str:
+        return "now" if urgent else "later"
+
+    @pydantic.field_serializer("at")
+    def _by_date(self, at: dt.datetime) -> str:
+        return at.isoformat(" ")
+
+
+class Receipt(pydantic.BaseModel):
+    """A result."""
+
+    # No member writes itself: Pydantic tries another where one raises, whatever it raises.
+    what: Money | Card
+    at: dt.datetime | str
+    note: str = "Paid"
+
+    @pydantic.field_serializer("note")
+    def _shown(self, note: str) -> str:
+        return note.lower()
+
+    @pydantic.field_validator("note", mode="before")
+    @classmethod
+    def _read(cls, note: str) -> str:
+        return note.capitalize()
+
+
+@dataclass
+class Line:
+    """A part of a result that prepares itself."""
+
+    cents: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cents, int):
+            raise TypeError(self.cents)
+
+
+@dataclass
+class Bill:
+    """A result that pydantic does not store."""
+
+    what: Line | Money | dict[str, int] | None
+    due: dt.date | dt.datetime | str
+
+
+MOMENT = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+RESULTS = {
+    "a model": (PydanticSerializer(Receipt), Receipt(what=Money(amount=1, currency="EUR"), at=MOMENT)),
+    "a dataclass": (DataclassSerializer(Bill), Bill(Money(amount=1, currency="EUR"), MOMENT.date())),
+}
+
+
+def payload() -> Order:
+    return Order(at=MOMENT, urgent=True, tags={"a", "b"}, price=Money(amount=3, currency="EUR"))
+
+
+class Overriding(InMemoryPersistenceLayer):
+    """A layer that is called by its methods."""
+
+    def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
+        super().save_inprogress(data=data, remaining_time_in_millis=remaining_time_in_millis)
+
+
+class AtEvents(Strike):
+    """Strikes in the library and in the models' own functions."""
+
+    start = staticmethod(sys.setprofile)
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event in ("call", "c_return") and _counts(frame):
+            self.now(frame, sys.setprofile)
+
+
+def _counts(frame: FrameType) -> bool:
+    code = frame.f_code
+    return of_library(code) or (code.co_filename == __file__ and code.co_name.startswith("_"))
+
+
+def call_once(kind: Any, serializer: Any, result: Any, strike: Strike) -> str | None:
+    """Call once with an interrupt at one point, and again without; say what is wrong then."""
+    layer = kind()
+    order = payload()
+    effects: list[Any] = []
+
+    def work(data: Any) -> Any:
+        effects.append(data)
+        return result
+
+    protected = idempotent_function(
+        work,
+        data_keyword_argument="data",
+        persistence_store=layer,
+        config=IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,)),
+        output_serializer=serializer,
+    )
+    told: Any = None
+    try:
+        strike.start(strike)
+        told = protected(data=order)
+        strike.start(None)
+    except Exception as error:
+        told = error
+    finally:
+        strike.start(None)
+    if strike.struck is None:
+        return None
+    if told is not strike.interrupt:
+        return f"the caller is told {told!r}"
+    records = list(layer._records.values())
+    if not effects:
+        return f"no effect, and {records} stand" if records else None
+    if [record.status for record in records] != [COMPLETED]:
+        return f"the effect happened, and {records} stand"
+    if protected(data=payload()) != result or len(effects) != 1:
+        return "the repeat is not answered with the result"
+    return None
+
+
+def sweep(call: Callable[[Strike], str | None]) -> dict[str, Any]:
+    """Strike at one point after the other until there are no more."""
+    wrong, number = [], 0
+    while True:
+        number += 1
+        strike = AtEvents(number, TimeLimit)
+        what = call(strike)
+        if strike.struck is None:
+            return {"points": number - 1, "wrong": wrong}
+        if what is not None:
+            wrong.append([Path(strike.struck[0]).name, strike.struck[1], what])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    found = {}
+    for kind in (InMemoryPersistenceLayer, Overriding):
+        for name, (serializer, result) in RESULTS.items():
+            call = functools.partial(call_once, kind, serializer, result)
+            call(AtEvents(sys.maxsize, TimeLimit))  # imports come first
+            found[f"{kind.__name__}, {name}"] = sweep(call)
+    sys.stdout.write(json.dumps(found))
