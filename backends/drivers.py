@@ -56,7 +56,8 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                 reply = error = None
                 try:
                     if isinstance(command, Swap):  # without the detour: there are most of them
-                        reply = layer._swap(*command)
+                        key, expected, new, keep_ms = command
+                        reply = layer._swap(key, expected, new, keep_ms)
                     elif isinstance(command, Call):
                         call = command
                         call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one

@@ -17,7 +17,7 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
 )
 from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
-from ..spec.record import RESULT_UNAVAILABLE
+from ..spec.record import RESULT_UNAVAILABLE, make
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
 from .attempt import PLAIN, Attempt, append_context
@@ -130,7 +130,7 @@ class Engine:
                 raise
             attempt.note_interrupt(failure)
         if not granted:
-            if attempt.replays_itself(outcome):
+            if execution is not None and attempt.replays_itself(outcome):
                 again = Call()
                 yield again
                 if again.failure is not None:
@@ -159,7 +159,8 @@ class Engine:
         record = cache.get(key)
         if record is None:
             return None
-        _, outcome = transition(record, Claim(None, None, 0, payload_hash), self._clock())
+        claim = make(Claim, (None, None, 0, payload_hash, key))
+        _, outcome = transition(record, claim, self._clock())
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)
             return None
@@ -175,11 +176,6 @@ class Engine:
 
     def _tell(self, event: str, attempt: Attempt, message: str = "%s", level: int = logging.DEBUG) -> None:
         tell(event, attempt.key, message, level, self._interrupts)
-
-    def _claim(self, attempt: Attempt) -> Steps:
-        """Claim; the outcome tells whether it was granted, or else why not."""
-        claiming = self._claiming if attempt.execution is None else self._resuming
-        return settle(claiming, attempt, attempt.key, None, self._clock)
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
@@ -247,6 +243,11 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - judged above
                 trouble = error
         return RESULT_UNAVAILABLE, None, trouble
+
+    def _claim(self, attempt: Attempt) -> Steps:
+        """Claim; the outcome tells whether it was granted, or else why not."""
+        claiming = self._claiming if attempt.execution is None else self._resuming
+        return settle(claiming, attempt, attempt.key, None, self._clock)
 
     def _complete(self, attempt: Attempt, text: str) -> Steps:
         """Store ``text``; return the outcome, or raise that it was given up."""

@@ -177,10 +177,11 @@ def checked(raw: Any, key: str) -> Record:
         # Records of other kinds, such as those that can be changed, may say what they are.
         as_record = getattr(type(raw), "as_record", None)
         raw = raw if as_record is None else as_record(raw)
-    if not isinstance(raw, Record):
-        raise IdempotencyInvalidStatusError(
-            f"The persistence layer answered {key!r} with {type(raw).__name__}, not with a record or None."
-        )
+        if not isinstance(raw, Record):
+            raise IdempotencyInvalidStatusError(
+                f"The persistence layer answered {key!r} with {type(raw).__name__}, "
+                "not with a record or None."
+            )
     # Read by position: a subclass may derive an attribute from its own clock.
     found, status, expiry, lease, response, payload_hash, sort_key, owner = raw
     if status not in (INPROGRESS, COMPLETED):

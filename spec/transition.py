@@ -90,7 +90,7 @@ def _hashes_differ(record: Record, event: Claim | Complete, _now: int = 0) -> bo
 
 
 def _of_own_execution(record: Record, event: Claim, _now: int) -> bool:
-    return same_execution(record, event.owner)
+    return record.status == INPROGRESS and same_execution(record, event.owner)
 
 
 def _in_progress(record: Record, _event: Claim, _now: int) -> bool:

@@ -18,10 +18,6 @@ from .searching import OpeningInterpreter
 _parts = encoder.parts
 
 
-_WITHOUT_REFERENCES = 2
-"""The version of marshal's format that looks for no repeated objects, which takes half of its time."""
-
-
 class Selection:
     """One expression of a configuration, at work.
 
@@ -90,7 +86,7 @@ class Selection:
         if not proven:
             try:
                 # Proves that all of it is exactly what JSON knows, in a fraction of the time of a look.
-                marshal.dumps(selected, _WITHOUT_REFERENCES)
+                marshal.dumps(selected)
             except ValueError:
                 selected = plain(selected, reveal=self._reveal)
         return "".join(_parts(selected, 0))
