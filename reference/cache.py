@@ -41,9 +41,11 @@ class LocalCache:
     def put(self, record: Record) -> None:
         """Keep ``record`` if it is completed; the least recently used one makes room."""
         key, records = record.idempotency_key, self._records
-        if record.status != COMPLETED or records.get(key) is record:
+        if record.status != COMPLETED:
             return
         with self._lock:
+            if records.get(key) is record:
+                return  # it has just been found here
             records.pop(key, None)  # a newer one goes to the end
             records[key] = record
             while len(records) > self._max_items:

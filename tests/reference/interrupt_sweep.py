@@ -28,7 +28,7 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.backends import async_drivers, drivers, settle
-from idemproof.reference import attempt, changes, decorators, engine
+from idemproof.reference import attempt, changes, engine, protection
 from idemproof.spec.record import COMPLETED
 
 WATCHED = {module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine)}
@@ -188,7 +188,7 @@ def wrong_with(way: Strike, told: BaseException | None, record: Any, *, effect: 
     if effect:
         stored = (record.status, record.response_data) == (COMPLETED, '"result"')
         return None if stored else f"the effect happened, and {record} stands"
-    if record is not None and way.struck[0] == decorators.__file__:
+    if record is not None and way.struck[0] == protection.__file__:
         return None  # as in any coroutine that awaits the call: it is dropped there, and its lease ends
     return None if record is None else f"no effect, and {record} stands"
 
