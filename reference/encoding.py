@@ -9,10 +9,7 @@ from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore
 from typing import Any
 
 from ..backends.interrupts import raise_interrupt
-
-# A path longer than this says no more than its beginning.
-_SHOWN_SEGMENTS = 12
-_SHOWN_NAME = 40
+from .places import ROOT, Place, keyed, spelt, type_name
 
 _JSON_KEYS = (str, int, float, type(None))
 
@@ -118,20 +115,16 @@ def locate_failure(value: Any, encoder: json.JSONEncoder = _encoder) -> tuple[st
     return _Walk(encoder).run(value)
 
 
-# A place is its parent and its own segment: paths are only spelt out for the one that is reported.
-_Place = tuple["_Place | None", str]
-
-
 class _Walk:
     # Iterative, since too deep a nesting is one of the things it has to report.
 
     def __init__(self, encoder: json.JSONEncoder) -> None:
         self._encoder = encoder
         self._open: set[int] = set()
-        self._pending: list[tuple[Any, _Place, int, bool]] = []
+        self._pending: list[tuple[Any, Place, int, bool]] = []
 
     def run(self, value: Any) -> tuple[str, str]:
-        deepest: tuple[int, _Place] = (0, (None, "$"))
+        deepest: tuple[int, Place] = (0, ROOT)
         self._pending.append((value, deepest[1], 0, False))
         while self._pending:
             current, place, depth, leaving = self._pending.pop()
@@ -144,10 +137,10 @@ class _Walk:
             if depth > 2 * sys.getrecursionlimit():
                 break
             if fault := self._fault(current, place, depth):
-                return _spelt(place), fault
-        return _spelt(deepest[1]), f"is nested {deepest[0]} levels deep, more than can be encoded"
+                return spelt(place, str), fault
+        return spelt(deepest[1], str), f"is nested {deepest[0]} levels deep, more than can be encoded"
 
-    def _fault(self, current: Any, place: _Place, depth: int) -> str | None:
+    def _fault(self, current: Any, place: Place, depth: int) -> str | None:
         if current is None or isinstance(current, str):
             return None
         if isinstance(current, int | float):
@@ -165,7 +158,8 @@ class _Walk:
         self._open.add(id(current))
         self._pending.append((current, place, depth, True))
         self._pending.extend(
-            (child, (place, segment), depth + 1, False) for child, segment in reversed(children)
+            (child, (place, segment) if segment else place, depth + 1, False)
+            for child, segment in reversed(children)
         )
         return None
 
@@ -178,7 +172,7 @@ class _Walk:
 
     def _children(self, current: Any) -> list[tuple[Any, str]]:
         if isinstance(current, dict):
-            return [(child, _name(key)) for key, child in current.items()]
+            return [(child, keyed(key)) for key, child in current.items()]
         if isinstance(current, list | tuple):
             return [(child, f"[{index}]") for index, child in enumerate(current)]
         return [(self._encoder.default(current), "")]
@@ -197,25 +191,4 @@ def _key_fault(mapping: dict[Any, Any]) -> str | None:
 
 
 def _kind(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _name(key: Any) -> str:
-    name = str(key)
-    if name.isidentifier() and len(name) <= _SHOWN_NAME:
-        return f".{name}"
-    return f"[{json.dumps(name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + '...')}]"
-
-
-def _spelt(place: _Place) -> str:
-    segments: list[str] = []
-    here: _Place | None = place
-    while here is not None:
-        here, segment = here
-        if segment:
-            segments.append(segment)
-    segments.reverse()
-    if len(segments) > _SHOWN_SEGMENTS:
-        segments[_SHOWN_SEGMENTS:] = ["..."]
-    return "".join(segments)
+    return type_name(type(value))

@@ -5,8 +5,8 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..places import ROOT, Place, spelt
 from .opening import SCALARS, contents, is_leaf
-from .places import ROOT, Place, spelt
 from .refusals import KeptOut, Marker, Refused, Secret, Unselected, failed_conversion, is_secret, kind_of
 from .survey import DEEPEST, WAYS, survey
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..places import type_name
+
 
 class Refused(Exception):  # noqa: N818 - internal: what becomes the error
     """Something that was selected cannot stand in a key.
@@ -100,8 +102,7 @@ def is_secret(value: Any) -> bool:
 def kind_of(value: Any) -> str:
     """Return the name of a value's class, with its module."""
     # A proxy says what it stands for.
-    kind = value.__class__
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return type_name(value.__class__)
 
 
 def unreadable(value: Any, looked_for: str) -> Refused:

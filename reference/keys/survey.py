@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import accumulate, chain, compress
 from typing import Any, NamedTuple
 
-from .places import ROOT, Place, spelt
+from ..places import ROOT, Place, spelt
 from .refusals import Refused, kind_of
 
 WAYS = "Convert it to plain JSON data before the call, or select other parts"

@@ -13,10 +13,8 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-_SHOWN_NAME = 40
+from ..places import ROOT, Place, keyed, spelt, type_name
 
-# A place is its parent and its own step: paths are only spelt out for the one that is reported.
-_Place = tuple["_Place | None", Any]
 _Pair = tuple[Any, Any, Any]  # a step, and the values that it leads to
 _Parts = Callable[[Any, Any], "Iterator[_Pair] | list[_Pair] | None"]
 
@@ -42,13 +40,13 @@ def difference(first: Any, second: Any) -> str | None:
         A path such as ``$.items[2].price``, followed by names of types; no value is shown.
     """
     # Iterative, since results may be nested deeper than the stack allows.
-    pairs: list[tuple[Any, Any, _Place]] = [(first, second, (None, "$"))]
+    pairs: list[tuple[Any, Any, Place]] = [(first, second, ROOT)]
     seen: set[tuple[int, int]] = set()
     while pairs:
         one, other, place = pairs.pop()
         kind: Any = type(one)
         if kind is not type(other):
-            return _told(_spelt(place), one, other)
+            return _told(spelt(place, _written), one, other)
         if kind in _ATOMS:
             parts: Any = () if one == other else None
         else:
@@ -58,7 +56,7 @@ def difference(first: Any, second: Any) -> str | None:
             seen.add((id(one), id(other)))
             parts = _parts_of(kind)(one, other)  # type: ignore[arg-type]  # it is hashable
         if parts is None:
-            return f"{_spelt(place)}, a {kind_of(one)}, has another value"
+            return f"{spelt(place, _written)}, a {_kind(one)}, has another value"
         for step, mine, its in parts:
             if mine is not its or type(mine) not in _ATOMS:
                 of_it = type(mine)
@@ -66,20 +64,6 @@ def difference(first: Any, second: Any) -> str | None:
                     continue
                 pairs.append((mine, its, (place, step)))
     return None
-
-
-def kind_of(value: Any) -> str:
-    """Return the name of a value's type, with its module unless that is obvious."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def step(key: Any) -> str:
-    """Return the part of a path that leads to a key of a mapping."""
-    name = str(key)
-    if name.isidentifier() and len(name) <= _SHOWN_NAME:
-        return f".{name}"
-    return f"[{name[:_SHOWN_NAME]!r}]"
 
 
 class _Key:
@@ -96,28 +80,26 @@ class _Item:
         self.key = key
 
 
-def _spelt(place: _Place) -> str:
-    steps: list[str] = []
-    here: _Place | None = place
-    while here is not None:
-        here, taken = here
-        if isinstance(taken, int):
-            steps.append(f"[{taken}]")
-        elif isinstance(taken, _Key):
-            steps.append(f"{step(taken.key)} (the key)")
-        elif isinstance(taken, _Item):
-            steps.append(step(taken.key))
-        else:
-            steps.append(taken if taken in ("$", "{...}") else f".{taken}")
-    return "".join(reversed(steps))
+def _written(taken: Any) -> str:
+    if isinstance(taken, int):
+        return f"[{taken}]"
+    if isinstance(taken, _Key):
+        return f"{keyed(taken.key)} (the key)"
+    if isinstance(taken, _Item):
+        return keyed(taken.key)
+    return str(taken) if taken == "{...}" else f".{taken}"
+
+
+def _kind(value: Any) -> str:
+    return type_name(type(value))
 
 
 def _told(path: str, one: Any, other: Any) -> str:
     if other is _ABSENT:
-        return f"{path}, a {kind_of(one)}, is lost"
+        return f"{path}, a {_kind(one)}, is lost"
     if one is _ABSENT:
-        return f"{path}, a {kind_of(other)}, is added"
-    return f"{path}, a {kind_of(one)}, becomes a {kind_of(other)}"
+        return f"{path}, a {_kind(other)}, is added"
+    return f"{path}, a {_kind(one)}, becomes a {_kind(other)}"
 
 
 @functools.lru_cache(maxsize=1024)

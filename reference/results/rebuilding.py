@@ -21,7 +21,7 @@ from uuid import UUID
 from ...backends.interrupts import raise_interrupt
 from ...spec.errors import IdempotencyModelTypeError
 from ..encoding import decode, encode
-from .comparing import step
+from ..places import keyed
 from .hints import bare, field_hints, field_owner, hints_of, is_alias, later, members
 from .models import FORMS, is_model, model_reader
 from .plain import duration, plain
@@ -193,7 +193,7 @@ class Readers:
                 try:
                     items[read_key(key) if read_key else key] = read(item) if read else item
                 except Exception as error:
-                    raise MisfitError.at(step(key), error) from error
+                    raise MisfitError.at(keyed(key), error) from error
             return items if build is None else build(items)
 
         return rebuild
@@ -362,7 +362,7 @@ def _object(reads: dict[str, Reader]) -> Reader:
             try:
                 items[key] = reads[key](item) if key in reads else item
             except Exception as error:
-                raise MisfitError.at(step(key), error) from error
+                raise MisfitError.at(keyed(key), error) from error
         return items
 
     return rebuild
