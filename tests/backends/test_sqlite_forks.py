@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from forks import FORKING
 from idemproof import AsyncSQLitePersistenceLayer, Record, SQLitePersistenceLayer
 from idemproof.backends import sqlite_file
 
 Make = Callable[..., SQLitePersistenceLayer]
 
-# A script forks, so that no thread of the test run is copied.
-SCRIPT = """
-import copy, ctypes, os, pickle, signal, sqlite3, sys, threading, time, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the very point here
+SCRIPT = f"""{FORKING}
+import copy, ctypes, pickle, sqlite3, sys, threading, time
 from idemproof import Record, SQLitePersistenceLayer
 from idemproof.backends import sqlite_file
 from idemproof.errors import IdempotencyPersistenceConfigError
@@ -31,24 +30,6 @@ layer = SQLitePersistenceLayer(path, durable=False, timeout_seconds=60)
 def claim(key, owner=None, layer=layer):
     record = Record(key, "COMPLETED", 10**10, owner=owner or key)
     return layer._swap(key, None, record, 1) == record
-
-def run(body):
-    signal.alarm(50)  # a child that hangs dies of this
-    try:
-        body()
-    except BaseException as error:
-        os.write(2, repr(error).encode())
-        os._exit(1)
-    os._exit(0)
-
-def fork(body, by=os.fork):
-    child = by()
-    if child == 0:
-        run(body)
-    return child
-
-def join(child):
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 def by_c():
     return ctypes.CDLL(None).fork()

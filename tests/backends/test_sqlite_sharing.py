@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import FORKING
 from idemproof import Record, SQLitePersistenceLayer
 from idemproof.backends import sqlite_file
 from idemproof.spec.record import COMPLETED
@@ -167,11 +168,10 @@ def test_a_layer_that_is_no_longer_used_closes_its_connections(path: Path) -> No
         db.execute("SELECT 1")
 
 
-# Forks. A script forks, so that no thread of the test run is copied.
+# Forks.
 
-FORK = """
-import os, signal, sys, threading, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the very point here
+FORK = f"""{FORKING}
+import sys, threading
 from idemproof import Record, SQLitePersistenceLayer
 from idemproof.backends import sqlite_file
 
@@ -180,21 +180,6 @@ layer = SQLitePersistenceLayer(sys.argv[1], durable=False)
 def store(key):
     record = Record(key, "COMPLETED", 10**10, owner=key)
     assert layer._swap(key, None, record, 1) == record
-
-def fork(body):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)  # a child that hangs dies of this
-        try:
-            body()
-        except BaseException as error:
-            os.write(2, repr(error).encode())
-            os._exit(1)
-        os._exit(0)
-    return child
-
-def join(child):
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 
 
