@@ -79,7 +79,7 @@ class BasePersistenceLayer(_Layer, ABC):
         drive(public_methods.save_inprogress(self, data, remaining_time_in_millis), Methods(self))
 
     def save_success(self, data: Any, result: Any) -> None:
-        """Store the result of a payload, for whoever holds its claim.
+        """Store the result of a payload, on behalf of the holder of its claim.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class BasePersistenceLayer(_Layer, ABC):
         drive(public_methods.save_success(self, data, result), Methods(self))
 
     def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
-        """Free the key of a payload, for whoever holds its claim.
+        """Free the key of a payload, on behalf of the holder of its claim.
 
         Parameters
         ----------
@@ -200,11 +200,11 @@ class AsyncBasePersistenceLayer(_Layer, ABC):
         )
 
     async def save_success(self, data: Any, result: Any) -> None:
-        """Store the result of a payload, for whoever holds its claim."""
+        """Store the result of a payload, on behalf of the holder of its claim."""
         await drive_lazily(public_methods.save_success(self, data, result), AsyncMethods(self))
 
     async def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
-        """Free the key of a payload, for whoever holds its claim."""
+        """Free the key of a payload, on behalf of the holder of its claim."""
         await drive_lazily(public_methods.delete_record(self, data), AsyncMethods(self))
 
     async def get_record(self, data: Any) -> DataRecord | None:

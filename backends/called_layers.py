@@ -92,7 +92,7 @@ class CalledByMethods:
 
 
 def called_by_methods(layer: Any) -> bool:
-    """Tell whether the layer has methods that a call must not pass over."""
+    """Return whether the layer has methods that a call must not pass over."""
     for kind in (
         CompareAndSwapLayer,
         AsyncCompareAndSwapLayer,

@@ -133,7 +133,7 @@ class _Changing(_Documented):
 
 
 class _ChangingForAnybody(_Changing):
-    """The event, on behalf of whoever holds the claim; no owner is written."""
+    """The event, on behalf of the holder of the claim; no owner is written."""
 
     @staticmethod
     def acting(subject: _Subject, standing: Record | None) -> Record | None:  # noqa: ARG004 - any event
@@ -188,7 +188,7 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
 
 
 def may_be_the_claim(found: Record | None, claim: Record | None) -> bool:
-    """Tell whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
+    """Return whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
     Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
     """

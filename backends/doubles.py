@@ -4,5 +4,5 @@ from typing import Any
 
 
 def is_double(thing: Any) -> bool:
-    """Tell whether a thing is a mock: it has whatever it is asked for, and notes each call."""
+    """Return whether a thing is a mock: it has whatever it is asked for, and notes each call."""
     return any(kind.__module__ in ("unittest.mock", "mock.mock") for kind in type(thing).__mro__)

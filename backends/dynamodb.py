@@ -40,7 +40,7 @@ class _OverTable(NamesOnLayer):
 
     @staticmethod
     def boto3_supports_condition_check_failure(boto3_version: str) -> bool:
-        """Tell whether a version of boto3 can pass on which item was in the way.
+        """Return whether a version of boto3 can pass on which item was in the way.
 
         The layer does not ask this: its client's own model of the service knows.
         """

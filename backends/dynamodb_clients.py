@@ -33,7 +33,7 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
 
 
 def tells_holder(client: Any) -> bool:
-    """Tell whether a client's SDK can pass on which item made a condition fail.
+    """Return whether a client's SDK can pass on which item made a condition fail.
 
     Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
     be recent.

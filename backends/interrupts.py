@@ -29,7 +29,7 @@ class Interrupts:
         _declared_anywhere.update(declared)
 
     def includes(self, error: BaseException) -> bool:
-        """Tell whether ``error`` itself is an interrupt."""
+        """Return whether ``error`` itself is an interrupt."""
         return (
             not isinstance(error, Exception)
             or isinstance(error, self._declared)

@@ -58,7 +58,7 @@ class WhatLayersOffer:
 
     @staticmethod
     def is_missing_idempotency_key(data: Any) -> bool:
-        """Tell whether what was selected is no key: nothing, or a list or dict of nothing.
+        """Return whether what was selected is no key: nothing, or a list or dict of nothing.
 
         Parameters
         ----------

@@ -121,7 +121,7 @@ def corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
 
 
 def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
-    """Tell whether an error, or one behind it, quotes a secret, or a command that may have had one."""
+    """Return whether an error, or one behind it, quotes a secret, or a command that may have had one."""
     provided = PROVIDED in secrets
     return any(
         _ECHO.search(text) is not None

@@ -280,7 +280,7 @@ def _text_or_bytes(stored: bytes) -> str | bytes:
 
 
 def _well_formed(row: Any) -> bool:
-    """Tell whether housekeeping may judge a row; a corrupt one stays for somebody to look at."""
+    """Return whether housekeeping may judge a row; a corrupt one stays for somebody to look at."""
     try:
         checked(Record(*row), row[0])
     except IdempotencyInvalidStatusError:

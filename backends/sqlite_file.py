@@ -125,7 +125,7 @@ class SQLiteFile:
             raise self._replaced("write-ahead log")
         self._writes_until_cut -= 1
         if found.st_size >= LARGEST_LOG and self._writes_until_cut <= 0:
-            self._writes_until_cut = _WRITES_BETWEEN_CUTS  # each waits for readers, perhaps in vain
+            self._writes_until_cut = _WRITES_BETWEEN_CUTS  # each waits for readers, and may fail
             with suppress(sqlite3.OperationalError):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 

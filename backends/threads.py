@@ -111,7 +111,7 @@ _of_parents: list[Any] = []
 
 
 def _threads_of(layer: Any) -> _Threads:
-    """Return the threads of ``layer``, whoever else uses it; a store that hangs does not hold up others."""
+    """Return the threads of ``layer``, its own, so that a store that hangs does not hold up others."""
     found = _threads.get(id(layer))
     if found is None:
         # By identity: a layer may be equal to another, and need not be hashable.

@@ -49,7 +49,7 @@ class _Patient(Change):
         self._interrupts = interrupts
 
     def is_final(self, error: BaseException) -> bool:
-        """Tell whether asking again cannot help: the layer has understood, and refuses."""
+        """Return whether asking again cannot help: the layer has understood, and refuses."""
         if _nothing_written(error) or getattr(error, "may_pass", False):
             return not self.waits
         if isinstance(error, IdempotencyPersistenceLayerError):
@@ -292,7 +292,7 @@ class Releasing(_Patient):
 
 
 def _nothing_written(error: BaseException) -> bool:
-    """Tell whether the layer says that it waited as long as it may, and that nothing was written."""
+    """Return whether the layer says that it waited as long as it may, and that nothing was written."""
     return getattr(error, "nothing_written", False) is True
 
 

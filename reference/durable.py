@@ -50,7 +50,7 @@ class Execution:
         return f"{DURABLE}{self.name}/{self.position}/{token}"
 
     def goes_on_after(self, failure: BaseException) -> bool:
-        """Tell whether the execution, and so the body that raised ``failure``, will be resumed (DUR-4)."""
+        """Return whether the execution, and so the body that raised ``failure``, will be resumed (DUR-4)."""
         if isinstance(failure, KeyboardInterrupt | SystemExit):
             return True  # the host invokes it again
         if getattr(self._state, "is_checkpoint_token_revoked", False) is True:
@@ -63,7 +63,7 @@ class Execution:
 
 
 def is_suspension(failure: BaseException) -> bool:
-    """Tell whether ``failure`` is how the SDK suspends an execution."""
+    """Return whether ``failure`` is how the SDK suspends an execution."""
     return not isinstance(failure, Exception) and _is(failure, "SuspendExecution")
 
 

@@ -12,7 +12,7 @@ from ..spec.errors import IdempotencyArgumentError, IdempotencyConfigError
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether calling ``function`` gives a coroutine: plain, partial, method or callable object."""
+    """Return whether calling ``function`` gives a coroutine: plain, partial, method or callable object."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_called(function))
 
 
@@ -39,12 +39,12 @@ def refuse_unprotectable(function: Any) -> None:
 
 
 def is_wrapper(function: Any) -> bool:
-    """Tell whether ``function`` says that it wraps another."""
+    """Return whether ``function`` says that it wraps another."""
     return inspect.unwrap(function) is not function
 
 
 def hands_on(function: Any, code: CodeType) -> bool:
-    """Tell whether ``function`` runs nothing itself before it returns a coroutine or generator of ``code``.
+    """Return whether ``function`` runs nothing itself before it returns a coroutine or generator of ``code``.
 
     So it is if it wraps the async or generator function of that code, or if all it does is to call that.
     """

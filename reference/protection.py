@@ -207,7 +207,7 @@ def protect(
 
 
 def _disabled() -> bool:
-    """Tell whether protection is switched off for tests; warn if so."""
+    """Return whether protection is switched off for tests; warn if so."""
     environment = os.environ
     if _SWITCH not in getattr(environment, "_data", _SWITCHED):
         return False

@@ -96,7 +96,7 @@ def one_live_run(history: Sequence[Occurrence]) -> bool:
 
 
 def _are_one(owner: str, other: str) -> bool:
-    """Tell whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
+    """Return whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
     execution = execution_of(owner)
     return execution is not None and execution == execution_of(other)
 

@@ -76,17 +76,17 @@ def expiry_ms(record: Record) -> int:
 
 
 def live(record: Record, now: int) -> bool:
-    """Tell whether ``record`` still counts at ``now`` (epoch milliseconds) (TIME-2)."""
+    """Return whether ``record`` still counts at ``now`` (epoch milliseconds) (TIME-2)."""
     return now < deadline_ms(record)
 
 
 def claimable(record: Record | None, now: int) -> bool:
-    """Tell whether a new attempt may begin: nothing stands, or nothing live does."""
+    """Return whether a new attempt may begin: nothing stands, or nothing live does."""
     return record is None or now >= deadline_ms(record)
 
 
 def holds(record: Record | None, owner: str | None) -> bool:
-    """Tell whether ``owner`` has the claim. Never true for None: an owner must be named (REC-5)."""
+    """Return whether ``owner`` has the claim. Never true for None: an owner must be named (REC-5)."""
     return record is not None and owner is not None and record.status == INPROGRESS and record.owner == owner
 
 
@@ -102,7 +102,7 @@ def execution_of(owner: str | None) -> str | None:
 
 
 def same_execution(record: Record, owner: str | None) -> bool:
-    """Tell whether ``record`` is a claim of the durable execution that ``owner`` belongs to (DUR-1)."""
+    """Return whether ``record`` is a claim of the durable execution that ``owner`` belongs to (DUR-1)."""
     if record.status != INPROGRESS:
         return False
     execution = execution_of(owner)
@@ -115,7 +115,7 @@ def ceil_seconds(milliseconds: int) -> int:
 
 
 def same_version(standing: Record | None, expected: Record | None) -> bool:
-    """Tell whether what stands is what a compare-and-swap expects (CAS-2).
+    """Return whether what stands is what a compare-and-swap expects (CAS-2).
 
     Owner, status and both deadlines are compared; None is the absence of a record. An owner of empty text is
     none (REC-4).
@@ -131,7 +131,7 @@ def same_version(standing: Record | None, expected: Record | None) -> bool:
 
 
 def same_record(standing: Record | None, written: Record) -> bool:
-    """Tell whether what stands is ``written`` in every field, wherever the store keeps it (CAS-3)."""
+    """Return whether what stands is ``written`` in every field, wherever the store keeps it (CAS-3)."""
     return standing is written or (
         standing is not None
         and standing.owner == written.owner

@@ -35,7 +35,7 @@ _THIS_PACKAGE = __name__.partition(".conformance.")[0] + ".conformance."
 
 
 def refuses(failure: BaseException) -> bool:
-    """Tell whether a layer, or its client, raised this by a statement of its own: it refuses, and slips not.
+    """Return whether a layer, or its client, raised this by a statement of its own: it refuses, not slips.
 
     Failed assertions are slips, and so is what the standard library raises: it was not used rightly.
     """

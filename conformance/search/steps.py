@@ -148,12 +148,12 @@ def completion_of(command: Any) -> int | None:
 
 
 def stores_result(command: Any) -> bool:
-    """Tell whether ``command`` stores a result, and not only that there is none."""
+    """Return whether ``command`` stores a result, and not only that there is none."""
     return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
 
 
 def _falls(state: State, pending: Pending | None) -> bool:
-    """Tell whether a request falls because of the state that its store is in."""
+    """Return whether a request falls because of the state that its store is in."""
     return pending is not None and (state.down == GOES or (state.down is not None and pending.stores_result))
 
 
@@ -285,7 +285,7 @@ class Steps:
         return after, broken
 
     def nobody_can_finish(self, state: State) -> bool:
-        """Tell whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
+        """Return whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
         world = self._world
         self._enter(state._replace(history=()))
         if world.record is not None:
@@ -295,7 +295,7 @@ class Steps:
         return (last.ended, last.value) != ("returned", "last")
 
     def does_not_end(self, state: State, pending: Pending) -> bool:
-        """Tell whether a call asks on and on if every request is refused from now on (INV-8)."""
+        """Return whether a call asks on and on if every request is refused from now on (INV-8)."""
         call = self._again(pending)
         self._enter(state._replace(history=()))
         for _ in range(4 * OPERATIONS_PER_CALL):

@@ -134,7 +134,7 @@ def cases() -> list[Case]:
 
 
 def _plain(place: _Place) -> bool:
-    """Tell whether a long trace may lead over this place: only owners differ there."""
+    """Return whether a long trace may lead over this place: only owners differ there."""
     record = place.record
     return record is None or (
         record.payload_hash is None

@@ -142,7 +142,7 @@ def _parts_of(kind: Any) -> _Parts:
 
 
 def _is_closed(*models: Any) -> bool:
-    """Tell whether models have neither extra fields nor private attributes."""
+    """Return whether models have neither extra fields nor private attributes."""
     return not any(model.__pydantic_extra__ or model.__pydantic_private__ for model in models)
 
 

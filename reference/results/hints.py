@@ -83,12 +83,12 @@ def bare(hint: Any) -> Any:
 
 
 def is_alias(hint: Any) -> bool:
-    """Tell whether ``hint`` was made by a ``type`` statement."""
+    """Return whether ``hint`` was made by a ``type`` statement."""
     return hasattr(hint, "__value__") and type(hint).__name__ == "TypeAliasType"
 
 
 def is_self(hint: Any) -> bool:
-    """Tell whether ``hint`` is ``Self``, of the standard library or its backport."""
+    """Return whether ``hint`` is ``Self``, of the standard library or its backport."""
     return hint is typing.Self or (type(hint).__name__ == "_SpecialForm" and hint._name == "Self")
 
 
@@ -210,7 +210,7 @@ def _enclosing_functions(owner: Any) -> Iterator[types.FrameType]:
 
 
 def later(owner: Any, error: BaseException) -> bool:
-    """Tell whether the name that ``error`` misses may still be defined, so that it is not yet a mistake."""
+    """Return whether the name that ``error`` misses may still be defined, so that it is not yet a mistake."""
     cause = error if isinstance(error, NameError) else error.__cause__
     if not isinstance(cause, NameError):
         return False

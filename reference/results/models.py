@@ -11,7 +11,7 @@ Dump = Callable[[Any], Any]
 
 
 def is_model(kind: Any) -> bool:
-    """Tell whether a class is a Pydantic model, or goes by its methods."""
+    """Return whether a class is a Pydantic model, or goes by its methods."""
     return callable(getattr(kind, "model_dump", None)) and callable(getattr(kind, "model_validate", None))
 
 

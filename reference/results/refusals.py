@@ -186,7 +186,7 @@ def _shape_of_fields(kind: Any, args: tuple[Any, ...], around: tuple[Any, ...]) 
 
 
 def _has_code(kind: Any) -> bool:
-    """Tell whether a class has code of its own that may decide what is stored, or what is taken."""
+    """Return whether a class has code of its own that may decide what is stored, or what is taken."""
     if not is_model(kind):
         return hasattr(kind, "__post_init__") or hasattr(kind, "__pydantic_validator__")
     decorators = getattr(kind, "__pydantic_decorators__", None)

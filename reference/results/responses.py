@@ -44,7 +44,7 @@ WAY_OUT = (
 
 
 def is_response_class(kind: Any) -> bool:
-    """Tell whether a class is a response of a web framework, without importing any."""
+    """Return whether a class is a response of a web framework, without importing any."""
     return isinstance(kind, type) and any(
         base.__name__ in _RESPONSES and base.__module__.partition(".")[0] in _FRAMEWORKS
         for base in kind.__mro__
@@ -108,7 +108,7 @@ _STATUSES = range(100, 600)
 
 
 def _has_response_form(result: tuple[Any, ...]) -> bool:
-    """Tell whether Flask would take a tuple for a body with a status, headers, or both."""
+    """Return whether Flask would take a tuple for a body with a status, headers, or both."""
     if len(result) not in (_PAIR, _TRIPLE):
         return False
     *statuses, last = result[1:]

@@ -149,7 +149,7 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         return self._checks
 
     def _resolve(self, *, now: bool) -> bool:
-        """Resolve what the model names, and tell whether all of it is defined.
+        """Resolve what the model names, and return whether all of it is defined.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         raise NotImplementedError
 
     def _has_own_conversion(self) -> bool:
-        """Tell whether a derived class has its own conversion, which then is the user's word."""
+        """Return whether a derived class has its own conversion, which then is the user's word."""
         return any(getattr(type(self), name).__module__ != __name__ for name in ("to_dict", "from_dict"))
 
 

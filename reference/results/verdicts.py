@@ -75,7 +75,7 @@ _AT_UTC = _Kind(
 
 
 def _is_json(value: Any) -> bool:
-    """Tell whether a value is what JSON text comes back as."""
+    """Return whether a value is what JSON text comes back as."""
     kind = type(value)
     if kind is list:
         return all(map(_is_json, value))
@@ -270,7 +270,7 @@ _PYDANTIC_HOOKS = ("__get_pydantic_core_schema__", "__get_validators__")
 
 
 def _is_plain_dataclass(cls: Any) -> bool:
-    """Tell whether the class's own code has no part in making and reading its values."""
+    """Return whether the class's own code has no part in making and reading its values."""
     if hasattr(cls, "__pydantic_validator__") or hasattr(cls, "__post_init__"):
         return False
     if cls.__new__ is not object.__new__ or cls.__getattribute__ is not object.__getattribute__:
@@ -289,7 +289,7 @@ def _is_generated(method: Any) -> bool:
 
 
 def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one for each way to take part
-    """Tell whether the class's own code and settings have no part in storing and reading its values."""
+    """Return whether the class's own code and settings have no part in storing and reading its values."""
     base = next((each for each in cls.__mro__ if each.__module__ == "pydantic.main"), None)
     if base is None or cls.__pydantic_complete__ is not True or cls.__pydantic_root_model__:
         return False
@@ -316,7 +316,7 @@ _UNTOUCHED = (
 
 
 def _is_annotated(hint: Any) -> bool:
-    """Tell whether an annotation has validators or serializers of its own inside, or may have."""
+    """Return whether an annotation has validators or serializers of its own inside, or may have."""
     origin = typing.get_origin(hint)
     return (
         origin is typing.Annotated

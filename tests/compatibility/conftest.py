@@ -295,7 +295,7 @@ class Store:
 
 
 def live(record: dict[str, Any] | None, now_ms: int) -> bool:
-    """Tell whether a record counts: a claim until its lease ends, all else until it expires."""
+    """Return whether a record counts: a claim until its lease ends, all else until it expires."""
     if record is None:
         return False
     if record["status"] == "INPROGRESS" and "lease" in record:

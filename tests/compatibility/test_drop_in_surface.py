@@ -48,7 +48,7 @@ def ours(name: str) -> Any:
 
 
 def told(name: str) -> bool:
-    """Tell whether the table of what stays different names it."""
+    """Return whether the table of what stays different names it."""
     table = PAGE.read_text(encoding="utf-8").partition("## What stays different")[2].partition("\n## ")[0]
     return re.search(rf"`[^`]*\b{name}\b[^`]*`", table) is not None
 

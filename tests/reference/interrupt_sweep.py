@@ -72,7 +72,7 @@ def points(code: CodeType) -> frozenset[int]:
 
 @cache
 def of_library(code: CodeType) -> bool:
-    """Tell whether a function is the library's, and none of those that are made here."""
+    """Return whether a function is the library's, and none of those that are made here."""
     path = str(Path(code.co_filename).resolve())
     return path.startswith(LIBRARY) and "tests" not in Path(path).parts
 

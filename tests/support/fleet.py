@@ -292,7 +292,7 @@ class Fleet:
         self._answered |= {each.key for each in read if each.what == "answered" and each.key < self._keys}
 
     def _look(self) -> bool:
-        """Kill whoever's turn it is, and tell whether all is done."""
+        """Kill whoever's turn it is, and return whether all is done."""
         self._read_on()
         answered = self._answered
         if len(self._killed) < self._kills:

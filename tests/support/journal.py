@@ -44,7 +44,7 @@ class Run:
 
 
 def had_given_way(earlier: Run, later: Run, runs: Sequence[Run]) -> bool:
-    """Tell whether ``earlier``, or who took over from it, had nothing left when ``later`` was let in.
+    """Return whether ``earlier``, or who took over from it, had nothing left when ``later`` was let in.
 
     A claim is granted some time after its clock was read, and before its body begins.
     """

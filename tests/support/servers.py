@@ -244,7 +244,7 @@ def _redis_client(server: Server, seconds: float) -> Any:
 
 
 def _redis_answers(server: Server) -> bool:
-    """Tell whether it is this process that answers, and a replica has its first copy."""
+    """Return whether it is this process that answers, and a replica has its first copy."""
     assert server.process is not None
     try:
         with _redis_client(server, 2) as client:

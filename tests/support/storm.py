@@ -70,7 +70,7 @@ class Storm:
 
     def _restart(self) -> None:
         self._server.restart()
-        self._proxy.refuse()  # whoever was connected learns of it
+        self._proxy.refuse()  # so that open connections end
         try:
             self._wait()
         finally:
