@@ -373,7 +373,7 @@ class CallOfMethods:
         """Return ``function``, noting what it raises."""
         return partial(self._run, function)
 
-    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BaseException as failure:
@@ -384,7 +384,7 @@ class CallOfMethods:
         """Return an async ``function``, noting what it raises."""
         return partial(self._run_async, function)
 
-    async def _run_async(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def _run_async(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
         except BaseException as failure:

@@ -333,3 +333,22 @@ def test_a_layer_that_calls_another_does_not_pass_its_call_on() -> None:
     assert [record.status for record in (*inner._records.values(), *layer._records.values())] == [
         COMPLETED
     ] * 2
+
+
+@pytest.mark.parametrize("name", ["function", "self"])
+def test_the_function_s_parameters_may_have_any_name(name: str) -> None:
+    layer = observed(InMemoryPersistenceLayer, [])()
+    config = IdempotencyConfig(in_progress_expires_after_seconds=30)
+
+    def work(p: int, **more: Any) -> Any:
+        return more
+
+    async def work_async(p: int, **more: Any) -> Any:
+        return more
+
+    protected, protected_async = (
+        idempotent_function(body, data_keyword_argument="p", persistence_store=layer, config=config)
+        for body in (work, work_async)
+    )
+    assert protected(p=1, **{name: 2}) == {name: 2}
+    assert asyncio.run(protected_async(p=1, **{name: 2})) == {name: 2}
