@@ -39,7 +39,7 @@ def keyed(key: Any) -> str:
     return f"[{dumps(name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + '...')}]"
 
 
-def spelt(place: Place, written: Callable[[Any], str] = segment) -> str:
+def spelt(place: Place, written: Callable[[Any], str] = segment, most: int | None = _SHOWN_SEGMENTS) -> str:
     """Return a place as text.
 
     Parameters
@@ -48,6 +48,8 @@ def spelt(place: Place, written: Callable[[Any], str] = segment) -> str:
         `ROOT`, or a place inside of another with its segment there.
     written
         How a segment is written.
+    most
+        How many segments are written; None for all.
     """
     segments: list[Any] = []
     here: Place | None = place
@@ -56,8 +58,8 @@ def spelt(place: Place, written: Callable[[Any], str] = segment) -> str:
         if here is not None:
             segments.append(slot)
     segments.reverse()
-    shown = [written(slot) for slot in segments[:_SHOWN_SEGMENTS]]
-    return "".join(["$", *shown, *(["..."] if len(segments) > _SHOWN_SEGMENTS else [])])
+    shown = [written(slot) for slot in segments[:most]]
+    return "".join(["$", *shown, *(["..."] if len(segments) > len(shown) else [])])
 
 
 def type_name(kind: type) -> str:

@@ -46,7 +46,7 @@ def difference(first: Any, second: Any) -> str | None:
         one, other, place = pairs.pop()
         kind: Any = type(one)
         if kind is not type(other):
-            return _told(spelt(place, _written), one, other)
+            return _told(spelt(place, _written, None), one, other)
         if kind in _ATOMS:
             parts: Any = () if one == other else None
         else:
@@ -56,7 +56,7 @@ def difference(first: Any, second: Any) -> str | None:
             seen.add((id(one), id(other)))
             parts = _parts_of(kind)(one, other)  # type: ignore[arg-type]  # it is hashable
         if parts is None:
-            return f"{spelt(place, _written)}, a {_kind(one)}, has another value"
+            return f"{spelt(place, _written, None)}, a {_kind(one)}, has another value"
         for step, mine, its in parts:
             if mine is not its or type(mine) not in _ATOMS:
                 of_it = type(mine)
