@@ -14,10 +14,11 @@ from uuid import UUID
 
 import pydantic
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field
+from pydantic import BaseModel, Field, SecretStr
 
 from idemproof.serialization import DataclassSerializer
 from replays import CARRIED, REFUSED, SAME, judged
+from result_models import Line
 
 
 class Colour(enum.Enum):
@@ -367,16 +368,6 @@ class Box:
 )
 def test_kinds_of_mappings(values: dict[str, Any], outcome: str) -> None:
     assert judged(DataclassSerializer(Box), lambda: Box(**values)) == outcome
-
-
-class Line(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    net: int
-
-    @computed_field
-    @property
-    def gross(self) -> int:
-        return self.net * 2
 
 
 class Issued(BaseModel):

@@ -32,6 +32,7 @@ from pydantic import (
 
 from idemproof.serialization import PydanticSerializer
 from replays import CARRIED, REFUSED, SAME, judged
+from result_models import Line
 
 
 class Issued(BaseModel):
@@ -143,16 +144,6 @@ def test_other_names_out_than_in_come_back() -> None:
     assert judged(PydanticSerializer(Wires), lambda: Wires(wires=[StrictWire(uid=1)])) == SAME
     assert judged(PydanticSerializer(Aliased), lambda: Aliased(One=1, t=[2], y=3)) == SAME
     assert judged(PydanticSerializer(Swapped), lambda: Swapped(a=1, b=2)) == SAME
-
-
-class Line(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    net: int
-
-    @computed_field
-    @property
-    def gross(self) -> int:
-        return self.net * 2
 
 
 class Bill(BaseModel):
