@@ -116,7 +116,7 @@ class Engine:
             granted = isinstance(outcome, Claimed)
             if granted:
                 if outcome.took_over is None:
-                    self._tell("claimed", attempt)
+                    tell("claimed", key, interrupts=self._interrupts)
                 else:
                     self._tell(
                         "took over", attempt, "%r, from one whose lease or window is over", logging.INFO
@@ -224,7 +224,7 @@ class Engine:
             raise self._stopped(attempt, unstored, trouble)
         if attempt.interrupt is not None:
             raise attempt.interrupt
-        self._tell("completed", attempt)
+        tell("completed", attempt.key, interrupts=self._interrupts)
         if self._cache is not None:
             self._cache.put(outcome.record)
         return answer

@@ -40,7 +40,7 @@ def refuse_unprotectable(function: Any) -> None:
 
 def is_wrapper(function: Any) -> bool:
     """Return whether ``function`` says that it wraps another."""
-    return inspect.unwrap(function) is not function
+    return hasattr(function, "__wrapped__")
 
 
 def hands_on(function: Any, code: CodeType) -> bool:

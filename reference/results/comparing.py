@@ -58,10 +58,8 @@ def difference(first: Any, second: Any) -> str | None:
         if parts is None:
             return f"{spelt(place, _written, None)}, a {_kind(one)}, has another value"
         for step, mine, its in parts:
-            if mine is not its or type(mine) not in _ATOMS:
-                of_it = type(mine)
-                if of_it is type(its) and of_it in _ATOMS and mine == its:
-                    continue
+            of_it = type(mine)
+            if of_it not in _ATOMS or (mine is not its and (of_it is not type(its) or mine != its)):
                 pairs.append((mine, its, (place, step)))
     return None
 
@@ -118,12 +116,15 @@ def _parts_of(kind: Any) -> _Parts:
     fields = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     simple = not slots and not _computed(kind) and kind.__dictoffset__
 
-    def parts(one: Any, other: Any) -> list[_Pair] | None:
+    def parts(one: Any, other: Any) -> Iterator[_Pair] | list[_Pair] | None:
         if simple and (not model or _is_closed(one, other)):
             mine, its = one.__dict__, other.__dict__
         else:
             mine, its = (_attributes(slots, each, model=model) for each in (one, other))
-        if mine.keys() != its.keys():
+        if mine.keys() == its.keys():
+            if own is None:
+                return zip(mine, mine.values(), map(its.__getitem__, mine), strict=True)
+        else:
             # A field may be the class's default on one side and the object's own on the other.
             mine, its = (
                 {name: getattr(each, name) for name in fields if hasattr(each, name)} | held
@@ -141,9 +142,14 @@ def _parts_of(kind: Any) -> _Parts:
     return parts
 
 
-def _is_closed(*models: Any) -> bool:
-    """Return whether models have neither extra fields nor private attributes."""
-    return not any(model.__pydantic_extra__ or model.__pydantic_private__ for model in models)
+def _is_closed(one: Any, other: Any) -> bool:
+    """Return whether two models have neither extra fields nor private attributes."""
+    return not (
+        one.__pydantic_extra__
+        or other.__pydantic_extra__
+        or one.__pydantic_private__
+        or other.__pydantic_private__
+    )
 
 
 def _alike(same: Callable[[Any, Any], bool]) -> _Parts:

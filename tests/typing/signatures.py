@@ -163,7 +163,7 @@ IdempotencyConfig(expires_after_seconds="60")  # type: ignore[arg-type]  # pyrig
 
 def hook(response: Any, idempotent_data: DataRecord) -> Any:
     assert_type(idempotent_data.status, str)
-    assert_type(idempotent_data.expiry_timestamp, int)
+    assert_type(idempotent_data.expiry_timestamp, int | None)
     return response
 
 
