@@ -259,7 +259,8 @@ def test_a_user_who_may_not_complete(
     )
     assert error.result == f"{name} done"
     assert type(error.__cause__) is IdempotencyPersistenceConfigError
-    assert pauses == []
+    assert pauses[:3] == [0.025, 0.05, 0.1]  # the permission may come back while there is time
+    assert sum(pauses) <= 10
     assert side.work.runs == [name]
 
 
