@@ -348,6 +348,8 @@ def dynalite_table(dynalite_client: Any) -> Table:
     """Return a table whose server counts what an update adds to an item."""
     name = uuid.uuid4().hex
     servers.create_table(dynalite_client, name)
+    # It answers before it has made the table.
+    dynalite_client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
     return Table(name, dynalite_client)
 
 
