@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...backends.commands import Load, Swap
+from ...backends.records import DataRecord
 from ...spec.events import Claim, Claimed, Complete, Completed, Event, Release
 from ...spec.record import (
     COMPLETED,
@@ -153,7 +154,7 @@ def linearization(
     return order if explain(0, None if standing is None else plain(standing)) else None
 
 
-def plain(record: Record) -> Record:
+def plain(record: Record | DataRecord) -> Record:
     """Return ``record`` without its sort key, which is the store's own affair, and without empty texts."""
     key, status, expiry, lease, response, payload_hash, _, owner = record
     return Record(key, status, expiry, lease, response or None, payload_hash or None, None, owner or None)

@@ -94,7 +94,7 @@ class Recorder:
         try:
             reply = _put(subject, request)
             end = time.perf_counter_ns()
-            if isinstance(reply, Record):
+            if isinstance(reply, Record | DataRecord):
                 answer = _of_key(reply, request)
             elif reply is not None:
                 end = None  # no answer that the contract knows; other checks tell
@@ -105,7 +105,7 @@ class Recorder:
         except IdempotencyItemAlreadyExistsError as exists:
             end = time.perf_counter_ns()
             old = exists.old_data_record
-            answer = Refused(_of_key(old, request) if isinstance(old, Record) else None)
+            answer = Refused(_of_key(old, request) if isinstance(old, Record | DataRecord) else None)
             raise
         except MISTAKES as mistake:
             if not refuses(mistake):
@@ -179,6 +179,6 @@ def key_of(request: Request) -> str:
     return request.key if isinstance(request, Load | Swap | Get) else request.record.idempotency_key
 
 
-def _of_key(answer: Record, request: Request) -> Record:
+def _of_key(answer: Record | DataRecord, request: Request) -> Record:
     """Return an answer in plain form: layers may report the key as their store keeps it."""
     return plain(answer)._replace(idempotency_key=key_of(request))

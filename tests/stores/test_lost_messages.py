@@ -15,6 +15,8 @@ pytestmark = [
 ]
 
 ENGINE_TRIES = 3
+PERSISTENT = 100
+"""Faults that outlast all tries."""
 TICK = 600
 """Milliseconds between two looks at the clock: a second try has other deadlines than the first."""
 
@@ -97,14 +99,31 @@ def test_whoever_cannot_claim_leaves_no_claim_behind(
 
 
 @fault
-def test_a_result_that_may_not_be_stored_is_handed_over_and_nothing_runs_again(
+@pytest.mark.clause("ENG-6")
+def test_a_result_is_stored_however_many_messages_are_lost_meanwhile(
     store: Any, proxy: Proxy, fault: Any
 ) -> None:
     call = store.protect("done", store.layer(proxy))
-    fault(proxy, store.markers["completion"], times=ENGINE_TRIES)
+    fault(proxy, store.markers["completion"], times=2 * ENGINE_TRIES - 1)
+    tries = count(proxy, store.markers["completion"])
+    assert call() == "done"
+    assert tries() >= 2 * ENGINE_TRIES
+    other = store.protect("again")
+    assert other() == "done"
+    assert (call.runs, other.runs) == (1, 0)
+
+
+@fault
+def test_a_result_that_may_not_be_stored_is_handed_over_and_nothing_runs_again(
+    store: Any, proxy: Proxy, fault: Any
+) -> None:
+    call = store.protect("done", store.layer(proxy), completion_timeout_seconds=0)
+    fault(proxy, store.markers["completion"], times=PERSISTENT)
+    tries = count(proxy, store.markers["completion"])
     with pytest.raises(IdempotencyPersistenceLayerError) as raised:
         call()
     assert raised.value.result == "done"
+    assert tries() > ENGINE_TRIES  # at last without the result, as REC-6 says
     other = store.protect("again")
     if fault is Proxy.lose_reply:
         assert other() == "done"

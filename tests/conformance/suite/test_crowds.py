@@ -151,6 +151,7 @@ def test_answers_are_recorded_whatever_they_are(loop: LoopThread) -> None:
     assert ask(Update(result_of(BOB))) == Refused()
     assert ask(Update(result_of(ANN))) is None
     assert ask(Load(KEY)) == result_of(ANN)
+    assert ask(Get(KEY)).owner == "ann"
     assert ask(Delete(ANN)) == Refused()
     assert ask(swap(None, BOB)) == result_of(ANN)
     assert [each.answer for each in recorder.operations] == [
@@ -159,6 +160,7 @@ def test_answers_are_recorded_whatever_they_are(loop: LoopThread) -> None:
         Refused(ANN),
         Refused(),
         None,
+        result_of(ANN),
         result_of(ANN),
         Refused(),
         result_of(ANN),
