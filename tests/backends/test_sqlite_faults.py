@@ -289,7 +289,7 @@ def test_the_permissions_of_a_file_that_is_there_stay(make_sqlite: Make, path: P
 def test_a_time_limit_that_is_an_os_error_is_no_missing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Limit(TimeoutError):
+    class Limit(TimeoutError):  # noqa: N818 - as those of job queues
         pass
 
     stat = Path.stat
