@@ -17,11 +17,12 @@ from operator import attrgetter
 from typing import Any
 
 from ..spec.errors import (
+    IdempotencyConfigError,
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
-from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record
+from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, execution_of
 from . import documented
 from .commands import Command, Invoke, Load, Swap
 from .doubles import is_double
@@ -316,7 +317,13 @@ class CallOfMethods:
         self._claimed = None if visit.reached else visit.record.as_record()
         if visit.reached:
             return visit.stands
-        if self._fenced:
+        if self._fenced and not is_double(self._layer):
+            if execution_of(new.owner) is not None:
+                raise IdempotencyConfigError(
+                    f"{type(self._layer).__name__}._put_record does without the method that it overrides, so "
+                    f"the claim on {key!r} has no owner token, and its durable execution could not resume. "
+                    "The function did not run. Call super()._put_record(data_record) in it."
+                )
             self._warn("_put_record")
         return new
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..spec.errors import IdempotencyPersistenceConfigError
 from .forksafe import ForkGate
+from .interrupts import raise_interrupt
 from .sqlite_errors import is_busy, primary_code
 
 APPLICATION_ID = 0x1DE3900F
@@ -153,8 +154,10 @@ class SQLiteFile:
 
     def _open(self) -> Connection:
         with _gate.still():  # closing a file that is being made must not take the locks of another thread
-            with suppress(OSError):  # it is there, or SQLite says better what is wrong
+            try:
                 os.close(os.open(self.path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            except OSError as error:  # it is there, or SQLite says better what is wrong
+                raise_interrupt(error)
             before = _identity_of(self.path)
             try:
                 db = sqlite3.connect(
@@ -244,7 +247,8 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 def _identity_of(path: Path) -> Identity | None:
     try:
         found = path.stat()
-    except OSError:
+    except OSError as error:
+        raise_interrupt(error)  # a TimeoutError, say
         return None
     return found.st_dev, found.st_ino
 

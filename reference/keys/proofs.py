@@ -142,11 +142,13 @@ def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case
     if isinstance(written, bool):
         return False
     if isinstance(written, int | float):
-        with suppress(ValueError, OverflowError, OSError):
+        try:
             if isinstance(value, dt.datetime):
                 return value.timestamp() in (written, written / 1000)
             return isinstance(value, dt.date) and value.toordinal() == written
-        return False
+        except (ValueError, OverflowError, OSError) as error:
+            raise_interrupt(error)
+            return False
     if not isinstance(written, str):
         return False
     if value.isoformat() in written:

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from idemproof import AsyncSQLitePersistenceLayer, Record, SQLitePersistenceLayer
+from idemproof import (
+    AsyncSQLitePersistenceLayer,
+    IdempotencyConfig,
+    Record,
+    SQLitePersistenceLayer,
+    idempotent_function,
+)
 from idemproof.backends import sqlite as module
 from idemproof.backends import sqlite_file
 from idemproof.errors import IdempotencyInvalidStatusError, IdempotencyPersistenceConfigError
@@ -277,3 +283,34 @@ def test_the_permissions_of_a_file_that_is_there_stay(make_sqlite: Make, path: P
     path.chmod(0o640)
     make_sqlite()._swap("key", None, result("key"), 1)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.clause("ENG-12", "ENG-15")
+def test_a_time_limit_that_is_an_os_error_is_no_missing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Limit(TimeoutError):  # noqa: N818 - as those of job queues
+        pass
+
+    stat = Path.stat
+    runs: list[int] = []
+
+    def late(path: Path, **options: Any) -> Any:
+        monkeypatch.setattr(Path, "stat", stat)
+        raise Limit
+
+    def body(p: int) -> int:
+        runs.append(p)
+        if len(runs) == 1:
+            monkeypatch.setattr(Path, "stat", late)
+        return p
+
+    work = idempotent_function(
+        body,
+        data_keyword_argument="p",
+        persistence_store=SQLitePersistenceLayer(tmp_path / "records.db"),
+        config=IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(Limit,)),
+    )
+    with pytest.raises(Limit):
+        work(p=1)
+    assert [work(p=1), runs] == [1, [1]]

@@ -8,6 +8,8 @@ import datetime as dt
 import functools
 import json
 import sys
+import tempfile
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ from typing import Any
 import pydantic
 from interrupt_sweep import Strike, of_library
 
-from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, SQLitePersistenceLayer, idempotent_function
 from idemproof.serialization import DataclassSerializer, PydanticSerializer
 from idemproof.spec.record import COMPLETED
 
 
-class TimeLimit(Exception):  # noqa: N818 - as those of job queues
-    """What a signal's handler raises."""
+class TimeLimit(TimeoutError):  # noqa: N818 - as those of job queues
+    """What a signal's handler raises; an OSError, as it often is."""
 
 
 class Money(pydantic.BaseModel):
@@ -102,14 +104,26 @@ class Bill:
 
 
 MOMENT = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
-RESULTS = {
-    "a model": (PydanticSerializer(Receipt), Receipt(what=Money(amount=1, currency="EUR"), at=MOMENT)),
-    "a dataclass": (DataclassSerializer(Bill), Bill(Money(amount=1, currency="EUR"), MOMENT.date())),
-}
 
 
-def payload() -> Order:
+def an_order() -> Order:
     return Order(at=MOMENT, urgent=True, tags={"a", "b"}, price=Money(amount=3, currency="EUR"))
+
+
+CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
+    "a model": (
+        an_order,
+        PydanticSerializer(Receipt),
+        Receipt(what=Money(amount=1, currency="EUR"), at=MOMENT),
+    ),
+    "a dataclass": (
+        an_order,
+        DataclassSerializer(Bill),
+        Bill(Money(amount=1, currency="EUR"), MOMENT.date()),
+    ),
+    "plain data": (lambda: 1, None, {"ok": 1}),
+}
+"""Payload, serializer, result."""
 
 
 class Overriding(InMemoryPersistenceLayer):
@@ -117,6 +131,28 @@ class Overriding(InMemoryPersistenceLayer):
 
     def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
         super().save_inprogress(data=data, remaining_time_in_millis=remaining_time_in_millis)
+
+
+class InFile(SQLitePersistenceLayer):
+    """A layer that looks at its file, and has an answer if that fails."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(FOLDER.name, uuid.uuid4().hex), durable=False)
+        KEPT.append(self)
+
+
+FOLDER = tempfile.TemporaryDirectory()
+KEPT: list[InFile] = []
+"""So that no finalizer runs during another's call: what strikes in a finalizer, Python drops."""
+
+
+def statuses(layer: Any) -> list[str]:
+    """Return what stands."""
+    if isinstance(layer, InFile):
+        return [
+            row[0] for row in layer._patiently(lambda db: db.execute("SELECT status FROM records").fetchall())
+        ]
+    return [record.status for record in layer._records.values()]
 
 
 class AtEvents(Strike):
@@ -134,7 +170,7 @@ def _counts(frame: FrameType) -> bool:
     return of_library(code) or (code.co_filename == __file__ and code.co_name.startswith("_"))
 
 
-def call_once(kind: Any, serializer: Any, result: Any, strike: Strike) -> str | None:
+def call_once(kind: Any, payload: Any, serializer: Any, result: Any, strike: Strike) -> str | None:
     """Call once with an interrupt at one point, and again without; say what is wrong then."""
     layer = kind()
     order = payload()
@@ -164,11 +200,10 @@ def call_once(kind: Any, serializer: Any, result: Any, strike: Strike) -> str | 
         return None
     if told is not strike.interrupt:
         return f"the caller is told {told!r}"
-    records = list(layer._records.values())
     if not effects:
-        return f"no effect, and {records} stand" if records else None
-    if [record.status for record in records] != [COMPLETED]:
-        return f"the effect happened, and {records} stand"
+        return None if protected(data=payload()) == result else "the key is not free"
+    if statuses(layer) != [COMPLETED]:
+        return f"the effect happened, and {statuses(layer)} stand"
     if protected(data=payload()) != result or len(effects) != 1:
         return "the repeat is not answered with the result"
     return None
@@ -190,9 +225,13 @@ def sweep(call: Callable[[Strike], str | None]) -> dict[str, Any]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     found = {}
-    for kind in (InMemoryPersistenceLayer, Overriding):
-        for name, (serializer, result) in RESULTS.items():
-            call = functools.partial(call_once, kind, serializer, result)
-            call(AtEvents(sys.maxsize, TimeLimit))  # imports come first
-            found[f"{kind.__name__}, {name}"] = sweep(call)
+    for kind, name in (
+        (InMemoryPersistenceLayer, "a model"),
+        (InMemoryPersistenceLayer, "a dataclass"),
+        (Overriding, "a model"),
+        (InFile, "plain data"),
+    ):
+        call = functools.partial(call_once, kind, *CALLS[name])
+        call(AtEvents(sys.maxsize, TimeLimit))  # imports come first
+        found[f"{kind.__name__}, {name}"] = sweep(call)
     sys.stdout.write(json.dumps(found))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
@@ -530,3 +531,41 @@ def test_what_follows_a_function_that_is_done_takes_the_operations_after_its_own
         "end",
     ]
     assert done == ["charge 1", "receipt 1", "customer", "ship", "charge 2", "receipt 2", "end"]
+
+
+@pytest.mark.clause("DUR-6")
+def test_an_override_that_keeps_no_owner_tokens_is_refused_before_the_body() -> None:
+    class Overriding(InMemoryPersistenceLayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: dict[str, DataRecord] = {}
+
+        def _get_record(self, idempotency_key: str) -> DataRecord:
+            return self.rows[idempotency_key]
+
+        def _put_record(self, data_record: DataRecord) -> None:
+            self.rows[data_record.idempotency_key] = data_record
+
+        def _delete_record(self, data_record: DataRecord) -> None:
+            del self.rows[data_record.idempotency_key]
+
+    layer = Overriding()
+    shop = Shop(layer)
+    with shop.runner() as runner:
+        refused = runner.run(EVENT)
+    assert refused.error is not None
+    assert "no owner token" in str(refused.error.message)
+    assert (shop.charges, layer.rows) == ([], {})
+
+
+@pytest.mark.parametrize("mock", [MagicMock, lambda: MagicMock(spec=BasePersistenceLayer)])
+def test_over_a_mock_the_body_runs(mock: Callable[[], Any]) -> None:
+    shop = Shop(mock())
+    with shop.runner() as runner:
+        execution = start(runner, "first")
+        callback = runner.wait_for_callback(execution, timeout=PATIENCE)
+        shop.wait_until_suspended(execution)
+        runner.send_callback_success(callback, b'"yes"')
+        answer = runner.wait_for_result(execution, timeout=PATIENCE)
+    assert answer.status is InvocationStatus.SUCCEEDED
+    assert len(shop.charges) == len(shop.confirmed) == 1

@@ -45,4 +45,4 @@ def test_none_is_lost_in_code_that_takes_an_exception_for_an_answer() -> None:
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert {name: swept["wrong"] for name, swept in found.items()} == {name: [] for name in found}
-    assert all(swept["points"] > 300 for swept in found.values())
+    assert all(swept["points"] > 100 for swept in found.values())
