@@ -12,9 +12,8 @@ from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTo
 from ..spec.record import COMPLETED, INPROGRESS, Record
 from .dynamodb_errors import error_code, explained, unusable
 from .exchanges import Ask, Exchange
+from .logs import log
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
-
-logger = logging.getLogger("idemproof")
 
 Item = dict[str, dict[str, Any]]
 
@@ -166,7 +165,8 @@ class DynamoDBTable(ChangeableNames):
 
     def _do_without_update(self, error: Exception) -> None:
         self.may_update = False
-        logger.warning(
+        log(
+            logging.WARNING,
             "DynamoDB table %r: completing by PutItem, because UpdateItem is denied (%s). Attributes that "
             "other software puts on an item while its function runs are lost. Allow dynamodb:UpdateItem.",
             self.table_name,

@@ -58,6 +58,11 @@ KNOWN_INTERRUPTS = Interrupts()
 """Those that nobody has to declare."""
 
 
+def any_interrupts() -> Interrupts:
+    """Return what recognizes all that any configuration declares."""
+    return Interrupts(tuple(_declared_anywhere))
+
+
 def raise_interrupt(error: BaseException) -> None:
     """Raise the interrupt that ``error`` is, or was raised from; return if neither.
 
@@ -65,7 +70,7 @@ def raise_interrupt(error: BaseException) -> None:
     them declares is an interrupt here. An implicit context does not count: while an exception is handled, it
     also leads to what the caller was handling before.
     """
-    interrupts = Interrupts(tuple(_declared_anywhere))
+    interrupts = any_interrupts()
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:

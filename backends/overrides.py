@@ -29,12 +29,11 @@ from .doubles import is_double
 from .housekeeping import callers_now
 from .interrupts import raise_interrupt
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
+from .logs import log
 from .names import NamesOnLayer
 from .public_methods import DOCUMENTED, METHODS, REPLACED
 from .records import DataRecord, checked_legacy
 from .settle import Granted
-
-logger = logging.getLogger("idemproof")
 
 Steps = Generator[Command, Any, Any]
 
@@ -368,7 +367,8 @@ class CallOfMethods:
         return Visit(self._layer, self._settings, carried, expected, now)
 
     def _warn(self, method: str) -> None:
-        logger.warning(
+        log(
+            logging.WARNING,
             "%s.%s does without the method that it overrides: its records are not fenced. A call that "
             "outlives its lease may overwrite another's. Call super().%s(data_record) in it.",
             type(self._layer).__name__,

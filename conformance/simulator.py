@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ..backends.commands import Call, Load, Sleep, Swap
-from ..reference.answers import logger
+from ..backends.logs import logger
 from ..reference.engine import Engine
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict

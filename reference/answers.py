@@ -1,13 +1,11 @@
 """What callers are told: results on their way into the store and out of it, and refusals."""
 
 import logging
-import sys
-import traceback
-from contextlib import suppress
 from types import CoroutineType
 from typing import Any
 
 from ..backends.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
+from ..backends.logs import log
 from ..backends.records import DataRecord
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
@@ -30,8 +28,6 @@ from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
 from .serialization import BaseIdempotencySerializer
 
-logger = logging.getLogger("idemproof")
-
 
 def tell(
     event: str,
@@ -45,25 +41,8 @@ def tell(
     What is logged decides nothing: what a filter or a handler raises is shown where logging shows its own
     failures. An interrupt that comes meanwhile is raised.
     """
-    if not logger.isEnabledFor(level):
-        return
-    try:
-        logger.log(
-            level,
-            f"{event}: {message}",  # noqa: G004 - the key stays an argument
-            key,
-            extra={"idempotency_event": event, "idempotency_key": key},
-        )
-    except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
-        failure = error
-    else:
-        return
-    interrupt = interrupts.behind(failure)
-    if interrupt is not None:
-        raise interrupt
-    if logging.raiseExceptions and sys.stderr is not None:
-        with suppress(OSError, ValueError, RecursionError):  # as logging does, if it cannot be shown either
-            traceback.print_exception(failure)
+    extra = {"idempotency_event": event, "idempotency_key": key}
+    log(level, f"{event}: {message}", key, extra=extra, interrupts=interrupts)
 
 
 class Answers:

@@ -39,6 +39,7 @@ BACKENDS_FOR_REFERENCE = {
     "forksafe",
     "interrupts",
     "layer_settings",
+    "logs",
     "overrides",
     "records",
     "settle",

@@ -1,6 +1,7 @@
 """Built-in layers whose methods are overridden: blocking and async, and still fenced."""
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
@@ -352,3 +353,26 @@ def test_the_function_s_parameters_may_have_any_name(name: str) -> None:
     )
     assert protected(p=1, **{name: 2}) == {name: 2}
     assert asyncio.run(protected_async(p=1, **{name: 2})) == {name: 2}
+
+
+def test_a_filter_that_raises_does_not_keep_an_override_from_claiming() -> None:
+    class Unfenced(InMemoryPersistenceLayer):
+        def _put_record(self, data_record: Any) -> None:
+            raised.append(False)
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raised.append(True)
+        raise RuntimeError(record)
+
+    raised: list[bool] = []
+    logger = logging.getLogger("idemproof")
+    config = IdempotencyConfig(in_progress_expires_after_seconds=30)
+    work = idempotent_function(
+        lambda p: p, data_keyword_argument="p", persistence_store=Unfenced(), config=config, key_prefix="work"
+    )
+    logger.addFilter(refuse)
+    try:
+        assert work(p=1) == 1
+    finally:
+        logger.removeFilter(refuse)
+    assert raised == [False, True]

@@ -8,11 +8,12 @@ import pytest
 
 from idemproof.backends.commands import Swap
 from idemproof.backends.interrupts import Interrupts
+from idemproof.backends.logs import logger
 from idemproof.conformance.search.engine_explorer import Play, search_engine
 from idemproof.conformance.search.states import Keys, State
 from idemproof.conformance.search.steps import Choice, Steps
 from idemproof.conformance.simulator import World
-from idemproof.reference.answers import Answers, logger
+from idemproof.reference.answers import Answers
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
 from idemproof.reference.changes import GivenUp

@@ -1,0 +1,44 @@
+"""What is logged decides nothing: the trouble of filters and handlers goes where logging puts its own."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from .interrupts import Interrupts, any_interrupts
+
+logger = logging.getLogger("idemproof")
+
+
+def log(
+    level: int,
+    message: str,
+    *args: Any,
+    extra: Mapping[str, Any] | None = None,
+    interrupts: Interrupts | None = None,
+) -> None:
+    """Log a message; an interrupt that comes meanwhile is raised, and nothing else.
+
+    Parameters
+    ----------
+    level, message, args, extra
+        As for a logger.
+    interrupts
+        Recognizes interrupts; None for all that any configuration declares.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    try:
+        logger.log(level, message, *args, extra=extra)
+    except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
+        failure = error
+    else:
+        return
+    interrupt = (interrupts or any_interrupts()).behind(failure)
+    if interrupt is not None:
+        raise interrupt
+    if logging.raiseExceptions and sys.stderr is not None:
+        with suppress(OSError, ValueError, RecursionError):  # as logging does, if it cannot be shown either
+            traceback.print_exception(failure)
