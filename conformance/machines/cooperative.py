@@ -35,12 +35,12 @@ class CooperativeLock:
         self._reentrant = isinstance(original, _REENTRANT)
         self._state = threading.Lock()
         self._holder: Client | int | None = None
+        self._thread = 0
         self._depth = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it; as long as another has it, let others go first."""
-        me = racing() or threading.get_ident()
-        if self._reentrant and self._holder == me:
+        if self._reentrant and self._is_owned():
             self._depth += 1
             return True
         until = time.perf_counter() + timeout
@@ -56,12 +56,13 @@ class CooperativeLock:
                 _real_sleep(_POLL_SECONDS)
             elif not client.wait(_WAITS, self._is_free, forever=timeout < 0, holder=self._who_has_it):
                 return False
-        self._holder, self._depth = me, 1
+        self._holder = racing() or threading.get_ident()
+        self._thread, self._depth = threading.get_ident(), 1
         return True
 
     def release(self) -> None:
         """Give it back."""
-        if self._reentrant and self._holder != (racing() or threading.get_ident()):
+        if self._reentrant and not self._is_owned():
             raise RuntimeError("cannot release un-acquired lock")
         if not self._state.locked():
             raise RuntimeError("release unlocked lock")
@@ -83,8 +84,12 @@ class CooperativeLock:
         self.release()
 
     def _is_owned(self) -> bool:
-        """As a condition asks it."""
-        return self._holder == (racing() or threading.get_ident())
+        """Return whether it is the caller's; a condition asks it too."""
+        client = racing()
+        if client is not None:
+            return self._holder == client
+        # A thread whose race is over still has what it took as a client.
+        return self._holder is not None and self._thread == threading.get_ident()
 
     def _release_save(self) -> int:
         depth, self._depth = self._depth, 1

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import racing_layers as layers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import CannotLook, Client, only_looking
+from idemproof.conformance.machines.baton import CannotLook, Client, only_looking, telling
 from idemproof.conformance.machines.cooperative import (
     CooperativeAsyncLock,
     CooperativeCondition,
@@ -298,3 +299,14 @@ def test_an_async_lock_is_waited_for_outside_of_races_too() -> None:
         assert await asyncio.wait_for(waiter, 30)
 
     asyncio.run(both())
+
+
+def test_a_client_that_races_no_longer_gives_back_what_it_took_as_one() -> None:
+    lock = CooperativeLock(threading.RLock())
+    client = SimpleNamespace(passes=False)
+    with telling(client):
+        with lock:
+            client.passes = True  # its race is over
+            with lock:
+                assert lock.locked()
+        assert not lock.locked()
