@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.idempotency import exceptions as original_e
 import idemproof.errors
 from both_sides import CONTEXT, OURS
 
-pytestmark = pytest.mark.usefixtures("client")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("client")]
 
 
 def call(side: Any, event: Any, body: Any = None, table: str = "orders", **config: Any) -> Any:

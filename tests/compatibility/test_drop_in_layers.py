@@ -15,6 +15,7 @@ import idemproof.errors
 from both_sides import EVENT, OURS, STORES, THEIRS, Handler, fakeredis_client, items
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time:UserWarning"),
     pytest.mark.filterwarnings("ignore:Redis.* will be removed:DeprecationWarning"),
 ]

@@ -12,6 +12,7 @@ import pytest
 from both_sides import CONTEXT, EVENT, Handler, fakeredis_client, items
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time:UserWarning"),
     pytest.mark.filterwarnings("ignore:Redis.* will be removed:DeprecationWarning"),
 ]

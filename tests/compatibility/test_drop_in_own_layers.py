@@ -16,7 +16,10 @@ import pytest
 import idemproof
 from both_sides import OURS
 
-pytestmark = pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time:UserWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time:UserWarning"),
+]
 
 
 def kept_in_a_dict(side: SimpleNamespace) -> Any:

@@ -20,7 +20,10 @@ import idemproof.serialization
 ROOT = "aws_lambda_powertools.utilities.idempotency"
 PAGE = Path(__file__).parents[2] / "docs" / "migrate" / "from-powertools.md"
 
-pytestmark = pytest.mark.filterwarnings("ignore:Redis.* will be removed:DeprecationWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:Redis.* will be removed:DeprecationWarning"),
+]
 
 
 def modules() -> Iterator[Any]:
