@@ -27,6 +27,7 @@ from idemproof.errors import (
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceConsistencyError,
     IdempotencyPersistenceLayerError,
+    IdempotencyResultUnavailableError,
 )
 from idemproof.spec.record import INPROGRESS
 from journal import LEASE_MS, Aftermath, Entry
@@ -41,6 +42,8 @@ HOT_KEYS = 5
 """and many calls are for one of the latest. So there is always work left to be killed in."""
 SECONDS_AT_MOST = 600
 """A fleet ends with its work; this bounds it where the machine is busy."""
+
+_SETTLED = ("answered", "unavailable")
 
 OUTAGES = (
     IdempotencyPersistenceLayerError,
@@ -126,6 +129,9 @@ class _Calls:
             self._note("not claimed", key)
         except IdempotencyLeaseLostError as lost:
             self._note("lost", key, lost.result)
+        except IdempotencyResultUnavailableError:
+            # Its run could store no more than that it was done, when the store came into reach again.
+            self._note("unavailable", key)
         except OUTAGES as outage:
             if type(outage) not in OUTAGES:
                 raise
@@ -289,7 +295,7 @@ class Fleet:
         self._read += len(whole + newline)
         read = [Entry(*json.loads(line)) for line in whole.splitlines()]
         self._entries += read
-        self._answered |= {each.key for each in read if each.what == "answered" and each.key < self._keys}
+        self._answered |= {each.key for each in read if each.what in _SETTLED and each.key < self._keys}
 
     def _look(self) -> bool:
         """Kill whoever's turn it is, and return whether all is done."""
