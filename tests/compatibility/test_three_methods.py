@@ -1,4 +1,4 @@
-"""A client for Redis with ``get``, ``set`` and ``delete`` alone: what the original guards with them, ours does."""
+"""Redis clients with ``get``, ``set`` and ``delete`` alone: what the original guards with them, ours does."""
 
 import json
 from collections.abc import Callable
