@@ -88,6 +88,11 @@ class BasePersistenceLayer(_Layer, ABC):
             The payload, as plain data.
         result
             What JSON can hold.
+
+        Raises
+        ------
+        IdempotencyLeaseLostError
+            A result stands already. Nothing changed.
         """
         drive(public_methods.save_success(self, data, result), Methods(self))
 
@@ -100,6 +105,11 @@ class BasePersistenceLayer(_Layer, ABC):
             The payload, as plain data.
         exception
             What the function raised.
+
+        Raises
+        ------
+        IdempotencyLeaseLostError
+            A result stands already. Nothing changed.
         """
         drive(public_methods.delete_record(self, data), Methods(self))
 

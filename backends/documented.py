@@ -9,9 +9,9 @@ from ..spec.errors import (
     IdempotencyLeaseLostError,
 )
 from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release, Released
-from ..spec.record import COMPLETED, INPROGRESS, Record, checked
+from ..spec.record import COMPLETED, INPROGRESS, Record, checked, live
 from .commands import Invoke, Load
-from .records import DataRecord, checked_legacy, new_owner
+from .records import ByHand, DataRecord, checked_legacy, new_owner
 from .settle import Change, Granted, Steps, settle
 
 SWAPS_PER_CALL = 16
@@ -59,17 +59,17 @@ def update_record(record: Record | DataRecord, now: int) -> Steps:
         wanted.expiry_timestamp,
         key,
     )
-    yield from _change(key, owner, completion, now)
+    yield from _change(key, owner, completion, now, by_hand=isinstance(record, ByHand))
 
 
 def delete_record(record: Record | DataRecord, now: int) -> Steps:
     """Remove the claim of ``record``'s owner, by the rules of a release (CAS-8)."""
     owner = record.owner or None
     release = Release(_WHOEVER_HOLDS if owner is None else owner)
-    yield from _change(record.idempotency_key, owner, release, now)
+    yield from _change(record.idempotency_key, owner, release, now, by_hand=isinstance(record, ByHand))
 
 
-def _change(key: str, owner: str | None, event: Event, now: int) -> Steps:
+def _change(key: str, owner: str | None, event: Event, now: int, *, by_hand: bool) -> Steps:
     """Apply an owner's event to what stands; without an owner, on behalf of whoever holds it (CAS-9)."""
     found = yield Load(key)
     standing = None if found is None else checked(found, key)
@@ -81,6 +81,11 @@ def _change(key: str, owner: str | None, event: Event, now: int) -> Steps:
         raise IdempotencyLeaseLostError(
             f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
             "Nothing changed."
+        )
+    if refused and by_hand and subject.held is not None and live(subject.held, now):
+        raise IdempotencyLeaseLostError(
+            f"The record of {key!r} is a result, which is neither replaced nor deleted while it counts. "
+            "Nothing changed. Delete it in the store if the operation may run again."
         )
 
 

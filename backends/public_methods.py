@@ -6,7 +6,7 @@ from typing import Any
 from ..spec.errors import IdempotencyItemNotFoundError, IdempotencyValidationError
 from .commands import Command, Invoke
 from .layer_settings import Setting, settings_of, visit_of
-from .records import DataRecord
+from .records import ByHand, DataRecord
 
 Steps = Generator[Command, Any, Any]
 
@@ -133,7 +133,7 @@ def save_success(layer: Any, data: Any, result: Any) -> Steps:
         key = settings.key_of(data)
         if key is None:
             return
-        record = settings.result(key, data, result)
+        record = ByHand(*settings.result(key, data, result))
     else:
         record.response_data = settings.encode(result)  # an override may have changed it
     yield Invoke("_update_record", record)
@@ -147,7 +147,7 @@ def delete_record(layer: Any, data: Any) -> Steps:
         key = settings_of(layer).key_of(data)
         if key is None:
             return
-        record = DataRecord(key)
+        record = ByHand(key)
     yield Invoke("_delete_record", record)
 
 

@@ -142,6 +142,12 @@ class DataRecord:
         return dt.datetime.fromtimestamp(self.expiry_timestamp)  # noqa: DTZ006 - documented as naive
 
 
+class ByHand(DataRecord):
+    """What is written outside of any call: nobody else learns that the protocol refuses it."""
+
+    __slots__ = ()
+
+
 def new_owner() -> str:
     """Return a token that no other attempt has: 128 random bits (ENG-1).
 

@@ -4,12 +4,15 @@ import warnings
 from typing import Any
 
 from ..spec.errors import IdempotencyPersistenceConsistencyError
-from ..spec.record import Record, ceil_seconds, same_version
+from ..spec.record import INPROGRESS, Record, ceil_seconds, same_version
 from .exchanges import Ask, Exchange
 from .redis_values import RedisValues
 from .warning import IdempotencyWarning
 
 _LOOKS = 3
+
+_LOCK_SECONDS = 10
+"""How long a takeover keeps others from one, as in Powertools, whose lock this is."""
 
 
 class Glide:
@@ -48,7 +51,8 @@ class ThreeMethods:
     """What is asked of a client that has ``get``, ``set`` and ``delete`` alone.
 
     Claims are atomic. Takeovers, completions and releases look first and write then, so another's write in
-    between is lost: they are not fenced.
+    between is lost: they are not fenced. One caller at a time takes over: it has the lock that Powertools
+    uses too, and does not give it back, since others may have looked before it wrote.
 
     Parameters
     ----------
@@ -68,14 +72,25 @@ class ThreeMethods:
         """Put ``new`` where ``expected`` stands, or delete it."""
         if expected is None and new is not None:
             return (yield from self._claim(key, new, keep_ms))
+        locked = True
+        if new is not None and expected is not None and new.status == INPROGRESS:
+            locked = expected.owner == new.owner or (yield from self._lock(key, new.owner))
         found: Record | None = yield from self.load(key)
-        if not same_version(found, expected):
+        if not locked or not same_version(found, expected):
             return found
         if new is not None:
             yield self._set(key, new, keep_ms)
         elif found is not None:
             yield Ask("delete", (key,))
         return new
+
+    def _lock(self, key: str, owner: str | None) -> Exchange:
+        """Return whether ``owner`` may take over, also if the reply to its first request was lost."""
+        lock = f"{key}:lock"
+        token = owner or "True"
+        if (yield Ask("set", (), {"name": lock, "value": token, "ex": _LOCK_SECONDS, "nx": True})):
+            return True
+        return owner is not None and (yield Ask("get", (lock,))) in (owner, owner.encode())
 
     def _claim(self, key: str, new: Record, keep_ms: int) -> Exchange:
         for _ in range(_LOOKS):

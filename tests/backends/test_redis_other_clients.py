@@ -221,3 +221,42 @@ def test_a_client_that_is_set_later_is_looked_at_when_it_is_first_asked() -> Non
     layer.client = Three()
     with pytest.warns(IdempotencyWarning, match="not fenced"):
         assert layer._swap("key", None, CLAIM, AN_HOUR) == CLAIM
+
+
+class LosesAReply(Three):
+    """The first lock is taken, and its reply lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 0
+
+    def set(self, name: Any, value: Any, ex: Any = None, px: Any = None, nx: bool = False) -> Any:
+        done = super().set(name, value, ex, px, nx)
+        if name.endswith(":lock") and not self.lost:
+            self.lost += 1
+            raise ConnectionError("the reply is lost")
+        return done
+
+
+@pytest.mark.filterwarnings("ignore:LosesAReply has get, set and delete alone")
+def test_a_takeover_knows_its_own_lock_when_the_reply_was_lost() -> None:
+    client = LosesAReply()
+    layer = CachePersistenceLayer(client=client)
+    layer._swap("key", None, CLAIM, AN_HOUR)
+    with pytest.raises(IdempotencyPersistenceConnectionError):
+        layer._swap("key", CLAIM, RIVAL, AN_HOUR)
+    third = RIVAL._replace(owner="third")
+    assert layer._swap("key", CLAIM, third, AN_HOUR) == CLAIM
+    assert layer._swap("key", CLAIM, RIVAL, AN_HOUR) == RIVAL
+    assert client.lost == 1
+
+
+@pytest.mark.filterwarnings("ignore:Three has get, set and delete alone")
+def test_a_renewal_and_a_completion_need_no_lock() -> None:
+    client = Three()
+    layer = CachePersistenceLayer(client=client)
+    layer._swap("key", None, CLAIM, AN_HOUR)
+    client.set("key:lock", "True")
+    renewed = CLAIM._replace(in_progress_expiry_timestamp=FAR * 1000 + 1)
+    assert layer._swap("key", CLAIM, renewed, AN_HOUR) == renewed
+    assert layer._swap("key", renewed, RESULT, AN_HOUR) == RESULT

@@ -4,15 +4,25 @@ Each runs against the original too, where it can: what happens there is what has
 """
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
+import time_machine
 
 import idemproof
 import idemproof.errors
-from both_sides import EVENT, OURS, STORES, THEIRS, Handler, fakeredis_client, items
+from both_sides import (
+    EVENT,
+    OURS,
+    STORES,
+    THEIRS,
+    Handler,
+    fakeredis_client,
+    items,
+)
 
 pytestmark = [
     pytest.mark.once,
@@ -121,6 +131,50 @@ def test_a_support_script_looks_at_a_record_and_frees_its_key(side: Any, client:
     assert record.status == "COMPLETED"
     if side is OURS:  # the original's zombie overwrites what the script has stored
         assert record.response_json_as_dict() == {"done": "by hand"}
+
+
+def free(layer: Any) -> None:
+    layer.delete_record(data=EVENT, exception=Exception())
+
+
+def store_by_hand(layer: Any) -> None:
+    layer.save_success(data=EVENT, result={"done": "by hand"})
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("change", [free, store_by_hand])
+def test_a_result_that_a_support_script_may_not_change_is_not_passed_over_in_silence(
+    side: Any, place: Any, change: Callable[[Any], None], cached: bool
+) -> None:
+    kind, arguments = place
+    layer = kind(**arguments)
+    handler = Handler(side, layer, use_local_cache=cached)
+    assert handler() == {"done": 1}
+    layer.configure(side.Config(use_local_cache=cached), key_prefix="pay")
+    if side is OURS:
+        with pytest.raises(idemproof.errors.IdempotencyLeaseLostError, match="Nothing changed"):
+            change(layer)
+        assert handler() == {"done": 1}
+        assert handler.runs == 1
+    else:
+        change(layer)
+        assert handler() == ({"done": 1} if change is free else {"done": "by hand"})
+        assert handler.runs == (2 if change is free else 1)
+
+
+@pytest.mark.parametrize("change", [free, store_by_hand])
+def test_a_result_that_has_expired_is_changed_by_a_support_script(
+    side: Any, place: Any, change: Callable[[Any], None]
+) -> None:
+    kind, arguments = place
+    layer = kind(**arguments)
+    with time_machine.travel(time.time(), tick=False) as clock:
+        handler = Handler(side, layer, expires_after_seconds=60)
+        handler()
+        layer.configure(side.Config(), key_prefix="pay")
+        clock.shift(61)
+        change(layer)
+        assert handler() == ({"done": 1} if change is free else {"done": "by hand"})
 
 
 def test_a_layer_that_is_not_configured_says_what_to_call() -> None:
