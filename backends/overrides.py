@@ -227,7 +227,7 @@ class AsyncMethods(Methods):
 
 @functools.lru_cache(maxsize=1024)
 def _takes(method: Any, name: str) -> bool:
-    """Tell whether a method takes its argument by ``name``, or by any name."""
+    """Return whether a method takes its argument by ``name``, or by any name."""
     try:
         parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):
@@ -243,7 +243,7 @@ def _takes(method: Any, name: str) -> bool:
 
 
 def _copy(payload: Any) -> Any:
-    # As in Powertools: a body that changes its event does not change what the layer is told.
+    # As in Powertools: a body that changes its event does not change what the layer gets.
     try:
         return copy.deepcopy(payload)
     except Exception as error:  # noqa: BLE001 - not all can be copied

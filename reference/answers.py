@@ -207,7 +207,7 @@ def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool =
 def _where(result: Any) -> str:
     try:
         path, fault = locate_failure(result)
-    except Exception as error:  # noqa: BLE001 - the result's own code may fail: then no place is told
+    except Exception as error:  # noqa: BLE001 - the result's own code may fail: then no place is named
         raise_interrupt(error)
         return ""
     return "" if path == "$" else f" {path} {fault}."

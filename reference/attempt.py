@@ -79,13 +79,13 @@ class Attempt(Call):
         self.settled = False
 
     def goes_on_after(self, failure: BaseException) -> bool:
-        """Tell whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
+        """Return whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
         if is_suspension(failure):
             return True
         return self.execution is not None and self.execution.goes_on_after(failure)
 
     def replays_itself(self, outcome: Outcome) -> bool:
-        """Tell whether the execution meets its own result (DUR-7).
+        """Return whether the execution meets its own result (DUR-7).
 
         Then the body has to run again: what follows takes the operations that come after its own, and these
         are answered by the SDK.
@@ -128,7 +128,7 @@ class Attempt(Call):
 
 
 def _has_begun(frame: FrameType | None) -> bool:
-    """Tell whether a coroutine or generator was started, or may have been: then it is not repeated."""
+    """Return whether a coroutine or generator was started, or may have been: then it is not repeated."""
     from opcode import opmap  # noqa: PLC0415 - hardly ever needed
 
     return frame is None or opmap["RESUME"] in frame.f_code.co_code[: frame.f_lasti : 2]

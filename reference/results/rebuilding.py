@@ -238,7 +238,7 @@ class Readers:
         return Union(candidates, self._gives, optional=len(kinds) < len(every))
 
     def _gives(self, value: Any, text: str) -> bool:
-        """Tell whether ``text`` is what would be stored for a rebuilt value."""
+        """Return whether ``text`` is what would be stored for a rebuilt value."""
         for form in FORMS:
             own = encode(plain(value, form, with_bytes=self.with_bytes))
             # Keys that are numbers are in another order than their texts.
@@ -316,7 +316,7 @@ class _DataclassReader:
 
 
 def _accepts(cls: Any, arguments: list[str]) -> bool:
-    """Tell whether the constructor takes the fields by keyword and needs nothing else, such as an InitVar."""
+    """Return whether the constructor takes the fields by keyword and needs nothing else, such as an InitVar."""
     if cls.__init__ is object.__init__:
         return False
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]

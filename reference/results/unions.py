@@ -92,7 +92,7 @@ def _breadth(hint: Any) -> int:  # noqa: PLR0911 - one for each kind
 
 
 class Conformity:
-    """Makes functions that tell whether a value is exactly what an annotation says."""
+    """Makes functions that return whether a value is exactly what an annotation says."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Conforms] = {}

@@ -1,4 +1,4 @@
-"""What is not stored is told with the result and the way out: own conversions, responses, depth."""
+"""What is not stored is reported with the result and the way out: own conversions, responses, depth."""
 
 import dataclasses
 import sys
