@@ -316,7 +316,7 @@ class _DataclassReader:
 
 
 def _accepts(cls: Any, arguments: list[str]) -> bool:
-    """Return whether the constructor takes the fields by keyword and needs nothing else, such as an InitVar."""
+    """Return whether the constructor takes the fields by keyword and needs nothing else, as an InitVar."""
     if cls.__init__ is object.__init__:
         return False
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
