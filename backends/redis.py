@@ -176,7 +176,7 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
         except BaseException as error:
             if not kinds(error) & _LIBRARIES_OWN or may_have_moved(error):
                 # A signal's handler, perhaps: then a connection with an unread reply is back in the pool,
-                # and whoever took it next would read that. Or a failover: then what is idle leads to where
+                # which the next request would read. Or a failover: then what is idle leads to where
                 # the store was.
                 try:
                     drop_idle_connections(client)

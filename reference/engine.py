@@ -167,7 +167,7 @@ class Engine:
         return outcome
 
     def _answer(self, outcome: Outcome) -> Any:
-        """Return what the caller is told instead of a run; an interrupt goes by its own name."""
+        """Return what the caller gets instead of a run; an interrupt is raised by its own name."""
         try:
             return self._answers.of(outcome)
         except IdempotencyError as error:
