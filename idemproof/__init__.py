@@ -4,12 +4,7 @@ Names load when they are first used, so importing the package costs almost nothi
 """
 
 import importlib
-import os.path
 from typing import TYPE_CHECKING, Any
-
-# In a checkout the subpackages are folders beside this one; when installed they are inside it.
-if not os.path.isdir(os.path.join(__path__[0], "spec")):  # noqa: PTH112, PTH118 - pathlib costs milliseconds
-    __path__.append(os.path.dirname(__path__[0]))  # noqa: PTH120
 
 if TYPE_CHECKING:
     from .backends.base import (

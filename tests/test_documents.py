@@ -67,13 +67,17 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 
 
 def test_the_reading_path_of_the_specification_runs() -> None:
-    result = doctest.testfile(str(ROOT / "spec" / "README.md"), module_relative=False)
+    result = doctest.testfile(str(ROOT / "idemproof" / "spec" / "README.md"), module_relative=False)
     assert result.attempted > 5
     assert result.failed == 0
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "spec" / "README.md", *(ROOT / "docs").rglob("*.md")):
+    for page in (
+        ROOT / "README.md",
+        ROOT / "idemproof" / "spec" / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ):
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

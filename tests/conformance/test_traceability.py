@@ -204,7 +204,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 
     def write(name: str, text: str) -> Path:
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return tmp_path
 
@@ -346,7 +346,7 @@ def test_a_may_needs_no_test_but_a_change_of_it_is_seen() -> None:
 
 @pytest.fixture
 def checkout(write: Callable[[str, str], Path]) -> Path:
-    write("spec/protocol.md", "- **A-1** One MUST.\n")
+    write("idemproof/spec/protocol.md", "- **A-1** One MUST.\n")
     return write("tests/test_it.py", "import pytest\n@pytest.mark.clause('A-1')\ndef test_it(): pass\n")
 
 
@@ -357,20 +357,20 @@ def test_an_update_writes_what_is_then_found_to_agree(
     assert main([]) == 1
     assert "There is no snapshot" in capsys.readouterr().err
     assert main(["--update"]) == 0
-    snapshot = (checkout / "spec" / "traceability.json").read_bytes()
+    snapshot = (checkout / "idemproof" / "spec" / "traceability.json").read_bytes()
     assert proofs_of(snapshot.decode())["A-1"].tests == ("tests/test_it.py::test_it",)
     assert snapshot.endswith(b"}\n")
     assert main([]) == 0
-    (checkout / "spec" / "protocol.md").write_text("- **A-1** One MUST NOT.\n")
+    (checkout / "idemproof" / "spec" / "protocol.md").write_text("- **A-1** One MUST NOT.\n")
     assert main([]) == 1
     assert "Look at these tests: tests/test_it.py::test_it" in capsys.readouterr().err
-    assert (checkout / "spec" / "traceability.json").read_bytes() == snapshot
+    assert (checkout / "idemproof" / "spec" / "traceability.json").read_bytes() == snapshot
 
 
 def test_an_update_does_not_hide_a_clause_without_tests(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (checkout / "spec" / "protocol.md").write_text("- **A-1** One MUST.\n- **A-2** Two MUST.\n")
+    (checkout / "idemproof" / "spec" / "protocol.md").write_text("- **A-1** One MUST.\n- **A-2** Two MUST.\n")
     assert main(["--update", "--root", str(checkout)]) == 1
     assert capsys.readouterr().err.startswith("A-2 says MUST, and no test is marked with it")
 
@@ -378,7 +378,7 @@ def test_an_update_does_not_hide_a_clause_without_tests(
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("spec/protocol.md", "- **A-1** One.\n", "A-1 has none of the keywords"),
+        ("idemproof/spec/protocol.md", "- **A-1** One.\n", "A-1 has none of the keywords"),
         ("tests/test_more.py", "once = pytest.mark.clause('A-1')\n", "tests/test_more.py, line 1: a mark"),
     ],
 )
@@ -393,7 +393,7 @@ def test_what_cannot_be_read_is_a_sentence(
     (checkout / name).write_text(text, encoding="utf-8")
     assert main(["--update", "--root", str(checkout)]) == 1
     assert said in capsys.readouterr().err
-    assert not (checkout / "spec" / "traceability.json").exists()
+    assert not (checkout / "idemproof" / "spec" / "traceability.json").exists()
 
 
 def test_what_is_no_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

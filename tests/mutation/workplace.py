@@ -1,7 +1,6 @@
 """A place to work in: the package as it is installed, its tests beside it, and what configures them."""
 
 import shutil
-import tomllib
 from pathlib import Path
 
 from selections import Module
@@ -66,18 +65,9 @@ def prepare(place: Path, package: Path | None) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    if package is not None:
-        shutil.copytree(package, place / "idemproof", ignore=ignore)
-    else:
-        settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-        for name, folder in settings["tool"]["setuptools"]["package-dir"].items():
-            where = place.joinpath(*name.split("."))
-            shutil.copytree(ROOT / folder, where, ignore=ignore, dirs_exist_ok=True)
+    shutil.copytree(package or ROOT / "idemproof", place / "idemproof", ignore=ignore)
     for folder in ("tests", "docs"):
         shutil.copytree(ROOT / folder, place / folder, ignore=ignore)
-    (place / "spec").mkdir()
-    for text in (place / "idemproof" / "spec").glob("*.md"):  # which the pages of docs lead to
-        shutil.copy(text, place / "spec")
     (place / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
     with (place / "tests" / "conftest.py").open("a", encoding="utf-8") as conftest:
         conftest.write(PROFILE)

@@ -5,7 +5,7 @@ or a ``pytest.param``, or as a module's or class's ``pytestmark``. The marks are
 for collecting the tests takes seconds. What cannot be read there exactly is refused, never passed over.
 
 ``python -m idemproof.conformance.traceability`` compares, in a checkout, the text and the marks with the
-snapshot ``spec/traceability.json``; ``--update`` writes the snapshot anew.
+snapshot ``idemproof/spec/traceability.json``; ``--update`` writes the snapshot anew.
 """
 
 import argparse
@@ -250,11 +250,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="write the snapshot anew")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout; by default, where you are")
     told = parser.parse_args(arguments)
-    protocol, tests = told.root / "spec" / PROTOCOL, told.root / "tests"
+    protocol, tests = told.root / "idemproof" / "spec" / PROTOCOL, told.root / "tests"
     if not (protocol.is_file() and tests.is_dir()):
         sys.stderr.write(f"{told.root.resolve()} is no checkout: it lacks spec/{PROTOCOL} or tests/.\n")
         return 2
-    snapshot = told.root / "spec" / SNAPSHOT
+    snapshot = told.root / "idemproof" / "spec" / SNAPSHOT
     try:
         clauses = clauses_of(protocol.read_text(encoding="utf-8"))
         marks = marks_below(tests.resolve())
