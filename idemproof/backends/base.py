@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from ..drivers.blocking import Steps, drive
 from ..spec.record import Record
 from . import documented, overrides, public_methods
 from .clock import wall_clock_ms
 from .doubles import is_double
-from .drivers import Steps, drive
 from .layer_settings import Settings, Visit
 from .overrides import AsyncMethods, Methods
 from .public_methods import WhatLayersOffer
@@ -321,7 +321,7 @@ class InThreads(AsyncCompareAndSwapLayer):
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:
             return method(*args)
-        from .threads import in_thread  # noqa: PLC0415 - as in drive_lazily
+        from ..drivers.threads import in_thread  # noqa: PLC0415 - as in drive_lazily
 
         record: Record | None = await in_thread(self._works_for, method, *args)
         return record
@@ -330,7 +330,7 @@ class InThreads(AsyncCompareAndSwapLayer):
 async def drive_lazily(steps: Steps, layer: Any) -> Any:
     """Perform ``steps`` on an async layer; load asyncio only then."""
     # asyncio is half of all that an import would load, and blocking programs never need it.
-    from .async_drivers import drive_async  # noqa: PLC0415
+    from ..drivers.asynchronous import drive_async  # noqa: PLC0415
 
     return await drive_async(steps, layer)
 

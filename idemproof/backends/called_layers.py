@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..drivers.blocking import drive
 from ..spec.record import Record
 from . import overrides
 from .base import (
@@ -14,7 +15,6 @@ from .base import (
     drive_lazily,
 )
 from .doubles import is_double
-from .drivers import drive
 from .layer_settings import Settings
 from .overrides import AsyncMethods, CallOfMethods, Methods
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..spec.commands import Invoke, Load
 from ..spec.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyItemAlreadyExistsError,
@@ -10,9 +11,8 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release, Released
 from ..spec.record import COMPLETED, INPROGRESS, Record, checked, live
-from .commands import Invoke, Load
+from ..spec.settle import Change, Granted, Steps, settle
 from .records import ByHand, DataRecord, checked_legacy, new_owner
-from .settle import Change, Granted, Steps, settle
 
 SWAPS_PER_CALL = 16
 """How often one documented method may find that the record has changed under it (INV-8)."""

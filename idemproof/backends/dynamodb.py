@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ..drivers.exchanges import Exchange, perform, perform_async
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
@@ -13,7 +14,6 @@ from .credentials import without_aws_secrets
 from .dynamodb_clients import check_client, tells_holder
 from .dynamodb_errors import unusable
 from .dynamodb_requests import NAMES, DynamoDBTable, Item
-from .exchanges import Exchange, perform, perform_async
 from .forksafe import give_lock
 from .names import NamesOnLayer
 from .records import DataRecord
@@ -303,7 +303,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
             _require("aiobotocore", "dynamodb-async")
         self._config = boto_config
         self._session = session
-        from .event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
+        from ..drivers.event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
 
         self.client = client
         self._clients = ClientPerLoop(self._connect)

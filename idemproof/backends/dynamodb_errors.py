@@ -1,12 +1,12 @@
 """What goes wrong with DynamoDB, under its documented names."""
 
+from ..drivers.exchanges import kinds
 from ..spec.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
-from .exchanges import kinds
 
 _TOO_LARGE = ("Item size", "exceeded the maximum size limit", "exceeded the size limit")
 """How a ``ValidationException`` says that the record is too large: for an item, or for an index."""

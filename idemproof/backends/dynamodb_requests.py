@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ..drivers.exchanges import Ask, Exchange
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import COMPLETED, INPROGRESS, Record
 from .dynamodb_errors import error_code, explained, unusable
-from .exchanges import Ask, Exchange
 from .logs import log
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
 

@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from ..drivers.exchanges import Ask, Exchange
+from ..spec.commands import Sleep
 from ..spec.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
 )
-from .commands import Sleep
 from .dynamodb_errors import error_code, explained
 from .dynamodb_requests import DynamoDBTable
-from .exchanges import Ask, Exchange
 
 _LOOKS = 120
 _BETWEEN_LOOKS_MS = 500

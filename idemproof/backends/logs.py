@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from .interrupts import Interrupts, any_interrupts
+from ..drivers.interrupts import Interrupts, any_interrupts
 
 logger = logging.getLogger("idemproof")
 

@@ -16,6 +16,8 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from ..drivers.interrupts import raise_interrupt
+from ..spec.commands import Command, Invoke, Load, Swap
 from ..spec.errors import (
     IdempotencyConfigError,
     IdempotencyItemAlreadyExistsError,
@@ -23,17 +25,15 @@ from ..spec.errors import (
     IdempotencyLeaseLostError,
 )
 from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, execution_of
+from ..spec.settle import Granted
 from . import documented
-from .commands import Command, Invoke, Load, Swap
 from .doubles import is_double
 from .housekeeping import callers_now
-from .interrupts import raise_interrupt
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
 from .logs import log
 from .names import NamesOnLayer
 from .public_methods import DOCUMENTED, METHODS, REPLACED
 from .records import DataRecord, checked_legacy
-from .settle import Granted
 
 Steps = Generator[Command, Any, Any]
 

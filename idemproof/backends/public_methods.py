@@ -3,8 +3,8 @@
 from collections.abc import Generator
 from typing import Any
 
+from ..spec.commands import Command, Invoke
 from ..spec.errors import IdempotencyItemNotFoundError, IdempotencyValidationError
-from .commands import Command, Invoke
 from .layer_settings import Setting, settings_of, visit_of
 from .records import ByHand, DataRecord
 

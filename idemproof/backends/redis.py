@@ -5,11 +5,11 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ..drivers.exchanges import Exchange, kinds, perform, perform_async
+from ..drivers.interrupts import raise_interrupt
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .exchanges import Exchange, kinds, perform, perform_async
-from .interrupts import raise_interrupt
 from .names import NamesOnLayer
 from .records import DataRecord
 from .redis_clients import (
@@ -225,7 +225,7 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         return f"{type(self).__name__}({whose})"
 
     def _prepare(self) -> None:
-        from .event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
+        from ..drivers.event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
 
         self._clients = ClientPerLoop(self._connect)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 
+from ..drivers.exchanges import kinds
 from ..spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceConfigError,
@@ -10,7 +11,6 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
 )
 from .credentials import texts
-from .exchanges import kinds
 
 _ACCESS = frozenset(
     {

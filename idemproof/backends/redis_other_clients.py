@@ -3,9 +3,9 @@
 import warnings
 from typing import Any
 
+from ..drivers.exchanges import Ask, Exchange
 from ..spec.errors import IdempotencyPersistenceConsistencyError
 from ..spec.record import INPROGRESS, Record, ceil_seconds, same_version
-from .exchanges import Ask, Exchange
 from .redis_values import RedisValues
 from .warning import IdempotencyWarning
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from ..drivers.exchanges import Ask, Exchange, kinds
 from ..spec.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConsistencyError,
     IdempotencyRecordTooLargeError,
 )
 from ..spec.record import Record, same_version
-from .exchanges import Ask, Exchange, kinds
 from .names import ChangeableNames, check_attributes, missing
 from .redis_errors import corrupt, refuses_writes_only
 

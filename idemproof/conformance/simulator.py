@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
-from ..backends.commands import Call, Load, Sleep, Swap
 from ..backends.logs import logger
 from ..reference.engine import Engine
+from ..spec.commands import Call, Load, Sleep, Swap
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
 from ..spec.invariants import Answered, Asked, Began, Ended, Occurrence

@@ -4,9 +4,9 @@ import logging
 from types import CoroutineType
 from typing import Any
 
-from ..backends.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
 from ..backends.logs import log
 from ..backends.records import DataRecord
+from ..drivers.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,

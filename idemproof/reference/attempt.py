@@ -4,8 +4,8 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from ..backends.commands import Call
-from ..backends.interrupts import raise_interrupt
+from ..drivers.interrupts import raise_interrupt
+from ..spec.commands import Call
 from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension

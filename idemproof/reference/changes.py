@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from ..backends.interrupts import Interrupts
-from ..backends.settle import Change
+from ..drivers.interrupts import Interrupts
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyInconsistentStateError,
@@ -15,6 +14,7 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Complete, Release
 from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make, same_execution
+from ..spec.settle import Change
 from .answers import tell
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms

@@ -8,7 +8,7 @@ import jmespath
 from jmespath.parser import ParsedResult
 
 from ..backends.clock import wall_clock_ms
-from ..backends.interrupts import Interrupts
+from ..drivers.interrupts import Interrupts
 from ..spec.errors import IdempotencyConfigError
 from .config_values import (
     compiled_expression,

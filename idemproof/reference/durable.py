@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from ..backends.drivers import drive
+from ..drivers.blocking import drive
 from ..spec.errors import IdempotencyConfigError
 from ..spec.record import DURABLE
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any
 
-from ..backends.interrupts import raise_interrupt
+from ..drivers.interrupts import raise_interrupt
 from .places import ROOT, Place, keyed, spelt, type_name
 
 _JSON_KEYS = (str, int, float, type(None))

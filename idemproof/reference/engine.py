@@ -8,9 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..backends.commands import Call
 from ..backends.records import new_owner
-from ..backends.settle import Steps, settle
+from ..spec.commands import Call
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyLeaseLostError,
@@ -18,6 +17,7 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
 from ..spec.record import RESULT_UNAVAILABLE, make
+from ..spec.settle import Steps, settle
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
 from .attempt import PLAIN, Attempt, append_context

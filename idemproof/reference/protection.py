@@ -15,10 +15,10 @@ from ..backends.base import (
 )
 from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.doubles import is_double
-from ..backends.drivers import drive
 from ..backends.layer_settings import begin_to_serve
 from ..backends.overrides import replaced_later
 from ..backends.warning import IdempotencyWarning
+from ..drivers.blocking import drive
 from ..spec.errors import IdempotencyConfigError, IdempotencyKeyError
 from .config import IdempotencyConfig
 from .durable import SDK, current
@@ -162,7 +162,7 @@ def protect(
     by_methods = plan.serve(layer)
 
     if is_async(function):
-        from ..backends.async_drivers import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
+        from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
         async_store = async_compare_and_swap(layer, plan.settings())
 

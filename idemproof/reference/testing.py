@@ -14,8 +14,8 @@ from typing import Any
 
 from ..backends.base import CompareAndSwapLayer
 from ..backends.clock import wall_clock_ms
-from ..backends.commands import Call, Swap
-from ..backends.drivers import Steps
+from ..drivers.blocking import Steps
+from ..spec.commands import Call, Swap
 from ..spec.record import ceil_seconds
 from .cache import LocalCache
 from .durable import Execution

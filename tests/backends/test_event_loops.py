@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends.event_loops import ClientPerLoop
+from idemproof.drivers.event_loops import ClientPerLoop
 
 
 class Client:

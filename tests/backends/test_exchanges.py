@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends import exchanges
-from idemproof.backends.commands import Sleep
-from idemproof.backends.exchanges import Ask, Exchange, kinds, perform, perform_async
+from idemproof.drivers import exchanges
+from idemproof.drivers.exchanges import Ask, Exchange, kinds, perform, perform_async
+from idemproof.spec.commands import Sleep
 from sides import Side
 
 

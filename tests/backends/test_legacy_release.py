@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from idemproof import BasePersistenceLayer, DataRecord, IdempotencyConfig, idempotent_function
-from idemproof.backends import drivers
 from idemproof.backends.base import compare_and_swap
+from idemproof.drivers import blocking as drivers
 from idemproof.errors import (
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
@@ -143,7 +143,7 @@ def test_nothing_stays_of_a_call_that_is_over(fails: str, monkeypatch: pytest.Mo
             raise ValueError("declined")
         return "done"
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", lambda _: None)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", lambda _: None)
     layer: Any = Table()
     monkeypatch.setattr(layer, fails, away)
     store = compare_and_swap(layer)

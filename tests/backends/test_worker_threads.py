@@ -23,8 +23,8 @@ from idemproof import (
     SQLitePersistenceLayer,
     idempotent_function,
 )
-from idemproof.backends import threads
 from idemproof.backends.base import async_compare_and_swap
+from idemproof.drivers import threads
 from idemproof.errors import IdempotencyPersistenceLayerError
 
 PATIENCE = 30

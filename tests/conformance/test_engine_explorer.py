@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends.commands import Swap
-from idemproof.backends.interrupts import Interrupts
 from idemproof.backends.logs import logger
 from idemproof.conformance.search.engine_explorer import Play, search_engine
 from idemproof.conformance.search.states import Keys, State
 from idemproof.conformance.search.steps import Choice, Steps
 from idemproof.conformance.simulator import World
+from idemproof.drivers.interrupts import Interrupts
 from idemproof.reference.answers import Answers
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
 from idemproof.reference.changes import GivenUp
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Swap
 from idemproof.spec.events import Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
@@ -197,7 +197,7 @@ def test_a_wrong_engine_or_layer_is_found(
     [
         # The reply that grants a lease may come after it (ENG-3).
         (
-            "idemproof.backends.settle.live",
+            "idemproof.spec.settle.live",
             lambda record, now: True,
             {"clients": 1, "faults": 1, "crashes": 0},
             "ENG-3",

@@ -100,7 +100,7 @@ def test_without_the_table_no_money_moves(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    for pause in ("time.sleep", "idemproof.backends.drivers.pause"):  # between tries
+    for pause in ("time.sleep", "idemproof.drivers.blocking.pause"):  # between tries
         monkeypatch.setattr(pause, lambda _: None)
     with socket.socket() as bound:  # and never listening: connections are refused at once
         bound.bind(("127.0.0.1", 0))

@@ -56,7 +56,7 @@ def test_the_engine_is_searched_within_bounds_that_are_told() -> None:
 
 
 def test_a_broken_rule_of_the_engine_is_told_as_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idemproof.backends.settle.live", lambda _record, _now: True)  # ENG-3
+    monkeypatch.setattr("idemproof.spec.settle.live", lambda _record, _now: True)  # ENG-3
     done = run("--faults", "1", "--crashes", "0", command="explore-engine")
     assert done.exit_code == 1
     assert "ENG-3" in done.stdout

@@ -27,8 +27,10 @@ from idemproof import (
     Record,
     idempotent_function,
 )
-from idemproof.backends import async_drivers, drivers, settle
+from idemproof.drivers import asynchronous as async_drivers
+from idemproof.drivers import blocking as drivers
 from idemproof.reference import attempt, changes, engine, protection
+from idemproof.spec import settle
 from idemproof.spec.record import COMPLETED
 
 WATCHED = {module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine)}

@@ -204,7 +204,7 @@ def test_a_cancelled_completion_that_fails_tells_both(monkeypatch: pytest.Monkey
     async def no_pause(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", no_pause)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", no_pause)
 
     async def main() -> None:
         pay = Pay(Gated("completion"))
@@ -381,7 +381,7 @@ def test_a_cancelled_completion_outlasts_an_outage(monkeypatch: pytest.MonkeyPat
     async def no_pause(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", no_pause)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", no_pause)
 
     async def main() -> None:
         layer = Slow()

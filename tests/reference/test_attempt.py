@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.backends.commands import Call
 from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyResultUnavailableError, IdempotencySerializationError
 from idemproof.reference.attempt import append_context
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Call
 
 
 def chained(*errors: BaseException) -> BaseException:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.backends.commands import Call, Sleep, Swap
 from idemproof.conformance.simulator import Fate, SimulatedCall, World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
@@ -19,6 +18,7 @@ from idemproof.errors import (
 )
 from idemproof.reference.changes import TRIES, Claiming
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Call, Sleep, Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds
 
 LEASE_MS = 10_000

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends.commands import Sleep, Swap
 from idemproof.conformance.simulator import Fate, SimulatedCall, StoreDown, World
 from idemproof.errors import (
     IdempotencyInvalidStatusError,
@@ -19,6 +18,7 @@ from idemproof.errors import (
 from idemproof.reference.changes import TRIES
 from idemproof.reference.engine import Engine
 from idemproof.serialization import CustomDictSerializer
+from idemproof.spec.commands import Sleep, Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms
 
 EngineFactory = Callable[..., Engine]

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends.commands import Sleep
 from idemproof.conformance.simulator import SimulatedCall, World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.changes import TRIES
 from idemproof.reference.engine import INTERRUPTS, Engine
+from idemproof.spec.commands import Sleep
 from idemproof.spec.record import INPROGRESS
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from idemproof import errors
-from idemproof.backends.commands import Sleep
 from idemproof.conformance.simulator import Fate, SimulatedCall, StoreDown, World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.changes import TRIES
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Sleep
 
 IDEMPOTENCY_ERRORS = [
     getattr(errors, name) for name in errors.__all__ if issubclass(getattr(errors, name), Exception)

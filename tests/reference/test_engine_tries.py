@@ -5,7 +5,6 @@ from itertools import chain, repeat
 
 import pytest
 
-from idemproof.backends.commands import Sleep, Swap
 from idemproof.conformance.simulator import SimulatedCall, StoreDown, World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
@@ -16,6 +15,7 @@ from idemproof.errors import (
 )
 from idemproof.reference.changes import PAUSE_MS, TRIES, Claiming
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Sleep, Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds
 
 CONFLICTS = Claiming.conflicts

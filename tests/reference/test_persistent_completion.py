@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from idemproof.backends.commands import Sleep, Swap
 from idemproof.conformance.simulator import Fate, SimulatedCall, StoreDown, World
 from idemproof.errors import (
     IdempotencyInvalidStatusError,
@@ -18,6 +17,7 @@ from idemproof.errors import (
 )
 from idemproof.reference.changes import LONGEST_PAUSE_MS, PAUSE_MS, TRIES
 from idemproof.reference.engine import Engine
+from idemproof.spec.commands import Sleep, Swap
 from idemproof.spec.invariants import OPERATIONS_PER_CALL
 from idemproof.spec.record import COMPLETED, INPROGRESS, RESULT_UNAVAILABLE
 

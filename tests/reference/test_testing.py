@@ -69,7 +69,7 @@ def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr("idemproof.backends.drivers.pause", lambda _: None)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", lambda _: None)
     make, layer = request.param
     return make(layer())
 
@@ -96,7 +96,7 @@ def test_outside_of_the_block_the_own_store_is_asked(call: Any, monkeypatch: pyt
     async def at_once(_: float) -> None:
         pass
 
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", at_once)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", at_once)
     with in_memory():
         call()
     with pytest.raises(IdempotencyPersistenceLayerError):

@@ -52,8 +52,8 @@ def test_failures_of_the_own_store_are_what_they_are_without_counting(
     async def pause_async(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", pauses.append)
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", pause_async)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", pauses.append)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", pause_async)
     layer = FailingOnce()
     call = make(layer)
     with count_runs(call.decorated) as runs:

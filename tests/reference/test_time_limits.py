@@ -18,7 +18,7 @@ from idemproof import (
     Record,
     idempotent_function,
 )
-from idemproof.backends.interrupts import TIME_LIMITS, Interrupts
+from idemproof.drivers.interrupts import TIME_LIMITS, Interrupts
 from idemproof.errors import (
     IdempotencyConfigError,
     IdempotencyError,

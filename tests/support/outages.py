@@ -133,8 +133,8 @@ def noted_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def pause(seconds: float) -> None:
         wanted.append(seconds)
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", wanted.append)
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", pause)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", wanted.append)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", pause)
     return wanted
 
 

@@ -15,7 +15,7 @@ from idemproof import (
     RedisCachePersistenceLayer,
     idempotent_function,
 )
-from idemproof.backends.exchanges import Ask
+from idemproof.drivers.exchanges import Ask
 
 PAYLOAD = "order"
 KEY = "work#" + md5(b'"order"').hexdigest()

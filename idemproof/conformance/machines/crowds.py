@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, NamedTuple
 
-from ...backends.commands import Swap
-from ...backends.drivers import drive
+from ...drivers.blocking import drive
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
+from ...spec.commands import Swap
 from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyError
 from ...spec.record import COMPLETED, INPROGRESS, Record, expiry_ms
 from ..suite.subjects import Subject

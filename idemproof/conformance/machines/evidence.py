@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ...backends.commands import Load, Swap
+from ...spec.commands import Load, Swap
 from ...spec.record import INPROGRESS, Record
 from ..suite.story import NOT_LOOKED_AT, Line, in_words
 from .linearizability import (

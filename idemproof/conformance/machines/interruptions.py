@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
-from ...backends.commands import Load
+from ...spec.commands import Load
 from ...spec.events import Claim
 from ...spec.record import Record, deadline_ms
 from ...spec.transition import transition

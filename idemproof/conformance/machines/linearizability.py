@@ -7,8 +7,8 @@ is taken from :mod:`idemproof.spec`.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ...backends.commands import Load, Swap
 from ...backends.records import DataRecord
+from ...spec.commands import Load, Swap
 from ...spec.events import Claim, Claimed, Complete, Completed, Event, Release
 from ...spec.record import (
     COMPLETED,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from ...backends.commands import Load, Swap
+from ...spec.commands import Load, Swap
 from ...spec.record import COMPLETED, Record, live
 from ..suite.checks import Case
 from ..suite.story import NOT_LOOKED_AT, Line

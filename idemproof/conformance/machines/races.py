@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Self
 
-from ...backends.commands import Load, Swap
+from ...spec.commands import Load, Swap
 from ...spec.record import Record
 from ..suite.checks import Broken, Case
 from ..suite.story import STORE, Line

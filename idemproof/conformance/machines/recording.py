@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...backends.base import BasePersistenceLayer, CompareAndSwapLayer, compare_and_swap
-from ...backends.commands import Load, Swap
 from ...backends.records import DataRecord
+from ...spec.commands import Load, Swap
 from ...spec.errors import (
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ...backends import documented
-from ...backends.commands import Load, Swap
-from ...backends.drivers import drive
 from ...backends.records import checked_legacy
-from ...backends.settle import Steps
+from ...drivers.blocking import drive
+from ...spec.commands import Load, Swap
 from ...spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyItemAlreadyExistsError,
@@ -15,6 +14,7 @@ from ...spec.errors import (
     IdempotencyLeaseLostError,
 )
 from ...spec.record import COMPLETED, INPROGRESS, Record, checked
+from ...spec.settle import Steps
 from ..suite.checks import Broken, Case
 from ..suite.subjects import Subject
 from . import linearizability

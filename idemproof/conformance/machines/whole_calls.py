@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-from ...backends.commands import Call, Sleep, Swap
+from ...spec.commands import Call, Sleep, Swap
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyError,

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...backends.base import CompareAndSwapLayer
-from ...backends.commands import Swap
 from ...backends.warning import IdempotencyWarning
 from ...reference.engine import Engine
+from ...spec.commands import Swap
 from ...spec.diagrams import state_of
 from ...spec.errors import IdempotencyAlreadyInProgressError
 from ...spec.events import Claim, Claimed, Complete, Event, Release

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ...backends.commands import Swap
 from ...reference.engine import Engine
+from ...spec.commands import Swap
 from ...spec.record import Record
 from ..simulator import SimulatedCall, World, without_logging
 from .states import Keys, State

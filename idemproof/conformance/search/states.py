@@ -29,14 +29,14 @@ from collections.abc import Sequence
 from types import GeneratorType, MethodType
 from typing import Any, NamedTuple
 
-from ...backends.commands import Call, Sleep, Swap
-from ...backends.settle import Change
 from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
+from ...spec.commands import Call, Sleep, Swap
 from ...spec.events import Claim, Complete, Outcome, Release
 from ...spec.invariants import Began, Ended, Occurrence
 from ...spec.record import Record
+from ...spec.settle import Change
 from ..simulator import SimulatedCall, World
 from .frames import readable
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...backends.commands import Call, Sleep, Swap
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
+from ...spec.commands import Call, Sleep, Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
 from ...spec.invariants import (

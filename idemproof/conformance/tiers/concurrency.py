@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from ...backends.commands import Load
+from ...spec.commands import Load
 from ..machines.crowds import Fault, Plan, Round, crowd, faults_of_runs, kinds
 from ..machines.evidence import is_explained, lines_of, unexplained
 from ..machines.linearizability import Get

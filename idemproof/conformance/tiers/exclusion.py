@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...backends.commands import Swap
+from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..machines.linearizability import Delete, Put, Request, Update
 from ..machines.race_stories import granted

@@ -1,6 +1,6 @@
 """The faults tier: requests and replies are lost, workers die, and nobody is locked out."""
 
-from ...backends.commands import Load
+from ...spec.commands import Load
 from ..machines.interruptions import Way, interrupt
 from ..machines.linearizability import Get, Request
 from ..machines.races import Race

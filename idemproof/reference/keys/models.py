@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from .encoding import encoder
 from .proofs import Unproven
 from .refusals import KeptOut, Secret, Unselected, is_secret

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from .refusals import Marker, Refused, kind_of
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from ...spec.errors import IdempotencyModelTypeError
 from ..encoding import decode, encode
 from ..places import keyed

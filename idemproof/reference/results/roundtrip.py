@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from ..encoding import decode, encode
 from .comparing import difference
 from .custom import ResultChangedError, stored_by

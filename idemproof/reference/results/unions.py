@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from ..encoding import encode
 from .hints import bare, field_hints, hints_of, is_alias, members
 from .models import is_model

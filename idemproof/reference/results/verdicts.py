@@ -16,7 +16,7 @@ from enum import Enum, Flag
 from typing import Any
 from uuid import UUID
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from .hints import bare, field_hints, is_alias, members
 from .models import is_model
 

@@ -10,7 +10,6 @@ import pytest
 
 import crowded_layers as layers
 from idemproof import InMemoryPersistenceLayer, Record
-from idemproof.backends.commands import Load, Swap
 from idemproof.conformance.machines.crowds import (
     BodyError,
     Plan,
@@ -36,6 +35,7 @@ from idemproof.conformance.machines.recording import LOST, Recorder
 from idemproof.conformance.suite.clock import BEGIN_MS, MovedClock
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+from idemproof.spec.commands import Load, Swap
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idemproof import InMemoryPersistenceLayer, Record
-from idemproof.backends.commands import Load, Swap
 from idemproof.conformance.machines.linearizability import (
     Delete,
     Get,
@@ -23,6 +22,7 @@ from idemproof.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
+from idemproof.spec.commands import Load, Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
 pytestmark = pytest.mark.once

@@ -2,9 +2,9 @@
 
 import pytest
 
-from idemproof.backends.commands import Swap
 from idemproof.conformance.machines.linearizability import Operation, Put, Refused
 from idemproof.conformance.machines.race_stories import outcome_in_words
+from idemproof.spec.commands import Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
 NOW = 100_000

@@ -4,7 +4,7 @@ import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-from .commands import Call
+from ..spec.commands import Call
 
 
 @types.coroutine

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
-from .commands import Sleep
+from ..spec.commands import Sleep
 
 _NOTHING: Mapping[str, Any] = {}
 

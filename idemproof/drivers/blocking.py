@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from .commands import Call, Command, Invoke, Load, Sleep, Swap
+from ..spec.commands import Call, Command, Invoke, Load, Sleep, Swap
 
 Steps = Generator[Command, Any, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ..spec.record import Record
+from .record import Record
 
 
 class Load(NamedTuple):

@@ -1,13 +1,13 @@
-"""The async driver: what :mod:`~idemproof.backends.drivers` does, for event loops."""
+"""The async driver: what :mod:`~idemproof.drivers.blocking` does, for event loops."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from ..spec.commands import Call, Invoke, Load, Sleep, Swap
 from ..spec.errors import IdempotencyConfigError
+from .blocking import NOTHING, Steps, request
 from .bodies import run_body
-from .commands import Call, Invoke, Load, Sleep, Swap
-from .drivers import NOTHING, Steps, request
 
 pause_async = asyncio.sleep
 

@@ -8,11 +8,10 @@ answers: its event, how it copes with failures, and how often it may find that t
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..spec.events import Claimed, Event
-from ..spec.record import Record, checked, live, make, same_record
-from ..spec.transition import transition
 from .commands import Command, Sleep, Swap
-from .records import DataRecord
+from .events import Claimed, Event
+from .record import Record, checked, live, make, same_record
+from .transition import transition
 
 Steps = Generator[Command, Any, Any]
 
@@ -20,8 +19,8 @@ Steps = Generator[Command, Any, Any]
 class Granted(Record):
     """A claim that its layer has surely accepted, which a store without owners cannot tell later."""
 
-    as_left: DataRecord
-    """The record as the layer has left it, which may have changed it."""
+    as_left: Any
+    """The record as the layer has left it, which may have changed it: of the layer's own type."""
 
 
 class Change:
