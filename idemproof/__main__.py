@@ -8,7 +8,7 @@ _NEEDED = ("typer", "rich")
 def main() -> None:
     """Run the command line; without its libraries, say how to install them and exit with code 2."""
     try:
-        from .reference.cli import app  # noqa: PLC0415 - needs the `cli` extra
+        from .cli.app import app  # noqa: PLC0415 - needs the `cli` extra
     except ModuleNotFoundError as missing:
         library = (missing.name or "").partition(".")[0]
         if library not in _NEEDED:

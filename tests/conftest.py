@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import servers
+from idemproof.conformance.clauses import clauses_of, protocol_text
 from idemproof.conformance.traceability import complaint_of_marks
-from idemproof.reference.clauses import clauses_of, protocol_text
 
 # CI judges a change, so it draws the same examples every time; elsewhere each run draws new ones.
 # However slow the machine is, nothing fails for it.

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..reference.clauses import PROTOCOL, SNAPSHOT, Clause, Proof, clauses_of, proofs_of, snapshot_of
 from . import generated
+from .clauses import PROTOCOL, SNAPSHOT, Clause, Proof, clauses_of, proofs_of, snapshot_of
 
 MARK = "clause"
 UPDATE = "python -m idemproof.conformance.traceability --update"

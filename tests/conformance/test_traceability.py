@@ -11,6 +11,15 @@ from typing import Any
 
 import pytest
 
+from idemproof.conformance.clauses import (
+    Clause,
+    Proof,
+    clauses_of,
+    proofs,
+    proofs_of,
+    protocol_text,
+    snapshot_of,
+)
 from idemproof.conformance.traceability import (
     UPDATE,
     MarkError,
@@ -19,15 +28,6 @@ from idemproof.conformance.traceability import (
     main,
     marks_below,
     marks_in,
-)
-from idemproof.reference.clauses import (
-    Clause,
-    Proof,
-    clauses_of,
-    proofs,
-    proofs_of,
-    protocol_text,
-    snapshot_of,
 )
 from idemproof.spec.tables import BEGIN, END
 

@@ -31,7 +31,7 @@ from idemproof import (
     idempotent,
     idempotent_function,
 )
-from idemproof.reference.cli import app
+from idemproof.cli.app import app
 from idemproof.reference.protection import DISABLED
 from idemproof.spec.record import RESULT_UNAVAILABLE
 from pages import DOCS, rows

@@ -54,8 +54,7 @@ def test_a_missing_library_is_a_sentence_and_no_traceback(library: str) -> None:
 
 def test_anything_else_that_is_missing_is_not_blamed_on_the_command_line() -> None:
     blocked = (
-        "import sys; sys.modules['idemproof.reference.cli'] = None\n"
-        "from idemproof.__main__ import main; main()"
+        "import sys; sys.modules['idemproof.cli.app'] = None\nfrom idemproof.__main__ import main; main()"
     )
     done = run("-c", blocked)
     assert done.returncode == 1
@@ -70,6 +69,6 @@ def test_importing_the_entry_point_is_light() -> None:
 def test_a_worker_process_loads_no_command_line() -> None:
     done = run(
         "-c",
-        "import sys, idemproof.reference.demo.worker; print({'typer', 'rich'} & set(sys.modules))",
+        "import sys, idemproof.demo.worker; print({'typer', 'rich'} & set(sys.modules))",
     )
     assert done.stdout == "set()\n"

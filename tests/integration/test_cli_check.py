@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_lines import runner
-from idemproof.reference.cli import app
+from idemproof.cli.app import app
 
 pytestmark = pytest.mark.once
 

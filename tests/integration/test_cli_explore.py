@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from command_lines import runner
-from idemproof.reference.cli import app
+from idemproof.cli.app import app
 from idemproof.spec import explorer
 from idemproof.spec.model import Attempt
 

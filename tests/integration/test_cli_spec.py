@@ -10,8 +10,8 @@ import pytest
 from typer.testing import Result
 
 from command_lines import runner
-from idemproof.reference.clauses import clauses_of, proofs, protocol_text
-from idemproof.reference.cli import app
+from idemproof.cli.app import app
+from idemproof.conformance.clauses import clauses_of, proofs, protocol_text
 from idemproof.spec.invariants import INVARIANTS
 from idemproof.spec.transition import TABLE
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from idemproof.reference.demo import director as directing
-from idemproof.reference.demo.ledger import Charge, Ledger
-from idemproof.reference.demo.report import Report
-from idemproof.reference.demo.verdict import KILLED, Result, money, problems
-from idemproof.reference.demo.webhooks import Delivery, payments, shipped
-from idemproof.reference.demo.worker import Answer
+from idemproof.demo import director as directing
+from idemproof.demo.ledger import Charge, Ledger
+from idemproof.demo.report import Report
+from idemproof.demo.verdict import KILLED, Result, money, problems
+from idemproof.demo.webhooks import Delivery, payments, shipped
+from idemproof.demo.worker import Answer
 
 Timeline = dict[str, list[tuple[int, str]]]
 

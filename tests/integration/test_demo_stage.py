@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from idemproof.reference.demo import stage as staging
-from idemproof.reference.demo.stage import Stage, StageError
-from idemproof.reference.demo.verdict import money
-from idemproof.reference.demo.webhooks import Delivery, shipped
-from idemproof.reference.demo.worker import Request
+from idemproof.demo import stage as staging
+from idemproof.demo.stage import Stage, StageError
+from idemproof.demo.verdict import money
+from idemproof.demo.webhooks import Delivery, shipped
+from idemproof.demo.worker import Request
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from ...reference.clauses import clauses_of, protocol_text
+from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
 from .story_picture import picture

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from ...reference.clauses import Clause, clauses_of, protocol_text
+from ..clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
 from .report import CheckResult, Finding, Report, Verdict
 from .story import Line

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from idemproof.conformance import FactoryError, check
+from idemproof.conformance.clauses import clauses_of, protocol_text
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.runner import checks
 from idemproof.conformance.zoo import matrix, stale, verdicts
 from idemproof.conformance.zoo.exhibits import BROKEN, CORRECT, Animal
 from idemproof.conformance.zoo.over_sqlite import Table
 from idemproof.conformance.zoo.verdicts import Verdict
-from idemproof.reference.clauses import clauses_of, protocol_text
 
 pytestmark = pytest.mark.once
 

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .clauses import Clause, Proof
+    from ..conformance.clauses import Clause, Proof
 
 _NEAREST = 3
 
@@ -27,7 +27,7 @@ def spec(
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 
-    from .clauses import clauses_of, proofs, protocol_text  # noqa: PLC0415 - same
+    from ..conformance.clauses import clauses_of, proofs, protocol_text  # noqa: PLC0415 - same
 
     console = Console(highlight=False, markup=False, emoji=False)
     clauses, proven = clauses_of(protocol_text()), proofs()

@@ -6,9 +6,9 @@ from typing import Annotated
 import rich  # noqa: F401 - the commands need it: found missing here, before any of them has begun
 import typer
 
-from .cli_check import check
-from .cli_explore import explore, explore_engine
-from .cli_spec import spec
+from .check import check
+from .explore import explore, explore_engine
+from .spec import spec
 
 app = typer.Typer(
     add_completion=False,
@@ -52,8 +52,8 @@ def demo(
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 
-    from .demo.director import perform  # noqa: PLC0415 - same
-    from .demo.stage import StageError  # noqa: PLC0415 - same
+    from ..demo.director import perform  # noqa: PLC0415 - same
+    from ..demo.stage import StageError  # noqa: PLC0415 - same
 
     try:
         good = perform(Console(), keep=keep)
