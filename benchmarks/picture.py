@@ -5,7 +5,7 @@ import math
 from libraries import BARE, IDEMKIT, IDEMPROOF, POWERTOOLS
 from measuring import Outcome, Summary
 
-from idemproof.conformance.pictures import svg
+from idemproof.conformance.suite import svg
 
 _COLOURS = {BARE: "lane", IDEMPROOF: "COMPLETED", POWERTOOLS: "body", IDEMKIT: "INPROGRESS"}
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 import servers
 from idemproof.conformance.clauses import clauses_of, protocol_text
-from idemproof.conformance.traceability import complaint_of_marks
+from traceability import complaint_of_marks
 
 # CI judges a change, so it draws the same examples every time; elsewhere each run draws new ones.
 # However slow the machine is, nothing fails for it.

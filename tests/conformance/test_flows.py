@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from idemproof.conformance.pictures.flows import record_flows
-from idemproof.conformance.pictures.recorder import CLIENT, STORE, Flow, Jump, Message, Note, Standing
+from diagrams.flows import record_flows
+from diagrams.recorder import CLIENT, STORE, Flow, Jump, Message, Note, Standing
 from idemproof.spec.transition import TABLE
 
 FLOWS = {flow.name: flow for flow in record_flows()}

@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from idemproof.conformance.pictures import state_drawing
-from idemproof.conformance.pictures.flow_drawing import mermaid, svg
-from idemproof.conformance.pictures.flows import record_flows
-from idemproof.conformance.pictures.generate import FOLDER, INDEX, main, pictures, stale, write
-from idemproof.conformance.pictures.recorder import Flow, Message, Note, Standing
-from idemproof.conformance.pictures.svg import WIDTH, wrapped
-from idemproof.spec.diagrams import STATES, edges, label
+from diagrams import state_drawing
+from diagrams.flow_drawing import mermaid, svg
+from diagrams.flows import record_flows
+from diagrams.generate import FOLDER, INDEX, main, pictures, stale, write
+from diagrams.recorder import Flow, Message, Note, Standing
+from diagrams.states import STATES, edges, label
+from idemproof.conformance.suite.svg import WIDTH, wrapped
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = {flow.name: flow for flow in record_flows()}
@@ -32,13 +32,13 @@ each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 
 
 def test_no_picture_is_stale() -> None:
-    assert stale(ROOT / FOLDER) == [], "draw them anew: python -m idemproof.conformance.pictures"
+    assert stale(ROOT / FOLDER) == [], "draw them anew: python -m diagrams"
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_the_command_finds_them_fresh_whatever_the_order_of_sets(seed: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "idemproof.conformance.pictures", "--check"],
+        [sys.executable, "-W", "error", "-m", "diagrams", "--check"],
         cwd=ROOT,
         env=os.environ | {"PYTHONHASHSEED": seed},
         capture_output=True,

@@ -4,18 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from idemproof.conformance.search.seeded_faults import (
-    FAULTS,
-    REPORT,
-    Fault,
-    found,
-    found_beginning_late,
-    report,
-    sown,
-)
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
+from injected_faults import FAULTS, REPORT, Fault, found, found_beginning_late, report, sown
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
@@ -52,4 +44,4 @@ def test_a_fault_is_gone_after_its_search() -> None:
 
 def test_the_report_is_what_the_search_finds() -> None:
     written = (ROOT / REPORT).read_text(encoding="utf-8")
-    assert written == report(), "run python -m idemproof.conformance.search.seeded_faults"
+    assert written == report(), "run python -m injected_faults"

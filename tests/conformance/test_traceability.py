@@ -20,16 +20,8 @@ from idemproof.conformance.clauses import (
     protocol_text,
     snapshot_of,
 )
-from idemproof.conformance.traceability import (
-    UPDATE,
-    MarkError,
-    complaint_of_marks,
-    complaints,
-    main,
-    marks_below,
-    marks_in,
-)
 from idemproof.spec.tables import BEGIN, END
+from traceability import UPDATE, MarkError, complaint_of_marks, complaints, main, marks_below, marks_in
 
 pytestmark = pytest.mark.once
 

@@ -31,8 +31,6 @@ from idemproof import (
     InMemoryPersistenceLayer,
     SQLitePersistenceLayer,
 )
-from idemproof.conformance.vectors.generate import main
-from idemproof.conformance.vectors.keys import named_function
 from idemproof.errors import IdempotencyInvalidStatusError, IdempotencyKeyError
 from idemproof.reference.keys import KeyDerivation, function_prefix
 from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
@@ -40,6 +38,8 @@ from idemproof.spec.record import Record, checked
 from idemproof.spec.transition import TABLE, deciding_row, transition
 from places import moto_client
 from sides import Side
+from vectors.generate import main
+from vectors.keys import named_function
 
 FOLDER = files(idemproof.spec) / "vectors"
 TRANSITION, KEYS, SCHEMA = (
@@ -59,7 +59,7 @@ def by_id(cases: list[Any]) -> Any:
 
 
 def test_the_vectors_are_what_the_generator_writes() -> None:
-    command = [sys.executable, "-W", "error", "-m", "idemproof.conformance.vectors", "--check"]
+    command = [sys.executable, "-W", "error", "-m", "vectors", "--check"]
     ran = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 

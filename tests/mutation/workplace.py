@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTEST_INI = """\
 [pytest]
 addopts = --import-mode=importlib -m "not nightly" -p no:cacheprovider
-pythonpath = tests/support
+pythonpath = tests/support tools
 filterwarnings = error
 markers =
     nightly: takes long
@@ -66,7 +66,7 @@ def prepare(place: Path, package: Path | None) -> None:
     place.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(package or ROOT / "idemproof", place / "idemproof", ignore=ignore)
-    for folder in ("tests", "docs"):
+    for folder in ("tests", "tools", "docs"):
         shutil.copytree(ROOT / folder, place / folder, ignore=ignore)
     (place / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
     with (place / "tests" / "conftest.py").open("a", encoding="utf-8") as conftest:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from diagrams.states import ABSENT, EVENTS, STATES, edges, situations, state_diagram, state_of
 from idemproof.spec import transition as table
-from idemproof.spec.diagrams import ABSENT, EVENTS, STATES, edges, situations, state_diagram, state_of
 from idemproof.spec.record import COMPLETED, EXPIRED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, Row
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
-from ..pictures import svg
-from ..pictures.svg import LINE, box, lines_of_text, number, path, text, width_of
+from . import svg
 from .story import NOT_LOOKED_AT, Line, in_words
 from .story_table import across, kind_of, lanes_of, looked_at, moment, wrapped
+from .svg import LINE, box, lines_of_text, number, path, text, width_of
 from .wording import clean
 
 STYLE = svg.STYLE

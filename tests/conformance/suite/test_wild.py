@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from broken_layers import field_notes
+from broken_layers.wild import SPECIMENS, Specimen
 from idemproof.conformance import Report, check
 from idemproof.conformance.suite.profiles import PROFILES
-from idemproof.conformance.zoo import field_notes
-from idemproof.conformance.zoo.wild import SPECIMENS, Specimen
 
 pytestmark = pytest.mark.once
 

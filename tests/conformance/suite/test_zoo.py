@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from broken_layers import matrix, stale, verdicts
+from broken_layers.exhibits import BROKEN, CORRECT, Animal
+from broken_layers.over_sqlite import Table
+from broken_layers.verdicts import Verdict
 from idemproof.conformance import FactoryError, check
 from idemproof.conformance.clauses import clauses_of, protocol_text
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.runner import checks
-from idemproof.conformance.zoo import matrix, stale, verdicts
-from idemproof.conformance.zoo.exhibits import BROKEN, CORRECT, Animal
-from idemproof.conformance.zoo.over_sqlite import Table
-from idemproof.conformance.zoo.verdicts import Verdict
 
 pytestmark = pytest.mark.once
 

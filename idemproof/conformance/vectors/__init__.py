@@ -1,1 +1,0 @@
-"""The portable test vectors: ``python -m idemproof.conformance.vectors`` writes them."""

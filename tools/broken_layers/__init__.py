@@ -1,0 +1,17 @@
+"""Layers that are wrong, each in one way, and layers that are right in their own ways.
+
+Each is a few lines over a right base of its flavour (``foundations.py``), and overrides one thing.
+:mod:`~broken_layers.matrix` shows which checks find them.
+"""
+
+from . import answers as answers
+from . import clocks as clocks
+from . import comparisons as comparisons
+from . import correct as correct
+from . import correct_stores as correct_stores
+from . import four_methods as four_methods
+from . import keys_and_values as keys_and_values
+from . import over_redis as over_redis
+from . import over_sqlite as over_sqlite
+from . import races as races
+from . import stale as stale

@@ -1,0 +1,144 @@
+"""Swaps and loads whose answers are not what stands (CAS-1, CAS-3)."""
+
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+from typing import Any
+
+from idemproof.spec.record import RESULT_UNAVAILABLE, Record
+
+from .exhibits import broken
+from .foundations import Dictionary
+
+
+class _Answers(Dictionary):
+    """Swaps rightly, and says something else."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        with self.lock:
+            standing = self.read(key)
+            if not self.may_replace(standing, expected, new):
+                return self.refused(standing, expected, new)
+            self.write(key, new)
+            return self.granted(standing, new)
+
+    def granted(self, _standing: Record | None, new: Record | None) -> Record | None:
+        """Return what is said of a swap that happened."""
+        return new
+
+    def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
+        """Return what is said of a swap that did not."""
+        return found
+
+
+@broken(CAS_3="contract", INV_1="exclusion")
+class SaysYesToEverybody(_Answers):
+    """It answers a refused swap with the new record, as if it had been stored."""
+
+    def refused(self, _found: Record | None, _expected: Record | None, new: Record | None) -> Record | None:
+        return new
+
+
+@broken(CAS_3="contract")
+class RefusesWithoutSayingWhy(_Answers):
+    """It answers a refused swap with None, though a record stands."""
+
+    def refused(self, _found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
+        return None
+
+
+@broken(CAS_3="contract")
+class RefusesWithWhatWasExpected(_Answers):
+    """It answers a refused swap with what the caller knew, not with what stands now."""
+
+    def refused(self, _found: Record | None, expected: Record | None, _new: Record | None) -> Record | None:
+        return expected
+
+
+@broken(CAS_3="contract")
+class AnswersFromBefore(_Answers):
+    """It stores the new record, and answers with the one that stood before."""
+
+    def granted(self, standing: Record | None, _new: Record | None) -> Record | None:
+        return standing
+
+
+@broken(CAS_3="contract")
+class SaysNothingOfSuccess(_Answers):
+    """It stores the new record, and answers None."""
+
+    def granted(self, _standing: Record | None, _new: Record | None) -> Record | None:
+        return None
+
+
+@broken(
+    CAS_3="faults",
+    INV_6="contract",
+    seen_in="Powertools for AWS Lambda 3.37, idemkit 1.0: a client whose reply was lost is refused because "
+    "of its own record, and nobody runs until the lease ends",
+)
+class DoesNotKnowItsOwnWrite(_Answers):
+    """A repeated swap, whose first reply was lost, is refused without a word of whose record stands."""
+
+    def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
+        return None if found is None else found._replace(owner=None)
+
+
+@broken(CAS_3="contract")
+class RaisesOnConflict(_Answers):
+    """It raises an error of its own when something else stands, rather than saying what."""
+
+    def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
+        raise RuntimeError(f"version conflict: {found!r}")
+
+
+@broken(CAS_3="contract")
+class DeletesAndStillAnswers(_Answers):
+    """It answers a release with the record that it has just deleted."""
+
+    def granted(self, standing: Record | None, new: Record | None) -> Record | None:
+        return standing if new is None else new
+
+
+@broken(CAS_3="contract")
+class DoesNotDelete(Dictionary):
+    """It answers a release as done, and the record stays."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is not None:
+            self.rows[key] = new
+
+
+@broken(CAS_1="contract")
+class RaisesForAbsence(Dictionary):
+    """Its load raises KeyError for a key that nothing stands for."""
+
+    def _load(self, key: str) -> Record | None:
+        return self.rows[key]
+
+
+@broken(REC_1="contract")
+class LoadsADictionary(Dictionary):
+    """Its load returns a plain dictionary, not a record."""
+
+    def _load(self, key: str) -> Any:
+        found = self.rows.get(key)
+        return None if found is None else found._asdict()
+
+
+@broken(CAS_1="contract")
+class LoadsClaimsOnly(Dictionary):
+    """Its load finds nothing once an operation is completed."""
+
+    def _load(self, key: str) -> Record | None:
+        found = super()._load(key)
+        return None if found is not None and found.in_progress_expiry_timestamp is None else found
+
+
+@broken(CAS_3="contract", REC_6="contract")
+class ChokesOnTheUnavailable(Dictionary):
+    """It refuses to store that a result is unavailable, for that is not JSON."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is not None and new.response_data == RESULT_UNAVAILABLE:
+            raise ValueError("response_data must be JSON")
+        super().write(key, new)

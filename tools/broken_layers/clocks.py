@@ -1,0 +1,160 @@
+"""Layers by two methods that decide by a clock (CAS-5), or keep records for too short a time (CAS-6)."""
+
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+from idemproof.spec.record import INPROGRESS, Record, live
+
+from .exhibits import broken
+from .foundations import Dictionary
+
+_ROOM = 64
+
+
+@broken(CAS_2="contract", CAS_5="contract")
+class DefendsTheLiving(Dictionary):
+    """Its swap refuses to replace a record that is live by its own clock, whatever the caller expects."""
+
+    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
+        another = standing is not None and new is not None and new.owner != standing.owner
+        if another and standing is not None and live(standing, self.clock()):
+            return False
+        return super().may_replace(standing, expected, new)
+
+
+@broken(CAS_2="fencing", CAS_5="contract")
+class LetsInByItsClock(Dictionary):
+    """Its swap takes a record that is over by its own clock for absent."""
+
+    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
+        if expected is None and standing is not None and not live(standing, self.clock()):
+            return True
+        return super().may_replace(standing, expected, new)
+
+
+@broken(CAS_5="contract")
+class HidesWhatIsOver(Dictionary):
+    """It shows no record that is over by its own clock."""
+
+    def read(self, key: str) -> Record | None:
+        found = super().read(key)
+        return found if found is not None and live(found, self.clock()) else None
+
+
+@broken(CAS_5="contract", REC_2="contract")
+class MarksWhatIsOver(Dictionary):
+    """It gives out a record that is over by its own clock with the status EXPIRED."""
+
+    def read(self, key: str) -> Record | None:
+        found = super().read(key)
+        return found if found is None or live(found, self.clock()) else found._replace(status="EXPIRED")
+
+
+@broken(CAS_3="contract")
+class ExtendsLeases(Dictionary):
+    """It counts the lease of a claim from its own clock, a minute from when it is stored."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is not None and new.status == INPROGRESS:
+            new = new._replace(in_progress_expiry_timestamp=self.clock() + 60_000)
+        super().write(key, new)
+
+
+class _ForgetsByTime(Dictionary):
+    """Keeps a record for as long as it sees fit, as a store with a time to live does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: dict[str, int] = {}
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, keep_ms)
+        if found is new and new is not None:
+            self.until[key] = self.clock() + self.keeps_for(new, keep_ms)
+        return found
+
+    def read(self, key: str) -> Record | None:
+        if key in self.until and self.clock() >= self.until[key]:
+            self.rows.pop(key, None)
+        return super().read(key)
+
+    def keeps_for(self, record: Record, keep_ms: int) -> int:
+        """Return for how many milliseconds a record is kept."""
+        raise NotImplementedError
+
+
+@broken(CAS_6="contract", INV_7="time")
+class KeepsForNineTenths(_ForgetsByTime):
+    """It keeps a record for nine tenths of the time it was told."""
+
+    def keeps_for(self, _record: Record, keep_ms: int) -> int:
+        return keep_ms * 9 // 10
+
+
+@broken(CAS_6="contract")
+class KeepsWholeSeconds(_ForgetsByTime):
+    """It rounds the time for which a record is kept down to seconds."""
+
+    def keeps_for(self, _record: Record, keep_ms: int) -> int:
+        return keep_ms // 1000 * 1000
+
+
+@broken(CAS_6="contract")
+class TakesMillisecondsForSeconds(_ForgetsByTime):
+    """It takes the milliseconds for which a record is kept for a thousandth of what they are."""
+
+    def keeps_for(self, _record: Record, keep_ms: int) -> int:
+        return keep_ms // 1000
+
+
+@broken(CAS_6="contract")
+class KeepsForADayAtMost(_ForgetsByTime):
+    """It forgets every record after a day, however long it was told to keep it."""
+
+    def keeps_for(self, _record: Record, keep_ms: int) -> int:
+        return min(keep_ms, 86_400_000)
+
+
+@broken(CAS_6="contract")
+class ForgetsClaimsAtTheirLease(_ForgetsByTime):
+    """It forgets a claim when its lease ends, though its owner may still complete it."""
+
+    def keeps_for(self, record: Record, keep_ms: int) -> int:
+        lease = record.in_progress_expiry_timestamp
+        return keep_ms if lease is None else lease - self.clock()
+
+
+@broken(CAS_6="contract")
+class KeepsTheFirstTimeToLive(_ForgetsByTime):
+    """It does not renew the time to live when a result replaces a claim."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        before = self.until.get(key)
+        found = super()._swap(key, expected, new, keep_ms)
+        if before is not None and expected is not None and found is new:
+            self.until[key] = before
+        return found
+
+    def keeps_for(self, _record: Record, keep_ms: int) -> int:
+        return keep_ms
+
+
+@broken(CAS_6="contract")
+class ForgetsWhenFull(Dictionary):
+    """When 64 records stand it forgets the oldest, live or not."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        super().write(key, new)
+        while len(self.rows) > _ROOM:
+            del self.rows[next(iter(self.rows))]
+
+
+@broken(CAS_6="contract")
+class TidiesUpByTheLease(Dictionary):
+    """As it writes it deletes all records whose lease is absent or over: results, too."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        now = self.clock()
+        for other, record in list(self.rows.items()):
+            if (record.in_progress_expiry_timestamp or 0) <= now:
+                del self.rows[other]
+        super().write(key, new)

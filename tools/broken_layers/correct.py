@@ -1,0 +1,150 @@
+"""Right layers in a process's memory, each made in its own way. No check may call one of them broken."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from idemproof.backends.base import CompareAndSwapLayer
+from idemproof.spec.record import Record, same_version
+
+from .exhibits import UNFENCED, correct
+from .foundations import AsyncDictionary, AsyncFourMethods, Dictionary, FourMethods, OnItsOwn
+from .stale import OnAHost
+
+_SHARDS = 16
+
+
+@correct()
+class ByALock(Dictionary):
+    """A dictionary and a lock."""
+
+
+@correct()
+class ByALockOfAllObjects(OnAHost):
+    """Several objects over one dictionary and one lock."""
+
+
+@correct()
+class ByAnAsyncioLock(AsyncDictionary):
+    """A dictionary and an asyncio lock, with other tasks let in everywhere."""
+
+
+@correct(capabilities=UNFENCED)
+class ByFourMethods(FourMethods):
+    """The four documented methods over a dictionary and a lock; not fenced, and not said to be."""
+
+
+@correct(capabilities=UNFENCED)
+class ByFourAsyncMethods(AsyncFourMethods):
+    """The four documented methods for ``async def``; not fenced, and not said to be."""
+
+
+@correct()
+class ByVersions(Dictionary):
+    """Optimistic: reads without a lock, and writes if the version is still the same, else tries again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: dict[str, tuple[int, Record | None]] = {}
+
+    def _load(self, key: str) -> Record | None:
+        return self.cells.get(key, (0, None))[1]
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        while True:  # whoever is sent back here has been overtaken, so somebody gets on
+            version, standing = self.cells.get(key, (0, None))
+            if not same_version(standing, expected):
+                return standing
+            if self.commit(key, version, new):
+                return new
+
+    def commit(self, key: str, version: int, new: Record | None) -> bool:
+        """Write unless somebody else has since ``version`` was read."""
+        with self.lock:
+            if self.cells.get(key, (0, None))[0] != version:
+                return False
+            self.cells[key] = (version + 1, new)
+            return True
+
+
+@correct()
+class ByALog(Dictionary):
+    """A log for each key: its last entry stands, and one goes in only behind the last that was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logs: dict[str, list[Record | None]] = {}
+
+    def _load(self, key: str) -> Record | None:
+        return self.logs.get(key, [None])[-1]
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        log = self.logs.setdefault(key, [None])
+        while True:  # as above
+            tail = len(log)
+            standing = log[tail - 1]
+            if not same_version(standing, expected):
+                return standing
+            if self.append(log, tail, new):
+                return new
+
+    def append(self, log: list[Record | None], tail: int, new: Record | None) -> bool:
+        """Append unless the log has grown since."""
+        with self.lock:
+            if len(log) != tail:
+                return False
+            log.append(new)
+            return True
+
+
+@correct()
+class InShards(OnItsOwn, CompareAndSwapLayer):
+    """Sixteen dictionaries, each with its lock; a key's hash says which."""
+
+    blocks = False
+
+    def __init__(self) -> None:
+        self.shards = [Dictionary() for _ in range(_SHARDS)]
+
+    def _load(self, key: str) -> Record | None:
+        return self.shards[hash(key) % _SHARDS]._load(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return self.shards[hash(key) % _SHARDS]._swap(key, expected, new, keep_ms)
+
+
+@correct()
+class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
+    """All requests go through a queue to one thread, which alone touches the dictionary."""
+
+    def __init__(self) -> None:
+        self.own = Dictionary()
+        self.requests: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self.requests = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self.serve, name="zoo-one-thread", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self.requests.put(None)
+        self.thread.join()
+
+    def serve(self) -> None:
+        """Answer one request after the other."""
+        while (request := self.requests.get()) is not None:
+            answer, method, arguments = request
+            answer.set_result(method(*arguments))
+
+    def ask(self, method: Callable[..., Record | None], *arguments: Any) -> Record | None:
+        """Queue a request and wait for its answer."""
+        answer: Future[Record | None] = Future()
+        self.requests.put((answer, method, arguments))
+        return answer.result()
+
+    def _load(self, key: str) -> Record | None:
+        return self.ask(self.own._load, key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        return self.ask(self.own._swap, key, expected, new, keep_ms)

@@ -1,0 +1,58 @@
+"""Right layers over stores, each made in its own way. No check may call one of them broken."""
+
+from idemproof.conformance.suite.capabilities import Capabilities
+from idemproof.spec.record import Record, same_version
+
+from .exhibits import correct
+from .over_redis import ONE_PROCESS, Values, decoded, encoded
+from .over_sqlite import Table, write
+
+
+@correct(capabilities=Capabilities(durable=True))
+class ByConditionalUpdates(Table):
+    """A table of SQLite; each statement has the version that it expects in its condition."""
+
+
+@correct(capabilities=Capabilities(durable=True))
+class ByATransaction(Table):
+    """A table of SQLite; it reads, compares and writes in one transaction that nobody else can enter."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        with self.connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            standing = self.read(db, key)
+            if same_version(standing, expected):
+                write(db, key, new)
+                standing = new
+            db.execute("COMMIT")
+            return standing
+
+
+@correct(capabilities=ONE_PROCESS)
+class ByAScript(Values):
+    """Redis; a script compares and replaces."""
+
+
+@correct(capabilities=ONE_PROCESS)
+class ByWatching(Values):
+    """Redis; it watches the key, reads, and replaces in a transaction that fails if somebody was faster."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        from redis import WatchError  # noqa: PLC0415 - only needed if there is such a layer
+
+        while True:  # whoever is sent back here has been overtaken, so somebody gets on
+            with self.client.pipeline() as pipe:
+                pipe.watch(key)
+                standing = decoded(key, pipe.get(key))
+                if not same_version(standing, expected):
+                    return standing
+                pipe.multi()
+                if new is None:
+                    pipe.delete(key)
+                else:
+                    pipe.set(key, encoded(new), px=keep_ms)
+                try:
+                    pipe.execute()
+                except WatchError:
+                    continue
+                return new

@@ -1,0 +1,123 @@
+"""Writes ``docs/reports``: what the suite finds in layers of published packages. Run it as a module.
+
+The pages tell everything but times and keys, so the same layers give the same pages.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from generated import write
+from idemproof.conformance.suite.report import Report
+from idemproof.conformance.suite.runner import check
+from idemproof.conformance.suite.story_table import plain
+from idemproof.conformance.suite.wording import clause_text, counted, groups_of, unasked, verdict_line
+
+from .wild import SPECIMENS, Specimen
+
+FOLDER = Path("docs", "reports")
+SEED = 1
+
+_PLAIN = (
+    (re.compile(r"conformance-[0-9a-f]+-[0-9a-f]+#\d+"), "the-key"),
+    (re.compile(r"/\S+/site-packages/"), ""),
+    (re.compile(r"\b\d{13}\b"), "epoch-ms"),
+    (re.compile(r"\b\d{10}\b"), "epoch-s"),
+)
+"""What differs from run to run, or from machine to machine, and what stands for it."""
+_WIDTH = 108
+
+
+def judged(specimen: Specimen) -> Report:
+    """Judge a specimen."""
+    with ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # one of theirs announces its next version
+        factory = specimen.make(stack)
+        return check(factory, seed=SEED, capabilities=specimen.capabilities, tiers=specimen.tiers)
+
+
+def page(specimen: Specimen, report: Report) -> str:
+    """Return what was found, as Markdown."""
+    return "\n".join(_lines(specimen, report)) + "\n"
+
+
+def index(pages: dict[str, tuple[Specimen, Report]]) -> str:
+    """Return the page that leads to the others."""
+    lines = [
+        "# What was found in the wild",
+        "",
+        "Layers of published packages, judged by this suite as they are, each on a store that is imitated",
+        "within one process, with the clock moved. The pages are written by",
+        "`python -m broken_layers.field_notes`, and tell the shortest story of each fault.",
+        "",
+        "What drives a layer may guard it against some of this. Where it does not, a caller loses a result,",
+        "or an effect happens twice.",
+        "",
+        "| layer | of | verdict |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| [{name}]({name}.md) | {specimen.package} | {verdict_line(report)} |"
+        for name, (specimen, report) in pages.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(specimen: Specimen, report: Report) -> Iterator[str]:
+    yield f"# {specimen.name}"
+    yield ""
+    yield f"{report.subject}, of {specimen.package}, on {specimen.store}."
+    yield f"Profile {report.profile}, seed {report.seed}."
+    yield ""
+    yield verdict_line(report)
+    yield ""
+    yield from _table(
+        ("tier", "verdict", "broken", "kept"),
+        [(each.tier, each.verdict, ", ".join(each.broken), ", ".join(each.kept)) for each in counted(report)],
+    )
+    for number, group in enumerate(groups_of(report.findings), 1):
+        yield ""
+        yield f"## {number}. {', '.join(group.clauses)}"
+        yield ""
+        yield _plainly(group.why)
+        if group.lines:
+            told = [line._replace(what=_plainly(line.what)) for line in group.lines]
+            yield ""
+            yield "```text"
+            yield from (line.rstrip() for line in plain(told, _WIDTH).splitlines())
+            yield "```"
+        yield ""
+        yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)
+        yield ""
+        yield f"Found by {', '.join(group.found_by)}."
+    asked = unasked(report)
+    if asked:
+        yield ""
+        yield "## What was not asked"
+        yield ""
+        yield from (f"- {', '.join(names)}: {verdict}, for {why}." for (verdict, why), names in asked.items())
+
+
+def _plainly(text: str) -> str:
+    for found, instead in _PLAIN:
+        text = found.sub(instead, text)
+    return text
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    """Judge all specimens and write the pages."""
+    pages = {specimen.name: (specimen, judged(specimen)) for specimen in SPECIMENS}
+    texts = {f"{name}.md": page(*found) for name, found in pages.items()}
+    write(FOLDER, {"README.md": index(pages), **texts})
+
+
+if __name__ == "__main__":
+    main()

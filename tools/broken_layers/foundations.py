@@ -1,0 +1,211 @@
+"""Small right layers, one of each flavour, made so that one step can be overridden.
+
+At the end is the fault that several flavours have: to look, and then to store.
+"""
+
+import asyncio
+import threading
+from abc import abstractmethod
+
+from idemproof.backends.base import (
+    AsyncBasePersistenceLayer,
+    AsyncCompareAndSwapLayer,
+    BasePersistenceLayer,
+    CompareAndSwapLayer,
+)
+from idemproof.backends.clock import wall_clock_ms
+from idemproof.backends.records import DataRecord
+from idemproof.conformance.suite.factories import Factory
+from idemproof.spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
+from idemproof.spec.record import Record, live, same_version
+
+
+class OnItsOwn:
+    """A layer that shares its store with no other."""
+
+    @classmethod
+    def factory(cls) -> Factory:
+        """Return what makes layers of this class; each has a store of its own."""
+        return cls
+
+
+class Rows(OnItsOwn):
+    """Keeps records in a dictionary."""
+
+    blocks = False
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Record] = {}
+
+    def write(self, key: str, new: Record | None) -> None:
+        """Let ``new`` stand, or nothing."""
+        if new is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = new
+
+
+class Dictionary(Rows, CompareAndSwapLayer):
+    """A dictionary and a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def _load(self, key: str) -> Record | None:
+        with self.lock:
+            return self.read(key)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+        with self.lock:
+            standing = self.read(key)
+            if not self.may_replace(standing, expected, new):
+                return standing
+            self.write(key, new)
+            return new
+
+    def read(self, key: str) -> Record | None:
+        """Return what stands."""
+        return self.rows.get(key)
+
+    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:  # noqa: ARG002
+        """Tell whether what stands is what is expected."""
+        return same_version(standing, expected)
+
+
+class AsyncDictionary(Rows, AsyncCompareAndSwapLayer):
+    """A dictionary and an asyncio lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = asyncio.Lock()
+
+    async def _load(self, key: str) -> Record | None:
+        await asyncio.sleep(0)
+        return self.rows.get(key)
+
+    async def _swap(
+        self, key: str, expected: Record | None, new: Record | None, _keep_ms: int
+    ) -> Record | None:
+        async with self.lock:
+            return await self.replace(key, expected, new)
+
+    async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
+        """Look, wait for the store, and write; return what stands."""
+        standing = self.rows.get(key)
+        await asyncio.sleep(0)
+        if not same_version(standing, expected):
+            return standing
+        self.write(key, new)
+        return new
+
+
+class _FourSteps(Rows):
+    """What the four documented methods do under their lock: judges by its clock, knows no owner."""
+
+    def found(self, key: str) -> DataRecord:
+        """Return what stands, or raise as documented."""
+        standing = self.rows.get(key)
+        if standing is None:
+            raise IdempotencyItemNotFoundError
+        return DataRecord.of(standing)
+
+    def refuse(self, standing: Record | None) -> None:
+        """Raise as documented if what stands counts."""
+        if standing is not None and self.live(standing):
+            raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
+
+    def keep(self, record: DataRecord) -> None:
+        """Let a record stand, without its owner."""
+        self.rows[record.idempotency_key] = Record(*record)._replace(owner=None)
+
+    def live(self, record: Record) -> bool:
+        """Tell whether a record counts, by the wall clock."""
+        return live(record, self.now())
+
+    def now(self) -> int:
+        """Return the epoch milliseconds that it is."""
+        return wall_clock_ms()
+
+
+class FourMethods(_FourSteps, BasePersistenceLayer):
+    """The four documented methods over a dictionary and a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        with self.lock:
+            return self.found(idempotency_key)
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            self.refuse(self.rows.get(data_record.idempotency_key))
+            self.keep(data_record)
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            self.keep(data_record)
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            self.write(data_record.idempotency_key, None)
+
+
+class AsyncFourMethods(_FourSteps, AsyncBasePersistenceLayer):
+    """The four methods for ``async def``, over a dictionary and an asyncio lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = asyncio.Lock()
+
+    async def _get_record(self, idempotency_key: str) -> DataRecord:
+        await asyncio.sleep(0)
+        return self.found(idempotency_key)
+
+    async def _put_record(self, data_record: DataRecord) -> None:
+        async with self.lock:
+            await self.put(data_record)
+
+    async def put(self, data_record: DataRecord) -> None:
+        """Look, wait for the store, and write."""
+        standing = self.rows.get(data_record.idempotency_key)
+        await asyncio.sleep(0)
+        self.refuse(standing)
+        self.keep(data_record)
+
+    async def _update_record(self, data_record: DataRecord) -> None:
+        async with self.lock:
+            await asyncio.sleep(0)
+            self.keep(data_record)
+
+    async def _delete_record(self, data_record: DataRecord) -> None:
+        async with self.lock:
+            await asyncio.sleep(0)
+            self.write(data_record.idempotency_key, None)
+
+
+class Overwriting(CompareAndSwapLayer):
+    """A layer that can also store without looking, for those that are wrong."""
+
+    @abstractmethod
+    def store(self, key: str, new: Record | None, keep_ms: int) -> None:
+        """Let ``new`` stand, or nothing, whatever stands now."""
+
+
+class LooksThenStores(Overwriting):
+    """To be put before a right layer: it reads, compares, and then stores, and others may come in between."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if not self.in_steps(expected, new):
+            return super()._swap(key, expected, new, keep_ms)  # type: ignore[safe-super]  # of the right layer
+        standing = self._load(key)
+        if not same_version(standing, expected):
+            return standing
+        self.store(key, new, keep_ms)
+        return new
+
+    def in_steps(self, _expected: Record | None, _new: Record | None) -> bool:
+        """Tell whether this swap is done so, and not rightly."""
+        return True

@@ -1,0 +1,274 @@
+"""Records that do not come back as they were given, and keys that meet."""
+
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+import json
+import struct
+import unicodedata
+
+from idemproof.spec.record import COMPLETED, Record
+
+from .exhibits import broken
+from .foundations import Dictionary
+
+_LONGEST_COLUMN = 255
+_LONGEST_TEXT = 65_535
+
+
+class _Keeps(Dictionary):
+    """Changes what it keeps."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        super().write(key, None if new is None else self.kept(new))
+
+    def kept(self, record: Record) -> Record:
+        """Return the record as it is stored."""
+        raise NotImplementedError
+
+
+@broken(
+    CAS_8="contract",
+    CAS_3="contract",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
+    "payload as tampered with",
+)
+class ForgetsTheHashOnCompletion(_Keeps):
+    """It stores a result without the payload hash."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(payload_hash=None) if record.status == COMPLETED else record
+
+
+@broken(CAS_3="contract")
+class ForgetsTheHash(_Keeps):
+    """It never stores a payload hash, so another payload under the same key goes unnoticed."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(payload_hash=None)
+
+
+@broken(CAS_3="contract")
+class ForgetsTheOwner(_Keeps):
+    """It never stores whose a record is."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(owner=None)
+
+
+@broken(CAS_1="contract")
+class ReadsWithoutTheOwner(Dictionary):
+    """Its load does not say whose a record is, though its swap compares that."""
+
+    def _load(self, key: str) -> Record | None:
+        found = super()._load(key)
+        return None if found is None else found._replace(owner=None)
+
+
+@broken(CAS_3="contract")
+class ForgetsTheOwnerOnCompletion(_Keeps):
+    """It stores a result without saying whose it is, so that nobody knows an own write again."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(owner=None) if record.status == COMPLETED else record
+
+
+@broken(CAS_3="contract")
+class ForgetsTheLease(_Keeps):
+    """It never stores a lease, so that a dead worker's key is held until the window ends."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(in_progress_expiry_timestamp=None)
+
+
+@broken(CAS_3="contract")
+class KeepsTheLeaseOfAResult(_Keeps):
+    """A result keeps the lease of the claim that it replaces."""
+
+    def kept(self, record: Record) -> Record:
+        before = self.rows.get(record.idempotency_key)
+        if before is None or record.status != COMPLETED:
+            return record
+        return record._replace(in_progress_expiry_timestamp=before.in_progress_expiry_timestamp)
+
+
+@broken(CAS_3="contract")
+class KeepsTheFirstExpiry(_Keeps):
+    """A result keeps the expiry of the claim that it replaces."""
+
+    def kept(self, record: Record) -> Record:
+        before = self.rows.get(record.idempotency_key)
+        return record if before is None else record._replace(expiry_timestamp=before.expiry_timestamp)
+
+
+@broken(CAS_3="contract")
+class ForgetsTheResponse(_Keeps):
+    """It stores that an operation is done, and not what came of it."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(response_data=None)
+
+
+@broken(
+    CAS_3="contract",
+    seen_in='Powertools for AWS Lambda 3.37: {} [] 0 0.0 False "" are replayed as None',
+)
+class ForgetsFalsyResponses(_Keeps):
+    """It takes an empty or false result for none."""
+
+    def kept(self, record: Record) -> Record:
+        empty = record.response_data in ("{}", "[]", "0", "0.0", "false", '""')
+        return record._replace(response_data=None) if empty else record
+
+
+@broken(CAS_3="contract")
+class RewritesTheResponse(_Keeps):
+    """It parses the response and writes it anew: repeated names, spaces and the digits of numbers change."""
+
+    def kept(self, record: Record) -> Record:
+        try:
+            return record._replace(response_data=json.dumps(json.loads(record.response_data or "")))
+        except ValueError:
+            return record
+
+
+@broken(CAS_3="contract")
+class KeepsAShortColumn(_Keeps):
+    """It cuts a response after 255 characters."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(response_data=(record.response_data or "")[:_LONGEST_COLUMN] or None)
+
+
+@broken(CAS_3="contract")
+class KeepsAText(_Keeps):
+    """It cuts a response after 64 KB."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(response_data=(record.response_data or "")[:_LONGEST_TEXT] or None)
+
+
+@broken(CAS_3="contract")
+class KeepsLatin(_Keeps):
+    """It keeps a response in Latin-1; other letters become question marks."""
+
+    def kept(self, record: Record) -> Record:
+        text = (record.response_data or "").encode("latin-1", "replace").decode("latin-1")
+        return record._replace(response_data=text or None)
+
+
+@broken(CAS_3="contract")
+class KeepsNormalisedText(_Keeps):
+    """It normalises a response's letters, so that what is replayed is not what was answered first."""
+
+    def kept(self, record: Record) -> Record:
+        text = unicodedata.normalize("NFC", record.response_data or "")
+        return record._replace(response_data=text or None)
+
+
+@broken(CAS_3="contract")
+class StripsTheResponse(_Keeps):
+    """It removes the white space around a response."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(response_data=(record.response_data or "").strip() or None)
+
+
+@broken(CAS_3="contract", REC_3="contract")
+class LosesMilliseconds(_Keeps):
+    """It keeps a lease in whole seconds."""
+
+    def kept(self, record: Record) -> Record:
+        lease = record.in_progress_expiry_timestamp
+        return record if lease is None else record._replace(in_progress_expiry_timestamp=lease // 1000 * 1000)
+
+
+@broken(CAS_3="contract")
+class KeepsSinglePrecision(_Keeps):
+    """It keeps a lease as a floating number of single precision, which is a minute off."""
+
+    def kept(self, record: Record) -> Record:
+        lease = record.in_progress_expiry_timestamp
+        if lease is None:
+            return record
+        (rounded,) = struct.unpack("f", struct.pack("f", lease))
+        return record._replace(in_progress_expiry_timestamp=int(rounded))
+
+
+@broken(CAS_3="contract")
+class KeepsALeaseOf32Bits(_Keeps):
+    """It keeps a lease in 32 bits, where milliseconds do not fit."""
+
+    def kept(self, record: Record) -> Record:
+        lease = record.in_progress_expiry_timestamp
+        return record if lease is None else record._replace(in_progress_expiry_timestamp=lease % 2**32)
+
+
+@broken(CAS_3="contract")
+class EndsIn2038(_Keeps):
+    """It keeps an expiry in 32 bits, which end in the year 2038."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(expiry_timestamp=min(record.expiry_timestamp, 2**31 - 1))
+
+
+class _Keyed(Dictionary):
+    """Stores under something else than the key."""
+
+    def read(self, key: str) -> Record | None:
+        found = self.rows.get(self.kept_under(key))
+        return None if found is None else found._replace(idempotency_key=key)
+
+    def write(self, key: str, new: Record | None) -> None:
+        super().write(self.kept_under(key), new)
+
+    def kept_under(self, key: str) -> str:
+        """Return where a key's record is kept."""
+        raise NotImplementedError
+
+
+@broken(CAS_1="contract")
+class IgnoresCase(_Keyed):
+    """Keys that differ by case alone have one record, as in a column that ignores case."""
+
+    def kept_under(self, key: str) -> str:
+        return key.lower()
+
+
+@broken(CAS_1="contract")
+class CutsKeys(_Keyed):
+    """Keys that differ after 64 characters have one record."""
+
+    def kept_under(self, key: str) -> str:
+        return key[:64]
+
+
+@broken(CAS_1="contract")
+class DropsSeparators(_Keyed):
+    """Keys that differ by a separator alone have one record: "a#bc" is "ab#c" to it."""
+
+    def kept_under(self, key: str) -> str:
+        return "".join(letter for letter in key if letter.isalnum())
+
+
+@broken(CAS_1="contract")
+class IgnoresTheFunction(_Keyed):
+    """It keeps a record under what follows the last "#", so that functions share their keys."""
+
+    def kept_under(self, key: str) -> str:
+        return key.rpartition("#")[2]
+
+
+@broken(CAS_1="contract")
+class StripsKeys(_Keyed):
+    """Keys that differ by white space at the end have one record, as in a column of fixed width."""
+
+    def kept_under(self, key: str) -> str:
+        return key.rstrip()
+
+
+@broken(CAS_1="contract")
+class KeepsKeysInAscii(_Keyed):
+    """Keys that differ in letters outside ASCII have one record."""
+
+    def kept_under(self, key: str) -> str:
+        return key.encode("ascii", "replace").decode()

@@ -1,0 +1,245 @@
+"""Layers over Redis: a right one, by a script, and wrong ones. The server is in memory (``fakeredis``)."""
+
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+import json
+from functools import partial
+from typing import Any
+
+from idemproof.conformance.suite.capabilities import Capabilities
+from idemproof.conformance.suite.factories import Factory
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record, same_version
+
+from .exhibits import broken
+from .foundations import LooksThenStores, Overwriting
+
+SWAP = """\
+-- KEYS[1] the key; ARGV: the version that must stand ('' for nothing), what is to stand ('' for nothing),
+-- for how many milliseconds. Returns 1, or what stands.
+local standing = redis.call('GET', KEYS[1])
+if (standing and string.sub(standing, 1, #ARGV[1]) ~= ARGV[1]) or ((ARGV[1] == '') ~= (not standing)) then
+    return standing
+end
+if ARGV[2] == '' then
+    redis.call('DEL', KEYS[1])
+else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+"""
+
+ONE_PROCESS = Capabilities(processes=False)
+"""The server is in the memory of this process."""
+
+_LOCK_MS = 10_000
+
+
+class Values(Overwriting):
+    """A record is a text, which begins with its version; a script compares and replaces.
+
+    Parameters
+    ----------
+    server
+        A ``fakeredis.FakeServer``.
+    """
+
+    def __init__(self, server: Any) -> None:
+        from fakeredis import FakeRedis  # noqa: PLC0415 - only needed if there is such a layer
+
+        self.client: Any = FakeRedis(server=server, decode_responses=True)
+
+    @classmethod
+    def factory(cls) -> Factory:
+        """Return what makes layers of this class, each with a client of its own, over one server."""
+        from fakeredis import FakeServer  # noqa: PLC0415 - as above
+
+        return partial(cls, FakeServer())
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
+    def _load(self, key: str) -> Record | None:
+        return decoded(key, self.client.get(key))
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        text = "" if new is None else encoded(new)
+        reply = self.client.eval(SWAP, 1, key, version(expected), text, self.keeps_for(new, keep_ms))
+        return new if reply == 1 else decoded(key, reply)
+
+    def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
+        """Return for how many milliseconds the server is to keep a record."""
+        return keep_ms
+
+    def store(self, key: str, new: Record | None, keep_ms: int) -> None:
+        if new is None:
+            self.client.delete(key)
+        else:
+            self.client.set(key, encoded(new), px=self.keeps_for(new, keep_ms))
+
+
+def version(record: Record | None) -> str:
+    """Return what tells versions of a record apart, as a line; empty for none."""
+    if record is None:
+        return ""
+    parts = (
+        record.owner or None,
+        record.status,
+        record.expiry_timestamp,
+        record.in_progress_expiry_timestamp,
+    )
+    return json.dumps(parts) + "\n"
+
+
+def encoded(record: Record) -> str:
+    """Return the text that is kept."""
+    return version(record) + json.dumps([record.response_data, record.payload_hash])
+
+
+def decoded(key: str, text: str | None) -> Record | None:
+    """Return the record that a text keeps."""
+    if text is None:
+        return None
+    first, _, second = text.partition("\n")
+    owner, status, expiry, lease = json.loads(first)
+    response, payload_hash = json.loads(second)
+    return Record(key, status, expiry, lease, response, payload_hash, None, owner)
+
+
+@broken(CAS_4="exclusion", INV_1="exclusion", capabilities=ONE_PROCESS)
+class GetsThenSets(LooksThenStores, Values):
+    """It reads what stands, compares, and sets: another client may set in between."""
+
+
+@broken(
+    CAS_4="exclusion",
+    capabilities=ONE_PROCESS,
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that came between its GET "
+    "and its SET",
+)
+class GetsBeforeTakingOver(LooksThenStores, Values):
+    """Its first claim is a SET NX; to take over it reads, compares, and then sets."""
+
+    def in_steps(self, expected: Record | None, new: Record | None) -> bool:
+        return expected is not None and new is not None and new.status == INPROGRESS
+
+
+@broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
+class GetsBeforeCompleting(LooksThenStores, Values):
+    """It reads whose claim stands, and then sets the result: the lease may have passed on in between."""
+
+    def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
+        return new is not None and new.status == COMPLETED
+
+
+@broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
+class GetsBeforeReleasing(LooksThenStores, Values):
+    """It reads whose claim stands, and then deletes: another's, if the lease has passed on in between."""
+
+    def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
+        return new is None
+
+
+@broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
+class WatchesTooLate(Values):
+    """It reads before it watches, so that it does not notice what came in between."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        standing = self._load(key)
+        if not same_version(standing, expected):
+            return standing
+        with self.client.pipeline() as pipe:
+            pipe.watch(key)
+            pipe.multi()
+            pipe.delete(key)
+            if new is not None:
+                pipe.set(key, encoded(new), px=keep_ms)
+            pipe.execute()
+        return new
+
+
+@broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
+class DeletesThenSets(Values):
+    """To take over it deletes what is over, and then sets what is new, unless somebody was faster."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is None or new is None or new.status != INPROGRESS:
+            return super()._swap(key, expected, new, keep_ms)
+        standing = super()._swap(key, expected, None, 0)
+        return standing if standing is not None else super()._swap(key, None, new, keep_ms)
+
+
+@broken(
+    CAS_4="exclusion",
+    capabilities=ONE_PROCESS,
+    seen_in="Powertools for AWS Lambda 3.37: a record that is deleted between two steps of its Redis layer "
+    "is reported as an outage",
+)
+class ChokesOnWhatHasGone(Values):
+    """If its SET NX is refused it reads who was there, and raises if they have gone since."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is not None or new is None:
+            return super()._swap(key, expected, new, keep_ms)
+        if self.client.set(key, encoded(new), px=keep_ms, nx=True):
+            return new
+        standing = self.client.get(key)
+        json.loads(standing.partition("\n")[0])
+        return decoded(key, standing)
+
+
+@broken(
+    CAS_2="fencing",
+    capabilities=ONE_PROCESS,
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer takes over under a lock key of ten seconds that "
+    "it never gives back",
+)
+class LocksByAnotherKey(Values):
+    """It takes over under a lock key of ten seconds, which it does not give back: the next is refused."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is None or new is None or new.status != INPROGRESS:
+            return super()._swap(key, expected, new, keep_ms)
+        if not self.client.set(f"{key}:lock", "1", nx=True, px=_LOCK_MS):
+            return self._load(key)
+        return super()._swap(key, expected, new, keep_ms)
+
+
+@broken(CAS_6="contract", INV_7="time", capabilities=ONE_PROCESS)
+class KeepsForTheLease(Values):
+    """It lets the server keep a record for as long as the claim's lease, and a result for a minute."""
+
+    def keeps_for(self, new: Record | None, keep_ms: int) -> int:
+        if new is None or new.in_progress_expiry_timestamp is None:
+            return min(keep_ms, 60_000)
+        return max(1, new.in_progress_expiry_timestamp - self.clock())
+
+
+@broken(CAS_6="contract", capabilities=ONE_PROCESS)
+class KeepsAThousandth(Values):
+    """It gives the server seconds where it wants milliseconds."""
+
+    def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
+        return max(1, keep_ms // 1000)
+
+
+@broken(CAS_6="contract", capabilities=ONE_PROCESS)
+class KeepsTheOldTimeToLive(Values):
+    """It replaces a claim by its result under the claim's time to live (KEEPTTL)."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        remaining = self.client.pttl(key)
+        return super()._swap(
+            key, expected, new, keep_ms if expected is None else max(1, min(remaining, keep_ms))
+        )
+
+
+@broken(CAS_1="faults", capabilities=ONE_PROCESS)
+class TakesOutagesForAbsence(Values):
+    """It takes an error of its server for absence."""
+
+    def _load(self, key: str) -> Record | None:
+        try:
+            return super()._load(key)
+        except Exception:  # noqa: BLE001 - which is the fault
+            return None

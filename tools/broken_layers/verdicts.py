@@ -1,0 +1,132 @@
+"""How the suite judges the animals of the zoo, and what is wrong with the suite if it judges wrongly."""
+
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import NamedTuple
+
+from idemproof.conformance.suite.checks import TIERS
+from idemproof.conformance.suite.runner import check
+
+from .exhibits import BROKEN, CORRECT, Animal
+
+_AT_ONCE = 2
+
+_CROWDED = ("concurrency", "durability")
+"""Tiers whose crowds of threads and processes find by chance what they find in broken layers."""
+
+
+class Verdict(NamedTuple):
+    """What a check of one animal found.
+
+    Parameters
+    ----------
+    name
+        The animal's.
+    found
+        Each broken clause, with the tiers that saw that, in their order.
+    by
+        Each broken clause, with the checks that saw that.
+    seconds
+        How long it took.
+    failure
+        The traceback if the suite itself failed, else None.
+    """
+
+    name: str
+    found: Mapping[str, tuple[str, ...]]
+    by: Mapping[str, tuple[str, ...]]
+    seconds: float
+    failure: str | None = None
+
+
+def judged(animal: Animal, profile: str, seed: int = 1, tiers: Sequence[str] = TIERS) -> Verdict:
+    """Judge one animal."""
+    began = time.perf_counter()
+    report = check(animal.make(), profile=profile, seed=seed, capabilities=animal.capabilities, tiers=tiers)
+    found: dict[str, dict[str, None]] = {}
+    by: dict[str, dict[str, None]] = {}
+    for finding in sorted(report.findings, key=lambda each: TIERS.index(each.tier)):
+        for clause in finding.clauses:
+            found.setdefault(clause, {})[finding.tier] = None
+            by.setdefault(clause, {})[finding.check] = None
+    return Verdict(
+        animal.name,
+        {clause: tuple(seen) for clause, seen in found.items()},
+        {clause: tuple(seen) for clause, seen in by.items()},
+        time.perf_counter() - began,
+    )
+
+
+def judge_all(profile: str, progress: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+    """Judge all animals, two processes at a time, and return the verdicts in the order of the registry."""
+    names = [*CORRECT, *BROKEN]
+    verdicts = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(_AT_ONCE, mp_context=context) as pool:
+        for done in as_completed([pool.submit(_judged_by_name, name, profile) for name in names]):
+            verdict = done.result()
+            verdicts[verdict.name] = verdict
+            progress(verdict)
+    return [verdicts[name] for name in names]
+
+
+def _judged_by_name(name: str, profile: str) -> Verdict:
+    """Judge an animal in all tiers: in the crowded ones if nothing else is found, or if it names them."""
+    began = time.perf_counter()
+    try:
+        animal = (BROKEN | CORRECT)[name]
+        if profile == "quick":
+            profile = animal.profile
+        steady = judged(animal, profile, tiers=[tier for tier in TIERS if tier not in _CROWDED])
+        left = [tier for tier in _CROWDED if not steady.found or tier in animal.tiers]
+        if not left:
+            return steady
+        crowded = judged(animal, profile, tiers=left)
+    except Exception:  # noqa: BLE001 - one animal must not end the round
+        return Verdict(name, {}, {}, time.perf_counter() - began, traceback.format_exc())
+    return Verdict(
+        name, _both(steady.found, crowded.found), _both(steady.by, crowded.by), time.perf_counter() - began
+    )
+
+
+def _both(
+    one: Mapping[str, tuple[str, ...]], other: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    return {clause: one.get(clause, ()) + other.get(clause, ()) for clause in {**one, **other}}
+
+
+def complaints(
+    broken: Mapping[str, Animal],
+    correct: Mapping[str, Animal],
+    verdicts: Sequence[Verdict],
+    asked: Sequence[str],
+) -> Iterator[str]:
+    """Say what is wrong with the suite.
+
+    Parameters
+    ----------
+    broken, correct
+        The animals.
+    verdicts
+        On all of them.
+    asked
+        The clauses that checks ask about.
+    """
+    of = {verdict.name: verdict for verdict in verdicts}
+    for name in [*correct, *broken]:
+        failure = of[name].failure
+        if failure is not None:
+            yield f"The suite failed on {name}: {failure.strip().splitlines()[-1]}"
+    for name in correct:
+        if of[name].found:
+            yield f"{name} is right, and was told that it breaks {', '.join(of[name].found)}."
+    for name, animal in broken.items():
+        for clause, tier in animal.violates.items():
+            if tier not in of[name].found.get(clause, ()):
+                yield f"{name} breaks {clause}, and the {tier} tier does not see it."
+    killed = {clause for name in broken for clause in of[name].found}
+    for clause in sorted(set(asked) - killed):
+        yield f"No layer of the zoo shows that a check would see {clause} broken."

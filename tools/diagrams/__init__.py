@@ -1,0 +1,1 @@
+"""Pictures of the states and of each flow: ``python -m diagrams`` draws them."""

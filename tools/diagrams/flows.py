@@ -1,0 +1,222 @@
+"""The flows that users of idempotency ask about, recorded while the production engine runs them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from idemproof.backends.records import DataRecord
+from idemproof.conformance.simulator import without_logging
+from idemproof.reference.config import IdempotencyConfig
+from idemproof.reference.decorators import idempotent_function
+from idemproof.reference.engine import Engine
+
+from .recorder import Flow, RecordedCall, Recorder, RecordingLayer, call_decorated
+
+LEASE_S = 10
+WINDOW_S = 60
+WORKERS = ("Worker 1", "Worker 2", "Worker 3")
+PAYMENT = {"id": 1}
+
+
+def _config(recorder: Recorder, **settings: Any) -> IdempotencyConfig:
+    return IdempotencyConfig(
+        expires_after_seconds=WINDOW_S,
+        in_progress_expires_after_seconds=LEASE_S,
+        clock=recorder.world.clock,
+        **settings,
+    )
+
+
+def _engine(recorder: Recorder) -> Engine:
+    return Engine(_config(recorder), mint=recorder.world.mint)
+
+
+def _call(recorder: Recorder, lane: str) -> RecordedCall:
+    return RecordedCall(recorder, lane, _engine(recorder))
+
+
+def _decorated(recorder: Recorder, lane: str, **settings: Any) -> Callable[[Any], Any]:
+    @idempotent_function(
+        data_keyword_argument="payment",
+        persistence_store=RecordingLayer(recorder, lane),
+        config=_config(recorder, **settings),
+    )
+    def charge(payment: Any) -> Any:
+        recorder.note(lane, "body", "the body runs")
+        result = {"paid": payment.get("id")}
+        recorder.note(lane, "body", f"the body returns {json.dumps(result)}")
+        return result
+
+    return charge
+
+
+def successful() -> Flow:
+    """Record a first call and its repeat."""
+    recorder = Recorder()
+    first, second, _ = WORKERS
+    _call(recorder, first).run("charged")
+    _call(recorder, second).run("charged twice")
+    return recorder.flow(
+        "successful",
+        "A call, and its repeat",
+        "The first call runs the body and stores its response; the repeat is answered with that, "
+        "after one request.",
+    )
+
+
+def cached() -> Flow:
+    """Record a repeat that the local cache answers."""
+    recorder = Recorder()
+    lane = WORKERS[0]
+    charge = _decorated(recorder, lane, use_local_cache=True)
+    for _ in range(2):
+        call_decorated(recorder, lane, charge, PAYMENT)
+    return recorder.flow(
+        "cached",
+        "The local cache",
+        "With `use_local_cache`, a repeat in the same process is answered without asking the store.",
+    )
+
+
+def response_hook() -> Flow:
+    """Record a replay that a response hook changes."""
+    recorder = Recorder()
+    lane = WORKERS[0]
+
+    def hook(response: Any, record: DataRecord) -> Any:
+        recorder.note(lane, "remark", f"the response hook is given {record.response_data}")
+        return response | {"replayed": True}
+
+    charge = _decorated(recorder, lane, response_hook=hook)
+    for _ in range(2):
+        call_decorated(recorder, lane, charge, PAYMENT)
+    return recorder.flow(
+        "response-hook",
+        "The response hook",
+        "A `response_hook` sees every replayed response, and may change it; the first caller's answer it "
+        "does not see, and what is stored stays as it was.",
+    )
+
+
+def expired() -> Flow:
+    """Record a repeat that comes after the window."""
+    recorder = Recorder()
+    first, second, _ = WORKERS
+    _call(recorder, first).run("charged")
+    recorder.advance(WINDOW_S * 1000)
+    _call(recorder, second).run("charged anew")
+    return recorder.flow(
+        "expired",
+        "The window is over",
+        "Once a response has expired, the next call runs the body again, and its response replaces the old "
+        "one.",
+    )
+
+
+def concurrent() -> Flow:
+    """Record a call that comes while another is running."""
+    recorder = Recorder()
+    first, second, _ = WORKERS
+    running = _call(recorder, first)
+    running.until_running()
+    recorder.advance(3_000)
+    _call(recorder, second).run("charged twice")
+    running.finish("charged")
+    return recorder.flow(
+        "concurrent",
+        "Two calls at once",
+        "While one call is running, another with the same key is refused with "
+        "`IdempotencyAlreadyInProgressError`, which says when to ask again.",
+    )
+
+
+def exception() -> Flow:
+    """Record a body that raises, and the next call."""
+    recorder = Recorder()
+    first, second, _ = WORKERS
+    failing = _call(recorder, first)
+    failing.until_running()
+    failing.fail(ConnectionError("the bank does not answer"))
+    _call(recorder, second).run("charged")
+    return recorder.flow(
+        "exception",
+        "The body raises",
+        "What the body raises reaches the caller after the claim is released, so the next call runs at once.",
+    )
+
+
+def timeout() -> Flow:
+    """Record a worker that dies, and the next that takes over."""
+    recorder = Recorder()
+    first, second, third = WORKERS
+    dying = _call(recorder, first)
+    dying.until_running()
+    dying.crash()
+    recorder.advance(4_000)
+    _call(recorder, second).run("too early")
+    recorder.advance(LEASE_S * 1000 - 4_000)
+    _call(recorder, third).run("charged")
+    return recorder.flow(
+        "timeout",
+        "A worker dies",
+        "A dead worker's claim is respected until its lease ends; the first call after that takes over.",
+    )
+
+
+def optional_key() -> Flow:
+    """Record calls that have no key, where that is allowed and where it is not."""
+    recorder = Recorder()
+    lenient, strict, _ = WORKERS
+    allowed = _decorated(recorder, lenient, event_key_jmespath="id", raise_on_no_idempotency_key=False)
+    for _ in range(2):
+        call_decorated(recorder, lenient, allowed, {})
+    refused = _decorated(recorder, strict, event_key_jmespath="id", raise_on_no_idempotency_key=True)
+    call_decorated(recorder, strict, refused, {})
+    return recorder.flow(
+        "optional-key",
+        "No key",
+        "With `raise_on_no_idempotency_key=False` (worker 1), a call without a key runs every time, with a "
+        "warning, and nothing is stored; with `True` (worker 2) it is refused.",
+    )
+
+
+def race() -> Flow:
+    """Record two callers that find an orphaned claim at once, and the late return of its owner."""
+    recorder = Recorder()
+    first, second, third = WORKERS
+    late = _call(recorder, first)
+    late.until_running()
+    recorder.advance(LEASE_S * 1000)
+    winner, loser = _call(recorder, second), _call(recorder, third)
+    for both in (winner, loser):
+        both.step()  # each is told of the orphan
+    winner.until_running()
+    loser.run("charged twice")
+    winner.finish("charged")
+    late.finish("charged late")
+    return recorder.flow(
+        "orphan-race",
+        "Two callers find an orphaned claim",
+        "On Redis as in any other store: both are told of the same claim, which is over; one takes it over, "
+        "the other is refused; and the first worker, which was only slow, cannot overwrite the response that "
+        "stands.",
+    )
+
+
+_RECORDINGS = (
+    successful,
+    cached,
+    response_hook,
+    expired,
+    concurrent,
+    exception,
+    timeout,
+    optional_key,
+    race,
+)
+
+
+def record_flows() -> list[Flow]:
+    """Run every flow on the production engine and return what was recorded."""
+    with without_logging():  # that a run is superseded is part of a flow
+        return [record() for record in _RECORDINGS]

@@ -1,0 +1,134 @@
+"""The states of a record and the ways between them, computed from the table, and drawn as Mermaid.
+
+No edge is written down: :func:`~idemproof.spec.transition.transition` is applied to one representative of
+each situation that the table can tell apart.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from idemproof.spec.events import Claim, Complete, Event, Evict, Release, Renew
+from idemproof.spec.record import COMPLETED, DURABLE, EXPIRED, INPROGRESS, Record, deadline_ms, live
+from idemproof.spec.transition import TABLE, deciding_row, transition
+
+ABSENT = "ABSENT"
+"""What is said of a key for which no record stands."""
+
+STATES: dict[str, str] = {
+    ABSENT: "nothing stands",
+    INPROGRESS: "claimed, and live",
+    COMPLETED: "has a response, and is live",
+    EXPIRED: "stands, but is no longer live",
+}
+"""The states, and what each of them means."""
+
+_TIME = "time"
+_DEADLINE = "TIME-2"
+
+_NOW = 1_000_000
+_SOON, _LATER = _NOW + 5_000, _NOW + 9_000
+_NOW_S, _SOON_S, _LATER_S = (moment // 1000 for moment in (_NOW, _SOON, _LATER))
+_OWN, _RESUMED, _OTHER = f"{DURABLE}execution/own", f"{DURABLE}execution/earlier", "other"
+_EQUAL, _DIFFERENT = "equal", "different"
+_RESPONSE, _OTHER_RESPONSE = '"own"', '"other"'
+
+EVENTS: tuple[Event, ...] = (
+    Claim(_OWN, _LATER, _LATER_S, _EQUAL),
+    Complete(_OWN, _RESPONSE, _EQUAL, _LATER_S),
+    Release(_OWN),
+    Renew(_OWN, _LATER),
+    Evict(),
+)
+"""One event of each kind, all of one attempt and with deadlines ahead; what differs is what stands."""
+
+
+class Edge(NamedTuple):
+    """A way from one state to another, or back to the same.
+
+    Parameters
+    ----------
+    source, target
+        Two of :data:`STATES`.
+    event
+        The kind of event, or "time".
+    clause
+        The row that decides.
+    outcome
+        What the one who asked is told; empty for time, which asks nothing.
+    """
+
+    source: str
+    target: str
+    event: str
+    clause: str
+    outcome: str
+
+
+def situations() -> Iterator[Record | None]:
+    """Yield one representative of every situation that the rows can tell apart.
+
+    Own, foreign and unnamed owners, and another of the own durable execution; equal, different and absent
+    payload hashes; the same and another response; live, over but not past its expiry, and past its expiry;
+    with a lease and without.
+    """
+    yield None
+    for owner, payload_hash in product((_OWN, _RESUMED, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
+        for lease, expiry in product((_SOON, _NOW, None), (_SOON_S, _NOW_S)):
+            if lease is None or lease <= expiry * 1000:  # TIME-6
+                yield Record("", INPROGRESS, expiry, lease, None, payload_hash, None, owner)
+        for response, expiry in product((_RESPONSE, _OTHER_RESPONSE), (_SOON_S, _NOW_S)):
+            yield Record("", COMPLETED, expiry, None, response, payload_hash, None, owner)
+
+
+def state_of(record: Record | None, now: int) -> str:
+    """Return which of :data:`STATES` a record is in at ``now`` (epoch milliseconds)."""
+    if record is None:
+        return ABSENT
+    return record.status if live(record, now) else EXPIRED
+
+
+def edges() -> list[Edge]:
+    """Return every way from state to state, in the order of the states and of the table."""
+    found: set[Edge] = set()
+    for record in situations():
+        source = state_of(record, _NOW)
+        for event in EVENTS:
+            after, outcome = transition(record, event, _NOW)
+            clause = deciding_row(record, event, _NOW).clause
+            target = state_of(after, _NOW)
+            found.add(Edge(source, target, type(event).__name__, clause, type(outcome).__name__))
+        if record is not None and live(record, _NOW):
+            found.add(Edge(source, state_of(record, deadline_ms(record)), _TIME, _DEADLINE, ""))
+    states, clauses = list(STATES), [row.clause for row in TABLE] + [_DEADLINE]
+    return sorted(
+        found,
+        key=lambda edge: (states.index(edge.source), states.index(edge.target), clauses.index(edge.clause)),
+    )
+
+
+def label(edge: Edge) -> str:
+    """Return what is written on an edge."""
+    if edge.event == _TIME:
+        return f"its deadline passes, {edge.clause}"
+    return f"{edge.event} {edge.clause}, {edge.outcome}"
+
+
+def labels_between() -> dict[tuple[str, str], list[str]]:
+    """Return the labels of all edges, by the states that they lead from and to."""
+    between: dict[tuple[str, str], list[str]] = {}
+    for edge in edges():
+        between.setdefault((edge.source, edge.target), []).append(label(edge))
+    return between
+
+
+def state_diagram() -> str:
+    """Return the states and the ways between them as the text of a Mermaid ``stateDiagram-v2``."""
+    lines = ["stateDiagram-v2"]
+    lines += [f"    {state} : {state}<br/>{meaning}" for state, meaning in STATES.items()]
+    lines.append(f"    [*] --> {ABSENT}")
+    lines += [
+        f"    {source} --> {target} : {'<br/>'.join(labels)}"
+        for (source, target), labels in labels_between().items()
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,282 @@
+"""Which tests prove which clause, and whether anyone looked at them since the clause changed.
+
+Tests name the clauses that they would see broken: ``@pytest.mark.clause("ROW-7")`` on a function, a class
+or a ``pytest.param``, or as a module's or class's ``pytestmark``. The marks are read from the tests' source,
+for collecting the tests takes seconds. What cannot be read there exactly is refused, never passed over.
+
+``python -m traceability`` compares, in a checkout, the text and the marks with the
+snapshot ``idemproof/spec/traceability.json``; ``--update`` writes the snapshot anew.
+"""
+
+import argparse
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import generated
+from idemproof.conformance.clauses import (
+    PROTOCOL,
+    SNAPSHOT,
+    Clause,
+    Proof,
+    clauses_of,
+    proofs_of,
+    snapshot_of,
+)
+
+MARK = "clause"
+UPDATE = "python -m traceability --update"
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Scope = ast.Module | ast.ClassDef
+
+
+class MarkError(Exception):
+    """A mark is where, or as, it cannot be read exactly."""
+
+
+class _Test(NamedTuple):
+    """A test function, and the clauses that it or what surrounds it is marked with."""
+
+    name: str
+    clauses: frozenset[str]
+
+
+# Reading the marks.
+
+
+def marks_in(source: str, where: str) -> dict[str, frozenset[str]]:
+    """Return the clauses that each test of a file is marked with, as pytest would find them.
+
+    Parameters
+    ----------
+    source
+        The file's text.
+    where
+        The file's name, with which the tests' ids begin.
+
+    Raises
+    ------
+    MarkError
+        A mark is not on a test, or its ids are not written out.
+    """
+    tree = ast.parse(source)
+    read: set[ast.AST] = set()
+    tests = {test.name: test.clauses for test in _tests_in(tree, where, frozenset(), read) if test.clauses}
+    for node in ast.walk(tree):
+        if _is_mark(node) and node not in read:
+            raise MarkError(
+                f"{where}, line {getattr(node, 'lineno', 0)}: a mark `{MARK}` must be a decorator of a test, "
+                "in a `pytestmark`, or in the `marks` of a pytest.param of the test's own parametrize."
+            )
+    return tests
+
+
+def marks_below(folder: Path) -> dict[str, set[str]]:
+    """Return the tests of each clause that is named in a folder's test files, whether it exists or not.
+
+    Parameters
+    ----------
+    folder
+        The tests; their ids begin with its name.
+    """
+    tests: dict[str, set[str]] = defaultdict(set)
+    for path in sorted(folder.rglob("test_*.py")):
+        where = path.relative_to(folder.parent).as_posix()
+        for test, clauses in marks_in(path.read_text(encoding="utf-8"), where).items():
+            for clause in clauses:
+                tests[clause].add(test)
+    return dict(tests)
+
+
+def _tests_in(scope: _Scope, name: str, above: frozenset[str], read: set[ast.AST]) -> Iterator[_Test]:
+    """Walk a module or class as pytest does, by its rules for names."""
+    inherited = above | _pytestmark(scope, read)
+    for node in scope.body:
+        inner = f"{name}::{getattr(node, 'name', '')}"
+        if isinstance(node, _Function) and node.name.startswith("test"):
+            own = frozenset[str]().union(*(_decorator(item, name, read) for item in node.decorator_list))
+            yield _Test(inner, inherited | own)
+        elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            own = frozenset[str]().union(*(_listed(item, name, read) for item in node.decorator_list))
+            yield from _tests_in(node, inner, inherited | own, read)
+
+
+def _pytestmark(scope: _Scope, read: set[ast.AST]) -> frozenset[str]:
+    """Read the last assignment of ``pytestmark`` in a module or class: it is the one that counts."""
+    for node in reversed(scope.body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        named = any(isinstance(target, ast.Name) and target.id == "pytestmark" for target in targets)
+        if named and isinstance(node, ast.Assign | ast.AnnAssign) and value is not None:
+            return _listed(value, getattr(scope, "name", "the module"), read)
+    return frozenset()
+
+
+def _decorator(node: ast.expr, where: str, read: set[ast.AST]) -> frozenset[str]:
+    """Read a decorator of a test: the mark itself, or the marks of parametrize's cases."""
+    if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.parametrize")):
+        return _listed(node, where, read)
+    values = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "argvalues")]
+    cases = [case for value in values if isinstance(value, ast.List | ast.Tuple) for case in value.elts]
+    return frozenset[str]().union(
+        *(
+            _listed(word.value, where, read)
+            for case in cases
+            if isinstance(case, ast.Call) and ast.unparse(case.func) in ("pytest.param", "param")
+            for word in case.keywords
+            if word.arg == "marks"
+        )
+    )
+
+
+def _listed(node: ast.expr, where: str, read: set[ast.AST]) -> frozenset[str]:
+    """Read a mark, or each of a list of marks; other marks say nothing here."""
+    marks = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    found: set[str] = set()
+    for mark in marks:
+        if isinstance(mark, ast.Call) and _is_mark(mark.func):
+            read.add(mark.func)
+            ids = [item.value if isinstance(item, ast.Constant) else None for item in mark.args]
+            written = [item for item in ids if isinstance(item, str)]
+            if mark.keywords or not ids or len(written) < len(ids):
+                raise MarkError(
+                    f"{where}, line {mark.lineno}: the ids of a mark `{MARK}` must be written out as texts, "
+                    "at least one."
+                )
+            found.update(written)
+    return frozenset(found)
+
+
+def _is_mark(node: ast.AST) -> bool:
+    """Tell whether this is ``pytest.mark.clause``, or ``mark.clause``."""
+    if not (isinstance(node, ast.Attribute) and node.attr == MARK):
+        return False
+    of = node.value
+    return (isinstance(of, ast.Attribute) and of.attr == "mark") or (
+        isinstance(of, ast.Name) and of.id == "mark"
+    )
+
+
+def complaint_of_marks(marked: Iterable[tuple[str, tuple[Any, ...]]], known: Iterable[str]) -> str | None:
+    """Return a sentence on marks that name nothing, or clauses that do not exist; None if there are none.
+
+    Parameters
+    ----------
+    marked
+        Tests, each with the arguments of one mark.
+    known
+        The ids of all clauses.
+    """
+    ids = set(known)
+    # By function: a parametrised test would say the same hundreds of times.
+    wrong = {
+        (test.partition("[")[0], str(named))
+        for test, arguments in marked
+        for named in (arguments or ("nothing",))
+        if named not in ids
+    }
+    if not wrong:
+        return None
+    listed = "; ".join(f"{test} names {named}" for test, named in sorted(wrong))
+    return f"A mark `{MARK}` must name clauses that spec/{PROTOCOL} has: {listed}."
+
+
+# Comparing.
+
+
+def complaints(
+    clauses: Mapping[str, Clause], tests: Mapping[str, Iterable[str]], snapshot: Mapping[str, Proof]
+) -> list[str]:
+    """Compare the protocol, the marks and the snapshot; say what is wrong, one sentence each.
+
+    Parameters
+    ----------
+    clauses
+        The clauses of the protocol.
+    tests
+        The tests of each clause that is named in a mark.
+    snapshot
+        What was last looked at.
+    """
+    found = [
+        f"{_list(tests[name])} is marked with {name}, which is no clause of spec/{PROTOCOL}."
+        for name in sorted(set(tests) - set(clauses))
+    ]
+    if not snapshot:
+        return [*found, f"There is no snapshot to compare with: {UPDATE}"]
+    found += [
+        f"The snapshot has {name}, which is no clause any more: {UPDATE}"
+        for name in sorted(set(snapshot) - set(clauses))
+    ]
+    for name, clause in clauses.items():
+        marked, seen = tuple(sorted(tests.get(name, ()))), snapshot.get(name)
+        if clause.binding and not marked:
+            found.append(
+                f"{name} says {clause.keyword}, and no test is marked with it: "
+                f'mark one that fails if it is broken with @pytest.mark.{MARK}("{name}").'
+            )
+        if seen is None:
+            found.append(f"{name} is not in the snapshot: look at its tests ({_list(marked)}), then {UPDATE}")
+            continue
+        if seen.fingerprint != clause.fingerprint:
+            found.append(
+                f"The text of {name} has changed since its tests were last looked at. "
+                f"Look at these tests: {_list(marked)}; then {UPDATE}"
+            )
+        if seen.tests != marked:
+            found.append(
+                f"The tests of {name} are not those of the snapshot "
+                f"(new: {_list(set(marked) - set(seen.tests))}; "
+                f"gone: {_list(set(seen.tests) - set(marked))}): {UPDATE}"
+            )
+    return found
+
+
+def _list(tests: Iterable[str]) -> str:
+    return ", ".join(sorted(tests)) or "none"
+
+
+# The command.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare, or update the snapshot, in a checkout; return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Those of the command line, by default.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m traceability",
+        description="Compare the protocol's clauses with the tests that are marked with them.",
+    )
+    parser.add_argument("--update", action="store_true", help="write the snapshot anew")
+    parser.add_argument("--root", type=Path, default=Path(), help="the checkout; by default, where you are")
+    told = parser.parse_args(arguments)
+    protocol, tests = told.root / "idemproof" / "spec" / PROTOCOL, told.root / "tests"
+    if not (protocol.is_file() and tests.is_dir()):
+        sys.stderr.write(f"{told.root.resolve()} is no checkout: it lacks spec/{PROTOCOL} or tests/.\n")
+        return 2
+    snapshot = told.root / "idemproof" / "spec" / SNAPSHOT
+    try:
+        clauses = clauses_of(protocol.read_text(encoding="utf-8"))
+        marks = marks_below(tests.resolve())
+    except (MarkError, ValueError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    if told.update:
+        generated.write(snapshot.parent, {SNAPSHOT: snapshot_of(clauses.values(), marks)})
+    seen = proofs_of(snapshot.read_text(encoding="utf-8")) if snapshot.is_file() else {}
+    wrong = complaints(clauses, marks, seen)
+    for sentence in wrong:
+        sys.stderr.write(f"{sentence}\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

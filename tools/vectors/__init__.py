@@ -1,0 +1,1 @@
+"""The portable test vectors: ``python -m vectors`` writes them."""

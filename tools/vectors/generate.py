@@ -1,0 +1,181 @@
+"""Writes the portable test vectors: ``python -m vectors [--check]``.
+
+They are for those who port the protocol to another language, and are the same whoever writes them: nothing
+in them depends on time, chance or place. ``spec/vectors/README.md`` says how to read them.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import generated
+from idemproof.spec import transition
+from idemproof.spec.events import Claim, Complete, Event, Outcome, Release, Renew
+from idemproof.spec.record import Record
+
+from .keys import key_vectors
+from .readings import KEY, readings
+from .transition import cases
+
+PROTOCOL = "1.1"
+"""The version of ``protocol.md`` that the vectors are of."""
+
+FOLDER = Path(transition.__file__).parent / "vectors"
+
+_WIDTH = 180
+_FIELDS = {
+    "idempotency_key": "key",
+    "expiry_timestamp": "expiry",
+    "in_progress_expiry_timestamp": "lease",
+    "response_data": "response",
+}
+"""What fields of a record are called in the vectors, if not by their own names."""
+
+
+def documents() -> dict[str, str]:
+    """Return the text of each generated file, by its name."""
+    return {
+        "transition.json": _rendered(
+            {"protocol": PROTOCOL, "cases": _transition_cases(), "readings": _readings()}
+        ),
+        "keys.json": _rendered({"protocol": PROTOCOL, "cases": _key_cases()}),
+    }
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """Name the files in ``folder`` that are not what would be written."""
+    return generated.stale(folder, documents())
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Write the files anew."""
+    generated.write(folder, documents())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the vectors, or tell which are stale; return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Those of the command line, if not given.
+    """
+    parser = argparse.ArgumentParser("python -m vectors", description="Write the vectors.")
+    parser.add_argument("--check", action="store_true", help="write nothing; name what is stale, and exit 1")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="where the vectors are (default: %(default)s)"
+    )
+    asked = parser.parse_args(arguments)
+    if not asked.check:
+        write(asked.folder)
+        return 0
+    found = stale(asked.folder)
+    for name in found:
+        sys.stderr.write(f"{asked.folder / name} is stale: run python -m idemproof.conformance.vectors\n")
+    return 1 if found else 0
+
+
+def _transition_cases() -> list[dict[str, Any]]:
+    numbers: dict[str, int] = {}
+    rendered = []
+    for case in cases():
+        row = case.trace[-1].row
+        numbers[row] = numbers.get(row, 0) + 1
+        steps = [
+            {
+                "now": move.now,
+                "event": _event(move.event),
+                "row": move.row,
+                "record": _record(move.after),
+                "outcome": _outcome(move.outcome),
+            }
+            for move in case.trace
+        ]
+        clauses = sorted(set(case.situation.clauses), key=case.situation.clauses.index)
+        rendered.append(
+            {
+                "id": f"{row.lower()}.{numbers[row]}",
+                "clauses": clauses,
+                "why": case.situation.words,
+                "steps": steps,
+            }
+        )
+    return rendered
+
+
+def _event(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": type(event).__name__}
+    if isinstance(event, Claim | Complete | Release | Renew):
+        fields["owner"] = event.owner
+    if isinstance(event, Claim | Renew):
+        fields["lease"] = event.lease
+    if isinstance(event, Claim | Complete):
+        fields |= {"expiry": event.expiry, "payload_hash": event.payload_hash}
+    if isinstance(event, Complete):
+        fields["response"] = event.response
+    return fields
+
+
+def _record(record: Record | None, *, whole: bool = False) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    # A case speaks of one key, wherever its record is kept.
+    left_out = () if whole else ("idempotency_key", "sort_key")
+    fields = record._asdict()
+    return {_FIELDS.get(name, name): fields[name] for name in fields if name not in left_out}
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": type(outcome).__name__}
+    for name, value in outcome._asdict().items():
+        fields[name] = value if isinstance(value, int) else _record(value)
+    return fields
+
+
+def _readings() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"reading.{number}",
+            "clauses": reading.clauses,
+            "why": reading.why,
+            "asked": KEY,
+            "stored": {_FIELDS.get(name, name): value for name, value in reading.stored.items()},
+            "record": _record(reading.record, whole=True),
+        }
+        for number, reading in enumerate(readings(), 1)
+    ]
+
+
+def _key_cases() -> list[dict[str, Any]]:
+    rendered = []
+    for number, vector in enumerate(key_vectors(), 1):
+        asked, *derived = vector
+        fields = asked._asdict()
+        rendered.append(
+            {"id": f"key.{number}", "why": fields.pop("why")}
+            | fields
+            | dict(zip(vector._fields[1:], derived, strict=True))
+        )
+    return rendered
+
+
+def _rendered(document: dict[str, Any]) -> str:
+    """Return JSON text, in ASCII, with a container on one line if it fits."""
+    return _spread(document, "") + "\n"
+
+
+def _spread(value: Any, indent: str, before: int = 0) -> str:
+    line = json.dumps(value)
+    if not isinstance(value, dict | list | tuple) or len(indent) + before + len(line) < _WIDTH:
+        return line
+    inner = indent + "  "
+    if isinstance(value, dict):
+        names = [(f"{json.dumps(name)}: ", child) for name, child in value.items()]
+        first, last = "{", "}"
+    else:
+        names = [("", child) for child in value]
+        first, last = "[", "]"
+    lines = [f"{inner}{name}{_spread(child, inner, len(name))}" for name, child in names]
+    return "\n".join((first, ",\n".join(lines), indent + last))
