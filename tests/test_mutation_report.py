@@ -93,7 +93,7 @@ def test_nothing_is_explained_twice(mutation: Any, tmp_path: Path) -> None:
 def test_explanations_speak_of_lines_that_are_there(mutation: Any) -> None:
     for change in mutation.explanations.explanations():
         path, _, function = change.where.partition(": ")
-        text = (ROOT / path).read_text(encoding="utf-8")
+        text = (ROOT / "idemproof" / path).read_text(encoding="utf-8")
         lines = [line.strip() for line in dict(mutation.mutants._functions(text))[function].lines]
         missing = [line for line in change.removed.splitlines() if line not in lines]
         assert missing == [], change.where
@@ -117,5 +117,5 @@ def test_the_report_has_every_module_and_every_reason(mutation: Any) -> None:
 
 def test_the_tests_that_judge_are_there(mutation: Any) -> None:
     for module in mutation.selections.MODULES:
-        assert (ROOT / module.path).is_file()
+        assert (ROOT / "idemproof" / module.path).is_file()
         assert [path for path in (*module.quick, *module.wide) if not (ROOT / path).exists()] == []

@@ -4,37 +4,33 @@ Tests name the clauses that they would see broken: ``@pytest.mark.clause("ROW-7"
 or a ``pytest.param``, or as a module's or class's ``pytestmark``. The marks are read from the tests' source,
 for collecting the tests takes seconds. What cannot be read there exactly is refused, never passed over.
 
-``python -m traceability`` compares, in a checkout, the text and the marks with the
-snapshot ``idemproof/spec/traceability.json``; ``--update`` writes the snapshot anew.
+The snapshot, ``idemproof/spec/traceability.json``, is what was last looked at; it is written anew with the
+other derived files.
 """
 
-import argparse
 import ast
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import generated
 from idemproof.conformance.clauses import (
     PROTOCOL,
     SNAPSHOT,
     Clause,
     Proof,
     clauses_of,
-    proofs_of,
     snapshot_of,
 )
 
 MARK = "clause"
-UPDATE = "python -m traceability --update"
+UPDATE = "python tools/regenerate.py traceability"
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Scope = ast.Module | ast.ClassDef
 
 
-class MarkError(Exception):
+class MarkError(ValueError):
     """A mark is where, or as, it cannot be read exactly."""
 
 
@@ -240,43 +236,14 @@ def _list(tests: Iterable[str]) -> str:
     return ", ".join(sorted(tests)) or "none"
 
 
-# The command.
+def files(root: Path) -> dict[str, str]:
+    """Return the snapshot of a checkout, by its name.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Compare, or update the snapshot, in a checkout; return the exit code.
-
-    Parameters
-    ----------
-    arguments
-        Those of the command line, by default.
+    Raises
+    ------
+    ValueError
+        A clause or a mark cannot be read.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m traceability",
-        description="Compare the protocol's clauses with the tests that are marked with them.",
-    )
-    parser.add_argument("--update", action="store_true", help="write the snapshot anew")
-    parser.add_argument("--root", type=Path, default=Path(), help="the checkout; by default, where you are")
-    told = parser.parse_args(arguments)
-    protocol, tests = told.root / "idemproof" / "spec" / PROTOCOL, told.root / "tests"
-    if not (protocol.is_file() and tests.is_dir()):
-        sys.stderr.write(f"{told.root.resolve()} is no checkout: it lacks spec/{PROTOCOL} or tests/.\n")
-        return 2
-    snapshot = told.root / "idemproof" / "spec" / SNAPSHOT
-    try:
-        clauses = clauses_of(protocol.read_text(encoding="utf-8"))
-        marks = marks_below(tests.resolve())
-    except (MarkError, ValueError) as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    if told.update:
-        generated.write(snapshot.parent, {SNAPSHOT: snapshot_of(clauses.values(), marks)})
-    seen = proofs_of(snapshot.read_text(encoding="utf-8")) if snapshot.is_file() else {}
-    wrong = complaints(clauses, marks, seen)
-    for sentence in wrong:
-        sys.stderr.write(f"{sentence}\n")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    protocol = root / "idemproof" / "spec" / PROTOCOL
+    clauses = clauses_of(protocol.read_text(encoding="utf-8"))
+    return {SNAPSHOT: snapshot_of(clauses.values(), marks_below(root / "tests"))}

@@ -1,9 +1,6 @@
 """The pictures are of the specification and the engine as they are, complete and legible."""
 
-import os
 import re
-import subprocess
-import sys
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +11,14 @@ import pytest
 from diagrams import state_drawing
 from diagrams.flow_drawing import mermaid, svg
 from diagrams.flows import record_flows
-from diagrams.generate import FOLDER, INDEX, main, pictures, stale, write
+from diagrams.generate import INDEX, files
 from diagrams.recorder import Flow, Message, Note, Standing
 from diagrams.states import STATES, edges, label
 from idemproof.conformance.suite.svg import WIDTH, wrapped
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = {flow.name: flow for flow in record_flows()}
-DRAWN = pictures()
+DRAWN = files(ROOT)
 SVGS = [name for name in DRAWN if name.endswith(".svg")]
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -29,48 +26,6 @@ each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 
 
 # The files.
-
-
-def test_no_picture_is_stale() -> None:
-    assert stale(ROOT / FOLDER) == [], "draw them anew: python -m diagrams"
-
-
-@pytest.mark.parametrize("seed", ["0", "1"])
-def test_the_command_finds_them_fresh_whatever_the_order_of_sets(seed: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "diagrams", "--check"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONHASHSEED": seed},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_the_command_names_what_is_stale_and_mends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main([]) == main(["--check"]) == 0
-    (FOLDER / "cached.svg").unlink()
-    (FOLDER / "states.mmd").write_bytes((FOLDER / "states.mmd").read_bytes().replace(b"ROW-1,", b"ROW-2,"))
-    assert capsys.readouterr().err == ""
-    assert main(["--check"]) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        f"stale: {FOLDER / 'cached.svg'}",
-        f"stale: {FOLDER / 'states.mmd'}",
-    ]
-    assert not (FOLDER / "cached.svg").exists()
-    assert main([]) == 0
-    assert stale(FOLDER) == []
-
-
-def test_a_picture_that_is_no_longer_drawn_is_stale(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "old.svg").touch()
-    assert stale(tmp_path) == ["old.svg"]
 
 
 def test_there_is_a_text_and_a_picture_of_everything() -> None:
@@ -84,7 +39,7 @@ def test_the_index_has_every_diagram_and_leads_to_every_picture() -> None:
     targets = re.findall(r"\]\(([^)#]+)", index)
     assert set(SVGS) <= set(targets)
     for target in targets:
-        assert (ROOT / FOLDER / target).exists(), target
+        assert (ROOT / "docs" / "diagrams" / target).exists(), target
 
 
 # The drawings.

@@ -7,7 +7,7 @@ import pytest
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
-from injected_faults import FAULTS, REPORT, Fault, found, found_beginning_late, report, sown
+from injected_faults import FAULTS, Fault, found, found_beginning_late, sown
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
@@ -40,8 +40,3 @@ def test_a_fault_is_gone_after_its_search() -> None:
         assert before != rules._STEPS
     assert before == rules._STEPS
     assert Explorer(2).search().counterexample is None
-
-
-def test_the_report_is_what_the_search_finds() -> None:
-    written = (ROOT / REPORT).read_text(encoding="utf-8")
-    assert written == report(), "run python -m injected_faults"

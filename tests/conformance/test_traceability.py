@@ -21,7 +21,7 @@ from idemproof.conformance.clauses import (
     snapshot_of,
 )
 from idemproof.spec.tables import BEGIN, END
-from traceability import UPDATE, MarkError, complaint_of_marks, complaints, main, marks_below, marks_in
+from traceability import UPDATE, MarkError, complaint_of_marks, complaints, marks_below, marks_in
 
 pytestmark = pytest.mark.once
 
@@ -182,7 +182,10 @@ def collect(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "--rootdir", str(folder), *options, "tests"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "support")])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "support"), str(TESTS.parent / "tools")]),
+        },
         capture_output=True,
         encoding="utf-8",
         timeout=60,
@@ -331,64 +334,3 @@ def test_a_may_needs_no_test_but_a_change_of_it_is_seen() -> None:
     changed = clauses_of("- **A-1** One MUST.\n- **A-2** Two MUST NOT.\n- **A-3** Three MAY be.\n")
     (found,) = complaints(changed, TESTED, SEEN)
     assert found.startswith("The text of A-3 has changed")
-
-
-# The command.
-
-
-@pytest.fixture
-def checkout(write: Callable[[str, str], Path]) -> Path:
-    write("idemproof/spec/protocol.md", "- **A-1** One MUST.\n")
-    return write("tests/test_it.py", "import pytest\n@pytest.mark.clause('A-1')\ndef test_it(): pass\n")
-
-
-def test_an_update_writes_what_is_then_found_to_agree(
-    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(checkout)
-    assert main([]) == 1
-    assert "There is no snapshot" in capsys.readouterr().err
-    assert main(["--update"]) == 0
-    snapshot = (checkout / "idemproof" / "spec" / "traceability.json").read_bytes()
-    assert proofs_of(snapshot.decode())["A-1"].tests == ("tests/test_it.py::test_it",)
-    assert snapshot.endswith(b"}\n")
-    assert main([]) == 0
-    (checkout / "idemproof" / "spec" / "protocol.md").write_text("- **A-1** One MUST NOT.\n")
-    assert main([]) == 1
-    assert "Look at these tests: tests/test_it.py::test_it" in capsys.readouterr().err
-    assert (checkout / "idemproof" / "spec" / "traceability.json").read_bytes() == snapshot
-
-
-def test_an_update_does_not_hide_a_clause_without_tests(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (checkout / "idemproof" / "spec" / "protocol.md").write_text("- **A-1** One MUST.\n- **A-2** Two MUST.\n")
-    assert main(["--update", "--root", str(checkout)]) == 1
-    assert capsys.readouterr().err.startswith("A-2 says MUST, and no test is marked with it")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("idemproof/spec/protocol.md", "- **A-1** One.\n", "A-1 has none of the keywords"),
-        ("tests/test_more.py", "once = pytest.mark.clause('A-1')\n", "tests/test_more.py, line 1: a mark"),
-    ],
-)
-def test_what_cannot_be_read_is_a_sentence(
-    checkout: Path,
-    write: Callable[[str, str], Path],
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-    text: str,
-    said: str,
-) -> None:
-    (checkout / name).write_text(text, encoding="utf-8")
-    assert main(["--update", "--root", str(checkout)]) == 1
-    assert said in capsys.readouterr().err
-    assert not (checkout / "idemproof" / "spec" / "traceability.json").exists()
-
-
-def test_what_is_no_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--update", "--root", str(tmp_path)]) == 2
-    assert "is no checkout" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []

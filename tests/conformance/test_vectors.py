@@ -3,8 +3,6 @@
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +36,6 @@ from idemproof.spec.record import Record, checked
 from idemproof.spec.transition import TABLE, deciding_row, transition
 from places import moto_client
 from sides import Side
-from vectors.generate import main
 from vectors.keys import named_function
 
 FOLDER = files(idemproof.spec) / "vectors"
@@ -56,23 +53,6 @@ def by_id(cases: list[Any]) -> Any:
 
 
 # The files.
-
-
-def test_the_vectors_are_what_the_generator_writes() -> None:
-    command = [sys.executable, "-W", "error", "-m", "vectors", "--check"]
-    ran = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-
-
-@pytest.mark.once
-def test_what_is_stale_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--folder", str(tmp_path)]) == 0
-    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written == {name: (FOLDER / name).read_bytes() for name in ("transition.json", "keys.json")}
-    (tmp_path / "keys.json").write_bytes(written["keys.json"].replace(b"md5", b"md4", 1))
-    assert main(["--check", "--folder", str(tmp_path)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{tmp_path / 'keys.json'} is stale")
 
 
 def test_the_schema_is_one() -> None:

@@ -58,7 +58,6 @@ MODULES = (
     Module("spec/errors.py", ("tests/spec/test_errors.py",), _WIDE_SPEC),
     Module("spec/model.py", _MOVES, _WIDE_SEARCH),
     Module("spec/explorer.py", ("tests/spec/test_stories.py",), _WIDE_SEARCH),
-    Module("spec/diagrams.py", ("tests/spec/test_diagrams.py",), _WIDE_SPEC),
     Module("reference/engine.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),

@@ -1,4 +1,4 @@
-"""Writes ``docs/reports``: what the suite finds in layers of published packages. Run it as a module.
+"""Derives ``docs/reports``: what the suite finds in layers of published packages.
 
 The pages tell everything but times and keys, so the same layers give the same pages.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from generated import write
 from idemproof.conformance.suite.report import Report
 from idemproof.conformance.suite.runner import check
 from idemproof.conformance.suite.story_table import plain
@@ -17,7 +16,6 @@ from idemproof.conformance.suite.wording import clause_text, counted, groups_of,
 
 from .wild import SPECIMENS, Specimen
 
-FOLDER = Path("docs", "reports")
 SEED = 1
 
 _PLAIN = (
@@ -50,7 +48,7 @@ def index(pages: dict[str, tuple[Specimen, Report]]) -> str:
         "",
         "Layers of published packages, judged by this suite as they are, each on a store that is imitated",
         "within one process, with the clock moved. The pages are written by",
-        "`python -m broken_layers.field_notes`, and tell the shortest story of each fault.",
+        "`python tools/regenerate.py reports`, and tell the shortest story of each fault.",
         "",
         "What drives a layer may guard it against some of this. Where it does not, a caller loses a result,",
         "or an effect happens twice.",
@@ -112,12 +110,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def main() -> None:
-    """Judge all specimens and write the pages."""
+def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the layers
+    """Judge all specimens and return the pages."""
     pages = {specimen.name: (specimen, judged(specimen)) for specimen in SPECIMENS}
-    texts = {f"{name}.md": page(*found) for name, found in pages.items()}
-    write(FOLDER, {"README.md": index(pages), **texts})
-
-
-if __name__ == "__main__":
-    main()
+    return {"README.md": index(pages), **{f"{name}.md": page(*found) for name, found in pages.items()}}

@@ -1,23 +1,20 @@
 """Which check finds which broken layer: writes the kill matrix.
 
-At the root of a checkout, ``python -m broken_layers.matrix`` judges every animal, writes
-``docs/kill-matrix.md``, and fails with a sentence if the suite has missed something or raised a false alarm.
+``python tools/regenerate.py kill-matrix`` judges every broken layer by the default profile, which takes about
+half an hour, and fails with a sentence if the suite has missed something or raised a false alarm.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import generated
-from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.runner import checks
 
 from .exhibits import BROKEN, CORRECT, Animal
 from .verdicts import Verdict, complaints, judge_all
 
-REPORT = Path("docs", "kill-matrix.md")
+REPORT = "kill-matrix.md"
 
 _HEAD = """\
 # Does the suite see?
@@ -25,8 +22,8 @@ _HEAD = """\
 {broken} layers, each wrong in one way, and {correct} that are right, each in its own way, judged by the
 `{profile}` profile in {minutes} minutes. **x**: the layer breaks this clause, and is found to. **+**: found
 besides, for one fault has many consequences. **?**: broken, and not found. This page is written by the suite
-itself: `python -m broken_layers.matrix`. The layers are in
-[conformance/zoo](../conformance/zoo), a few lines each.
+itself: `python tools/regenerate.py kill-matrix`. The layers are in
+[tools/broken_layers](../tools/broken_layers), a few lines each.
 """
 
 
@@ -89,21 +86,21 @@ def _escaped(sentence: str) -> str:
     return sentence.replace("|", "\\|")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge all animals, write the page, and return 1 if the suite is to blame for something."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", choices=list(PROFILES), default="default")
-    profile = parser.parse_args(arguments).profile
+def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the layers
+    """Judge all layers and return the page.
+
+    Raises
+    ------
+    ValueError
+        The suite is to blame: it missed a fault, or raised a false alarm.
+    """
     began = time.perf_counter()
-    verdicts = judge_all(profile, lambda verdict: print(f"{verdict.seconds:6.1f} s  {verdict.name}"))  # noqa: T201
+    verdicts = judge_all(
+        "default", lambda verdict: sys.stderr.write(f"{verdict.seconds:6.1f} s  {verdict.name}\n")
+    )
     minutes = round((time.perf_counter() - began) / 60)
-    generated.write(REPORT.parent, {REPORT.name: page(BROKEN, CORRECT, verdicts, profile, minutes)})
     asked = [clause for each in checks() for clause in each.clauses]
     wrong = list(complaints(BROKEN, CORRECT, verdicts, asked))
-    for sentence in wrong:
-        print(sentence, file=sys.stderr)  # noqa: T201
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return {REPORT: page(BROKEN, CORRECT, verdicts, "default", minutes)}

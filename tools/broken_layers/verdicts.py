@@ -60,7 +60,7 @@ def judged(animal: Animal, profile: str, seed: int = 1, tiers: Sequence[str] = T
     )
 
 
-def judge_all(profile: str, progress: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+def judge_all(profile: str, progress: Callable[[Verdict], object] = lambda _: None) -> list[Verdict]:
     """Judge all animals, two processes at a time, and return the verdicts in the order of the registry."""
     names = [*CORRECT, *BROKEN]
     verdicts = {}

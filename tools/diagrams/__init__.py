@@ -1,1 +1,1 @@
-"""Pictures of the states and of each flow: ``python -m diagrams`` draws them."""
+"""Pictures of the states and of each flow: ``python tools/regenerate.py diagrams`` draws them."""

@@ -1,1 +1,1 @@
-"""The portable test vectors: ``python -m vectors`` writes them."""
+"""The portable test vectors: ``python tools/regenerate.py vectors`` writes them."""

@@ -1,17 +1,13 @@
-"""Writes the portable test vectors: ``python -m vectors [--check]``.
+"""Derives the portable test vectors.
 
 They are for those who port the protocol to another language, and are the same whoever writes them: nothing
 in them depends on time, chance or place. ``spec/vectors/README.md`` says how to read them.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import generated
-from idemproof.spec import transition
 from idemproof.spec.events import Claim, Complete, Event, Outcome, Release, Renew
 from idemproof.spec.record import Record
 
@@ -21,8 +17,6 @@ from .transition import cases
 
 PROTOCOL = "1.1"
 """The version of ``protocol.md`` that the vectors are of."""
-
-FOLDER = Path(transition.__file__).parent / "vectors"
 
 _WIDTH = 180
 _FIELDS = {
@@ -34,7 +28,7 @@ _FIELDS = {
 """What fields of a record are called in the vectors, if not by their own names."""
 
 
-def documents() -> dict[str, str]:
+def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the code
     """Return the text of each generated file, by its name."""
     return {
         "transition.json": _rendered(
@@ -42,39 +36,6 @@ def documents() -> dict[str, str]:
         ),
         "keys.json": _rendered({"protocol": PROTOCOL, "cases": _key_cases()}),
     }
-
-
-def stale(folder: Path = FOLDER) -> list[str]:
-    """Name the files in ``folder`` that are not what would be written."""
-    return generated.stale(folder, documents())
-
-
-def write(folder: Path = FOLDER) -> None:
-    """Write the files anew."""
-    generated.write(folder, documents())
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the vectors, or tell which are stale; return the exit code.
-
-    Parameters
-    ----------
-    arguments
-        Those of the command line, if not given.
-    """
-    parser = argparse.ArgumentParser("python -m vectors", description="Write the vectors.")
-    parser.add_argument("--check", action="store_true", help="write nothing; name what is stale, and exit 1")
-    parser.add_argument(
-        "--folder", type=Path, default=FOLDER, help="where the vectors are (default: %(default)s)"
-    )
-    asked = parser.parse_args(arguments)
-    if not asked.check:
-        write(asked.folder)
-        return 0
-    found = stale(asked.folder)
-    for name in found:
-        sys.stderr.write(f"{asked.folder / name} is stale: run python -m idemproof.conformance.vectors\n")
-    return 1 if found else 0
 
 
 def _transition_cases() -> list[dict[str, Any]]:

@@ -1,6 +1,0 @@
-"""Draws the pictures, or tells which are stale."""
-
-from .generate import main
-
-if __name__ == "__main__":
-    raise SystemExit(main())
