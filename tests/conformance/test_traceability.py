@@ -26,6 +26,7 @@ from traceability import UPDATE, MarkError, complaint_of_marks, complaints, mark
 pytestmark = pytest.mark.once
 
 TESTS = Path(__file__).resolve().parents[1]
+PATHS = (TESTS, TESTS / "support", TESTS.parent / "tools")
 CLAUSES = clauses_of(protocol_text())
 
 
