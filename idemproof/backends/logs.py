@@ -17,13 +17,14 @@ def log(
     message: str,
     *args: Any,
     extra: Mapping[str, Any] | None = None,
+    exc_info: BaseException | None = None,
     interrupts: Interrupts | None = None,
 ) -> None:
     """Log a message; an interrupt that comes meanwhile is raised, and nothing else.
 
     Parameters
     ----------
-    level, message, args, extra
+    level, message, args, extra, exc_info
         As for a logger.
     interrupts
         Recognizes interrupts; None for all that any configuration declares.
@@ -31,7 +32,7 @@ def log(
     if not logger.isEnabledFor(level):
         return
     try:
-        logger.log(level, message, *args, extra=extra)
+        logger.log(level, message, *args, extra=extra, exc_info=exc_info)
     except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
         failure = error
     else:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from ..backends.logs import logger
 from ..reference.engine import Engine
-from ..spec.commands import Call, Load, Sleep, Swap
+from ..spec.commands import Call, Emit, Load, Sleep, Swap
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
-from ..spec.invariants import Answered, Asked, Began, Ended, Occurrence
+from ..spec.invariants import Answered, Asked, Began, Ended, Happening
+from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
 from ..spec.transition import transition
 
@@ -55,7 +56,7 @@ class World:
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
         self.record: Record | None = None
-        self.history: list[Occurrence] = []
+        self.history: list[Happening | Occurrence] = []
         self.delayed: list[Swap] = []
         self._minted = 0
 
@@ -95,7 +96,7 @@ class SimulatedCall:
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` tells whether it was interrupted, ``began_interrupted`` whether its body began after that,
-    ``last`` what it asked for last.
+    ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -105,6 +106,7 @@ class SimulatedCall:
         self._owner = ""
         self._until = 0
         self._operations = 0
+        self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
         self.interrupted = False
@@ -208,6 +210,10 @@ class SimulatedCall:
     def _go(self, advance: Callable[[], Any]) -> None:
         try:
             self.command = advance()
+            while isinstance(self.command, Emit):
+                self.occurrences.append(self.command.occurrence)
+                self._world.history.append(self.command.occurrence)
+                self.command = self._steps.send(None)
             if isinstance(self.command, Call):
                 self.began_interrupted = self.interrupted
                 self.body = self.command

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import Call, Invoke, Load, Sleep, Swap
+from ..spec.commands import Call, Emit, Invoke, Load, Sleep, Swap
 from ..spec.errors import IdempotencyConfigError
+from ..spec.occurrences import Occurrence
 from .blocking import NOTHING, Steps, request
 from .bodies import run_body
 
@@ -18,6 +19,7 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
+    observe: Callable[[Occurrence], None] | None = None,
 ) -> Any:
     """Perform ``steps`` on an async layer and return their result.
 
@@ -40,6 +42,9 @@ async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking t
                     if isinstance(command, Call):
                         call = command
                         await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
+                    elif isinstance(command, Emit):
+                        if observe is not None:
+                            observe(command.occurrence)
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)

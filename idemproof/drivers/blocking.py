@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from ..spec.commands import Call, Command, Invoke, Load, Sleep, Swap
+from ..spec.commands import Call, Command, Emit, Invoke, Load, Sleep, Swap
+from ..spec.occurrences import Occurrence
 
 Steps = Generator[Command, Any, Any]
 
@@ -33,6 +34,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
     function: Callable[..., Any] | None = None,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
+    observe: Callable[[Occurrence], None] | None = None,
 ) -> Any:
     """Perform ``steps`` on a blocking layer and return their result.
 
@@ -44,6 +46,8 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
         The persistence layer.
     function, args, kwargs
         The body, if the steps run one.
+    observe
+        Takes what the steps report.
     """
     reply: Any = None
     error: BaseException | None = None
@@ -62,6 +66,9 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                         call = command
                         call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                         call.returned = True
+                    elif isinstance(command, Emit):
+                        if observe is not None:
+                            observe(command.occurrence)
                     elif isinstance(command, Sleep):
                         pause(command.milliseconds / 1000)
                     else:

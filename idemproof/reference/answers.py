@@ -1,12 +1,11 @@
 """What callers are told: results on their way into the store and out of it, and refusals."""
 
-import logging
+import copy
 from types import CoroutineType
-from typing import Any
+from typing import Any, Self
 
-from ..backends.logs import log
 from ..backends.records import DataRecord
-from ..drivers.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
+from ..drivers.interrupts import raise_interrupt
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,
@@ -29,22 +28,6 @@ from .results.responses import WAY_OUT, is_response_class
 from .serialization import BaseIdempotencySerializer
 
 
-def tell(
-    event: str,
-    key: str,
-    message: str = "%s",
-    level: int = logging.DEBUG,
-    interrupts: Interrupts = KNOWN_INTERRUPTS,
-) -> None:
-    """Log what happened to ``key``; handlers find it in ``idempotency_event`` and ``idempotency_key``.
-
-    What is logged decides nothing: what a filter or a handler raises is shown where logging shows its own
-    failures. An interrupt that comes meanwhile is raised.
-    """
-    extra = {"idempotency_event": event, "idempotency_key": key}
-    log(level, f"{event}: {message}", key, extra=extra, interrupts=interrupts)
-
-
 class Answers:
     """Encodes, decodes and explains, for one decorated function.
 
@@ -56,23 +39,25 @@ class Answers:
         Sees every replayed response, and may change it.
     cache
         Keeps what is replayed, or None.
-    interrupts
-        What is raised though it comes while something is logged.
     """
 
-    __slots__ = ("_cache", "_codec", "_hook", "_interrupts")
+    __slots__ = ("_cache", "_codec", "_hook")
 
     def __init__(
         self,
         serializer: BaseIdempotencySerializer | Codec | None,
         hook: IdempotentHookFunction | None,
         cache: LocalCache | None,
-        interrupts: Interrupts = KNOWN_INTERRUPTS,
     ) -> None:
         self._codec = serializer if isinstance(serializer, Codec) else Codec(serializer)
         self._hook = hook
         self._cache = cache
-        self._interrupts = interrupts
+
+    def over(self, cache: LocalCache) -> Self:
+        """Return the same, with another cache."""
+        other = copy.copy(self)
+        other._cache = cache
+        return other
 
     def encode(self, result: Any) -> tuple[str, Any]:
         """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
@@ -90,14 +75,12 @@ class Answers:
             return self._replay(outcome.record)
         if isinstance(outcome, PayloadMismatch):
             key = outcome.record.idempotency_key
-            tell("payload mismatch", key, interrupts=self._interrupts)
             raise IdempotencyValidationError(
                 f"The payload of {key!r} is not the one that this key came with first. "
                 "Nothing ran. Use a new key for a new operation."
             )
         if isinstance(outcome, InProgress):
             key = outcome.record.idempotency_key
-            tell("in progress", key, interrupts=self._interrupts)
             raise IdempotencyAlreadyInProgressError(
                 f"Another attempt is in progress with the key {key!r}, for at most {outcome.retry_after} ms "
                 "more. Nothing ran. Retry later.",
@@ -157,7 +140,6 @@ class Answers:
             ) from cause
         if self._cache is not None:
             self._cache.put(record)
-        tell("replayed", key, interrupts=self._interrupts)
         if self._hook is None:
             return response
         answer = self._hook(response, DataRecord.of(record))

@@ -10,6 +10,7 @@ from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import hands_on, is_wrapper
+from .observers import Report
 
 _NOT_YET_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
@@ -30,16 +31,21 @@ class Attempt(Call):
         The AWS Lambda context of the call, or None.
     execution
         The durable execution in which it is made, or None.
+    report
+        What it reports by, if it is observed.
     """
 
     __slots__ = (
         "context",
+        "decided",
         "execution",
         "expiry",
         "held",
         "key",
+        "outcome",
         "owner",
         "payload_hash",
+        "report",
         "resumed",
         "settled",
         "text",
@@ -55,6 +61,7 @@ class Attempt(Call):
         owner: str,
         context: Any,
         execution: Execution | None = None,
+        report: Report | None = None,
     ) -> None:
         # As Call does, without the detour.
         self.returned = False
@@ -77,6 +84,10 @@ class Attempt(Call):
         self.trouble: Exception | None = None
         # Whether nothing is left to do but to answer.
         self.settled = False
+        # What the result is answered with, once it is settled.
+        self.outcome: Outcome | None = None
+        self.report = report
+        self.decided = None if report is None else report.begun_by(self.owner)
 
     def goes_on_after(self, failure: BaseException) -> bool:
         """Return whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
@@ -96,6 +107,11 @@ class Attempt(Call):
             and isinstance(outcome, Replay)
             and execution_of(outcome.record.owner) == execution_of(self.owner)
         )
+
+    @property
+    def ran(self) -> bool:
+        """Whether the body has ended."""
+        return self.returned or self.failure is not None
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Remember what wants to stop the call, if it is the first."""

@@ -1,6 +1,5 @@
 """What an attempt wants of its record, and how it copes with a store that fails: the policies of retrying."""
 
-import logging
 from collections.abc import Callable
 
 from ..drivers.interrupts import Interrupts
@@ -15,7 +14,6 @@ from ..spec.errors import (
 from ..spec.events import Claim, Complete, Release
 from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make, same_execution
 from ..spec.settle import Change
-from .answers import tell
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
 
@@ -88,7 +86,6 @@ class Claiming(_Patient):
         self._window_ms = milliseconds(config.expires_after_seconds)
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else milliseconds(lease)
-        self._told_of_missing_lease = False
 
     def event(self, subject: Attempt, now: int) -> Claim:
         """Return the claim with the deadlines that it has if it is sent now (ENG-2)."""
@@ -106,16 +103,6 @@ class Claiming(_Patient):
                 lease = left if lease is None else min(left, lease)
         if lease is not None:
             lease += now
-        elif not self._told_of_missing_lease:
-            self._told_of_missing_lease = True
-            tell(
-                "no lease",
-                subject.key,
-                "if a worker dies, %r stays in progress for the whole window. "
-                "Set in_progress_expires_after_seconds, or register the Lambda context.",
-                logging.WARNING,
-                self._interrupts,
-            )
         expiry = ceil_seconds(now + self._window_ms)
         claim: Claim = make(Claim, (subject.owner, lease, expiry, subject.payload_hash, subject.key))
         return claim

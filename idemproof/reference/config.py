@@ -1,7 +1,7 @@
 """The configuration of an idempotent function: checked when it is made, fixed from then on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import jmespath
@@ -19,6 +19,7 @@ from .config_values import (
     require_clock,
     require_count,
     require_interrupts,
+    require_observers,
     require_window,
     search_options_of,
     shown,
@@ -26,6 +27,7 @@ from .config_values import (
 )
 from .functions import is_async
 from .jmespath_functions import MAX_UNPACKED_BYTES
+from .observers import Observer
 from .prefixes import ALLOWED_SERVICE, is_service_name, named_prefix, service_name
 
 if TYPE_CHECKING:
@@ -105,6 +107,9 @@ class IdempotencyConfig:
     execution_timeout_seconds
         How long a Lambda durable execution may last: its ``ExecutionTimeout``. Calls in such an execution
         hold their keys for so long. An integer or a float above 0; by default the longest that Lambda allows.
+    observers
+        Functions that are called with each :class:`~idemproof.spec.occurrences.Occurrence` of a call: what
+        they raise is logged, and changes nothing. A list or tuple.
 
     Raises
     ------
@@ -130,6 +135,7 @@ class IdempotencyConfig:
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
     execution_timeout_seconds: float
+    observers: tuple[Observer, ...]
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -163,6 +169,7 @@ class IdempotencyConfig:
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
+        observers: Sequence[Observer] = (),
     ) -> None:
         require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = truth("use_local_cache", use_local_cache)
@@ -185,6 +192,7 @@ class IdempotencyConfig:
             require_window("completion_timeout_seconds", completion_timeout_seconds)
         require_interrupts(interrupts)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
+        require_observers(observers)
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -206,6 +214,7 @@ class IdempotencyConfig:
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
             execution_timeout_seconds=execution_timeout_seconds,
+            observers=tuple(observers),
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),

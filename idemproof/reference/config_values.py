@@ -10,6 +10,7 @@ from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from .functions import is_async
 from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 
 # Beyond this an expiry is no calendar date any more, and some stores refuse the number.
@@ -74,6 +75,16 @@ def require_interrupts(kinds: Any) -> None:
         is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
         if not is_one or issubclass(kind, IdempotencyError):
             raise refusal("interrupts", kinds, allowed)
+
+
+def require_observers(observers: Any) -> None:
+    """Raise if a value is no list or tuple of plain functions that can be called with an occurrence."""
+    allowed = "a list or tuple of plain functions that take one occurrence: they are called, not awaited"
+    if not isinstance(observers, list | tuple):
+        raise refusal("observers", observers, allowed)
+    for observer in observers:
+        if not callable(observer) or isinstance(observer, type) or is_async(observer):
+            raise refusal("observers", observers, allowed)
 
 
 def require_window(name: str, value: Any) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, overload
 
 from ..backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer, keeps_owners
-from ..backends.doubles import is_double
 from ..spec.errors import IdempotencyConfigError
 from .config import IdempotencyConfig
+from .core import Layer, require_layer_and_config
 from .durable import lambda_context_of, refuse_outside
 from .engine import Engine
 from .functions import (
@@ -17,7 +17,7 @@ from .functions import (
     name_of,
     refuse_unprotectable,
 )
-from .protection import KeyFunction, Layer, protect
+from .protection import KeyFunction, protect
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
@@ -286,10 +286,7 @@ def _decorator(
     decorate: Callable[[Any], Any], function: Any, layer: Any, config: Any, key_prefix: str | None
 ) -> Callable[[Any], Any]:
     """Check what needs no function; decorate now if there is one."""
-    if not isinstance(layer, Layer) and not is_double(layer):
-        raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
-    if not isinstance(config, IdempotencyConfig | None):
-        raise TypeError(f"config must be an idemproof.IdempotencyConfig, not {config!r}.{_hint_on(config)}")
+    require_layer_and_config(layer, config)
     if key_prefix is not None and (not isinstance(key_prefix, str) or not key_prefix):
         raise IdempotencyConfigError(f"key_prefix must be a text that is not empty, not {key_prefix!r}.")
 
@@ -306,11 +303,3 @@ def _decorator(
         return decorate(function)
 
     return apply if function is None else apply(function)
-
-
-def _hint_on(misfit: Any) -> str:
-    if isinstance(misfit, type):
-        return " Pass an instance, not the class."
-    if type(misfit).__module__.startswith("aws_lambda_powertools"):
-        return " Import it from idemproof: the names and parameters are the same."
-    return ""

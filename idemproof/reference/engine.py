@@ -4,9 +4,9 @@ Every decision is :func:`~idemproof.spec.transition.transition`'s: the engine as
 to stand, proposes the outcome to the store by compare-and-swap, and asks again about what really stands.
 """
 
-import logging
-from collections.abc import Callable
-from typing import Any
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from ..backends.records import new_owner
 from ..spec.commands import Call
@@ -14,17 +14,21 @@ from ..spec.errors import (
     IdempotencyError,
     IdempotencyLeaseLostError,
     IdempotencyPersistenceLayerError,
+    IdempotencySerializationError,
 )
 from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
-from ..spec.record import RESULT_UNAVAILABLE, make
+from ..spec.occurrences import Kind
+from ..spec.record import RESULT_UNAVAILABLE, live, make
 from ..spec.settle import Steps, settle
 from ..spec.transition import transition
-from .answers import Answers, not_stored, tell
+from .answers import Answers, not_stored
 from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
-from .changes import Claiming, Completing, GivenUp, Releasing, Resuming
+from .changes import Claiming, Completing, GivenUp, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
+from .observers import Observer, Observers, Report, kind_of_claim
+from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
 
@@ -64,8 +68,12 @@ class Engine:
         self._mint = mint
         self._function = function
         self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
-        self._answers = Answers(serializer, config.response_hook, self._cache, config.interruptions)
+        self._answers = Answers(serializer, config.response_hook, self._cache)
         interrupts = self._interrupts = config.interruptions
+        self.interruptions = interrupts
+        self.observers = Observers(config.observers, interrupts)
+        self.observe = self.observers.hand
+        self._told_of_missing_lease = False
         self._claiming = Claiming(config, interrupts)
         self._resuming = Resuming(config, interrupts)
         self._completing = Completing(config, interrupts)
@@ -73,12 +81,61 @@ class Engine:
         self._releasing = Releasing(interrupts)
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
+    def standing_in(
+        self,
+        clock: Callable[[], int] | None = None,
+        cache: LocalCache | None = None,
+        observers: Sequence[Observer] = (),
+        *,
+        keeps_owners: bool | None = None,
+    ) -> Self:
+        """Return an engine that does the same by another clock or cache, and for more observers."""
+        twin = copy.copy(self)
+        if clock is not None:
+            twin._clock = clock
+        if cache is not None:
+            twin._cache = cache
+            twin._answers = self._answers.over(cache)
+        if keeps_owners is not None:
+            twin._keeps_owners = keeps_owners
+        twin.observers = self.observers.with_others(observers)
+        twin.observe = twin.observers.hand
+        return twin
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """What tells the time."""
+        return self._clock
+
+    @property
+    def window_ms(self) -> int:
+        """How long a result is kept."""
+        return milliseconds(self._config.expires_after_seconds)
+
+    def encoded(self, key: str, result: Any) -> str:
+        """Return the text that is stored for a result of ``key``, or raise that it cannot be stored."""
+        try:
+            return self._answers.encode(result)[0]
+        except (IdempotencyError, TypeError, ValueError, RecursionError, ResultChangedError) as error:
+            trouble = error
+        raise self.interruptions.behind(trouble) or IdempotencySerializationError(
+            f"The result for {key!r} cannot be stored: {trouble}. Nothing changed."
+        ) from trouble
+
+    def forget_cached(self, key: str) -> None:
+        """Forget what the local cache has of ``key``."""
+        cached = None if self._cache is None else self._cache.get(key)
+        if self._cache is not None and cached is not None:
+            self._cache.discard(cached)
+
     def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
         self,
         key: str,
         payload_hash: str | None,
         lambda_context: Any = None,
         execution: Execution | None = None,
+        function: Callable[..., Any] | None = None,
+        answered: list[Outcome] | None = None,
     ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
@@ -92,6 +149,10 @@ class Engine:
             The AWS Lambda context whose remaining time bounds the lease, or None.
         execution
             The durable execution in which the call is made, or None.
+        function
+            The body, if it is not the engine's own.
+        answered
+            Takes the outcome that the caller is answered with.
 
         Yields
         ------
@@ -103,47 +164,56 @@ class Engine:
         object
             What the caller is told.
         """
+        report = Report(key, self._clock) if self.observers.attentive() else None
         if self._cache is not None:
-            cached = self._from_cache(self._cache, key, payload_hash)
+            cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
-                return self._answer(cached)
+                if answered is not None:
+                    answered.append(cached)
+                return self._answer(cached) if report is None else (yield from self._tell(report, cached))
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
-        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution)
+        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution, report)
+        granted = False
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
+            if granted and (report is not None or self._is_remarkable(outcome)):
+                outcome = yield from self._report_claim(attempt, outcome)
+                granted = isinstance(outcome, Claimed)
             if granted:
-                if outcome.took_over is None:
-                    tell("claimed", key, interrupts=self._interrupts)
-                else:
-                    self._tell(
-                        "took over", attempt, "%r, from one whose lease or window is over", logging.INFO
-                    )
                 yield attempt
         except GeneratorExit:
             raise  # nobody is there to perform anything
         except BaseException as failure:
             if not attempt.returned:
-                yield from self._take_back(attempt, failure)
+                yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
         if not granted:
+            ran = False
             if execution is not None and attempt.replays_itself(outcome):
                 again = Call()
                 yield again
                 if again.failure is not None:
                     return None  # as below
-            return self._answer(outcome)
+                ran = True
+            if answered is not None:
+                answered.append(outcome)
+            return self._answer(outcome) if report is None else (yield from self._tell(report, outcome, ran))
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
-                    attempt.refuse_what_has_not_run(self._function)
+                    attempt.refuse_what_has_not_run(function or self._function)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
-                return (yield from self._finish(attempt))
+                answer = yield from self._finish(attempt)
+                if answered is not None:
+                    assert attempt.outcome is not None  # what it is answered with
+                    answered.append(attempt.outcome)
+                return answer  # noqa: TRY300 - what fails above is judged below
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -155,12 +225,16 @@ class Engine:
             append_context(attempt.interrupt, attempt.failure)
         raise attempt.interrupt
 
-    def _from_cache(self, cache: LocalCache, key: str, payload_hash: str | None) -> Outcome | None:
+    def _from_cache(
+        self, cache: LocalCache, key: str, payload_hash: str | None, report: Report | None
+    ) -> Outcome | None:
         record = cache.get(key)
         if record is None:
             return None
-        claim = make(Claim, (None, None, 0, payload_hash, key))
-        _, outcome = transition(record, claim, self._clock())
+        claim, now = make(Claim, (None, None, 0, payload_hash, key)), self._clock()
+        _, outcome = transition(record, claim, now)
+        if report is not None:
+            report.decided(record, claim, now)
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)
             return None
@@ -174,8 +248,61 @@ class Engine:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
-    def _tell(self, event: str, attempt: Attempt, message: str = "%s", level: int = logging.DEBUG) -> None:
-        tell(event, attempt.key, message, level, self._interrupts)
+    def _tell(self, report: Report, outcome: Outcome, ran: bool = False) -> Steps:
+        """Return what the caller gets instead of a run, and report it."""
+        kind, failure = kind_of_claim(outcome), None
+        try:
+            answer = self._answer(outcome)
+        except BaseException as error:  # noqa: BLE001 - raised once it is reported
+            failure = error
+        if failure is None or kind is not Kind.REPLAYED:
+            yield report.of(kind, outcome, ran=ran)
+        else:
+            yield report.of(Kind.REPLAY_FAILED, outcome, ran=ran, error=failure)
+        if failure is None:
+            return answer
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback refers to this frame
+
+    def _is_remarkable(self, outcome: Claimed) -> bool:
+        """Return whether a claim may be worth a line in the log though nobody observes."""
+        leaseless = outcome.record.in_progress_expiry_timestamp is None
+        return outcome.took_over is not None or (leaseless and not self._told_of_missing_lease)
+
+    def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
+        """Report a claim; return its outcome, or that of another if the lease is over meanwhile (OBS-4)."""
+        if outcome.record.in_progress_expiry_timestamp is None and not self._told_of_missing_lease:
+            self._told_of_missing_lease = True
+            yield from self._report(attempt, Kind.NO_LEASE, outcome)
+        yield from self._report(attempt, kind_of_claim(outcome), outcome)
+        if attempt.interrupt is not None:
+            raise attempt.interrupt
+        if live(outcome.record, self._clock()):
+            return outcome
+        return (yield from self._claim(attempt))
+
+    def _report(
+        self,
+        attempt: Attempt,
+        kind: Kind,
+        outcome: Outcome | None = None,
+        error: BaseException | None = None,
+    ) -> Steps:
+        """Report what has happened to an attempt. An interrupt that comes meanwhile is noted."""
+        report = attempt.report
+        if report is None:
+            if not self.observers.wants(kind):
+                return
+            report = Report(attempt.key, None, attempt.owner)
+        record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
+        try:
+            yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)
+        except GeneratorExit:
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - nothing else comes of observers
+            attempt.note_interrupt(interrupt)
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
         """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
@@ -200,6 +327,9 @@ class Engine:
             refused = True
         attempt.settled = True
         attempt.trouble = None  # its traceback refers to this attempt
+        attempt.outcome = outcome
+        if attempt.report is not None or isinstance(outcome, Superseded):
+            yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, trouble)
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
@@ -208,12 +338,6 @@ class Engine:
             )
             raise self._stopped(attempt, lost)
         if isinstance(outcome, Superseded) and attempt.interrupt is None:
-            self._tell(
-                "superseded",
-                attempt,
-                "an attempt on %r outlived its lease; another completed first, and its result counts",
-                logging.WARNING,
-            )
             try:
                 return self._answers.instead_of(attempt.result, outcome.record)
             except IdempotencyError as error:
@@ -224,7 +348,6 @@ class Engine:
             raise self._stopped(attempt, unstored, trouble)
         if attempt.interrupt is not None:
             raise attempt.interrupt
-        tell("completed", attempt.key, interrupts=self._interrupts)
         if self._cache is not None:
             self._cache.put(outcome.record)
         return answer
@@ -247,12 +370,12 @@ class Engine:
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""
         claiming = self._claiming if attempt.execution is None else self._resuming
-        return settle(claiming, attempt, attempt.key, None, self._clock)
+        return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
 
     def _complete(self, attempt: Attempt, text: str) -> Steps:
         """Store ``text``; return the outcome, or raise that it was given up."""
         attempt.text = text
-        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock)
+        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decided)
 
     def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
         """Store that the operation was done, if its result cannot be; return the outcome, and why.
@@ -262,7 +385,9 @@ class Engine:
         failure = given_up.failure or attempt.trouble
         if not given_up.over and text != RESULT_UNAVAILABLE:
             try:
-                outcome = yield from settle(self._marking, attempt, attempt.key, attempt.held, self._clock)
+                outcome = yield from settle(
+                    self._marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+                )
             except GivenUp as marking:
                 failure = failure or marking.failure
             else:
@@ -271,6 +396,7 @@ class Engine:
                     return Completed(record), None  # an earlier try had arrived
                 return outcome, failure or given_up
         attempt.settled = True
+        yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
         unknown = IdempotencyPersistenceLayerError(
             f"The function ran for {attempt.key!r}, and it is not known whether its result, carried by this "
             "error, was stored. Check the operation before repeating it.",
@@ -291,27 +417,33 @@ class Engine:
         attempt.interrupt.__cause__ = error
         return attempt.interrupt
 
-    def _release(self, attempt: Attempt, change: Releasing | None = None) -> Steps:
-        """Give the claim back, if it is still ours."""
+    def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
+        """Give the claim back, if it is still ours; ``error`` is why."""
         outcome = yield from settle(
-            change or self._releasing, attempt, attempt.key, attempt.held, self._clock
+            change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
         )
-        if isinstance(outcome, Released):
-            self._tell("released", attempt)
+        if attempt.report is not None:
+            kind = Kind.RELEASED if isinstance(outcome, Released) else Kind.NOT_HELD
+            yield from self._report(attempt, kind, outcome, error)
 
-    def _take_back(self, attempt: Attempt, failure: BaseException) -> Steps:
+    def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
         """Before the body, or while it was failing: undo a claim that may stand."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
-        if attempt.held is None or attempt.resumed:
-            return
+        if not granted and attempt.report is not None:
+            yield from self._report(attempt, Kind.CLAIM_FAILED, None, failure)
         stopped = self._interrupts.includes(failure)
-        try:
-            yield from self._release(attempt, self._letting_go if stopped else self._releasing)
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - noted on the failure that is being raised
-            _note_standing_claim(failure, attempt.key, error)
+        if attempt.held is not None and not attempt.resumed:
+            try:
+                yield from self._release(
+                    attempt, attempt.failure or failure, self._letting_go if stopped else None
+                )
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - noted on the failure that is being raised
+                _note_standing_claim(failure, attempt.key, error)
+                if attempt.report is not None:
+                    yield from self._report(attempt, Kind.RELEASE_FAILED, None, error)
         if attempt.interrupt is not None and not stopped:
             raise attempt.interrupt from failure
 
@@ -319,16 +451,19 @@ class Engine:
         """After the body raised: let the next attempt begin at once, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
-            self._tell("suspended", attempt)
+            if attempt.report is not None:
+                yield from self._report(attempt, Kind.SUSPENDED, None, failure)
             return
         trouble: BaseException | None = None
         try:
-            yield from self._release(attempt)
+            yield from self._release(attempt, failure)
         except Exception as error:
             if self._interrupts.includes(error):
                 raise
             trouble = error  # raised below, with what the body raised
         attempt.settled = True
+        if trouble is not None and attempt.report is not None:
+            yield from self._report(attempt, Kind.RELEASE_FAILED, None, trouble)
         if self._interrupts.includes(failure):
             if trouble is not None:
                 _note_standing_claim(failure, attempt.key, trouble)
@@ -348,3 +483,12 @@ class Engine:
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:
     failure.add_note(f"The claim on {key!r} may stand until its lease ends: {error!r}")
+
+
+def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:
+    """Return what the outcome of a completion is reported as."""
+    if isinstance(outcome, LeaseLost):
+        return Kind.LEASE_LOST
+    if isinstance(outcome, Superseded):
+        return Kind.SUPERSEDED
+    return Kind.COMPLETED if trouble is None else Kind.RESULT_NOT_STORED

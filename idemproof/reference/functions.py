@@ -359,6 +359,14 @@ def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
+def parameters_of(function: Any) -> tuple[str, ...]:
+    """Return the names of a function's parameters, none if it does not tell them."""
+    try:
+        return tuple(_parameters(function, follow_wrapped=False))
+    except TypeError:
+        return ()
+
+
 def _parameters(
     function: Callable[..., Any], *, follow_wrapped: bool = True
 ) -> Mapping[str, inspect.Parameter]:

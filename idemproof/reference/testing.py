@@ -1,27 +1,25 @@
 """What tests may change about all idempotent functions at once, and see of them.
 
-The only place that is changed, for as long as a test asks, is :meth:`Engine.steps`: every decorated function
-goes through it, whatever its layer, and whether it is ``async def``.
+The only place that is changed, for as long as a test asks, is the hook :attr:`Core.stand_in`: every call goes
+through it, whatever its layer, and whether it is ``async def``. Runs are counted by an observer.
 """
 
-import copy
-import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from ..backends.base import CompareAndSwapLayer
 from ..backends.clock import wall_clock_ms
-from ..drivers.blocking import Steps
-from ..spec.commands import Call, Swap
+from ..spec.occurrences import Kind, Occurrence
 from ..spec.record import ceil_seconds
 from .cache import LocalCache
-from .durable import Execution
+from .core import Core
 from .engine import Engine
 from .functions import name_of
 from .keys import private_store
+from .operations import operations_of
 
 
 class MovableClock:
@@ -62,12 +60,13 @@ class Runs:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: list[tuple[str, Call]] = []
+        self._runs: list[tuple[str, str | None, str]] = []
+        self._lock = threading.Lock()
 
     @property
     def by_key(self) -> dict[str, int]:
         """How often the function ran, for each idempotency key under which it did."""
-        return {key: len(calls) for key, calls in self._grouped().items()}
+        return {key: len(ends) for key, ends in self._grouped().items()}
 
     def assert_once(self, *, operations: int = 1) -> None:
         """Fail unless the function ran once for each of so many operations.
@@ -86,26 +85,40 @@ class Runs:
         """
         __tracebackhide__ = True
         found = self._grouped()
-        if len(found) == operations and all(len(calls) == 1 for calls in found.values()):
+        if len(found) == operations and all(len(ends) == 1 for ends in found.values()):
             return
         raise AssertionError("\n".join(self._complaint(found, operations)))
 
-    def _note(self, key: str, call: Call) -> None:
-        self._calls.append((key, call))
+    def _observe(self, occurrence: Occurrence) -> None:
+        """Note a run as it begins, and how it ends; forget one that never began."""
+        kind, key, owner = occurrence.kind, occurrence.key, occurrence.owner
+        with self._lock:
+            runs = self._runs
+            if kind in _BEGINNINGS:
+                runs.append((key, owner, _UNDER_WAY))
+            elif kind is Kind.REPLAYED and occurrence.ran:  # a durable execution met its own result
+                runs.append((key, owner, "returned"))
+            elif kind is not Kind.NO_LEASE and (key, owner, _UNDER_WAY) in runs:
+                place = runs.index((key, owner, _UNDER_WAY))
+                if occurrence.ran:
+                    runs[place] = (key, owner, _ending(occurrence))
+                else:
+                    del runs[place]
 
-    def _grouped(self) -> dict[str, list[Call]]:
-        found: dict[str, list[Call]] = {}
-        for key, call in list(self._calls):
-            found.setdefault(key, []).append(call)
+    def _grouped(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        with self._lock:
+            for key, _, end in self._runs:
+                found.setdefault(key, []).append(end)
         return found
 
-    def _complaint(self, found: dict[str, list[Call]], operations: int) -> Iterator[str]:
+    def _complaint(self, found: dict[str, list[str]], operations: int) -> Iterator[str]:
         yield (
             f"{self._name} should have run once for {_counted(operations, 'operation')}; it ran "
             f"{_counted(sum(map(len, found.values())), 'time')} under {_counted(len(found), 'key')}."
         )
-        for key, calls in found.items():
-            yield f"  {key}: {_counted(len(calls), 'run')} ({', '.join(map(_ending, calls))})"
+        for key, ends in found.items():
+            yield f"  {key}: {_counted(len(ends), 'run')} ({', '.join(ends)})"
         if not found:
             yield (
                 "It was not called, or ran unprotected: its payload has no key, or "
@@ -115,7 +128,7 @@ class Runs:
             yield "Does event_key_jmespath select something that differs between tries of one operation?"
         elif len(found) < operations:
             yield "Does event_key_jmespath select too little, so that different operations have one key?"
-        if any(len(calls) > 1 for calls in found.values()):
+        if any(len(ends) > 1 for ends in found.values()):
             yield "A key runs again if its run raised, or if its window or lease was over."
 
     def __repr__(self) -> str:
@@ -142,7 +155,7 @@ def count_runs(function: Callable[..., Any]) -> Iterator[Runs]:
         The function is not idempotent.
     """
     runs = Runs(name_of(function))
-    with _in(_Stand(watcher=(_engine_of(function), runs))):
+    with _in(_Stand(watcher=(operations_of(function).core, runs))):
         yield runs
 
 
@@ -173,7 +186,7 @@ class _Stand:
         self,
         layer: CompareAndSwapLayer | None = None,
         clock: Callable[[], int] | None = None,
-        watcher: tuple[Engine, Runs] | None = None,
+        watcher: tuple[Core, Runs] | None = None,
     ) -> None:
         self.layer = layer
         self.clock = clock
@@ -185,7 +198,13 @@ class _Stand:
 _stands: tuple[_Stand, ...] = ()
 _stands_here: ContextVar[tuple[_Stand, ...]] = ContextVar("idemproof_stands", default=())
 _lock = threading.RLock()
-_usual_steps = Engine.steps
+
+_BEGINNINGS = (Kind.CLAIMED, Kind.TOOK_OVER)
+_UNDER_WAY = "did not end"
+_RETURNED = (
+    *(Kind.COMPLETED, Kind.RESULT_NOT_STORED, Kind.SUPERSEDED, Kind.LEASE_LOST),
+    Kind.OUTCOME_UNKNOWN,
+)
 
 
 @contextmanager
@@ -198,7 +217,7 @@ def _in(stand: _Stand) -> Iterator[None]:
     global _stands  # noqa: PLW0603 - what all threads look at
     with _lock:
         _stands = (*_stands, stand)
-        Engine.steps = _steps  # type: ignore[assignment, method-assign]
+        Core.stand_in = _stand_in
     _stands_here.set((*_stands_here.get(), stand))
     try:
         yield
@@ -207,85 +226,34 @@ def _in(stand: _Stand) -> Iterator[None]:
         with _lock:
             _stands = tuple(each for each in _stands if each is not stand)
             if not _stands:
-                Engine.steps = _usual_steps  # type: ignore[method-assign]
+                Core.stand_in = None
 
 
-def _steps(
-    engine: Engine,
-    key: str,
-    payload_hash: str | None,
-    lambda_context: Any = None,
-    execution: Execution | None = None,
-) -> Steps:
-    """Stand in for :meth:`Engine.steps`."""
+def _stand_in(core: Core) -> Core:
+    """Return what makes a call in the place of ``core``."""
     anywhere, here = _stands, _stands_here.get()
     # The newest of its own context first, then the newest of any.
     stands = [each for each in reversed(here) if each in anywhere]
     stands += [each for each in reversed(anywhere) if each not in here]
     layer = next((each for each in stands if each.layer is not None), None)
     clock = next((each.clock for each in stands if each.clock is not None), None)
-    watching = [each.watcher[1] for each in stands if each.watcher and each.watcher[0] is engine]
-    twin = copy.copy(engine)
-    if clock is not None:
-        twin._clock = clock
-    if layer is not None:
-        twin._keeps_owners = True
-        if engine._cache is not None:
-            new = LocalCache(engine._config.local_cache_max_items)
-            twin._cache = layer.caches.setdefault(engine, new)
-            twin._answers = copy.copy(engine._answers)
-            twin._answers._cache = twin._cache
-    steps = _usual_steps(twin, key, payload_hash, lambda_context, execution)
-    return _observed(steps, key, None if layer is None else layer.layer, watching)
-
-
-def _observed(steps: Steps, key: str, layer: CompareAndSwapLayer | None, watching: list[Runs]) -> Steps:
-    """Pass on what ``steps`` ask for: requests to ``layer``, if there is one, else to the driver."""
-    reply: Any = None
-    error: BaseException | None = None
-    try:
-        while True:
-            try:
-                command = steps.send(reply) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value
-            reply = error = None
-            if isinstance(command, Call):
-                for runs in watching:
-                    runs._note(key, command)
-            try:
-                if layer is not None and isinstance(command, Swap):
-                    reply = layer._swap(*command)
-                else:
-                    reply = yield command
-            except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-                error = failure
-    finally:
-        del error  # its traceback refers to this frame
-
-
-def _engine_of(function: Any) -> Engine:
-    """Find the engine that a decorated function calls, behind decorators around it too."""
-    layer: Any = function
-    while layer is not None:
-        if isinstance(layer, functools.partial):
-            layer = layer.func
-        for cell in getattr(layer, "__closure__", None) or ():
-            with suppress(ValueError):  # nothing was put into it yet
-                if isinstance(cell.cell_contents, Engine):
-                    return cell.cell_contents
-        layer = getattr(layer, "__wrapped__", None)
-    raise TypeError(
-        f"{name_of(function)} is not idempotent: decorate it with @idempotent or @idempotent_function, "
-        "and give the decorated function."
-    )
+    watching = [each.watcher[1]._observe for each in stands if each.watcher and each.watcher[0] is core]
+    engine = core.engine
+    if layer is None:
+        return core.over(None, engine.standing_in(clock, observers=watching))
+    cache = None
+    if engine._cache is not None:
+        cache = layer.caches.setdefault(engine, LocalCache(engine._config.local_cache_max_items))
+    return core.over(layer.layer, engine.standing_in(clock, cache, watching, keeps_owners=True))
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _ending(call: Call) -> str:
-    if call.failure is not None:
-        return f"raised {type(call.failure).__name__}"
-    return "returned" if call.returned else "did not end"
+def _ending(occurrence: Occurrence) -> str:
+    if occurrence.kind in _RETURNED:
+        return "returned"
+    if occurrence.kind is Kind.RELEASE_FAILED:
+        return "raised, and its claim stands"
+    return f"raised {type(occurrence.error).__name__}"

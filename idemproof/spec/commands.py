@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from .occurrences import Occurrence
 from .record import Record
 
 
@@ -36,6 +37,12 @@ class Sleep(NamedTuple):
     milliseconds: int
 
 
+class Emit(NamedTuple):
+    """Hand ``occurrence`` to whoever observes. An observer's failure is not answered, an interrupt is."""
+
+    occurrence: Occurrence
+
+
 class Call:
     """Run the body. The driver notes here how it went, before anything else can go wrong.
 
@@ -51,4 +58,4 @@ class Call:
         self.interrupt: BaseException | None = None
 
 
-Command = Load | Swap | Invoke | Sleep | Call
+Command = Load | Swap | Invoke | Sleep | Emit | Call

@@ -69,7 +69,7 @@ class Asked(NamedTuple):
     operations: int
 
 
-Occurrence = Began | Ended | Answered | Asked
+Happening = Began | Ended | Answered | Asked
 
 OPERATIONS_PER_CALL = 64
 """No call asks its store more often than this (INV-8)."""
@@ -80,7 +80,7 @@ def step_of(before: Record | None, event: Event, now: int) -> Step:
     return Step(before, event, now, *transition(before, event, now))
 
 
-def one_live_run(history: Sequence[Occurrence]) -> bool:
+def one_live_run(history: Sequence[Happening]) -> bool:
     """At most one running body has a granted lease that is live (INV-1)."""
     running: dict[str, int] = {}
     for item in history:
@@ -108,7 +108,7 @@ def _end(runs: dict[str, int], owner: str) -> None:
         runs.pop(each, None)
 
 
-def begins_under_its_lease(history: Sequence[Occurrence]) -> bool:
+def begins_under_its_lease(history: Sequence[Happening]) -> bool:
     """A body begins only while the lease that it was granted is live (ENG-3)."""
     return all(item.now < item.until for item in history if isinstance(item, Began))
 
@@ -133,7 +133,7 @@ def others_are_untouched(step: Step) -> bool:
     return own or step.after == before
 
 
-def answers_agree(history: Sequence[Occurrence]) -> bool:
+def answers_agree(history: Sequence[Happening]) -> bool:
     """All who are answered during the life of one COMPLETED record get its response (INV-4)."""
     for item in history:
         standing = item.standing if isinstance(item, Answered) else None
@@ -156,7 +156,7 @@ def answer_is_the_record(step: Step) -> bool:
     return record == step.before == step.after and record.status == COMPLETED and len(hashes) <= 1
 
 
-def rerun_has_a_reason(history: Sequence[Occurrence]) -> bool:
+def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
     """The body runs again only after a crash, a lapsed lease, an exception, or an expiry (INV-5)."""
     until: dict[str, int] = {}  # when each earlier run stops standing in the way
     for item in history:
@@ -198,7 +198,7 @@ def eviction_owes_nothing(step: Step) -> bool:
     return claimable(step.before, step.now) and step.before is not None and step.now >= expiry_ms(step.before)
 
 
-def bounded(history: Sequence[Occurrence]) -> bool:
+def bounded(history: Sequence[Happening]) -> bool:
     """No call spins: a bounded number of store operations, whatever stands there (INV-8)."""
     return all(item.operations <= OPERATIONS_PER_CALL for item in history if isinstance(item, Asked))
 
@@ -257,7 +257,7 @@ def broken_by_step(step: Step) -> list[str]:
     ]
 
 
-def broken_by_history(history: Sequence[Occurrence]) -> list[str]:
+def broken_by_history(history: Sequence[Happening]) -> list[str]:
     """Name the invariants that ``history`` breaks."""
     return [
         f"{rule.clause} {rule.predicate.__name__}"

@@ -26,7 +26,7 @@ from .events import (
     Replay,
     Superseded,
 )
-from .invariants import Began, Ended, Occurrence, Step, broken_by_history, broken_by_step
+from .invariants import Began, Ended, Happening, Step, broken_by_history, broken_by_step
 from .record import DURABLE, Record, deadline_ms, execution_of
 from .transition import deciding_row, transition
 
@@ -428,10 +428,10 @@ def _broken_by_beginning(
     done: int,
 ) -> tuple[str, ...]:
     me = Began(name, 0, lease * 1000)
-    histories: list[list[Occurrence]] = [[me]]
+    histories: list[list[Happening]] = [[me]]
     for running, until, of_execution in others:
         other = _named("other", durable=of_execution)
-        ended: list[Occurrence] = [] if running else [Ended(other, -1, "lost")]
+        ended: list[Happening] = [] if running else [Ended(other, -1, "lost")]
         histories.append([Began(other, -1, until * 1000), *ended, me])
     for durable, until in ((False, crashed), (True, suspended)):
         if until:

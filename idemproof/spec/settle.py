@@ -67,7 +67,12 @@ class Change:
 
 
 def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
-    change: Change, subject: Any, key: str, standing: Record | None, clock: Callable[[], int]
+    change: Change,
+    subject: Any,
+    key: str,
+    standing: Record | None,
+    clock: Callable[[], int],
+    decided: Callable[[Record | None, Event, int], None] | None = None,
 ) -> Steps:
     """Make ``change`` happen to what stands for ``key``, or find out why it may not; return the outcome.
 
@@ -81,6 +86,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
         What is believed to stand.
     clock
         Returns epoch milliseconds.
+    decided
+        Is given what the table is asked each time; the last time counts.
     """
     failures = conflicts = pause = 0
     acts = change.acting
@@ -93,6 +100,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
             event = change.event(subject, now)
             acting = standing if acts is None else acts(subject, standing)
             new, outcome = transition(acting, event, now)
+            if decided is not None:
+                decided(acting, event, now)
             if new is not acting:
                 if (conflicts or failures) and (
                     conflicts >= change.conflicts or conflicts + failures >= change.requests
@@ -118,7 +127,10 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         conflicts += 1
                         change.refused(subject, failures)
                         acting = standing if acts is None else acts(subject, standing)
-                        new, outcome = transition(acting, event, clock())
+                        now = clock()
+                        new, outcome = transition(acting, event, now)
+                        if decided is not None:
+                            decided(acting, event, now)
                         if new is not acting:
                             pause = 0
                             continue

@@ -10,9 +10,12 @@ from idemproof.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencySerializationError,
 )
-from idemproof.reference.answers import Answers, not_stored, tell
+from idemproof.drivers.interrupts import KNOWN_INTERRUPTS
+from idemproof.reference.answers import Answers, not_stored
+from idemproof.reference.observers import log_occurrence
 from idemproof.serialization import BaseIdempotencySerializer
 from idemproof.spec.events import Replay
+from idemproof.spec.occurrences import Kind, Occurrence
 from idemproof.spec.record import COMPLETED, Record
 
 
@@ -51,5 +54,5 @@ def test_a_stored_result_that_its_serializer_refuses_is_told_with_the_cause() ->
 
 def test_what_happened_is_logged_with_the_key(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "idemproof"):
-        tell("completed", "order#1")
+        log_occurrence(Occurrence(Kind.COMPLETED, "order#1"), KNOWN_INTERRUPTS)
     assert [record.getMessage() for record in caplog.records] == ["completed: order#1"]

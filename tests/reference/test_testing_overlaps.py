@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.reference.engine import Engine
+from idemproof.reference.core import Core
 from idemproof.testing import MovableClock, count_runs, use_clock, use_layer
 
 PATIENCE = 60
-USUAL = Engine.steps
 
 
 def protect(layer: InMemoryPersistenceLayer, *, cached: bool = False) -> Any:
@@ -28,7 +27,7 @@ def protect(layer: InMemoryPersistenceLayer, *, cached: bool = False) -> Any:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Any:
     yield
-    assert Engine.steps is USUAL
+    assert Core.stand_in is None
 
 
 def test_contexts_that_end_in_the_order_in_which_they_began() -> None:

@@ -32,9 +32,10 @@ from typing import Any, NamedTuple
 from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
+from ...reference.observers import Report
 from ...spec.commands import Call, Sleep, Swap
 from ...spec.events import Claim, Complete, Outcome, Release
-from ...spec.invariants import Began, Ended, Occurrence
+from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import Record
 from ...spec.settle import Change
 from ..simulator import SimulatedCall, World
@@ -111,7 +112,7 @@ class State(NamedTuple):
     record: Record | None
     delayed: tuple[Swap, ...]
     clients: tuple[Client, ...]
-    history: tuple[Occurrence, ...]
+    history: tuple[Happening, ...]
     faults_left: int
     crashes_left: int
     ticks_left: int | None
@@ -127,7 +128,7 @@ def result_of(number: int) -> str:
     return f"result {number}"
 
 
-def remembered(history: Sequence[Occurrence], now: int) -> tuple[dict[str, int], dict[str, int]]:
+def remembered(history: Sequence[Any], now: int) -> tuple[dict[str, int], dict[str, int]]:
     """Return which leases of runs, and which ends of runs' claims on the key, an invariant may yet need."""
     running: dict[str, int] = {}
     barred: dict[str, int] = {}
@@ -146,7 +147,7 @@ def remembered(history: Sequence[Occurrence], now: int) -> tuple[dict[str, int],
     )
 
 
-def without_the_forgotten(history: Sequence[Occurrence], now: int) -> tuple[Occurrence, ...]:
+def without_the_forgotten(history: Sequence[Any], now: int) -> tuple[Happening, ...]:
     """Return the part of ``history`` on which a later verdict may depend."""
     running, barred = remembered(history, now)
     return tuple(
@@ -268,7 +269,7 @@ def renamed(names: Sequence[str]) -> tuple[int, ...]:
 
 
 _PLAIN = (bool, int, type(None))
-_OF_NO_CALL = (Engine, LocalCache, type, MethodType)
+_OF_NO_CALL = (Engine, LocalCache, Report, type, MethodType)
 """What is the same for all calls of a client, or in the key for itself."""
 
 

@@ -1,0 +1,211 @@
+"""One call, made: what the decorators, :class:`Idempotency` and operators share."""
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar, Self
+
+from ..backends.base import (
+    AsyncBasePersistenceLayer,
+    AsyncCompareAndSwapLayer,
+    BasePersistenceLayer,
+    CompareAndSwapLayer,
+    async_compare_and_swap,
+    compare_and_swap,
+)
+from ..backends.called_layers import CalledByMethods, called_by_methods
+from ..backends.doubles import is_double
+from ..backends.layer_settings import begin_to_serve
+from ..backends.overrides import replaced_later
+from ..drivers.blocking import NOTHING, Steps, drive
+from ..spec.errors import IdempotencyConfigError
+from ..spec.events import Outcome
+from .config import IdempotencyConfig
+from .durable import SDK, current
+from .engine import Engine
+from .layer_settings import LayerSettings
+
+Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
+Payload = Callable[[tuple[Any, ...], Mapping[str, Any]], Callable[[], Any]]
+
+
+def require_layer_and_config(layer: Any, config: Any) -> None:
+    """Raise ``TypeError`` if they are not what they should be."""
+    if not isinstance(layer, Layer) and not is_double(layer):
+        raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
+    if not isinstance(config, IdempotencyConfig | None):
+        raise TypeError(f"config must be an idemproof.IdempotencyConfig, not {config!r}.{_hint_on(config)}")
+
+
+def _hint_on(misfit: Any) -> str:
+    if isinstance(misfit, type):
+        return " Pass an instance, not the class."
+    if type(misfit).__module__.startswith("aws_lambda_powertools"):
+        return " Import it from idemproof: the names and parameters are the same."
+    return ""
+
+
+class Core:
+    """Makes calls by one engine, over one layer.
+
+    Parameters
+    ----------
+    engine
+        The engine.
+    config
+        Its configuration.
+    layer
+        The layer, of either side.
+    prefix
+        Returns what the keys begin with, as the layer may ask.
+    function_name, key_prefix
+        What the layer's ``configure`` is given.
+    payload
+        Returns what gives the data that a layer's public methods get in a call with these arguments.
+    """
+
+    stand_in: ClassVar[Callable[["Core"], "Core"] | None] = None
+    """For tests: returns the core that makes a call in the place of another."""
+
+    __slots__ = (
+        "_async_store",
+        "_by_methods",
+        "_config",
+        "_named",
+        "_payload",
+        "_settings",
+        "engine",
+        "layer",
+        "store",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: IdempotencyConfig,
+        layer: Layer,
+        prefix: Callable[[], str],
+        function_name: str,
+        key_prefix: str | None,
+        payload: Payload,
+    ) -> None:
+        self.engine = engine
+        self.layer = layer
+        self._config = config
+        self._named = function_name, key_prefix
+        self._payload = payload
+        self._settings = settings = LayerSettings(config, prefix)
+        self._by_methods = self._serve(layer, settings)
+        self.store: CompareAndSwapLayer | None = None
+        if not isinstance(layer, AsyncBasePersistenceLayer):
+            self.store = compare_and_swap(layer, settings)
+        self._async_store: AsyncCompareAndSwapLayer | None = None
+
+    def call(
+        self,
+        key: str,
+        payload_hash: str | None,
+        body: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+        context: Any = None,
+        function: Callable[..., Any] | None = None,
+        answered: list[Outcome] | None = None,
+    ) -> Any:
+        """Make a blocking call, and return what the caller gets.
+
+        Parameters
+        ----------
+        key, payload_hash
+            Name the operation and its payload.
+        body, args, kwargs
+            What is run.
+        context
+            The AWS Lambda context of the call, or None.
+        function, answered
+            As :meth:`Engine.steps` takes them.
+        """
+        core = self if Core.stand_in is None else Core.stand_in(self)
+        engine = core.engine
+        execution = current(args, kwargs) if SDK in sys.modules else None
+        steps = engine.steps(key, payload_hash, context, execution, function, answered)
+        by = None if core._by_methods is None else core._by_methods()
+        if by is None:
+            return drive(steps, core.store, body, args, kwargs, engine.observe)
+        call, store = by.call(core._payload(args, kwargs))
+        return drive(steps, store, call.body(body), args, kwargs, engine.observe)
+
+    def acall(
+        self,
+        key: str,
+        payload_hash: str | None,
+        body: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+        context: Any = None,
+        function: Callable[..., Any] | None = None,
+        answered: list[Outcome] | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Make an async call: :meth:`call` for ``async def`` bodies."""
+        from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
+
+        core = self if Core.stand_in is None else Core.stand_in(self)
+        engine = core.engine
+        execution = current(args, kwargs) if SDK in sys.modules else None
+        steps = engine.steps(key, payload_hash, context, execution, function, answered)
+        by = None if core._by_methods is None else core._by_methods()
+        if by is None:
+            return drive_async(steps, core.async_store, body, args, kwargs, engine.observe)
+        call, store = by.async_call(core._payload(args, kwargs))
+        return drive_async(steps, store, call.async_body(body), args, kwargs, engine.observe)
+
+    def perform(self, steps: Callable[[Engine], Steps]) -> Any:
+        """Perform what an operator asks for, and return its answer."""
+        core = self if Core.stand_in is None else Core.stand_in(self)
+        if core.store is None:
+            raise IdempotencyConfigError(
+                f"{type(core.layer).__name__} is an async layer, so its records are awaited: call the method "
+                "that begins with an a, such as ainspect. Nothing was asked."
+            )
+        return drive(steps(core.engine), core.store, observe=core.engine.observe)
+
+    async def aperform(self, steps: Callable[[Engine], Steps]) -> Any:
+        """Perform what an operator asks for, on an event loop."""
+        from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - as in acall
+
+        core = self if Core.stand_in is None else Core.stand_in(self)
+        return await drive_async(steps(core.engine), core.async_store, observe=core.engine.observe)
+
+    def over(self, layer: CompareAndSwapLayer | None, engine: Engine) -> Self:
+        """Return what makes the same calls by another engine and, if one is given, over another layer."""
+        other = type(self).__new__(type(self))
+        for name in Core.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.engine = engine
+        if layer is not None:
+            other.layer = other.store = layer
+            other._async_store = other._by_methods = None
+        return other
+
+    @property
+    def async_store(self) -> AsyncCompareAndSwapLayer:
+        """What async calls ask."""
+        if self._async_store is None:
+            self._async_store = async_compare_and_swap(self.layer, self._settings)
+        return self._async_store
+
+    def _serve(self, layer: Any, settings: LayerSettings) -> Callable[[], CalledByMethods | None] | None:
+        """Let ``layer`` serve the calls; return what tells in each of them how, if by its methods.
+
+        None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
+        """
+        if not is_double(layer):
+            begin_to_serve(layer, settings)
+        called = CalledByMethods(layer, settings, self._configure)
+        if called_by_methods(layer):
+            return lambda: called
+        return replaced_later(layer, lambda: called)
+
+    def _configure(self) -> None:
+        name, key_prefix = self._named
+        layer: Any = self.layer
+        layer.configure(config=self._config, function_name=name, key_prefix=key_prefix)

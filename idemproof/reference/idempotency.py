@@ -1,0 +1,203 @@
+"""The core: run an operation once under a key that the caller names."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Generic, TypeVar
+
+from ..backends.base import keeps_owners
+from ..spec.errors import IdempotencyConfigError
+from ..spec.events import Outcome, Replay, Superseded
+from ..spec.record import Record
+from .config import IdempotencyConfig
+from .core import Core, Layer, require_layer_and_config
+from .engine import Engine
+from .functions import is_async, name_of
+from .prefixes import service_name
+from .protection import disabled
+from .records import Records, checked_key
+from .results.codec import Codec
+from .serialization import BaseIdempotencySerializer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What a caller of :meth:`Idempotency.run` gets.
+
+    Parameters
+    ----------
+    value
+        The result.
+    replayed
+        Whether it is another attempt's, read from the record, rather than what the body returned here.
+    record
+        The record that holds it; None if idempotency is switched off.
+    """
+
+    value: T
+    replayed: bool
+    record: Record | None
+
+
+class Idempotency:
+    """Runs operations once for each key: what the decorators do, for keys that the caller names.
+
+    A key is a text. It is stored as it is, behind ``key_prefix`` and ``#`` if there is a prefix, else behind
+    the name of the service and ``#`` if the service has one (``service``, ``IDEMPROOF_SERVICE``). The name of
+    the Lambda function is no part of it.
+
+    Parameters
+    ----------
+    persistence_store
+        Where records are kept; may be shared by any number of functions.
+    config
+        Window, lease, cache, hook, observers. Default: everything at its default.
+    key_prefix
+        What stored keys begin with, instead of the name of the service.
+    output_serializer
+        Stores results and rebuilds them. Without one, all callers get plain JSON values.
+
+    Raises
+    ------
+    TypeError
+        A parameter is of the wrong kind.
+    IdempotencyConfigError
+        ``key_prefix`` is invalid, or ``config`` has an expression that selects from a payload: there is none.
+    """
+
+    def __init__(
+        self,
+        persistence_store: Layer,
+        config: IdempotencyConfig | None = None,
+        *,
+        key_prefix: str | None = None,
+        output_serializer: BaseIdempotencySerializer | None = None,
+    ) -> None:
+        require_layer_and_config(persistence_store, config)
+        self._config = config = IdempotencyConfig() if config is None else config
+        _refuse_expressions(config)
+        if key_prefix is not None and (not isinstance(key_prefix, str) or not key_prefix):
+            raise IdempotencyConfigError(f"key_prefix must be a text that is not empty, not {key_prefix!r}.")
+        if not isinstance(output_serializer, BaseIdempotencySerializer | None):
+            raise TypeError(
+                f"output_serializer must be an instance of a serializer, not {output_serializer!r}: no return "
+                "annotation names its model here."
+            )
+        for direction in ("to_dict", "from_dict"):
+            if output_serializer is not None and is_async(getattr(output_serializer, direction)):
+                raise TypeError(
+                    f"{direction} of {output_serializer!r} is async: it is called, and not awaited."
+                )
+        self._key_prefix = key_prefix
+        codec: Any = Codec(output_serializer, None, config.result_check)
+        codec.prepare()
+        engine = Engine(config, codec, keeps_owners=keeps_owners(persistence_store))
+        self._core = Core(
+            engine, config, persistence_store, self._prefix, "", key_prefix, lambda args, _: lambda: args[0]
+        )
+        self.records = Records(self._core, self.stored_key)
+        """Looks at records and changes them, by the same keys."""
+
+    def stored_key(self, key: str) -> str:
+        """Return the key under which the record of ``key`` is stored.
+
+        Raises
+        ------
+        IdempotencyKeyError
+            It is no text, empty, or cannot be written as UTF-8.
+        """
+        name, prefix = checked_key(key), self._prefix()
+        return f"{prefix}#{name}" if prefix else name
+
+    def run(self, key: str, body: Callable[[], T], *, payload_hash: str | None = None) -> Answer[T]:
+        """Run ``body`` once for ``key``, and answer repeats with its stored result.
+
+        Parameters
+        ----------
+        key
+            Names the operation.
+        body
+            Called without arguments.
+        payload_hash
+            A hash of what must not change between calls of one key, or None for no check.
+
+        Raises
+        ------
+        TypeError
+            ``body`` is ``async def`` or no function.
+        IdempotencyKeyError
+            The key is no text, or cannot be one. Nothing ran.
+        IdempotencyConfigError
+            The layer is an async one. Nothing ran.
+        IdempotencyError
+            As a decorated function raises them.
+        """
+        if self._core.store is None:
+            raise IdempotencyConfigError(
+                f"{type(self._core.layer).__name__} is an async layer: await arun instead. Nothing ran."
+            )
+        if is_async(body):
+            raise TypeError(f"{name_of(body)} is async: await arun instead. Nothing ran.")
+        name = self._checked(key, body, payload_hash)
+        if disabled():
+            return Answer(body(), replayed=False, record=None)
+        answered: list[Outcome] = []
+        value = self._core.call(
+            name, payload_hash or None, lambda _: body(), (key,), function=body, answered=answered
+        )
+        return _answer(value, answered[-1])
+
+    async def arun(
+        self, key: str, body: Callable[[], Awaitable[T] | T], *, payload_hash: str | None = None
+    ) -> Answer[T]:
+        """Run ``body`` once for ``key``: :meth:`run` for event loops, over layers of either side.
+
+        Parameters
+        ----------
+        key, payload_hash
+            As for :meth:`run`, which says what is raised.
+        body
+            Called without arguments; what it returns is awaited, if it can be.
+        """
+        name = self._checked(key, body, payload_hash)
+        if disabled():
+            return Answer(await _awaited(body), replayed=False, record=None)
+        answered: list[Outcome] = []
+        value = await self._core.acall(
+            name, payload_hash or None, lambda _: _awaited(body), (key,), function=body, answered=answered
+        )
+        return _answer(value, answered[-1])
+
+    def _checked(self, key: str, body: Any, payload_hash: Any) -> str:
+        """Return the stored key, or raise what is wrong before anything has run."""
+        if not callable(body):
+            raise TypeError(f"body must be a function without arguments, not {body!r}. Nothing ran.")
+        if not isinstance(payload_hash, str | None):
+            raise TypeError(f"payload_hash must be a text or None, not {payload_hash!r}. Nothing ran.")
+        return self.stored_key(key)
+
+    def _prefix(self) -> str:
+        # Not when it is made: the environment may name the service later.
+        return self._key_prefix or service_name(self._config.service) or ""
+
+
+async def _awaited(body: Callable[[], Any]) -> Any:
+    found = body()
+    return await found if isawaitable(found) else found
+
+
+def _answer(value: Any, outcome: Outcome) -> Answer[Any]:
+    replayed = isinstance(outcome, Replay | Superseded)
+    return Answer(value, replayed, getattr(outcome, "record", None))
+
+
+def _refuse_expressions(config: IdempotencyConfig) -> None:
+    for name in ("event_key_jmespath", "payload_validation_jmespath"):
+        expression = getattr(config, name)
+        if expression:
+            raise IdempotencyConfigError(
+                f"{name}={expression!r} selects from a payload, and here the caller names the key and the "
+                "payload hash. Leave it out."
+            )

@@ -1,0 +1,170 @@
+"""What ``f.idempotency`` is: the records of a protected function, by the arguments of its calls."""
+
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any, Generic, ParamSpec
+
+from ..spec.errors import IdempotencyArgumentError
+from ..spec.record import Record
+from .core import Core
+from .functions import name_of, parameters_of
+from .plan import Plan
+from .records import Records
+
+P = ParamSpec("P")
+
+
+class Operations(Generic[P]):
+    """The records of one protected function, found by the arguments of its calls.
+
+    Arguments are given as in a call through the instance or class: ``shop.pay.idempotency.key(order)`` names
+    what ``shop.pay(order)`` would. The instance may be given first, and has to be if the key depends on it.
+
+    The methods that begin with an ``a`` are coroutines. Both kinds are there for every function, whether it
+    is ``async def`` or not: over an async layer the others are refused by name, so that none is called and
+    forgotten to be awaited.
+
+    Parameters
+    ----------
+    core
+        Reaches the store.
+    plan
+        Finds the keys.
+    function
+        The function that was decorated.
+    """
+
+    def __init__(self, core: Core, plan: Plan, function: Any) -> None:
+        self.core = core
+        self.records = Records(core)
+        """The same by key, as :meth:`key` returns it."""
+        self._plan = plan.insisting()
+        self._function = function
+        self._names = parameters_of(function)
+        self._is_method = bool(self._names) and self._names[0] in ("self", "cls")
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the idempotency key of a call with these arguments.
+
+        Raises
+        ------
+        IdempotencyKeyError
+            It has none.
+        """
+        given: tuple[Any, ...] = args
+        if self._is_method and not self._has_instance(given, kwargs):
+            given = (_NoInstance(self._function), *given)  # as a bound method does
+        name, _ = self._plan.key(given, kwargs)
+        assert name is not None  # the plan insists
+        return name
+
+    def inspect(self, *args: P.args, **kwargs: P.kwargs) -> Record | None:
+        """Return the record of a call with these arguments as it stands, also if it is over, or None.
+
+        Raises
+        ------
+        IdempotencyKeyError, IdempotencyPersistenceLayerError
+            There is no key, or the store cannot be asked.
+        """
+        return self.records.inspect(self.key(*args, **kwargs))
+
+    async def ainspect(self, *args: P.args, **kwargs: P.kwargs) -> Record | None:
+        """Return the record of a call with these arguments, as :meth:`inspect` does."""
+        return await self.records.ainspect(self.key(*args, **kwargs))
+
+    def forget(self, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
+        """Delete the record of a call with these arguments; return it, or None if there was none.
+
+        Parameters
+        ----------
+        even_in_progress
+            Delete a claim whose lease is not over, too; see :meth:`Records.forget`, also for what it raises.
+        """
+        self._refuse_parameter("even_in_progress")
+        return self.records.forget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
+
+    async def aforget(self, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
+        """Delete the record of a call with these arguments, as :meth:`forget` does."""
+        self._refuse_parameter("even_in_progress")
+        return await self.records.aforget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
+
+    def resolve(self, *args: Any, result: Any, **kwargs: Any) -> Record:
+        """Store the result of a call with these arguments that is stuck in progress; return its record.
+
+        Parameters
+        ----------
+        result
+            What the function would have returned; see :meth:`Records.resolve`, also for what it raises.
+        """
+        self._refuse_parameter("result")
+        return self.records.resolve(self.key(*args, **kwargs), result)
+
+    async def aresolve(self, *args: Any, result: Any, **kwargs: Any) -> Record:
+        """Store the result of a call with these arguments, as :meth:`resolve` does."""
+        self._refuse_parameter("result")
+        return await self.records.aresolve(self.key(*args, **kwargs), result)
+
+    def _refuse_parameter(self, name: str) -> None:
+        if name in self._names:
+            raise IdempotencyArgumentError(
+                f"{name_of(self._function)}() has a parameter {name!r} itself, so which is meant cannot be "
+                "told. Nothing changed. Use .idempotency.key(...), and .idempotency.records with that key."
+            )
+
+    def _has_instance(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Return whether the instance or class is given first: it has the method."""
+        if self._names[0] in kwargs:
+            return True
+        if not args:
+            return False
+        first = args[0]
+        name = str(getattr(self._function, "__name__", ""))
+        owners = (first, type(first)) if inspect.isclass(first) else (type(first),)
+        return any(
+            getattr(each, "idempotency", None) is self
+            for owner in owners
+            for each in _unwrapped(inspect.getattr_static(owner, name, None))
+        )
+
+
+class _NoInstance:
+    """Stands for the instance of a method, where the key should not depend on it."""
+
+    def __init__(self, function: Any) -> None:
+        self.__function = name_of(function)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"the key of {self.__function}() depends on {name!r} of its instance: give the instance first"
+        )
+
+
+def operations_of(function: Any) -> Operations[...]:
+    """Return the operations of a protected function, behind decorators and partials around it too.
+
+    Raises
+    ------
+    TypeError
+        It is not protected.
+    """
+    for each in _unwrapped(function):
+        operations = getattr(each, "idempotency", None)
+        if isinstance(operations, Operations):
+            return operations
+    raise TypeError(
+        f"{name_of(function)} is not idempotent: decorate it with @idempotent or @idempotent_function, "
+        "and give the decorated function."
+    )
+
+
+def _unwrapped(function: Any) -> Iterator[Any]:
+    """Yield a function and what it wraps, one after the other."""
+    seen: list[Any] = []
+    while function is not None and not any(each is function for each in seen):
+        seen.append(function)
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        else:
+            function = getattr(function, "__wrapped__", None)

@@ -1,0 +1,330 @@
+"""What an operator does with the record of a key: look at it, forget it, or say how its operation ended.
+
+Each change is the specification's own: forgetting decides as an eviction of a record that the operator
+declares over (OPS-1), resolving as a completion on behalf of whoever holds the claim (OPS-3). Both are a
+compare-and-swap against the very record that was looked at.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backends.records import DataRecord
+from ..spec.commands import Load
+from ..spec.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyError,
+    IdempotencyInconsistentStateError,
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyItemNotFoundError,
+    IdempotencyKeyError,
+    IdempotencyPersistenceLayerError,
+)
+from ..spec.events import Complete, Completed, Evict, Evicted, Superseded
+from ..spec.occurrences import Kind
+from ..spec.record import (
+    COMPLETED,
+    INPROGRESS,
+    Record,
+    ceil_seconds,
+    checked,
+    deadline_ms,
+    live,
+    same_version,
+)
+from ..spec.settle import Change, Granted, Steps, settle
+from .core import Core
+from .engine import Engine
+from .observers import Report
+
+_WHOEVER_HOLDS = "whoever holds the claim"
+
+
+class Records:
+    """Looks at records and changes them, one key at a time.
+
+    The methods that begin with an ``a`` are coroutines, for async layers and event loops.
+
+    Parameters
+    ----------
+    core
+        Reaches the store.
+    named
+        Returns the stored key of a key that the user gives, or refuses it.
+    """
+
+    def __init__(self, core: Core, named: Callable[[Any], str] | None = None) -> None:
+        self._core = core
+        self._named = checked_key if named is None else named
+
+    def inspect(self, key: str) -> Record | None:
+        """Return the record of ``key`` as it stands, also if it is over; None if there is none.
+
+        Parameters
+        ----------
+        key
+            Names the operation.
+
+        Raises
+        ------
+        IdempotencyPersistenceLayerError
+            The store cannot be asked, or the record is corrupt.
+        """
+        found: Record | None = self._core.perform(_inspecting(self._named(key)))
+        return found
+
+    def forget(self, key: str, *, even_in_progress: bool = False) -> Record | None:
+        """Delete the record of ``key``, so that the operation can run again; return it, or None.
+
+        Local caches of other processes keep a result until it expires.
+
+        Parameters
+        ----------
+        key
+            Names the operation.
+        even_in_progress
+            Delete a claim whose lease is not over, too. If its worker is alive, the operation may run twice.
+
+        Raises
+        ------
+        IdempotencyAlreadyInProgressError
+            An attempt is in progress. Nothing was deleted.
+        IdempotencyInconsistentStateError
+            The record changed meanwhile. Nothing was deleted.
+        """
+        name = self._named(key)
+        found: Record | None = self._core.perform(_forgetting(name, even_in_progress=even_in_progress))
+        return found
+
+    def resolve(self, key: str, result: Any) -> Record:
+        """Store the result of an operation that is stuck in progress; return its record.
+
+        An attempt that is still running gets this result instead of its own.
+
+        Parameters
+        ----------
+        key
+            Names the operation.
+        result
+            What all callers are to get; stored as a returned result is.
+
+        Raises
+        ------
+        IdempotencyItemNotFoundError
+            No record stands: nothing is stuck.
+        IdempotencyItemAlreadyExistsError
+            The operation is completed, with another result.
+        IdempotencyInconsistentStateError
+            The record changed meanwhile. Nothing was stored.
+        IdempotencySerializationError
+            The result cannot be stored.
+        """
+        found: Record = self._core.perform(_resolving(self._named(key), result))
+        return found
+
+    async def ainspect(self, key: str) -> Record | None:
+        """Return the record of ``key``, as :meth:`inspect` does."""
+        found: Record | None = await self._core.aperform(_inspecting(self._named(key)))
+        return found
+
+    async def aforget(self, key: str, *, even_in_progress: bool = False) -> Record | None:
+        """Delete the record of ``key``, as :meth:`forget` does."""
+        name = self._named(key)
+        found: Record | None = await self._core.aperform(_forgetting(name, even_in_progress=even_in_progress))
+        return found
+
+    async def aresolve(self, key: str, result: Any) -> Record:
+        """Store the result of an operation, as :meth:`resolve` does."""
+        found: Record = await self._core.aperform(_resolving(self._named(key), result))
+        return found
+
+
+def checked_key(key: Any) -> str:
+    """Return a key that a user gives.
+
+    Raises
+    ------
+    IdempotencyKeyError
+        It is no text, empty, or cannot be written as UTF-8.
+    """
+    if not isinstance(key, str):
+        raise IdempotencyKeyError(
+            f"A key must be a text, not {type(key).__name__}: a number or an object could be written in more "
+            "than one way. Nothing ran. Give the text that names the operation."
+        )
+    if not key:
+        raise IdempotencyKeyError(
+            "A key must not be empty. Nothing ran. Give the text that names the operation."
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise IdempotencyKeyError(
+            f"The key {key!a} cannot be written as UTF-8. Nothing ran. Decode it properly first."
+        ) from error
+    return str.__str__(key)  # of a subclass the text alone
+
+
+Operator = Callable[[Engine], Steps]
+
+
+def _inspecting(key: str) -> Operator:
+    return lambda engine: _explained(engine, key, "read", _inspect(key))
+
+
+def _forgetting(key: str, *, even_in_progress: bool) -> Operator:
+    forced = bool(even_in_progress)
+    return lambda engine: _explained(engine, key, "forgotten", _forget(engine, key, forced=forced))
+
+
+def _resolving(key: str, result: Any) -> Operator:
+    return lambda engine: _explained(engine, key, "resolved", _resolve(engine, key, result))
+
+
+def _explained(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
+    """Perform ``steps``; what the store raises is raised as the library's."""
+    try:
+        return (yield from steps)
+    except IdempotencyError as error:
+        refusal: Exception = error
+    except Exception as error:  # noqa: BLE001 - the store's, which is explained
+        refusal = IdempotencyPersistenceLayerError(
+            f"The record of {key!r} may not have been {done}: the persistence layer failed. Try again.", error
+        )
+        refusal.__cause__ = error
+    raise engine.interruptions.behind(refusal) or refusal
+
+
+def _inspect(key: str) -> Steps:
+    found = yield Load(key)
+    return None if found is None else checked(found, key)
+
+
+def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
+    inspected = yield from _inspect(key)
+    engine.forget_cached(key)
+    if inspected is None:
+        return None
+    report = Report(key, engine.clock)
+    subject = _Subject(inspected, forced=forced)
+    outcome = yield from settle(_FORGET, subject, key, _as_left(inspected), engine.clock, report.decided)
+    standing = subject.held
+    if isinstance(outcome, Evicted):
+        if engine.observers.wants(Kind.FORGOTTEN):
+            yield report.of(Kind.FORGOTTEN, outcome, record=inspected)
+        return inspected
+    if standing is None:
+        return None  # another has removed it meanwhile
+    if same_version(standing, inspected):
+        left = deadline_ms(standing) - engine.clock()
+        raise IdempotencyAlreadyInProgressError(
+            f"An attempt is in progress with the key {key!r}, for at most {left} ms more. Nothing was "
+            "deleted. Wait, or, once its worker is known to be dead, pass even_in_progress=True.",
+            retry_after_ms=left,
+        )
+    raise _changed(key)
+
+
+def _resolve(engine: Engine, key: str, result: Any) -> Steps:
+    text = engine.encoded(key, result)
+    inspected = yield from _inspect(key)
+    if inspected is None:
+        raise IdempotencyItemNotFoundError(
+            f"No record has the key {key!r}: nothing is stuck, and nothing was stored. Is it the stored key?"
+        )
+    if inspected.status == COMPLETED:
+        if inspected.response_data == text:
+            return inspected
+        raise _completed(key, inspected)
+    report = Report(key, engine.clock)
+    subject = _Subject(inspected, text=text, expiry=ceil_seconds(engine.clock() + engine.window_ms))
+    outcome = yield from settle(_RESOLVE, subject, key, inspected, engine.clock, report.decided)
+    if isinstance(outcome, Completed):
+        if engine.observers.wants(Kind.RESOLVED):
+            yield report.of(Kind.RESOLVED, outcome, record=subject.held)
+        return subject.held
+    raise _completed(key, outcome.record) if isinstance(outcome, Superseded) else _changed(key)
+
+
+def _changed(key: str) -> IdempotencyInconsistentStateError:
+    return IdempotencyInconsistentStateError(
+        f"The record of {key!r} changed since it was looked at. Nothing was done to it. Inspect it again."
+    )
+
+
+def _completed(key: str, record: Record) -> IdempotencyItemAlreadyExistsError:
+    return IdempotencyItemAlreadyExistsError(
+        f"The operation {key!r} is completed with another result, which was not replaced. Forget it first if "
+        "it may run again.",
+        old_data_record=DataRecord.of(record),
+    )
+
+
+def _as_left(record: Record) -> Granted:
+    """Return a record that was read, as one that a store without owners can tell."""
+    left = Granted(*record)
+    left.as_left = DataRecord.of(record)
+    return left
+
+
+class _Subject:
+    """What an operator wants done to the record that was inspected, and what stands in the end."""
+
+    __slots__ = ("expiry", "forced", "held", "inspected", "now", "text")
+
+    def __init__(
+        self, inspected: Record, *, forced: bool = False, text: str | None = None, expiry: int = 0
+    ) -> None:
+        self.inspected = inspected
+        self.forced = forced
+        self.text = text
+        self.expiry = expiry
+        self.now = 0
+        self.held: Record | None = None
+
+
+class _OfAnOperator(Change):
+    """A change of one version of a record, tried once."""
+
+    conflicts = 0
+
+    def restless(self, key: str, requests: int) -> Exception:  # noqa: ARG002 - it is tried once
+        return _changed(key)
+
+
+class _Forget(_OfAnOperator):
+    """An eviction, of a record that is declared over (OPS-1, OPS-2)."""
+
+    def event(self, subject: _Subject, now: int) -> Evict:
+        subject.now = now
+        return Evict()
+
+    @staticmethod
+    def acting(subject: _Subject, standing: Record | None) -> Record | None:
+        if standing is None or not same_version(standing, subject.inspected):
+            return standing
+        if standing.status == INPROGRESS and live(standing, subject.now) and not subject.forced:
+            return standing
+        return standing._replace(expiry_timestamp=0, in_progress_expiry_timestamp=None)
+
+
+class _Resolve(_OfAnOperator):
+    """A completion, on behalf of whoever held the claim that was inspected (OPS-3)."""
+
+    def event(self, subject: _Subject, now: int) -> Complete:  # noqa: ARG002 - its expiry is decided
+        inspected = subject.inspected
+        owner = _WHOEVER_HOLDS if inspected.owner is None else inspected.owner
+        key = inspected.idempotency_key
+        return Complete(owner, subject.text, inspected.payload_hash, subject.expiry, key)
+
+    @staticmethod
+    def acting(subject: _Subject, standing: Record | None) -> Record | None:
+        if standing is not None and subject.inspected.owner is None and standing.owner is None:
+            return standing._replace(owner=_WHOEVER_HOLDS)
+        return standing
+
+    @staticmethod
+    def proposed(subject: _Subject, new: Record | None) -> Record | None:
+        return new if new is None else new._replace(owner=subject.inspected.owner)
+
+
+_FORGET, _RESOLVE = _Forget(), _Resolve()
