@@ -6,12 +6,10 @@ request fares, and how its body ends. What happened is kept for the specificatio
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from ..backends.logs import logger
 from ..reference.engine import Engine
 from ..spec.commands import Call, Emit, Load, Sleep, Swap
 from ..spec.errors import IdempotencyError
@@ -102,7 +100,7 @@ class SimulatedCall:
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
         self._payload_hash = payload_hash
-        self._steps = engine.steps(world.KEY, payload_hash)
+        self._steps = engine.standing_in(observers=[_nobody]).steps(world.KEY, payload_hash)
         self._owner = ""
         self._until = 0
         self._operations = 0
@@ -235,12 +233,5 @@ class SimulatedCall:
             world.history.append(Answered(world.now, json.dumps(value), self._payload_hash, world.record))
 
 
-@contextmanager
-def without_logging() -> Iterator[None]:
-    """Keep the log still: a simulation sees more superseded attempts than anyone wants to read of."""
-    usual = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = usual
+def _nobody(_occurrence: Occurrence) -> None:
+    """Let an engine report, to the one who drives it."""

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from idemproof.drivers.interrupts import KNOWN_INTERRUPTS
 from idemproof.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
     IdempotencySerializationError,
 )
-from idemproof.drivers.interrupts import KNOWN_INTERRUPTS
 from idemproof.reference.answers import Answers, not_stored
 from idemproof.reference.observers import log_occurrence
 from idemproof.serialization import BaseIdempotencySerializer

@@ -35,7 +35,7 @@ from ..search.steps import (
     Steps,
     engine_in,
 )
-from ..simulator import SimulatedCall, StoreDown, World, without_logging
+from ..simulator import SimulatedCall, StoreDown, World
 from ..suite.checks import Broken, Case, same
 from ..suite.story import Line
 from ..suite.subjects import as_a_sentence, came_from_the_layer
@@ -304,20 +304,19 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
         Chooses among the paths.
     """
     told: set[str] = set()
-    with without_logging():
-        known = paths(bounds)
-        ends = time.perf_counter() + case.profile.tour_seconds
-        for path in filter(suits, known):
-            if time.perf_counter() > ends:
-                case.cut_short = True
-                return
-            case.histories += 1
-            play = LayerPlay(case, bounds.clients)
-            for clause, _ in _broken_on(path, play):
-                if clause not in told:
-                    told.add(clause)
-                    why, lines = _shortest(case, bounds, path, clause)
-                    case.found(why, lines, (clause,))
+    known = paths(bounds)
+    ends = time.perf_counter() + case.profile.tour_seconds
+    for path in filter(suits, known):
+        if time.perf_counter() > ends:
+            case.cut_short = True
+            return
+        case.histories += 1
+        play = LayerPlay(case, bounds.clients)
+        for clause, _ in _broken_on(path, play):
+            if clause not in told:
+                told.add(clause)
+                why, lines = _shortest(case, bounds, path, clause)
+                case.found(why, lines, (clause,))
 
 
 def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -> tuple[str, list[Line]]:

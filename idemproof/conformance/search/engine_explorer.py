@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.record import Record
-from ..simulator import SimulatedCall, World, without_logging
+from ..simulator import SimulatedCall, World
 from .states import Keys, State
 from .steps import (
     ARRIVES,
@@ -140,11 +140,8 @@ def search_engine(
     }
     # Named only if there are any: a search without them is one of another kind.
     allowed |= {name: most for name, most in (("interrupts", interrupts), ("outages", outages)) if most}
-    with without_logging():
-        first = search.steps.first(
-            clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages
-        )
-        return search.run(first, allowed, budget_states, progress)
+    first = search.steps.first(clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages)
+    return search.run(first, allowed, budget_states, progress)
 
 
 class _Search:

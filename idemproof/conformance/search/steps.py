@@ -18,6 +18,7 @@ from ...spec.invariants import (
 )
 from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
+from .reported import misreported
 from .states import (
     OWN,
     Client,
@@ -120,6 +121,8 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
 
     ``expiry`` is that of its first completion (epoch milliseconds), if there was one.
     """
+    if misreported(call):
+        return ["OBS-1 a call reports what happens to it, and by which row"]
     stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
     if call.began_interrupted or (call.interrupted and not stopped):
         return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
