@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..spec.events import Claimed, Event
-from ..spec.record import Record, checked, live, make, same_record
+from ..spec.record import Record, checked, live, same_record
 from ..spec.transition import transition
 from .commands import Command, Sleep, Swap
 from .records import DataRecord
@@ -108,7 +108,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         keep_ms = 1  # the store is never told to keep it for ever
                 if change.claims:
                     subject.held = new
-                found = yield make(Swap, (key, standing, new, keep_ms))
+                found = yield Swap(key, standing, new, keep_ms)
                 if found is new:
                     standing = new
                 else:
