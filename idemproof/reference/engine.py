@@ -18,7 +18,7 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE, live, make
+from ..spec.record import RESULT_UNAVAILABLE, live
 from ..spec.settle import Steps, settle
 from ..spec.transition import transition
 from .answers import Answers, not_stored
@@ -231,7 +231,7 @@ class Engine:
         record = cache.get(key)
         if record is None:
             return None
-        claim, now = make(Claim, (None, None, 0, payload_hash, key)), self._clock()
+        claim, now = Claim(None, None, 0, payload_hash, key), self._clock()
         _, outcome = transition(record, claim, now)
         if report is not None:
             report.decided(record, claim, now)
