@@ -100,7 +100,7 @@ class SimulatedCall:
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
         self._payload_hash = payload_hash
-        self._steps = engine.standing_in(observers=[_nobody]).steps(world.KEY, payload_hash)
+        self._steps = engine.steps(world.KEY, payload_hash, observed=True)
         self._owner = ""
         self._until = 0
         self._operations = 0
@@ -231,7 +231,3 @@ class SimulatedCall:
         world.history.append(Asked(self._owner, world.now, self._operations))
         if how == "returned":
             world.history.append(Answered(world.now, json.dumps(value), self._payload_hash, world.record))
-
-
-def _nobody(_occurrence: Occurrence) -> None:
-    """Let an engine report, to the one who drives it."""

@@ -136,6 +136,8 @@ class Engine:
         execution: Execution | None = None,
         function: Callable[..., Any] | None = None,
         answered: list[Outcome] | None = None,
+        *,
+        observed: bool = False,
     ) -> Steps:
         """Run one call: claim, body, completion or release, answer.
 
@@ -153,6 +155,8 @@ class Engine:
             The body, if it is not the engine's own.
         answered
             Takes the outcome that the caller is answered with.
+        observed
+            Whether to report all that happens, even if no observer is configured.
 
         Yields
         ------
@@ -164,7 +168,7 @@ class Engine:
         object
             What the caller is told.
         """
-        report = Report(key, self._clock) if self.observers.attentive() else None
+        report = Report(key, self._clock) if observed or self.observers.attentive() else None
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
@@ -272,7 +276,7 @@ class Engine:
         return outcome.took_over is not None or (leaseless and not self._told_of_missing_lease)
 
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
-        """Report a claim; return its outcome, or that of another if the lease is over meanwhile (OBS-4)."""
+        """Report a claim; return its outcome, or that of another if the lease is over meanwhile (OBS-3)."""
         if outcome.record.in_progress_expiry_timestamp is None and not self._told_of_missing_lease:
             self._told_of_missing_lease = True
             yield from self._report(attempt, Kind.NO_LEASE, outcome)
