@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from .backends.warning import IdempotencyWarning
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
+    from .reference.idempotency import Answer, Idempotency
+    from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
 
 _HOMES = {
+    "Answer": "reference.idempotency",
     "AsyncBasePersistenceLayer": "backends.base",
     "AsyncCachePersistenceLayer": "backends.redis",
     "AsyncCompareAndSwapLayer": "backends.base",
@@ -41,10 +44,13 @@ _HOMES = {
     "CompareAndSwapLayer": "backends.base",
     "DataRecord": "backends.records",
     "DynamoDBPersistenceLayer": "backends.dynamodb",
+    "Idempotency": "reference.idempotency",
     "IdempotencyConfig": "reference.config",
     "IdempotencyWarning": "backends.warning",
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
+    "Kind": "spec.occurrences",
+    "Occurrence": "spec.occurrences",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
@@ -53,6 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "AsyncBasePersistenceLayer",
     "AsyncCachePersistenceLayer",
     "AsyncCompareAndSwapLayer",
@@ -65,10 +72,13 @@ __all__ = [
     "CompareAndSwapLayer",
     "DataRecord",
     "DynamoDBPersistenceLayer",
+    "Idempotency",
     "IdempotencyConfig",
     "IdempotencyWarning",
     "IdempotentHookFunction",
     "InMemoryPersistenceLayer",
+    "Kind",
+    "Occurrence",
     "Record",
     "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",

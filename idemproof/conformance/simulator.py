@@ -54,7 +54,7 @@ class World:
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
         self.record: Record | None = None
-        self.history: list[Happening | Occurrence] = []
+        self.history: list[Happening] = []
         self.delayed: list[Swap] = []
         self._minted = 0
 

@@ -1,7 +1,7 @@
 """The decorators: ``idempotent`` for Lambda handlers, ``idempotent_function`` for any function."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from ..backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer, keeps_owners
 from ..spec.errors import IdempotencyConfigError
@@ -17,30 +17,29 @@ from .functions import (
     name_of,
     refuse_unprotectable,
 )
-from .protection import KeyFunction, protect
+from .plan import KeyFunction
+from .protected import AsyncDecorator, Decorator, Protected
+from .protection import protect
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
 
-F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # With an async layer, a type checker refuses a plain function, as the decorator does.
-_Returned = Coroutine[Any, Any, Any]
-AsyncF = TypeVar(
-    "AsyncF",
-    bound="Callable[..., _Returned] | staticmethod[..., _Returned] | classmethod[Any, ..., _Returned]",
-)
+AsyncReturned = Coroutine[Any, Any, R]
 
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
 
 
 @overload
 def idempotent(
-    handler: F,
+    handler: Callable[P, R],
     *,
     persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
-) -> F: ...
+) -> Protected[P, R]: ...
 @overload
 def idempotent(
     handler: None = None,
@@ -48,15 +47,15 @@ def idempotent(
     persistence_store: BasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
-) -> Callable[[F], F]: ...
+) -> Decorator: ...
 @overload
 def idempotent(
-    handler: AsyncF,
+    handler: Callable[P, AsyncReturned[R]],
     *,
     persistence_store: AsyncBasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
-) -> AsyncF: ...
+) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent(
     handler: None = None,
@@ -64,7 +63,7 @@ def idempotent(
     persistence_store: AsyncBasePersistenceLayer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
-) -> Callable[[AsyncF], AsyncF]: ...
+) -> AsyncDecorator: ...
 def idempotent(
     handler: Any = None,
     *,
@@ -124,7 +123,7 @@ def idempotent(
 
 @overload
 def idempotent_function(
-    function: F,
+    function: Callable[P, R],
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: BasePersistenceLayer,
@@ -132,10 +131,10 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
-) -> F: ...
+) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
-    function: F,
+    function: Callable[P, R],
     *,
     data_keyword_argument: None = None,
     persistence_store: Layer,
@@ -143,7 +142,7 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction,
-) -> F: ...
+) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
     function: None = None,
@@ -154,7 +153,7 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
-) -> Callable[[F], F]: ...
+) -> Decorator: ...
 @overload
 def idempotent_function(
     function: None = None,
@@ -165,10 +164,10 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction,
-) -> Callable[[F], F]: ...
+) -> Decorator: ...
 @overload
 def idempotent_function(
-    function: AsyncF,
+    function: Callable[P, AsyncReturned[R]],
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: AsyncBasePersistenceLayer,
@@ -176,7 +175,7 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
-) -> AsyncF: ...
+) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent_function(
     function: None = None,
@@ -187,7 +186,7 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
-) -> Callable[[AsyncF], AsyncF]: ...
+) -> AsyncDecorator: ...
 def idempotent_function(
     function: Any = None,
     *,

@@ -82,8 +82,8 @@ class Idempotency:
             raise IdempotencyConfigError(f"key_prefix must be a text that is not empty, not {key_prefix!r}.")
         if not isinstance(output_serializer, BaseIdempotencySerializer | None):
             raise TypeError(
-                f"output_serializer must be an instance of a serializer, not {output_serializer!r}: no return "
-                "annotation names its model here."
+                f"output_serializer must be an instance of a serializer, not {output_serializer!r}: no "
+                "return annotation names its model here."
             )
         for direction in ("to_dict", "from_dict"):
             if output_serializer is not None and is_async(getattr(output_serializer, direction)):
@@ -150,7 +150,7 @@ class Idempotency:
         return _answer(value, answered[-1])
 
     async def arun(
-        self, key: str, body: Callable[[], Awaitable[T] | T], *, payload_hash: str | None = None
+        self, key: str, body: Callable[[], Awaitable[T]], *, payload_hash: str | None = None
     ) -> Answer[T]:
         """Run ``body`` once for ``key``: :meth:`run` for event loops, over layers of either side.
 

@@ -90,5 +90,5 @@ class Plan:
         if self._names_no_argument:
             key = self._key
             assert key is not None  # one of the two names the operation
-            return lambda: key_data(key, name_of(self._function), args, kwargs)
+            return lambda: key_data(key, name_of(self._function), args, dict(kwargs))
         return lambda: data_for_methods(self._payload(args, kwargs))

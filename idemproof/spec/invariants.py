@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Replay, Superseded
+from .occurrences import Occurrence
 from .record import (
     COMPLETED,
     INPROGRESS,
@@ -69,7 +70,8 @@ class Asked(NamedTuple):
     operations: int
 
 
-Happening = Began | Ended | Answered | Asked
+Happening = Began | Ended | Answered | Asked | Occurrence
+"""What a history has. The invariants go by what was seen, and not by what was reported."""
 
 OPERATIONS_PER_CALL = 64
 """No call asks its store more often than this (INV-8)."""

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 
 from idemproof import (
+    Answer,
     AsyncInMemoryPersistenceLayer,
     CompareAndSwapLayer,
     DataRecord,
+    Idempotency,
     IdempotencyConfig,
     InMemoryPersistenceLayer,
+    Kind,
+    Occurrence,
     Record,
     SQLitePersistenceLayer,
     idempotent,
@@ -133,8 +137,76 @@ shop.buy(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Shop.buy(Order(1))  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
 Shop.static_below(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Shop.static_above(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-Shop.class_below(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-Shop.class_above(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Shop.class_below(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+Shop.class_above(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+class Market:
+    def buy(self, order: Order) -> int:
+        return 1
+
+
+class Sale(Market):
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    def buy(self, order: Order) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  # as for functools.cache
+        return 2
+
+
+market: Market = Sale()
+
+
+class Webhooks:
+    @staticmethod
+    @idempotent(persistence_store=layer)
+    def receive(event: Any, context: Any) -> str:
+        return ""
+
+
+assert_type(Webhooks.receive({}, None), str)
+assert_type(Webhooks.receive(event={}, context=None), str)
+assert_type(Webhooks().receive({}, None), str)
+
+
+# The records of its calls.
+
+assert_type(pay.idempotency.key(Order(1), note="x"), str)
+assert_type(pay.idempotency.inspect(Order(1)), Record | None)
+assert_type(pay.idempotency.forget(Order(1)), Record | None)
+assert_type(pay.idempotency.resolve(Order(1), result="paid"), Record)
+assert_type(shop.buy.idempotency.key(Order(1)), str)
+assert_type(Shop.static_below.idempotency.key(Order(1)), str)
+assert_type(Shop.static_above.idempotency.key(Order(1)), str)
+assert_type(Shop.class_below.idempotency.key(Order(1)), str)
+assert_type(Shop.class_above.idempotency.key(Order(1)), str)
+pay.idempotency.key("no order")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+shop.buy.idempotency.inspect(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pay.idempotency.resolve(Order(1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def look() -> None:
+    assert_type(await ship.idempotency.ainspect(Order(1), days=2), Record | None)
+    assert_type(await shop.buy_async.idempotency.aforget(Order(1)), Record | None)
+    assert_type((await core.arun("ship-1", later_order)).value, Order)
+
+
+# The core, and observers.
+
+
+async def later_order() -> Order:
+    return Order(1)
+
+
+def count(occurrence: Occurrence) -> None:
+    assert_type(occurrence.kind, Kind)
+    assert_type(occurrence.record, Record | None)
+
+
+core = Idempotency(layer, IdempotencyConfig(observers=[count]))
+answer = core.run("order-1", lambda: 5)
+assert_type(answer, Answer[int])
+assert_type(answer.value, int)
+core.run(5, lambda: 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+IdempotencyConfig(observers=[count, 5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
 # Handlers.
@@ -213,9 +285,9 @@ def plain_handler(event: dict[str, Any], context: Any) -> str:
     return ""
 
 
-idempotent_function(refund, data_keyword_argument="order", persistence_store=async_layer)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
-idempotent(plain_handler, persistence_store=async_layer)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
-idempotent(persistence_store=async_layer)(plain_handler)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+idempotent_function(refund, data_keyword_argument="order", persistence_store=async_layer)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+idempotent(plain_handler, persistence_store=async_layer)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+idempotent(persistence_store=async_layer)(plain_handler)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
 
 
 @idempotent(persistence_store=async_layer)

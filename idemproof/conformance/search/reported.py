@@ -1,5 +1,8 @@
 """Whether what a call reported is what happened to it (OBS-1)."""
 
+from collections.abc import Set
+
+from ...spec.commands import Call
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyLeaseLostError,
@@ -37,30 +40,34 @@ def misreported(call: SimulatedCall) -> bool:
     """Return whether a call that has ended reported something else, or by another row."""
     if call.ended not in ("returned", "raised"):
         return False
-    kinds = [each.kind for each in call.occurrences if each.kind is not Kind.NO_LEASE]
     rows_fit = all(each.row in _ROWS.get(each.kind, {None}) for each in call.occurrences)
-    return not (rows_fit and kinds and kinds[-1] in _expected(call, kinds))
+    kinds: list[Kind] = [each.kind for each in call.occurrences if each.kind is not Kind.NO_LEASE]
+    begun = sum(kind in BEGINNINGS for kind in kinds)
+    expected = _without_a_run(call, kinds) if call.body is None else _after_a_run(call, call.body)
+    if call.body is not None and begun != 1:
+        return True
+    return not (rows_fit and kinds and kinds[-1] in expected)
 
 
-def _expected(call: SimulatedCall, kinds: list[Kind]) -> frozenset[Kind]:
-    """Return what the last report may be."""
-    body, value = call.body, call.value
-    if body is None:
-        if call.ended == "returned":
-            return frozenset({Kind.REPLAYED})
-        refusal = _REFUSED.get(type(value))
-        if refusal is not None:
-            return frozenset({refusal})
-        # Its claim failed, or it was interrupted between the claim and the body.
-        failed = Kind.CLAIM_FAILED in kinds or not BEGINNINGS.isdisjoint(kinds)
-        return _GIVEN_BACK | {Kind.CLAIM_FAILED} if failed else frozenset()
-    if sum(kind in BEGINNINGS for kind in kinds) != 1:
-        return frozenset()
+def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> Set[Kind]:
+    """Return what the last report may be if no body began."""
+    if call.ended == "returned":
+        return {Kind.REPLAYED}
+    refusal = _REFUSED.get(type(call.value))
+    if refusal is not None:
+        return {refusal}
+    # Its claim failed, or it was interrupted between the claim and the body.
+    failed = Kind.CLAIM_FAILED in kinds or not BEGINNINGS.isdisjoint(kinds)
+    return {*_GIVEN_BACK, Kind.CLAIM_FAILED} if failed else set()
+
+
+def _after_a_run(call: SimulatedCall, body: Call) -> Set[Kind]:
+    """Return what the last report may be once a body has begun."""
     if body.failure is not None:
         return _GIVEN_BACK
     if call.ended == "returned":
         return _ANSWERED
-    if isinstance(value, IdempotencyLeaseLostError):
-        return frozenset({Kind.LEASE_LOST})
+    if isinstance(call.value, IdempotencyLeaseLostError):
+        return {Kind.LEASE_LOST}
     unsettled = {Kind.RESULT_NOT_STORED, Kind.OUTCOME_UNKNOWN}
-    return frozenset(unsettled | _ANSWERED | {Kind.LEASE_LOST} if call.interrupted else unsettled)
+    return {*unsettled, *_ANSWERED, Kind.LEASE_LOST} if call.interrupted else unsettled

@@ -128,7 +128,7 @@ def result_of(number: int) -> str:
     return f"result {number}"
 
 
-def remembered(history: Sequence[Any], now: int) -> tuple[dict[str, int], dict[str, int]]:
+def remembered(history: Sequence[Happening], now: int) -> tuple[dict[str, int], dict[str, int]]:
     """Return which leases of runs, and which ends of runs' claims on the key, an invariant may yet need."""
     running: dict[str, int] = {}
     barred: dict[str, int] = {}
@@ -147,7 +147,7 @@ def remembered(history: Sequence[Any], now: int) -> tuple[dict[str, int], dict[s
     )
 
 
-def without_the_forgotten(history: Sequence[Any], now: int) -> tuple[Happening, ...]:
+def without_the_forgotten(history: Sequence[Happening], now: int) -> tuple[Happening, ...]:
     """Return the part of ``history`` on which a later verdict may depend."""
     running, barred = remembered(history, now)
     return tuple(

@@ -116,13 +116,13 @@ def broken_by_change(world: World, before: Record | None, actor: str | None) -> 
     return broken + broken_by_history(world.history)
 
 
-def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> list[str]:
+def broken_by_call(  # noqa: PLR0911 - one for each rule
+    call: SimulatedCall, world: World, expiry: int | None
+) -> list[str]:
     """Name the rules broken by how ``call`` has ended, or by the request that it is about to send.
 
     ``expiry`` is that of its first completion (epoch milliseconds), if there was one.
     """
-    if misreported(call):
-        return ["OBS-1 a call reports what happens to it, and by which row"]
     stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
     if call.began_interrupted or (call.interrupted and not stopped):
         return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
@@ -134,6 +134,8 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
         return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
+    if misreported(call):
+        return ["OBS-1 a call reports what happens to it, and by which row"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
         standing = world.record
         if standing is not None and holds(standing, call._owner):
