@@ -82,9 +82,9 @@ class Decorator(Protocol):
     """Protects a function, a static method or a class method."""
 
     @overload
-    def __call__(self, function: staticmethod[P, R], /) -> ProtectedDescriptor[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, function: "staticmethod[P, R]", /) -> ProtectedDescriptor[P, R]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: classmethod[Any, P, R], /) -> ProtectedDescriptor[P, R]: ...
+    def __call__(self, function: "classmethod[Any, P, R]", /) -> ProtectedDescriptor[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Protected[P, R]: ...
 
@@ -94,11 +94,11 @@ class AsyncDecorator(Protocol):
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, function: staticmethod[P, Coroutine[Any, Any, R]], /
+        self, function: "staticmethod[P, Coroutine[Any, Any, R]]", /
     ) -> ProtectedDescriptor[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(
-        self, function: classmethod[Any, P, Coroutine[Any, Any, R]], /
+        self, function: "classmethod[Any, P, Coroutine[Any, Any, R]]", /
     ) -> ProtectedDescriptor[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(
