@@ -65,8 +65,15 @@ class Answers:
         """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
         return self._codec.store(result)
 
-    def of(self, outcome: Outcome) -> Any:
+    def of(self, outcome: Outcome, *, cached: bool = False) -> Any:
         """Return the replayed response, or raise why there is none.
+
+        Parameters
+        ----------
+        outcome
+            How the claim ended.
+        cached
+            Whether it was found in the cache, so that nothing is to be kept there.
 
         Raises
         ------
@@ -74,7 +81,7 @@ class Answers:
             What stands belongs to another payload, or is still running.
         """
         if isinstance(outcome, Replay):
-            return self._replay(outcome.record)
+            return self._replay(outcome.record, None if cached else self._cache)
         if isinstance(outcome, PayloadMismatch):
             key = outcome.record.idempotency_key
             raise IdempotencyValidationError(
@@ -99,7 +106,7 @@ class Answers:
             The record has no usable response. The error carries ``result``.
         """
         try:
-            return self._replay(record)
+            return self._replay(record, self._cache)
         except (
             IdempotencyResultUnavailableError,
             IdempotencyInvalidStatusError,
@@ -114,7 +121,7 @@ class Answers:
                 result=result,
             ) from error
 
-    def _replay(self, record: Record) -> Any:
+    def _replay(self, record: Record, cache: LocalCache | None) -> Any:
         key, text = record.idempotency_key, record.response_data
         if text == RESULT_UNAVAILABLE:
             raise IdempotencyResultUnavailableError(
@@ -140,8 +147,8 @@ class Answers:
             raise IdempotencySerializationError(
                 f"The stored result of {key!r} does not fit its serializer.", cause
             ) from cause
-        if self._cache is not None:
-            self._cache.put(record)
+        if cache is not None:
+            cache.put(record)
         if self._hook is None:
             return response
         answer = self._hook(response, DataRecord.of(record))

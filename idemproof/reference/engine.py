@@ -174,7 +174,9 @@ class Engine:
             if cached is not None:
                 if answered is not None:
                     answered.append(cached)
-                return self._answer(cached) if report is None else (yield from self._tell(report, cached))
+                if report is None:
+                    return self._answer(cached, cached=True)
+                return (yield from self._tell(report, cached, cached=True))
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
@@ -205,7 +207,7 @@ class Engine:
                 ran = True
             if answered is not None:
                 answered.append(outcome)
-            return self._answer(outcome) if report is None else (yield from self._tell(report, outcome, ran))
+            return self._answer(outcome) if report is None else (yield from self._tell(report, outcome, ran=ran))
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
@@ -244,19 +246,21 @@ class Engine:
             return None
         return outcome
 
-    def _answer(self, outcome: Outcome) -> Any:
+    def _answer(self, outcome: Outcome, *, cached: bool = False) -> Any:
         """Return what the caller gets instead of a run; an interrupt is raised by its own name."""
         try:
-            return self._answers.of(outcome)
+            return self._answers.of(outcome, cached=cached)
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
-    def _tell(self, report: Report, outcome: Outcome, ran: bool = False) -> Steps:
+    def _tell(
+        self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False
+    ) -> Steps:
         """Return what the caller gets instead of a run, and report it."""
         kind, failure = kind_of_claim(outcome), None
         try:
-            answer = self._answer(outcome)
+            answer = self._answer(outcome, cached=cached)
         except BaseException as error:  # noqa: BLE001 - raised once it is reported
             failure = error
         if failure is None or kind is not Kind.REPLAYED:
@@ -334,6 +338,10 @@ class Engine:
         attempt.outcome = outcome
         if attempt.report is not None or isinstance(outcome, Superseded):
             yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, trouble)
+        if trouble is None and attempt.interrupt is None and isinstance(outcome, Completed):
+            if self._cache is not None:
+                self._cache.put(outcome.record)
+            return answer
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
@@ -350,11 +358,8 @@ class Engine:
         if trouble is not None:
             unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
             raise self._stopped(attempt, unstored, trouble)
-        if attempt.interrupt is not None:
-            raise attempt.interrupt
-        if self._cache is not None:
-            self._cache.put(outcome.record)
-        return answer
+        assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
+        raise attempt.interrupt
 
     def _encode_again(
         self, attempt: Attempt, trouble: BaseException
