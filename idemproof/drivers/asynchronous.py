@@ -13,7 +13,7 @@ from .bodies import run_body
 pause_async = asyncio.sleep
 
 
-async def drive_async(  # noqa: C901, PLR0912 - one flat loop, as its blocking twin
+async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its blocking twin
     steps: Steps,
     layer: Any,
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,

@@ -12,31 +12,28 @@ from ..backends.records import new_owner
 from ..spec.commands import Call
 from ..spec.errors import (
     IdempotencyError,
-    IdempotencyLeaseLostError,
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
 )
-from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
+from ..spec.events import Claim, Claimed, Outcome, Released
 from ..spec.occurrences import Kind
 from ..spec.record import RESULT_UNAVAILABLE, live
 from ..spec.settle import Steps, settle
 from ..spec.transition import transition
-from .answers import Answers, not_stored
+from .answers import Answers
 from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
-from .changes import Claiming, Completing, GivenUp, Releasing, Resuming, milliseconds
+from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
+from .finishing import INTERRUPTS, Finishing
 from .observers import Observer, Observers, Report, kind_of_claim
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
 
-INTERRUPTS = range(3)
-"""How often what is interrupted between its requests begins again."""
 
-
-class Engine:
+class Engine(Finishing):
     """The protocol for one decorated function. Holds no state of any call; safe for any number of threads.
 
     Parameters
@@ -128,7 +125,7 @@ class Engine:
         if self._cache is not None and cached is not None:
             self._cache.discard(cached)
 
-    def steps(  # noqa: C901, PLR0912 - the whole course of a call, in its order
+    def steps(  # noqa: C901, PLR0911, PLR0912, PLR0915 - the whole course of a call, in its order
         self,
         key: str,
         payload_hash: str | None,
@@ -207,7 +204,9 @@ class Engine:
                 ran = True
             if answered is not None:
                 answered.append(outcome)
-            return self._answer(outcome) if report is None else (yield from self._tell(report, outcome, ran=ran))
+            if report is None:
+                return self._answer(outcome)
+            return (yield from self._tell(report, outcome, ran=ran))
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
@@ -254,9 +253,7 @@ class Engine:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
-    def _tell(
-        self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False
-    ) -> Steps:
+    def _tell(self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False) -> Steps:
         """Return what the caller gets instead of a run, and report it."""
         kind, failure = kind_of_claim(outcome), None
         try:
@@ -291,140 +288,10 @@ class Engine:
             return outcome
         return (yield from self._claim(attempt))
 
-    def _report(
-        self,
-        attempt: Attempt,
-        kind: Kind,
-        outcome: Outcome | None = None,
-        error: BaseException | None = None,
-    ) -> Steps:
-        """Report what has happened to an attempt. An interrupt that comes meanwhile is noted."""
-        report = attempt.report
-        if report is None:
-            if not self.observers.wants(kind):
-                return
-            report = Report(attempt.key, None, attempt.owner)
-        record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
-        try:
-            yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)
-        except GeneratorExit:
-            raise
-        except BaseException as interrupt:  # noqa: BLE001 - nothing else comes of observers
-            attempt.note_interrupt(interrupt)
-
-    def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901 - what may become of a result, in its order
-        """Store the result of a body that has returned, and answer. From here on nothing is ever released."""
-        refused, trouble = False, None
-        try:
-            text, answer = self._answers.encode(attempt.result)
-        except BaseException as error:  # noqa: BLE001 - an interrupt among others
-            trouble = error
-        if trouble is not None:
-            text, answer, trouble = self._encode_again(attempt, trouble)
-        given_up: GivenUp | None = None
-        try:
-            outcome = yield from self._complete(attempt, text)
-        except GivenUp as error:
-            given_up = error
-        except Exception as error:
-            if self._interrupts.includes(error):
-                raise  # and begin again
-            given_up = GivenUp(error)  # nothing may keep a result from its caller
-        if given_up is not None:
-            outcome, trouble = yield from self._mark(attempt, text, given_up)
-            refused = True
-        attempt.settled = True
-        attempt.trouble = None  # its traceback refers to this attempt
-        attempt.outcome = outcome
-        if attempt.report is not None or isinstance(outcome, Superseded):
-            yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, trouble)
-        if trouble is None and attempt.interrupt is None and isinstance(outcome, Completed):
-            if self._cache is not None:
-                self._cache.put(outcome.record)
-            return answer
-        if isinstance(outcome, LeaseLost):
-            lost = IdempotencyLeaseLostError(
-                f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
-                "its result, carried by this error, was not stored. Give the lease more time.",
-                result=attempt.result,
-            )
-            raise self._stopped(attempt, lost)
-        if isinstance(outcome, Superseded) and attempt.interrupt is None:
-            try:
-                return self._answers.instead_of(attempt.result, outcome.record)
-            except IdempotencyError as error:
-                refusal = error
-            raise self._interrupts.behind(refusal) or refusal
-        if trouble is not None:
-            unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
-            raise self._stopped(attempt, unstored, trouble)
-        assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
-        raise attempt.interrupt
-
-    def _encode_again(
-        self, attempt: Attempt, trouble: BaseException
-    ) -> tuple[str, Any, BaseException | None]:
-        """Encode again if that was interrupted; return the text to store, the answer, and what went wrong."""
-        for _ in INTERRUPTS:
-            interrupt = self._interrupts.behind(trouble)
-            if interrupt is None:
-                break
-            attempt.note_interrupt(interrupt)
-            try:
-                return (*self._answers.encode(attempt.result), None)
-            except BaseException as error:  # noqa: BLE001 - judged above
-                trouble = error
-        return RESULT_UNAVAILABLE, None, trouble
-
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""
         claiming = self._claiming if attempt.execution is None else self._resuming
         return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
-
-    def _complete(self, attempt: Attempt, text: str) -> Steps:
-        """Store ``text``; return the outcome, or raise that it was given up."""
-        attempt.text = text
-        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decided)
-
-    def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
-        """Store that the operation was done, if its result cannot be; return the outcome, and why.
-
-        The store may refuse this very record, under whatever name: then it takes one without the result.
-        """
-        failure = given_up.failure or attempt.trouble
-        if not given_up.over and text != RESULT_UNAVAILABLE:
-            try:
-                outcome = yield from settle(
-                    self._marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
-                )
-            except GivenUp as marking:
-                failure = failure or marking.failure
-            else:
-                record = getattr(outcome, "record", None)
-                if record is not None and (record.owner, record.response_data) == (attempt.owner, text):
-                    return Completed(record), None  # an earlier try had arrived
-                return outcome, failure or given_up
-        attempt.settled = True
-        yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
-        unknown = IdempotencyPersistenceLayerError(
-            f"The function ran for {attempt.key!r}, and it is not known whether its result, carried by this "
-            "error, was stored. Check the operation before repeating it.",
-            failure or given_up,
-            result=attempt.result,
-        )
-        raise self._stopped(attempt, unknown, failure)
-
-    def _stopped(
-        self, attempt: Attempt, error: IdempotencyError, cause: BaseException | None = None
-    ) -> BaseException:
-        """Return what is raised: the interrupt that came meanwhile, ``error`` behind it; or the error."""
-        if cause is not attempt.interrupt:
-            error.__cause__ = cause
-        attempt.trouble = None
-        if attempt.interrupt is None:
-            return error
-        attempt.interrupt.__cause__ = error
-        return attempt.interrupt
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
         """Give the claim back, if it is still ours; ``error`` is why."""
@@ -492,12 +359,3 @@ class Engine:
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:
     failure.add_note(f"The claim on {key!r} may stand until its lease ends: {error!r}")
-
-
-def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:
-    """Return what the outcome of a completion is reported as."""
-    if isinstance(outcome, LeaseLost):
-        return Kind.LEASE_LOST
-    if isinstance(outcome, Superseded):
-        return Kind.SUPERSEDED
-    return Kind.COMPLETED if trouble is None else Kind.RESULT_NOT_STORED

@@ -212,8 +212,7 @@ def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
         if engine.observers.wants(Kind.FORGOTTEN):
             yield report.of(Kind.FORGOTTEN, outcome, record=inspected)
         return inspected
-    if standing is None:
-        return None  # another has removed it meanwhile
+    assert standing is not None  # nothing that is to be nothing counts as forgotten
     if same_version(standing, inspected):
         left = deadline_ms(standing) - engine.clock()
         raise IdempotencyAlreadyInProgressError(

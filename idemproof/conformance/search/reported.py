@@ -1,6 +1,6 @@
 """Whether what a call reported is what happened to it (OBS-1)."""
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from ...spec.commands import Call
 from ...spec.errors import (
@@ -49,7 +49,7 @@ def misreported(call: SimulatedCall) -> bool:
     return not (rows_fit and kinds and kinds[-1] in expected)
 
 
-def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> Set[Kind]:
+def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     """Return what the last report may be if no body began."""
     if call.ended == "returned":
         return {Kind.REPLAYED}
@@ -61,7 +61,7 @@ def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> Set[Kind]:
     return {*_GIVEN_BACK, Kind.CLAIM_FAILED} if failed else set()
 
 
-def _after_a_run(call: SimulatedCall, body: Call) -> Set[Kind]:
+def _after_a_run(call: SimulatedCall, body: Call) -> AbstractSet[Kind]:
     """Return what the last report may be once a body has begun."""
     if body.failure is not None:
         return _GIVEN_BACK

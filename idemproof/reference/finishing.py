@@ -1,0 +1,170 @@
+"""The end of an attempt whose body has returned: its result is stored, whatever happens, and reported."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..drivers.interrupts import Interrupts
+from ..spec.errors import IdempotencyError, IdempotencyLeaseLostError, IdempotencyPersistenceLayerError
+from ..spec.events import Completed, LeaseLost, Outcome, Superseded
+from ..spec.occurrences import Kind
+from ..spec.record import RESULT_UNAVAILABLE
+from ..spec.settle import Steps, settle
+from .answers import Answers, not_stored
+from .attempt import Attempt
+from .cache import LocalCache
+from .changes import Completing, GivenUp
+from .observers import Observers, Report
+
+INTERRUPTS = range(3)
+"""How often what is interrupted between its requests begins again."""
+
+
+class Finishing:
+    """What an engine does once a body has returned. From then on nothing is ever released."""
+
+    observers: Observers
+    _answers: Answers
+    _cache: LocalCache | None
+    _clock: Callable[[], int]
+    _completing: Completing
+    _interrupts: Interrupts
+    _marking: Completing
+
+    def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901, PLR0912 - what may become of a result, in its order
+        """Store the result, and answer."""
+        refused, trouble = False, None
+        try:
+            text, answer = self._answers.encode(attempt.result)
+        except BaseException as error:  # noqa: BLE001 - an interrupt among others
+            trouble = error
+        if trouble is not None:
+            text, answer, trouble = self._encode_again(attempt, trouble)
+        given_up: GivenUp | None = None
+        try:
+            outcome = yield from self._complete(attempt, text)
+        except GivenUp as error:
+            given_up = error
+        except Exception as error:
+            if self._interrupts.includes(error):
+                raise  # and begin again
+            given_up = GivenUp(error)  # nothing may keep a result from its caller
+        if given_up is not None:
+            outcome, trouble = yield from self._mark(attempt, text, given_up)
+            refused = True
+        attempt.settled = True
+        attempt.trouble = None  # its traceback refers to this attempt
+        attempt.outcome = outcome
+        if attempt.report is not None or isinstance(outcome, Superseded):
+            yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, trouble)
+        if trouble is None and attempt.interrupt is None and isinstance(outcome, Completed):
+            if self._cache is not None:
+                self._cache.put(outcome.record)
+            return answer
+        if isinstance(outcome, LeaseLost):
+            lost = IdempotencyLeaseLostError(
+                f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
+                "its result, carried by this error, was not stored. Give the lease more time.",
+                result=attempt.result,
+            )
+            raise self._stopped(attempt, lost)
+        if isinstance(outcome, Superseded) and attempt.interrupt is None:
+            try:
+                return self._answers.instead_of(attempt.result, outcome.record)
+            except IdempotencyError as error:
+                refusal = error
+            raise self._interrupts.behind(refusal) or refusal
+        if trouble is not None:
+            unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
+            raise self._stopped(attempt, unstored, trouble)
+        assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
+        raise attempt.interrupt
+
+    def _encode_again(
+        self, attempt: Attempt, trouble: BaseException
+    ) -> tuple[str, Any, BaseException | None]:
+        """Encode again if that was interrupted; return the text to store, the answer, and what went wrong."""
+        for _ in INTERRUPTS:
+            interrupt = self._interrupts.behind(trouble)
+            if interrupt is None:
+                break
+            attempt.note_interrupt(interrupt)
+            try:
+                return (*self._answers.encode(attempt.result), None)
+            except BaseException as error:  # noqa: BLE001 - judged above
+                trouble = error
+        return RESULT_UNAVAILABLE, None, trouble
+
+    def _complete(self, attempt: Attempt, text: str) -> Steps:
+        """Store ``text``; return the outcome, or raise that it was given up."""
+        attempt.text = text
+        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decided)
+
+    def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
+        """Store that the operation was done, if its result cannot be; return the outcome, and why.
+
+        The store may refuse this very record, under whatever name: then it takes one without the result.
+        """
+        failure = given_up.failure or attempt.trouble
+        if not given_up.over and text != RESULT_UNAVAILABLE:
+            try:
+                outcome = yield from settle(
+                    self._marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+                )
+            except GivenUp as marking:
+                failure = failure or marking.failure
+            else:
+                record = getattr(outcome, "record", None)
+                if record is not None and (record.owner, record.response_data) == (attempt.owner, text):
+                    return Completed(record), None  # an earlier try had arrived
+                return outcome, failure or given_up
+        attempt.settled = True
+        yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
+        unknown = IdempotencyPersistenceLayerError(
+            f"The function ran for {attempt.key!r}, and it is not known whether its result, carried by this "
+            "error, was stored. Check the operation before repeating it.",
+            failure or given_up,
+            result=attempt.result,
+        )
+        raise self._stopped(attempt, unknown, failure)
+
+    def _stopped(
+        self, attempt: Attempt, error: IdempotencyError, cause: BaseException | None = None
+    ) -> BaseException:
+        """Return what is raised: the interrupt that came meanwhile, ``error`` behind it; or the error."""
+        if cause is not attempt.interrupt:
+            error.__cause__ = cause
+        attempt.trouble = None
+        if attempt.interrupt is None:
+            return error
+        attempt.interrupt.__cause__ = error
+        return attempt.interrupt
+
+    def _report(
+        self,
+        attempt: Attempt,
+        kind: Kind,
+        outcome: Outcome | None = None,
+        error: BaseException | None = None,
+    ) -> Steps:
+        """Report what has happened to an attempt. An interrupt that comes meanwhile is noted."""
+        report = attempt.report
+        if report is None:
+            if not self.observers.wants(kind):
+                return
+            report = Report(attempt.key, None, attempt.owner)
+        record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
+        try:
+            yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)
+        except GeneratorExit:
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - nothing else comes of observers
+            attempt.note_interrupt(interrupt)
+
+
+def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:
+    """Return what the outcome of a completion is reported as."""
+    if isinstance(outcome, LeaseLost):
+        return Kind.LEASE_LOST
+    if isinstance(outcome, Superseded):
+        return Kind.SUPERSEDED
+    return Kind.COMPLETED if trouble is None else Kind.RESULT_NOT_STORED
