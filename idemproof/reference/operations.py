@@ -44,7 +44,7 @@ class Operations(Generic[P]):
         self._names = parameters_of(function)
         self._is_method = bool(self._names) and self._names[0] in ("self", "cls")
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the idempotency key of a call with these arguments.
 
         Raises
@@ -59,7 +59,7 @@ class Operations(Generic[P]):
         assert name is not None  # the plan insists
         return name
 
-    def inspect(self, *args: P.args, **kwargs: P.kwargs) -> Record | None:
+    def inspect(self, /, *args: P.args, **kwargs: P.kwargs) -> Record | None:
         """Return the record of a call with these arguments as it stands, also if it is over, or None.
 
         Raises
@@ -69,11 +69,11 @@ class Operations(Generic[P]):
         """
         return self.records.inspect(self.key(*args, **kwargs))
 
-    async def ainspect(self, *args: P.args, **kwargs: P.kwargs) -> Record | None:
+    async def ainspect(self, /, *args: P.args, **kwargs: P.kwargs) -> Record | None:
         """Return the record of a call with these arguments, as :meth:`inspect` does."""
         return await self.records.ainspect(self.key(*args, **kwargs))
 
-    def forget(self, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
+    def forget(self, /, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
         """Delete the record of a call with these arguments; return it, or None if there was none.
 
         Parameters
@@ -84,12 +84,12 @@ class Operations(Generic[P]):
         self._refuse_parameter("even_in_progress")
         return self.records.forget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
 
-    async def aforget(self, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
+    async def aforget(self, /, *args: Any, even_in_progress: bool = False, **kwargs: Any) -> Record | None:
         """Delete the record of a call with these arguments, as :meth:`forget` does."""
         self._refuse_parameter("even_in_progress")
         return await self.records.aforget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
 
-    def resolve(self, *args: Any, result: Any, **kwargs: Any) -> Record:
+    def resolve(self, /, *args: Any, result: Any, **kwargs: Any) -> Record:
         """Store the result of a call with these arguments that is stuck in progress; return its record.
 
         Parameters
@@ -100,7 +100,7 @@ class Operations(Generic[P]):
         self._refuse_parameter("result")
         return self.records.resolve(self.key(*args, **kwargs), result)
 
-    async def aresolve(self, *args: Any, result: Any, **kwargs: Any) -> Record:
+    async def aresolve(self, /, *args: Any, result: Any, **kwargs: Any) -> Record:
         """Store the result of a call with these arguments, as :meth:`resolve` does."""
         self._refuse_parameter("result")
         return await self.records.aresolve(self.key(*args, **kwargs), result)
