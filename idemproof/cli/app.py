@@ -8,6 +8,7 @@ import typer
 
 from .check import check
 from .explore import explore, explore_engine
+from .records import records
 from .spec import spec
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
+app.add_typer(records, name="records")
 app.command()(check)
 app.command()(explore)
 app.command()(explore_engine)

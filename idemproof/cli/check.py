@@ -1,6 +1,5 @@
 """``idemproof check``: judge a persistence layer, and report."""
 
-import difflib
 import importlib
 import inspect
 import io
@@ -16,6 +15,8 @@ import typer
 
 # As a user would: the suite is not the reference's. It loads when a layer is judged; this is next to nothing.
 from idemproof.conformance.suite.capabilities import claims
+
+from .targets import found, refusal
 
 if TYPE_CHECKING:
     from idemproof.conformance import Report
@@ -106,14 +107,14 @@ def check(
     required, tiers = _chosen(profile, require, tier)
     try:
         capabilities = Capabilities(**claimed)
-    except ValueError as refusal:
-        raise _refusal(str(refusal)) from None
+    except ValueError as wrong:
+        raise refusal(str(wrong)) from None
     _refuse_places_that_cannot_be_written(json, html)
     try:
         with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as tell:
             set_hypothesis_home_dir(scratch)  # or it would leave a folder in the user's
             report = judge(
-                _found(target),
+                found(target),
                 profile=profile,
                 seed=seed,
                 capabilities=capabilities,
@@ -121,7 +122,7 @@ def check(
                 progress=tell,
             )
     except FactoryError as failure:
-        raise _refusal(str(failure)) from None
+        raise refusal(str(failure)) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted before anything was judged.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
@@ -144,7 +145,7 @@ def _refuse_without_the_extra() -> None:
         try:
             importlib.import_module(needed)
         except ModuleNotFoundError:
-            raise _refusal(
+            raise refusal(
                 f"idemproof check needs {needed.replace('_', '-')}, which is not installed: "
                 'pip install "idemproof[conformance]"'
             ) from None
@@ -161,78 +162,23 @@ def _chosen(
     try:
         profile_named(profile)
         tiers_named((*judged, *required))
-    except ValueError as refusal:
-        raise _refusal(str(refusal)) from None
+    except ValueError as wrong:
+        raise refusal(str(wrong)) from None
     for name in required:
         if name not in judged:
-            raise _refusal(f"The tier {name} is required, but not judged: add --tier {name}.")
+            raise refusal(f"The tier {name} is required, but not judged: add --tier {name}.")
     return required, judged
-
-
-def _found(target: str) -> Any:
-    """Import what ``module:factory`` names."""
-    module, colon, name = target.partition(":")
-    if "/" in module or module.endswith(".py"):
-        name_of_it = Path(module).stem
-        raise _refusal(
-            f"Give the module, not its file: {name_of_it}:{name or 'make_layer'}, in its directory."
-        )
-    if not (module and colon and name):
-        raise _refusal(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - as it stands on sys.path
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - same
-    try:
-        found: Any = importlib.import_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failure:  # noqa: BLE001 - a module may do anything when it is imported
-        if isinstance(failure, ModuleNotFoundError) and failure.name in _parents(module):
-            raise _refusal(
-                f"There is no module {failure.name!r}, neither in this directory nor where Python looks."
-            ) from None
-        raise _refusal(f"The module {module!r} cannot be imported: {_with_place(failure)}") from None
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise _refusal(f"The module {module!r} has no {name!r}.{_nearest(found, part)}")
-        found = getattr(found, part)
-    return found
-
-
-def _with_place(failure: BaseException) -> str:
-    """Return what failed, with its line and file."""
-    from idemproof.conformance.suite.subjects import frame_of_the_users, place_of  # noqa: PLC0415 - as in check
-
-    kind = type(failure).__name__
-    if isinstance(failure, SyntaxError) and failure.filename is not None:
-        return f"{kind}: {failure.msg} (line {failure.lineno} of {failure.filename})"
-    frame = frame_of_the_users(failure)
-    return f"{kind}: {failure}" + (f" ({place_of(frame)})" if frame is not None else "")
-
-
-def _parents(module: str) -> list[str]:
-    parts = module.split(".")
-    return [".".join(parts[: count + 1]) for count in range(len(parts))]
-
-
-def _nearest(where: Any, name: str) -> str:
-    near = difflib.get_close_matches(name, dir(where), n=1)
-    return f" Is it {near[0]!r}?" if near else ""
-
-
-def _refusal(sentence: str) -> typer.Exit:
-    typer.echo(sentence, err=True)
-    return typer.Exit(2)
 
 
 def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
     if json is not None and html is not None and json != "-" and Path(json).resolve() == html.resolve():
-        raise _refusal(f"Both reports cannot be written to {json!r}: give --json and --html a file each.")
+        raise refusal(f"Both reports cannot be written to {json!r}: give --json and --html a file each.")
     for place in (None if json == "-" else json, html):
         if place is None:
             continue
         folder = Path(place).parent
         if not folder.is_dir() or Path(place).is_dir():
-            raise _refusal(f"{str(place)!r} cannot be written: it is a directory, or is in none that exists.")
+            raise refusal(f"{str(place)!r} cannot be written: it is a directory, or is in none that exists.")
 
 
 @contextmanager
@@ -310,4 +256,4 @@ def _deliver(
         if html is not None:
             html.write_text(page(report, command, required), encoding="utf-8")
     except OSError as failure:
-        raise _refusal(f"The report cannot be written: {failure}") from None
+        raise refusal(f"The report cannot be written: {failure}") from None

@@ -183,6 +183,11 @@ class Idempotency:
         return self._key_prefix or service_name(self._config.service) or ""
 
 
+def records_of(persistence_store: Layer, config: IdempotencyConfig | None = None) -> Records:
+    """Return what looks at the records of a layer and changes them, by the keys as they are stored."""
+    return Records(Idempotency(persistence_store, config)._core)
+
+
 async def _awaited(body: Callable[[], Any]) -> Any:
     found = body()
     return await found if isawaitable(found) else found

@@ -1,0 +1,220 @@
+"""``idemproof records``, against stores of every kind, with its exit codes."""
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+import servers
+from command_lines import runner
+from idemproof import (
+    InMemoryPersistenceLayer,
+    Record,
+    RedisCachePersistenceLayer,
+    SQLitePersistenceLayer,
+    idempotent_function,
+)
+from idemproof.backends.clock import wall_clock_ms
+from idemproof.cli.app import app
+from idemproof.spec.record import INPROGRESS
+
+DONE, NONE, UNASKED, REFUSED = 0, 1, 2, 3
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    return runner().invoke(app, ["records", *arguments], **options)
+
+
+class Store:
+    """A layer, and how the command line names its store."""
+
+    def __init__(self, layer: Any, *options: str) -> None:
+        self.layer = layer
+        self.options = options
+
+    def run(self, command: str, *arguments: str, **options: Any) -> Result:
+        return run(command, *arguments, *self.options, **options)
+
+    def claim(self, key: str, lease_ms: int | None = 60_000) -> None:
+        now = wall_clock_ms()
+        lease = None if lease_ms is None else now + lease_ms
+        self.layer._swap(key, None, Record(key, INPROGRESS, now // 1000 + 600, lease, owner="w1"), 600_000)
+
+
+IN_MEMORY = InMemoryPersistenceLayer()
+
+
+@pytest.fixture(params=["sqlite", "redis", "layer"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    if request.param == "sqlite":
+        path = tmp_path / "records.db"
+        layer = SQLitePersistenceLayer(path)
+        layer._load("opened")
+        yield Store(layer, "--sqlite", str(path))
+        layer.close()
+    elif request.param == "redis":
+        server: servers.Server = request.getfixturevalue("valkey_server")
+        url = f"redis://{servers.HOST}:{server.port}/0"
+        client = RedisCachePersistenceLayer(url=url)
+        client._ready("x")[0].flushdb()
+        yield Store(client, "--redis", url)
+        client.close()
+    else:
+        IN_MEMORY._records.clear()
+        monkeypatch.syspath_prepend(Path(__file__).parent)
+        yield Store(IN_MEMORY, "--layer", f"{__name__}:IN_MEMORY")
+
+
+class TestCommands:
+    def test_a_result_is_shown_and_forgotten(self, store: Store) -> None:
+        @idempotent_function(data_keyword_argument="order", persistence_store=store.layer)
+        def pay(order: int) -> dict[str, int]:
+            return {"charged": order}
+
+        pay(7)
+        key = pay.idempotency.key(7)
+        shown = store.run("show", key)
+        assert shown.exit_code == DONE
+        assert "COMPLETED, until 20" in shown.output
+        assert 'result        {"charged": 7}' in shown.output
+        fields = json.loads(store.run("show", key, "--json").output)
+        assert (fields["idempotency_key"], fields["response_data"]) == (key, '{"charged": 7}')
+        forgotten = store.run("forget", key)
+        assert (forgotten.exit_code, forgotten.output.splitlines()[0]) == (DONE, f"Forgotten: {key}")
+        assert pay.idempotency.inspect(7) is None
+
+    def test_where_nothing_stands(self, store: Store) -> None:
+        for arguments in (("show",), ("forget",), ("resolve", "--result", "1")):
+            done = store.run(arguments[0], "nothing", *arguments[1:])
+            assert done.exit_code == NONE
+            assert done.stderr == "No record has the key 'nothing'.\n"
+
+    def test_a_live_claim_is_refused_unless_told_otherwise(self, store: Store) -> None:
+        store.claim("k")
+        assert "INPROGRESS, until" in store.run("show", "k").output
+        refused = store.run("forget", "k")
+        assert refused.exit_code == REFUSED
+        assert "in progress" in refused.stderr
+        assert store.run("forget", "k", "--even-in-progress").exit_code == DONE
+
+    def test_what_is_stuck_gets_its_result_once(self, store: Store) -> None:
+        store.claim("k", -1)
+        assert "which is over" in store.run("show", "k").output
+        resolved = store.run(
+            "resolve", "k", "--result", '{"b": 1, "a": [2]}', "--expires-after-seconds", "60"
+        )
+        assert resolved.exit_code == DONE
+        record = store.layer._load("k")
+        assert record.response_data == '{"a": [2], "b": 1}'  # as a returned result is stored
+        assert 0 < record.expiry_timestamp * 1000 - wall_clock_ms() <= 62_000
+        assert store.run("resolve", "k", "--result", '{"a": [2], "b": 1}').exit_code == DONE
+        other = store.run("resolve", "k", "--result", "5")
+        assert other.exit_code == REFUSED
+        assert "not replaced" in other.stderr
+
+    def test_a_result_may_come_from_the_standard_input(self, store: Store) -> None:
+        store.claim("k")
+        assert store.run("resolve", "k", "--result", "-", input='"done"\n').exit_code == DONE
+        assert store.layer._load("k").response_data == '"done"'
+
+    def test_the_service_s_name_is_no_part_of_a_stored_key(self, store: Store, monkeypatch: Any) -> None:
+        monkeypatch.setenv("IDEMPROOF_SERVICE", "shop")
+        store.claim("k")
+        assert store.run("show", "k").exit_code == DONE
+
+
+class TestRefusals:
+    def test_one_store_has_to_be_named(self, tmp_path: Path) -> None:
+        for options in ((), ("--sqlite", "a", "--redis", "b")):
+            done = run("show", "k", *options)
+            assert (done.exit_code, done.stderr.split(":")[0]) == (UNASKED, "Name one store")
+
+    def test_no_file_is_made(self, tmp_path: Path) -> None:
+        path = tmp_path / "no.db"
+        done = run("show", "k", "--sqlite", str(path))
+        assert (done.exit_code, path.exists()) == (UNASKED, False)
+        assert "There is no file" in done.stderr
+
+    def test_a_file_that_is_none_of_sqlite(self, tmp_path: Path) -> None:
+        path = tmp_path / "text.db"
+        path.write_text("no database " * 100, encoding="utf-8")
+        assert run("show", "k", "--sqlite", str(path)).exit_code == UNASKED
+
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            ("nowhere:layer", "no module"),
+            ("json:dumps", "dumps"),
+            ("json", "module:"),
+            ("math:pi", "no persistence"),
+        ],
+    )
+    def test_what_is_no_layer(self, target: str, said: str) -> None:
+        done = run("show", "k", "--layer", target)
+        assert done.exit_code == UNASKED
+        assert said in done.stderr
+
+    def test_a_server_that_is_not_there(self, port_of_nobody: int) -> None:
+        done = run("show", "k", "--redis", f"redis://:secret@127.0.0.1:{port_of_nobody}/0")
+        assert done.exit_code == UNASKED
+        assert "secret" not in done.stderr
+
+    def test_a_result_that_is_no_json(self) -> None:
+        done = run("resolve", "k", "--result", "{oops", "--layer", "x:y")
+        assert done.exit_code == UNASKED
+        assert "--result must be JSON" in done.stderr
+
+    def test_an_empty_key(self, monkeypatch: Any) -> None:
+        monkeypatch.syspath_prepend(Path(__file__).parent)
+        done = run("show", "", "--layer", f"{__name__}:IN_MEMORY")
+        assert (done.exit_code, "must not be empty" in done.stderr) == (UNASKED, True)
+
+
+def test_async_layers_and_functions_that_return_layers(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "async_shop_layers.py").write_text(
+        textwrap.dedent(
+            """
+            import asyncio
+            from idemproof import AsyncInMemoryPersistenceLayer, Record
+            layer = AsyncInMemoryPersistenceLayer()
+            asyncio.run(layer._swap("k", None, Record("k", "INPROGRESS", 4102444800, owner="w1"), 1000))
+            def make():
+                return layer
+            """
+        ),
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("async_shop_layers:layer", "async_shop_layers:make"):
+        assert run("show", "k", "--layer", target).exit_code == DONE
+    assert run("forget", "k", "--layer", target).exit_code == REFUSED
+    assert run("resolve", "k", "--result", "1", "--layer", target).exit_code == DONE
+    assert run("forget", "k", "--layer", target).exit_code == DONE
+
+
+def test_a_table_is_asked_as_the_layer_would(dynamodb_server: servers.Server, monkeypatch: Any) -> None:
+    from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - needs its extra
+
+    for name, value in servers_environment(dynamodb_server).items():
+        monkeypatch.setenv(name, value)
+    layer = DynamoDBPersistenceLayer("records-of-the-command-line")
+    layer.create_table()
+    store = Store(layer, "--dynamodb", "records-of-the-command-line")
+    store.claim("k", -1)
+    assert store.run("show", "k").exit_code == DONE
+    assert store.run("resolve", "k", "--result", "1").exit_code == DONE
+    assert store.run("forget", "k").exit_code == DONE
+    assert store.run("show", "k").exit_code == NONE
+
+
+def servers_environment(server: servers.Server) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_DYNAMODB": f"http://{servers.HOST}:{server.port}",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
