@@ -17,7 +17,7 @@ SDK = "aws_durable_execution_sdk_python"
 """The package; while it is not among ``sys.modules``, no call needs to look any further."""
 
 _DRIVERS = frozenset(
-    {(drive.__module__, "drive"), (drive.__module__.replace("drivers", "async_drivers"), "drive_async")}
+    {(drive.__module__, "drive"), (drive.__module__.replace("blocking", "asynchronous"), "drive_async")}
 )
 
 

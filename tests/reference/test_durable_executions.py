@@ -31,7 +31,10 @@ from idemproof import (
     idempotent,
     idempotent_function,
 )
+from idemproof.drivers.asynchronous import drive_async
+from idemproof.drivers.blocking import drive
 from idemproof.errors import IdempotencyAlreadyInProgressError
+from idemproof.reference.durable import _DRIVERS
 from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, execution_of
 from idemproof.testing import MovableClock, use_layer
 
@@ -569,3 +572,8 @@ def test_over_a_mock_the_body_runs(mock: Callable[[], Any]) -> None:
         answer = runner.wait_for_result(execution, timeout=PATIENCE)
     assert answer.status is InvocationStatus.SUCCEEDED
     assert len(shop.charges) == len(shop.confirmed) == 1
+
+
+@pytest.mark.clause("DUR-3")
+def test_calls_around_are_counted_whichever_driver_makes_them() -> None:
+    assert {(each.__module__, each.__name__) for each in (drive, drive_async)} == _DRIVERS
