@@ -6,7 +6,7 @@ import textwrap
 RULE = (
     "A mutation is explained as one of wording if the two syntax trees of its function are the same but for "
     "string literals in the arguments of an exception's constructor or of `add_note`, or for arguments of "
-    "`log` and of the logger's methods: what is said to people is not asserted word by word, and mutants "
+    "`tell` and of the logger's methods: what is said to people is not asserted word by word, and mutants "
     "of it that tests do kill are counted as killed."
 )
 """What the report says of it."""
@@ -46,7 +46,7 @@ class _Blank(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         called = node.func
         if isinstance(called, ast.Name):
-            if called.id == "log":
+            if called.id == "tell":
                 return ast.Call(called, [], [])
             worded = called.id.endswith("Error") or called.id in self._exceptions
         else:
