@@ -9,7 +9,7 @@ from typing import Any
 
 from ..drivers.blocking import Steps, drive
 from ..spec.record import Record
-from . import documented, overrides, public_methods
+from . import overrides, powertools_methods, public_methods
 from .clock import wall_clock_ms
 from .doubles import is_double
 from .layer_settings import Settings, Visit
@@ -172,7 +172,7 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         """
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = drive(documented.get_record(idempotency_key), self)
+        record: DataRecord = drive(powertools_methods.get_record(idempotency_key), self)
         return record
 
     def _put_record(self, data_record: Record | DataRecord) -> None:
@@ -245,7 +245,7 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
         """Make ``new`` stand where ``expected`` does; see :meth:`CompareAndSwapLayer._swap`."""
 
     async def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = await drive_lazily(documented.get_record(idempotency_key), self)
+        record: DataRecord = await drive_lazily(powertools_methods.get_record(idempotency_key), self)
         return record
 
     async def _put_record(self, data_record: Record | DataRecord) -> None:
@@ -265,11 +265,11 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
         self._methods = Methods(layer, Visit(layer, settings))
 
     def _load(self, key: str) -> Record | None:
-        record: Record | None = drive(documented.load(key), self._methods)
+        record: Record | None = drive(powertools_methods.load(key), self._methods)
         return record
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        record: Record | None = drive(documented.swap(key, expected, new), self._methods)
+        record: Record | None = drive(powertools_methods.swap(key, expected, new), self._methods)
         return record
 
 
@@ -280,7 +280,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         self._methods = AsyncMethods(layer, Visit(layer, settings))
 
     async def _load(self, key: str) -> Record | None:
-        record: Record | None = await drive_lazily(documented.load(key), self._methods)
+        record: Record | None = await drive_lazily(powertools_methods.load(key), self._methods)
         return record
 
     async def _swap(
@@ -290,7 +290,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002
     ) -> Record | None:
-        record: Record | None = await drive_lazily(documented.swap(key, expected, new), self._methods)
+        record: Record | None = await drive_lazily(powertools_methods.swap(key, expected, new), self._methods)
         return record
 
 

@@ -57,7 +57,7 @@ MODULES = (
     Module("spec/invariants.py", (_INVARIANTS, "tests/spec/test_invariants_at_their_edges.py"), _WIDE_SPEC),
     Module("spec/errors.py", ("tests/spec/test_errors.py",), _WIDE_SPEC),
     Module("spec/model.py", _MOVES, _WIDE_SEARCH),
-    Module("spec/explorer.py", ("tests/spec/test_stories.py",), _WIDE_SEARCH),
+    Module("spec/explorer.py", ("tests/spec/test_traces.py",), _WIDE_SEARCH),
     Module("reference/engine.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),

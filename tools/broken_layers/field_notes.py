@@ -11,7 +11,7 @@ from pathlib import Path
 
 from idemproof.conformance.suite.report import Report
 from idemproof.conformance.suite.runner import check
-from idemproof.conformance.suite.story_table import plain
+from idemproof.conformance.suite.trace_table import plain
 from idemproof.conformance.suite.wording import clause_text, counted, groups_of, unasked, verdict_line
 
 from .wild import SPECIMENS, Specimen

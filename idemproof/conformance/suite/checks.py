@@ -8,8 +8,8 @@ from ...spec.record import Record
 from .capabilities import Capabilities
 from .clock import MovedClock
 from .profiles import Profile
-from .story import CLOCK, Line, Story
 from .subjects import Subject
+from .trace import CLOCK, Line, Story
 
 TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
 """In the order in which they are judged: later ones build on what earlier ones have shown."""

@@ -7,9 +7,9 @@ from html import escape
 from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
-from .story_picture import picture
-from .story_table import plain
-from .telling import told_once
+from .report_text import told_once
+from .trace_diagram import picture
+from .trace_table import plain
 from .wording import Group, LeftOut, TierCounts, Told, clause_text, clean, found_by, shortest, told
 
 _PURPOSE = (

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from .asked_for import profile_named, refuse_expectations_without_reasons, seed_given
 from .capabilities import Capabilities, claims
 from .checks import TIERS, Check
 from .factories import FactoryError
+from .options import profile_named, refuse_expectations_without_reasons, seed_given
 from .profiles import Profile
 from .report import CheckResult, Finding
 from .runner import Session, checks
-from .story_table import plain
+from .trace_table import plain
 from .wording import clause_text, clean, groups_of
 
 _WITHOUT_LAYER = "make_layer is missing"

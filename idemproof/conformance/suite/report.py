@@ -4,9 +4,9 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
-from .asked_for import tiers_named
 from .checks import TIERS
-from .story import Line
+from .options import tiers_named
+from .trace import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
 """Of a clause or a tier. "not offered" is what the layer does not claim; "not judged", what it

@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
-from .asked_for import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
+from .options import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of

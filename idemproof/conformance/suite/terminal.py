@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .report import Report
-from .story_table import laid_out, wrapped
-from .telling import Telling, seen_by, telling, tier_of, told_once, without_details
+from .report_text import Telling, seen_by, telling, tier_of, told_once, without_details
+from .trace_table import laid_out, wrapped
 from .wording import Group, LeftOut, TierCounts, clause_text, told
 
 _STYLES = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
 from .report import CheckResult, Finding, Report, Verdict
-from .story import Line
+from .trace import Line
 
 _FEW = 5
 """How many checks are named."""

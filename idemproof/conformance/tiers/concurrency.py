@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
-from ..machines.crowds import Fault, Plan, Round, crowd, faults_of_runs, kinds
-from ..machines.evidence import is_explained, lines_of, unexplained
-from ..machines.linearizability import Get
-from ..machines.messages import Go, Join, Look, Seen, Start
-from ..machines.processes import Process, place_of
-from ..machines.recording import Recorder
+from ..harness.evidence import is_explained, lines_of, unexplained
+from ..harness.linearizability import Get
+from ..harness.messages import Go, Join, Look, Seen, Start
+from ..harness.processes import Process, place_of
+from ..harness.recording import Recorder
+from ..harness.stress import Fault, Plan, Round, crowd, faults_of_runs, kinds
 from ..suite.checks import Case, NotOffered, check
-from ..suite.story import Line
 from ..suite.subjects import Subject
+from ..suite.trace import Line
 from .contract import claim_of
 
 _CLIENTS = 8

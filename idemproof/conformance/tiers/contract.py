@@ -1,10 +1,10 @@
 """The contract tier: each documented method does what is documented, and raises what is documented."""
 
 from ...spec.record import COMPLETED, INPROGRESS, Record
-from ..machines import requests
-from ..machines.requests import Answer
+from ..harness import requests
+from ..harness.requests import Answer
 from ..suite.checks import Case, check
-from ..suite.story import Story
+from ..suite.trace import Story
 
 HOUR_MS = 3_600_000
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case
-from ..suite.story import CLOCK, Story
+from ..suite.trace import CLOCK, Story
+from .clock_control import check_by_the_clock
 from .contract import HOUR_MS
-from .this_clock import check_by_the_clock
 
 _AT_ITS_DEADLINE = (
     "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with the strict <, so that a record still "

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ...spec.record import INPROGRESS, Record
-from ..machines.durable_writes import kept, written
-from ..machines.messages import Acknowledged, Look, Seen, Start, Write
-from ..machines.processes import Process, place_of
+from ..harness.durable_writes import kept, written
+from ..harness.messages import Acknowledged, Look, Seen, Start, Write
+from ..harness.processes import Process, place_of
 from ..suite.checks import Case, check
-from ..suite.story import NOT_LOOKED_AT, Line
+from ..suite.trace import NOT_LOOKED_AT, Line
 from .contract import HOUR_MS
 
 _FEW = 6

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
-from ..machines.linearizability import Delete, Put, Request, Update
-from ..machines.race_stories import granted
-from ..machines.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
+from ..harness.linearizability import Delete, Put, Request, Update
+from ..harness.race_traces import granted
+from ..harness.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
 from ..suite.checks import Case, check
-from .this_clock import check_by_the_clock
+from .clock_control import check_by_the_clock
 
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000

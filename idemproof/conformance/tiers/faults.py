@@ -1,13 +1,13 @@
 """The faults tier: requests and replies are lost, workers die, and nobody is locked out."""
 
 from ...spec.commands import Load
-from ..machines.interruptions import Way, interrupt
-from ..machines.linearizability import Get, Request
-from ..machines.races import Race
-from ..machines.whole_calls import Bounds, walk, without_late_requests
+from ..harness.end_to_end import Bounds, walk, without_late_requests
+from ..harness.interruptions import Way, interrupt
+from ..harness.linearizability import Get, Request
+from ..harness.races import Race
 from ..suite.checks import Case
+from .clock_control import check_by_the_clock
 from .exclusion import Scene
-from .this_clock import check_by_the_clock
 
 _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9")
 

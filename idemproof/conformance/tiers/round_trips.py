@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...spec.record import COMPLETED, INPROGRESS, RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case, check
 from .contract import HOUR_MS, claim_of
 

@@ -3,9 +3,9 @@
 import time
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, same_version
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Broken, Case, check
-from ..suite.story import Story, in_words
+from ..suite.trace import Story, in_words
 from .contract import HOUR_MS, claim_of, result_of
 
 _SHORTER_MS = 300_000

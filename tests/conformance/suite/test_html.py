@@ -9,8 +9,8 @@ import pytest
 from idemproof import Record
 from idemproof.conformance.suite.html import page
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.story_picture import picture
+from idemproof.conformance.suite.trace import CLOCK, NOT_LOOKED_AT, STORE, Line
+from idemproof.conformance.suite.trace_diagram import picture
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"<script>"', owner="bob")

@@ -25,12 +25,12 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import FactoryError
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import Client
-from idemproof.conformance.machines.belongings import places
-from idemproof.conformance.machines.interception import Interception
-from idemproof.conformance.machines.plays import Play
-from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.interception import Interception
+from idemproof.conformance.harness.object_graph import places
+from idemproof.conformance.harness.scheduled_client import Client
+from idemproof.conformance.harness.scheduler import Play
+from idemproof.conformance.harness.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.spec.record import INPROGRESS, Record
 from racing_layers import UnlockedDictionary
@@ -42,7 +42,7 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idemproof import InMemoryPersistenceLayer, Record
-from idemproof.conformance.machines.linearizability import (
+from idemproof.conformance.harness.linearizability import (
     Delete,
     Get,
     Operation,

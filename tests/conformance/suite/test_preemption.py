@@ -12,17 +12,17 @@ import pytest
 
 import racing_layers as layers
 from idemproof import InMemoryPersistenceLayer
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import CannotLook, Client, only_looking, telling
-from idemproof.conformance.machines.cooperative import (
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.cooperative import (
     CooperativeAsyncLock,
     CooperativeCondition,
     CooperativeLock,
     CooperativeLocks,
 )
-from idemproof.conformance.machines.plays import Play
-from idemproof.conformance.machines.preemption import AwaitsPausing, lines_pausing, own_files
-from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.harness.preemption import AwaitsPausing, lines_pausing, own_files
+from idemproof.conformance.harness.scheduled_client import CannotLook, Client, only_looking, telling
+from idemproof.conformance.harness.scheduler import Play
+from idemproof.conformance.harness.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread
 
 PATIENCE = 60
@@ -31,7 +31,7 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Play, list[str]]:
@@ -217,7 +217,7 @@ def test_a_reentrant_lock_is_taken_twice_and_given_back_by_its_holder() -> None:
 
 
 def test_a_condition_gives_its_lock_back_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)  # who waits for it does so elsewhere
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)  # who waits for it does so elsewhere
     condition = CooperativeCondition(threading.Condition())
     done: list[str] = []
 

@@ -13,8 +13,8 @@ import pytest
 
 import crowded_layers as layers
 from idemproof import InMemoryPersistenceLayer
-from idemproof.conformance.machines.messages import Failed, Look, Seen, Start, Up
-from idemproof.conformance.machines.processes import Process, place_of
+from idemproof.conformance.harness.messages import Failed, Look, Seen, Start, Up
+from idemproof.conformance.harness.processes import Process, place_of
 from idemproof.conformance.suite.checks import NotJudged, NotOffered
 from idemproof.conformance.suite.clock import BEGIN_MS
 
@@ -54,7 +54,7 @@ def test_a_process_is_given_whatever_pickle_takes(
 
 def test_a_factory_of_the_main_program_is_told_to_move() -> None:
     program = (
-        "from idemproof.conformance.machines.processes import place_of\n"
+        "from idemproof.conformance.harness.processes import place_of\n"
         "def make(): ...\n"
         "try: place_of(make)\n"
         "except Exception as refusal: print(refusal)\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from idemproof.conformance.machines.linearizability import Operation, Put, Refused
-from idemproof.conformance.machines.race_stories import outcome_in_words
+from idemproof.conformance.harness.linearizability import Operation, Put, Refused
+from idemproof.conformance.harness.race_traces import outcome_in_words
 from idemproof.spec.commands import Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 

@@ -7,7 +7,7 @@ import pytest
 
 from idemproof import Record
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, Line
+from idemproof.conformance.suite.trace import CLOCK, Line
 from idemproof.conformance.suite.wording import (
     again,
     clause_text,

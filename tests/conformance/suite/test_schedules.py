@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import Client, racing
-from idemproof.conformance.machines.plays import Play, Step
-from idemproof.conformance.machines.schedules import chooser, explore, shortest, taking_turns
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.scheduled_client import Client, racing
+from idemproof.conformance.harness.scheduler import Play, Step
+from idemproof.conformance.harness.schedules import chooser, explore, shortest, taking_turns
 
 SECONDS = 60
 
@@ -19,7 +19,7 @@ SECONDS = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 Work = Callable[[Client], None]
@@ -229,7 +229,7 @@ def test_clients_that_have_what_the_others_wait_for_hang_at_once() -> None:
 
 
 def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     lock = threading.Lock()
 
     def work(client: Client) -> None:
@@ -244,7 +244,7 @@ def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.Mon
 
 
 def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.01)
     over, paused = threading.Event(), threading.Event()
 
     class Late(Play):
@@ -295,7 +295,7 @@ def test_nothing_is_kept_of_what_a_client_called() -> None:
 
 
 def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     locks = threading.Lock(), threading.Lock()
 
     def work(number: int) -> Work:

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from idemproof import Record
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.story_table import laid_out, lanes_of, moment, plain, wrapped
 from idemproof.conformance.suite.terminal import show
+from idemproof.conformance.suite.trace import CLOCK, NOT_LOOKED_AT, STORE, Line
+from idemproof.conformance.suite.trace_table import laid_out, lanes_of, moment, plain, wrapped
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"done"', owner="bob")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from html import escape
 
 from . import svg
-from .story import NOT_LOOKED_AT, Line, in_words
-from .story_table import across, kind_of, lanes_of, looked_at, moment, wrapped
 from .svg import LINE, box, lines_of_text, number, path, text, width_of
+from .trace import NOT_LOOKED_AT, Line, in_words
+from .trace_table import across, kind_of, lanes_of, looked_at, moment, wrapped
 from .wording import clean
 
 STYLE = svg.STYLE

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from .baton import Client, What
+from .scheduled_client import Client, What
 
 OUTSIDE_SECONDS = 0.1
 """After how long a client that neither pauses nor ends is left alone, and others go on."""

@@ -12,9 +12,16 @@ from idemproof import CompareAndSwapLayer, Record, conformance
 from idemproof.conformance import check
 from idemproof.conformance.suite.html import page
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import Line
-from idemproof.conformance.suite.telling import IN_FULL, seen_by, shape, telling, told_once, without_details
+from idemproof.conformance.suite.report_text import (
+    IN_FULL,
+    seen_by,
+    shape,
+    telling,
+    told_once,
+    without_details,
+)
 from idemproof.conformance.suite.terminal import show
+from idemproof.conformance.suite.trace import Line
 from idemproof.spec.record import same_version
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from ...spec.commands import Load, Swap
 from ...spec.record import COMPLETED, Record, live
 from ..suite.checks import Case
-from ..suite.story import NOT_LOOKED_AT, Line
-from ..suite.story import in_words as standing_in_words
 from ..suite.subjects import Subject
-from .baton import CannotLook, Client, What, only_looking
+from ..suite.trace import NOT_LOOKED_AT, Line
+from ..suite.trace import in_words as standing_in_words
 from .linearizability import Get, Operation, Put, Refused, Request, Update
+from .scheduled_client import CannotLook, Client, What, only_looking
 
 _LOOK_SECONDS = 0.5
 """How long a look may take: it may have to wait for a lock that a paused client has."""

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, live
 from ..suite.checks import Broken, Case
-from ..suite.story import CLOCK, Story, in_words
 from ..suite.subjects import Subject
+from ..suite.trace import CLOCK, Story, in_words
 from . import requests
 from .predictions import Asked, Outcome, kept_by_four, of_documented, of_four_methods, of_swap
 from .requests import Answer

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from ..suite.factories import client_method
 from . import sqlite_pauses
-from .baton import intercepting, racing, racing_thread
-from .belongings import places
+from .object_graph import places
+from .scheduled_client import intercepting, racing, racing_thread
 
 _KNOWN = (
     ("redis.client", "Redis", "execute_command"),

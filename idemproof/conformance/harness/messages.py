@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...spec.record import Record
-from .crowds import Plan
+from .stress import Plan
 
 
 class Place(NamedTuple):

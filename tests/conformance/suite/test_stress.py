@@ -10,7 +10,19 @@ import pytest
 
 import crowded_layers as layers
 from idemproof import InMemoryPersistenceLayer, Record
-from idemproof.conformance.machines.crowds import (
+from idemproof.conformance.harness.durable_writes import kept, written
+from idemproof.conformance.harness.evidence import is_explained, lines_of, unexplained
+from idemproof.conformance.harness.linearizability import (
+    Delete,
+    Get,
+    Operation,
+    Put,
+    Refused,
+    Update,
+    linearization,
+)
+from idemproof.conformance.harness.recording import LOST, Recorder
+from idemproof.conformance.harness.stress import (
     BodyError,
     Plan,
     Round,
@@ -20,18 +32,6 @@ from idemproof.conformance.machines.crowds import (
     kinds,
     result_of,
 )
-from idemproof.conformance.machines.durable_writes import kept, written
-from idemproof.conformance.machines.evidence import is_explained, lines_of, unexplained
-from idemproof.conformance.machines.linearizability import (
-    Delete,
-    Get,
-    Operation,
-    Put,
-    Refused,
-    Update,
-    linearization,
-)
-from idemproof.conformance.machines.recording import LOST, Recorder
 from idemproof.conformance.suite.clock import BEGIN_MS, MovedClock
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError

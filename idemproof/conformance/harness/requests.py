@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from ...backends import documented
+from ...backends import powertools_methods
 from ...backends.records import checked_legacy
 from ...drivers.blocking import drive
 from ...spec.commands import Load, Swap
@@ -44,17 +44,17 @@ def get(worker: Subject, key: str) -> Answer:
 
 def put(case: Case, worker: Subject, record: Record) -> Answer:
     """Store ``record`` unless a live one stands."""
-    return _written(case, worker, record, documented.put_record, worker.put)
+    return _written(case, worker, record, powertools_methods.put_record, worker.put)
 
 
 def update(case: Case, worker: Subject, record: Record) -> Answer:
     """Store the result in ``record``."""
-    return _written(case, worker, record, documented.update_record, worker.update)
+    return _written(case, worker, record, powertools_methods.update_record, worker.update)
 
 
 def delete(case: Case, worker: Subject, record: Record) -> Answer:
     """Remove the claim in ``record``."""
-    return _written(case, worker, record, documented.delete_record, worker.delete)
+    return _written(case, worker, record, powertools_methods.delete_record, worker.delete)
 
 
 def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer:

@@ -20,9 +20,9 @@ from ...spec.record import Record
 from ..suite.adapters import adapted
 from ..suite.clock import MovedClock
 from ..suite.subjects import LoopThread, Subject
-from .crowds import Round, crowd
 from .durable_writes import written
 from .messages import Failed, Go, Join, Look, Place, Seen, Start, Up, Write
+from .stress import Round, crowd
 
 _LONGEST_WAIT_NS = 1_000_000_000
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from .baton import intercepted, racing_thread
+from .scheduled_client import intercepted, racing_thread
 
 _LONGEST = 60
 _real_connect = sqlite3.connect

@@ -12,8 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from .baton import CannotLook, Client, looking, racing, racing_thread
-from .belongings import Place, places
+from .object_graph import Place, places
+from .scheduled_client import CannotLook, Client, looking, racing, racing_thread
 
 _LOCK = type(threading.Lock())
 _REENTRANT = type(threading.RLock())

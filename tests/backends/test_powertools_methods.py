@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from idemproof import CompareAndSwapLayer, DataRecord, Record
-from idemproof.backends.documented import SWAPS_PER_CALL
 from idemproof.backends.memory import InMemoryPersistenceLayer
+from idemproof.backends.powertools_methods import SWAPS_PER_CALL
 from idemproof.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyInvalidStatusError,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...spec.record import Record
-from .story import CLOCK, NOT_LOOKED_AT, STORE, Line, in_words
+from .trace import CLOCK, NOT_LOOKED_AT, STORE, Line, in_words
 from .wording import clean
 
 _NARROWEST = 14

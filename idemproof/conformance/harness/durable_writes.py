@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from ...spec.record import Record
 from ..suite.subjects import Subject
-from .crowds import result_of
 from .messages import Acknowledged
+from .stress import result_of
 
 _THIRD = 3
 

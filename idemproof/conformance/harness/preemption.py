@@ -12,9 +12,9 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from ..suite.subjects import LoopThread
-from .baton import Client, racing
+from .scheduled_client import Client, racing
 
-_PACKAGE = __name__.partition(".machines.")[0].rpartition(".")[0]
+_PACKAGE = __name__.partition(".harness.")[0].rpartition(".")[0]
 _NOT_ITS_OWN = tuple(
     f"{_PACKAGE}.{name}"
     for name in ("backends.base", "backends.public_methods", "conformance.suite.adapters")

@@ -37,8 +37,8 @@ from ..search.steps import (
 )
 from ..simulator import SimulatedCall, StoreDown, World, without_logging
 from ..suite.checks import Broken, Case, same
-from ..suite.story import Line
 from ..suite.subjects import as_a_sentence, came_from_the_layer
+from ..suite.trace import Line
 
 SENTENCES = {
     "INV-1": "Two bodies ran at once, each under a lease that was live.",

@@ -11,14 +11,14 @@ from ...spec.events import Claim
 from ...spec.record import Record, deadline_ms
 from ...spec.transition import transition
 from ..suite.checks import Broken, Case, NotOffered
-from ..suite.story import CLOCK, Story
 from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer
+from ..suite.trace import CLOCK, Story
 from . import requests
-from .baton import Kind, What, telling
 from .interception import Interception
 from .linearizability import Get, Operation, linearization
-from .race_stories import in_words
+from .race_traces import in_words
 from .races import KEEP_MS, Make
+from .scheduled_client import Kind, What, telling
 
 Way = Literal["fails before", "fails after", "dies before", "dies after"]
 """What happens at a call of the client: it raises though nothing was done, or though it was done; or the

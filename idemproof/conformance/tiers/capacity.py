@@ -1,6 +1,6 @@
 """Of the contract tier: a record need not make room for others."""
 
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case, check
 from .contract import claim_of
 

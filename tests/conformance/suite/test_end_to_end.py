@@ -7,7 +7,7 @@ import pytest
 
 from idemproof import InMemoryPersistenceLayer, Record
 from idemproof.conformance import Capabilities, check
-from idemproof.conformance.machines.whole_calls import Bounds, paths, without_late_requests
+from idemproof.conformance.harness.end_to_end import Bounds, paths, without_late_requests
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.spec.record import COMPLETED, same_version
 from right_layers import FourMethods, TwoMethods

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from ...spec.commands import Load, Swap
 from ...spec.record import INPROGRESS, Record
-from ..suite.story import NOT_LOOKED_AT, Line, in_words
+from ..suite.trace import NOT_LOOKED_AT, Line, in_words
 from .linearizability import (
     Get,
     Operation,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
-from .plays import Choose, Step
+from .scheduler import Choose, Step
 
 T = TypeVar("T")
 

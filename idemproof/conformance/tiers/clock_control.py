@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from ...spec.record import INPROGRESS, Record, ceil_seconds
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case, NotOffered, check
 from ..suite.subjects import Subject
 from .contract import HOUR_MS

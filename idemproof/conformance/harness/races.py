@@ -11,17 +11,17 @@ from typing import Any, NamedTuple, NoReturn, Self
 from ...spec.commands import Load, Swap
 from ...spec.record import Record
 from ..suite.checks import Broken, Case
-from ..suite.story import STORE, Line
 from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
+from ..suite.trace import STORE, Line
 from . import requests
-from .baton import Client, Kind
 from .cooperative import CooperativeLocks
 from .interception import Interception
 from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
-from .plays import Choose, Play, Step
 from .preemption import AwaitsPausing, lines_pausing, own_files
-from .race_stories import Watch, in_words, outcome_in_words
+from .race_traces import Watch, in_words, outcome_in_words
 from .recording import refuses
+from .scheduled_client import Client, Kind
+from .scheduler import Choose, Play, Step
 from .schedules import Played, Schedule, chooser, explore, shortest, taking_turns
 
 KEEP_MS = 24 * 3_600_000
