@@ -249,14 +249,13 @@ FAULTS = (
 @contextmanager
 def sown(fault: Fault) -> Iterator[None]:
     """Let the specification have ``fault``."""
-    rows = [
+    rows = tuple(
         row
         if row.clause != fault.row
         else row._replace(guard=fault.guard or row.guard, step=fault.step or row.step)
         for row in rules.TABLE
-    ]
-    steps = {kind: tuple((row.guard, row.step) for row in rows if row.event is kind) for kind in rules._STEPS}
-    with patch.dict(rules._STEPS, steps):
+    )
+    with patch.object(rules, "TABLE", rows):
         yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..spec.errors import IdempotencyInvalidStatusError
-from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked, make
+from ..spec.record import COMPLETED, EXPIRED, INPROGRESS, Record, checked
 from .clock import wall_clock_ms
 
 
@@ -70,20 +70,16 @@ class DataRecord:
 
     def as_record(self) -> Record:
         """Return the fields as the specification's record, well-formed or not."""
-        record: Record = make(
-            Record,
-            (
-                self.idempotency_key,
-                self._status,
-                self.expiry_timestamp,
-                self.in_progress_expiry_timestamp,
-                self.response_data,
-                self.payload_hash,
-                self.sort_key,
-                self.owner,
-            ),
+        return Record(
+            self.idempotency_key,
+            self._status,
+            self.expiry_timestamp,  # type: ignore[arg-type]  # None makes it ill-formed, which is its reader's to say
+            self.in_progress_expiry_timestamp,
+            self.response_data,
+            self.payload_hash,
+            self.sort_key,
+            self.owner,
         )
-        return record
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the fields in the order of the parameters; the status as it is stored."""

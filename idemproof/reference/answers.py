@@ -1,7 +1,7 @@
 """What callers are told: results on their way into the store and out of it, and refusals."""
 
 import logging
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..backends.logs import log
@@ -27,6 +27,8 @@ from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
 from .serialization import BaseIdempotencySerializer
+
+_NOT_DATA = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def tell(
@@ -192,7 +194,9 @@ def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool =
         advice = " Return what its annotations say, or use a CustomDictSerializer."
     else:
         why = f"its result of type {type(result).__name__} cannot be stored as JSON"
-        if is_response_class(type(result)):
+        if isinstance(result, _NOT_DATA):
+            advice = " Protect the async function itself, or the function that consumes the generator."
+        elif is_response_class(type(result)):
             advice = f" {WAY_OUT}"
         elif isinstance(trouble, TypeError | ValueError | RecursionError):
             advice = _where(result)

@@ -1,7 +1,9 @@
 """What one call of an idempotent function knows about itself."""
 
+import inspect
+import sys
 from collections.abc import Callable
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType
 from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
@@ -9,9 +11,7 @@ from ..spec.commands import Call
 from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
-from .functions import hands_on, is_wrapper
-
-_NOT_YET_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
+from .functions import is_wrapper, wraps_code
 
 PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 """Types of results that have surely run."""
@@ -105,12 +105,12 @@ class Attempt(Call):
     def refuse_what_has_not_run(self, function: Callable[..., Any] | None) -> None:
         """Make a failure of it if the body returned what it only hands on and has not begun (ENG-14)."""
         result: Any = self.result
-        if function is None or not (isinstance(result, _NOT_YET_RUN) or is_wrapper(function)):
+        if function is None or not is_wrapper(function):
             return
         for kind in ("cr", "gi", "ag"):  # a tracer's own coroutine may only look like one
             code = getattr(result, f"{kind}_code", None)
             if code is not None:
-                if not hands_on(function, code) or _has_begun(getattr(result, f"{kind}_frame", None)):
+                if not wraps_code(function, code) or _has_begun(result, kind):
                     return
                 break
         else:
@@ -127,11 +127,28 @@ class Attempt(Call):
                 raise_interrupt(error)
 
 
-def _has_begun(frame: FrameType | None) -> bool:
+def _has_begun(result: Any, kind: str) -> bool:
     """Return whether a coroutine or generator was started, or may have been: then it is not repeated."""
-    from opcode import opmap  # noqa: PLC0415 - hardly ever needed
+    frame = getattr(result, f"{kind}_frame", None)
+    if frame is None:
+        return True
+    try:
+        state: str = _STATE_OF[kind](result)
+    except (AttributeError, KeyError):
+        # What only looks like one, and async generators of Python 3.11: they wait in their first line, unless
+        # all of the function is in it.
+        code = frame.f_code
+        lines = {line for _, _, line in code.co_lines()}
+        return frame.f_lineno != code.co_firstlineno or len(lines) == 1
+    return state not in (inspect.CORO_CREATED, inspect.GEN_CREATED, "AGEN_CREATED")
 
-    return frame is None or opmap["RESUME"] in frame.f_code.co_code[: frame.f_lasti : 2]
+
+_STATE_OF: dict[str, Callable[[Any], str]] = {
+    "cr": inspect.getcoroutinestate,
+    "gi": inspect.getgeneratorstate,
+}
+if sys.version_info >= (3, 12):
+    _STATE_OF["ag"] = inspect.getasyncgenstate
 
 
 def append_context(error: BaseException, earlier: BaseException) -> None:

@@ -13,7 +13,7 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from ..spec.events import Claim, Complete, Release
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, make, same_execution
+from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, same_execution
 from ..spec.settle import Change
 from .answers import tell
 from .attempt import Attempt
@@ -117,8 +117,7 @@ class Claiming(_Patient):
                 self._interrupts,
             )
         expiry = ceil_seconds(now + self._window_ms)
-        claim: Claim = make(Claim, (subject.owner, lease, expiry, subject.payload_hash, subject.key))
-        return claim
+        return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key)
 
     def refused(self, subject: Attempt, failures: int) -> None:
         """Note that none stands, unless an earlier one was not answered: it may stand, or arrive."""
@@ -160,9 +159,7 @@ class Resuming(Claiming):
     def event(self, subject: Attempt, now: int) -> Claim:
         """Return the claim; how much time is left to this invocation does not matter (DUR-5)."""
         expiry = ceil_seconds(now + self._window_ms)
-        fields = subject.owner, now + self._lease_ms, expiry, subject.payload_hash, subject.key
-        claim: Claim = make(Claim, fields)
-        return claim
+        return Claim(subject.owner, now + self._lease_ms, expiry, subject.payload_hash, subject.key)
 
     def acting(self, subject: Attempt, standing: Record | None) -> Record | None:
         """Note whether an earlier invocation may have begun the body: then its claim is not given back."""
@@ -225,8 +222,7 @@ class Completing(_Patient):
         if now >= expiry * 1000:
             raise GivenUp(None, over=True)
         text = subject.text if self._response is None else self._response
-        event: Complete = make(Complete, (subject.owner, text, subject.payload_hash, expiry, subject.key))
-        return event
+        return Complete(subject.owner, text, subject.payload_hash, expiry, subject.key)
 
     def failed(self, subject: Attempt, error: BaseException, failures: int, clock: Callable[[], int]) -> int:
         """Return the wait before the next try; raise once the time is over, or the error is final."""

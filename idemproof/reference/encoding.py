@@ -5,7 +5,6 @@ import json
 import math
 import sys
 from decimal import Decimal
-from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
@@ -17,24 +16,8 @@ _JSON_KEYS = (str, int, float, type(None))
 class ResultEncoder(json.JSONEncoder):
     """JSON with sorted keys, for plain data, decimals, Pydantic models and dataclasses."""
 
-    def __init__(self) -> None:
-        super().__init__(sort_keys=True)
-
-    def encode(self, o: Any) -> str:
-        """Return ``o`` as JSON text."""
-        if c_make_encoder is None or isinstance(o, str):
-            return super().encode(o)
-        # What the parent does, less what it prepares anew on every call.
-        return "".join(self.writer({})(o, 0))
-
-    def writer(self, open_containers: dict[int, Any] | None) -> Any:
-        """Return what writes values, and refuses those that contain themselves.
-
-        It notes in the dictionary what is open, for one text at a time; with None, their depth refuses them.
-        """
-        return c_make_encoder(
-            open_containers, self.default, encode_basestring_ascii, None, ": ", ", ", True, False, True
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(sort_keys=True, **options)
 
     def default(self, o: Any) -> Any:
         """Return what stands for a value that JSON does not know.
@@ -55,7 +38,7 @@ class ResultEncoder(json.JSONEncoder):
 
 
 _encoder = ResultEncoder()
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_read = json.JSONDecoder().raw_decode
 
 
 def encode(value: Any) -> str:
@@ -90,8 +73,8 @@ def decode(text: str | None) -> Any:
     if not text:
         return None
     try:
-        value, end = _scan(text, 0)  # without the search for white space around
-    except (StopIteration, json.JSONDecodeError):
+        value, end = _read(text)  # without the search for white space around
+    except json.JSONDecodeError:
         end = -1
     return value if end == len(text) else json.loads(text)
 

@@ -16,7 +16,7 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
 )
 from ..spec.events import Claim, Claimed, Completed, LeaseLost, Outcome, Released, Superseded
-from ..spec.record import RESULT_UNAVAILABLE, make
+from ..spec.record import RESULT_UNAVAILABLE
 from ..spec.settle import Steps, settle
 from ..spec.transition import transition
 from .answers import Answers, not_stored, tell
@@ -159,7 +159,7 @@ class Engine:
         record = cache.get(key)
         if record is None:
             return None
-        claim = make(Claim, (None, None, 0, payload_hash, key))
+        claim = Claim(None, None, 0, payload_hash, key)
         _, outcome = transition(record, claim, self._clock())
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)

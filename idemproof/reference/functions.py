@@ -3,8 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import dropwhile, takewhile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType
 from typing import Any
 
@@ -43,63 +42,9 @@ def is_wrapper(function: Any) -> bool:
     return hasattr(function, "__wrapped__")
 
 
-def hands_on(function: Any, code: CodeType) -> bool:
-    """Return whether ``function`` runs nothing itself before it returns a coroutine or generator of ``code``.
-
-    So it is if it wraps the async or generator function of that code, or if all it does is to call that.
-    """
-    if is_wrapper(function) and getattr(inspect.unwrap(function), "__code__", None) is code:
-        return True
-    called = _all_that_is_called(function)
-    return called is not None and getattr(getattr(called, "__func__", called), "__code__", None) is code
-
-
-def _all_that_is_called(function: Any) -> Any:
-    """Return what ``function`` calls, if that is all it does and can be seen without its arguments."""
-    import dis  # noqa: PLC0415 - hardly ever needed
-
-    owner = next((each for each in _unwrapped(function) if not inspect.isroutine(each)), None)
-    method = _called(function)
-    plain = getattr(method, "__func__", method)
-    if not inspect.isfunction(plain):
-        return None
-    instructions = list(dis.get_instructions(plain))
-    names = [instruction.opname for instruction in instructions]
-    if sum(name in _CALLS for name in names) != 1 or not all(map(_moves_only, names)):
-        return None
-    # The function comes first, before its arguments: a variable, and perhaps attributes.
-    loads = dropwhile(lambda instruction: not instruction.opname.startswith("LOAD_"), instructions)
-    first = next(loads)
-    variables = inspect.getclosurevars(plain)
-    found = {**variables.builtins, **variables.globals, **variables.nonlocals}.get(first.argval)
-    if first.opname.startswith("LOAD_FAST") and plain.__code__.co_varnames[:1] == (first.argval,):
-        found = getattr(method, "__self__", owner)
-    for instruction in takewhile(lambda each: each.opname in ("LOAD_ATTR", "LOAD_METHOD"), loads):
-        found = inspect.getattr_static(found, instruction.argval, None)
-    return found
-
-
-def _unwrapped(function: Any) -> Iterator[Any]:
-    yield function
-    while isinstance(function, functools.partial):
-        function = function.func
-        yield function
-
-
-def _moves_only(name: str) -> bool:
-    return name in _CALLS or name in _PLUMBING or name.startswith(("LOAD_", "BUILD_", "RETURN_"))
-
-
-_CALLS = frozenset({"CALL", "CALL_FUNCTION_EX", "CALL_KW"})
-_PLUMBING = frozenset(
-    {
-        *("CACHE", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "RESUME", "RERAISE"),
-        *("CALL_INTRINSIC_1", "KW_NAMES", "PRECALL", "PUSH_NULL", "POP_TOP"),
-        *("COPY_FREE_VARS", "MAKE_CELL", "STORE_FAST", "STORE_FAST_LOAD_FAST"),
-        *("DICT_MERGE", "DICT_UPDATE", "LIST_APPEND", "LIST_EXTEND", "LIST_TO_TUPLE"),
-    }
-)
-"""The instructions of Python 3.11 to 3.14 that move arguments into a call and its result out of it."""
+def wraps_code(function: Any, code: CodeType) -> bool:
+    """Return whether ``function`` says that it wraps the async or generator function of this code."""
+    return is_wrapper(function) and getattr(inspect.unwrap(function), "__code__", None) is code
 
 
 def name_of(function: Any) -> str:

@@ -35,11 +35,6 @@ KeyFunction = Callable[..., Any]
 DISABLED = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 """The environment variable that switches all protection off, for tests."""
 
-# The environment raises an error inside for each name that it lacks: a twentieth of a replay's time. Where it
-# shows what it keeps, one look at that tells; where not, it is asked.
-_SWITCH = getattr(os.environ, "encodekey", str)(DISABLED)
-_SWITCHED = frozenset((_SWITCH,))
-
 _TRUE = frozenset(("1", "y", "yes", "t", "true", "on"))
 _FALSE = frozenset(("", "0", "n", "no", "f", "false", "off"))
 
@@ -208,10 +203,7 @@ def protect(
 
 def _disabled() -> bool:
     """Return whether protection is switched off for tests; warn if so."""
-    environment = os.environ
-    if _SWITCH not in getattr(environment, "_data", _SWITCHED):
-        return False
-    value = environment.get(DISABLED)
+    value = os.environ.get(DISABLED)
     if value is None or value.lower() in _FALSE:
         return False
     if value.lower() not in _TRUE:

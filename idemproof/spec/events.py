@@ -3,26 +3,24 @@
 All of these are tuples, for they are made on every call; two of different kinds are never equal.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from .record import Record
 
 T = TypeVar("T", bound=type)
-
-_same_items: Callable[[Any, Any], bool] = tuple.__eq__
+_Items = tuple[object, ...]
 
 
 def _distinct(kind: T) -> T:
     """Let only tuples of the same kind be equal."""
 
-    def __eq__(self: Any, other: object) -> bool:  # noqa: N807
-        return type(self) is type(other) and _same_items(self, other)
+    def __eq__(self: _Items, other: object) -> bool:  # noqa: N807
+        return type(self) is type(other) and tuple.__eq__(self, other)
 
-    def __ne__(self: Any, other: object) -> bool:  # noqa: N807
+    def __ne__(self: _Items, other: object) -> bool:  # noqa: N807
         return not __eq__(self, other)
 
-    def __hash__(self: Any) -> int:  # noqa: N807
+    def __hash__(self: _Items) -> int:  # noqa: N807
         return hash((kind.__name__, *self))
 
     for method in (__eq__, __ne__, __hash__):

@@ -10,7 +10,7 @@ from typing import Any
 
 from .commands import Command, Sleep, Swap
 from .events import Claimed, Event
-from .record import Record, checked, live, make, same_record
+from .record import Record, checked, live, same_record
 from .transition import transition
 
 Steps = Generator[Command, Any, Any]
@@ -107,7 +107,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         keep_ms = 1  # the store is never told to keep it for ever
                 if change.claims:
                     subject.held = new
-                found = yield make(Swap, (key, standing, new, keep_ms))
+                found = yield Swap(key, standing, new, keep_ms)
                 if found is new:
                     standing = new
                 else:

@@ -36,7 +36,6 @@ from .record import (
     deadline_ms,
     expiry_ms,
     holds,
-    make,
     same_execution,
 )
 
@@ -129,9 +128,10 @@ def _claim(record: Record | None, event: Claim, _now: int) -> Next:
     expiry, lease = event.expiry, event.lease
     if lease is not None and lease > expiry * 1000:
         expiry = ceil_seconds(lease)
-    fields = event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, None, event.owner
-    claimed = make(Record, fields)
-    return claimed, make(Claimed, (claimed, record))
+    claimed = Record(
+        event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, None, event.owner
+    )
+    return claimed, Claimed(claimed, record)
 
 
 def _recognise_claim(record: Record, _event: Claim, _now: int) -> Next:
@@ -152,7 +152,7 @@ def _refuse_running(record: Record, _event: Claim, now: int) -> Next:
 
 
 def _replay(record: Record, _event: Claim, _now: int) -> Next:
-    return record, make(Replay, (record,))
+    return record, Replay(record)
 
 
 def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
@@ -161,8 +161,8 @@ def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
 
 def _complete(_record: Record | None, event: Complete, _now: int) -> Next:
     key, response, payload_hash = event.idempotency_key, event.response, event.payload_hash
-    completed = make(Record, (key, COMPLETED, event.expiry, None, response, payload_hash, None, event.owner))
-    return completed, make(Completed, (completed,))
+    completed = Record(key, COMPLETED, event.expiry, None, response, payload_hash, None, event.owner)
+    return completed, Completed(completed)
 
 
 def _supersede(record: Record, _event: Complete, _now: int) -> Next:
@@ -276,11 +276,6 @@ TABLE: tuple[Row, ...] = (
 )
 """The first row of the event's kind whose guard holds decides (ROW-0)."""
 
-_STEPS: dict[type[Event], tuple[tuple[Any, Any], ...]] = {
-    kind: tuple((None if row.guard is _always else row.guard, row.step) for row in TABLE if row.event is kind)
-    for kind in (Claim, Complete, Release, Renew, Evict)
-}
-
 
 def transition(record: Record | None, event: Event, now: int) -> Next:
     """Return the record after ``event`` and what the one who asked is told.
@@ -296,11 +291,11 @@ def transition(record: Record | None, event: Event, now: int) -> Next:
     now
         Epoch milliseconds.
     """
-    for guard, step in _STEPS[type(event)]:
-        if guard is None or guard(record, event, now):
-            result: Next = step(record, event, now)
-            return result
-    raise AssertionError(f"the last row of {type(event).__name__} has a condition")  # pragma: no cover
+    kind = type(event)
+    for row in TABLE:
+        if row.event is kind and row.guard(record, event, now):
+            return row.step(record, event, now)
+    raise AssertionError(f"the last row of {kind.__name__} has a condition")  # pragma: no cover
 
 
 def deciding_row(record: Record | None, event: Event, now: int) -> Row:

@@ -1,9 +1,7 @@
 """The JSON text that keys and payload hashes are the hash of."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable
 from enum import Enum
-from json.encoder import c_make_encoder  # type: ignore[attr-defined]
 from typing import Any
 
 from ..encoding import ResultEncoder
@@ -13,19 +11,9 @@ class KeyEncoder(ResultEncoder):
     """What results can hold, and also enumerations, dates, times, UUIDs and paths."""
 
     def __init__(self) -> None:
-        super().__init__()
-        # One for all calls and threads, in two thirds of the time. Nothing has run yet, so a payload that
-        # contains itself may be refused for its depth; a result may not.
-        self.parts: Callable[[Any, int], Iterable[str]] = (
-            self._slowly if c_make_encoder is None else self.writer(None)
-        )
-
-    def _slowly(self, o: Any, level: int) -> Iterable[str]:  # noqa: ARG002 - as the fast one
-        return (super().encode(o),)
-
-    def encode(self, o: Any) -> str:
-        """Return ``o`` as JSON text."""
-        return "".join(self.parts(o, 0))
+        # Nothing has run yet, so a payload that contains itself may be refused for its depth, and those that
+        # do not need not be watched. A result may not.
+        super().__init__(check_circular=False)
 
     def default(self, o: Any) -> Any:
         """Return what stands for a value that JSON does not know.

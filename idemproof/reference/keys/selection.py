@@ -15,7 +15,7 @@ from .plain import locate, plain
 from .refusals import Refused
 from .searching import OpeningInterpreter
 
-_parts = encoder.parts
+_written = encoder.encode
 
 
 class Selection:
@@ -89,7 +89,7 @@ class Selection:
                 marshal.dumps(selected)
             except ValueError:
                 selected = plain(selected, reveal=self._reveal)
-        return "".join(_parts(selected, 0))
+        return _written(selected)
 
     def resolved(self, selected: Any) -> Any:
         """Return what stands for something that was selected; see `plain`."""
