@@ -128,7 +128,7 @@ class _Plan:
             if layer._loses(kind):
                 raise IdempotencyConfigError(
                     f"interrupts has {kind.__name__}, which the client of {layer!r} would take for a failure "
-                    "of its own: it tries again by itself, and the interrupt is lost. Make the client without "
+                    "of its own: it tries again, and the interrupt is lost. Make the client without "
                     "retries, let the layer make it, or give a class that is not derived from OSError."
                 )
 
