@@ -6,7 +6,6 @@ what is asserted holds wherever that is.
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -14,14 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, SQLitePersistenceLayer, idempotent_function
 from idemproof.backends import async_drivers, bodies, drivers
-from idemproof.errors import IdempotencyAlreadyInProgressError
 
 CALLS = 500
 PATIENCE_SECONDS = 30
@@ -98,12 +95,15 @@ class Work:
         await asyncio.sleep(0)
         return self._body(p)
 
+    async def awaited(self, p: int) -> int:
+        answer: int = await self._function(p=p)
+        return answer
+
     def __call__(self, p: int) -> int:
-        answer: int = asyncio.run(self._function(p=p)) if self._asynchronous else self._function(p=p)
+        answer: int = asyncio.run(self.awaited(p)) if self._asynchronous else self._function(p=p)
         return answer
 
 
-LOOP = str(Path(asyncio.__file__).parent)
 MAY_BE_THE_BODY_S_OWN = {drivers.__file__, async_drivers.__file__, bodies.__file__, __file__}
 """OUT-5: the body has returned, and it is not yet noted."""
 
@@ -124,15 +124,37 @@ def interrupted_call(work: Work, p: int, sender: Any, seconds: float) -> BaseExc
         sender.send(seconds)
         work(p)
         returned = True
-        until = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < until:
-            if any(isinstance(error, sender.kind) for error in dropped):
-                dropped.clear()
-                return None
-            time.sleep(0.001)
-    except (sender.kind, asyncio.CancelledError) as interrupt:  # the latter is a race of asyncio.run's own
+        wait_for_signal(sender.kind)
+    except sender.kind as interrupt:
         return None if returned else interrupt
-    raise RuntimeError(f"the signal for call {p} is lost")
+    return None
+
+
+def wait_for_signal(kind: type[BaseException]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not any(isinstance(error, kind) for error in dropped):
+        if time.monotonic() > until:
+            raise RuntimeError("the signal is lost")
+        time.sleep(0.001)
+    dropped.clear()
+
+
+def cancelled_call(work: Work, p: int, sender: Any, seconds: float) -> BaseException | None:
+    """Do the same in an event loop, which turns the signal into a cancellation of its main task."""
+    returned = False
+
+    async def main() -> None:
+        nonlocal returned
+        sender.send(seconds)
+        await work.awaited(p)
+        returned = True
+        await asyncio.sleep(PATIENCE_SECONDS)
+
+    try:
+        asyncio.run(main())
+    except sender.kind as interrupt:
+        return None if returned else interrupt
+    raise RuntimeError("the signal is lost")
 
 
 def judge(work: Work, p: int, interrupt: BaseException | None) -> str | None:
@@ -140,10 +162,6 @@ def judge(work: Work, p: int, interrupt: BaseException | None) -> str | None:
     before = work.effects.get(p, 0)
     try:
         answers = [work(p), work(p)]
-    except IdempotencyAlreadyInProgressError:
-        if before or interrupt is None or not place_of(interrupt).startswith(LOOP):
-            return f"after {before} effects the key is in progress"
-        return None  # the event loop was struck itself, and is gone: a lease ends
     except Exception as error:
         return f"after {before} effects a repeat gets {error!r}"
     if answers != [p, p]:
@@ -162,7 +180,8 @@ def storm(make_layer: Callable[[], Any], make_sender: Callable[[], Any], *, asyn
     usual = (time.perf_counter() - begun) / 20
     sender, struck, wrong = make_sender(), 0, []
     for p in range(CALLS):
-        interrupt = interrupted_call(work, p, sender, 1.3 * usual * p / CALLS)
+        call = cancelled_call if asynchronous else interrupted_call
+        interrupt = call(work, p, sender, 1.3 * usual * p / CALLS)
         struck += interrupt is not None
         what = judge(work, p, interrupt)
         if what is not None:
@@ -172,8 +191,6 @@ def storm(make_layer: Callable[[], Any], make_sender: Callable[[], Any], *, asyn
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # of coroutines that were struck before they were awaited
-    logging.disable()  # of tasks that were
     sys.unraisablehook = lambda told: dropped.append(told.exc_value)
     with tempfile.TemporaryDirectory() as directory:
 
