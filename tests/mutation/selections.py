@@ -44,8 +44,9 @@ _ENGINE = tuple(
     )
 )
 
-_INTERRUPTS = tuple(f"tests/reference/test_{part}.py" for part in ("time_limits", "what_is_logged"))
-_SETTLE = (*_ENGINE, "tests/backends/test_documented_methods.py", "tests/backends/test_legacy_release.py")
+_INTERRUPTS = ("tests/backends/test_interrupts.py", "tests/reference/test_time_limits.py")
+_CHANGES = ("tests/reference/test_changes.py", *_ENGINE)
+_SETTLE = (*_CHANGES, "tests/backends/test_documented_methods.py", "tests/backends/test_legacy_release.py")
 
 _CONFORMANCE = tuple(f"tests/conformance/test_{part}.py" for part in ("vectors", "flows", "engine_explorer"))
 _WIDE_SPEC = ("tests/spec", _FAULTS, *_CONFORMANCE, *_ENGINE)
@@ -71,7 +72,7 @@ MODULES = (
     Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
-    Module("reference/changes.py", _ENGINE, _WIDE_CHANGES),
+    Module("reference/changes.py", _CHANGES, _WIDE_CHANGES),
     Module("backends/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
     Module("backends/settle.py", _SETTLE, _WIDE_CHANGES),
 )
