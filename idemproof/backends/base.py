@@ -24,6 +24,10 @@ class _Layer(WhatLayersOffer):
     blocks: bool = True
     """Whether a request may wait. False only for layers that never leave the process's memory."""
 
+    def _loses(self, kind: type[Exception]) -> bool:  # noqa: ARG002 - for layers over clients that retry
+        """Return whether the layer's client takes ``kind`` for its own failure if a handler raises it."""
+        return False
+
 
 class BasePersistenceLayer(_Layer, ABC):
     """A store, by the four documented methods.

@@ -11,7 +11,7 @@ from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersiste
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .credentials import without_aws_secrets
-from .dynamodb_clients import check_client, tells_holder
+from .dynamodb_clients import check_client, retries_after, tells_holder
 from .dynamodb_errors import unusable
 from .dynamodb_requests import NAMES, DynamoDBTable, Item
 from .forksafe import give_lock
@@ -162,6 +162,10 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
         self.close()
         self._own = False
         self._use(client)
+
+    def _loses(self, kind: type[Exception]) -> bool:
+        config = self._config if self._own else getattr(getattr(self._client, "meta", None), "config", None)
+        return config is not None and retries_after(config, kind)
 
     def _use(self, client: Any) -> None:
         self._tells_holder = client is not None and tells_holder(client)

@@ -1,5 +1,6 @@
 """Clients for DynamoDB that users bring: which can be used, and what they can tell."""
 
+import os
 from typing import Any
 
 from ..spec.errors import IdempotencyPersistenceConfigError
@@ -45,3 +46,15 @@ def tells_holder(client: Any) -> bool:
     except (AttributeError, TypeError):
         return True
     return "ReturnValuesOnConditionCheckFailure" in parameters
+
+
+def retries_after(config: Any, kind: type[Exception]) -> bool:
+    """Return whether a client with this ``config`` of botocore's asks again when ``kind`` strikes.
+
+    The standard and the adaptive mode do so after any exception, the legacy mode after those of connections.
+    """
+    retries = getattr(config, "retries", None) or {}
+    if retries.get("total_max_attempts") == 1 or retries.get("max_attempts") == 0:
+        return False
+    mode = retries.get("mode") or os.environ.get("AWS_RETRY_MODE", "legacy")
+    return mode != "legacy" or issubclass(kind, OSError)

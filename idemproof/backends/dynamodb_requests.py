@@ -75,8 +75,7 @@ class DynamoDBTable(ChangeableNames):
             self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
         self.static_pk_shards = whole("static_pk_shards", self.static_pk_shards, 1)
         self._check()
-        # Whether completions may ask for UpdateItem; found out when one is refused.
-        self.may_update = True
+        self._told_of_denial = False
 
     def _check(self) -> None:
         self.sort_key_attr = self.sort_key_attr or None
@@ -137,7 +136,6 @@ class DynamoDBTable(ChangeableNames):
                 # The outcome of the claim that is expected, not another claim.
                 and (new.status == COMPLETED or new.owner == expected.owner)
                 and updates
-                and self.may_update
             ):
                 ask = Ask("update_item", kwargs=self._update(key, expected, new))
             else:
@@ -153,8 +151,9 @@ class DynamoDBTable(ChangeableNames):
         except Exception as error:
             code = error_code(error)
             if code in _DENIED and ask.method == "update_item":
-                self._do_without_update(error)
-                return (yield from self.swap(key, expected, new, tells_holder=tells_holder))
+                self._tell_of_denial(error)
+                # For this request alone: the permission may be on its way.
+                return (yield from self.swap(key, expected, new, tells_holder=tells_holder, updates=False))
             if code != _REFUSED:
                 raise explained(self.table_name, error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
@@ -163,12 +162,15 @@ class DynamoDBTable(ChangeableNames):
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
         return (yield from self.load(key)) if item is None else self.record(key, item)
 
-    def _do_without_update(self, error: Exception) -> None:
-        self.may_update = False
+    def _tell_of_denial(self, error: Exception) -> None:
+        if self._told_of_denial:
+            return
+        self._told_of_denial = True
         log(
             logging.WARNING,
-            "DynamoDB table %r: completing by PutItem, because UpdateItem is denied (%s). Attributes that "
-            "other software puts on an item while its function runs are lost. Allow dynamodb:UpdateItem.",
+            "DynamoDB table %r: completing by PutItem where UpdateItem is denied (%s). Each such completion "
+            "takes a request more, and attributes that other software puts on an item while its function "
+            "runs are lost. Allow dynamodb:UpdateItem.",
             self.table_name,
             error,
         )

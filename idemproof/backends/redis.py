@@ -17,6 +17,7 @@ from .redis_clients import (
     drop_idle_connections,
     drop_idle_connections_async,
     kind_of,
+    retries_after,
     secrets_of,
 )
 from .redis_errors import explained, interrupt_behind, may_have_moved
@@ -144,6 +145,9 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
             import redis  # noqa: PLC0415 - loaded when used
 
             self.client = self._own = self._address.client(redis)
+
+    def _loses(self, kind: type[Exception]) -> bool:
+        return retries_after(self.client, kind)
 
     def _load(self, key: str) -> Record | None:
         known = self._known

@@ -141,6 +141,19 @@ def _no_retries(module: Any) -> Any:
     return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call,unused-ignore]
 
 
+def retries_after(client: Any, kind: type[Exception]) -> bool:
+    """Return whether a client asks again by itself when ``kind`` strikes: it may, if sockets raise such."""
+    if not issubclass(kind, OSError):
+        return False
+    if hasattr(client, "get_nodes"):
+        return True  # to follow its nodes
+    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    if options.get("retry_on_timeout") or options.get("retry_on_error"):
+        return True
+    retries = getattr(options.get("retry"), "get_retries", None)  # older releases do not tell
+    return retries is not None and retries() != 0
+
+
 def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "three methods"]:
     """Return how a client is to be asked; refuse one that cannot be used.
 

@@ -194,7 +194,8 @@ class Engine:
         except Exception as error:
             if self._interrupts.includes(error):
                 raise  # and begin again
-            given_up = GivenUp(error)  # nothing may keep a result from its caller
+            given_up = GivenUp()  # nothing may keep a result from its caller
+            attempt.trouble = error
         if given_up is not None:
             outcome, trouble = yield from self._mark(attempt, text, given_up)
             refused = True
@@ -259,12 +260,12 @@ class Engine:
 
         The store may refuse this very record, under whatever name: then it takes one without the result.
         """
-        failure = given_up.failure or attempt.trouble
-        if not given_up.over and text != RESULT_UNAVAILABLE:
+        failure = attempt.trouble
+        if text != RESULT_UNAVAILABLE:
             try:
                 outcome = yield from settle(self._marking, attempt, attempt.key, attempt.held, self._clock)
-            except GivenUp as marking:
-                failure = failure or marking.failure
+            except GivenUp:
+                failure = failure or attempt.trouble
             else:
                 record = getattr(outcome, "record", None)
                 if record is not None and (record.owner, record.response_data) == (attempt.owner, text):

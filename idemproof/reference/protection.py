@@ -111,11 +111,21 @@ class _Plan:
         None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
         """
         if not is_double(layer):
+            self._refuse_lost_interrupts(layer)
             begin_to_serve(layer, self.settings())
         if called_by_methods(layer):
             called = self.called(layer)
             return lambda: called
         return replaced_later(layer, lambda: self.called(layer))
+
+    def _refuse_lost_interrupts(self, layer: Any) -> None:
+        for kind in self._config.interrupts:
+            if layer._loses(kind):
+                raise IdempotencyConfigError(
+                    f"interrupts has {kind.__name__}, which the client of {layer!r} would take for a failure "
+                    "of its own: it tries again, and the interrupt is lost. Make the client without "
+                    "retries, let the layer make it, or give a class that is not derived from OSError."
+                )
 
     def called(self, layer: Any) -> CalledByMethods:
         """Return how to call a layer whose methods are not to be passed over."""

@@ -1,5 +1,6 @@
 """What is asked of DynamoDB, word by word."""
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -260,17 +261,21 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
 
 
 class Denying:
-    """A client whose role may not update items."""
+    """A client whose role may not update items, for good or for a while."""
 
-    def __init__(self, client: Any, code: str) -> None:
+    def __init__(self, client: Any, code: str, times: float = math.inf) -> None:
         self._client = client
         self._code = code
+        self._times = times
         self.meta = client.meta
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def update_item(self, **_: Any) -> Any:
+    def update_item(self, **request: Any) -> Any:
+        self._times -= 1
+        if self._times < 0:
+            return self._client.update_item(**request)
         raise ClientError({"Error": {"Code": self._code, "Message": "not allowed"}}, "UpdateItem")
 
 
@@ -286,8 +291,24 @@ def test_without_the_permission_to_update_a_completion_puts_and_says_so_once(
         result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
         assert side.swap(layer, key, None, claim) == claim
         assert side.swap(layer, key, claim, result) == result
-    assert client.methods == ["put_item", "update_item", "put_item", "put_item", "put_item"]
+    assert client.methods == ["put_item", "update_item", "put_item"] * 2
     assert caplog.text.count("UpdateItem is denied") == 1
+
+
+def test_an_update_that_is_denied_once_is_put_and_the_next_is_an_update_again(
+    moto_table: Table, side: Side
+) -> None:
+    denying = Denying(moto_table.client, "AccessDeniedException", times=1)
+    client = Recording(denying)
+    layer = side.dynamodb(client)
+    for key in ("one", "two"):
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+        result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
+        assert side.swap(layer, key, None, claim) == claim
+        assert side.swap(layer, key, claim, result) == result
+        assert side.load(layer, key) == result
+    denied, allowed = (["put_item", "update_item", *more, "get_item"] for more in (["put_item"], []))
+    assert client.methods == denied + allowed
 
 
 def test_a_client_without_update_item_puts(moto_table: Table, side: Side) -> None:

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.backends.dynamodb import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
-from idemproof.reference.changes import TRIES, pause_ms
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "how-to").glob("*.md")}
@@ -160,13 +158,3 @@ def test_the_lease_of_the_page_is_set() -> None:
 def test_the_event_of_the_page_is_json_in_json() -> None:
     event = json.loads((ROOT / "examples/options/payload_subset.json").read_text(encoding="utf-8"))
     assert set(json.loads(event["body"])) > {"customer", "plan"}
-
-
-def test_the_longest_waits_for_dynamodb_are_what_the_settings_make_of_them() -> None:
-    """A claim that fails is tried three times, and so is taking it back; each try is one request."""
-    page = PAGES["use-dynamodb.md"]
-    request = CONNECT_SECONDS + READ_SECONDS
-    assert f"{CONNECT_SECONDS} seconds to connect and {READ_SECONDS} to be answered" in page
-    assert f"holds a call for {2 * TRIES * request} seconds (three requests of {request}" in page
-    pauses = 2 * sum(pause_ms(failures) for failures in range(1, TRIES))
-    assert f"for {pauses / 1000} seconds and {2 * TRIES} requests" in page.replace("\n", " ")

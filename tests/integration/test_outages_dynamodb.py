@@ -193,7 +193,7 @@ def test_a_result_that_is_refused_once_is_stored(
     call.work.during = lambda: front.errors.append((code, (PASSING | LASTING)[code]))
     assert [call(name), call(name)] == [f"{name} done"] * 2
     if code == "AccessDeniedException":
-        # Once without UpdateItem, the layer completes by PutItem, and the refusal costs no waiting.
+        # Where UpdateItem is denied, the layer completes by PutItem, and the refusal costs no waiting.
         assert front.asked == ["PutItem", "UpdateItem", "PutItem", "PutItem"]
         assert pauses == []
     else:
@@ -225,8 +225,8 @@ def test_a_result_that_cannot_be_stored_reaches_its_caller(
     claim, *completions = front.asked
     assert claim == "PutItem"
     if code == "AccessDeniedException":
-        assert completions[:1] == ["UpdateItem"]
-        assert set(completions[1:]) == {"PutItem"}
+        assert set(completions[::2]) == {"UpdateItem"}  # the permission may come back
+        assert set(completions[1::2]) == {"PutItem"}
     else:
         assert set(completions) == {"UpdateItem"}
     assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)

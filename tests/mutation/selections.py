@@ -44,10 +44,19 @@ _ENGINE = tuple(
     )
 )
 
+_INTERRUPTS = ("tests/backends/test_interrupts.py", "tests/reference/test_time_limits.py")
+_CHANGES = ("tests/reference/test_changes.py", *_ENGINE)
+_SETTLE = (*_CHANGES, "tests/backends/test_documented_methods.py", "tests/backends/test_legacy_release.py")
+
 _CONFORMANCE = tuple(f"tests/conformance/test_{part}.py" for part in ("vectors", "flows", "engine_explorer"))
 _WIDE_SPEC = ("tests/spec", _FAULTS, *_CONFORMANCE, *_ENGINE)
 _WIDE_SEARCH = ("tests/spec", _FAULTS)
 _WIDE_REFERENCE = ("tests/reference", *_CONFORMANCE)
+_WIDE_CHANGES = (
+    *_WIDE_REFERENCE,
+    "tests/backends/test_documented_methods.py",
+    "tests/backends/test_sqlite_waits.py",
+)
 
 MODULES = (
     Module("spec/transition.py", (_ROWS, _INVARIANTS), _WIDE_SPEC),
@@ -62,4 +71,7 @@ MODULES = (
     Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
+    Module("reference/changes.py", _CHANGES, _WIDE_CHANGES),
+    Module("backends/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
+    Module("backends/settle.py", _SETTLE, _WIDE_CHANGES),
 )
