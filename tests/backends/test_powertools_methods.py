@@ -17,7 +17,8 @@ from idemproof.errors import (
 )
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
-pytestmark = pytest.mark.needs("fenced")
+# They ask a layer to load and to swap, and nothing else; test_contract.py shows that every layer does so.
+pytestmark = pytest.mark.needs("fenced", "representative")
 
 NOW = 1_700_000_000_000
 EXPIRY = NOW // 1000 + 60
