@@ -214,7 +214,7 @@ class DynamoDBTable(ChangeableNames):
         """Replace the record alone: attributes that other software put on the item stay."""
         self._check_size(key, new)
         condition, values = _standing(expected)
-        _, status, expiry, lease, response, payload_hash, _, owner = new
+        _, status, expiry, lease, response, payload_hash, owner = new
         values[":new_status"] = {"S": status}
         values[":new_expiry"] = {"N": str(expiry)}
         if lease is not None:
@@ -285,7 +285,6 @@ class DynamoDBTable(ChangeableNames):
             _value(item, self.in_progress_expiry_attr),
             _value(item, self.data_attr),
             _value(item, self.validation_key_attr),
-            None if self.sort_key_attr is None else key,
             _value(item, self.owner_attr),
         )
 

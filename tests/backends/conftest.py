@@ -29,7 +29,6 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.backends.base import compare_and_swap
-from idemproof.errors import IdempotencyItemAlreadyExistsError
 from places import SORT_KEY, AsyncSession, RedisPlace, Table, moto_client
 from right_layers import FourMethods
 from sides import Side
@@ -147,15 +146,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 AN_HOUR = 3_600_000
 
 
-def without_sort_key(record: Any) -> Any:
-    return None if record is None else record._replace(sort_key=None)
-
-
 class Store:
-    """A layer, blocking or async, called as if it were blocking.
-
-    In records that it returns the sort key is left out: whether there is one depends on the table.
-    """
+    """A layer, blocking or async, called as if it were blocking."""
 
     def __init__(self, kind: Kind, place: Any, runner: asyncio.Runner) -> None:
         self.kind = kind
@@ -166,23 +158,21 @@ class Store:
         self._others: list[Store] = []
 
     def load(self, key: str) -> Record | None:
-        return without_sort_key(self._call("_load", key))
+        found: Record | None = self._call("_load", key)
+        return found
 
     def swap(
         self, key: str, expected: Record | None, new: Record | None, keep_ms: int = AN_HOUR
     ) -> Record | None:
-        found = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
-        return without_sort_key(found)
+        found: Record | None = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
+        return found
 
     def get(self, key: str) -> DataRecord:
-        return without_sort_key(self._call("_get_record", key))
+        found: DataRecord = self._call("_get_record", key)
+        return found
 
     def put(self, record: Record) -> None:
-        try:
-            self._call("_put_record", record)
-        except IdempotencyItemAlreadyExistsError as error:
-            error.old_data_record = without_sort_key(error.old_data_record)
-            raise
+        self._call("_put_record", record)
 
     def update(self, record: Record) -> None:
         self._call("_update_record", record)
@@ -197,7 +187,6 @@ class Store:
 
     def kept(self, record: Record) -> Record:
         """Return ``record`` as this store is to give it back."""
-        record = record._replace(sort_key=None)
         if "fenced" in self.capabilities:
             return record
         return record._replace(

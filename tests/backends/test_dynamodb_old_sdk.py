@@ -15,7 +15,7 @@ from places import Table
 from sides import KEY, Recording, Side
 
 FAR = 32_503_680_000
-CLAIM = Record("key", INPROGRESS, FAR, 1, None, "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, FAR, 1, None, "hash", "mine")
 OTHER = CLAIM._replace(owner="another")
 READ = ["get_item"]
 

@@ -18,8 +18,8 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 from places import SORT_KEY, Table
 from sides import KEY, Recording, Side
 
-CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", "mine")
 RECORDS = st.builds(
     Record,
     st.just("key"),
@@ -27,7 +27,6 @@ RECORDS = st.builds(
     st.integers(0, 2**62),
     st.none() | st.integers(0, 2**62),
     *[st.none() | st.text(max_size=5)] * 2,
-    st.none(),
     st.none() | st.text(max_size=5),
 )
 NAMES = {
@@ -217,7 +216,7 @@ def test_a_table_with_a_sort_key_tells_it(partition: Table) -> None:
         boto3_client=partition.client,
     )
     layer._swap("key", None, CLAIM, 1)
-    assert layer._load("key") == CLAIM._replace(sort_key="key")
+    assert layer._load("key") == CLAIM
     assert partition.item("key") == WHOLE_CLAIM | {"id": {"S": partition.partition}, SORT_KEY: {"S": "key"}}
 
 
@@ -287,7 +286,7 @@ def test_without_the_permission_to_update_a_completion_puts_and_says_so_once(
     client = Recording(denying)
     layer = side.dynamodb(client)
     for key in ("one", "two"):
-        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", "mine")
         result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
         assert side.swap(layer, key, None, claim) == claim
         assert side.swap(layer, key, claim, result) == result
@@ -302,7 +301,7 @@ def test_an_update_that_is_denied_once_is_put_and_the_next_is_an_update_again(
     client = Recording(denying)
     layer = side.dynamodb(client)
     for key in ("one", "two"):
-        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", "mine")
         result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
         assert side.swap(layer, key, None, claim) == claim
         assert side.swap(layer, key, claim, result) == result
@@ -315,7 +314,7 @@ def test_a_client_without_update_item_puts(moto_table: Table, side: Side) -> Non
     names = ("put_item", "get_item", "delete_item", "meta")
     client = SimpleNamespace(**{name: getattr(moto_table.client, name) for name in names})
     layer = side.dynamodb(client)
-    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "hash", "mine")
     result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
     assert side.swap(layer, "key", None, claim) == claim
     assert side.swap(layer, "key", claim, result) == result
@@ -329,7 +328,7 @@ def test_an_update_leaves_the_record_and_foreign_attributes(
     moto_table: Table, side: Side, response: Any, payload_hash: Any, owner: Any, lease: Any
 ) -> None:
     layer = side.dynamodb(moto_table.client)
-    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "before", None, owner)
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "before", owner)
     assert side.swap(layer, "key", None, claim) == claim
     moto_table.client.update_item(
         TableName="records",
@@ -337,7 +336,7 @@ def test_an_update_leaves_the_record_and_foreign_attributes(
         UpdateExpression="SET team = :t",
         ExpressionAttributeValues={":t": {"S": "billing"}},
     )
-    result = Record("key", COMPLETED, 2**41, lease, response, payload_hash, None, owner)
+    result = Record("key", COMPLETED, 2**41, lease, response, payload_hash, owner)
     assert side.swap(layer, "key", claim, result) == result
     assert side.load(layer, "key") == result
     assert moto_table.item("key")["team"] == {"S": "billing"}

@@ -24,8 +24,8 @@ NOW = 1_700_000_000_000
 EXPIRY = NOW // 1000 + 60
 LEASE = NOW + 10_000
 
-CLAIM = Record("key", INPROGRESS, EXPIRY, LEASE, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, EXPIRY + 60, None, '"done"', "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, EXPIRY, LEASE, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, EXPIRY + 60, None, '"done"', "hash", "mine")
 RIVAL = CLAIM._replace(owner="rival")
 NAMELESS = CLAIM._replace(owner=None)
 

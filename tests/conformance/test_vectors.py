@@ -187,7 +187,7 @@ def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
 @by_id(READINGS)
 @pytest.mark.clause("REC-1", "REC-2", "REC-3", "REC-4", "REC-7")
 def test_what_a_store_gives_is_read_as_the_vectors_say(case: Any) -> None:
-    names = ("key", "status", "expiry", "lease", "response", "payload_hash", "sort_key", "owner")
+    names = ("key", "status", "expiry", "lease", "response", "payload_hash", "owner")
     stored = Record(*(case["stored"][name] for name in names))
     if case["record"] is None:
         with pytest.raises(IdempotencyInvalidStatusError, match=repr(case["asked"])):

@@ -12,11 +12,11 @@ from idemproof.spec.transition import transition
 
 
 def running(owner: str = "a", until: int | None = 5_000, expiry: int = 60) -> Record:
-    return Record("k", INPROGRESS, expiry, until, None, "h", None, owner)
+    return Record("k", INPROGRESS, expiry, until, None, "h", owner)
 
 
 def done(response: str = '"1"') -> Record:
-    return Record("k", COMPLETED, 60, None, response, "h", None, "a")
+    return Record("k", COMPLETED, 60, None, response, "h", "a")
 
 
 THEIRS = running("x", until=90_000, expiry=90)

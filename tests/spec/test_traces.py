@@ -10,7 +10,7 @@ from idemproof.spec.model import FAULTS, GONE, RUNNING, Attempt, Client, Move, S
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always
 
-CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", None, "held")
+CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", "held")
 LATER = CLAIMED._replace(expiry_timestamp=2, in_progress_expiry_timestamp=1000)
 OVER = CLAIMED._replace(expiry_timestamp=1, in_progress_expiry_timestamp=0)
 ABANDONED = CLAIMED._replace(owner="gone")
@@ -242,7 +242,7 @@ def test_no_more_requests_are_late_than_allowed() -> None:
 
 
 def test_a_stored_result_is_answered_and_that_finishes() -> None:
-    stored = Record("", COMPLETED, 3, None, "gone", "a", None, "gone")
+    stored = Record("", COMPLETED, 3, None, "gone", "a", "gone")
     edges = list(Explorer(1, faults=())._edges(State(stored, (Client("claiming", "a"),))))
     assert [(edge.what, edge.faultless, edge.finishes, edge.row, edge.broken) for edge in edges] == [
         ("a second passes", True, False, "", ()),

@@ -117,7 +117,7 @@ class _FourSteps(Rows):
 
     def keep(self, record: DataRecord) -> None:
         """Let a record stand, without its owner."""
-        self.rows[record.idempotency_key] = Record(*record)._replace(owner=None)
+        self.rows[record.idempotency_key] = record.as_record()._replace(owner=None)
 
     def live(self, record: Record) -> bool:
         """Tell whether a record counts, by the wall clock."""

@@ -103,7 +103,7 @@ def decoded(key: str, text: str | None) -> Record | None:
     first, _, second = text.partition("\n")
     owner, status, expiry, lease = json.loads(first)
     response, payload_hash = json.loads(second)
-    return Record(key, status, expiry, lease, response, payload_hash, None, owner)
+    return Record(key, status, expiry, lease, response, payload_hash, owner)
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=ONE_PROCESS)

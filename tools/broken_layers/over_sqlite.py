@@ -23,7 +23,7 @@ _SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, status TEXT NOT NULL, expiry INTEGER NOT NULL, lease INTEGER,
     response TEXT, hash TEXT, owner TEXT)
 """
-_READ = "SELECT id, status, expiry, lease, response, hash, NULL, owner FROM records WHERE id = ?"
+_READ = "SELECT id, status, expiry, lease, response, hash, owner FROM records WHERE id = ?"
 _INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE")
 _SAME_VERSION = "id = ? AND status = ? AND expiry = ? AND lease IS ? AND coalesce(owner, '') = ?"

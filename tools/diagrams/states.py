@@ -76,9 +76,9 @@ def situations() -> Iterator[Record | None]:
     for owner, payload_hash in product((_OWN, _RESUMED, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
         for lease, expiry in product((_SOON, _NOW, None), (_SOON_S, _NOW_S)):
             if lease is None or lease <= expiry * 1000:  # TIME-6
-                yield Record("", INPROGRESS, expiry, lease, None, payload_hash, None, owner)
+                yield Record("", INPROGRESS, expiry, lease, None, payload_hash, owner)
         for response, expiry in product((_RESPONSE, _OTHER_RESPONSE), (_SOON_S, _NOW_S)):
-            yield Record("", COMPLETED, expiry, None, response, payload_hash, None, owner)
+            yield Record("", COMPLETED, expiry, None, response, payload_hash, owner)
 
 
 def state_of(record: Record | None, now: int) -> str:

@@ -29,7 +29,4 @@ def kept(found: Record | None, wanted: Record | None, *, swaps: bool) -> bool:
     if found is None or wanted is None:
         return found is wanted
     fields = range(len(found)) if swaps else (1, 2, 4)
-    return all((found[field] or None) == (wanted[field] or None) for field in fields if field != _SORT_KEY)
-
-
-_SORT_KEY = Record._fields.index("sort_key")
+    return all((found[field] or None) == (wanted[field] or None) for field in fields)

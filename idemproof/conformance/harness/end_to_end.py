@@ -36,7 +36,7 @@ from ..search.steps import (
     engine_in,
 )
 from ..simulator import SimulatedCall, StoreDown, World, without_logging
-from ..suite.checks import Broken, Case, same
+from ..suite.checks import Broken, Case
 from ..suite.subjects import as_a_sentence, came_from_the_layer
 from ..suite.trace import Line
 
@@ -148,7 +148,7 @@ class LayerWorld(ShortWorld):
                 raise Broken(str(corrupt), ("REC-1",)) from corrupt
             if found is not None and found.owner is None and self.written is not None:
                 owned = found._replace(owner=self.written.owner)
-                found = owned if same(owned, self.written) else found
+                found = owned if owned == self.written else found
             self._looked.append(found)
         return self._looked[0]
 
@@ -195,10 +195,10 @@ class LayerWorld(ShortWorld):
         if before is not None and self.now >= expiry_ms(before):
             possible.append(None)  # the store's own housekeeping may have come between
         rights = [command.new if same_version(each, command.expected) else each for each in possible]
-        if not any(same(after, right) for right in rights):
-            did = "did not replace" if same(after, before) else "replaced"
+        if after not in rights:
+            did = "did not replace" if after == before else "replaced"
             raise Broken(f"A swap {did} what stood, against what it was told to expect.", ("CAS-2",))
-        if not any(same(after, right) and same(found, right) for right in rights):
+        if found != after:
             raise Broken("A swap did not answer with what stands afterwards.", ("CAS-3",))
 
 

@@ -200,7 +200,7 @@ class History:
         lease_ms, now = LEASES_MS[step.lease], self._case.now
         expiry = ceil_seconds(now + _SHORTEST_WINDOW_MS + step.writes * 1_000)
         lease = None if lease_ms is None else now + lease_ms
-        return Record(self._key, INPROGRESS, expiry, lease, None, self._hash(step), None, OWNERS[step.owner])
+        return Record(self._key, INPROGRESS, expiry, lease, None, self._hash(step), OWNERS[step.owner])
 
     def _result(self, step: Step) -> Record:
         response = f'"answer {step.writes}"'

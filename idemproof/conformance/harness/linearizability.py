@@ -156,8 +156,8 @@ def linearization(
 
 def plain(record: Record | DataRecord) -> Record:
     """Return ``record`` without its sort key, which is the store's own affair, and without empty texts."""
-    key, status, expiry, lease, response, payload_hash, _, owner = record
-    return Record(key, status, expiry, lease, response or None, payload_hash or None, None, owner or None)
+    key, status, expiry, lease, response, payload_hash, owner = record
+    return Record(key, status, expiry, lease, response or None, payload_hash or None, owner or None)
 
 
 def changes_nothing(operation: Operation) -> bool:

@@ -82,7 +82,7 @@ def establish(layer: Subject, standing: Record, keep_ms: int) -> None:
 
 
 def plain(found: Any, key: str, *, swaps: bool) -> Record | None:
-    """Return what a layer gave for ``key`` without what is its own affair: sort key, and ``""`` for None.
+    """Return what a layer gave for ``key`` as a well-formed record, without ``""`` for None.
 
     Raises
     ------
@@ -92,10 +92,9 @@ def plain(found: Any, key: str, *, swaps: bool) -> Record | None:
     if found is None:
         return None
     try:
-        record = checked(found, key) if swaps else checked_legacy(found, key)
+        return checked(found, key) if swaps else checked_legacy(found, key)
     except IdempotencyInvalidStatusError as fault:
         raise Broken(f"The layer gave back no well-formed record. {fault}", _clauses_of(found)) from fault
-    return record._replace(sort_key=None)
 
 
 def _clauses_of(malformed: Any) -> tuple[str, ...]:

@@ -354,7 +354,7 @@ class _Apart:
         if isinstance(value, Complete):
             owner, response, payload_hash, expiry, _ = value
             return "Complete", self.name(owner), self.name(response), payload_hash, self.seconds(expiry)
-        _, status, expiry, lease, response, payload_hash, _, owner = value
+        _, status, expiry, lease, response, payload_hash, owner = value
         return (
             status,
             self.seconds(expiry),

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-from ...spec.record import Record
 from .capabilities import Capabilities
 from .clock import MovedClock
 from .profiles import Profile
@@ -206,10 +205,3 @@ class Case:
         """Go on only if ``holds``; ``why`` says what is wrong otherwise."""
         if not holds:
             self.fail(why, story, clauses)
-
-
-def same(found: Record | None, wanted: Record | None) -> bool:
-    """Tell whether two records are the same but for the sort key, which is the store's own affair."""
-    if found is None or wanted is None:
-        return found is wanted
-    return found._replace(sort_key=None) == wanted._replace(sort_key=None)

@@ -51,7 +51,7 @@ def _no_lease(now: int, key: str) -> Record:
 
 
 def _result(now: int, key: str) -> Record:
-    return Record(key, COMPLETED, ceil_seconds(now) + 900, None, '"done"', "a hash", None, "alice")
+    return Record(key, COMPLETED, ceil_seconds(now) + 900, None, '"done"', "a hash", "alice")
 
 
 CLAIMS = (

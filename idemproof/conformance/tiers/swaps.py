@@ -179,7 +179,7 @@ def neither_load_nor_swap_looks_at_a_clock(case: Case) -> None:
         for status in (INPROGRESS, COMPLETED):
             for expects in ("nothing", "it", "another version"):
                 key = case.new_key()
-                claim = Record(key, INPROGRESS, expiry, lease, None, "a hash", None, "alice")
+                claim = Record(key, INPROGRESS, expiry, lease, None, "a hash", "alice")
                 standing = claim if status == INPROGRESS else result_of(claim)
                 swap(case, key, None, standing, expiry_ms(standing) - began)
                 for worker, clause in enumerate(("CAS-3", "CAS-1")):
@@ -279,7 +279,7 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
 
 def _kept_for(case: Case, key: str, keep_ms: int) -> Record:
     # A store is told to keep a record until its expiry, never for less.
-    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, None, "alice")
+    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, "alice")
 
 
 @check("contract", "CAS-6", needs=("swaps",))

@@ -318,7 +318,7 @@ def test_what_was_acknowledged_is_compared_by_what_a_layer_keeps(loop: LoopThrea
         ("order-2", claims[2]),
         ("order-2", None),
     ]
-    assert kept(ANN._replace(sort_key="range", response_data=""), ANN, swaps=True)
+    assert kept(ANN._replace(response_data=""), ANN, swaps=True)
     assert not kept(ANN._replace(owner=None), ANN, swaps=True)
     assert kept(ANN._replace(owner=None), ANN, swaps=False)
     assert not kept(None, ANN, swaps=False)
