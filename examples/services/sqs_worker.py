@@ -1,7 +1,7 @@
 """An SQS worker that prints parcel labels: SQS delivers at least once, and each parcel gets one label.
 
-The key is the parcel's number, not the message's id: it also holds if the sender sends twice. A message is
-deleted when its work is done, whoever did it; what fails, or is still running elsewhere, stays in the queue.
+The key is the parcel's number, not the id of the message, so it also works if the sender sends a message twice.
+The worker deletes a message when its work is done. Work that fails, or runs in another worker, stays queued.
 """
 
 import json
@@ -20,7 +20,7 @@ config = IdempotencyConfig(
     event_key_jmespath="parcel",
     raise_on_no_idempotency_key=True,
     expires_after_seconds=14 * 24 * 3600,  # as long as SQS keeps a message at most
-    in_progress_expires_after_seconds=30,  # the queue's visibility timeout
+    in_progress_expires_after_seconds=30,  # longer than the work, shorter than the queue's visibility timeout
 )
 
 
@@ -37,7 +37,7 @@ def work(queue_url: str) -> None:
         try:
             print_label(order=json.loads(message["Body"]))
         except IdempotencyAlreadyInProgressError:
-            continue  # comes back when its visibility timeout is over, and is answered then
+            continue  # returns after its visibility timeout, and gets the stored result then
         except Exception:
             logger.exception("message %s stays in the queue", message["MessageId"])
             continue

@@ -111,9 +111,7 @@ class TestAsACommand:
         }
         words = [what.partition(":")[0] for _, what in happened]
         # The third process is refused while the run is known to be under way.
-        assert (
-            "refused" in words[words.index("running") : words.index("claimed and charged")]
-        )
+        assert "refused" in words[words.index("running") : words.index("claimed and charged")]
         assert len({pid for pid, _ in happened}) == 3
 
     def test_a_changed_amount_is_refused_and_does_no_harm(self, timeline: Timeline) -> None:
