@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Idempotency whose protocol is an executable specification that production runs.",
+    help="Idempotency for Python, built on an executable specification that runs in production.",
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")

@@ -1,7 +1,7 @@
 """Lets copy buttons copy commands alone.
 
-A page shows a session as ``console``: prompts, commands and output. The site shows each command in a block with
-a copy button, and its output in one without.
+A page shows a session as ``console``: prompts, commands and output. The site shows each command in a block
+with a copy button, and its output in one without.
 """
 
 import re

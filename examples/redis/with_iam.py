@@ -1,7 +1,7 @@
 """A cinema whose ElastiCache checks IAM: each new connection gets a fresh token in place of a password.
 
-The token is a signed request that ElastiCache verifies. A token is valid for 15 minutes, and a connection for 12
-hours. The role needs `elasticache:Connect` on the cache and on the user.
+The token is a signed request that ElastiCache verifies. A token is valid for 15 minutes, and a connection for
+12 hours. The role needs `elasticache:Connect` on the cache and on the user.
 """
 
 import os
