@@ -38,14 +38,29 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation) -> None:  # noqa: ARG001 - given by name
-    """Lead the footer of a part to its page, and to the parts beside it."""
+    """Lead the footer of a part to its page and to the parts beside it, and show where it belongs."""
     hub = _hubs(config).get(page.file.src_uri)
     if hub is not None:
         pages = {file.src_uri: file.page for file in _FILES}
+        _activate(pages[hub], active=True)
         row = [hub, *config.extra["parts"][hub]]
         place = row.index(page.file.src_uri)
         page.previous_page = pages[row[place - 1]]
         page.next_page = pages[row[place + 1]] if place + 1 < len(row) else None
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Let the next page begin with a navigation in which nothing is active."""
+    hub = _hubs(config).get(page.file.src_uri)
+    for file in _FILES:
+        if file.src_uri == hub:
+            _activate(file.page, active=False)
+    return output
+
+
+def _activate(page: Page | None, *, active: bool) -> None:
+    if page is not None:
+        page.active = active
 
 
 _FILES: list[File] = []
