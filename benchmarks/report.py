@@ -30,8 +30,8 @@ IN_WORDS = {
     (
         "Valkey, first call: of two bare SETs at most",
         "Valkey, replay: of a bare GET at most",
-    ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long as "
-    "a bare `GET`.",
+    ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
+    "as a bare `GET`.",
 }
 """What the page begins with, and the targets whose figures it states."""
 

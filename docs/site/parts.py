@@ -29,12 +29,15 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Say below the heading which page this one belongs to."""
-    hub = files.get_file_from_path(_hubs(config).get(page.file.src_uri, ""))
-    if hub is None:
-        return markdown
-    link = posixpath.relpath(hub.src_uri, posixpath.dirname(page.file.src_uri) or ".")
-    return HEADING.sub(rf"\g<0>\n\n[Part of: {_title(hub)}]({link}){{ .part }}", markdown, count=1)
+    """Link a part to its page, below the heading, and a page to its parts, at its end."""
+    own = page.file.src_uri
+    hub = files.get_file_from_path(_hubs(config).get(own, ""))
+    if hub is not None:
+        line = f"[Part of: {_title(hub)}]({_way(own, hub)}){{ .part }}"
+        markdown = HEADING.sub(lambda heading: f"{heading[0]}\n\n{line}", markdown, count=1)
+    parts = [files.get_file_from_path(part) for part in config.extra["parts"].get(own, [])]
+    links = " · ".join(f"[{_title(part)}]({_way(own, part)})" for part in parts if part is not None)
+    return f"{markdown}\n\n---\n\n**Related pages:** {links}\n" if links else markdown
 
 
 def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation) -> None:  # noqa: ARG001 - given by name
@@ -73,6 +76,10 @@ def on_env(env: object, config: MkDocsConfig, files: Files) -> None:  # noqa: AR
 
 def _hubs(config: MkDocsConfig) -> dict[str, str]:
     return {part: hub for hub, parts in config.extra["parts"].items() for part in parts}
+
+
+def _way(own: str, to: File) -> str:
+    return posixpath.relpath(to.src_uri, posixpath.dirname(own) or ".")
 
 
 def _title(file: File) -> str:
