@@ -46,7 +46,6 @@ _ENGINE = tuple(
 
 _INTERRUPTS = ("tests/backends/test_interrupts.py", "tests/reference/test_time_limits.py")
 _CHANGES = ("tests/reference/test_changes.py", *_ENGINE)
-_SETTLE = (*_CHANGES, "tests/backends/test_documented_methods.py", "tests/backends/test_legacy_release.py")
 
 _CONFORMANCE = tuple(f"tests/conformance/test_{part}.py" for part in ("vectors", "flows", "engine_explorer"))
 _WIDE_SPEC = ("tests/spec", _FAULTS, *_CONFORMANCE, *_ENGINE)
@@ -72,6 +71,5 @@ MODULES = (
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/changes.py", _CHANGES, _WIDE_CHANGES),
-    Module("backends/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
-    Module("backends/settle.py", _SETTLE, _WIDE_CHANGES),
+    Module("drivers/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
 )

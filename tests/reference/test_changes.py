@@ -1,5 +1,6 @@
 """What a change does after each failure: how long it waits, and when it gives up."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -197,17 +198,17 @@ def may_pass() -> Exception:
 
 @pytest.mark.clause("INV-8")
 @pytest.mark.parametrize(
-    ("change", "requests", "told"),
+    ("make", "requests", "told"),
     [
-        (Completing(IdempotencyConfig(), INTERRUPTS), 10, GivenUp),
-        (Completing(IdempotencyConfig(), INTERRUPTS, RESULT_UNAVAILABLE), 8, GivenUp),
-        (Releasing(INTERRUPTS), 10, IdempotencyInconsistentStateError),
-        (Releasing(INTERRUPTS, tries=2, requests=2), 2, IdempotencyInconsistentStateError),
+        (lambda: Completing(IdempotencyConfig(), INTERRUPTS), 10, GivenUp),
+        (lambda: Completing(IdempotencyConfig(), INTERRUPTS, RESULT_UNAVAILABLE), 8, GivenUp),
+        (lambda: Releasing(INTERRUPTS), 10, IdempotencyInconsistentStateError),
+        (lambda: Releasing(INTERRUPTS, tries=2, requests=2), 2, IdempotencyInconsistentStateError),
     ],
     ids=["completion", "mark", "release", "letting go"],
 )
 def test_a_record_that_changes_each_time_is_left_alone_soon(
-    change: Any, requests: int, told: type[Exception]
+    make: Callable[[], Any], requests: int, told: type[Exception]
 ) -> None:
     attempt, clock = attempt_of(), Clock()
     attempt.text = '"result"'
@@ -215,7 +216,7 @@ def test_a_record_that_changes_each_time_is_left_alone_soon(
     def standing(lease: int) -> Record:
         return Record("key", INPROGRESS, NOW // 1000 + 60, NOW + lease, owner="owner")
 
-    steps, asked, failure = settle(change, attempt, "key", standing(1), clock), 0, None
+    steps, asked, failure = settle(make(), attempt, "key", standing(1), clock), 0, None
     next(steps)
     while failure is None:
         asked += 1
