@@ -114,8 +114,8 @@ def a_completion_stores_the_result(case: Case) -> None:
 @check(
     "contract",
     "CAS-8",
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
-    "payload as tampered with",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer drops the payload hash, and then rejects the "
+    "same payload as changed",
 )
 def a_completion_keeps_the_payload_hash(case: Case) -> None:
     """A result is stored with the payload hash it was given."""
