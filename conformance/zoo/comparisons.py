@@ -142,7 +142,7 @@ class ComparesAllButTheExpiry(_ComparesAllBut):
 
 @broken(CAS_2="contract")
 class ComparesAllButTheLease(_ComparesAllBut):
-    """It compares owner, status and expiry only, so a caller that saw a lapsed claim replaces a renewed one."""
+    """It compares owner, status and expiry only, so a renewed claim is replaced as the lapsed one."""
 
     field = "in_progress_expiry_timestamp"
 

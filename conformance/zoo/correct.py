@@ -70,7 +70,7 @@ class ByVersions(Dictionary):
 
 @correct()
 class ByALog(Dictionary):
-    """A log for each key: the last entry is the record; it appends only behind the last entry that it read."""
+    """A log for each key: the last entry is the record; it appends only after the entry that it read."""
 
     def __init__(self) -> None:
         super().__init__()

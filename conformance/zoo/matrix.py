@@ -23,9 +23,9 @@ _HEAD = """\
 # Kill matrix
 
 The conformance suite tested {broken} broken layers, each with one fault, and {correct} correct layers, each
-with a different design, with the `{profile}` profile in {minutes} minutes. The tables list the clauses that it
-finds broken. A clause in **bold** is one that the fault itself breaks; "(missed)" marks it if the suite does not
-find it. The other clauses are broken as a consequence.
+with a different design, with the `{profile}` profile in {minutes} minutes. The tables list the clauses that
+it finds broken. A clause in **bold** is one that the fault itself breaks; "(missed)" means that the suite
+does not find it. The other clauses are broken as a consequence.
 
 The suite writes this page itself: `python -m idemproof.conformance.zoo.matrix`. The layers are in
 [conformance/zoo](../conformance/zoo), a few lines each.

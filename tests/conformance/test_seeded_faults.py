@@ -1,4 +1,4 @@
-"""The explorer finds every fault that is sown into the specification, and the report says so."""
+"""The explorer finds every fault that is injected into the specification, and the page lists it."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from idemproof.conformance.search.seeded_faults import (
     Fault,
     found,
     found_beginning_late,
+    injected,
     report,
-    sown,
 )
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
@@ -44,7 +44,7 @@ def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
 
 def test_a_fault_is_gone_after_its_search() -> None:
     before = dict(rules._STEPS)
-    with sown(FAULTS[0]):
+    with injected(FAULTS[0]):
         assert before != rules._STEPS
     assert before == rules._STEPS
     assert Explorer(2).search().counterexample is None
