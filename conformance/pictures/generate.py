@@ -1,7 +1,7 @@
-"""Draws the pictures of the documentation from the specification and the engine as they are.
+"""Generates the diagrams of the documentation from the specification and the engine.
 
 ``python -m idemproof.conformance.pictures``, at the top of the repository, writes ``docs/diagrams``; with
-``--check`` it writes nothing, and tells what is stale.
+``--check`` it writes nothing, and lists stale files.
 """
 
 import argparse
@@ -19,15 +19,15 @@ FOLDER = Path("docs") / "diagrams"
 INDEX = "README.md"
 
 _INTRODUCTION = """\
-# Pictures
+# Diagrams
 
-Nothing here is drawn by hand. The states are computed from the
-[transition table](../../spec/protocol.md#the-transition); the flows were recorded while the production engine
-ran them in a simulated world. A test fails when a picture is stale;
-`python -m idemproof.conformance.pictures` draws them all anew.
+All diagrams are generated. The states are computed from the
+[transition table](../../spec/protocol.md#the-transition). The flows are recorded while the production engine
+runs in a simulation. A test fails if a diagram is stale. `python -m idemproof.conformance.pictures`
+regenerates all of them.
 
-In the flows, a claim, a completion and a release are compare-and-swaps. Each request carries the row that
-proposed it; if something else stood in the store, the row that decided then is in the worker's lane.
+In the flows, a claim, a completion and a release are compare-and-swaps. Each request names the row of the
+table that proposed it. If the store contained a different record, the worker's lane shows the row that decided.
 """
 
 
@@ -50,21 +50,21 @@ def pictures() -> dict[str, str]:
     return files
 
 
-_STATES_SENTENCE = "Every state that a record can be in, and every event that leads from one to another."
+_STATES_SENTENCE = "All states of a record, and the events that change them."
 
 
 def stale(folder: Path) -> list[str]:
-    """Return the names of files in ``folder`` that are missing, differ, or are no longer drawn."""
+    """Return the names of files in ``folder`` that are missing, differ, or are no longer generated."""
     return sorted(generated.stale(folder, pictures(), alone=True))
 
 
 def write(folder: Path) -> None:
-    """Write every picture into ``folder``."""
+    """Write every diagram into ``folder``."""
     generated.write(folder, pictures())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures, or check them, and return the exit code."""
+    """Write the diagrams, or check them, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m idemproof.conformance.pictures", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if any is stale")
     if not parser.parse_args(arguments).check:

@@ -4,10 +4,10 @@ import ast
 import textwrap
 
 RULE = (
-    "A mutant counts as one of wording if the two syntax trees of its function differ only in string literals "
-    "in the arguments of an exception's constructor or of `add_note`, or in the arguments of `tell` and of the "
-    "logger's methods. Tests do not assert messages word by word. A wording mutant that a test does kill "
-    "counts as killed."
+    "A mutant counts as one of wording if the two syntax trees of its function differ only in string "
+    "literals in the arguments of an exception's constructor or of `add_note`, or in the arguments of `tell` "
+    "and of the logger's methods. Tests do not assert messages word by word. A wording mutant that a test "
+    "does kill counts as killed."
 )
 """How the page explains it."""
 
