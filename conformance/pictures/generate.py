@@ -27,7 +27,7 @@ runs in a simulation. A test fails if a diagram is stale. `python -m idemproof.c
 regenerates all of them.
 
 In the flows, a claim, a completion and a release are compare-and-swaps. Each request names the row of the
-table that proposed it. If the store contained a different record, the worker's lane shows the row that decided.
+table that proposed it. If the store had a different record, the worker's lane shows the row that decided.
 """
 
 

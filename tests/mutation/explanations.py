@@ -91,7 +91,7 @@ def report(tallies: Iterable[Tally], reasons: dict[Change, str]) -> str:
         "",
         "mutmut changes each function of the specification, and of the code that runs it, in every small way",
         "that it knows, one at a time. The tests run against each of these mutants. Every surviving mutant",
-        "has a reason on this page, or the run fails. The run also fails if a mutant with a reason is killed.",
+        "has a reason on this page, or the run fails. It also fails if a mutant with a reason is killed.",
         "A test run that does not end or cannot begin counts as a kill. `tox -e mutation` repeats all of it,",
         "rewrites this page, and lists survivors without a reason.",
         "",
