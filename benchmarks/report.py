@@ -1,4 +1,4 @@
-"""What was measured, as text for the terminal, as a page, and as data."""
+"""The measurements as text for the terminal, as a page, and as data."""
 
 import importlib.metadata
 import json
@@ -13,6 +13,7 @@ from picture import picture
 from targets import TARGETS, Judgement, judged
 
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
+_CHARTS, _END_OF_CHARTS = "<!-- charts: written by benchmarks/run.py -->", "<!-- end of charts -->"
 PAGE, DATA = "README.md", "figures.json"
 
 _PACKAGES = (
@@ -23,7 +24,7 @@ _BUSY_BY_PROCESSOR = 0.5
 
 
 class Run(NamedTuple):
-    """All that one run has found."""
+    """The results of one run."""
 
     outcomes: list[tuple[Outcome, Size]]
     lacking: dict[str, str]
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     load_before: float
 
     def judgements(self) -> list[Judgement]:
-        """Return what became of each target."""
+        """Return the verdict on each target."""
         by_name = {outcome.scenario.name: outcome for outcome, _ in self.outcomes}
         return [judged(target, by_name) for target in TARGETS]
 
@@ -85,7 +86,7 @@ def told_of_targets(run: Run) -> str:
 
 
 def circumstances(run: Run) -> list[str]:
-    """Return where this was measured, and with what."""
+    """Return the machine and the versions of the measurement."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     processors = os.cpu_count() or 1
     machine = (
@@ -94,12 +95,12 @@ def circumstances(run: Run) -> list[str]:
     )
     told = [machine, f"{versions}."]
     if run.load_before > _BUSY_BY_PROCESSOR * processors:
-        told.append("The machine had other work: the times are too long, the ratios rough.")
+        told.append("The machine had other work: the times are too long, and the ratios are imprecise.")
     return told
 
 
 def write(run: Run, folder: Path) -> None:
-    """Put the figures into the page in ``folder``, beside the pictures and the data."""
+    """Write the figures and charts into the page in ``folder``, and the data next to it."""
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [outcome for outcome, _ in run.outcomes]
     pictures = []
@@ -108,14 +109,18 @@ def write(run: Run, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         if drawn is not None:
             (folder / name).write_text(drawn, encoding="utf-8")
-            pictures.append(f"![Times beside those of {reference}]({name})")
+            pictures.append(f"![Time compared with {reference}]({name})")
     page = folder / PAGE
-    text = page.read_text("utf-8") if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for figures: {BEGIN} … {END}")
-    page.write_text(f"{before}{BEGIN}\n{_markdown(run, pictures)}\n{END}{after}", encoding="utf-8")
+    empty = f"# Benchmarks\n\n{_CHARTS}\n{_END_OF_CHARTS}\n\n{BEGIN}\n{END}\n"
+    text = page.read_text("utf-8") if page.exists() else empty
+    charts = "\n\n".join(pictures)
+    for begin, end, block in ((_CHARTS, _END_OF_CHARTS, f"\n{charts}\n"), (BEGIN, END, _markdown(run))):
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{page} has no block {begin} … {end}")
+        text = f"{before}{begin}\n{block}\n{end}{after}"
+    page.write_text(text, encoding="utf-8")
     (folder / DATA).write_text(json.dumps(data(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -155,8 +160,8 @@ def data(run: Run) -> dict[str, Any]:
     }
 
 
-def _markdown(run: Run, pictures: list[str]) -> str:
-    parts = ["\n\n".join(circumstances(run)), *pictures, "### Targets"]
+def _markdown(run: Run) -> str:
+    parts = ["\n\n".join(circumstances(run)), "### Targets"]
     targets = [
         [judgement.target.says, *_bound(judgement), judgement.verdict] for judgement in run.judgements()
     ]
