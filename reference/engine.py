@@ -203,8 +203,9 @@ class Engine:
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
-                "lost it, and another attempt took over. The function ran; its result, carried by this error, was "
-                "not stored. Use a longer lease; if the lease had not ended, check the store and the clocks.",
+                "lost it, and another attempt took over. The function ran; its result, carried by this "
+                "error, was not stored. Use a longer lease; if the lease had not ended, check the store and "
+                "the clocks.",
                 result=attempt.result,
             )
             raise self._stopped(attempt, lost)
