@@ -153,7 +153,7 @@ def test_nothing_is_to_blame_if_the_wrong_is_found_and_the_right_is_not() -> Non
 
 def test_a_false_alarm_is_to_blame() -> None:
     found = blamed(verdict("right", INV_1="time"), verdict("wrong", CAS_2="contract"))
-    assert found == ["right is right, and was told that it breaks INV-1."]
+    assert found == ["right is correct, but the suite reports that it breaks INV-1."]
 
 
 def test_another_tier_than_the_named_one_is_not_enough() -> None:
