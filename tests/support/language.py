@@ -20,6 +20,8 @@ EXCEPTIONS = ROOT / "tests" / "docs" / "words-exceptions.toml"
 _LEFT_OUT = {"tests", "build", "dist", "site", "node_modules"}
 """Folders at the root that no user reads."""
 
+_QUOTES_THEM = PurePosixPath("docs", "contributing", "style.md")
+
 _NOT_PROSE = re.compile(
     r"^(?P<fence>`{3,}).*?^(?P=fence)[^\S\n]*$"  # fenced code
     r"|<!--.*?-->|</?\w[^>\n]*>"  # HTML
@@ -97,8 +99,9 @@ def _has_capital(pattern: str) -> bool:
 
 def _files(root: Path) -> Iterator[Path]:
     for path in sorted((*root.rglob("*.md"), *root.rglob("*.py"))):
-        parts = path.relative_to(root).parts
-        if parts[0] not in _LEFT_OUT and not any(part.startswith(".") for part in parts):
+        where = PurePosixPath(path.relative_to(root).as_posix())
+        hidden = any(part.startswith(".") for part in where.parts)
+        if where.parts[0] not in _LEFT_OUT and not hidden and where != _QUOTES_THEM:
             yield path
 
 
