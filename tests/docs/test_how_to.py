@@ -29,10 +29,10 @@ SAME_EVENT = {"dataclass_explicit_output.json", "pydantic_explicit_output.json"}
 
 
 def python_of(page: str) -> dict[str, Any]:
-    """Return the names that the page's own Python, which is no example's, defines."""
-    [code] = re.findall(r"^```python\n(.+?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+    """Return the names that the page's own Python defines."""
     names: dict[str, Any] = {}
-    exec(compile(code, page, "exec"), names)
+    for code in re.findall(r"^```python\n(.+?)^```$", PAGES[page], re.MULTILINE | re.DOTALL):
+        exec(compile(code, page, "exec"), names)
     return names
 
 
@@ -111,7 +111,7 @@ def test_each_expression_finds_a_key(expression: str) -> None:
 
 
 def test_a_caller_asks_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-concurrent-calls.md")
+    names = python_of("handle-errors.md")
     waits: list[float] = []
     monkeypatch.setattr(names["time"], "sleep", waits.append)
     answers = iter([IdempotencyAlreadyInProgressError, IdempotencyAlreadyInProgressError, "receipt"])
@@ -127,7 +127,7 @@ def test_a_caller_asks_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_caller_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-concurrent-calls.md")
+    names = python_of("handle-errors.md")
     monkeypatch.setattr(names["time"], "sleep", lambda _: None)
     asked = []
 
