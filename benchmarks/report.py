@@ -23,14 +23,17 @@ _PACKAGES = (
 _BUSY_BY_PROCESSOR = 0.5
 
 IN_WORDS = {
-    "in process, first call: fraction of the time of Powertools": "in process, a first call takes {} of the "
-    "time of Powertools",
-    "in process, replay: fraction of the time of Powertools": "a replay {}",
-    "Valkey, first call: multiple of two bare SETs": "over Valkey, a first call takes {} times as long as "
-    "two bare `SET`s",
-    "Valkey, replay: multiple of a bare GET": "a replay {} times as long as a bare `GET`",
+    (
+        "in process, first call: fraction of the time of Powertools",
+        "in process, replay: fraction of the time of Powertools",
+    ): "In process, a first call takes {} and a replay {} of the time of Powertools.",
+    (
+        "Valkey, first call: multiple of two bare SETs",
+        "Valkey, replay: multiple of a bare GET",
+    ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
+    "as a bare `GET`.",
 }
-"""How the page's first sentence states what was measured for a target."""
+"""What the page begins with, and the targets whose figures it states."""
 
 
 class Run(NamedTuple):
@@ -119,7 +122,7 @@ def write(run: Run, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         if drawn is not None:
             (folder / name).write_text(drawn, encoding="utf-8")
-            pictures.append(f"![Time compared with {reference}]({name})")
+            pictures.append(f"[![Time compared with {reference}]({name})]({name})")
     page = folder / PAGE
     empty = "\n".join(["# Benchmarks\n", *LEAD, "", BEGIN, END, ""])
     text = page.read_text("utf-8") if page.exists() else empty
@@ -138,14 +141,10 @@ def _filled(page: Path, text: str, begin: str, end: str, filling: str) -> str:
 
 
 def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
-    """Return what the page begins with: one sentence, and the charts."""
-    said = [
-        words.format(f"{measured[says]:.2f}")
-        for says, words in IN_WORDS.items()
-        if measured.get(says) is not None
-    ]
-    sentence = f"{'; '.join(said)}." if said else "No figure for the first sentence was measured."
-    return "\n\n".join([sentence[0].upper() + sentence[1:], *pictures])
+    """Return what the page begins with: a sentence for each pair of figures, and the charts."""
+    figures = [(words, [measured.get(says) for says in targets]) for targets, words in IN_WORDS.items()]
+    said = [words.format(*map("{:.2f}".format, found)) for words, found in figures if None not in found]
+    return "\n\n".join([" ".join(said) or "Nothing was measured beside others.", *pictures])
 
 
 def data(run: Run) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _wrong_charges(deliveries: Sequence[Delivery], charges: Sequence[Charge]) ->
             if Payment(charge.payment, charge.amount, charge.currency, charge.customer) != payment
         ]
     unknown = {charge.payment for charge in charges} - set(wanted)
-    wrong += [f"{payment} was charged, and nobody had asked for it" for payment in sorted(unknown)]
+    wrong += [f"{payment} was charged, but no delivery asked for it" for payment in sorted(unknown)]
     return wrong
 
 

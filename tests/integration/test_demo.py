@@ -255,7 +255,7 @@ class TestVerdict:
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
     ) -> None:
         charges.append(replace(charges[0], id="ch_x", payment="pay_x"))
-        assert problems(deliveries, results, charges) == ["pay_x was charged, and nobody had asked for it"]
+        assert problems(deliveries, results, charges) == ["pay_x was charged, but no delivery asked for it"]
 
     def test_another_answer_than_the_first_is_wrong(
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
