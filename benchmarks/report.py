@@ -144,7 +144,7 @@ def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
     """Return what the page begins with: a sentence for each pair of figures, and the charts."""
     figures = [(words, [measured.get(says) for says in targets]) for targets, words in IN_WORDS.items()]
     said = [words.format(*map("{:.2f}".format, found)) for words, found in figures if None not in found]
-    return "\n\n".join([" ".join(said) or "Nothing was measured beside others.", *pictures])
+    return "\n\n".join([" ".join(said) or "No comparison was measured.", *pictures])
 
 
 def data(run: Run) -> dict[str, Any]:
