@@ -8,9 +8,8 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent
 CODE = r"^```.*?^```|`[^`\n]*`"
-LINK = re.compile(
-    rf"(?P<opening>!?\[[^\]]*\]\()(?!https?:|#)(?P<path>[^)]+)|{CODE}", re.MULTILINE | re.DOTALL
-)
+LINK = re.compile(rf"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)\s]+)|{CODE}", re.MULTILINE | re.DOTALL)
+PICTURES = (".svg", ".png")
 
 
 def absolute(text: str, repository: str) -> str:
@@ -25,10 +24,10 @@ def absolute(text: str, repository: str) -> str:
     """
 
     def link(found: re.Match[str]) -> str:
-        if found["opening"] is None:
+        path = found["path"]
+        if path is None:
             return found[0]  # code
-        kind = "raw" if found["opening"].startswith("!") else "blob"
-        return f"{found['opening']}{repository}/{kind}/HEAD/{found['path']}"
+        return f"{repository}/{'raw' if path.endswith(PICTURES) else 'blob'}/HEAD/{path}"
 
     return LINK.sub(link, text)
 

@@ -1,9 +1,9 @@
-"""The commands of ``idemproof``. Each loads what it needs when it runs."""
+"""The commands of ``idemproof``. Each imports what it needs when it runs."""
 
 from importlib.metadata import version
 from typing import Annotated
 
-import rich  # noqa: F401 - the commands need it: found missing here, before any of them has begun
+import rich  # noqa: F401 - the commands need it: if it is missing, that shows here, before any of them runs
 import typer
 
 from .cli_check import check
@@ -43,7 +43,7 @@ def _options(
 @app.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the SQLite files, and say where they are.")
+        bool, typer.Option("--keep", help="Keep the SQLite files, and print where they are.")
     ] = False,
 ) -> None:
     """Deliver payment webhooks, some of them twice, to several processes, and kill one of them.
@@ -73,9 +73,9 @@ def create_table(
     ] = None,
     expiry_attr: Annotated[str, typer.Option(help="The attribute for the time to live.")] = "expiration",
 ) -> None:
-    """Create a table for development, with its time to live, paid by request; leave one that is there.
+    """Create a table for development, with a time to live, billed per request. An existing table is kept.
 
-    Region, credentials and endpoint are the AWS SDK's: AWS_DEFAULT_REGION, AWS_PROFILE,
+    The AWS SDK's settings choose region, credentials and endpoint: AWS_DEFAULT_REGION, AWS_PROFILE,
     AWS_ENDPOINT_URL_DYNAMODB.
     """
     from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - as in demo
@@ -88,4 +88,4 @@ def create_table(
     except IdempotencyError as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(1) from failure
-    typer.echo(f"The table {table!r} is ready. Its records go by {expiry_attr!r}.")
+    typer.echo(f"The table {table!r} is ready. Its records expire by {expiry_attr!r}.")

@@ -3,6 +3,7 @@
 ``python docs/site/contrast.py`` runs the demo and writes the diagram. A test compares the two.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -31,15 +32,17 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fi
 """
 
 
-def drawn(printed: str) -> str:
+def drawn(output: str) -> str:
     """Return the diagram of what the demo has printed: a column for each payment, a dot for each charge.
 
     Parameters
     ----------
-    printed
+    output
         The demo's output.
     """
-    rows = [tuple(map(int, row)) for row in ROW.findall(printed)]
+    rows = [tuple(map(int, row)) for row in ROW.findall(output)]
+    if not rows:
+        raise ValueError("the demo has printed no ledger")
     delivered, unprotected, protected = (list(column) for column in zip(*rows, strict=True))
     parts: list[str] = []
     what = f"{sum(delivered)} webhook deliveries of {len(rows)} payments; a worker is killed while it runs"
@@ -79,8 +82,14 @@ def _text(y: int, words: str, style: str, x: int = _LEFT) -> str:
     return f'<text class="{style}" x="{x}" y="{y}">{words}</text>'
 
 
+def printed() -> str:
+    """Run the demo, and return what it prints on a terminal of 80 columns without colours."""
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    command = [sys.executable, "-m", "idemproof", "demo"]
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=True, env=environment | {"COLUMNS": "80"}
+    ).stdout
+
+
 if __name__ == "__main__":
-    ran = subprocess.run(
-        [sys.executable, "-m", "idemproof", "demo"], capture_output=True, encoding="utf-8", check=True
-    )
-    PICTURE.write_text(drawn(ran.stdout), encoding="utf-8")
+    PICTURE.write_text(drawn(printed()), encoding="utf-8")

@@ -22,7 +22,8 @@ from idemproof.reference.demo.verdict import KILLED, Result, money, no_contrast,
 from idemproof.reference.demo.webhooks import Delivery, payments, shipped
 from idemproof.reference.demo.worker import Answer
 
-DRAWING = Path(__file__).parents[2] / "docs" / "site" / "contrast.py"
+ROOT = Path(__file__).parents[2]
+DRAWING = ROOT / "docs" / "site" / "contrast.py"
 
 Timeline = dict[str, list[tuple[int, str]]]
 
@@ -87,6 +88,14 @@ class TestAsACommand:
         monkeypatch.syspath_prepend(str(DRAWING.parent))
         contrast = importlib.import_module(DRAWING.stem)
         assert contrast.PICTURE.read_text(encoding="utf-8") == contrast.drawn(played.stdout)
+        rows = [list(map(int, row)) for row in contrast.ROW.findall(played.stdout)]
+        harmed = sum(unprotected > 1 for _, unprotected, _ in rows)
+        words = (
+            f"The same {sum(row[0] for row in rows)} webhook deliveries: without protection {harmed} of "
+            f"{len(rows)} payments are charged more than once, with Idemproof none"
+        )
+        for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
+            assert f"![{words}](" in page.read_text(encoding="utf-8")
 
     def test_it_leaves_nothing_behind(
         self, played: "subprocess.CompletedProcess[str]", directory: Path
