@@ -40,6 +40,7 @@ def test_the_style_guide_shows_how_to_list_the_words() -> None:
         ("page.md", "[a story](https://example.com)\n", 1),
         ("page.md", "<details><summary>the story</summary></details>\n", 1),
         ("page.md", "| a | story |\n", 1),
+        ("page.md", "A stray ` tick\n\nand a story, and another ` tick\n", 3),
         ("code.py", '"""A module.\n\nIt has a story.\n"""\n', 3),
         ("code.py", 'raise ValueError(f"No story {1}.")\n', 1),
         ("code.py", 'help = (\n    "A long "\n    "story."\n)\n', 2),
@@ -56,6 +57,7 @@ def test_prose_is_searched(tmp_path: Path, name: str, text: str, line: int) -> N
     ("name", "text"),
     [
         ("page.md", "```text\nthe story\n```\n"),
+        ("page.md", "1. A list:\n\n   ```text\n   the story\n   ```\n"),
         ("page.md", "````md\n```\nthe story\n```\n````\n"),
         ("page.md", "The `story` of it, and ``a `story` ``.\n"),
         ("page.md", "[it](story.md) and <!-- the story -->\n"),

@@ -23,9 +23,9 @@ _LEFT_OUT = {"tests", "build", "dist", "site", "node_modules"}
 _QUOTES_THEM = PurePosixPath("docs", "contributing", "style.md")
 
 _NOT_PROSE = re.compile(
-    r"^(?P<fence>`{3,}).*?^(?P=fence)[^\S\n]*$"  # fenced code
+    r"^[^\S\n]*(?P<fence>`{3,}).*?^[^\S\n]*(?P=fence)[^\S\n]*$"  # fenced code
     r"|<!--.*?-->|</?\w[^>\n]*>"  # HTML
-    r"|(`+).+?\2"  # code in a line or a docstring
+    r"|(?P<ticks>`+)(?:(?!\n\s*\n).)+?(?P=ticks)"  # code in a paragraph
     r"|(?<=\])\([^)\n]*\)"  # the target of a link
     r"|\b\w+(?:-\w+)+\b",  # names such as says-yes-to-everybody
     re.MULTILINE | re.DOTALL,
