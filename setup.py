@@ -13,7 +13,7 @@ PICTURES = (".svg", ".png")
 
 
 def absolute(text: str, repository: str) -> str:
-    """Return Markdown whose links lead into the repository, and whose pictures come from there.
+    """Return Markdown whose links lead into the repository, and whose images come from there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What was measured, as text for the terminal, as a page, and as data."""
+"""The measurements as text for the terminal, as a page, and as data."""
 
 import importlib.metadata
 import json
@@ -24,12 +24,12 @@ _BUSY_BY_PROCESSOR = 0.5
 
 IN_WORDS = {
     (
-        "in process, first call: of the original's time at most",
-        "in process, replay: of the original's time at most",
+        "in process, first call: fraction of the time of Powertools",
+        "in process, replay: fraction of the time of Powertools",
     ): "In process, a first call takes {} and a replay {} of the time of Powertools.",
     (
-        "Valkey, first call: of two bare SETs at most",
-        "Valkey, replay: of a bare GET at most",
+        "Valkey, first call: multiple of two bare SETs",
+        "Valkey, replay: multiple of a bare GET",
     ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
     "as a bare `GET`.",
 }
@@ -37,7 +37,7 @@ IN_WORDS = {
 
 
 class Run(NamedTuple):
-    """All that one run has found."""
+    """The results of one run."""
 
     outcomes: list[tuple[Outcome, Size]]
     lacking: dict[str, str]
@@ -45,7 +45,7 @@ class Run(NamedTuple):
     load_before: float
 
     def judgements(self) -> list[Judgement]:
-        """Return what became of each target."""
+        """Return the verdict on each target."""
         by_name = {outcome.scenario.name: outcome for outcome, _ in self.outcomes}
         return [judged(target, by_name) for target in TARGETS]
 
@@ -99,7 +99,7 @@ def told_of_targets(run: Run) -> str:
 
 
 def circumstances(run: Run) -> list[str]:
-    """Return where this was measured, and with what."""
+    """Return the machine and the versions of the measurement."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     processors = os.cpu_count() or 1
     machine = (
@@ -108,12 +108,12 @@ def circumstances(run: Run) -> list[str]:
     )
     told = [machine, f"{versions}."]
     if run.load_before > _BUSY_BY_PROCESSOR * processors:
-        told.append("The machine had other work: the times are too long, the ratios rough.")
+        told.append("The machine had other work: the times are too long, and the ratios are imprecise.")
     return told
 
 
 def write(run: Run, folder: Path) -> None:
-    """Put the figures into the page in ``folder``, beside the pictures and the data."""
+    """Write the figures and charts into the page in ``folder``, and the data next to it."""
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [outcome for outcome, _ in run.outcomes]
     pictures = []
@@ -122,7 +122,7 @@ def write(run: Run, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         if drawn is not None:
             (folder / name).write_text(drawn, encoding="utf-8")
-            pictures.append(f"[![Times beside those of {reference}]({name})]({name})")
+            pictures.append(f"[![Time compared with {reference}]({name})]({name})")
     page = folder / PAGE
     empty = "\n".join(["# Benchmarks\n", *LEAD, "", BEGIN, END, ""])
     text = page.read_text("utf-8") if page.exists() else empty
@@ -144,7 +144,7 @@ def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
     """Return what the page begins with: a sentence for each pair of figures, and the charts."""
     figures = [(words, [measured.get(says) for says in targets]) for targets, words in IN_WORDS.items()]
     said = [words.format(*map("{:.2f}".format, found)) for words, found in figures if None not in found]
-    return "\n\n".join([" ".join(said) or "Nothing was measured beside others.", *pictures])
+    return "\n\n".join([" ".join(said) or "No comparison was measured.", *pictures])
 
 
 def data(run: Run) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Draws what `idemproof demo` prints: the same deliveries without protection, and with it.
 
-``python docs/site/contrast.py`` runs the demo and writes the picture. A test compares the two.
+``python docs/site/contrast.py`` runs the demo and writes the diagram. A test compares the two.
 """
 
 import os
@@ -33,7 +33,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fi
 
 
 def drawn(output: str) -> str:
-    """Return the picture of what the demo has printed: a column for each payment, a dot for each charge.
+    """Return the diagram of what the demo has printed: a column for each payment, a dot for each charge.
 
     Parameters
     ----------

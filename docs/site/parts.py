@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation) -> None:  # noqa: ARG001 - given by name
-    """Lead the footer of a part to its page and to the parts beside it, and show where it belongs."""
+    """Lead the footer of a part to its page and to its other parts, and show where it belongs."""
     hub = _hubs(config).get(page.file.src_uri)
     if hub is not None:
         pages = {file.src_uri: file.page for file in _FILES}

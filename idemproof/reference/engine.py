@@ -203,8 +203,10 @@ class Engine:
         attempt.trouble = None  # its traceback refers to this attempt
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
-                f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
-                "its result, carried by this error, was not stored. Give the lease more time.",
+                f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
+                "lost it, and another attempt took over. The function ran; its result, carried by this "
+                "error, was not stored. Use a longer lease; if the lease had not ended, check the store and "
+                "the clocks.",
                 result=attempt.result,
             )
             raise self._stopped(attempt, lost)
@@ -212,7 +214,8 @@ class Engine:
             self._tell(
                 "superseded",
                 attempt,
-                "an attempt on %r outlived its lease; another completed first, and its result counts",
+                "an attempt on %r no longer held its claim: its lease ended, or the store lost the claim; "
+                "another attempt completed first, and its result counts",
                 logging.WARNING,
             )
             try:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from idemproof.backends import interrupts
-from idemproof.backends.interrupts import TIME_LIMITS, Interrupts, any_interrupts, raise_interrupt
+from idemproof.drivers.interrupts import TIME_LIMITS, Interrupts, any_interrupts, raise_interrupt
 
 
 class Limit(Exception):  # noqa: N818 - as those of job queues

@@ -92,7 +92,7 @@ def test_the_hook_changes_the_replay_alone() -> None:
 def test_after_the_window_the_body_runs_again() -> None:
     flow = FLOWS["expired"]
     assert [step.text for step in flow.steps if isinstance(step, Jump)] == [
-        "60 s pass, it is 60 s, and what stands was COMPLETED and is EXPIRED"
+        "60 s pass, time is 60 s, COMPLETED becomes EXPIRED"
     ]
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "EXPIRED", "INPROGRESS", "COMPLETED"]
     assert notes(flow, "body").count("the body runs") == 2
@@ -123,14 +123,16 @@ def test_a_dead_workers_claim_is_taken_over_after_its_lease() -> None:
         ("Worker 2", "raises IdempotencyAlreadyInProgressError, retry after 6 s"),
         ("Worker 3", 'returns "charged"'),
     ]
-    assert notes(flow, "decision", "Worker 3") == ["ROW-1: Claimed, it may take over"]
+    assert notes(flow, "decision", "Worker 3") == ["ROW-1: Claimed, may take over"]
     assert len(requests(flow, "Worker 3")) == 3
 
 
 def test_without_a_key_nothing_is_stored() -> None:
     flow = FLOWS["optional-key"]
     assert (requests(flow), stood(flow)) == ([], [])
-    assert notes(flow, "remark", "Worker 1") == ["IdempotencyWarning is given", "no request to the store"] * 2
+    assert (
+        notes(flow, "remark", "Worker 1") == ["IdempotencyWarning is issued", "no request to the store"] * 2
+    )
     assert notes(flow, "body", "Worker 1").count("the body runs") == 2
     assert notes(flow, "body", "Worker 2") == []
     assert told(flow)[-1] == ("Worker 2", "raises IdempotencyKeyError")
@@ -138,7 +140,7 @@ def test_without_a_key_nothing_is_stored() -> None:
 
 def test_of_two_who_find_an_orphan_one_runs_and_its_owner_is_superseded() -> None:
     flow = FLOWS["orphan-race"]
-    over = "ROW-1: Claimed, it may take over"
+    over = "ROW-1: Claimed, may take over"
     assert notes(flow, "decision", "Worker 2") == [over]
     assert notes(flow, "decision", "Worker 3") == [over, "ROW-4: InProgress"]
     assert notes(flow, "decision", "Worker 1") == ["ROW-8: Superseded"]

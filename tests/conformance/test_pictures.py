@@ -90,10 +90,10 @@ def test_the_picture_of_the_states_has_every_edge() -> None:
     assert len(arrows) == len({(e.source, e.target) for e in edges() if e.source != e.target})
 
 
-def test_a_way_without_room_on_the_sheet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edge_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     way = {("COMPLETED", "ABSENT"): ["Evict ROW-14, Evicted"]}
     monkeypatch.setattr(state_drawing, "labels_between", lambda: way)
-    with pytest.raises(ValueError, match=r"no room for the ways \[\('COMPLETED', 'ABSENT'\)\]"):
+    with pytest.raises(ValueError, match=r"no place for the edges \[\('COMPLETED', 'ABSENT'\)\]"):
         state_drawing.state_svg()
 
 

@@ -1,4 +1,4 @@
-"""The explorer finds every fault that is sown into the specification, and the report says so."""
+"""The explorer finds every fault that is injected into the specification, and the page lists it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
-from injected_faults import FAULTS, Fault, found, found_beginning_late, sown
+from injected_faults import FAULTS, Fault, found, found_beginning_late, injected
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
@@ -36,7 +36,7 @@ def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
 
 def test_a_fault_is_gone_after_its_search() -> None:
     before = rules.TABLE
-    with sown(FAULTS[0]):
+    with injected(FAULTS[0]):
         assert before != rules.TABLE
     assert before is rules.TABLE
     assert Explorer(2).search().counterexample is None

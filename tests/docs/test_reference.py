@@ -202,6 +202,15 @@ def test_every_command_has_its_row() -> None:
     assert sorted(told) == sorted(f"idemproof {name}" for name in commands(typer.main.get_command(app)))
 
 
+def test_the_page_has_every_exit_code_that_help_names() -> None:
+    told = {names(row[0])[0].split()[1]: row[2] for row in rows(REFERENCE / "command-line.md", "command")}
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    named = {name: set(re.findall(r"\b(\d+): ", command.help or "")) for name, command in commands.items()}
+    assert {"0", "1", "2", "3", "130"} == named["check"]
+    for name, codes in named.items():
+        assert codes <= set(re.findall(r"\b(\d+): ", told[name])), name
+
+
 class TestMigration:
     page = DOCS / "migrate" / "from-powertools.md"
     imports = tuple((names(row[0])[0], names(row[1])[0]) for row in rows(page, "Powertools"))

@@ -51,7 +51,7 @@ def held(layer: Hanging, monkeypatch: pytest.MonkeyPatch, *, after_the_body: boo
     def pause(seconds: float) -> None:
         layer.now += round(seconds * 1000)
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", pause)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", pause)
     layer.hangs = not after_the_body
 
     def body(p: int) -> int:
@@ -127,7 +127,7 @@ def test_an_outage_of_the_length_that_is_told_is_outlasted(monkeypatch: pytest.M
         layer.now += round(seconds * 1000)
         layer.hangs = layer.now < back[0]
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", pause)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", pause)
 
     def body(p: int) -> int:
         layer.now += int(work) * 1000

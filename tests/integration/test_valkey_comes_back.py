@@ -46,8 +46,8 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
     async def pause(seconds: float) -> None:
         made(seconds)
 
-    monkeypatch.setattr("idemproof.backends.drivers.pause", made)
-    monkeypatch.setattr("idemproof.backends.async_drivers.pause_async", pause)
+    monkeypatch.setattr("idemproof.drivers.blocking.pause", made)
+    monkeypatch.setattr("idemproof.drivers.asynchronous.pause_async", pause)
     return made
 
 

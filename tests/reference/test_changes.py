@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.backends.interrupts import Interrupts
-from idemproof.backends.settle import settle
 from idemproof.conformance.simulator import World
+from idemproof.drivers.interrupts import Interrupts
 from idemproof.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyPersistenceConnectionError,
@@ -28,6 +27,7 @@ from idemproof.reference.changes import (
 from idemproof.reference.durable import Execution
 from idemproof.reference.engine import Engine
 from idemproof.spec.record import COMPLETED, INPROGRESS, RESULT_UNAVAILABLE, Record
+from idemproof.spec.settle import settle
 
 NOW = 1_700_000_000_000
 INTERRUPTS = Interrupts()

@@ -155,7 +155,21 @@ def test_a_superseded_run_answers_with_the_winners_response_by_the_whole_replay_
     slow.finish(1)
     assert slow.run().value == ("hooked", 2)
     assert hooked == [(2, world.KEY)]
-    assert "outlived its lease" in caplog.text
+    assert "no longer held its claim" in caplog.text
+
+
+@pytest.mark.clause("ENG-8")
+def test_a_run_whose_claim_the_store_lost_is_not_said_to_have_outlived_its_lease(
+    world: World, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = world.call(engine).until_running()
+    world.record = None  # the lease is still live
+    world.call(engine).run("kept")
+    slow.finish("too late")
+    assert slow.run().value == "kept"
+    [message] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "the store lost the claim" in message
+    assert "outlived" not in message
 
 
 def test_a_late_failure_does_not_touch_the_result_that_stands(world: World, engine: Engine) -> None:

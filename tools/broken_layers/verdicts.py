@@ -122,7 +122,7 @@ def complaints(
             yield f"The suite failed on {name}: {failure.strip().splitlines()[-1]}"
     for name in correct:
         if of[name].found:
-            yield f"{name} is right, and was told that it breaks {', '.join(of[name].found)}."
+            yield f"{name} is correct, but the suite reports that it breaks {', '.join(of[name].found)}."
     for name, animal in broken.items():
         for clause, tier in animal.violates.items():
             if tier not in of[name].found.get(clause, ()):

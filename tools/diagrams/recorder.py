@@ -108,9 +108,9 @@ class Recorder:
         before = state_of(world.record, world.now)
         world.now += milliseconds
         after = state_of(world.record, world.now)
-        text = f"{milliseconds / 1000:g} s pass, it is {self._moment(world.now)}"
+        text = f"{milliseconds / 1000:g} s pass, time is {self._moment(world.now)}"
         if after != before:
-            text += f", and what stands was {before} and is {after}"
+            text += f", {before} becomes {after}"
         self.steps.append(Jump(text))
 
     def asked(self, lane: str, text: str) -> None:
@@ -151,10 +151,10 @@ class Recorder:
         _, outcome = transition(world.record, event, world.now)
         decision = f"{deciding_row(world.record, event, world.now).clause}: {type(outcome).__name__}"
         if isinstance(outcome, Claimed) and outcome.took_over is not None:
-            decision += ", it may take over"
+            decision += ", may take over"
         return [
             standing,
-            Message(STORE, lane, f"not swapped, {self._named(world.record)} stands", reply=True),
+            Message(STORE, lane, f"not swapped, current: {self._named(world.record)}", reply=True),
             Note(lane, "decision", decision),
         ]
 
@@ -301,7 +301,7 @@ def call_decorated(recorder: Recorder, lane: str, function: Callable[[Any], Any]
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller gets
             answer, error = None, failure
     for warning in warned:
-        recorder.steps.insert(before, Note(lane, "remark", f"{warning.category.__name__} is given"))
+        recorder.steps.insert(before, Note(lane, "remark", f"{warning.category.__name__} is issued"))
     since = recorder.steps[before:]
     if not any(isinstance(step, Message) for step in since):
         ran = any(isinstance(step, Note) and step.kind == "body" for step in since)

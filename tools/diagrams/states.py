@@ -16,10 +16,10 @@ ABSENT = "ABSENT"
 """What is said of a key for which no record stands."""
 
 STATES: dict[str, str] = {
-    ABSENT: "nothing stands",
+    ABSENT: "no record",
     INPROGRESS: "claimed, and live",
     COMPLETED: "has a response, and is live",
-    EXPIRED: "stands, but is no longer live",
+    EXPIRED: "stored, but no longer live",
 }
 """The states, and what each of them means."""
 

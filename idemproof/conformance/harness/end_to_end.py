@@ -44,15 +44,15 @@ SENTENCES = {
     "INV-1": "Two bodies ran at once, each under a lease that was live.",
     "INV-2": "A result that was live was changed or removed.",
     "INV-3": "A live record of another attempt was changed or removed.",
-    "INV-4": "A caller was answered with something else than its own payload's result that stands.",
-    "INV-5": "The body ran again, though no attempt had died, outlived its lease or raised.",
-    "INV-6": "A caller was locked out by its own claim, the reply to which was lost.",
-    "INV-8": "A call asked the store again and again.",
-    "INV-9": "Nobody gets in any more, even after every deadline has passed.",
+    "INV-4": "A caller got an answer that is not the stored result of its own payload.",
+    "INV-5": "The body ran again, although no attempt had died, outlived its lease or raised.",
+    "INV-6": "A caller was locked out by its own claim, whose reply was lost.",
+    "INV-8": "A call sent an unbounded number of requests to the store.",
+    "INV-9": "No caller can claim the key, even after every deadline has passed.",
     "ENG-3": "A body began after its lease had ended: the claim that the layer granted was already over.",
     "ENG-6": "A completion was sent again after its expiry.",
-    "ENG-7": "A caller was answered with what was not stored.",
-    "ENG-11": "A caller was told neither the body's error nor one that the library documents.",
+    "ENG-7": "A caller got an answer that was not stored.",
+    "ENG-11": "A caller got neither the body's error nor a documented error of the library.",
 }
 """What a broken rule means for users of the layer."""
 
@@ -197,9 +197,12 @@ class LayerWorld(ShortWorld):
         rights = [command.new if same_version(each, command.expected) else each for each in possible]
         if after not in rights:
             did = "did not replace" if after == before else "replaced"
-            raise Broken(f"A swap {did} what stood, against what it was told to expect.", ("CAS-2",))
+            raise Broken(
+                f"A swap {did} the stored record, contrary to the expected record that it was given.",
+                ("CAS-2",),
+            )
         if found != after:
-            raise Broken("A swap did not answer with what stands afterwards.", ("CAS-3",))
+            raise Broken("A swap did not return the record that is stored afterwards.", ("CAS-3",))
 
 
 class LayerPlay(Play):
@@ -238,7 +241,7 @@ class LayerPlay(Play):
             call = under_way[1]
             locked_out = isinstance(call.value, IdempotencyAlreadyInProgressError)
             if locked_out and world.written is not None and world.written.owner == call._owner:
-                broken = [*broken, "INV-6 a lost reply locks nobody out"]
+                broken = [*broken, "INV-6 a lost reply locks no caller out"]
         return broken
 
     def what_is_left(self) -> Iterator[Choice]:

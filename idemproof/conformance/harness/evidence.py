@@ -139,11 +139,11 @@ def _words(operation: Operation) -> str:
     elif isinstance(request, Load | Get):
         told = f"and finds {_thing(answer)}"
     elif isinstance(request, Swap) and not changes_nothing(operation):
-        told = "and is told that it is done"
+        told = "and succeeds"
     elif isinstance(request, Swap):
-        told = f"and is told that there is {_thing(answer)}"
+        told = f"and gets back {_thing(answer)}"
     else:
-        told = "and is told that it is done"
+        told = "and succeeds"
     return f"{_asked(request)}, {told}"
 
 

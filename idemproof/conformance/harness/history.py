@@ -324,7 +324,7 @@ class History:
         clauses = self._blame[self._key]
         if found is None and self._key in self._moved:
             clauses = ("CAS-6", "INV-7")
-        return f"{_full(found)} was read, but {self._must()} stands by the specification.", clauses
+        return f"{_full(found)} was read, but the specification requires {self._must()}.", clauses
 
     def _missed_swap(
         self, expected: Record | None, new: Record | None, answer: Answer
@@ -333,12 +333,14 @@ class History:
         allowed = of_swap(standing, expected, new).after == new != standing
         told = f"The answer was {_full(answer.record)}"
         if allowed and answer.record == standing:
-            return f"A swap was refused although what it expected stood. {told}.", ("CAS-2",)
+            return f"A swap was refused although the expected record was stored. {told}.", ("CAS-2",)
         if not allowed and answer.record == new:
             late = standing is not None and not live(standing, self._case.now)
             clauses = ("CAS-2", "CAS-5") if late else ("CAS-2",)
             return f"A swap was done although it expected something else than {self._must()}.", clauses
-        return f"A swap did not tell what stands. {told}, and {self._must()} stood before.", ("CAS-3",)
+        return f"A swap did not return the stored record. {told}, and {self._must()} was stored before.", (
+            "CAS-3",
+        )
 
     def _wrongly(
         self, asked: Asked, record: Record, answer: Answer, clause: str
@@ -349,14 +351,14 @@ class History:
             named = f"as {record.owner}" if record.owner else "without an owner"
             told = "was accepted" if answer.how == "done" else "was refused"
             what = f"The {'update' if asked == 'update' else 'deletion'} {named} {told}"
-            return f"{what}, although {self._must()} stood.", (clause,)
+            return f"{what}, although {self._must()} was stored.", (clause,)
         if answer.how == "done":
-            why = "A put was accepted although a live record stood"
+            why = "A put was accepted although a live record existed"
             return f"{why}: {self._must()}.", (clause, "TIME-2")
         if any(lives):
-            return f"A refused put carried {_full(answer.record)}, but {self._must()} stands.", (clause,)
+            return f"A refused put carried {_full(answer.record)}, but {self._must()} is stored.", (clause,)
         over = states != [None]
-        why = "A put was refused although no live record stood"
+        why = "A put was refused although no live record existed"
         return f"{why}: {self._must()}.", (clause, "TIME-2", "ROW-1") if over else (clause, "ROW-1")
 
     def _must(self) -> str:

@@ -158,7 +158,7 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
     except Exception as failure:
         if saboteur.happened is None:
             raise
-        story.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it is told {failure!r}")
+        story.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {failure!r}")
     else:
         if saboteur.happened is None:  # with nothing in between it is judged elsewhere
             return saboteur.calls
@@ -173,8 +173,8 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
     fenced = case.capabilities.fenced
     if linearization([operation, last], race.standing, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
-            "The layer's client failed, or its worker died, in the middle of a request. What stands then, or "
-            "was answered, is neither right if the request was done nor if it was not.",
+            "The layer's client failed, or its worker died, in the middle of a request. Neither of the "
+            "possible outcomes, done or not done, explains the stored record and the answer.",
             ("CAS-1",) if isinstance(request, Load | Get) else ("CAS-3", "CAS-4"),
             story.lines,
         )
@@ -187,7 +187,7 @@ def _let_a_newcomer_in(case: Case, worker: Subject, key: str, story: Story) -> N
     standing = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
     if isinstance(standing, Record):
         case.clock.move_to(max(case.now, deadline_ms(standing)) + _COARSEST_MS)
-        story.tell(CLOCK, "whatever stood is over")
+        story.tell(CLOCK, "every stored record is over")
     else:  # somebody's short lock on the key may have to lapse
         case.pass_time(_COARSEST_MS, story)
     lease = case.now + _LATER_MS
@@ -203,13 +203,13 @@ def _let_a_newcomer_in(case: Case, worker: Subject, key: str, story: Story) -> N
     except Exception as failure:
         if not came_from_the_layer(failure):
             raise
-        story.tell("client 1", "claims the key, and is told of an error")
+        story.tell("client 1", "claims the key, and gets an error")
         raise Broken(as_a_sentence(failure), case.clauses, story.lines) from failure
     story.tell("client 1", f"claims the key, and {'has it' if got_in else 'is refused'}")
     if not got_in:
         raise Broken(
-            "After a request that was interrupted between two calls of the layer's client, a newcomer is "
-            "refused, though nothing live stands.",
+            "After a request that was interrupted between two calls of the layer's client, a new caller is "
+            "refused, although no live record is stored.",
             ("CAS-2",) if worker.swaps else ("CAS-7", "ROW-1"),
             story.lines,
         )

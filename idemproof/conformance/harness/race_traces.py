@@ -117,13 +117,13 @@ def outcome_in_words(operations: Sequence[Operation], final: Record | None) -> s
     if lapsed is not None:
         clients = " and ".join(dict.fromkeys(each.who for each in asked))
         return (
-            f"The {lapsed} that stood had expired, so one of those who asked for its key was to be given it; "
-            f"but {clients} were all refused. In the end there stood {standing_in_words(final)}."
+            f"The stored {lapsed} had expired, so one of the callers had to get its key; but {clients} were "
+            f"all refused. Finally stored: {standing_in_words(final)}."
         )
     told = "; ".join(f"{each.who} {in_words(each.request)}, and {_answer_in_words(each)}" for each in asked)
     return (
-        "The answers to requests that came at once are such as they could not have been one after the other, "
-        f"in any order: {told}; in the end there stood {standing_in_words(final)}."
+        "The answers to these concurrent requests are not linearizable: "
+        f"{told}; finally stored: {standing_in_words(final)}."
     )
 
 
@@ -151,12 +151,12 @@ def _answer_in_words(operation: Operation) -> str:
     if operation.end is None:
         return "gets no answer"
     if isinstance(answer, Refused):
-        return "is refused" + (f": there stands {standing_in_words(answer.record)}" if answer.record else "")
+        return "is refused" + (f": stored is {standing_in_words(answer.record)}" if answer.record else "")
     if isinstance(request, Load | Get):
         return f"reads {standing_in_words(answer)}"
     if isinstance(request, Swap) and answer != request.new:
-        return f"is told that there stands {standing_in_words(answer)}"
-    return "is told that it has the key" if granted(operation) else "is told that it is done"
+        return f"gets back {standing_in_words(answer)}"
+    return "gets the key" if granted(operation) else "succeeds"
 
 
 def _is_claim(record: Record | None) -> bool:

@@ -153,8 +153,8 @@ class Course:
         if not outcome.usable:
             self._report(first, make, explain)
         if self._last is not None and all(each.end is None for each in outcome.operations):
-            said = f"{as_a_sentence(self._last)} So fared every request that another thread made"
-            case.fail(f"{said}, with nobody in its way.", outcome.lines, [clause_of(self._last)])
+            said = f"{as_a_sentence(self._last)} This happened to every request from another thread"
+            case.fail(f"{said}, without any concurrent request.", outcome.lines, [clause_of(self._last)])
         enough = time.perf_counter() + seconds
         tried = explore(play, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds)
         for played in tried:
@@ -243,7 +243,7 @@ class Course:
                 faults.append(broken)
                 client.news.append("is answered with no well-formed record")
             except Exception as failure:  # noqa: BLE001 - then nobody knows whether it was done
-                client.news.append(f"is told {type(failure).__name__}: {failure}")
+                client.news.append(f"gets {type(failure).__name__}: {failure}")
                 self._last = failure
                 if came_from_the_layer(failure) and _is_of_sharing(failure):
                     faults.append(failure)
@@ -341,7 +341,7 @@ class Course:
     def _found(self, steps: Sequence[Step]) -> str:
         if _interleaved(steps):
             return f"Found by interleaving {_HOW[self.kind]}"
-        return "It takes no interleaving: they asked one after the other"
+        return "No interleaving is needed: the requests were sequential"
 
 
 def _prepare(case: Case, race: Race, key: str) -> None:

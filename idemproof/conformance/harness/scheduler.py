@@ -166,7 +166,7 @@ class Play:
                 return True
             able = [client for client in patient if not client.forever][:1]
             if not able:
-                how = "waited for a lock nobody gave back" if strangers else "each waited for another"
+                how = "waited for a lock that was never released" if strangers else "each waited for another"
                 self.hung = f"{_names(strangers or patient)} {how}"
                 self.blocked = bool(strangers)
                 return False

@@ -126,11 +126,11 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
     if call.ended == "returned":
         record = world.record
         if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
-            return ["ENG-7 whoever is answered is told what stands"]
+            return ["ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
-        return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
+        return ["ENG-11 a refused caller gets the body's error, or the library's"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
         standing = world.record
         if standing is not None and holds(standing, call._owner):

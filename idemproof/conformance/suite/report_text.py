@@ -17,7 +17,7 @@ IN_FULL = 3
 _NAMED = 3
 """How many of the checks that saw the same are named."""
 
-_RAISED = re.compile(r"The layer raised \w+(?:: (?:(?!\. (?:It takes|Found by) )[^:(])*)?")
+_RAISED = re.compile(r"The layer raised \w+(?:: (?:(?!\. (?:No interleaving|Found by) )[^:(])*)?")
 """What a layer raised, up to where its words turn to particulars, or to the place."""
 
 _PLACE = re.compile(rf"\(line \d+ of (?!{re.escape(str(Path(__file__).parents[1]))})")
@@ -87,8 +87,8 @@ def telling(groups: Sequence[Group]) -> Telling:
     preface = None
     if later and tier_of(groups[0]) == TIERS[0]:
         preface = (
-            f"The {TIERS[0]} tier is broken, and all others build on it: mend that first, for it may explain "
-            "the rest."
+            f"The {TIERS[0]} tier is broken, and all other tiers build on it: fix it first, because it may "
+            "explain the rest."
         )
     return Telling(full, brief, preface, sum(len(each.members) for each in groups) - len(full))
 

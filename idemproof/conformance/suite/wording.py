@@ -192,7 +192,7 @@ def clause_text(name: str) -> str:
     if " | " not in clause.text:
         return clause.text
     event, when, then, outcome = clause.text.split(" | ")
-    stands = "what stands is unchanged" if then == "unchanged" else f"what stands next is: {then}"
+    stands = "the record is unchanged" if then == "unchanged" else f"the next record is {then}"
     return f"{event}, when {when}: {stands}; the outcome is {outcome}."
 
 

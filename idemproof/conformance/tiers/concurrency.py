@@ -108,7 +108,7 @@ def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
 def _faults(case: Case, key: str, came: Round) -> list[Fault]:
     swaps, fenced = case.layer.swaps, case.capabilities.fenced
     reader = Recorder(lambda: case.now)
-    reader.ask(case.workers[-1], "whoever looks in the end", Load(key) if swaps else Get(key))
+    reader.ask(case.workers[-1], "the final reader", Load(key) if swaps else Get(key))
     came.operations += reader.operations
     faults = []
     if not is_explained(came.operations, swaps=swaps, fenced=fenced):

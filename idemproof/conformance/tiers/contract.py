@@ -28,7 +28,7 @@ def put_claim(case: Case, claim: Record) -> Story:
     answer = requests.put(case, case.layer, claim)
     story.tell("client 1", f"puts a claim: {_how(answer)}")
     case.require(
-        answer.how == "done", "A claim was refused, although nothing stood for its key.", story, ["CAS-7"]
+        answer.how == "done", "A claim was refused, although its key had no record.", story, ["CAS-7"]
     )
     return story
 
@@ -103,19 +103,17 @@ def a_completion_stores_the_result(case: Case) -> None:
     result = complete(case, later, story, '{"charged": 120}')
     answer = requests.get(case.workers[1], claim.idempotency_key)
     story.tell("client 2", f"reads the record: {_how(answer)}")
-    case.require(answer.record is not None, "After a completion nothing stands.", story)
+    case.require(answer.record is not None, "After a completion no record is stored.", story)
     for field in ("status", "response_data", "expiry_timestamp"):
         given, got = getattr(result, field), getattr(answer.record, field)
-        case.require(
-            given == got, f"After a completion the {field} that stands is {got!r}, not {given!r}.", story
-        )
+        case.require(given == got, f"After a completion the stored {field} is {got!r}, not {given!r}.", story)
 
 
 @check(
     "contract",
     "CAS-8",
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
-    "payload as tampered with",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer drops the payload hash, and then rejects the "
+    "same payload as changed",
 )
 def a_completion_keeps_the_payload_hash(case: Case) -> None:
     """A result is stored with the payload hash it was given."""
@@ -155,9 +153,9 @@ def _refuse(case: Case, standing: Record, story: Story) -> None:
     )
     story.tell("client 2", f"puts another claim: {_how(answer)}")
     what = "claim" if standing.status == INPROGRESS else "result"
-    case.require(answer.how == "exists", f"A put was accepted although a live {what} stood.", story)
+    case.require(answer.how == "exists", f"A put was accepted although a live {what} existed.", story)
     after = requests.get(case.layer, standing.idempotency_key)
-    case.require(after == before, f"A refused put changed the {what} that stands.", story)
+    case.require(after == before, f"A refused put changed the stored {what}.", story)
 
 
 @check("contract", "CAS-7", "INV-4")
@@ -175,12 +173,14 @@ def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
         for field in ("status", "expiry_timestamp", "payload_hash", *(["response_data"] * completed)):
             given, got = getattr(standing, field), getattr(old, field)
             case.require(
-                given == got, f"The refusal carried the {field} {got!r}; what stands has {given!r}.", story
+                given == got,
+                f"The refusal carried the {field} {got!r}; the stored record has {given!r}.",
+                story,
             )
         lease = old.in_progress_expiry_timestamp
         case.require(
             completed or lease in (None, claim.in_progress_expiry_timestamp),
-            f"The refusal carried the lease {lease!r}, not the one that stands.",
+            f"The refusal carried the lease {lease!r}, not the stored one.",
             story,
         )
 
@@ -259,7 +259,7 @@ def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
     story.tell("client 2", f"deletes without naming an owner: {_how(answer)}")
     case.require(answer.how == "done", "A deletion that names no owner was refused.", story)
     left = requests.get(case.layer, claim.idempotency_key)
-    case.require(left.how == "missing", "A deletion that names no owner left the claim standing.", story)
+    case.require(left.how == "missing", "A deletion that names no owner left the claim stored.", story)
 
 
 @check("contract", "CAS-9", "INV-2", needs=("swaps",))

@@ -175,7 +175,7 @@ def a_result_counts_until_its_last_millisecond(case: Case) -> None:
         case.require(
             found is not None and found.status == COMPLETED and found.response_data == record.response_data,
             f"The result could not be read {end - moment:,} ms before its expiry: "
-            f"{'nothing' if found is None else found.status} stood there.",
+            f"{'nothing' if found is None else found.status} was found.",
             story,
         )
         answer = _put_another(case, record, story)

@@ -103,7 +103,7 @@ def _require_all(
         return
     first = lost[0]
     lines = [
-        Line(0, writers[0], "is told that this is done", each.record)
+        Line(0, writers[0], "gets an acknowledgement", each.record)
         for each in acknowledged
         if each.key == first
     ]

@@ -86,7 +86,7 @@ def one_winner(outcome: Outcome) -> Fault | None:
         return None
     winners = " and ".join(sorted(each.who for each in won))
     return Fault(
-        f"{winners} asked for one key at once, and each was told that it has it.",
+        f"{winners} requested one key at the same time, and each of them got it.",
         ("CAS-7", "INV-1") if any(isinstance(each.request, Put) for each in won) else ("INV-1",),
     )
 
@@ -102,7 +102,7 @@ def result_stays(outcome: Outcome) -> Fault | None:
     if told and (outcome.final is None or outcome.final.status != COMPLETED):
         whose = f" of {told[-1].owner}" if told[-1].owner else ""
         return Fault(
-            f"The result{whose} was stored, as its client was told, and is gone: its operation runs again.",
+            f"The result{whose} was acknowledged as stored, and is gone: its operation runs again.",
             ("INV-2",),
         )
     return one_winner(outcome)

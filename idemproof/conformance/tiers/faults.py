@@ -17,7 +17,7 @@ _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9"
     *_RULES,
     "INV-6",
     seen_in="Powertools for AWS Lambda 3.37: a put that was applied while its reply was lost refuses its own "
-    "caller, and nobody runs until the lease ends",
+    "caller, and no call can run until the lease ends",
     seen_as=("INV-6",),
 )
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:

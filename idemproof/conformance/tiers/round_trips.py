@@ -140,7 +140,7 @@ def deadlines_keep_every_digit(case: Case) -> None:
     found = _read(case, key)
     if found is None:
         return  # nor need it keep a record for so long
-    case.require(found == claim, f"The lease {lease} did not come back: {found!r} stands.", story)
+    case.require(found == claim, f"The lease {lease} did not come back: {found!r} is stored.", story)
     near = claim._replace(in_progress_expiry_timestamp=lease - 1)
     case.layer.swap(key, near, None, 0)
     story.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
@@ -254,7 +254,7 @@ def _round_trip(
         given, got = getattr(wanted, field), getattr(found, field, None)
         if found is None or given != got:
             story.tell("client 1", f"stores {what[:100]}")
-            case.require(found is not None, f"After storing {what[:100]} nothing stands.", story)
+            case.require(found is not None, f"After storing {what[:100]} no record is stored.", story)
             why = f"Of {what[:100]} the {field} came back as {_few(got)}, not {_few(given)}."
             case.fail(why, story)
 

@@ -104,25 +104,29 @@ def _one_swap(
         return None
     story.tell(
         "client 2",
-        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, standing)} stood, and is "
-        f"told: {in_words(answer)}",
+        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, standing)} was "
+        f"stored, and gets: {in_words(answer)}",
     )
     if found == right:
         done = "done" if allowed else "refused"
-        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} stands."
+        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} is stored."
         return ("CAS-3",), why, story
     if allowed and found == _kept(standing) and answer == right:
-        why = f"A swap was answered as done, with {_few(right)}, but {_few(found)} still stands."
+        why = f"A swap was answered as done, with {_few(right)}, but {_few(found)} is still stored."
         return ("CAS-3",), why, story
     if allowed and found == _kept(standing):
         difference = "" if expects == stands else f", which differ only in what does not count ({expects})"
         clauses = ("CAS-2", "REC-4") if {stands, expects} == _SAME_OWNER else ("CAS-2",)
-        return clauses, f"A swap was refused although what stood was the expected version{difference}.", story
+        return (
+            clauses,
+            f"A swap was refused although the stored record was the expected version{difference}.",
+            story,
+        )
     if allowed:
         return ("CAS-3",), f"A swap stored {_few(found)} instead of {_few(right)}.", story
     why = (
-        f"A swap was done although what stood was not what was expected: {_named(expects, expected)} was "
-        f"expected, {_named(stands, standing)} stood."
+        f"A swap was done although the stored record was not the expected one: {_named(expects, expected)} "
+        f"was expected, {_named(stands, standing)} was stored."
     )
     return ("CAS-2",), why, story
 
@@ -158,10 +162,10 @@ def a_swap_recognises_what_was_written_already(case: Case) -> None:
     for what, expected, new in steps:
         for again in ("", " again"):
             answer = swap(case, key, expected, new, worker=1 if again else 0)
-            story.tell("client 1", f"swaps in {what}{again}, and is told: {in_words(answer)}")
+            story.tell("client 1", f"swaps in {what}{again}, and gets: {in_words(answer)}")
             case.require(
                 answer == new,
-                f"Swapping in {what}{again} answered {_few(answer)} instead of what stands, {_few(new)}.",
+                f"Swapping in {what}{again} returned {_few(answer)}, not the stored record, {_few(new)}.",
                 story,
             )
 
@@ -221,7 +225,7 @@ def _decides(case: Case, standing: Record, expects: str, passed: int) -> tuple[b
     }[expects]
     new = Record(key, INPROGRESS, case.now // 1000 + 7_200, case.now + HOUR_MS, owner="carol")
     answer = swap(case, key, expected, new, 7_200_000, worker=1)
-    story.tell("client 2", f"swaps, expecting {expects}, and is told: {in_words(answer)}")
+    story.tell("client 2", f"swaps, expecting {expects}, and gets: {in_words(answer)}")
     right = new if expects == "it" else standing
     told = (answer, load(case, key))
     allowed: list[tuple[Record | None, Record | None]] = [(right, right)]

@@ -153,7 +153,7 @@ def test_nothing_is_to_blame_if_the_wrong_is_found_and_the_right_is_not() -> Non
 
 def test_a_false_alarm_is_to_blame() -> None:
     found = blamed(verdict("right", INV_1="time"), verdict("wrong", CAS_2="contract"))
-    assert found == ["right is right, and was told that it breaks INV-1."]
+    assert found == ["right is correct, but the suite reports that it breaks INV-1."]
 
 
 def test_another_tier_than_the_named_one_is_not_enough() -> None:
@@ -171,16 +171,24 @@ def test_a_failure_of_the_suite_is_to_blame() -> None:
     assert found == ["The suite failed on right: KeyError: 1"]
 
 
-def test_the_page_marks_what_is_named_what_is_found_besides_and_what_is_missed() -> None:
+def test_the_page_marks_named_clauses_consequences_and_missed_faults() -> None:
     found = [verdict("right"), verdict("wrong", CAS_2="contract", CAS_10="time")]
     page = matrix.page({"wrong": WRONG}, {"right": RIGHT}, found, "quick", 3)
-    assert "| layer | what is wrong | found in | seconds | CAS-2 | CAS-10 |" in page
-    assert "| wrong | It is wrong \\| in a way. | contract | 1 | x | + |" in page
+    assert "### Found in the contract tier: 1\n" in page
+    assert "| wrong | It is wrong \\| in a way. | **CAS-2**, CAS-10 |" in page
     assert "| wrong | a product |" in page
-    assert "| CAS-2 | 1 | the-check-of-CAS-2 |" in page
-    assert "| right | It is right. | nothing | 1 |" in page
+    assert "| CAS-2 | 1 | `the-check-of-CAS-2` |" in page
+    assert "| right | It is right. | none |" in page
     missed = matrix.page({"wrong": WRONG}, {"right": RIGHT}, [verdict("right"), verdict("wrong")], "quick", 3)
-    assert "| wrong | It is wrong \\| in a way. |  | 1 | ? |" in missed
+    assert "### Not found: 1\n" in missed
+    assert "| wrong | It is wrong \\| in a way. | **CAS-2 (missed)** |" in missed
+
+
+def test_the_page_folds_long_lists() -> None:
+    found = verdict("wrong", CAS_2="contract", INV_10="time", INV_2="time", ROW_1="time")
+    page = matrix.page({"wrong": WRONG}, {}, [found], "quick", 3)
+    folded = "<details><summary>and 3 others</summary>INV-2, INV-10, ROW-1</details>"
+    assert f"| **CAS-2**{folded} |" in page
 
 
 def test_no_matrix_is_written_if_the_suite_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_a_broken_layer_is_caught(make: Callable[[], Any], caught: set[tuple[str
 def test_a_story_ends_where_the_rule_broke() -> None:
     report = check(FourMethods, profile=UNHURRIED, tiers=("faults",))
     [finding] = [each for each in report.findings if (each.check, each.clauses) == (LOST, ("INV-6",))]
-    assert finding.why == "A caller was locked out by its own claim, the reply to which was lost."
+    assert finding.why == "A caller was locked out by its own claim, whose reply was lost."
     assert [(line.at_ms, line.who, line.what) for line in finding.lines[:3]] == [
         (0, "client 1", "calls with payload a"),
         (0, "client 1", "reply lost: a claim"),

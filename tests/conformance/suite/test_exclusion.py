@@ -53,7 +53,7 @@ def test_looking_before_writing_is_found_in_every_race(
     report = judged(make(tmp_path))
     assert broken(report) == {each.name for each in report.checks}
     told = finding(report, TWO_CLAIMS)
-    assert "client 1 and client 2 asked for one key at once, and each was told that it has it" in told.why
+    assert "client 1 and client 2 requested one key at the same time, and each of them got it" in told.why
     assert how in told.why
     assert told.clauses == ("CAS-4", "INV-1")
 
@@ -194,7 +194,7 @@ def test_a_fault_that_needs_no_interleaving_is_told_as_such() -> None:
                 return new
 
     told = finding(judged(Generous), TWO_CLAIMS)
-    assert "It takes no interleaving" in told.why
+    assert "No interleaving is needed" in told.why
     assert told.clauses == ("CAS-2", "CAS-3", "INV-1")
 
 

@@ -105,7 +105,7 @@ def test_every_clause_has_its_line_with_verdict_and_text() -> None:
     text = page(report(FINDING))
     rows = dict(re.findall(r'<tr id="([A-Z]+-\d+)">.+?<span class="badge ([a-z-]+)">', text))
     assert rows == {"TIME-2": "kept", "TIME-3": "not-offered", "INV-1": "broken", "CAS-4": "broken"}
-    assert "A record is live until its deadline" in text
+    assert "A record is live before its deadline" in text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_everything_is_inside_the_picture() -> None:
 @pytest.mark.parametrize("width", [344, 840])
 def test_times_are_not_clipped_and_heads_stay_in_their_boxes(width: int) -> None:
     wide = 9.0  # of a letter such as m, in a wide font
-    lines = [Line(0, who, "looks", None) for who in ("whoever looks in the end", "a new layer object")]
+    lines = [Line(0, who, "looks", None) for who in ("the final reader", "a new layer object")]
     drawing = Elements(picture([*lines, *STORY], width, "long names"))
     times = [(each, words) for each, words in drawing.texts if words.endswith((" ms", " s"))]
     assert times

@@ -199,9 +199,9 @@ def test_it_tells_how_to_run_it_again() -> None:
 def test_clauses_are_quoted_and_rows_of_the_table_made_sentences() -> None:
     assert clause_text("INV-2") == "A live COMPLETED record MUST NOT change."
     assert clause_text("ROW-10") == (
-        "Release, when held by the owner: what stands next is: absent; the outcome is Released."
+        "Release, when held by the owner: the next record is absent; the outcome is Released."
     )
-    assert clause_text("ROW-4").startswith("Claim, when INPROGRESS: what stands is unchanged; the outcome is")
+    assert clause_text("ROW-4").startswith("Claim, when INPROGRESS: the record is unchanged; the outcome is")
     assert clause_text("XYZ-1") == "A clause of a later protocol."
     assert in_order({"XYZ-1", "CAS-1", "REC-1"}) == ("REC-1", "CAS-1", "XYZ-1")
 

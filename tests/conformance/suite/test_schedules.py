@@ -211,7 +211,7 @@ def test_who_waits_for_what_a_stranger_never_gives_back_hangs_in_the_end() -> No
 
     play = Play([work], chooser(()), patience=0.05)
     play.run()
-    assert play.hung == "client 1 waited for a lock nobody gave back"
+    assert play.hung == "client 1 waited for a lock that was never released"
     assert play.blocked
 
 

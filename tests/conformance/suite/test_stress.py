@@ -260,7 +260,7 @@ def test_evidence_is_what_matters_only() -> None:
     assert linearization(found) is None
     lines = lines_of(found)
     assert [line.who for line in lines] == ["ann", "bob"]
-    assert lines[0].what == "swaps nothing for INPROGRESS of ann, and is told that it is done"
+    assert lines[0].what == "swaps nothing for INPROGRESS of ann, and succeeds"
     assert lines[1].what.startswith("meanwhile, swaps nothing for INPROGRESS of bob")
 
 
@@ -276,7 +276,7 @@ def test_evidence_says_where_a_record_came_from() -> None:
     assert Put(ANN) in [each.request for each in found]
     assert len(found) < len(history)
     assert [line.what for line in lines_of(history)] == [
-        "puts INPROGRESS of ann, and is told that it is done",
+        "puts INPROGRESS of ann, and succeeds",
         "reads, and finds INPROGRESS of ann",
         "puts INPROGRESS of cat, and is refused, for there is INPROGRESS of ann",
         "reads, and finds nothing",
@@ -293,7 +293,7 @@ def test_of_what_is_explained_there_is_no_evidence() -> None:
         [operation(0, 1, Update(result_of(ANN)), Refused()), operation(2, 3, swap(BOB, ANN), BOB)]
     )
     assert told[0].what == 'completes COMPLETED of ann: "ann", and is refused'
-    assert told[1].what.endswith("and is told that there is INPROGRESS of bob")
+    assert told[1].what.endswith("and gets back INPROGRESS of bob")
 
 
 def test_what_takes_too_long_to_judge_is_no_fault() -> None:
