@@ -15,8 +15,8 @@ _INTRODUCTION = """\
 
 All diagrams are generated. The states are computed from the
 [transition table](../../idemproof/spec/protocol.md#the-transition). The flows are recorded while the
-production engine runs in a simulation. A test fails if a diagram is stale. `python tools/regenerate.py diagrams`
-regenerates all of them.
+production engine runs in a simulation. A test fails if a diagram is stale.
+`python tools/regenerate.py diagrams` regenerates all of them.
 
 In the flows, a claim, a completion and a release are compare-and-swaps. Each request names the row of the
 table that proposed it. If the store had a different record, the worker's lane shows the row that decided.
