@@ -1,7 +1,7 @@
 """Looks through what was selected, level by level, and finds what cannot be encoded.
 
 Each level is looked at as a whole, by functions of the interpreter. Of a wide level only those parts are
-that an encoder does not take: it proves in a fraction of the time that there is nothing to find in the others.
+opened that an encoder refuses: it proves in a fraction of the time that the others have no fault.
 """
 
 from bisect import bisect_right
@@ -100,12 +100,12 @@ def survey(  # noqa: C901 - one loop, for speed
             holders = list(places)
         else:
             holders = list(compress(range(len(items)), _of_kinds(items, _CONTAINERS)))
-        containers = items if len(holders) == len(items) else [items[place] for place in holders]
+        containers = items if len(holders) == len(items) else list(map(items.__getitem__, holders))
         identities = set(map(id, containers))
         if len(identities) < len(holders) or not seen.isdisjoint(identities):
             # What has been looked at is not looked at again: it may contain itself.
             holders = _first_seen(holders, items, seen)
-            containers = [items[place] for place in holders]
+            containers = list(map(items.__getitem__, holders))
         seen |= identities
         levels.append(_Level(items, holders, list(accumulate(map(len, containers)))))
         items = list(chain.from_iterable(map(_contents, containers) if dict in kinds else containers))
@@ -177,7 +177,7 @@ def _check_numbers(levels: list[_Level], items: list[Any]) -> None:
     numbers = list(compress(items, _of_kinds(items, (int,))))
     for number in (max(numbers), min(numbers)):
         if _is_too_long(number):
-            place = next(place for place, item in enumerate(items) if item is number)
+            place = list(map(id, items)).index(id(number))
             raise _refused("is of type int and too long to be written out", levels, place)
 
 
@@ -192,7 +192,7 @@ def _is_too_long(number: int) -> bool:
 
 
 def _check_keys(levels: list[_Level], items: list[Any], places: list[int]) -> None:
-    if set(map(type, chain.from_iterable([items[place] for place in places]))) <= {str}:
+    if set(map(type, chain.from_iterable(map(items.__getitem__, places)))) <= {str}:
         return
     if len(places) > _PARTS:
         size = -(-len(places) // _PARTS)
