@@ -5,6 +5,7 @@ refuses when it is selected, and only then.
 """
 
 import datetime as dt
+import re
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
@@ -297,6 +298,9 @@ def _is_standard(value: Any, dump: Any) -> bool:  # noqa: C901, PLR0911 - one ca
         return type(dump) is str and dump == own_text(value)
     if value is None or type(dump) is not str:
         return False
+    if isinstance(value, re.Pattern):
+        # Its flags are not written.
+        return bool(dump == value.pattern and value == re.compile(value.pattern))
     if isinstance(value, dt.date | dt.time):
         if value.isoformat().replace("+00:00", "Z") == dump:
             return own_text(value) is not None

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 from .many_valued import all_values, single_values, values_getter, values_of
@@ -81,14 +80,18 @@ def fields_of_dataclass(value: Any) -> dict[str, Any]:
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     kind = value.__class__
     if "__dataclass_fields__" not in vars(kind):
-        own = dict(getattr(value, "__dict__", {}))
-        for name in vars(kind).get("__slots__", ()):
-            own |= {name: getattr(value, name)} if hasattr(value, name) else {}
+        slots = vars(kind).get("__slots__", ())
+        own = {
+            name: held
+            for name, held in getattr(value, "__dict__", {}).items()
+            # What is computed once is kept under the name of what computes it.
+            if not hasattr(getattr(kind, name, None), "__get__")
+        }
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                own[name] = getattr(value, name)
         fields |= {
-            name: KeptOut(own[name], None)
-            for name in own.keys() - fields.keys()
-            # What is computed once is kept under its own name.
-            if not name.startswith("_") and not isinstance(getattr(kind, name, None), cached_property)
+            name: KeptOut(own[name], None) for name in own.keys() - fields.keys() if not name.startswith("_")
         }
     if isinstance(value, _BUILT_IN) and not isinstance(value, Enum) and not _in_fields(value, fields):
         raise Refused(

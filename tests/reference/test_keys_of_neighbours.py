@@ -48,13 +48,21 @@ class Slotted(Base):
         self.b = b
 
 
+class SlottedOnce(Base):
+    __slots__ = "b"  # noqa: PLC0205 - one name, as it may be given
+
+    def __init__(self, b: int) -> None:
+        super().__init__(1)
+        self.b = b
+
+
 class Caching(Base):
     @cached_property
     def twice(self) -> int:
         return self.a * 2
 
 
-@pytest.mark.parametrize("kind", [Undeclared, Slotted])
+@pytest.mark.parametrize("kind", [Undeclared, Slotted, SlottedOnce])
 def test_attributes_beside_the_fields_of_a_dataclass_hide_nothing(kind: Any) -> None:
     assert_refused_both(kind(1), kind(2))
     assert_told_apart(kind(1), kind(2), "b")

@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
@@ -246,3 +247,24 @@ def test_a_value_of_a_class_of_ones_own_that_is_written_as_its_only_part_is_told
             return number.value
 
     assert_told_apart(*(Holding(number=Number(value)) for value in (1, 2)))
+
+
+def test_a_pattern_with_flags_is_no_longer_its_text() -> None:
+    searching = pydantic.create_model("Searching", pattern=(re.Pattern, ...))
+    assert derived(searching(pattern="a")) == derived({"pattern": "a"})
+    assert derived(searching(pattern=re.compile("a", re.IGNORECASE))) == REFUSED
+
+
+class Excluding(BaseModel):
+    a: int
+    on: dt.date = dt.date(2026, 1, 1)
+
+    def model_dump(self, **settings: Any) -> Any:
+        return super().model_dump(**settings, exclude={"on"})
+
+
+@pytest.mark.clause("KEY-3")
+def test_what_a_dump_of_ones_own_leaves_out_is_found_by_its_name() -> None:
+    one, other = (Excluding(a=1, on=dt.date(2026, 1, day)) for day in (2, 3))
+    assert_refused_both(one, other)
+    assert_told_apart(one, other, "on")
