@@ -95,17 +95,12 @@ def test_a_secret_that_nobody_selects_may_stay() -> None:
 
 
 @pytest.mark.clause("KEY-2")
-@pytest.mark.parametrize(
-    ("annotation", "one", "other"), SECRETS[:7], ids=[str(each[0]) for each in SECRETS[:7]]
-)
+@pytest.mark.parametrize(("annotation", "one", "other"), SECRETS, ids=[str(each[0]) for each in SECRETS])
 @pytest.mark.parametrize(("key", "check"), [("", ""), ("card", ""), ("[room, card]", ""), ("room", "card")])
 def test_with_a_hash_secret_secrets_are_told_apart(
     annotation: Any, one: Any, other: Any, key: str, check: str
 ) -> None:
     booking = model_of(annotation)
-    if annotation is SecretBytes:  # which has no text that JSON could hold
-        assert derived(booking(room=7, card=one), key, check, hash_secret="pepper") == REFUSED
-        return
     assert_told_apart(
         booking(room=7, card=one), booking(room=7, card=other), key, check, hash_secret="pepper"
     )
