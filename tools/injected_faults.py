@@ -6,6 +6,7 @@ The explorer must find a shortest trace for each of them.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -255,7 +256,7 @@ def injected(fault: Fault) -> Iterator[None]:
     rows = tuple(
         row
         if row.clause != fault.row
-        else row._replace(guard=fault.guard or row.guard, step=fault.step or row.step)
+        else replace(row, guard=fault.guard or row.guard, step=fault.step or row.step)
         for row in rules.TABLE
     )
     with patch.object(rules, "TABLE", rows):

@@ -40,7 +40,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
         with self._lock:
             while True:
                 standing = self._records.get(key)
-                if not same_version(standing, expected):
+                if standing is not expected and not same_version(standing, expected):
                     return standing
                 if self._replace(key, standing, new):
                     break

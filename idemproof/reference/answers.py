@@ -4,7 +4,7 @@ import logging
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from ..backends.logs import log
+from ..backends.logs import log, logger
 from ..backends.records import DataRecord
 from ..drivers.interrupts import KNOWN_INTERRUPTS, Interrupts, raise_interrupt
 from ..spec.errors import (
@@ -43,6 +43,8 @@ def tell(
     What is logged decides nothing: what a filter or a handler raises is shown where logging shows its own
     failures. An interrupt that comes meanwhile is raised.
     """
+    if not logger.isEnabledFor(level):
+        return
     extra = {"idempotency_event": event, "idempotency_key": key}
     log(level, f"{event}: {message}", key, extra=extra, interrupts=interrupts)
 
@@ -80,8 +82,15 @@ class Answers:
         """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
         return self._codec.store(result)
 
-    def of(self, outcome: Outcome) -> Any:
+    def of(self, outcome: Outcome, *, cached: bool = False) -> Any:
         """Return the replayed response, or raise why there is none.
+
+        Parameters
+        ----------
+        outcome
+            How the claim ended.
+        cached
+            Whether it was found in the cache, so that nothing is to be kept there.
 
         Raises
         ------
@@ -89,7 +98,7 @@ class Answers:
             What stands belongs to another payload, or is still running.
         """
         if isinstance(outcome, Replay):
-            return self._replay(outcome.record)
+            return self._replay(outcome.record, None if cached else self._cache)
         if isinstance(outcome, PayloadMismatch):
             key = outcome.record.idempotency_key
             tell("payload mismatch", key, interrupts=self._interrupts)
@@ -116,7 +125,7 @@ class Answers:
             The record has no usable response. The error carries ``result``.
         """
         try:
-            return self._replay(record)
+            return self._replay(record, self._cache)
         except (
             IdempotencyResultUnavailableError,
             IdempotencyInvalidStatusError,
@@ -131,7 +140,7 @@ class Answers:
                 result=result,
             ) from error
 
-    def _replay(self, record: Record) -> Any:
+    def _replay(self, record: Record, cache: LocalCache | None) -> Any:
         key, text = record.idempotency_key, record.response_data
         if text == RESULT_UNAVAILABLE:
             raise IdempotencyResultUnavailableError(
@@ -157,8 +166,8 @@ class Answers:
             raise IdempotencySerializationError(
                 f"The stored result of {key!r} does not fit its serializer.", cause
             ) from cause
-        if self._cache is not None:
-            self._cache.put(record)
+        if cache is not None:
+            cache.put(record)
         tell("replayed", key, interrupts=self._interrupts)
         if self._hook is None:
             return response

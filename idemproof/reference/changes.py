@@ -103,7 +103,8 @@ class Claiming(_Patient):
                         "The function did not run. Retry."
                     )
                 left = max(left, SHORTEST_LEASE_MS)
-                lease = left if lease is None else min(left, lease)
+                if lease is None or left < lease:
+                    lease = left
         if lease is not None:
             lease += now
         elif not self._told_of_missing_lease:
@@ -214,7 +215,7 @@ class Completing(_Patient):
         if expiry is None:
             expiry = subject.expiry = ceil_seconds(now + self._window_ms)
             subject.until = now + self._patience_ms
-        if now >= expiry * 1000:
+        elif now >= expiry * 1000:
             raise GivenUp
         text = subject.text if self._response is None else self._response
         return Complete(subject.owner, text, subject.payload_hash, expiry, subject.key)

@@ -89,9 +89,8 @@ def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:
     allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
     if name not in allowed:
         raise refusal("hash_function", name, f"one of {', '.join(allowed)}")
-    digest = _plain_digest(name) if secret is None else _keyed_digest(name, secret)
-
     try:
+        digest = _plain_digest(name) if secret is None else _keyed_digest(name, secret)
         digest(b"")
     except ValueError as error:
         raise IdempotencyConfigError(
@@ -101,11 +100,14 @@ def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:
 
 
 def _plain_digest(name: str) -> Callable[[bytes], str]:
-    construct = getattr(hashlib, name)
+    # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it. A copy of what was made once
+    # is made faster than another one, which would look the algorithm up anew.
+    copy = getattr(hashlib, name)(usedforsecurity=False).copy
 
     def digest(data: bytes) -> str:
-        # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it.
-        hexdigest: str = construct(data, usedforsecurity=False).hexdigest()
+        state = copy()
+        state.update(data)
+        hexdigest: str = state.hexdigest()
         return hexdigest
 
     return digest

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -41,20 +42,11 @@ _encoder = ResultEncoder()
 _read = json.JSONDecoder().raw_decode
 
 
-def encode(value: Any) -> str:
-    """Return a result as JSON text.
+encode: Callable[[Any], str] = _encoder.encode
+"""Returns a result as JSON text: plain data, in which decimals, Pydantic models and dataclasses may occur.
 
-    Parameters
-    ----------
-    value
-        Plain data, in which decimals, Pydantic models and dataclasses may occur.
-
-    Raises
-    ------
-    TypeError, ValueError, RecursionError
-        The value cannot be JSON. `locate_failure` tells where and why.
-    """
-    return _encoder.encode(value)
+Raises ``TypeError``, ``ValueError`` or ``RecursionError`` for what cannot be: `locate_failure` tells why.
+"""
 
 
 def decode(text: str | None) -> Any:

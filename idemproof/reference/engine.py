@@ -106,7 +106,7 @@ class Engine:
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash)
             if cached is not None:
-                return self._answer(cached)
+                return self._answer(cached, cached=True)
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
@@ -166,10 +166,10 @@ class Engine:
             return None
         return outcome
 
-    def _answer(self, outcome: Outcome) -> Any:
+    def _answer(self, outcome: Outcome, *, cached: bool = False) -> Any:
         """Return what the caller gets instead of a run; an interrupt is raised by its own name."""
         try:
-            return self._answers.of(outcome)
+            return self._answers.of(outcome, cached=cached)
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
@@ -201,6 +201,11 @@ class Engine:
             refused = True
         attempt.settled = True
         attempt.trouble = None  # its traceback refers to this attempt
+        if trouble is None and attempt.interrupt is None and isinstance(outcome, Completed):
+            tell("completed", attempt.key, interrupts=self._interrupts)
+            if self._cache is not None:
+                self._cache.put(outcome.record)
+            return answer
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
@@ -226,12 +231,8 @@ class Engine:
         if trouble is not None:
             unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
             raise self._stopped(attempt, unstored, trouble)
-        if attempt.interrupt is not None:
-            raise attempt.interrupt
-        tell("completed", attempt.key, interrupts=self._interrupts)
-        if self._cache is not None:
-            self._cache.put(outcome.record)
-        return answer
+        assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
+        raise attempt.interrupt
 
     def _encode_again(
         self, attempt: Attempt, trouble: BaseException

@@ -131,6 +131,9 @@ _CORRUPT = (
 )
 
 
+_TEXT_OR_NONE = frozenset((str, type(None)))
+
+
 def _whole(value: Any, field: str, key: str) -> int:
     """Return a store's number (int, integral float or Decimal) as an int."""
     if not isinstance(value, str | bytes | bool):
@@ -177,15 +180,20 @@ def checked(raw: Any, key: str) -> Record:
         raise IdempotencyInvalidStatusError(
             f"The persistence layer answered {key!r} with the record of {found!r}: its keys collide."
         )
-    if type(expiry) is not int:
-        expiry = _whole(expiry, "the expiry", key)
-    if lease is not None and type(lease) is not int:
-        lease = _whole(lease, "the lease", key)
+    if (
+        type(raw) is Record
+        and type(found) is str
+        and type(expiry) is int
+        and (lease is None or type(lease) is int)
+        and _TEXT_OR_NONE.issuperset(map(type, raw[4:]))
+        and "" not in raw
+    ):
+        return raw  # as most are
     return Record(
         key,
         status,
-        expiry,
-        lease,
+        expiry if type(expiry) is int else _whole(expiry, "the expiry", key),
+        lease if lease is None or type(lease) is int else _whole(lease, "the lease", key),
         None if response is None else _text(response, "the response", key),
         None if payload_hash is None else _text(payload_hash, "the payload hash", key),
         None if owner is None else _text(owner, "the owner", key),

@@ -83,7 +83,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
         Returns epoch milliseconds.
     """
     failures = conflicts = pause = 0
-    acts = change.acting
+    acts, claims = change.acting, change.claims
     failure: BaseException | None = None
     while True:
         try:
@@ -105,7 +105,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                     keep_ms = new.expiry_timestamp * 1000 - now
                     if keep_ms <= 0:
                         keep_ms = 1  # the store is never told to keep it for ever
-                if change.claims:
+                if claims:
                     subject.held = new
                 found = yield Swap(key, standing, new, keep_ms)
                 if found is new:
@@ -123,7 +123,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                             pause = 0
                             continue
             # The reply may have come after the lease that it grants: then it grants nothing.
-            if not change.claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
+            if not claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
                 subject.held = standing
                 return outcome
             conflicts += 1

@@ -4,7 +4,8 @@ Engine, layers, simulator and documentation use this table; nothing else decides
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from .events import (
     Claim,
@@ -42,7 +43,8 @@ from .record import (
 Next = tuple[Record | None, Outcome]
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """One rule of the protocol.
 
     Parameters
@@ -73,7 +75,7 @@ def _always(_record: Record | None, _event: Event, _now: int) -> bool:
 
 
 def _claimable(record: Record | None, _event: Event, now: int) -> bool:
-    return record is None or claimable(record, now)
+    return claimable(record, now)
 
 
 def _held(record: Record | None, event: Claim | Release | Renew, _now: int) -> bool:
@@ -291,8 +293,10 @@ def transition(record: Record | None, event: Event, now: int) -> Next:
     """
     kind = type(event)
     for row in TABLE:
-        if row.event is kind and row.guard(record, event, now):
-            return row.step(record, event, now)
+        if row.event is kind:
+            guard = row.guard
+            if guard(record, event, now):
+                return row.step(record, event, now)
     raise AssertionError(f"the last row of {kind.__name__} has a condition")  # pragma: no cover
 
 

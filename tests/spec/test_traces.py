@@ -1,6 +1,7 @@
 """What a search reports: its counts, how far it has come, and stories told step by step."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,7 +179,7 @@ def test_the_store_forgets_what_is_over_if_it_may() -> None:
 
 
 def test_forgetting_too_soon_ends_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
-    lax = [row._replace(guard=_always) if row.clause == "ROW-14" else row for row in TABLE]
+    lax = [replace(row, guard=_always) if row.clause == "ROW-14" else row for row in TABLE]
     monkeypatch.setattr("idemproof.spec.transition.TABLE", lax)
     story = Explorer(1, faults=("evict",)).search().counterexample
     assert story is not None

@@ -1,7 +1,7 @@
 """What one expression selects from payloads, and the text that is hashed."""
 
-import marshal
 from collections.abc import Callable
+from marshal import dumps as _prove
 from typing import Any
 
 from jmespath.parser import ParsedResult
@@ -82,13 +82,13 @@ class Selection:
     def text(self, selected: Any) -> str:
         """Return the JSON text of what was selected."""
         kind = type(selected)
-        proven = SCALARS.issuperset(map(type, selected)) if kind is list else kind in SCALARS
-        if not proven:
-            try:
-                # Proves that all of it is exactly what JSON knows, in a fraction of the time of a look.
-                marshal.dumps(selected)
-            except ValueError:
-                selected = plain(selected, reveal=self._reveal)
+        if kind in SCALARS or (kind is list and SCALARS.issuperset(map(type, selected))):
+            return _written(selected)
+        try:
+            # Proves that all of it is exactly what JSON knows, in a fraction of the time of a look.
+            _prove(selected)
+        except ValueError:
+            selected = plain(selected, reveal=self._reveal)
         return _written(selected)
 
     def resolved(self, selected: Any) -> Any:
