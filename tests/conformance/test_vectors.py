@@ -58,6 +58,7 @@ def by_id(cases: list[Any]) -> Any:
 # The files.
 
 
+@pytest.mark.once
 def test_the_vectors_are_what_the_generator_writes() -> None:
     command = [sys.executable, "-W", "error", "-m", "idemproof.conformance.vectors", "--check"]
     ran = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
