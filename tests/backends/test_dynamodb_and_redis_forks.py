@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import servers
-from places import RedisPlace, Table
+from places import RedisPlace, Table, recent_sdk
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -73,6 +73,7 @@ def run(layer: str, *options: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@recent_sdk
 @pytest.mark.parametrize("options", [[], ["locked"]], ids=["idle", "while another makes a client"])
 def test_both_sides_of_a_fork_go_on_with_dynamodb(
     table: Table, dynamodb_server: servers.Server, options: list[str]

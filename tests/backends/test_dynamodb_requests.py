@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from idemproof import DynamoDBPersistenceLayer, Record
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceConfigError
 from idemproof.spec.record import COMPLETED, INPROGRESS
-from places import SORT_KEY, Table
+from places import SORT_KEY, Table, recent_sdk
 from sides import KEY, Recording, Side
+
+pytestmark = pytest.mark.once
 
 CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", "mine")
 RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", "mine")
@@ -220,6 +222,7 @@ def test_a_table_with_a_sort_key_tells_it(partition: Table) -> None:
     assert partition.item("key") == WHOLE_CLAIM | {"id": {"S": partition.partition}, SORT_KEY: {"S": "key"}}
 
 
+@recent_sdk
 def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
     moto_table: Table, side: Side
 ) -> None:

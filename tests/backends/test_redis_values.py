@@ -21,6 +21,8 @@ from idemproof.spec.record import COMPLETED, INPROGRESS, same_version
 from places import RedisPlace
 from sides import KEY, Recording, Side
 
+pytestmark = pytest.mark.once
+
 FAR = 32_503_680_000
 CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", "mine")
 RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", "mine")

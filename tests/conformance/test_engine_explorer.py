@@ -22,6 +22,8 @@ from idemproof.spec.events import Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
 
+pytestmark = pytest.mark.once
+
 # What a search tells.
 
 

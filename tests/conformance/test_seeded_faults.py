@@ -9,6 +9,8 @@ from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
 from injected_faults import FAULTS, Fault, found, found_beginning_late, injected
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
 

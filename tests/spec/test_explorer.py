@@ -6,6 +6,8 @@ from idemproof.spec.explorer import Explorer, Result
 from idemproof.spec.model import FAULTS, Attempt, Client, State, canonical
 from idemproof.spec.transition import TABLE
 
+pytestmark = pytest.mark.once
+
 
 def search(clients: int, fingerprints: int, late_requests: int) -> Result:
     return Explorer(clients, fingerprints, late_requests=late_requests).search()

@@ -41,6 +41,7 @@ def test_no_step_breaks_an_invariant(record: Record | None, event: e.Event, now:
     assert i.broken_by_step(i.step_of(record, event, now)) == []
 
 
+@pytest.mark.once
 @pytest.mark.clause("ROW-0")
 @settings(max_examples=1000, deadline=None)
 @given(RECORDS, EVENTS, MILLISECONDS)

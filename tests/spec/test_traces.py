@@ -11,6 +11,8 @@ from idemproof.spec.model import FAULTS, GONE, RUNNING, Attempt, Client, Move, S
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always
 
+pytestmark = pytest.mark.once
+
 CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", "held")
 LATER = CLAIMED._replace(expiry_timestamp=2, in_progress_expiry_timestamp=1000)
 OVER = CLAIMED._replace(expiry_timestamp=1, in_progress_expiry_timestamp=0)

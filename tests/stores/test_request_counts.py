@@ -11,7 +11,10 @@ from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig as Ori
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
 from idemproof.errors import IdempotencyAlreadyInProgressError
+from places import recent_sdk
 from proxy import Proxy
+
+pytestmark = [pytest.mark.once, recent_sdk]
 
 
 def fresh(store: Any) -> None:

@@ -18,6 +18,8 @@ from idemproof.conformance.harness.processes import Process, place_of
 from idemproof.conformance.suite.checks import NotJudged, NotOffered
 from idemproof.conformance.suite.clock import BEGIN_MS
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
