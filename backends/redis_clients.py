@@ -200,6 +200,11 @@ def _check_redis(client: Any, *, asynchronous: bool) -> None:
             "The client reads from replicas, which may not know yet what was written. Make it without "
             "read_from_replicas and load_balancing_strategy."
         )
+    if getattr(getattr(client, "connection_pool", None), "is_master", True) is False:
+        raise IdempotencyPersistenceConfigError(
+            "The client asks a replica that Sentinel names, which may not know yet what was written. Make it "
+            "by master_for."
+        )
     if _is_set(getattr(client, "connection_pool", None), "cache"):
         raise IdempotencyPersistenceConfigError(
             "The client answers from a cache of its own, which may not know yet what was written. Make it "

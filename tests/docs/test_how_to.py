@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.backends.dynamodb import CONNECT_SECONDS, READ_SECONDS
+from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
 from idemproof.reference.changes import TRIES, pause_ms
 

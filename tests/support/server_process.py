@@ -99,11 +99,14 @@ class Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
-    def restart(self) -> None:
-        """Kill the process, and start it again at its port."""
+    def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def restart(self) -> None:
+        """Kill the process, and start it again at its port."""
+        self.kill()
         atexit.unregister(self._stop_at_exit)
         self._start(self._command(self.port), self._working_directory)
 
