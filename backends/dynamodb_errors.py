@@ -39,9 +39,10 @@ _ACCESS_KINDS = frozenset(
         "SSOError",
     }
 )
-_MISCONFIGURED_CODES = frozenset(
-    {"ResourceNotFoundException", "SerializationException", "ValidationException"}
-)
+_NO_TABLE = "ResourceNotFoundException"
+"""What a table says that is not there, or that is being created: the latter passes."""
+
+_MISCONFIGURED_CODES = frozenset({"SerializationException", "ValidationException"})
 _MISCONFIGURED_KINDS = frozenset(
     {
         "EndpointProviderError",
@@ -74,7 +75,7 @@ def explained(table_name: str, error: Exception, key: str | None = None) -> Idem
         ).because(error)
         skewed.may_pass = True
         return skewed
-    if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
+    if code in _ACCESS_CODES or code == _NO_TABLE or kinds(error) & _ACCESS_KINDS:
         refused = unusable(table_name, told, key).because(error)
         refused.may_pass = True
         return refused

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bad_days import BAD_DAYS
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
 from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
@@ -170,3 +171,15 @@ def test_the_longest_waits_for_dynamodb_are_what_the_settings_make_of_them() -> 
     assert f"holds a call for {2 * TRIES * request} seconds (three requests of {request}" in page
     pauses = 2 * sum(pause_ms(failures) for failures in range(1, TRIES))
     assert f"for {pauses / 1000} seconds and {2 * TRIES} requests" in page.replace("\n", " ")
+
+
+def test_the_table_of_dynamodbs_failures_is_what_is_tested() -> None:
+    rows = rows_of(
+        "use-dynamodb.md",
+        "| DynamoDB | a claim gets, and nothing has run | requests | takes at most | a result |",
+    )
+    request_ms = 1000 * (CONNECT_SECONDS + READ_SECONDS)
+    assert rows == [
+        [day.what, f"`{day.claim}`", str(day.requests), f"{day.at_most(request_ms):g} s", day.result]
+        for day in BAD_DAYS
+    ]

@@ -119,6 +119,24 @@ def test_a_result_is_stored_though_the_store_fails_over_while_the_function_runs(
     assert calls.work.runs == [f"{name} before", name]
 
 
+def test_a_claim_is_released_by_a_script_though_the_store_fails_over(
+    pair: Pair, calls: Calls, name: str
+) -> None:
+    """The old primary says READONLY within the script."""
+
+    def fail() -> None:
+        pair.fail_over()
+        raise ZeroDivisionError
+
+    calls(f"{name} before")
+    calls.work.during = fail
+    with pytest.raises(ZeroDivisionError):
+        calls(name)
+    calls.work.during = lambda: None
+    assert calls(name) == f"{name} done"
+    assert calls.work.runs == [f"{name} before", name, name]
+
+
 @pytest.mark.nightly
 def test_failovers_under_load_lose_what_was_not_replicated_and_nothing_else(tmp_path: Path) -> None:
     keys, failovers = 2000, 3

@@ -104,11 +104,11 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def restart(self) -> None:
-        """Kill the process, and start it again at its port."""
+    def restart(self, *options: str) -> None:
+        """Kill the process, and start it again at its port, with more ``options``."""
         self.kill()
         atexit.unregister(self._stop_at_exit)
-        self._start(self._command(self.port), self._working_directory)
+        self._start([*self._command(self.port), *options], self._working_directory)
 
     def stop(self) -> None:
         """End the process, even a paused one; once is enough."""

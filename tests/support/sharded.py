@@ -64,6 +64,10 @@ class Sharded:
 
         until("the replica has caught up", caught_up)
 
+    def wait_until_whole(self) -> None:
+        """Wait until all nodes that live serve all slots, and replicas follow."""
+        until("the cluster is whole", lambda: all(serves(node) for node in self.nodes if node.alive()))
+
     def wait_for_another_than(self, dead: Server, key: str) -> None:
         """Wait until a replica has taken over the slot of ``key``."""
         until("a replica has taken over", lambda: self.node_of(key) is not dead)
