@@ -123,6 +123,14 @@ def test_a_replica_takes_over(cluster: Sharded, calls: Calls, name: str, when: s
     assert calls.work.runs == [first, second]
 
 
+@pytest.mark.parametrize("calls", ["own", "own-async"], indirect=True)
+def test_a_layers_own_client_retries_as_often_as_it_takes_to_follow_the_nodes(calls: Calls) -> None:
+    layer = calls.layer
+    client = layer.client or calls._run(layer._clients.get())
+    assert client.retry.get_retries() == 1  # the engine retries
+
+
+@pytest.mark.parametrize("calls", ["own", "own-async", "valkey"], indirect=True)
 def test_a_cluster_that_lacks_a_primary_refuses_by_name_until_it_is_back(
     cluster: Sharded, calls: Calls, name: str, pauses: list[float]
 ) -> None:
@@ -190,7 +198,7 @@ def test_a_slot_that_is_half_moved(cluster: Sharded, calls: Calls, name: str) ->
 def test_under_load_nothing_is_lost_or_repeated_while_slots_move(cluster: Sharded, tmp_path: Path) -> None:
     where = {"host": cluster.primaries[2].host, "port": cluster.primaries[2].port}
     layers = [each.format(**where) for each in (BLOCKING, f"Async{BLOCKING}")]
-    keys, moves = 300, 0
+    keys, moves = 200, 0
     with failover_load.Workers(tmp_path, keys, layers * 2) as workers:
         slots = [key_slot(name) for name in workers.names]
         stopped = threading.Event()
@@ -218,7 +226,7 @@ def test_under_load_nothing_is_lost_or_repeated_while_slots_move(cluster: Sharde
                 cluster.move(slot, source, target)
     print(f"\n{moves} slots moved, {dict(heard.failed)}")  # noqa: T201 - what it was worth
     assert heard.said == []
-    assert moves > len(mine)
+    assert moves >= len(mine) > 0
     assert {key: ran for key, ran in heard.runs.items() if len(ran) != 1} == {}
     assert {key: found for key, found in heard.answers.items() if len(found) != 1} == {}
 

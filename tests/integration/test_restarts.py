@@ -67,7 +67,7 @@ def test_a_result_is_stored_though_the_server_is_killed_while_the_function_runs(
     assert calls.work.runs == [name]
 
 
-@pytest.mark.parametrize("calls", ["redis", "own-async"], indirect=True)
+@pytest.mark.parametrize("calls", ["own", "own-async"], indirect=True)
 def test_a_server_that_loads_refuses_and_then_has_all(
     server: Server, calls: Calls, name: str, pauses: list[float]
 ) -> None:
@@ -79,9 +79,8 @@ def test_a_server_that_loads_refuses_and_then_has_all(
     server.restart("--key-load-delay", "50")  # microseconds
     sentinels.until("the server loads", lambda: not responds(server))
     calls.refused(name, IdempotencyPersistenceConnectionError, "LoadingError", "loading")
-    with admin(server) as client:
-        with contextlib.suppress(redis.exceptions.BusyLoadingError):  # which its greeting meets
-            client.config_set("key-load-delay", 0)
+    with admin(server) as client, contextlib.suppress(redis.exceptions.BusyLoadingError):
+        client.config_set("key-load-delay", 0)
     assert calls.work.runs == [f"{name} before"]
     sentinels.until("the server has loaded", lambda: responds(server))
     assert [calls(f"{name} before"), calls(name)] == [f"{name} before done", f"{name} done"]
