@@ -18,6 +18,7 @@ from bad_days import BAD_DAYS, Answer, BadDay
 from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer, errors
 from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import (
+    IdempotencyAlreadyInProgressError,
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
@@ -49,6 +50,8 @@ class Front(ThreadingHTTPServer):
         self.behind = behind
         self.answers: list[Answer] = []
         self.hangs: Callable[[], object] = lambda: None
+        self.cuts = 0
+        """From how many replies the second half is missing."""
         self.asked: list[str] = []
 
 
@@ -75,19 +78,24 @@ class Relay(BaseHTTPRequestHandler):
             self.server.hangs()
             self.close_connection = True
         elif answer is bad_days.CUT:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
             self.close_connection = True
-        elif answer is bad_days.PAGE:
-            self._answer(answer.status, b"<html><body>Bad Gateway</body></html>")
+        elif answer is bad_days.EMPTY:
+            self._answer(answer.status, b"")
+        elif answer in (bad_days.PAGE, bad_days.LOGIN):
+            self._answer(answer.status, b"<html><body>Who are you?</body></html>", "text/html")
         else:
             kind = f"com.amazonaws.dynamodb.v20120810#{answer.code}"
             self._answer(answer.status, json.dumps({"__type": kind, "message": answer.message}).encode())
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, kind: str = "application/x-amz-json-1.0") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.server.cuts > 0:
+            self.server.cuts -= 1
+            body = body[: len(body) // 2]
+            self.close_connection = True
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
@@ -123,7 +131,7 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
 def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Calling]:
     """Make functions over layers, or over a client of their own for a table."""
     caplog.set_level(logging.DEBUG)
-    front.asked, front.answers = [], []
+    front.asked, front.answers, front.cuts = [], [], 0
     work, made = Work(), []
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(asyncio.Runner()).run
@@ -157,7 +165,7 @@ ONES = [pytest.param(day, day.answers[0], id=day.what) for day in BAD_DAYS]
 
 def told(answer: Answer) -> tuple[str, ...]:
     """Return what an error says of an answer that is DynamoDB's own."""
-    own = answer.status and answer is not bad_days.PAGE
+    own = answer.status and answer.status != 200 and answer is not bad_days.PAGE
     return (answer.code, answer.message.removesuffix(".")) if own else ()
 
 
@@ -274,6 +282,36 @@ def test_a_table_that_is_missing_or_has_another_key(
     assert front.asked == ["PutItem", "DeleteItem"]
     assert pauses == []
     assert call.work.runs == []
+
+
+@pytest.mark.parametrize("cuts", range(1, 4))
+def test_replies_of_which_half_is_missing(calling: Calling, front: Front, name: str, cuts: int) -> None:
+    call = calling()
+    front.cuts = cuts
+    while True:  # three replies are as many as one call asks for
+        with contextlib.suppress(IdempotencyPersistenceConnectionError, IdempotencyAlreadyInProgressError):
+            assert call(name) == f"{name} done"
+            break
+    front.cuts = cuts
+    while True:
+        with contextlib.suppress(IdempotencyPersistenceConnectionError):
+            assert call(name) == f"{name} done"
+            break
+    assert call.work.runs == [name]
+
+
+def test_half_an_item_is_not_none(calling: Calling, front: Front, name: str, asynchronous: bool) -> None:
+    call = calling()
+    call(name)
+
+    def load() -> Any:
+        read = call.layer._load(outages.key_of(name))
+        return call._run(read) if asynchronous else read
+
+    assert load() is not None
+    front.cuts = 1
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="did not serve"):
+        load()
 
 
 def test_a_clock_that_is_wrong_is_told(calling: Calling, front: Front, name: str) -> None:

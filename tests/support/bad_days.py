@@ -37,8 +37,10 @@ LATER = "tried again"
 MARKED = "marked"
 
 HUNG = Answer("no answer within the time limit", 0)
-CUT = Answer("half an answer", 0)
+CUT = Answer("the end of the connection", 0)
 PAGE = Answer("a page in HTML", 502)
+LOGIN = Answer("a page in HTML", 200)
+EMPTY = Answer("nothing", 200)
 
 BAD_DAYS = (
     BadDay(
@@ -73,6 +75,7 @@ BAD_DAYS = (
         *(CONNECTION, 6, 150, LATER),
     ),
     BadDay("cuts the connection", (CUT,), *(CONNECTION, 6, 150, LATER)),
+    BadDay("is not who answers, but a proxy", (LOGIN, EMPTY), *(CONNECTION, 6, 150, LATER)),
     BadDay("does not answer", (HUNG,), *(CONNECTION, 6, 150, LATER)),
     BadDay(
         "refuses the credentials: expired, unknown, not allowed",
