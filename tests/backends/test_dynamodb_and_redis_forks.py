@@ -234,6 +234,7 @@ layer.close()
     run(f"AsyncSQLitePersistenceLayer({str(tmp_path / 'records.db')!r})", by, script)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layer", ["dynamodb", "redis"])
 def test_a_child_that_runs_another_program_disturbs_nobody(run: Run, layer: str) -> None:
     script = """
@@ -248,6 +249,7 @@ for _ in range(3):
     run(layer, "os.fork", script)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layer", ["dynamodb", "redis-async"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_every_start_method_share_the_records(
