@@ -116,7 +116,7 @@ def check_reply(table_name: str, key: str, reply: Any, *, reads: bool) -> None:
         return
     kind, length = headers.get("content-type", ""), headers.get("content-length", "")
     size = int(length) if length.isdecimal() else None
-    if (kind and "json" not in kind) or (size is not None and size < len("{}")):
+    if (kind and "x-amz-json" not in kind) or (size is not None and size < len("{}")):
         told = f"{length or 'some'} bytes of {kind or 'no type'} are not DynamoDB's answer"
     elif reads and size is not None and size >= _SHORTEST_ITEM:
         told = f"{length} bytes were announced, and cannot be read"

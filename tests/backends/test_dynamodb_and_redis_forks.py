@@ -37,7 +37,7 @@ def store(key):
     assert finish(layer._swap(key, None, record(key), 3_600_000)) == record(key)
 
 def work(me):
-    for number in range(50):
+    for number in range(15):
         assert finish(layer._load(me)) == record(me)
         # Refused: the reply has what stands.
         other = record(me)._replace(owner=str(number))

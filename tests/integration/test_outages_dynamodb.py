@@ -81,6 +81,8 @@ class Relay(BaseHTTPRequestHandler):
             self.close_connection = True
         elif answer is bad_days.EMPTY:
             self._answer(answer.status, b"")
+        elif answer is bad_days.OTHER:
+            self._answer(answer.status, b'{"message": "up"}', "application/json")
         elif answer in (bad_days.PAGE, bad_days.LOGIN):
             self._answer(answer.status, b"<html><body>Who are you?</body></html>", "text/html")
         else:

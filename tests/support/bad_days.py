@@ -41,6 +41,7 @@ CUT = Answer("the end of the connection", 0)
 PAGE = Answer("a page in HTML", 502)
 LOGIN = Answer("a page in HTML", 200)
 EMPTY = Answer("nothing", 200)
+OTHER = Answer("another service", 200)
 
 BAD_DAYS = (
     BadDay(
@@ -75,7 +76,7 @@ BAD_DAYS = (
         *(CONNECTION, 6, 150, LATER),
     ),
     BadDay("cuts the connection", (CUT,), *(CONNECTION, 6, 150, LATER)),
-    BadDay("is not who answers, but a proxy", (LOGIN, EMPTY), *(CONNECTION, 6, 150, LATER)),
+    BadDay("is not who answers, but a proxy", (LOGIN, EMPTY, OTHER), *(CONNECTION, 6, 150, LATER)),
     BadDay("does not answer", (HUNG,), *(CONNECTION, 6, 150, LATER)),
     BadDay(
         "refuses the credentials: expired, unknown, not allowed",
