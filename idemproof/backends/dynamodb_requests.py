@@ -11,7 +11,7 @@ from typing import Any
 from ..drivers.exchanges import Ask, Exchange
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import COMPLETED, INPROGRESS, Record
-from .dynamodb_errors import error_code, explained, unusable
+from .dynamodb_errors import check_reply, error_code, explained, unusable
 from .logs import log
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
 
@@ -110,6 +110,7 @@ class DynamoDBTable(ChangeableNames):
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
             raise explained(self.table_name, error, key) from error
+        check_reply(self.table_name, key, reply, reads=True)
         item = reply.get("Item")
         return None if item is None else self.record(key, item)
 
@@ -147,7 +148,7 @@ class DynamoDBTable(ChangeableNames):
         if tells_holder:
             ask.kwargs["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # type: ignore[index]
         try:
-            yield ask
+            reply = yield ask
         except Exception as error:
             code = error_code(error)
             if code in _DENIED and ask.method == "update_item":
@@ -158,6 +159,7 @@ class DynamoDBTable(ChangeableNames):
                 raise explained(self.table_name, error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
+            check_reply(self.table_name, key, reply, reads=False)
             return new
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
         return (yield from self.load(key)) if item is None else self.record(key, item)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from bad_days import BAD_DAYS
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
+from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
 
 ROOT = Path(__file__).parents[2]
@@ -158,3 +160,15 @@ def test_the_lease_of_the_page_is_set() -> None:
 def test_the_event_of_the_page_is_json_in_json() -> None:
     event = json.loads((ROOT / "examples/options/payload_subset.json").read_text(encoding="utf-8"))
     assert set(json.loads(event["body"])) > {"customer", "plan"}
+
+
+def test_the_table_of_dynamodbs_failures_is_what_is_tested() -> None:
+    rows = rows_of(
+        "use-dynamodb.md",
+        "| DynamoDB | a claim gets, and nothing has run | requests | takes at most | a result |",
+    )
+    request_ms = 1000 * (CONNECT_SECONDS + READ_SECONDS)
+    assert rows == [
+        [day.what, f"`{day.claim}`", str(day.requests), f"{day.at_most(request_ms):g} s", day.result]
+        for day in BAD_DAYS
+    ]

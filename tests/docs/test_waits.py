@@ -15,7 +15,7 @@ from idemproof import (
     SQLitePersistenceLayer,
     idempotent_function,
 )
-from idemproof.backends import dynamodb
+from idemproof.backends import dynamodb_clients
 from idemproof.errors import IdempotencyPersistenceConnectionError, IdempotencyPersistenceLayerError
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -84,7 +84,7 @@ def claim_and_result(monkeypatch: pytest.MonkeyPatch, seconds: float, **more: An
 
 
 def test_for_dynamodb(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect, read = dynamodb.CONNECT_SECONDS, dynamodb.READ_SECONDS
+    connect, read = dynamodb_clients.CONNECT_SECONDS, dynamodb_clients.READ_SECONDS
     text = page("use-dynamodb.md")
     assert f"{connect} seconds to connect and {read} to be answered" in text
     claim, result = claim_and_result(monkeypatch, connect + read)

@@ -104,12 +104,12 @@ class Server:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        atexit.unregister(self._stop_at_exit)
 
-    def restart(self) -> None:
-        """Kill the process, start it again at its port, and wait until it answers."""
+    def restart(self, *options: str) -> None:
+        """Kill the process, and start it again at its port, with more ``options``."""
         self.kill()
-        self._start(self._command(self.port), self._working_directory)
+        atexit.unregister(self._stop_at_exit)
+        self._start([*self._command(self.port), *options], self._working_directory)
         if not self._comes_up():
             raise RuntimeError(f"it did not come up again:\n{self.output()}")
 

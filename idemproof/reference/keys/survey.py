@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import accumulate, chain, compress
 from typing import Any, NamedTuple
 
-from ...backends.interrupts import raise_interrupt
+from ...drivers.interrupts import raise_interrupt
 from ..places import ROOT, Place, spelt
 from .refusals import Refused, kind_of
 

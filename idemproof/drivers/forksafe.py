@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from ..spec.errors import IdempotencyPersistenceConfigError
+
 
 class _Locked(Protocol):
     _lock: AbstractContextManager[Any]
@@ -29,15 +31,67 @@ def give_lock(owner: _Locked) -> None:
 
 
 def _renew_locks() -> None:
+    global _process  # noqa: PLW0603 - a process has one id
     for owner in _owners:
         owner._lock = threading.RLock()
+    _process = os.getpid()
+
+
+_process = _told = os.getpid()
+"""For which process the locks are, and which of Python's processes this is, or was forked from."""
+
+
+def _begin_child() -> None:
+    global _told  # noqa: PLW0603 - as above
+    _renew_locks()
+    _told = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 _arriving = threading.Lock()
+
+
+def notice_fork() -> None:
+    """Give new locks in a child that was forked by other means than Python's, too."""
+    if _process != os.getpid():
+        with _arriving:
+            if _process != os.getpid():
+                _renew_locks()
+
+
+def was_forked_unnoticed() -> bool:
+    """Return whether this process was forked by other means than Python's, so that no library was told."""
+    return _told != os.getpid()
+
+
+def refuse_inherited(what: str, process: int, key: str | None, instead: str) -> None:
+    """Refuse what another process has used and this one has inherited: each would get the other's replies.
+
+    Parameters
+    ----------
+    what
+        What it is.
+    process
+        The process that uses it.
+    key
+        Whose record was asked for, None for nobody's.
+    instead
+        What to do instead.
+
+    Raises
+    ------
+    IdempotencyPersistenceConfigError
+        This is another process.
+    """
+    if process != os.getpid():
+        whose = "" if key is None else f" for {key!r}"
+        raise IdempotencyPersistenceConfigError(
+            f"Nothing was sent{whose}: {what} belongs to process {process}, from which this one was forked, "
+            f"and each would get the other's replies. {instead}"
+        )
 
 
 class ForkGate:
