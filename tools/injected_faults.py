@@ -23,7 +23,7 @@ from idemproof.spec.events import (
     Replay,
     Superseded,
 )
-from idemproof.spec.explorer import Explorer, Story
+from idemproof.spec.explorer import Explorer, Trace
 from idemproof.spec.model import RUNNING, Attempt
 from idemproof.spec.record import (
     COMPLETED,
@@ -263,7 +263,7 @@ def injected(fault: Fault) -> Iterator[None]:
         yield
 
 
-def found(fault: Fault) -> Story | None:
+def found(fault: Fault) -> Trace | None:
     """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
     with injected(fault):
         explorer = Explorer(2, fault.fingerprints, invocations=fault.invocations)
@@ -271,7 +271,7 @@ def found(fault: Fault) -> Story | None:
     return result.counterexample or result.stuck
 
 
-def found_beginning_late() -> Story | None:
+def found_beginning_late() -> Trace | None:
     """Return the trace that shows a client that begins without checking its lease (ENG-3)."""
 
     def granted(attempt: Attempt) -> Iterator[Any]:
@@ -284,20 +284,22 @@ def found_beginning_late() -> Story | None:
 def report() -> str:
     """Return, in Markdown, the faults and the length of the trace that finds each."""
     lines = ["| fault in | fault | breaks | steps |", "|---|---|---|---|"]
-    stories = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
-    stories.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
-    for place, what, story in stories:
-        told = "**not found** |" if story is None else f"{', '.join(_clauses(story))} | {len(story.lines)}"
-        lines.append(f"| {place} | {what} | {told} |")
+    traces = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
+    traces.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
+    for place, what, trace in traces:
+        reported = (
+            "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
+        )
+        lines.append(f"| {place} | {what} | {reported} |")
     return (
-        _HEAD.format(count=len(stories), found=sum(story is not None for *_, story in stories))
+        _HEAD.format(count=len(traces), found=sum(trace is not None for *_, trace in traces))
         + "\n".join(lines)
         + "\n"
     )
 
 
-def _clauses(story: Story) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in story.broken})
+def _clauses(trace: Trace) -> list[str]:
+    return sorted({name.partition(" ")[0] for name in trace.broken})
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code

@@ -17,22 +17,22 @@ HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.row}: {fault.what}")
 def test_a_fault_is_found(fault: Fault) -> None:
-    story = found(fault)
-    assert story is not None
-    assert story.broken
+    trace = found(fault)
+    assert trace is not None
+    assert trace.broken
 
 
 def test_a_client_that_begins_too_late_is_found() -> None:
-    story = found_beginning_late()
-    assert story is not None
-    assert story.broken == ("ENG-3 begins_under_its_lease",)
+    trace = found_beginning_late()
+    assert trace is not None
+    assert trace.broken == ("ENG-3 begins_under_its_lease",)
 
 
 def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
     assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE}
     assert len(FAULTS) >= 25
-    stories = [story for story in (*map(found, FAULTS), found_beginning_late()) if story is not None]
-    broken = {name.partition(" ")[0] for story in stories for name in story.broken}
+    traces = [trace for trace in (*map(found, FAULTS), found_beginning_late()) if trace is not None]
+    broken = {name.partition(" ")[0] for trace in traces for name in trace.broken}
     assert broken == {rule.clause for rule in INVARIANTS} - HISTORIES_OF_CALLS
 
 

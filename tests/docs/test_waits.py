@@ -92,7 +92,7 @@ def test_for_dynamodb(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"holds a call for {claim[0]} seconds (three requests of {connect + read} seconds" in text
     assert f"holds the call for {result[0]} seconds after that: three requests for the result, one" in text
     waited, requests = held(Hanging(0), monkeypatch, after_the_body=False)
-    assert f"with errors, for {waited} seconds and {requests} requests" in text
+    assert f"answers with errors holds it for {waited} seconds and {requests} requests" in text
 
 
 def test_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,22 +102,22 @@ def test_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     text = page("use-redis.md")
     assert f"waits {connect} seconds for a connection and {read} for a reply" in text
     claim, result = claim_and_result(monkeypatch, connect + read)
-    assert f"does not answer at all holds a call for {claim[0]} seconds" in text
-    assert f"while the function runs, for {result[0]} seconds after that" in text
+    assert f"does not answer holds a call for {claim[0]} seconds" in text
+    assert f"while the function runs holds the call for {result[0]} seconds after that" in text
 
 
 def test_for_sqlite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     timeout = SQLitePersistenceLayer(tmp_path / "records.db")._timeout
     claim, result = claim_and_result(monkeypatch, timeout, nothing_written=True)
     assert claim == (int(timeout), 1)
-    assert f"`timeout_seconds`, which are {result[0]} seconds if nothing else is set" in page("use-sqlite.md")
+    assert f"`timeout_seconds`, which is {result[0]} seconds by default" in page("use-sqlite.md")
     assert result == (int(4 * timeout), 4)
 
 
-def test_an_outage_of_the_length_that_is_told_is_outlasted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_length_that_is_reported_is_outlasted(monkeypatch: pytest.MonkeyPatch) -> None:
     text = re.sub(r"\s+", " ", (PAGES / "explanation" / "time.md").read_text(encoding="utf-8"))
     [(work, lease, outage)] = re.findall(
-        r"at most (\d+) seconds and a lease of (\d+), .* outage of (\d+) s", text
+        r"at most (\d+) seconds and a lease of (\d+) seconds, .* outage of (\d+) s", text
     )
     layer = Hanging(0)
     layer.hangs = False

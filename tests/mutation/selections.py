@@ -53,7 +53,7 @@ _WIDE_SEARCH = ("tests/spec", _FAULTS)
 _WIDE_REFERENCE = ("tests/reference", *_CONFORMANCE)
 _WIDE_CHANGES = (
     *_WIDE_REFERENCE,
-    "tests/backends/test_documented_methods.py",
+    "tests/backends/test_powertools_methods.py",
     "tests/backends/test_sqlite_waits.py",
 )
 

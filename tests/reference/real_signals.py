@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, SQLitePersistenceLayer, idempotent_function
-from idemproof.backends import async_drivers, bodies, drivers
+from idemproof.drivers import asynchronous, blocking, bodies
 
 CALLS = 500
 PATIENCE_SECONDS = 30
@@ -104,7 +104,7 @@ class Work:
         return answer
 
 
-MAY_BE_THE_BODY_S_OWN = {drivers.__file__, async_drivers.__file__, bodies.__file__, __file__}
+MAY_BE_THE_BODY_S_OWN = {blocking.__file__, asynchronous.__file__, bodies.__file__, __file__}
 """OUT-5: the body has returned, and it is not yet noted."""
 
 

@@ -34,10 +34,10 @@ def test_whole_numbers_of_any_kind_are_read_as_integers(kind: Any) -> None:
         ("owner", ["owner"], "the owner is of type list, not text"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_key(field: str, value: Any, told: str) -> None:
+def test_what_is_wrong_is_named_with_the_key(field: str, value: Any, reported: str) -> None:
     with pytest.raises(IdempotencyInvalidStatusError) as raised:
         checked(GOOD._replace(**{field: value}), "key")
-    assert told in str(raised.value)
+    assert reported in str(raised.value)
     assert "'key'" in str(raised.value)
 
 

@@ -254,9 +254,9 @@ def test_a_claim_never_expires_before_its_lease(lease: int, expiry: int) -> None
 
 @pytest.mark.clause("ROW-16")
 def test_a_resumed_claim_changes_its_owner_and_nothing_else() -> None:
-    standing = running(owner=FIRST)
-    after, outcome = transition(standing, claim(SECOND, lease=NOW + 90_000, payload_hash=None), NOW)
-    assert after == standing._replace(owner=SECOND)
+    current = running(owner=FIRST)
+    after, outcome = transition(current, claim(SECOND, lease=NOW + 90_000, payload_hash=None), NOW)
+    assert after == current._replace(owner=SECOND)
     assert outcome == e.Claimed(after)
 
 

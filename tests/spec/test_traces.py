@@ -1,4 +1,4 @@
-"""What a search reports: its counts, how far it has come, and stories told step by step."""
+"""What a search reports: its counts, how far it has come, and traces told step by step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idemproof.spec.explorer import HASHES, PROGRESS_EVERY, Explorer, Result, Story, StoryLine
+from idemproof.spec.explorer import HASHES, PROGRESS_EVERY, Explorer, Result, Trace, TraceLine
 from idemproof.spec.model import FAULTS, GONE, RUNNING, Attempt, Client, Move, State, broken_by_beginning
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always
@@ -23,7 +23,7 @@ ROWS_OF_ONE = frozenset(("ROW-1", "ROW-5", "ROW-7"))
 
 def search_with(
     monkeypatch: pytest.MonkeyPatch, forbidden: Callable[[State, int], bool], explorer: Explorer
-) -> Story:
+) -> Trace:
     """Return how a body comes to begin in a state that is forbidden here."""
     monkeypatch.setattr(
         "idemproof.spec.explorer.broken_by_beginning",
@@ -58,7 +58,7 @@ def test_a_complete_search_counts_every_state_and_step(
     assert found == Result(states, edges, True, ROWS_OF_ONE | frozenset(more_rows), None, None)
 
 
-def test_unless_told_otherwise_two_clients_of_one_payload_have_every_fault_in_time() -> None:
+def test_unless_reported_otherwise_two_clients_of_one_payload_have_every_fault_in_time() -> None:
     assert Explorer().search() == Explorer(2, 1, FAULTS, 0).search()
 
 
@@ -69,16 +69,16 @@ def test_a_search_stops_at_its_limit(limit: int, states: int, edges: int) -> Non
     assert (result.counterexample, result.stuck) == (None, None)
 
 
-def test_what_was_decided_before_the_limit_is_told() -> None:
+def test_what_was_decided_before_the_limit_is_reported() -> None:
     assert Explorer(2).search(limit=5).rows == {"ROW-1"}
 
 
-def test_progress_is_told_at_each_full_thousand_and_nowhere_else() -> None:
-    told: list[tuple[int, int]] = []
-    states = Explorer(2, 3).search(lambda met, waiting: told.append((met, waiting))).states
-    assert told
-    assert {met % 1000 for met, _ in told} == {0}
-    assert all(0 < waiting < met <= states for met, waiting in told)
+def test_progress_is_reported_at_each_full_thousand_and_nowhere_else() -> None:
+    reported: list[tuple[int, int]] = []
+    states = Explorer(2, 3).search(lambda met, waiting: reported.append((met, waiting))).states
+    assert reported
+    assert {met % 1000 for met, _ in reported} == {0}
+    assert all(0 < waiting < met <= states for met, waiting in reported)
     assert PROGRESS_EVERY == 1000
 
 
@@ -93,10 +93,10 @@ def test_progress_is_told_at_each_full_thousand_and_nowhere_else() -> None:
         ),
     ],
 )
-def test_what_cannot_be_searched_is_told_with_what_can(wrong: dict[str, object], told: str) -> None:
+def test_what_cannot_be_searched_is_reported_with_what_can(wrong: dict[str, object], reported: str) -> None:
     with pytest.raises(ValueError) as raised:
         Explorer(**wrong)  # type: ignore[arg-type]
-    assert str(raised.value) == told
+    assert str(raised.value) == reported
 
 
 @pytest.mark.parametrize("fingerprints", [1, 2, 3])
@@ -121,28 +121,28 @@ def test_a_search_that_is_repeated_finds_the_same() -> None:
 
 
 @pytest.mark.clause("ENG-3")
-def test_a_story_tells_each_step_who_took_it_and_what_stood_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    story = search_with(
+def test_a_trace_tells_each_step_who_took_it_and_what_stood_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = search_with(
         monkeypatch,
         lambda state, place: any(client.phase == RUNNING for client in state.clients),
         Explorer(2, faults=()),
     )
-    assert story == Story(
+    assert trace == Trace(
         ("forbidden",),
         (
-            StoryLine("calls", "client 1", None),
-            StoryLine("claims", "client 1", CLAIMED),
-            StoryLine("a second passes", "", LATER),
-            StoryLine("begins its body", "client 1", LATER),
-            StoryLine("a second passes", "", OVER),
-            StoryLine("calls", "client 2", OVER),
-            StoryLine("claims", "client 2", CLAIMED),
-            StoryLine("begins its body", "client 2", CLAIMED),
+            TraceLine("calls", "client 1", None),
+            TraceLine("claims", "client 1", CLAIMED),
+            TraceLine("a second passes", "", LATER),
+            TraceLine("begins its body", "client 1", LATER),
+            TraceLine("a second passes", "", OVER),
+            TraceLine("calls", "client 2", OVER),
+            TraceLine("claims", "client 2", CLAIMED),
+            TraceLine("begins its body", "client 2", CLAIMED),
         ),
     )
 
 
-def test_a_story_ends_with_the_step_that_breaks_something_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_ends_with_the_step_that_breaks_something_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     returns = Attempt._running
 
     def running(attempt: Attempt) -> Iterator[Move]:
@@ -150,13 +150,13 @@ def test_a_story_ends_with_the_step_that_breaks_something_of_its_own(monkeypatch
             yield move._replace(broken=("it returned",)) if move.what == "returns" else move
 
     monkeypatch.setattr(Attempt, "_running", running)
-    story = Explorer(1, faults=()).search().counterexample
-    assert story is not None
-    assert story.broken == ("it returned",)
-    assert [line.what for line in story.lines] == ["calls", "claims", "begins its body", "returns"]
+    trace = Explorer(1, faults=()).search().counterexample
+    assert trace is not None
+    assert trace.broken == ("it returned",)
+    assert [line.what for line in trace.lines] == ["calls", "claims", "begins its body", "returns"]
 
 
-def test_what_a_move_and_a_beginning_break_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_move_and_a_beginning_break_is_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = Attempt._granted
 
     def beginning(attempt: Attempt) -> Iterator[Move]:
@@ -164,8 +164,8 @@ def test_what_a_move_and_a_beginning_break_is_told_together(monkeypatch: pytest.
             yield move._replace(broken=("its move",))
 
     monkeypatch.setattr(Attempt, "_granted", beginning)
-    story = search_with(monkeypatch, lambda state, place: True, Explorer(1, faults=()))
-    assert story.broken == ("its move", "forbidden")
+    trace = search_with(monkeypatch, lambda state, place: True, Explorer(1, faults=()))
+    assert trace.broken == ("its move", "forbidden")
 
 
 def test_the_store_forgets_what_is_over_if_it_may() -> None:
@@ -180,20 +180,20 @@ def test_the_store_forgets_what_is_over_if_it_may() -> None:
     assert "the store forgets" not in {edge.what for edge in Explorer(1)._edges(live)}
 
 
-def test_forgetting_too_soon_ends_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_too_soon_ends_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     lax = [replace(row, guard=_always) if row.clause == "ROW-14" else row for row in TABLE]
     monkeypatch.setattr("idemproof.spec.transition.TABLE", lax)
-    story = Explorer(1, faults=("evict",)).search().counterexample
-    assert story is not None
-    assert story.broken == ("INV-3 others_are_untouched", "INV-7 eviction_owes_nothing")
-    assert [(line.what, line.who) for line in story.lines] == [
+    trace = Explorer(1, faults=("evict",)).search().counterexample
+    assert trace is not None
+    assert trace.broken == ("INV-3 others_are_untouched", "INV-7 eviction_owes_nothing")
+    assert [(line.what, line.who) for line in trace.lines] == [
         ("calls", "client 1"),
         ("claims", "client 1"),
         ("the store forgets", ""),
     ]
 
 
-def test_an_attempt_whose_client_goes_on_has_a_name_in_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_whose_client_goes_on_has_a_name_in_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     arrives = Attempt._arrives
 
     def arriving(attempt: Attempt, kind: str, lease: int, expiry: int) -> Move:
@@ -201,9 +201,9 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_story(monkeypatch: py
         return move._replace(broken=("it arrived",)) if attempt._client.phase == GONE else move
 
     monkeypatch.setattr(Attempt, "_arrives", arriving)
-    story = Explorer(1, faults=(), late_requests=1).search().counterexample
-    assert story is not None
-    assert [(line.what, line.who) for line in story.lines] == [
+    trace = Explorer(1, faults=(), late_requests=1).search().counterexample
+    assert trace is not None
+    assert [(line.what, line.who) for line in trace.lines] == [
         ("calls", "client 1"),
         ("claims", "client 1"),
         ("begins its body", "client 1"),
@@ -214,19 +214,19 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_story(monkeypatch: py
     ]
 
 
-def test_where_nobody_can_finish_the_first_such_state_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_can_finish_the_first_such_state_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempt, "_running", lambda attempt: iter(()))
     monkeypatch.setattr(Attempt, "_granted", lambda attempt: iter(()))
     result = Explorer(1, faults=()).search()
     assert (result.complete, result.counterexample) == (True, None)
-    assert result.stuck == Story(("INV-9",), ())
+    assert result.stuck == Trace(("INV-9",), ())
 
 
 def test_a_beginning_is_judged_by_the_state_before_it() -> None:
     running = Client(RUNNING, "a", 1)
-    crowd = State(ABANDONED, (Client("granted", "a", 1, owns=True), running))
-    broken = [edge.broken for edge in Explorer(2)._edges(crowd) if edge.what == "begins its body"]
-    assert broken == [broken_by_beginning(crowd, 0)] == [("INV-1 one_live_run", "INV-5 rerun_has_a_reason")]
+    stress = State(ABANDONED, (Client("granted", "a", 1, owns=True), running))
+    broken = [edge.broken for edge in Explorer(2)._edges(stress) if edge.what == "begins its body"]
+    assert broken == [broken_by_beginning(stress, 0)] == [("INV-1 one_live_run", "INV-5 rerun_has_a_reason")]
 
 
 def test_of_equal_clients_one_moves() -> None:

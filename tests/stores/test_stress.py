@@ -42,7 +42,7 @@ def at_once(
     return store.wait(async_all()) if store.asynchronous else list(store.threads.map(one, pairs))
 
 
-def crowd(store: Any) -> int:
+def stress(store: Any) -> int:
     return 100 if store.asynchronous else 16
 
 
@@ -56,14 +56,14 @@ def test_one_of_many_runs_and_the_others_are_refused(store: Any, processes: int)
     others_ended = threading.Semaphore(0)
 
     def body(order: Any) -> str:
-        for _ in range(crowd(store) - 1):
+        for _ in range(stress(store) - 1):
             assert others_ended.acquire(timeout=60)
         return "done"
 
     calls = [store.protect(body, store.layer()) for _ in range(processes)]
-    outcomes = at_once(store, calls, [1] * crowd(store), others_ended.release)
+    outcomes = at_once(store, calls, [1] * stress(store), others_ended.release)
     assert outcomes.count("done") == 1
-    assert refusals(outcomes) == crowd(store) - 1
+    assert refusals(outcomes) == stress(store) - 1
     assert sum(call.runs for call in calls) == 1
     assert calls[0](1) == "done"
 
@@ -74,15 +74,15 @@ def test_one_of_many_runs_and_the_others_are_refused_or_answered_alike(store: An
     if abandoned:
         store.abandon()
     calls = [store.protect("done", store.layer()) for _ in range(2)]
-    outcomes = at_once(store, calls, [{"id": 1, "amount": 120}] * crowd(store))
+    outcomes = at_once(store, calls, [{"id": 1, "amount": 120}] * stress(store))
     assert store.record()["status"] == "COMPLETED"
     assert outcomes.count("done") >= 1
-    assert outcomes.count("done") + refusals(outcomes) == crowd(store)
+    assert outcomes.count("done") + refusals(outcomes) == stress(store)
     assert sum(call.runs for call in calls) == 1
 
 
 def test_all_of_many_with_keys_of_their_own_run(store: Any) -> None:
     call = store.protect(lambda order: order)
-    orders = list(range(1, crowd(store) + 1))
+    orders = list(range(1, stress(store) + 1))
     assert at_once(store, [call], orders) == orders
-    assert call.runs == len(store.records()) == crowd(store)
+    assert call.runs == len(store.records()) == stress(store)

@@ -15,11 +15,11 @@ class _Answers(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
-            standing = self.read(key)
-            if not self.may_replace(standing, expected, new):
-                return self.refused(standing, expected, new)
+            current = self.read(key)
+            if not self.may_replace(current, expected, new):
+                return self.refused(current, expected, new)
             self.write(key, new)
-            return self.granted(standing, new)
+            return self.granted(current, new)
 
     def granted(self, _standing: Record | None, new: Record | None) -> Record | None:
         """Return what is said of a swap that happened."""
@@ -58,8 +58,8 @@ class RefusesWithWhatWasExpected(_Answers):
 class AnswersFromBefore(_Answers):
     """It stores the new record, and answers with the previous one."""
 
-    def granted(self, standing: Record | None, _new: Record | None) -> Record | None:
-        return standing
+    def granted(self, current: Record | None, _new: Record | None) -> Record | None:
+        return current
 
 
 @broken(CAS_3="contract")
@@ -95,8 +95,8 @@ class RaisesOnConflict(_Answers):
 class DeletesAndStillAnswers(_Answers):
     """It answers a release with the record that it has just deleted."""
 
-    def granted(self, standing: Record | None, new: Record | None) -> Record | None:
-        return standing if new is None else new
+    def granted(self, current: Record | None, new: Record | None) -> Record | None:
+        return current if new is None else new
 
 
 @broken(CAS_3="contract")

@@ -14,21 +14,21 @@ _ROOM = 64
 class DefendsTheLiving(Dictionary):
     """Its swap refuses to replace a record that is live by its own clock, whatever the caller expects."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        another = standing is not None and new is not None and new.owner != standing.owner
-        if another and standing is not None and live(standing, self.clock()):
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        another = current is not None and new is not None and new.owner != current.owner
+        if another and current is not None and live(current, self.clock()):
             return False
-        return super().may_replace(standing, expected, new)
+        return super().may_replace(current, expected, new)
 
 
 @broken(CAS_2="fencing", CAS_5="contract")
 class LetsInByItsClock(Dictionary):
     """Its swap treats a record that has expired by its own clock as absent."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        if expected is None and standing is not None and not live(standing, self.clock()):
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        if expected is None and current is not None and not live(current, self.clock()):
             return True
-        return super().may_replace(standing, expected, new)
+        return super().may_replace(current, expected, new)
 
 
 @broken(CAS_5="contract")

@@ -20,17 +20,17 @@ class LastWriteWins(Dictionary):
 class ClaimsWithoutLooking(Dictionary):
     """It lets a caller that expects no record write over any record."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return expected is None or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return expected is None or same_version(current, expected)
 
 
 @broken(CAS_2="contract", INV_1="exclusion")
 class TakesOverWithoutLooking(Dictionary):
     """It lets a caller that has read a lapsed claim replace the claim that is stored now."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
         takes_over = expected is not None and new is not None and new.status == INPROGRESS
-        return takes_over or same_version(standing, expected)
+        return takes_over or same_version(current, expected)
 
 
 @broken(
@@ -40,8 +40,8 @@ class TakesOverWithoutLooking(Dictionary):
 class CompletesWithoutLooking(Dictionary):
     """It stores a result over any record, so a late run overwrites the new owner's result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        return (new is not None and new.status == COMPLETED) or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        return (new is not None and new.status == COMPLETED) or same_version(current, expected)
 
 
 @broken(
@@ -53,60 +53,60 @@ class CompletesWithoutLooking(Dictionary):
 class ReleasesWithoutLooking(Dictionary):
     """A release deletes any record: another attempt's claim, or a result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        return new is None or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        return new is None or same_version(current, expected)
 
 
 @broken(CAS_2="fencing", INV_2="exclusion")
 class ReleasesResults(Dictionary):
     """A release keeps another attempt's claim, but deletes a result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        deletes_result = new is None and standing is not None and standing.status == COMPLETED
-        return deletes_result or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        deletes_result = new is None and current is not None and current.status == COMPLETED
+        return deletes_result or same_version(current, expected)
 
 
 @broken(CAS_2="fencing")
 class ReleasesClaimsOfOthers(Dictionary):
     """A release keeps a result, but deletes another attempt's claim."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        deletes_claim = new is None and standing is not None and standing.status == INPROGRESS
-        return deletes_claim or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        deletes_claim = new is None and current is not None and current.status == INPROGRESS
+        return deletes_claim or same_version(current, expected)
 
 
 @broken(CAS_2="fencing")
 class ComparesTheStatusOnly(Dictionary):
     """It accepts any claim as the expected one: a previous owner completes another attempt's claim."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing and standing.status) == (expected and expected.status)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current and current.status) == (expected and expected.status)
 
 
 @broken(CAS_2="faults", INV_2="exclusion")
 class ComparesThatThereIsOne(Dictionary):
     """It accepts any record as the expected one, as an UPDATE of an existing row does."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing is None) == (expected is None)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current is None) == (expected is None)
 
 
 @broken(CAS_2="contract")
 class ComparesTheExpiryOnly(Dictionary):
     """It accepts any record with the expected expiry; two records of one second have the same."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing and standing.expiry_timestamp) == (expected and expected.expiry_timestamp)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current and current.expiry_timestamp) == (expected and expected.expiry_timestamp)
 
 
 @broken(CAS_2="contract")
 class ComparesTheOwnerOnly(Dictionary):
     """It accepts a record of the same owner as the expected one; records of other software have no owner."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return standing.owner == expected.owner
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is None or expected is None:
+            return current is expected
+        return current.owner == expected.owner
 
 
 class _ComparesAllBut(Dictionary):
@@ -114,10 +114,10 @@ class _ComparesAllBut(Dictionary):
 
     field: str
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is not None and expected is not None:
-            expected = expected._replace(**{self.field: getattr(standing, self.field)})
-        return same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is not None and expected is not None:
+            expected = expected._replace(**{self.field: getattr(current, self.field)})
+        return same_version(current, expected)
 
 
 @broken(CAS_2="contract")
@@ -152,7 +152,7 @@ class ComparesAllButTheLease(_ComparesAllBut):
 class TellsEmptyFromAbsent(Dictionary):
     """It stores an absent owner as empty text, and then treats the two as different."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return (standing.owner or "") == expected.owner and same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is None or expected is None:
+            return current is expected
+        return (current.owner or "") == expected.owner and same_version(current, expected)

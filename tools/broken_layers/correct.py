@@ -54,9 +54,9 @@ class ByVersions(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         while True:  # whoever is sent back here has been overtaken, so somebody gets on
-            version, standing = self.cells.get(key, (0, None))
-            if not same_version(standing, expected):
-                return standing
+            version, current = self.cells.get(key, (0, None))
+            if not same_version(current, expected):
+                return current
             if self.commit(key, version, new):
                 return new
 
@@ -84,9 +84,9 @@ class ByALog(Dictionary):
         log = self.logs.setdefault(key, [None])
         while True:  # as above
             tail = len(log)
-            standing = log[tail - 1]
-            if not same_version(standing, expected):
-                return standing
+            current = log[tail - 1]
+            if not same_version(current, expected):
+                return current
             if self.append(log, tail, new):
                 return new
 

@@ -20,12 +20,12 @@ class ByATransaction(Table):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
-            standing = self.read(db, key)
-            if same_version(standing, expected):
+            current = self.read(db, key)
+            if same_version(current, expected):
                 write(db, key, new)
-                standing = new
+                current = new
             db.execute("COMMIT")
-            return standing
+            return current
 
 
 @correct(capabilities=ONE_PROCESS)
@@ -43,9 +43,9 @@ class ByWatching(Values):
         while True:  # whoever is sent back here has been overtaken, so somebody gets on
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
-                standing = decoded(key, pipe.get(key))
-                if not same_version(standing, expected):
-                    return standing
+                current = decoded(key, pipe.get(key))
+                if not same_version(current, expected):
+                    return current
                 pipe.multi()
                 if new is None:
                     pipe.delete(key)

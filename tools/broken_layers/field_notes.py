@@ -82,10 +82,10 @@ def _lines(specimen: Specimen, report: Report) -> Iterator[str]:
         yield ""
         yield _plainly(group.why)
         if group.lines:
-            told = [line._replace(what=_plainly(line.what)) for line in group.lines]
+            reported = [line._replace(what=_plainly(line.what)) for line in group.lines]
             yield ""
             yield "```text"
-            yield from (line.rstrip() for line in plain(told, _WIDTH).splitlines())
+            yield from (line.rstrip() for line in plain(reported, _WIDTH).splitlines())
             yield "```"
         yield ""
         yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)

@@ -12,7 +12,7 @@ from pathlib import Path
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.runner import checks
 
-from .exhibits import BROKEN, CORRECT, Animal
+from .exhibits import BROKEN, CORRECT, Sample
 from .verdicts import Verdict, complaints, judge_all
 
 REPORT = "kill-matrix.md"
@@ -34,8 +34,8 @@ _SHOWN = 3
 
 
 def page(
-    broken: Mapping[str, Animal],
-    correct: Mapping[str, Animal],
+    broken: Mapping[str, Sample],
+    correct: Mapping[str, Sample],
     verdicts: Sequence[Verdict],
     profile: str,
     minutes: int,
@@ -46,7 +46,7 @@ def page(
         _HEAD.format(broken=len(broken), correct=len(correct), profile=profile, minutes=minutes),
         *("## Broken layers\n", "Grouped by the first tier that finds them."),
     ]
-    first = {name: _first_tier(animal, of[name]) for name, animal in broken.items()}
+    first = {name: _first_tier(sample, of[name]) for name, sample in broken.items()}
     for tier in (*TIERS, ""):
         names = [name for name in broken if first[name] == tier]
         if names:
@@ -57,7 +57,7 @@ def page(
                 for name in names
             ]
     lines += ["\n## Seen in published software\n", "| layer | seen in |", "|---|---|"]
-    lines += [f"| {name} | {_escaped(animal.seen_in)} |" for name, animal in broken.items() if animal.seen_in]
+    lines += [f"| {name} | {_escaped(sample.seen_in)} |" for name, sample in broken.items() if sample.seen_in]
     lines += ["\n## Checks by clause\n", "| clause | layers | found by |", "|---|---|---|"]
     for clause in _clauses(broken, of):
         layers = [name for name in broken if clause in of[name].found]
@@ -65,19 +65,19 @@ def page(
         lines.append(f"| {clause} | {len(layers)} | {_folded([f'`{check}`' for check in by], _SHOWN)} |")
     lines += ["\n## Correct layers\n", "| layer | design | false alarms |", "|---|---|---|"]
     lines += [
-        f"| {name} | {_escaped(animal.sentence)} | {', '.join(of[name].found) or 'none'} |"
-        for name, animal in correct.items()
+        f"| {name} | {_escaped(sample.sentence)} | {', '.join(of[name].found) or 'none'} |"
+        for name, sample in correct.items()
     ]
     return "\n".join(lines) + "\n"
 
 
-def _first_tier(animal: Animal, verdict: Verdict) -> str:
+def _first_tier(sample: Sample, verdict: Verdict) -> str:
     seen = {tier for tiers in verdict.found.values() for tier in tiers}
-    return next((tier for tier in animal.tiers if tier in seen), "")
+    return next((tier for tier in sample.tiers if tier in seen), "")
 
 
-def _clauses(broken: Mapping[str, Animal], of: Mapping[str, Verdict]) -> list[str]:
-    named = {clause for animal in broken.values() for clause in animal.violates}
+def _clauses(broken: Mapping[str, Sample], of: Mapping[str, Verdict]) -> list[str]:
+    named = {clause for sample in broken.values() for clause in sample.violates}
     found = {clause for name in broken for clause in of[name].found}
     return sorted(named | found, key=_in_order)
 
@@ -87,10 +87,10 @@ def _in_order(clause: str) -> tuple[str, int]:
     return family, int(number)
 
 
-def _marks(animal: Animal, verdict: Verdict) -> str:
+def _marks(sample: Sample, verdict: Verdict) -> str:
     """Return the clauses that the fault breaks, and, folded, those that are broken as a consequence."""
-    named = sorted(animal.violates, key=_in_order)
-    found = [clause for clause in named if animal.violates[clause] in verdict.found.get(clause, ())]
+    named = sorted(sample.violates, key=_in_order)
+    found = [clause for clause in named if sample.violates[clause] in verdict.found.get(clause, ())]
     marks = [f"**{clause}**" if clause in found else f"**{clause} (missed)**" for clause in named]
     return _folded([*marks, *sorted(set(verdict.found) - set(named), key=_in_order)], len(marks))
 

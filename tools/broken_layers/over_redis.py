@@ -145,9 +145,9 @@ class WatchesTooLate(Values):
     """It reads before it watches, so it misses a write in between."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self._load(key)
+        if not same_version(current, expected):
+            return current
         with self.client.pipeline() as pipe:
             pipe.watch(key)
             pipe.multi()
@@ -165,8 +165,8 @@ class DeletesThenSets(Values):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None or new is None or new.status != INPROGRESS:
             return super()._swap(key, expected, new, keep_ms)
-        standing = super()._swap(key, expected, None, 0)
-        return standing if standing is not None else super()._swap(key, None, new, keep_ms)
+        current = super()._swap(key, expected, None, 0)
+        return current if current is not None else super()._swap(key, None, new, keep_ms)
 
 
 @broken(
@@ -183,9 +183,9 @@ class ChokesOnWhatHasGone(Values):
             return super()._swap(key, expected, new, keep_ms)
         if self.client.set(key, encoded(new), px=keep_ms, nx=True):
             return new
-        standing = self.client.get(key)
-        json.loads(standing.partition("\n")[0])
-        return decoded(key, standing)
+        current = self.client.get(key)
+        json.loads(current.partition("\n")[0])
+        return decoded(key, current)
 
 
 @broken(

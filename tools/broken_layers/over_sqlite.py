@@ -106,9 +106,9 @@ class Table(Overwriting):
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             changed = self.change(db, key, expected, new)
-            standing = new if changed else self.read(db, key)
+            current = new if changed else self.read(db, key)
             db.execute("COMMIT")
-            return standing
+            return current
 
     def read(self, db: sqlite3.Connection, key: str) -> Record | None:
         """Return what stands."""
@@ -178,9 +178,9 @@ class DeletesThenInserts(Table):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None or new is None:
             return super()._swap(key, expected, new, keep_ms)
-        standing = super()._swap(key, expected, None, keep_ms)
-        if standing is not None:
-            return standing
+        current = super()._swap(key, expected, None, keep_ms)
+        if current is not None:
+            return current
         return super()._swap(key, None, new, keep_ms)
 
 

@@ -15,9 +15,9 @@ class HasNoLock(Dictionary):
     """It reads, compares and writes without a lock."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         self.write(key, new)
         return new
 
@@ -28,9 +28,9 @@ class LocksEachStep(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
-            standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+            current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         with self.lock:
             self.write(key, new)
         return new
@@ -98,9 +98,9 @@ class AwaitsBetweenRemovalAndStorage(AsyncDictionary):
     """It removes a record, awaits, and stores the next one: a load in between finds no record."""
 
     async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         self.rows.pop(key, None)
         await asyncio.sleep(0)
         if new is not None:

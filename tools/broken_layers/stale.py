@@ -156,9 +156,9 @@ class WritesLater(Table):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self.lock:
-            standing = self._load(key)
-            if not same_version(standing, expected):
-                return standing
+            current = self._load(key)
+            if not same_version(current, expected):
+                return current
             self.last = (key, new, keep_ms)
             return new
 

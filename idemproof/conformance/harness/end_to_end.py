@@ -23,7 +23,7 @@ from ...spec.errors import (
 )
 from ...spec.invariants import OPERATIONS_PER_CALL, Ended
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
-from ..search.engine_explorer import Play
+from ..search.engine_explorer import Interleaving
 from ..search.states import Keys
 from ..search.steps import (
     ARRIVES,
@@ -154,9 +154,9 @@ class LayerWorld(ShortWorld):
 
     @record.setter
     def record(self, record: Record | None) -> None:
-        standing = self.record
-        if record is None and standing is not None:  # as the store's own housekeeping does
-            self._case.layer.swap(self.KEY, standing, None, 0)
+        current = self.record
+        if record is None and current is not None:  # as the store's own housekeeping does
+            self._case.layer.swap(self.KEY, current, None, 0)
             self._looked.clear()
 
     def swap(self, command: Swap) -> Record | None:
@@ -205,7 +205,7 @@ class LayerWorld(ShortWorld):
             raise Broken("A swap did not return the record that is stored afterwards.", ("CAS-3",))
 
 
-class LayerPlay(Play):
+class LayerRun(Interleaving):
     """Plays the choices of a path over a layer."""
 
     def __init__(self, case: Case, clients: int) -> None:
@@ -294,7 +294,7 @@ class LayerPlay(Play):
 def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] = lambda _: True) -> None:
     """Walk all paths within ``bounds`` over the case's layer, and note what breaks.
 
-    Of each clause that breaks, the first story is told, which is a shortest one. The walk ends early once
+    Of each clause that breaks, the first trace is told, which is a shortest one. The walk ends early once
     the profile's time is over.
 
     Parameters
@@ -306,7 +306,7 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
     suits
         Chooses among the paths.
     """
-    told: set[str] = set()
+    reported: set[str] = set()
     with without_logging():
         known = paths(bounds)
         ends = time.perf_counter() + case.profile.tour_seconds
@@ -315,10 +315,10 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
                 case.cut_short = True
                 return
             case.histories += 1
-            play = LayerPlay(case, bounds.clients)
-            for clause, _ in _broken_on(path, play):
-                if clause not in told:
-                    told.add(clause)
+            interleaving = LayerRun(case, bounds.clients)
+            for clause, _ in _broken_on(path, interleaving):
+                if clause not in reported:
+                    reported.add(clause)
                     why, lines = _shortest(case, bounds, path, clause)
                     case.found(why, lines, (clause,))
 
@@ -328,45 +328,45 @@ def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -
 
     def played(choices: Sequence[Choice]) -> tuple[str | None, list[Line]]:
         case.histories += 1
-        play = LayerPlay(case, bounds.clients)
-        broken = dict(_broken_on(choices, play))
-        return broken.get(clause), play.lines()
+        interleaving = LayerRun(case, bounds.clients)
+        broken = dict(_broken_on(choices, interleaving))
+        return broken.get(clause), interleaving.lines()
 
     why, lines = played(path)
     left = list(path)
     for place in reversed(range(len(path))):
         without = left[:place] + left[place + 1 :]
-        said, told = played(without)
+        said, reported = played(without)
         if said is not None:
-            left, why, lines = without, said, told
+            left, why, lines = without, said, reported
     return (
         why or f"It happened once, and not again when it was repeated: {SENTENCES.get(clause, clause)}",
         lines,
     )
 
 
-def _broken_on(path: Sequence[Choice], play: LayerPlay) -> Iterator[tuple[str, str]]:
+def _broken_on(path: Sequence[Choice], interleaving: LayerRun) -> Iterator[tuple[str, str]]:
     """Walk one path; give the clauses that break first, with a sentence."""
-    for choice in itertools.chain(path, play.what_is_left()):
-        if not play.allows(choice):
+    for choice in itertools.chain(path, interleaving.what_is_left()):
+        if not interleaving.allows(choice):
             continue  # a layer that decides for itself needs fewer requests than the search's
         try:
-            broken = play.take(choice)
+            broken = interleaving.take(choice)
         except Broken as contract:
-            play.tell_of(choice)
+            interleaving.tell_of(choice)
             yield from ((clause, contract.why) for clause in contract.clauses)
             return
         except Exception as failure:  # whatever it is, the layer raised it without a cause
             if not came_from_the_layer(failure):
                 raise
-            play.tell_of(choice)
+            interleaving.tell_of(choice)
             yield "CAS-3", as_a_sentence(failure)
             return
         if broken:
             clauses = dict.fromkeys(name.split()[0] for name in broken)
             yield from ((clause, SENTENCES[clause]) for clause in clauses)
             return
-    if play.newcomer_fails():
+    if interleaving.newcomer_fails():
         yield "INV-9", SENTENCES["INV-9"]
 
 

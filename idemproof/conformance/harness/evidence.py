@@ -1,4 +1,4 @@
-"""The part of a history that no order explains, as short as may be, and as lines of a story."""
+"""The part of a history that no order explains, as short as may be, and as lines of a trace."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -75,10 +75,14 @@ def is_explained(operations: Sequence[Operation], *, swaps: bool, fenced: bool) 
 
 def lines_of(history: Sequence[Operation]) -> list[Line]:
     """Tell a history, in the order in which was asked."""
-    told = sorted(history, key=lambda each: each.start)
-    began = told[0].now if told else 0
-    lines = [Line(told[0].now - began, told[0].who, _words(told[0]), NOT_LOOKED_AT)] if told else []
-    for before, each in pairwise(told):
+    reported = sorted(history, key=lambda each: each.start)
+    began = reported[0].now if reported else 0
+    lines = (
+        [Line(reported[0].now - began, reported[0].who, _words(reported[0]), NOT_LOOKED_AT)]
+        if reported
+        else []
+    )
+    for before, each in pairwise(reported):
         meanwhile = before.who != each.who and (before.end is None or before.end > each.start)
         words = f"meanwhile, {_words(each)}" if meanwhile else _words(each)
         lines.append(Line(each.now - began, each.who, words, NOT_LOOKED_AT))
@@ -133,18 +137,18 @@ def _spoken_of(operation: Operation) -> list[object]:
 def _words(operation: Operation) -> str:
     request, answer = operation.request, operation.answer
     if operation.end is None:
-        told = "and has no answer yet"
+        reported = "and has no answer yet"
     elif isinstance(answer, Refused):
-        told = "and is refused" + (f", for there is {_thing(answer.record)}" if answer.record else "")
+        reported = "and is refused" + (f", for there is {_thing(answer.record)}" if answer.record else "")
     elif isinstance(request, Load | Get):
-        told = f"and finds {_thing(answer)}"
+        reported = f"and finds {_thing(answer)}"
     elif isinstance(request, Swap) and not changes_nothing(operation):
-        told = "and succeeds"
+        reported = "and succeeds"
     elif isinstance(request, Swap):
-        told = f"and gets back {_thing(answer)}"
+        reported = f"and gets back {_thing(answer)}"
     else:
-        told = "and succeeds"
-    return f"{_asked(request)}, {told}"
+        reported = "and succeeds"
+    return f"{_asked(request)}, {reported}"
 
 
 def _asked(request: Request) -> str:

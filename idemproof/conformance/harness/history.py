@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, live
 from ..suite.checks import Broken, Case
 from ..suite.subjects import Subject
-from ..suite.trace import CLOCK, Story, in_words
+from ..suite.trace import CLOCK, Trace, in_words
 from . import requests
 from .predictions import Asked, Outcome, kept_by_four, of_documented, of_four_methods, of_swap
 from .requests import Answer
@@ -50,7 +50,7 @@ class History:
     case
         What it works with.
     looks
-        Whether its story tells what stands after each step.
+        Whether its trace tells what stands after each step.
     """
 
     def __init__(self, case: Case, *, looks: bool = False) -> None:
@@ -64,7 +64,7 @@ class History:
         self._blame: dict[str, tuple[str, ...]] = dict.fromkeys(self._keys, ("CAS-1",))
         self._moved: set[str] = set()
         self._key = self._keys[0]
-        self._story = Story(case.clock.ms, (lambda: case.layer.load(self._key)) if looks else None)
+        self._trace = Trace(case.clock.ms, (lambda: case.layer.load(self._key)) if looks else None)
         self.steps: list[Step] = []
 
     def take(self, step: Step) -> None:
@@ -109,7 +109,7 @@ class History:
         )
         self._case.clock.move_to(target)
         self._moved.update(self._keys)
-        self._story.tell(CLOCK, f"{target - now:,} ms pass")
+        self._trace.tell(CLOCK, f"{target - now:,} ms pass")
 
     def _read(self, worker: Subject, step: Step, *, tells: bool = True) -> None:
         def ask() -> Answer:
@@ -129,8 +129,8 @@ class History:
         self._settle(outcomes, answer, misread)
 
     def _swap(self, worker: Subject, step: Step) -> None:
-        standing = self._possible[self._key][0]
-        expected = self._expected(step, standing)
+        current = self._possible[self._key][0]
+        expected = self._expected(step, current)
         new = self._new(step, expected)
         keep_ms = 0 if new is None else max(expiry_ms(new) - self._case.now, _SHORTEST_WINDOW_MS)
         what = f"swaps, expecting {_brief(expected)}, for {_brief(new)}"
@@ -173,9 +173,9 @@ class History:
 
     # What they are asked with.
 
-    def _expected(self, step: Step, standing: Record | None) -> Record | None:
-        choices: list[Record | None] = [standing, None, *self._known[self._key]]
-        for record in (standing, *self._known[self._key][-1:]):
+    def _expected(self, step: Step, current: Record | None) -> Record | None:
+        choices: list[Record | None] = [current, None, *self._known[self._key]]
+        for record in (current, *self._known[self._key][-1:]):
             if record is not None:
                 lease = record.in_progress_expiry_timestamp
                 choices += [
@@ -263,13 +263,13 @@ class History:
             return ask()
         except Broken as broken:
             self._tell(step, what, None)
-            raise Broken(broken.why, broken.clauses, self._story.lines) from broken
+            raise Broken(broken.why, broken.clauses, self._trace.lines) from broken
         except Exception as failure:
             if not owed:
                 return None
             self._tell(step, f"{what}: {type(failure).__name__}", None)
             why = f"The layer raised {type(failure).__name__}: {failure}"
-            raise Broken(why, self._blame[self._key], self._story.lines) from failure
+            raise Broken(why, self._blame[self._key], self._trace.lines) from failure
 
     def _settle(
         self,
@@ -285,7 +285,7 @@ class History:
         ]
         if not after:
             why, clauses = complaint()
-            raise Broken(why, clauses, self._story.lines)
+            raise Broken(why, clauses, self._trace.lines)
         self._possible[self._key] = list(dict.fromkeys(after))
 
     def _agrees(self, answer: Answer, predicted: Answer) -> bool:
@@ -329,17 +329,18 @@ class History:
     def _missed_swap(
         self, expected: Record | None, new: Record | None, answer: Answer
     ) -> tuple[str, tuple[str, ...]]:
-        standing = self._possible[self._key][0]
-        allowed = of_swap(standing, expected, new).after == new != standing
-        told = f"The answer was {_full(answer.record)}"
-        if allowed and answer.record == standing:
-            return f"A swap was refused although the expected record was stored. {told}.", ("CAS-2",)
+        current = self._possible[self._key][0]
+        allowed = of_swap(current, expected, new).after == new != current
+        reported = f"The answer was {_full(answer.record)}"
+        if allowed and answer.record == current:
+            return f"A swap was refused although the expected record was stored. {reported}.", ("CAS-2",)
         if not allowed and answer.record == new:
-            late = standing is not None and not live(standing, self._case.now)
+            late = current is not None and not live(current, self._case.now)
             clauses = ("CAS-2", "CAS-5") if late else ("CAS-2",)
             return f"A swap was done although it expected something else than {self._must()}.", clauses
-        return f"A swap did not return the stored record. {told}, and {self._must()} was stored before.", (
-            "CAS-3",
+        return (
+            f"A swap did not return the stored record. {reported}; {self._must()} was stored before.",
+            ("CAS-3",),
         )
 
     def _wrongly(
@@ -349,8 +350,8 @@ class History:
         lives = [state is not None and live(state, now) for state in states]
         if asked != "put":
             named = f"as {record.owner}" if record.owner else "without an owner"
-            told = "was accepted" if answer.how == "done" else "was refused"
-            what = f"The {'update' if asked == 'update' else 'deletion'} {named} {told}"
+            reported = "was accepted" if answer.how == "done" else "was refused"
+            what = f"The {'update' if asked == 'update' else 'deletion'} {named} {reported}"
             return f"{what}, although {self._must()} was stored.", (clause,)
         if answer.how == "done":
             why = "A put was accepted although a live record existed"
@@ -365,12 +366,12 @@ class History:
         return " or ".join(_full(state) for state in self._possible[self._key])
 
     def _tell(self, step: Step, what: str, answer: Answer | None) -> None:
-        told = "" if answer is None else f": {_told(answer)}"
+        reported = "" if answer is None else f": {_reported(answer)}"
         where = "of another key, " if step.key else ""
-        self._story.tell(f"client {step.worker + 1}", f"{where}{what}{told}")
+        self._trace.tell(f"client {step.worker + 1}", f"{where}{what}{reported}")
 
 
-def _told(answer: Answer) -> str:
+def _reported(answer: Answer) -> str:
     if answer.how == "done":
         return "done" if answer.record is None else in_words(answer.record)
     return {"exists": "refused", "missing": "nothing", "lost": "the claim is lost"}[answer.how]

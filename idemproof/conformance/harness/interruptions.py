@@ -12,13 +12,13 @@ from ...spec.record import Record, deadline_ms
 from ...spec.transition import transition
 from ..suite.checks import Broken, Case, NotOffered
 from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer
-from ..suite.trace import CLOCK, Story
+from ..suite.trace import CLOCK, Trace
 from . import requests
 from .interception import Interception
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
 from .races import KEEP_MS, Make
-from .scheduled_client import Kind, What, telling
+from .scheduled_client import Kind, What, summary
 
 Way = Literal["fails before", "fails after", "dies before", "dies after"]
 """What happens at a call of the client: it raises though nothing was done, or though it was done; or the
@@ -141,77 +141,77 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
     key = case.new_key()
     race = stage(key, case.now)
     request = race.clients[0][0]
-    story = case.story(key)
+    trace = case.trace(key)
     other, victim = case.workers[:2]
-    if race.standing is not None:
-        requests.establish(victim, race.standing, KEEP_MS)
-        story.tell("client 2", "has written this")
+    if race.current is not None:
+        requests.establish(victim, race.current, KEEP_MS)
+        trace.tell("client 2", "has written this")
     if race.pass_ms:
-        case.pass_time(race.pass_ms, story)
+        case.pass_time(race.pass_ms, trace)
     operation = Operation("client 2", 1, None, case.now, request)
     try:
-        with telling(saboteur):
+        with summary(saboteur):
             answer = requests.ask(case, victim, request)
     except Died:
         case.workers.remove(victim)
-        story.tell("client 2", f"{in_words(request)}, and {saboteur.happened}")
+        trace.tell("client 2", f"{in_words(request)}, and {saboteur.happened}")
     except Exception as failure:
         if saboteur.happened is None:
             raise
-        story.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {failure!r}")
+        trace.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {failure!r}")
     else:
         if saboteur.happened is None:  # with nothing in between it is judged elsewhere
             return saboteur.calls
         operation = operation._replace(end=2, answer=answer)
-        story.tell(
+        trace.tell(
             "client 2",
             f"{in_words(request)}; {saboteur.happened}; it {in_words(operation)}",
         )
     seen = requests.ask(case, other, Load(key) if other.swaps else Get(key))
     last = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
-    story.tell("client 1", f"then {in_words(last)}")
+    trace.tell("client 1", f"then {in_words(last)}")
     fenced = case.capabilities.fenced
-    if linearization([operation, last], race.standing, swaps=other.swaps, fenced=fenced) is None:
+    if linearization([operation, last], race.current, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
             "The layer's client failed, or its worker died, in the middle of a request. Neither of the "
             "possible outcomes, done or not done, explains the stored record and the answer.",
             ("CAS-1",) if isinstance(request, Load | Get) else ("CAS-3", "CAS-4"),
-            story.lines,
+            trace.lines,
         )
-    _let_a_newcomer_in(case, other, key, story)
+    _let_a_newcomer_in(case, other, key, trace)
     return saboteur.calls
 
 
-def _let_a_newcomer_in(case: Case, worker: Subject, key: str, story: Story) -> None:
+def _let_a_newcomer_in(case: Case, worker: Subject, key: str, trace: Trace) -> None:
     """Let every deadline pass; somebody else must then be given the key."""
-    standing = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
-    if isinstance(standing, Record):
-        case.clock.move_to(max(case.now, deadline_ms(standing)) + _COARSEST_MS)
-        story.tell(CLOCK, "every stored record is over")
+    current = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
+    if isinstance(current, Record):
+        case.clock.move_to(max(case.now, deadline_ms(current)) + _COARSEST_MS)
+        trace.tell(CLOCK, "every stored record is over")
     else:  # somebody's short lock on the key may have to lapse
-        case.pass_time(_COARSEST_MS, story)
+        case.pass_time(_COARSEST_MS, trace)
     lease = case.now + _LATER_MS
     claim = Claim("newcomer", lease, lease // 1000 + 1, None, key)
     new, _ = transition(None, claim, case.now)
     assert new is not None
     try:
         if worker.swaps:
-            standing = worker.load(key)
-            got_in = requests.plain(worker.swap(key, standing, new, KEEP_MS), key, swaps=True) == new
+            current = worker.load(key)
+            got_in = requests.plain(worker.swap(key, current, new, KEEP_MS), key, swaps=True) == new
         else:
             got_in = requests.put(case, worker, new).how == "done"
     except Exception as failure:
         if not came_from_the_layer(failure):
             raise
-        story.tell("client 1", "claims the key, and gets an error")
-        raise Broken(as_a_sentence(failure), case.clauses, story.lines) from failure
-    story.tell("client 1", f"claims the key, and {'has it' if got_in else 'is refused'}")
+        trace.tell("client 1", "claims the key, and gets an error")
+        raise Broken(as_a_sentence(failure), case.clauses, trace.lines) from failure
+    trace.tell("client 1", f"claims the key, and {'has it' if got_in else 'is refused'}")
     if not got_in:
         raise Broken(
             "After a request that was interrupted between two calls of the layer's client, a new caller is "
             "refused, although no live record is stored.",
             ("CAS-2",) if worker.swaps else ("CAS-7", "ROW-1"),
-            story.lines,
+            trace.lines,
         )
 
 

@@ -87,7 +87,7 @@ class Undecided(Exception):  # noqa: N818 - it is no error
 
 def linearization(
     operations: Sequence[Operation],
-    standing: Record | None = None,
+    current: Record | None = None,
     *,
     swaps: bool = True,
     fenced: bool = True,
@@ -117,17 +117,17 @@ def linearization(
         They are not enough.
     """
     model = _Model(swaps, fenced)
-    telling = [each for each in operations if each.end is not None or not changes_nothing(each)]
-    asked = sorted(telling, key=lambda each: (each.end is None, each.end or each.start))
+    summary = [each for each in operations if each.end is not None or not changes_nothing(each)]
+    asked = sorted(summary, key=lambda each: (each.end is None, each.end or each.start))
     latest = [_latest_by_the_end(each, operations) for each in asked]
     wanted = sum(1 << number for number, each in enumerate(asked) if each.end is not None)
     failed: set[tuple[int, Record | None]] = set()
     order: list[Operation] = []
 
-    def explain(done: int, standing: Record | None) -> bool:
+    def explain(done: int, current: Record | None) -> bool:
         if done & wanted == wanted:
             return True
-        if (done, standing) in failed:
+        if (done, current) in failed:
             return False
         if len(failed) >= patience:
             raise Undecided
@@ -138,20 +138,20 @@ def linearization(
         harmless = [
             (number, each)
             for number, each in possible
-            if changes_nothing(each) and standing in model.explaining(standing, each)
+            if changes_nothing(each) and current in model.explaining(current, each)
         ]
         for number, each in harmless[:1] or possible:
             order.append(each)
-            for before in _kept_or_forgotten(standing, latest[number]):
+            for before in _kept_or_forgotten(current, latest[number]):
                 for after in model.explaining(before, each):
-                    useless = each.end is None and after == standing
+                    useless = each.end is None and after == current
                     if not useless and explain(done | 1 << number, after):
                         return True
             order.pop()
-        failed.add((done, standing))
+        failed.add((done, current))
         return False
 
-    return order if explain(0, None if standing is None else plain(standing)) else None
+    return order if explain(0, None if current is None else plain(current)) else None
 
 
 def plain(record: Record | DataRecord) -> Record:
@@ -182,10 +182,10 @@ def _latest_by_the_end(operation: Operation, operations: Sequence[Operation]) ->
     return max(each.now for each in operations if end is None or each.start < end)
 
 
-def _kept_or_forgotten(standing: Record | None, latest: int) -> Iterator[Record | None]:
+def _kept_or_forgotten(current: Record | None, latest: int) -> Iterator[Record | None]:
     """Give what may stand as an operation takes effect: a store may forget what has expired (CAS-6)."""
-    yield standing
-    if standing is not None and expiry_ms(standing) <= latest:
+    yield current
+    if current is not None and expiry_ms(current) <= latest:
         yield None
 
 
@@ -201,33 +201,33 @@ class _Model:
         self._swaps = swaps
         self._fenced = fenced
 
-    def explaining(self, standing: Record | None, operation: Operation) -> Iterator[Record | None]:
+    def explaining(self, current: Record | None, operation: Operation) -> Iterator[Record | None]:
         """Give what may stand after the operation, if it took effect now and was answered as it was."""
-        for after, answer in self._outcomes(standing, operation):
+        for after, answer in self._outcomes(current, operation):
             if operation.end is None or self._same_answer(operation.answer, answer):
                 yield after
 
     def _outcomes(
-        self, standing: Record | None, operation: Operation
+        self, current: Record | None, operation: Operation
     ) -> Iterator[tuple[Record | None, Answer]]:
         request = operation.request
         if isinstance(request, Load | Get):
-            yield standing, standing
+            yield current, current
         elif isinstance(request, Swap):
-            if same_version(standing, request.expected):
-                standing = None if request.new is None else plain(request.new)
-            yield standing, standing
+            if same_version(current, request.expected):
+                current = None if request.new is None else plain(request.new)
+            yield current, current
         else:
             wanted = plain(request.record)
             if isinstance(request, Put):
-                yield from self._put(standing, wanted, operation)
+                yield from self._put(current, wanted, operation)
             elif self._swaps:
-                yield _change(standing, wanted, operation)
+                yield _change(current, wanted, operation)
             else:
-                yield from self._change_by_four_methods(standing, wanted, operation)
+                yield from self._change_by_four_methods(current, wanted, operation)
 
     def _put(
-        self, standing: Record | None, wanted: Record, operation: Operation
+        self, current: Record | None, wanted: Record, operation: Operation
     ) -> Iterator[tuple[Record | None, Answer]]:
         if wanted.owner is None:
             wanted = wanted._replace(owner=f"{_NAMELESS}{operation.start}")
@@ -238,50 +238,50 @@ class _Model:
             wanted.payload_hash,
             wanted.idempotency_key,
         )
-        new, outcome = transition(standing, claim, operation.now)
-        accepted = isinstance(outcome, Claimed) and not (new is standing and wanted.status == COMPLETED)
-        if new is not standing and (wanted.status == COMPLETED or not self._swaps):
+        new, outcome = transition(current, claim, operation.now)
+        accepted = isinstance(outcome, Claimed) and not (new is current and wanted.status == COMPLETED)
+        if new is not current and (wanted.status == COMPLETED or not self._swaps):
             new = wanted
-        if accepted or same_record(standing, wanted):
+        if accepted or same_record(current, wanted):
             yield new, None
-        if not accepted or (new is standing and not self._swaps):
-            yield standing, Refused(standing)
+        if not accepted or (new is current and not self._swaps):
+            yield current, Refused(current)
 
     def _change_by_four_methods(
-        self, standing: Record | None, wanted: Record, operation: Operation
+        self, current: Record | None, wanted: Record, operation: Operation
     ) -> Iterator[tuple[Record | None, Answer]]:
-        after, _ = _change(standing, wanted, operation)
-        if after != standing or not self._fenced:
+        after, _ = _change(current, wanted, operation)
+        if after != current or not self._fenced:
             yield None if isinstance(operation.request, Delete) else wanted, None
-        held = standing is not None and (wanted.owner is None or holds(standing, wanted.owner))
-        if not held or after == standing:  # not the holder's: a layer may ignore it, and may or may not tell
-            yield standing, None
-            yield standing, Refused()
+        held = current is not None and (wanted.owner is None or holds(current, wanted.owner))
+        if not held or after == current:  # not the holder's: a layer may ignore it, and may or may not tell
+            yield current, None
+            yield current, Refused()
 
-    def _same_answer(self, told: Answer, answer: Answer) -> bool:
-        if isinstance(told, Refused) or isinstance(answer, Refused):
-            if not (isinstance(told, Refused) and isinstance(answer, Refused)):
+    def _same_answer(self, reported: Answer, answer: Answer) -> bool:
+        if isinstance(reported, Refused) or isinstance(answer, Refused):
+            if not (isinstance(reported, Refused) and isinstance(answer, Refused)):
                 return False
-            return told.record is None or self._same(told.record, answer.record)
-        return self._same(told, answer)
+            return reported.record is None or self._same(reported.record, answer.record)
+        return self._same(reported, answer)
 
-    def _same(self, told: Record | None, wanted: Record | None) -> bool:
-        if told is None or wanted is None:
-            return told is wanted
-        told = plain(told)
+    def _same(self, reported: Record | None, wanted: Record | None) -> bool:
+        if reported is None or wanted is None:
+            return reported is wanted
+        reported = plain(reported)
         if self._swaps:
             nameless = wanted.owner is not None and wanted.owner.startswith(_NAMELESS)
-            return told == (wanted._replace(owner=told.owner) if nameless else wanted)
-        leases = {told.in_progress_expiry_timestamp, wanted.in_progress_expiry_timestamp} - {None}
+            return reported == (wanted._replace(owner=reported.owner) if nameless else wanted)
+        leases = {reported.in_progress_expiry_timestamp, wanted.in_progress_expiry_timestamp} - {None}
         return (
-            told.status == wanted.status
-            and told.expiry_timestamp == wanted.expiry_timestamp
-            and told.response_data == wanted.response_data
-            and (told.status != INPROGRESS or len(leases) <= 1)
+            reported.status == wanted.status
+            and reported.expiry_timestamp == wanted.expiry_timestamp
+            and reported.response_data == wanted.response_data
+            and (reported.status != INPROGRESS or len(leases) <= 1)
         )
 
 
-def _change(standing: Record | None, wanted: Record, operation: Operation) -> tuple[Record | None, Answer]:
+def _change(current: Record | None, wanted: Record, operation: Operation) -> tuple[Record | None, Answer]:
     """Complete or release, on behalf of whoever holds the claim if no owner is named (CAS-8, CAS-9)."""
     owner = wanted.owner or _WHOEVER_HOLDS
     event: Event = Release(owner)
@@ -293,11 +293,11 @@ def _change(standing: Record | None, wanted: Record, operation: Operation) -> tu
             wanted.expiry_timestamp,
             wanted.idempotency_key,
         )
-    acting = standing
-    if wanted.owner is None and standing is not None and standing.status == INPROGRESS:
-        acting = standing._replace(owner=_WHOEVER_HOLDS)
+    acting = current
+    if wanted.owner is None and current is not None and current.status == INPROGRESS:
+        acting = current._replace(owner=_WHOEVER_HOLDS)
     new, outcome = transition(acting, event, operation.now)
     if new == acting:
-        told = wanted.owner is None or standing is None or isinstance(outcome, Completed)
-        return standing, None if told else Refused()
+        reported = wanted.owner is None or current is None or isinstance(outcome, Completed)
+        return current, None if reported else Refused()
     return None if new is None else new._replace(owner=wanted.owner), None

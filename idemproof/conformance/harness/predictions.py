@@ -27,31 +27,31 @@ class Outcome(NamedTuple):
     answer: Answer | None
 
 
-def of_swap(standing: Record | None, expected: Record | None, new: Record | None) -> Outcome:
+def of_swap(current: Record | None, expected: Record | None, new: Record | None) -> Outcome:
     """Return what a swap does (CAS-2, CAS-3)."""
-    after = new if same_version(standing, expected) else standing
+    after = new if same_version(current, expected) else current
     return Outcome(after, Answer("done", after))
 
 
-def of_documented(asked: Asked, standing: Record | None, record: Record, now: int) -> Outcome:
+def of_documented(asked: Asked, current: Record | None, record: Record, now: int) -> Outcome:
     """Return what a documented method of a layer by the two methods does (CAS-7, CAS-8, CAS-9)."""
     if asked == "put":
-        return _of_put(standing, record, now)
+        return _of_put(current, record, now)
     owner = record.owner or None
-    acting, actor = standing, owner or _WHOEVER_HOLDS
-    if owner is None and standing is not None and standing.status == INPROGRESS:
-        acting = standing._replace(owner=_WHOEVER_HOLDS)
+    acting, actor = current, owner or _WHOEVER_HOLDS
+    if owner is None and current is not None and current.status == INPROGRESS:
+        acting = current._replace(owner=_WHOEVER_HOLDS)
     new, outcome = transition(
         acting, _completion(actor, record) if asked == "update" else Release(actor), now
     )
     if new != acting:
         return Outcome(None if new is None else new._replace(owner=owner), Answer("done"))
-    told = owner is not None and standing is not None and not isinstance(outcome, Completed)
-    return Outcome(standing, Answer("lost" if told else "done"))
+    reported = owner is not None and current is not None and not isinstance(outcome, Completed)
+    return Outcome(current, Answer("lost" if reported else "done"))
 
 
 def of_four_methods(
-    asked: Asked, standing: Record | None, record: Record, now: int, *, fenced: bool
+    asked: Asked, current: Record | None, record: Record, now: int, *, fenced: bool
 ) -> list[Outcome]:
     """Return what a documented method of a layer by the four methods may do.
 
@@ -59,16 +59,16 @@ def of_four_methods(
     or deletion may be done or not.
     """
     if asked == "put":
-        if not claimable(standing, now):
-            return [Outcome(standing, Answer("exists", standing))]
+        if not claimable(current, now):
+            return [Outcome(current, Answer("exists", current))]
         return [Outcome(_of_put(None, record, now).after, Answer("done"))]
     done = transition(None, _completion(record.owner, record), now)[0] if asked == "update" else None
-    nameless = record.owner is None and standing is not None and standing.status == INPROGRESS
-    if nameless or holds(standing, record.owner):
+    nameless = record.owner is None and current is not None and current.status == INPROGRESS
+    if nameless or holds(current, record.owner):
         return [Outcome(done, Answer("done"))]
-    if fenced and standing is not None and live(standing, now):
-        return [Outcome(standing, None)]
-    return [Outcome(standing, None), Outcome(done, None)]
+    if fenced and current is not None and live(current, now):
+        return [Outcome(current, None)]
+    return [Outcome(current, None), Outcome(done, None)]
 
 
 def kept_by_four(record: Record | None) -> Record | None:
@@ -79,7 +79,7 @@ def kept_by_four(record: Record | None) -> Record | None:
     return record._replace(in_progress_expiry_timestamp=None) if record.status == COMPLETED else record
 
 
-def _of_put(standing: Record | None, record: Record, now: int) -> Outcome:
+def _of_put(current: Record | None, record: Record, now: int) -> Outcome:
     claim = Claim(
         record.owner,
         record.in_progress_expiry_timestamp,
@@ -87,10 +87,10 @@ def _of_put(standing: Record | None, record: Record, now: int) -> Outcome:
         record.payload_hash,
         record.idempotency_key,
     )
-    after, outcome = transition(standing, claim, now)
+    after, outcome = transition(current, claim, now)
     if isinstance(outcome, Claimed):
         return Outcome(after, Answer("done"))
-    return Outcome(standing, Answer("exists", standing))
+    return Outcome(current, Answer("exists", current))
 
 
 def _completion(owner: str | None, record: Record) -> Complete:

@@ -24,7 +24,7 @@ class Watch:
     case, key
         Where, and for which key.
     began
-        The epoch milliseconds from which the story counts.
+        The epoch milliseconds from which the trace counts.
     looks
         Whether to look at what stands after each step; only while no client runs.
     """
@@ -39,24 +39,24 @@ class Watch:
 
     @property
     def lines(self) -> list[Line]:
-        """The story."""
+        """The trace."""
         return [
-            Line(self._at_ms, who, what if isinstance(what, str) else what(), standing)
-            for who, what, standing in self._steps
+            Line(self._at_ms, who, what if isinstance(what, str) else what(), current)
+            for who, what, current in self._steps
         ]
 
     def step(self, client: Client, what: What, *, reply: bool) -> None:
         """Note what a client has done since its last pause."""
-        before, standing = self._standing, self._look()
-        if not reply or standing != before:
-            self._steps.append((client.name, what, standing))
+        before, current = self._standing, self._look()
+        if not reply or current != before:
+            self._steps.append((client.name, what, current))
         for news in client.news:
-            self._steps.append((client.name, news, standing))
+            self._steps.append((client.name, news, current))
         client.news.clear()
 
-    def tell(self, who: str, what: str, standing: Record | str | None = NOT_LOOKED_AT) -> None:
+    def tell(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
         """Note what somebody else did or saw."""
-        seen = self._look() if isinstance(standing, str) else standing
+        seen = self._look() if isinstance(current, str) else current
         self._steps.append((who, what, seen))
 
     def _look(self) -> Record | str | None:
@@ -74,7 +74,7 @@ class Watch:
                 self._standing = self._looker.load(self._key)
             except CannotLook:
                 return
-            except Exception as failure:  # noqa: BLE001 - a story tells of what cannot be read, too
+            except Exception as failure:  # noqa: BLE001 - a trace tells of what cannot be read, too
                 self._standing = f"unreadable: {failure!r}"
 
 
@@ -120,10 +120,12 @@ def outcome_in_words(operations: Sequence[Operation], final: Record | None) -> s
             f"The stored {lapsed} had expired, so one of the callers had to get its key; but {clients} were "
             f"all refused. Finally stored: {standing_in_words(final)}."
         )
-    told = "; ".join(f"{each.who} {in_words(each.request)}, and {_answer_in_words(each)}" for each in asked)
+    reported = "; ".join(
+        f"{each.who} {in_words(each.request)}, and {_answer_in_words(each)}" for each in asked
+    )
     return (
         "The answers to these concurrent requests are not linearizable: "
-        f"{told}; finally stored: {standing_in_words(final)}."
+        f"{reported}; finally stored: {standing_in_words(final)}."
     )
 
 
@@ -136,14 +138,14 @@ def _refused_for_what_had_lapsed(operations: Sequence[Operation]) -> str | None:
 def _lapsed_in_the_way_of(operation: Operation) -> str | None:
     """Return the kind of what a claim is refused for, if it had lapsed."""
     request, answer = operation.request, operation.answer
-    standing: Record | None = None
+    current: Record | None = None
     if isinstance(request, Swap) and _is_claim(request.new) and answer == request.expected:
-        standing = request.expected
+        current = request.expected
     elif isinstance(request, Put) and isinstance(answer, Refused):
-        standing = answer.record
-    if operation.end is None or standing is None or live(standing, operation.now):
+        current = answer.record
+    if operation.end is None or current is None or live(current, operation.now):
         return None
-    return "result" if standing.status == COMPLETED else "claim"
+    return "result" if current.status == COMPLETED else "claim"
 
 
 def _answer_in_words(operation: Operation) -> str:

@@ -21,8 +21,8 @@ from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_traces import Watch, in_words, outcome_in_words
 from .recording import refuses
 from .scheduled_client import Client, Kind
-from .scheduler import Choose, Play, Step
-from .schedules import Played, Schedule, chooser, explore, shortest, taking_turns
+from .scheduler import Choose, Interleaving, Step
+from .schedules import Schedule, ScheduledRun, chooser, explore, shortest, taking_turns
 
 KEEP_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
@@ -50,7 +50,7 @@ class Race(NamedTuple):
         What each asks, one after the other.
     """
 
-    standing: Record | None
+    current: Record | None
     pass_ms: int
     clients: tuple[tuple[Request, ...], ...]
 
@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
     fault
         What is wrong with it, or None.
     lines
-        The story.
+        The trace.
     usable
         False if the layer may not be asked any more: clients of it hang.
     """
@@ -144,23 +144,25 @@ class Course:
         case, profile = self._case, self._case.profile
         case.histories += 1
 
-        def play(choose: Choose) -> tuple[Sequence[Step], Outcome]:
+        def interleaving(choose: Choose) -> tuple[Sequence[Step], Outcome]:
             return self._play(make, choose, explain)
 
         # At first in turns, for the layer to open as many connections as it will ever need.
-        steps, outcome = play(taking_turns)
-        first = Played(Schedule(), steps, outcome)
+        steps, outcome = interleaving(taking_turns)
+        first = ScheduledRun(Schedule(), steps, outcome)
         if not outcome.usable:
             self._report(first, make, explain)
         if self._last is not None and all(each.end is None for each in outcome.operations):
             said = f"{as_a_sentence(self._last)} This happened to every request from another thread"
             case.fail(f"{said}, without any concurrent request.", outcome.lines, [clause_of(self._last)])
         enough = time.perf_counter() + seconds
-        tried = explore(play, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds)
+        tried = explore(
+            interleaving, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds
+        )
         for played in tried:
             if played.result.fault is not None:
                 if played.result.usable:
-                    played = shortest(played, play, lambda result: result.fault is not None)  # noqa: PLW2901
+                    played = shortest(played, interleaving, lambda result: result.fault is not None)  # noqa: PLW2901
                 self._report(played, make, explain)
         if outcome.fault is not None:
             self._report(first, make, explain)
@@ -172,9 +174,9 @@ class Course:
         lease = self._case.now + KEEP_MS
         claim = Record(key, "INPROGRESS", lease // 1000 + 60, lease, owner="alice")
         work = partial(self._ask_all, (Put(claim), Get(key)), self._racers[0], itertools.count(), [], [])
-        play = Play([work], taking_turns, self._case.profile.patience)
-        play.run()
-        if "call" in play.clients[0].kinds:
+        interleaving = Interleaving([work], taking_turns, self._case.profile.patience)
+        interleaving.run()
+        if "call" in interleaving.clients[0].kinds:
             return
         if self._racers[0].asynchronous:
             loop: Any = AwaitsPausing(self._case.layer._loop)
@@ -203,25 +205,25 @@ class Course:
             )
             for number, asked in enumerate(race.clients)
         ]
-        play = Play(works, choose, case.profile.patience, watch.step, looks=watched)
-        play.run()
+        interleaving = Interleaving(works, choose, case.profile.patience, watch.step, looks=watched)
+        interleaving.run()
         blamed = [self._blame(make, race, failure) for failure in failures]
         fault = next((each for each in blamed if each is not None), None)
         final: Record | None = None
         explained = True
-        if play.hung is not None:
-            why = f"The layer hangs if its requests are interleaved: {play.hung}."
+        if interleaving.hung is not None:
+            why = f"The layer hangs if its requests are interleaved: {interleaving.hung}."
             fault = fault or Fault(why, _AT_ONCE)
-        elif not play.given_up:
+        elif not interleaving.given_up:
             final = self._final(key)
             watch.tell(STORE, "in the end", final)
             explained = fault is not None or self._explained(make, race, operations, final, next(order))
-        outcome = Outcome(race, tuple(operations), final, fault, tuple(watch.lines), not play.blocked)
+        outcome = Outcome(race, tuple(operations), final, fault, tuple(watch.lines), not interleaving.blocked)
         if not explained:
             seen = explain(outcome) or Fault(outcome_in_words(outcome.operations, final), ())
-            clauses = {*seen.clauses, *_clauses_of(race, play.steps)}
+            clauses = {*seen.clauses, *_clauses_of(race, interleaving.steps)}
             outcome = outcome._replace(fault=Fault(seen.why, tuple(sorted(clauses))))
-        return play.steps, outcome
+        return interleaving.steps, outcome
 
     def _ask_all(
         self,
@@ -269,7 +271,7 @@ class Course:
         swaps = case.layer.swaps
         last = Operation(STORE, order, order + 1, case.now, Load(key) if swaps else Get(key), final)
         order_found = linearization(
-            [*operations, last], race.standing, swaps=swaps, fenced=case.capabilities.fenced
+            [*operations, last], race.current, swaps=swaps, fenced=case.capabilities.fenced
         )
         if order_found is None:
             return False
@@ -319,8 +321,8 @@ class Course:
             answers[number].append(answer)
         return _gist(itertools.chain.from_iterable(answers), self._final(key))
 
-    def _report(self, played: Played[Outcome], make: Make, explain: Explain) -> NoReturn:
-        """Play it again, with looks at what stands, and end the check."""
+    def _report(self, played: ScheduledRun[Outcome], make: Make, explain: Explain) -> NoReturn:
+        """Run it again, reading the stored record meanwhile, and end the check."""
         case, outcome = self._case, played.result
         assert outcome.fault is not None
         why, clauses = outcome.fault
@@ -345,10 +347,10 @@ class Course:
 
 
 def _prepare(case: Case, race: Race, key: str) -> None:
-    if race.standing is None:
+    if race.current is None:
         case.layer.load(key)  # which also notices that the run is interrupted
     else:
-        requests.establish(case.layer, race.standing, KEEP_MS)
+        requests.establish(case.layer, race.current, KEEP_MS)
     if race.pass_ms:
         case.pass_time(race.pass_ms)
 

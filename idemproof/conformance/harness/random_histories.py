@@ -129,11 +129,11 @@ def judge(case: Case) -> None:
             raise
     if search.found:
         steps, broken = min(search.found, key=lambda each: len(each[0]))
-        raise _told(case, steps, broken)
+        raise _reported(case, steps, broken)
 
 
-def _told(case: Case, steps: list[Step], broken: Broken) -> Broken:
-    """Return the finding with a story that tells what stood after each step, if looking changes nothing."""
+def _reported(case: Case, steps: list[Step], broken: Broken) -> Broken:
+    """Return the finding with a trace that tells what stood after each step, if looking changes nothing."""
     history = History(case, looks=True)
     try:
         for step in steps:

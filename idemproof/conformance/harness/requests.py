@@ -70,15 +70,15 @@ def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer
     return None if answer.how == "done" else Refused(answer.record)
 
 
-def establish(layer: Subject, standing: Record, keep_ms: int) -> None:
+def establish(layer: Subject, current: Record, keep_ms: int) -> None:
     """Let ``standing`` stand for a key that nobody has used."""
     if layer.swaps:
-        layer.swap(standing.idempotency_key, None, standing, keep_ms)
+        layer.swap(current.idempotency_key, None, current, keep_ms)
         return
-    lease = standing.in_progress_expiry_timestamp or standing.expiry_timestamp * 1000
-    layer.put(standing._replace(status=INPROGRESS, in_progress_expiry_timestamp=lease, response_data=None))
-    if standing.status == COMPLETED:
-        layer.update(standing)
+    lease = current.in_progress_expiry_timestamp or current.expiry_timestamp * 1000
+    layer.put(current._replace(status=INPROGRESS, in_progress_expiry_timestamp=lease, response_data=None))
+    if current.status == COMPLETED:
+        layer.update(current)
 
 
 def plain(found: Any, key: str, *, swaps: bool) -> Record | None:

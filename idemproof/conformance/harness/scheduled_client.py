@@ -65,7 +65,7 @@ def intercepting() -> contextlib.AbstractContextManager[None]:
     return _inside(_INTERCEPTED, True)
 
 
-def telling(client: Any) -> contextlib.AbstractContextManager[None]:
+def summary(client: Any) -> contextlib.AbstractContextManager[None]:
     """Let ``client``, which need not be one that races, be told of the calls that are made inside."""
     return _inside(_RACING, client)
 

@@ -41,14 +41,14 @@ class Step(NamedTuple):
 Choose = Callable[[tuple[int, ...], int | None], int]
 
 
-class Tell(Protocol):
+class StepObserver(Protocol):
     """Is told of a step that a client has made; ``reply`` if nothing but an answer to a call came before."""
 
     def __call__(self, client: Client, what: What, *, reply: bool) -> None:
         """Take note."""
 
 
-class Play:
+class Interleaving:
     """One interleaving.
 
     Parameters
@@ -70,7 +70,7 @@ class Play:
         works: Sequence[Callable[[Client], None]],
         choose: Choose,
         patience: float,
-        tell: Tell | None = None,
+        tell: StepObserver | None = None,
         *,
         looks: bool = False,
     ) -> None:
@@ -96,7 +96,7 @@ class Play:
         self._wrong: BaseException | None = None
 
     def run(self) -> None:
-        """Play it; re-raises what went wrong in a client's own work."""
+        """Interleaving it; re-raises what went wrong in a client's own work."""
         try:
             with self._changed:
                 for client in self.clients:

@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
     preemptions: int = 0
 
 
-class Played(NamedTuple, Generic[T]):
+class ScheduledRun(NamedTuple, Generic[T]):
     """A schedule, the steps that it came to, and what was found in the end."""
 
     schedule: Schedule
@@ -63,8 +63,8 @@ def taking_turns(able: tuple[int, ...], before: int | None) -> int:
     return able[0] if before is None else _next_to(before, able)
 
 
-def explore(play: Player[T], *, preemptions: int, most: int, seconds: float) -> Iterator[Played[T]]:
-    """Play schedule after schedule: none twice, those with fewer preemptions first.
+def explore(run_once: Player[T], *, preemptions: int, most: int, seconds: float) -> Iterator[ScheduledRun[T]]:
+    """Run schedule after schedule: none twice, those with fewer preemptions first.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def explore(play: Player[T], *, preemptions: int, most: int, seconds: float) -> 
         Plays once.
     preemptions, most, seconds
         The bounds: preemptions in one schedule, schedules, time. Where the number of schedules is what ends
-        it, those with as many preemptions are drawn from all parts of the story, and always the same ones.
+        it, those with as many preemptions are drawn from all parts of the trace, and always the same ones.
     """
     until = time.perf_counter() + seconds
     waiting: list[list[Schedule]] = [[Schedule()], *([] for _ in range(preemptions))]
@@ -84,14 +84,16 @@ def explore(play: Player[T], *, preemptions: int, most: int, seconds: float) -> 
             most -= 1
             # In order if all of them can be played; else from everywhere.
             schedule = level.pop(0 if len(level) <= most else draw.randrange(len(level)))
-            steps, result = play(chooser(schedule.choices))
-            yield Played(schedule, steps, result)
+            steps, result = run_once(chooser(schedule.choices))
+            yield ScheduledRun(schedule, steps, result)
             for new in _deviations(schedule, steps):
                 if new.preemptions <= preemptions:
                     waiting[new.preemptions].append(new)
 
 
-def shortest(failing: Played[T], play: Player[T], fails: Callable[[T], bool], tries: int = 40) -> Played[T]:
+def shortest(
+    failing: ScheduledRun[T], run_once: Player[T], fails: Callable[[T], bool], tries: int = 40
+) -> ScheduledRun[T]:
     """Return a schedule that fails as well, with as few switches as can be found by leaving choices out."""
     best = failing
     for at in range(len(best.schedule.choices) - 1, -1, -1):
@@ -99,9 +101,9 @@ def shortest(failing: Played[T], play: Player[T], fails: Callable[[T], bool], tr
             break
         tries -= 1
         kept = best.schedule.choices[:at]
-        steps, result = play(chooser(kept))
+        steps, result = run_once(chooser(kept))
         if fails(result) and _switches(steps) < _switches(best.steps):
-            best = Played(Schedule(kept, _preemptions(steps)), steps, result)
+            best = ScheduledRun(Schedule(kept, _preemptions(steps)), steps, result)
     return best
 
 

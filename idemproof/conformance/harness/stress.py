@@ -78,7 +78,7 @@ def kinds(*, swaps: bool) -> tuple[Kind, ...]:
     return ("calls", "failing calls", "swaps", "methods") if swaps else ("calls", "failing calls", "methods")
 
 
-def crowd(
+def stress(
     plan: Plan, clients: Sequence[tuple[str, Subject]], begin: Callable[[], None] | None = None
 ) -> Round:
     """Let clients, each in a thread of its own, do what the plan says, all at once.
@@ -254,6 +254,6 @@ def faults_of_runs(came: Round) -> list[Fault]:
         faults.append(Fault(("INV-5",), "The body ran again after it had returned."))
     given = {answer for _, answer in came.answers}.union(returned[:1])
     if len(given) > 1:
-        told = " and ".join(sorted(map(str, given))[:2])
-        faults.append(Fault(("INV-4",), f"Clients of one key were given different answers, such as {told}."))
+        reported = " and ".join(sorted(map(str, given))[:2])
+        faults.append(Fault(("INV-4",), f"Clients of one key got different answers, such as {reported}."))
     return faults

@@ -22,7 +22,7 @@ from ..suite.clock import MovedClock
 from ..suite.subjects import LoopThread, Subject
 from .durable_writes import written
 from .messages import Failed, Go, Join, Look, Place, Seen, Start, Up, Write
-from .stress import Round, crowd
+from .stress import Round, stress
 
 _LONGEST_WAIT_NS = 1_000_000_000
 
@@ -122,7 +122,7 @@ def _take_part(
         while time.perf_counter_ns() < min(go.at, latest):
             pass  # to the moment: waiting would wake up too late
 
-    return crowd(order.plan, [(who, subject) for who in order.clients], begin)
+    return stress(order.plan, [(who, subject) for who in order.clients], begin)
 
 
 def _found(subject: Subject, key: str) -> Record | None:

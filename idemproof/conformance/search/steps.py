@@ -132,8 +132,8 @@ def broken_by_call(call: SimulatedCall, world: World, expiry: int | None) -> lis
     ):
         return ["ENG-11 a refused caller gets the body's error, or the library's"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
-        standing = world.record
-        if standing is not None and holds(standing, call._owner):
+        current = world.record
+        if current is not None and holds(current, call._owner):
             return ["ENG-10 a completion is not given up before it is tried without the result"]
     sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
@@ -394,8 +394,8 @@ class Steps:
         cache = self._engine._cache
         if cache is None:
             return
-        standing = cache.get(World.KEY)
-        if standing is not None:
-            cache.discard(standing)
+        current = cache.get(World.KEY)
+        if current is not None:
+            cache.discard(current)
         if record is not None:
             cache.put(record)

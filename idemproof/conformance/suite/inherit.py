@@ -182,7 +182,7 @@ class _Judge:
         reasons = [self._reason(asked, finding) for finding in result.findings]
         if None not in reasons:
             pytest.xfail("; ".join(dict.fromkeys(str(reason) for reason in reasons)))
-        pytest.fail(self._told(result), pytrace=False)
+        pytest.fail(self._reported(result), pytrace=False)
 
     def expect(self, name: str, test: str) -> None:
         self._require_layers(test)
@@ -226,7 +226,7 @@ class _Judge:
             self._results[asked.name] = self._session.judge(asked)
         return self._results[asked.name]
 
-    def _told(self, result: CheckResult) -> str:
+    def _reported(self, result: CheckResult) -> str:
         return "\n".join(self._lines(result))
 
     def _lines(self, result: CheckResult) -> Iterator[str]:

@@ -12,7 +12,7 @@ from .report import Finding
 from .wording import Group, clean, groups_of
 
 IN_FULL = 3
-"""How many groups the terminal tells with their stories."""
+"""How many groups the terminal tells with their traces."""
 
 _NAMED = 3
 """How many of the checks that saw the same are named."""
@@ -35,19 +35,19 @@ _DETAILS = re.compile(r": .+?(?=\. [A-Z]|\.?$)")
 """What follows a colon, up to the end of the sentence."""
 
 
-class Telling(NamedTuple):
+class Summary(NamedTuple):
     """What a short report tells of all groups.
 
     Parameters
     ----------
     full
-        Those that are told with their stories.
+        Those that are told with their traces.
     brief
         The others, for which a line is enough.
     preface
         What explains most of it, as a sentence; or None.
     hidden
-        How many findings there are besides those whose stories are told.
+        How many findings there are besides those whose traces are told.
     """
 
     full: list[Group]
@@ -56,8 +56,8 @@ class Telling(NamedTuple):
     hidden: int
 
 
-def told_once(findings: Sequence[Finding]) -> list[Group]:
-    """Group the findings that say the same, and put first what is most basic: its tier, then its story."""
+def grouped(findings: Sequence[Finding]) -> list[Group]:
+    """Group the findings that say the same, and put first what is most basic: its tier, then its trace."""
     return sorted(map(_with_place, groups_of(findings, shape)), key=_how_involved)
 
 
@@ -74,7 +74,7 @@ def without_details(why: str) -> str:
     return why if _RAISED.match(why) else _DETAILS.sub("", why, count=1)
 
 
-def telling(groups: Sequence[Group]) -> Telling:
+def summary(groups: Sequence[Group]) -> Summary:
     """Choose what to tell in full: the first few of which each breaks a clause that none before it breaks."""
     full: list[Group] = []
     shown: set[str] = set()
@@ -90,7 +90,7 @@ def telling(groups: Sequence[Group]) -> Telling:
             f"The {TIERS[0]} tier is broken, and all other tiers build on it: fix it first, because it may "
             "explain the rest."
         )
-    return Telling(full, brief, preface, sum(len(each.members) for each in groups) - len(full))
+    return Summary(full, brief, preface, sum(len(each.members) for each in groups) - len(full))
 
 
 def tier_of(group: Group) -> str:
@@ -105,15 +105,15 @@ def seen_by(group: Group) -> str:
     if others:
         more = f"{len(others)} more check{'s' * (len(others) != 1)}"
         counts = Counter(tier for _, tier in others)
-        told = starmap("{} ({})".format, others if len(others) <= _NAMED else counts.items())
-        said += f"; seen by {more}: {', '.join(told)}"
+        reported = starmap("{} ({})".format, others if len(others) <= _NAMED else counts.items())
+        said += f"; seen by {more}: {', '.join(reported)}"
     elif group.others:
         said += f"; {group.others + 1} findings"
     return f"{said}."
 
 
 def _with_place(group: Group) -> Group:
-    """Tell where the layer raised, if any of the findings knows, whichever story is told."""
+    """Tell where the layer raised, if any of the findings knows, whichever trace is told."""
     if not _RAISED.match(group.why) or _PLACE.search(group.why):
         return group
     knowing = (each.why for each in group.members if _PLACE.search(each.why))

@@ -131,7 +131,7 @@ class Session:
         self._cut_short: list[str] = []
         self._hung: str | None = None
         self._interrupted = False
-        self._told = False
+        self._reported = False
         # The same seed again, over the same store, must not meet its own records.
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
@@ -201,9 +201,9 @@ class Session:
     def _of_no_use(self, asked: Check, failure: Exception) -> CheckResult:
         """Tell once of a layer that raises at its first write."""
         why = "the layer raised at its first write"
-        if self._told:
+        if self._reported:
             return _without(asked, "not judged", why)
-        self._told = True
+        self._reported = True
         broken = Broken(
             f"{as_a_sentence(failure)} It was its first write; nothing else was judged.", [clause_of(failure)]
         )

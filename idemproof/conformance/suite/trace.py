@@ -13,12 +13,12 @@ NOT_LOOKED_AT = "not looked at"
 
 
 class Line(NamedTuple):
-    """One line of a story.
+    """One line of a trace.
 
     Parameters
     ----------
     at_ms
-        Milliseconds since the story's beginning, by its clock.
+        Milliseconds since the trace's beginning, by its clock.
     who
         ``client 1``, ``client 2`` …, :data:`CLOCK` or :data:`STORE`.
     what
@@ -30,10 +30,10 @@ class Line(NamedTuple):
     at_ms: int
     who: str
     what: str
-    standing: "Record | str | None"
+    current: "Record | str | None"
 
 
-class Story:
+class Trace:
     """Collects lines.
 
     Parameters
@@ -41,7 +41,7 @@ class Story:
     clock
         Gives the epoch milliseconds that it is.
     look
-        Returns what stands, or None for a story that is told without looking.
+        Returns what stands, or None for a trace that is told without looking.
     """
 
     def __init__(self, clock: Callable[[], int], look: Callable[[], Record | None] | None = None) -> None:
@@ -52,13 +52,13 @@ class Story:
 
     def tell(self, who: str, what: str) -> None:
         """Add a line, with what stands now."""
-        standing: Record | str | None = NOT_LOOKED_AT
+        current: Record | str | None = NOT_LOOKED_AT
         if self._look is not None:
             try:
-                standing = self._look()
-            except Exception as failure:  # noqa: BLE001 - a story tells of what cannot be read, too
-                standing = f"unreadable: {failure!r}"
-        self.lines.append(Line(self._clock() - self._began, who, what, standing))
+                current = self._look()
+            except Exception as failure:  # noqa: BLE001 - a trace tells of what cannot be read, too
+                current = f"unreadable: {failure!r}"
+        self.lines.append(Line(self._clock() - self._began, who, what, current))
 
 
 def in_words(record: Record | str | None) -> str:

@@ -1,4 +1,4 @@
-"""A story as a space-time diagram in SVG: a lane for each client and one for the store, time downward."""
+"""A trace as a space-time diagram in SVG: a lane for each client and one for the store, time downward."""
 
 from collections.abc import Sequence
 from html import escape
@@ -25,12 +25,12 @@ _CAUTION_IN_FIGURES = 0.83
 
 
 def picture(lines: Sequence[Line], width: float, name: str) -> str:
-    """Return a story as an ``svg`` element for a page that has :data:`STYLE`.
+    """Return a trace as an ``svg`` element for a page that has :data:`STYLE`.
 
     Parameters
     ----------
     lines
-        The story.
+        The trace.
     width
         How wide it is to be; wider, if its lanes would be too narrow for words.
     name
@@ -65,7 +65,7 @@ class _Sheet:
         self._since: float = 0
 
     def add(self, line: Line) -> None:
-        """Draw one line of the story."""
+        """Draw one line of the trace."""
         time = moment(line.at_ms)
         if time != self._time:
             self._time = time
@@ -76,7 +76,7 @@ class _Sheet:
                 self._parts.append(text(self._margin - 6, self._y + LINE, time, "quiet", "end"))
         words = across(line)
         height = self._across(words) if words is not None else self._mark(line)
-        if _STORE_LANE in self._x and line.standing != NOT_LOOKED_AT:
+        if _STORE_LANE in self._x and line.current != NOT_LOOKED_AT:
             stored = self._stands(line)
             if stored and words is None:
                 ends = [(self._x[lane], self._y + LINE / 2 + 3) for lane in (clean(line.who), _STORE_LANE)]
@@ -120,7 +120,7 @@ class _Sheet:
         return height
 
     def _stands(self, line: Line) -> float:
-        words, kind = clean(in_words(line.standing)), kind_of(line.standing)
+        words, kind = clean(in_words(line.current)), kind_of(line.current)
         kind = kind if kind != "quiet" else "ABSENT"
         if (words, kind) == self._standing:
             return 0

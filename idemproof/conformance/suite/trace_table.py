@@ -1,4 +1,4 @@
-"""A story as a table of text: a column for each client, time downward, and what is stored on the right."""
+"""A trace as a table of text: a column for each client, time downward, and what is stored on the right."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -26,12 +26,12 @@ class Piece(NamedTuple):
 
 
 def plain(lines: Sequence[Line], width: int = 100) -> str:
-    """Return a story as text."""
+    """Return a trace as text."""
     return "\n".join("".join(piece.text for piece in row).rstrip() for row in laid_out(lines, width))
 
 
 def laid_out(lines: Sequence[Line], width: int) -> Iterator[list[Piece]]:
-    """Give the lines of text that tell a story, none of them wider than ``width``."""
+    """Give the lines of text that tell a trace, none of them wider than ``width``."""
     if not lines:
         return
     sheet = _Sheet(lines, width)
@@ -53,18 +53,18 @@ def moment(ms: int) -> str:
     return f"{ms // 1000:,} s" if ms and ms % 1000 == 0 else f"{ms:,} ms"
 
 
-def kind_of(standing: Record | str | None) -> str:
+def kind_of(current: Record | str | None) -> str:
     """Return how what stands is coloured: by its status; what nobody read is ``quiet``."""
-    if standing is None:
+    if current is None:
         return "ABSENT"
-    if isinstance(standing, str):
-        return "quiet" if standing == NOT_LOOKED_AT else "crash"
-    return standing[1] if standing[1] in ("INPROGRESS", "COMPLETED") else "crash"
+    if isinstance(current, str):
+        return "quiet" if current == NOT_LOOKED_AT else "crash"
+    return current[1] if current[1] in ("INPROGRESS", "COMPLETED") else "crash"
 
 
 def looked_at(lines: Sequence[Line]) -> bool:
     """Tell whether anybody looked at what is stored."""
-    return any(line.standing != NOT_LOOKED_AT for line in lines)
+    return any(line.current != NOT_LOOKED_AT for line in lines)
 
 
 def across(line: Line) -> str | None:
@@ -79,7 +79,7 @@ class _Sheet:
         self._lanes = lanes_of(lines)
         self._time = max(len("time"), *(len(moment(line.at_ms)) for line in lines))
         self._looked = looked_at(lines)
-        stored = max(len(clean(in_words(line.standing))) for line in lines)
+        stored = max(len(clean(in_words(line.current))) for line in lines)
         self._each = self._share(width, len(self._lanes) or 1, stored)
         self._shared = len(self._lanes) > 1 and self._each < _NARROWEST
         if self._shared or not self._lanes:
@@ -108,7 +108,7 @@ class _Sheet:
         yield self._joined("─" * self._time, rules, "─" * self._stored, "frame", "─┼─")
 
     def row(self, line: Line) -> Iterator[list[Piece]]:
-        stored = wrapped(clean(in_words(line.standing)), self._stored) if self._looked else []
+        stored = wrapped(clean(in_words(line.current)), self._stored) if self._looked else []
         words = across(line)
         if words is not None:
             whole = self._each * len(self._lanes) + len(_BAR) * (len(self._lanes) - 1)
@@ -132,7 +132,7 @@ class _Sheet:
                 time.rjust(self._time),
                 acts[index] if index < len(acts) else empty,
                 stored[index] if index < len(stored) else "",
-                kind_of(line.standing),
+                kind_of(line.current),
                 _BAR,
             )
 

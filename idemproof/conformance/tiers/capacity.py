@@ -17,6 +17,6 @@ def a_record_stands_however_many_others_do(case: Case) -> None:
     case.histories += 1
     lost = [claim for claim in claims if requests.get(case.workers[-1], claim[0]).how != "done"]
     if lost:
-        story = case.story(lost[0].idempotency_key)
-        story.tell("client 1", f"has put {_MANY} live claims under keys of their own, this one among them")
-        case.fail(f"Of {_MANY} live claims that were put, {len(lost)} are gone.", story)
+        trace = case.trace(lost[0].idempotency_key)
+        trace.tell("client 1", f"has put {_MANY} live claims under keys of their own, this one among them")
+        case.fail(f"Of {_MANY} live claims that were put, {len(lost)} are gone.", trace)

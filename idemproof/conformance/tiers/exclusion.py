@@ -94,13 +94,13 @@ def one_winner(outcome: Outcome) -> Fault | None:
 def result_stays(outcome: Outcome) -> Fault | None:
     """Say that a result that was stored is gone, if it is."""
     stored = [_result_of(each.request) for each in outcome.operations if each.end is not None]
-    told = [
+    reported = [
         result
         for result, each in zip(stored, (each for each in outcome.operations if each.end), strict=True)
         if result is not None and each.answer in (None, result)
     ]
-    if told and (outcome.final is None or outcome.final.status != COMPLETED):
-        whose = f" of {told[-1].owner}" if told[-1].owner else ""
+    if reported and (outcome.final is None or outcome.final.status != COMPLETED):
+        whose = f" of {reported[-1].owner}" if reported[-1].owner else ""
         return Fault(
             f"The result{whose} was acknowledged as stored, and is gone: its operation runs again.",
             ("INV-2",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broken_layers import matrix, stale, verdicts
-from broken_layers.exhibits import BROKEN, CORRECT, Animal
+from broken_layers.exhibits import BROKEN, CORRECT, Sample
 from broken_layers.over_sqlite import Table
 from broken_layers.verdicts import Verdict
 from idemproof.conformance import FactoryError, check
@@ -22,8 +22,8 @@ ZOO = Path(verdicts.__file__).parent
 ROOT = Path(__file__).parents[3]
 
 
-def by_name(house: dict[str, Animal]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("animal", house.values(), ids=house)
+def by_name(house: dict[str, Sample]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("sample", house.values(), ids=house)
 
 
 def first_tiers(found: Verdict) -> set[tuple[str, str]]:
@@ -31,29 +31,29 @@ def first_tiers(found: Verdict) -> set[tuple[str, str]]:
 
 
 @by_name(BROKEN)
-def test_a_broken_layer_is_found_in_the_tiers_and_clauses_it_names(animal: Animal) -> None:
-    found = verdicts.judged(animal, animal.profile, tiers=animal.tiers)
-    assert set(animal.violates.items()) <= first_tiers(found)
+def test_a_broken_layer_is_found_in_the_tiers_and_clauses_it_names(sample: Sample) -> None:
+    found = verdicts.judged(sample, sample.profile, tiers=sample.tiers)
+    assert set(sample.violates.items()) <= first_tiers(found)
 
 
 @by_name(CORRECT)
-def test_a_right_layer_is_told_nothing(animal: Animal) -> None:
-    assert not verdicts.judged(animal, "quick").found
+def test_a_right_layer_is_reported_nothing(sample: Sample) -> None:
+    assert not verdicts.judged(sample, "quick").found
 
 
 @pytest.mark.nightly
 @by_name(BROKEN)
-def test_every_seed_finds_what_a_broken_layer_names(animal: Animal) -> None:
+def test_every_seed_finds_what_a_broken_layer_names(sample: Sample) -> None:
     for seed in SEEDS:
-        found = verdicts.judged(animal, animal.profile, seed, animal.tiers)
-        assert set(animal.violates.items()) <= first_tiers(found), seed
+        found = verdicts.judged(sample, sample.profile, seed, sample.tiers)
+        assert set(sample.violates.items()) <= first_tiers(found), seed
 
 
 @pytest.mark.nightly
 @by_name(CORRECT)
-def test_no_seed_finds_anything_in_a_right_layer(animal: Animal) -> None:
+def test_no_seed_finds_anything_in_a_right_layer(sample: Sample) -> None:
     for seed in SEEDS:
-        assert not verdicts.judged(animal, "quick", seed).found, seed
+        assert not verdicts.judged(sample, "quick", seed).found, seed
 
 
 def test_the_zoo_is_large_enough() -> None:
@@ -62,21 +62,21 @@ def test_the_zoo_is_large_enough() -> None:
 
 
 @by_name(BROKEN)
-def test_a_broken_layer_names_clauses_of_the_protocol_and_tiers_of_the_suite(animal: Animal) -> None:
-    assert animal.violates
-    assert set(animal.violates) <= set(clauses_of(protocol_text()))
-    assert set(animal.tiers) <= set(TIERS)
+def test_a_broken_layer_names_clauses_of_the_protocol_and_tiers_of_the_suite(sample: Sample) -> None:
+    assert sample.violates
+    assert set(sample.violates) <= set(clauses_of(protocol_text()))
+    assert set(sample.tiers) <= set(TIERS)
 
 
 @by_name(BROKEN | CORRECT)
-def test_an_animal_says_in_a_sentence_what_it_is(animal: Animal) -> None:
-    assert re.fullmatch(r"[A-Z].*[.]", animal.sentence)
+def test_a_sample_says_in_a_sentence_what_it_is(sample: Sample) -> None:
+    assert re.fullmatch(r"[A-Z].*[.]", sample.sentence)
 
 
 def test_every_clause_that_is_asked_about_is_named_or_found_by_the_committed_matrix() -> None:
     page = (ROOT / "docs" / matrix.REPORT).read_text(encoding="utf-8")
-    for animal in BROKEN.values():
-        assert f"| {animal.name} | {matrix._escaped(animal.sentence)} |" in page
+    for sample in BROKEN.values():
+        assert f"| {sample.name} | {matrix._escaped(sample.sentence)} |" in page
     for clause in {clause for each in checks() for clause in each.clauses}:
         assert re.search(rf"^\| {clause} \| [1-9]", page, re.MULTILINE), clause
 
@@ -128,8 +128,8 @@ def test_a_pair_that_shares_nothing_is_refused() -> None:
 
 # The harness itself.
 
-RIGHT = Animal("right", lambda: object, {}, "It is right.")
-WRONG = Animal("wrong", lambda: object, {"CAS-2": "contract"}, "It is wrong | in a way.", "a product")
+RIGHT = Sample("right", lambda: object, {}, "It is right.")
+WRONG = Sample("wrong", lambda: object, {"CAS-2": "contract"}, "It is wrong | in a way.", "a product")
 
 
 def verdict(name: str, failure: str | None = None, **found: str) -> Verdict:
@@ -204,7 +204,7 @@ def test_no_matrix_is_written_if_the_suite_is_to_blame(monkeypatch: pytest.Monke
         matrix.files(ROOT)
 
 
-def test_animals_are_judged_in_other_processes_and_a_failure_ends_none(
+def test_samples_are_judged_in_other_processes_and_a_failure_ends_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = next(iter(CORRECT))

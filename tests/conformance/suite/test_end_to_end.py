@@ -20,8 +20,8 @@ UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
 
 
 class ComparesTheStatusAlone(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        return (standing and standing.status) == (expected and expected.status)
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
+        return (current and current.status) == (expected and expected.status)
 
 
 class LetsAnybodyDelete(TwoMethods):
@@ -56,9 +56,9 @@ class StoresNoResults(TwoMethods):
 class NeverForgets(TwoMethods):
     """Lets nobody take over."""
 
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
         claim = expected is None or expected.status == COMPLETED
-        return standing is None if claim else same_version(standing, expected)
+        return current is None if claim else same_version(current, expected)
 
 
 class Raises(TwoMethods):
@@ -103,7 +103,7 @@ def test_a_broken_layer_is_caught(make: Callable[[], Any], caught: set[tuple[str
     assert caught <= found
 
 
-def test_a_story_ends_where_the_rule_broke() -> None:
+def test_a_trace_ends_where_the_rule_broke() -> None:
     report = check(FourMethods, profile=UNHURRIED, tiers=("faults",))
     [finding] = [each for each in report.findings if (each.check, each.clauses) == (LOST, ("INV-6",))]
     assert finding.why == "A caller was locked out by its own claim, whose reply was lost."
@@ -115,7 +115,7 @@ def test_a_story_ends_where_the_rule_broke() -> None:
     assert finding.lines[-1].what.startswith(
         "answered: a claim, and the call raised: IdempotencyAlreadyInProgress"
     )
-    assert [getattr(line.standing, "status", None) for line in finding.lines] == [
+    assert [getattr(line.current, "status", None) for line in finding.lines] == [
         None,
         *["INPROGRESS"] * (len(finding.lines) - 1),
     ]
@@ -141,13 +141,13 @@ def test_paths_are_shortest_first_and_each_ends_in_a_step_of_its_own() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_paths_with_late_requests_are_told_from_others() -> None:
+def test_paths_with_late_requests_are_reported_from_others() -> None:
     late = [path for path in paths(Bounds(faults=1)) if not without_late_requests(path)]
     assert late
     assert all(any(choice.what == "delayed" for choice in path) for path in late)
 
 
-def test_what_was_cut_short_is_told() -> None:
+def test_what_was_cut_short_is_reported() -> None:
     hasty = check(TwoMethods, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
     assert OUTLIVED in hasty.notes[0]
     assert "a more thorough profile" in hasty.notes[0]

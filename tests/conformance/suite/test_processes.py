@@ -54,7 +54,7 @@ def test_a_process_is_given_whatever_pickle_takes(
         assert process.hear() == Seen(None)
 
 
-def test_a_factory_of_the_main_program_is_told_to_move() -> None:
+def test_a_factory_of_the_main_program_is_reported_to_move() -> None:
     program = (
         "from idemproof.conformance.harness.processes import place_of\n"
         "def make(): ...\n"
@@ -72,7 +72,7 @@ def start(factory: Any) -> Start:
     return Start(place._replace(paths=paths), BEGIN_MS + 5, movable_clock=True)
 
 
-def test_a_process_does_what_it_is_told_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_process_does_what_it_is_reported_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
     before = set(threading.enumerate())
     with Process(start(layers.files)) as process:
@@ -126,7 +126,7 @@ def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.Monk
             process.wait_until_up()
 
 
-def test_a_failure_in_another_process_is_told() -> None:
+def test_a_failure_in_another_process_is_reported() -> None:
     with Process(start(printing)) as process:
         process._said.put(Failed("no such store"))
         heard = []

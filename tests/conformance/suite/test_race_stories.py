@@ -12,22 +12,22 @@ OLD = Record("key", COMPLETED, 50, response_data='"done"', owner="alice")
 CLAIMS = [Record("key", INPROGRESS, 500, 200_000, owner=owner) for owner in ("bob", "carol")]
 
 
-def refused(by_swaps: bool, standing: Record) -> list[Operation]:
+def refused(by_swaps: bool, current: Record) -> list[Operation]:
     return [
         Operation(
             f"client {number}",
             2 * number,
             2 * number + 1,
             NOW,
-            Swap("key", standing, claim, 1) if by_swaps else Put(claim),
-            standing if by_swaps else Refused(standing),
+            Swap("key", current, claim, 1) if by_swaps else Put(claim),
+            current if by_swaps else Refused(current),
         )
         for number, claim in enumerate(CLAIMS, 1)
     ]
 
 
 @pytest.mark.parametrize("by_swaps", [True, False])
-def test_that_all_are_refused_for_what_has_expired_is_told_plainly(by_swaps: bool) -> None:
+def test_that_all_are_refused_for_what_has_expired_is_reported_plainly(by_swaps: bool) -> None:
     assert outcome_in_words(refused(by_swaps, OLD), OLD) == (
         "The stored result had expired, so one of the callers had to get its key; "
         'but client 1 and client 2 were all refused. Finally stored: COMPLETED of alice: "done".'
@@ -36,9 +36,9 @@ def test_that_all_are_refused_for_what_has_expired_is_told_plainly(by_swaps: boo
     assert outcome_in_words(refused(by_swaps, lapsed), lapsed).startswith("The stored claim had expired")
 
 
-def test_that_all_are_refused_for_what_lives_is_another_story() -> None:
+def test_that_all_are_refused_for_what_lives_is_another_trace() -> None:
     alive = OLD._replace(expiry_timestamp=500)
-    assert "not linearizable" in outcome_in_words(refused(by_swaps=False, standing=alive), alive)
-    one = refused(by_swaps=True, standing=OLD)
+    assert "not linearizable" in outcome_in_words(refused(by_swaps=False, current=alive), alive)
+    one = refused(by_swaps=True, current=OLD)
     one[0] = one[0]._replace(answer=CLAIMS[0])
     assert "not linearizable" in outcome_in_words(one, CLAIMS[0])

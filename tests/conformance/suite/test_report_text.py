@@ -14,10 +14,10 @@ from idemproof.conformance.suite.html import page
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
 from idemproof.conformance.suite.report_text import (
     IN_FULL,
+    grouped,
     seen_by,
     shape,
-    telling,
-    told_once,
+    summary,
     without_details,
 )
 from idemproof.conformance.suite.terminal import show
@@ -71,7 +71,7 @@ def shown(made: Report, width: int = 80, command: str | None = "idemproof check 
 )
 def test_what_differs_in_keys_records_names_and_details_says_the_same(one: str, another: str) -> None:
     assert shape(one) == shape(another)
-    (group,) = told_once([finding("a", "CAS-1", why=one), finding("b", "CAS-2", why=another)])
+    (group,) = grouped([finding("a", "CAS-1", why=one), finding("b", "CAS-2", why=another)])
     assert group.clauses == ("CAS-1", "CAS-2")
     assert len(group.members) == 2
 
@@ -88,8 +88,8 @@ def test_what_differs_in_keys_records_names_and_details_says_the_same(one: str, 
         ),
     ],
 )
-def test_what_differs_in_what_it_says_is_told_apart(one: str, another: str) -> None:
-    assert len(told_once([finding("a", "CAS-1", why=one), finding("b", "CAS-1", why=another)])) == 2
+def test_what_differs_in_what_it_says_is_reported_apart(one: str, another: str) -> None:
+    assert len(grouped([finding("a", "CAS-1", why=one), finding("b", "CAS-1", why=another)])) == 2
 
 
 def test_the_most_basic_comes_first() -> None:
@@ -100,7 +100,7 @@ def test_the_most_basic_comes_first() -> None:
         finding("short", "CAS-2", why="Short."),
         finding("again", "CAS-7", why="The layer raised OSError.", tier="exclusion"),
     ]
-    assert [group.why for group in told_once(made)] == [
+    assert [group.why for group in grouped(made)] == [
         "Short.",
         "Long.",
         "The layer raised OSError.",
@@ -108,43 +108,43 @@ def test_the_most_basic_comes_first() -> None:
     ]
 
 
-def test_what_was_raised_is_told_with_its_place_and_with_a_story() -> None:
+def test_what_was_raised_is_reported_with_its_place_and_with_a_trace() -> None:
     where = f"The layer raised OSError: full (line 7 of {SHOP}, in swap)."
     in_the_suite = f"The layer raised OSError: full (line 9 of {SUITE}/tiers/contract.py, in put_claim)."
-    told = [
+    reported = [
         finding("a", "CAS-7", why=in_the_suite, lines=()),
         finding("b", "CAS-7", why=where, lines=()),
         finding("c", "CAS-7", why="The layer raised OSError: full."),
     ]
-    (group,) = told_once(told)
+    (group,) = grouped(reported)
     assert (group.why, group.lines) == (where, (STEP,))
-    (group,) = told_once([told[0], told[2]])
+    (group,) = grouped([reported[0], reported[2]])
     assert group.why == "The layer raised OSError: full."
 
 
-def test_a_story_is_told_in_full_if_it_breaks_what_none_before_it_breaks() -> None:
+def test_a_trace_is_reported_in_full_if_it_breaks_what_none_before_it_breaks() -> None:
     same = [finding(f"s{number}", "CAS-1", why=f"Same as {'i' * number}.") for number in range(3)]
     others = [finding(f"o{number}", f"CAS-{number + 2}", why=f"Other {'i' * number}.") for number in range(4)]
-    told = telling(told_once([*same, *others]))
-    assert [group.clauses for group in told.full] == [("CAS-1",), ("CAS-2",), ("CAS-3",)]
-    assert len(told.full) == IN_FULL
-    assert [group.why for group in told.brief] == ["Same as i.", "Same as ii.", "Other ii.", "Other iii."]
-    assert told.hidden == 4
+    reported = summary(grouped([*same, *others]))
+    assert [group.clauses for group in reported.full] == [("CAS-1",), ("CAS-2",), ("CAS-3",)]
+    assert len(reported.full) == IN_FULL
+    assert [group.why for group in reported.brief] == ["Same as i.", "Same as ii.", "Other ii.", "Other iii."]
+    assert reported.hidden == 4
 
 
 def test_a_broken_contract_is_said_to_explain_the_rest_and_nothing_else_is() -> None:
     contract, time = (finding(name, "CAS-1", why=f"{name}.", tier=name) for name in ("contract", "time"))
     faults = finding("faults", "CAS-1", why="Faults.", tier="faults")
-    assert "fix it first" in str(telling(told_once([time, contract])).preface)
-    assert telling(told_once([contract])).preface is None
-    assert telling(told_once([time, faults])).preface is None
-    assert telling([]) == ([], [], None, 0)
+    assert "fix it first" in str(summary(grouped([time, contract])).preface)
+    assert summary(grouped([contract])).preface is None
+    assert summary(grouped([time, faults])).preface is None
+    assert summary([]) == ([], [], None, 0)
 
 
 def test_many_checks_that_saw_the_same_are_counted_and_few_named() -> None:
     def saw(count: int) -> str:
         tiers = ["contract", "contract", "time", "time", "time"]
-        (group,) = told_once(
+        (group,) = grouped(
             [
                 finding(f"c{number}", "CAS-1", why="So.", tier=tier)
                 for number, tier in enumerate(tiers[:count])
@@ -155,7 +155,7 @@ def test_many_checks_that_saw_the_same_are_counted_and_few_named() -> None:
     assert saw(1) == "Found by c0 (contract)."
     assert saw(2) == "Found by c0 (contract); seen by 1 more check: c1 (contract)."
     assert saw(5) == "Found by c0 (contract); seen by 4 more checks: contract (1), time (3)."
-    (group,) = told_once([finding("c", "CAS-1", why="So.")] * 3)
+    (group,) = grouped([finding("c", "CAS-1", why="So.")] * 3)
     assert seen_by(group) == "Found by c (contract); 3 findings."
 
 
@@ -166,7 +166,7 @@ def test_details_are_left_out_where_there_is_no_room() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_what_is_not_told_in_full_has_few_lines_of_its_own(width: int) -> None:
+def test_what_is_not_reported_in_full_has_few_lines_of_its_own(width: int) -> None:
     first = finding("a", "CAS-1", "CAS-2", "CAS-3", "CAS-4", why="First.")
     long = finding("b", "CAS-1", "CAS-2", "CAS-3", "CAS-4", why=f"Second {'and on ' * 99}.", tier="faults")
     said = shown(report(first, long), width)
@@ -188,7 +188,7 @@ def test_details_go_first_where_there_is_no_room() -> None:
     assert "It fits no order: a, b. Found by luck.\n" in shown(report(first, short))
 
 
-def test_what_is_told_in_full_has_no_more_to_it() -> None:
+def test_what_is_reported_in_full_has_no_more_to_it() -> None:
     said = shown(report(finding("a", "CAS-1", why="First.")))
     assert "ALSO BROKEN" not in said
     assert "more finding" not in said
@@ -232,7 +232,7 @@ class WithoutReturn(CompareAndSwapLayer):
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_forgotten_return_is_told_on_the_first_screen(width: int) -> None:
+def test_a_forgotten_return_is_reported_on_the_first_screen(width: int) -> None:
     made = check(WithoutReturn, profile="quick", seed=7, tiers=["contract"])
     said = shown(made, width).splitlines()
     first = next(

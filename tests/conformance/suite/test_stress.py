@@ -27,10 +27,10 @@ from idemproof.conformance.harness.stress import (
     Plan,
     Round,
     Run,
-    crowd,
     faults_of_runs,
     kinds,
     result_of,
+    stress,
 )
 from idemproof.conformance.suite.clock import BEGIN_MS, MovedClock
 from idemproof.conformance.suite.subjects import LoopThread, Subject
@@ -74,7 +74,7 @@ def clients(subject: Subject, count: int = 6) -> list[tuple[str, Subject]]:
 @pytest.mark.parametrize("kind", kinds(swaps=True))
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crowd_on_a_right_layer_is_explained(kind: Any, seed: int, loop: LoopThread) -> None:
-    came = crowd(Plan(kind, KEY, BEGIN_MS, seed), clients(Subject(InMemoryPersistenceLayer(), loop)))
+    came = stress(Plan(kind, KEY, BEGIN_MS, seed), clients(Subject(InMemoryPersistenceLayer(), loop)))
     assert {each.who for each in came.operations} == {f"client {number}" for number in range(1, 7)}
     assert linearization(came.operations) is not None
     assert not came.mistakes
@@ -87,7 +87,7 @@ def test_a_crowd_on_a_right_layer_is_explained(kind: Any, seed: int, loop: LoopT
 def test_bodies_of_failing_calls_fail_now_and_then_and_are_tried_again(loop: LoopThread) -> None:
     subject = Subject(InMemoryPersistenceLayer(), loop)
     rounds = [
-        crowd(Plan("failing calls", f"order-{seed}", BEGIN_MS, seed), clients(subject, 1))
+        stress(Plan("failing calls", f"order-{seed}", BEGIN_MS, seed), clients(subject, 1))
         for seed in range(8)
     ]
     results = [[run.result is not None for run in each.runs] for each in rounds]
@@ -107,22 +107,22 @@ def test_clients_of_a_crowd_overlap(loop: LoopThread) -> None:
                 self.meeting.wait(60)
             return super()._swap(*args)
 
-    came = crowd(Plan("swaps", KEY, BEGIN_MS, 1), clients(Subject(Meeting(), loop)))
+    came = stress(Plan("swaps", KEY, BEGIN_MS, 1), clients(Subject(Meeting(), loop)))
     assert not Meeting.meeting.broken
     assert lines_of(came.operations)[1].what.startswith("meanwhile")
 
 
-def test_a_crowd_begins_when_it_is_told_to(loop: LoopThread) -> None:
-    told = []
+def test_a_crowd_begins_when_it_is_reported_to(loop: LoopThread) -> None:
+    reported = []
     plan = Plan("methods", KEY, BEGIN_MS, 1)
-    crowd(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), lambda: told.append("begin"))
-    assert told == ["begin"]
+    stress(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), lambda: reported.append("begin"))
+    assert reported == ["begin"]
 
     def fall() -> None:
         raise BodyError
 
     with pytest.raises(BodyError):
-        crowd(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), fall)
+        stress(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), fall)
 
 
 def test_runs_and_answers_are_judged() -> None:
@@ -289,11 +289,11 @@ def test_of_what_is_explained_there_is_no_evidence() -> None:
     assert is_explained(history, swaps=True, fenced=True)
     assert [line.what for line in lines_of(history)][1] == "deletes INPROGRESS of ann, and has no answer yet"
     assert lines_of([]) == []
-    told = lines_of(
+    reported = lines_of(
         [operation(0, 1, Update(result_of(ANN)), Refused()), operation(2, 3, swap(BOB, ANN), BOB)]
     )
-    assert told[0].what == 'completes COMPLETED of ann: "ann", and is refused'
-    assert told[1].what.endswith("and gets back INPROGRESS of bob")
+    assert reported[0].what == 'completes COMPLETED of ann: "ann", and is refused'
+    assert reported[1].what.endswith("and gets back INPROGRESS of bob")
 
 
 def test_what_takes_too_long_to_judge_is_no_fault() -> None:
