@@ -29,7 +29,7 @@ from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
 from places import recent_sdk
 from servers import Server
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("pauses")]
+pytestmark = [pytest.mark.once, recent_sdk, pytest.mark.usefixtures("pauses")]
 
 COMPOSITE = "outages-composite"
 ENVIRONMENT = {
@@ -343,7 +343,6 @@ def layer_of(
     return layer_of
 
 
-@recent_sdk
 @pytest.mark.parametrize(
     ("lacking", "cause"),
     [("AWS_DEFAULT_REGION", "specify a region"), ("AWS_ACCESS_KEY_ID", "locate credentials")],
@@ -357,14 +356,12 @@ def test_an_environment_without_region_or_credentials(
     assert call.work.runs == []
 
 
-@recent_sdk
 def test_an_environment_with_all_that(calling: Calling, layer_of: Callable[..., Any], name: str) -> None:
     call = calling(layer=layer_of(ENVIRONMENT))
     assert call(name) == call(name) == f"{name} done"
     assert call.work.runs == [name]
 
 
-@recent_sdk
 @pytest.mark.parametrize(("day", "answer"), [each for each in ONES if each.values[0].requests == 6])
 def test_only_the_engine_retries(
     day: BadDay,
