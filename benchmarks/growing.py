@@ -43,7 +43,7 @@ def _memory(count: int) -> idemproof.InMemoryPersistenceLayer:
     expiry = int(time.time()) + KEEP_MS // 1000
     for number in range(count):
         key = f"filled#{number:032x}"
-        layer._swap(key, None, Record(key, COMPLETED, expiry, None, RESULT, None, None, "filler"), KEEP_MS)
+        layer._swap(key, None, Record(key, COMPLETED, expiry, None, RESULT, None, "filler"), KEEP_MS)
     return layer
 
 

@@ -103,7 +103,9 @@ def _dynamodb(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 
 
 def _scenario(store: str, enter: _Enter, size: Size) -> Scenario:
-    remark = "Of all that come at once one works; the others are refused, or answered if they come after it."
+    remark = (
+        "One of the concurrent calls does the work; the others are refused, or answered if they arrive later."
+    )
     return Scenario(f"hot key, {store}", enter, BARE, size, Size(1, 20), kind=ORDER, remark=remark)
 
 

@@ -28,8 +28,8 @@ import idemproof
 _Enter = Callable[[Places, contextlib.ExitStack], list[Contestant]]
 
 _REMARKS = (
-    "Bare is the search, the JSON and the hash that a key takes, and the work. "
-    "idemkit's store looks through all its records at each claim; it is meant for tests."
+    "Bare is the work, and the search, JSON encoding and hash that a key needs. "
+    "idemkit's store scans all its records at each claim; it is meant for tests."
 )
 
 

@@ -237,7 +237,7 @@ SCENARIOS = [
     Scenario("Valkey, 10 KB", _blocking(LARGE), BARE, Size(15, 60), kind=LARGE),
     Scenario("Valkey, 300 KB", _blocking(HUGE), BARE, Size(7, 4), Size(1, 2), kind=HUGE),
     Scenario(
-        "Valkey, contended", _contended, BARE, Size(15, 120), remark="idemkit waits where others refuse."
+        "Valkey, contended", _contended, BARE, Size(15, 120), remark="idemkit waits where the others refuse."
     ),
     Scenario("Valkey, 16 threads", _blocking(ORDER, threads=16), BARE, Size(11, 320)),
     Scenario("Valkey, async, 1 task", _tasks(1), BARE, Size(11, 200)),

@@ -9,7 +9,7 @@ from idemproof.conformance.suite import svg
 
 _COLOURS = {BARE: "lane", IDEMPROOF: "COMPLETED", POWERTOOLS: "body", IDEMKIT: "INPROGRESS"}
 
-_OWNERS = {BARE: "the bare store's", POWERTOOLS: "that of Powertools"}
+_OWNERS = {BARE: "the bare store's time", POWERTOOLS: "the time of Powertools"}
 
 _LEFT, _RIGHT = 330, svg.WIDTH - 40
 _TOP, _ROW, _MARK = 118, 26, 12
@@ -18,7 +18,7 @@ _Row = tuple[str, dict[str, Summary]]
 
 
 def picture(outcomes: list[Outcome], reference: str) -> str | None:
-    """Return the times as multiples of those of ``reference``, or None if nobody was measured beside it."""
+    """Return the times as multiples of those of ``reference``, or None if there are none."""
     rows = [row for outcome in outcomes for row in _rows(outcome, reference)]
     if not rows:
         return None
@@ -44,15 +44,14 @@ def picture(outcomes: list[Outcome], reference: str) -> str | None:
             parts.append(svg.box(*corner, _MARK, _MARK, _COLOURS[contestant]))
     return svg.document(
         f"Time, as a multiple of {_OWNERS[reference]}",
-        "A mark is the median of the rounds' ratios, the line through it reaches from quartile to quartile. "
-        "Further left is faster.",
+        "A mark is the median of the rounds' ratios; its line spans the quartiles. Further left is faster.",
         bottom + 24,
         parts,
     )
 
 
 def _rows(outcome: Outcome, reference: str) -> list[_Row]:
-    """Return the cases in which somebody was measured beside ``reference``, with the ratios."""
+    """Return the cases that have a comparison with ``reference``, with the ratios."""
     if outcome.scenario.reference != reference or outcome.scenario.unit == "bytes":
         return []
     found = []

@@ -1,4 +1,4 @@
-"""What was measured, as text for the terminal, as a page, and as data."""
+"""The measurements as text for the terminal, as a page, and as data."""
 
 import importlib.metadata
 import json
@@ -13,6 +13,7 @@ from picture import picture
 from targets import TARGETS, Judgement, judged
 
 BEGIN, END = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
+LEAD = "<!-- lead: written by benchmarks/run.py -->", "<!-- end of lead -->"
 PAGE, DATA = "README.md", "figures.json"
 
 _PACKAGES = (
@@ -21,9 +22,22 @@ _PACKAGES = (
 )
 _BUSY_BY_PROCESSOR = 0.5
 
+IN_WORDS = {
+    (
+        "in process, first call: fraction of the time of Powertools",
+        "in process, replay: fraction of the time of Powertools",
+    ): "In process, a first call takes {} and a replay {} of the time of Powertools.",
+    (
+        "Valkey, first call: multiple of two bare SETs",
+        "Valkey, replay: multiple of a bare GET",
+    ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
+    "as a bare `GET`.",
+}
+"""What the page begins with, and the targets whose figures it states."""
+
 
 class Run(NamedTuple):
-    """All that one run has found."""
+    """The results of one run."""
 
     outcomes: list[tuple[Outcome, Size]]
     lacking: dict[str, str]
@@ -31,7 +45,7 @@ class Run(NamedTuple):
     load_before: float
 
     def judgements(self) -> list[Judgement]:
-        """Return what became of each target."""
+        """Return the verdict on each target."""
         by_name = {outcome.scenario.name: outcome for outcome, _ in self.outcomes}
         return [judged(target, by_name) for target in TARGETS]
 
@@ -85,7 +99,7 @@ def told_of_targets(run: Run) -> str:
 
 
 def circumstances(run: Run) -> list[str]:
-    """Return where this was measured, and with what."""
+    """Return the machine and the versions of the measurement."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     processors = os.cpu_count() or 1
     machine = (
@@ -94,12 +108,12 @@ def circumstances(run: Run) -> list[str]:
     )
     told = [machine, f"{versions}."]
     if run.load_before > _BUSY_BY_PROCESSOR * processors:
-        told.append("The machine had other work: the times are too long, the ratios rough.")
+        told.append("The machine had other work: the times are too long, and the ratios are imprecise.")
     return told
 
 
 def write(run: Run, folder: Path) -> None:
-    """Put the figures into the page in ``folder``, beside the pictures and the data."""
+    """Write the figures and charts into the page in ``folder``, and the data next to it."""
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [outcome for outcome, _ in run.outcomes]
     pictures = []
@@ -108,15 +122,29 @@ def write(run: Run, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         if drawn is not None:
             (folder / name).write_text(drawn, encoding="utf-8")
-            pictures.append(f"![Times beside those of {reference}]({name})")
+            pictures.append(f"[![Time compared with {reference}]({name})]({name})")
     page = folder / PAGE
-    text = page.read_text("utf-8") if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for figures: {BEGIN} … {END}")
-    page.write_text(f"{before}{BEGIN}\n{_markdown(run, pictures)}\n{END}{after}", encoding="utf-8")
+    empty = "\n".join(["# Benchmarks\n", *LEAD, "", BEGIN, END, ""])
+    text = page.read_text("utf-8") if page.exists() else empty
+    measured = {target.says: figure for target, figure, _ in run.judgements()}
+    text = _filled(page, text, *LEAD, lead(measured, pictures))
+    page.write_text(_filled(page, text, BEGIN, END, _markdown(run)), encoding="utf-8")
     (folder / DATA).write_text(json.dumps(data(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _filled(page: Path, text: str, begin: str, end: str, filling: str) -> str:
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"{page} has no place between {begin} and {end}")
+    return f"{before}{begin}\n\n{filling}\n\n{end}{after}"
+
+
+def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
+    """Return what the page begins with: a sentence for each pair of figures, and the charts."""
+    figures = [(words, [measured.get(says) for says in targets]) for targets, words in IN_WORDS.items()]
+    said = [words.format(*map("{:.2f}".format, found)) for words, found in figures if None not in found]
+    return "\n\n".join([" ".join(said) or "No comparison was measured.", *pictures])
 
 
 def data(run: Run) -> dict[str, Any]:
@@ -155,8 +183,8 @@ def data(run: Run) -> dict[str, Any]:
     }
 
 
-def _markdown(run: Run, pictures: list[str]) -> str:
-    parts = ["\n\n".join(circumstances(run)), *pictures, "### Targets"]
+def _markdown(run: Run) -> str:
+    parts = ["\n\n".join(circumstances(run)), "### Targets"]
     targets = [
         [judgement.target.says, *_bound(judgement), judgement.verdict] for judgement in run.judgements()
     ]
@@ -167,7 +195,7 @@ def _markdown(run: Run, pictures: list[str]) -> str:
         parts += _remarks(outcome)
         parts.append(_table(*rows(outcome)))
     parts += [f"Not measured here: {name}: {why}" for name, why in run.lacking.items()]
-    return "\n" + "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Idempotency whose protocol is an executable specification that production runs.
+"""Idempotency for Python, built on an executable specification that runs in production.
 
 Names load when they are first used, so importing the package costs almost nothing.
 """

@@ -27,7 +27,7 @@ def test_the_readme_example_charges_once(
     assert capsys.readouterr().out == "charging 120\n"
 
 
-def test_the_story_of_the_readme_is_told(tmp_path: Path) -> None:
+def test_the_trace_of_the_readme_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store.py").write_text(blocks("python")[1], encoding="utf-8")
     command = [sys.executable, "-m", "idemproof", "check", "store:MyLayer", "--tier", "exclusion"]
     environment = os.environ | {"COLUMNS": "110"}
@@ -35,10 +35,10 @@ def test_the_story_of_the_readme_is_told(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     assert told.returncode == 1, told.stderr
-    (story,) = blocks("text")
+    (trace,) = blocks("text")
     said = "\n".join(line.rstrip() for line in told.stdout.splitlines())
     beginning, end = said.index("time │"), said.index("\n  INV-1 ")
-    assert story == f"{said[beginning:end]}\n"
+    assert trace == f"{said[beginning:end]}\n"
 
 
 @pytest.mark.once

@@ -1,7 +1,7 @@
-"""Faults sown into the specification, one at a time, to see whether the explorer sees them.
+"""Faults injected into the specification, one at a time, to test whether the explorer finds them.
 
 Each changes one row of the table, or what a client does between its requests, and names what it violates.
-The explorer must find a shortest story for every one.
+The explorer must find a shortest trace for each of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from idemproof.spec.events import (
     Replay,
     Superseded,
 )
-from idemproof.spec.explorer import Explorer, Story
+from idemproof.spec.explorer import Explorer, Trace
 from idemproof.spec.model import RUNNING, Attempt
 from idemproof.spec.record import (
     COMPLETED,
@@ -40,11 +40,11 @@ REPORT = "seeded-faults.md"
 
 _LIMIT = 50_000
 _HEAD = """\
-# Does the explorer see?
+# Fault injection
 
-Each line is one fault, sown into the specification for the length of one search with two clients. The search
-is breadth first, so the story it finds is a shortest one; "steps" is its length, and a second's passing is
-one. Of {count} faults, {found} are found. This page is written by the search itself.
+Each line is one fault, injected into the specification for one search with two clients. The search is breadth
+first, so it finds a shortest trace. "Steps" is the length of that trace; one second of waiting is one step.
+The search finds {found} of {count} faults. It writes this page itself.
 
 """
 
@@ -157,99 +157,102 @@ FAULTS = (
     ),
     Fault(
         "ROW-1",
-        "what lives for another second can be claimed",
+        "a record can be claimed a second before its deadline",
         lambda r, _e, now: r is None or deadline_ms(r) - 1000 <= now,
     ),
-    Fault("ROW-1", "only what was forgotten can be claimed", lambda r, _e, _now: r is None),
+    Fault("ROW-1", "only an absent record can be claimed", lambda r, _e, _now: r is None),
     Fault(
-        "ROW-1", "a claim is granted and not written", step=lambda r, e, now: (r, rules._claim(r, e, now)[1])
+        "ROW-1", "a claim is granted but not written", step=lambda r, e, now: (r, rules._claim(r, e, now)[1])
     ),
     Fault("ROW-1", "a claim does not name its owner", step=_claimed(lambda c: c._replace(owner=None))),
     Fault(
         "ROW-1",
-        "a claim's record is over before its lease",
+        "a claim's record expires before its lease",
         step=_claimed(lambda c: c._replace(expiry_timestamp=1)),
     ),
     Fault(
         "ROW-1",
-        "a claim is over at once",
+        "a claim ends at once",
         step=_claimed(lambda c: c._replace(in_progress_expiry_timestamp=0)),
     ),
-    Fault("ROW-2", "an own claim is not recognised", _never),
-    Fault("ROW-2", "anybody's claim is taken for one's own", _anybody_running),
-    Fault("ROW-3", "another payload is not noticed", _never, fingerprints=2),
+    Fault("ROW-2", "an attempt does not recognise its own claim", _never),
+    Fault("ROW-2", "an attempt accepts any claim as its own", _anybody_running),
+    Fault("ROW-3", "a different payload is not detected", _never, fingerprints=2),
     Fault(
         "ROW-16",
-        "a durable execution resumes anybody's claim",
+        "a durable execution resumes any claim",
         lambda r, e, _now: _anybody_running(r) and execution_of(e.owner) is not None,
         invocations=1,
     ),
-    Fault("ROW-16", "a claim that is resumed gets another lease", step=rules._claim, invocations=1),
-    Fault("ROW-4", "a claim is taken for a result", _never),
-    Fault("ROW-5", "who finds a result may run again", step=lambda r, _e, _now: (r, Claimed(r))),
-    Fault("ROW-5", "a result is answered once only", step=_deletes(Replay)),
-    Fault("ROW-6", "an own result is not recognised", _never),
+    Fault("ROW-16", "a resumed claim gets a new lease", step=rules._claim, invocations=1),
+    Fault("ROW-4", "a claim is treated as a result", _never),
+    Fault("ROW-5", "a call that finds a result may run again", step=lambda r, _e, _now: (r, Claimed(r))),
+    Fault("ROW-5", "a result is replayed only once", step=_deletes(Replay)),
+    Fault("ROW-6", "an attempt does not recognise its own result", _never),
     Fault(
         "ROW-6",
-        "any result is taken for one's own",
+        "an attempt accepts any result as its own",
         lambda r, _e, _now: r is not None and r.status == COMPLETED,
     ),
     Fault(
         "ROW-7",
-        "anybody may complete a claim",
+        "any attempt may complete a claim",
         lambda r, _e, now: r is None or _anybody_running(r) or claimable(r, now),
     ),
     Fault(
         "ROW-7",
-        "an invocation completes what a newer one has resumed",
+        "an invocation completes a claim that a newer one has resumed",
         lambda r, e, now: r is None or _held_by_its_execution(r, e) or claimable(r, now),
         invocations=2,
     ),
-    Fault("ROW-7", "anybody may complete anything", _always),
-    Fault("ROW-7", "nobody may complete", _never),
-    Fault("ROW-7", "only what is over may be completed", lambda r, _e, now: claimable(r, now)),
+    Fault("ROW-7", "any attempt may complete any record", _always),
+    Fault("ROW-7", "no attempt may complete", _never),
+    Fault("ROW-7", "only a record that is not live may be completed", lambda r, _e, now: claimable(r, now)),
     Fault(
         "ROW-7", "a result stays in progress", step=_completed(lambda _r, c: c._replace(status=INPROGRESS))
     ),
     Fault(
         "ROW-7",
-        "a result is kept no longer than its claim",
+        "a result expires with its claim",
         step=_completed(lambda r, c: c if r is None else c._replace(expiry_timestamp=r.expiry_timestamp)),
     ),
     Fault("ROW-7", "a result does not name its owner", step=_completed(lambda _r, c: c._replace(owner=None))),
-    Fault("ROW-8", "who is superseded overwrites", step=_overwrite(Superseded)),
-    Fault("ROW-8", "who is superseded deletes", step=_deletes(Superseded)),
+    Fault("ROW-8", "a superseded attempt overwrites the result", step=_overwrite(Superseded)),
+    Fault("ROW-8", "a superseded attempt deletes the result", step=_deletes(Superseded)),
     Fault(
         "ROW-8",
-        "who had another payload is told the result",
+        "a late attempt with a different payload gets the result",
         lambda r, _e, _now: r is not None and r.status == COMPLETED,
         fingerprints=2,
     ),
-    Fault("ROW-8", "who runs late is told a claim for a result", _stands),
-    Fault("ROW-9", "who lost the lease overwrites", step=_overwrite(LeaseLost)),
-    Fault("ROW-9", "who lost the lease deletes", step=_deletes(LeaseLost)),
-    Fault("ROW-10", "anybody may release a claim", _anybody_running),
+    Fault("ROW-8", "a late attempt gets a claim as a result", _stands),
+    Fault("ROW-9", "an attempt that lost its lease overwrites the record", step=_overwrite(LeaseLost)),
+    Fault("ROW-9", "an attempt that lost its lease deletes the record", step=_deletes(LeaseLost)),
+    Fault("ROW-10", "any attempt may release a claim", _anybody_running),
     Fault(
-        "ROW-10", "an invocation releases what a newer one has resumed", _held_by_its_execution, invocations=2
+        "ROW-10",
+        "an invocation releases a claim that a newer one has resumed",
+        _held_by_its_execution,
+        invocations=2,
     ),
-    Fault("ROW-10", "anybody may release anything", _stands),
-    Fault("ROW-11", "who holds nothing deletes", step=_deletes(_not_held)),
-    Fault("ROW-12", "anybody may renew a claim", _anybody_running),
-    Fault("ROW-12", "a renewal is granted and not written", step=_renew_without_writing),
-    Fault("ROW-13", "who lost the lease renews it", step=_renew_unheld),
+    Fault("ROW-10", "any attempt may release any record", _stands),
+    Fault("ROW-11", "an attempt that holds no claim deletes the record", step=_deletes(_not_held)),
+    Fault("ROW-12", "any attempt may renew a claim", _anybody_running),
+    Fault("ROW-12", "a renewal is granted but not written", step=_renew_without_writing),
+    Fault("ROW-13", "an attempt that lost its lease renews it", step=_renew_unheld),
     Fault(
         "ROW-14",
-        "what is over, and not past its expiry, is forgotten",
+        "a record that is not live is evicted before its expiry",
         lambda r, _e, now: r is not None and claimable(r, now),
     ),
-    Fault("ROW-14", "anything is forgotten", _stands),
-    Fault("ROW-15", "what is kept is deleted", step=_deletes(_kept)),
+    Fault("ROW-14", "any record is evicted", _stands),
+    Fault("ROW-15", "an eviction reports a record as kept, but deletes it", step=_deletes(_kept)),
 )
 
 
 @contextmanager
-def sown(fault: Fault) -> Iterator[None]:
-    """Let the specification have ``fault``."""
+def injected(fault: Fault) -> Iterator[None]:
+    """Inject ``fault`` into the specification."""
     rows = tuple(
         row
         if row.clause != fault.row
@@ -260,16 +263,16 @@ def sown(fault: Fault) -> Iterator[None]:
         yield
 
 
-def found(fault: Fault) -> Story | None:
-    """Return the shortest story by which the explorer sees ``fault``, None if it does not."""
-    with sown(fault):
+def found(fault: Fault) -> Trace | None:
+    """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
+    with injected(fault):
         explorer = Explorer(2, fault.fingerprints, invocations=fault.invocations)
         result = explorer.search(limit=_LIMIT)
     return result.counterexample or result.stuck
 
 
-def found_beginning_late() -> Story | None:
-    """Return the story by which a client is seen that begins without looking at its lease (ENG-3)."""
+def found_beginning_late() -> Trace | None:
+    """Return the trace that shows a client that begins without checking its lease (ENG-3)."""
 
     def granted(attempt: Attempt) -> Iterator[Any]:
         yield attempt._then("begins its body", RUNNING)
@@ -279,22 +282,24 @@ def found_beginning_late() -> Story | None:
 
 
 def report() -> str:
-    """Return, in Markdown, which faults there are and by how long a story each is found."""
+    """Return, in Markdown, the faults and the length of the trace that finds each."""
     lines = ["| fault in | fault | breaks | steps |", "|---|---|---|---|"]
-    stories = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
-    stories.append(("ENG-3", "a body begins though its lease is over", found_beginning_late()))
-    for place, what, story in stories:
-        told = "**not found** |" if story is None else f"{', '.join(_clauses(story))} | {len(story.lines)}"
-        lines.append(f"| {place} | {what} | {told} |")
+    traces = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
+    traces.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
+    for place, what, trace in traces:
+        reported = (
+            "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
+        )
+        lines.append(f"| {place} | {what} | {reported} |")
     return (
-        _HEAD.format(count=len(stories), found=sum(story is not None for *_, story in stories))
+        _HEAD.format(count=len(traces), found=sum(trace is not None for *_, trace in traces))
         + "\n".join(lines)
         + "\n"
     )
 
 
-def _clauses(story: Story) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in story.broken})
+def _clauses(trace: Trace) -> list[str]:
+    return sorted({name.partition(" ")[0] for name in trace.broken})
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = "project/"
 PAGES = (
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "idemproof/spec/README.md",
     "idemproof/spec/protocol.md",
     "idemproof/spec/vectors/README.md",

@@ -1,6 +1,6 @@
-"""A subscription service keeps its records beside other items, in a table with a partition and a sort key.
+"""A subscription service keeps its records in a table with a partition key and a sort key.
 
-All records are in one partition, here ``billing``; each has its idempotency key as its sort key.
+All records are in one partition, here ``billing``. The sort key of each is its idempotency key.
 """
 
 import os

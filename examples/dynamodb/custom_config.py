@@ -1,6 +1,6 @@
-"""A bank would rather refuse a transfer than wait for it: its requests to DynamoDB have short time limits.
+"""A bank prefers to refuse a transfer over waiting for it: its requests to DynamoDB have short time limits.
 
-When the table does not answer, the caller gets an error within seconds, and no money has moved.
+If the table does not answer, the caller gets an error within seconds, and no money has moved.
 """
 
 import os

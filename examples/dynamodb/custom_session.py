@@ -1,6 +1,6 @@
-"""A parcel service prints labels in many regions, and keeps the records of all of them in one.
+"""A parcel service prints labels in many regions, and keeps all records in one of them.
 
-The session says which region, which profile, or which credentials the table is asked with.
+The session sets the region, profile or credentials for the requests to the table.
 """
 
 import os

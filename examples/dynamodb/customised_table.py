@@ -1,6 +1,6 @@
-"""A cinema keeps its records in a table that it already had, whose attributes have other names.
+"""A cinema keeps its records in an existing table with other attribute names.
 
-A repeated request is answered with the ticket that was sold, and no second seat is taken.
+A repeated request gets the ticket that was sold, and no second seat is sold.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Print a parcel's label once, and give every caller the label as an object of a class of your own.
+"""Print a parcel's label once, and return the label as an object of your own class.
 
-Two functions say what is stored and how it comes back: a repeat gets a ``Label`` with the same text.
+Two functions convert the object to JSON and back: a repeated call gets a ``Label`` with the same text.
 """
 
 import os

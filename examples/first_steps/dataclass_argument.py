@@ -1,6 +1,6 @@
 """Print one label for each parcel: the key comes from a field of a dataclass argument.
 
-The function is called twice for a parcel that is listed twice, and both lines get the same label.
+A parcel that is listed twice causes two calls, and both get the same label.
 """
 
 import os
@@ -29,5 +29,5 @@ def print_label(parcel: Parcel) -> dict:
 
 
 def handler(event: dict, context: object) -> dict:
-    config.register_lambda_context(context)  # so that a call that times out does not block its key
+    config.register_lambda_context(context)  # a call that times out does not block its key
     return {"labels": [print_label(parcel=Parcel(**parcel)) for parcel in event["parcels"]]}

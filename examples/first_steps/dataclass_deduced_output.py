@@ -1,6 +1,6 @@
-"""Sell cinema seats once, and give every caller the ticket as a dataclass.
+"""Sell cinema seats once, and return the ticket as a dataclass.
 
-The model is deduced from the return annotation: a repeat gets a ``Ticket``, its time a ``datetime`` again.
+The serializer reads the return annotation: a replay returns a ``Ticket`` whose time is a ``datetime``.
 """
 
 import os

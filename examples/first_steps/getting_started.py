@@ -1,6 +1,6 @@
 """Sell a cinema seat once, however often the event is delivered.
 
-The whole event is the key: a repeat gets the ticket of the first delivery, and no second seat is sold.
+The whole event is the key: a repeated event gets the first ticket, and no second seat is sold.
 """
 
 import os

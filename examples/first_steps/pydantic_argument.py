@@ -1,6 +1,6 @@
 """Bill each month of a subscription once: the key comes from two fields of a Pydantic argument.
 
-A repeat gets the first invoice, even if another field, here a note, differs.
+A repeated call gets the first invoice, even if another field, here a note, differs.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Transfer money once, and give every caller the receipt as a Pydantic model.
+"""Transfer money once, and return the receipt as a Pydantic model.
 
-The model is deduced from the return annotation: a repeat gets a ``Receipt``, its amount a decimal again.
+The serializer reads the return annotation: a replay returns a ``Receipt`` whose amount is a decimal.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Transfer money once, and give every caller the receipt as a Pydantic model.
+"""Transfer money once, and return the receipt as a Pydantic model.
 
-The model is given to the serializer: a repeat gets a ``Receipt``, its amount a decimal again.
+The serializer gets the model: a replay returns a ``Receipt`` whose amount is a decimal.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Answer a request that comes while its twin is still running with 409, and say when to ask again.
+"""Answer a concurrent duplicate with 409, and say when to retry.
 
-One of the two moves the money; the other is told at once, and a later retry gets the receipt.
+One request moves the money. The other gets the 409 at once, and a later retry gets the receipt.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Where an exception is raised decides what a repeat does.
+"""What a retry does depends on where an exception is raised.
 
-Inside the decorated function nothing is kept, and a repeat charges again. After it has returned its result
-is kept, and a repeat goes on from there without another charge.
+Inside the decorated function: nothing is stored, and a retry charges again. After it has returned: its result
+is stored, and a retry continues without another charge.
 """
 
 import os
@@ -28,11 +28,11 @@ def mail(invoice: str) -> None:
 
 @idempotent_function(data_keyword_argument="order", persistence_store=store, config=config)
 def bill(order: dict) -> dict:
-    return {"invoice": charge(order["subscription"])}  # fails: the key is free again
+    return {"invoice": charge(order["subscription"])}  # fails: the key is free
 
 
 def handler(event: dict, context: object) -> dict:
     config.register_lambda_context(context)
     result = bill(order=event)
-    mail(result["invoice"])  # fails: the bill stays, a repeat only mails
+    mail(result["invoice"])  # fails: the invoice is stored, a retry only mails
     return {"statusCode": 200, "invoice": result["invoice"]}

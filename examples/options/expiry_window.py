@@ -1,6 +1,6 @@
 """Remember a transfer for a day instead of an hour.
 
-Within the window a repeat gets the first receipt; after it, the same order is a new operation.
+Within the window a repeated order gets the first receipt. After it, the same order is a new operation.
 """
 
 import os

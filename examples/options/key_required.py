@@ -1,6 +1,6 @@
-"""Refuse an order without a number, instead of running it unprotected.
+"""Refuse an order without a number, instead of running it without protection.
 
-The caller gets a 400 and no seat is sold. By default such a call would run, with a warning.
+The caller gets a 400 and no seat is sold. By default such a call runs, with a warning.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Let a retry take over from an invocation that timed out.
 
-The Lambda context says how long a call may hold its key. Until then a repeat is refused; after it, the
-repeat runs, instead of being refused for the whole window.
+The Lambda context limits how long a call holds its key. Until then a retry is refused. After it, the retry
+runs; without the context it would be refused for the whole window.
 """
 
 import os
@@ -26,5 +26,5 @@ def print_label(parcel: dict) -> dict:
 
 
 def handler(event: dict, context: object) -> dict:
-    config.register_lambda_context(context)  # in every invocation; @idempotent does it by itself
+    config.register_lambda_context(context)  # in every invocation; @idempotent does this itself
     return print_label(parcel=event)

@@ -1,6 +1,6 @@
-"""Answer repeats from memory: a worker that has seen an event does not ask DynamoDB about it again.
+"""Replay from memory: a worker that has seen an event sends no request to DynamoDB for it.
 
-The cache belongs to one Lambda environment; another one finds the result in the table.
+The cache belongs to one Lambda environment. Another environment finds the result in the table.
 """
 
 import os
@@ -12,7 +12,7 @@ store = DynamoDBPersistenceLayer(table_name=os.environ.get("TABLE_NAME", "Idempo
 config = IdempotencyConfig(
     event_key_jmespath="order",
     use_local_cache=True,
-    local_cache_max_items=100,  # the ones used last stay
+    local_cache_max_items=100,  # the least recently used one is dropped
 )
 sold: list[str] = []
 

@@ -1,6 +1,6 @@
 """Start a subscription once for each customer and plan, whatever else in the request differs.
 
-The expression opens the JSON text of the body, so that neither headers nor spaces make a new key.
+The expression decodes the JSON body, so headers and whitespace do not change the key.
 """
 
 import json

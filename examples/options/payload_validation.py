@@ -1,7 +1,7 @@
-"""Refuse an order that comes back with another amount.
+"""Refuse an order that arrives again with another amount.
 
-Customer and plan are the key. Without validation the second call would get the first answer, amount
-included; with it, the caller gets a 422, and nothing is charged.
+Customer and plan are the key. Without validation the second call would get the first result, with the wrong
+amount. With it, the caller gets a 422 and nothing is charged.
 """
 
 import os

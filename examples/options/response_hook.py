@@ -1,6 +1,6 @@
-"""Mark answers that are replays: the hook adds two headers, and only repeats have them.
+"""Mark replays: the hook adds two headers to replayed results only.
 
-It gets the stored answer and its record, and the caller gets what it returns.
+It gets the stored result and its record, and the caller gets what it returns.
 """
 
 import json

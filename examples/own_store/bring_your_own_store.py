@@ -1,7 +1,7 @@
-"""A store of your own by the four documented methods: a table of SQLite.
+"""Your own store, with the four documented methods: a table of SQLite.
 
-One statement decides who may begin, so that two workers who ask at once cannot both be told yes. The second
-of two equal transfers prints nothing, and gets the first one's receipt. The same SQL works in PostgreSQL.
+One statement decides which call may run, so two concurrent workers cannot both claim a key. The second of two
+equal transfers prints nothing and gets the receipt of the first.
 """
 
 import os
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS idempotency (
     id TEXT PRIMARY KEY, status TEXT NOT NULL, expiration INTEGER NOT NULL,
     in_progress_expiration INTEGER, data TEXT, validation TEXT)
 """
-# A claim is over when its lease is (milliseconds), a result when it has expired (seconds).
+# A claim ends with its lease (milliseconds), a result with its expiry (seconds).
 PUT = """
 INSERT INTO idempotency VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
@@ -54,7 +54,7 @@ class SQLStore(BasePersistenceLayer):
         key, status, expiry, lease, response, payload_hash, *_ = data_record
         now = time.time_ns() // 1_000_000
         with self._database() as database:
-            # Nobody else writes before the end, so the record that is read is the one that was in the way.
+            # No other connection writes until COMMIT, so this reads the record that refused the claim.
             database.execute("BEGIN IMMEDIATE")
             put = database.execute(PUT, (key, status, expiry, lease, response, payload_hash, now))
             row = None if put.rowcount else database.execute(GET, (key,)).fetchone()
@@ -73,7 +73,7 @@ class SQLStore(BasePersistenceLayer):
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        # A connection for each request: those of sqlite3 belong to one thread.
+        # A connection for each request, because a connection of sqlite3 belongs to one thread.
         with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
             yield database
 
@@ -87,7 +87,7 @@ def main() -> None:
         event_key_jmespath="reference",
         payload_validation_jmespath="[account, amount]",
         in_progress_expires_after_seconds=30,
-        service="bank",  # of which services on one store have different ones
+        service="bank",  # services that share a store have different names
     )
 
     @idempotent_function(data_keyword_argument="order", persistence_store=open_store(), config=config)

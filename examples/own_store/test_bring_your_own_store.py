@@ -1,4 +1,4 @@
-"""Judges the store by the clauses of the protocol: `pytest test_bring_your_own_store.py`."""
+"""Runs the conformance suite on the store: `pytest test_bring_your_own_store.py`."""
 
 import pytest
 from bring_your_own_store import SQLStore
@@ -8,8 +8,8 @@ from idemproof.conformance import PersistenceLayerConformance
 
 class TestSQLStore(PersistenceLayerConformance):
     profile = "quick"
-    durable = True  # what it has acknowledged outlives its process
-    fenced = False  # the four methods know no owner
+    durable = True  # acknowledged writes survive the process
+    fenced = False  # the four methods do not get an owner
 
     @pytest.fixture(autouse=True)
     def _database(self, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,4 +1,4 @@
-"""Judges the store by the clauses of the protocol: `pytest test_two_methods.py`."""
+"""Runs the conformance suite on the store: `pytest test_two_methods.py`."""
 
 import pytest
 from two_methods import SQLStore
@@ -8,7 +8,7 @@ from idemproof.conformance import PersistenceLayerConformance
 
 class TestSQLStore(PersistenceLayerConformance):
     profile = "quick"
-    durable = True  # what it has acknowledged outlives its process
+    durable = True  # acknowledged writes survive the process
 
     @pytest.fixture(autouse=True)
     def _database(self, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,7 +1,7 @@
-"""A store of your own by two methods, read and replace-if-unchanged: less to write, and fenced.
+"""Your own store, with two methods, read and compare-and-swap: less to write, and fenced.
 
-Neither method looks at a clock or decides anything. The second of two equal transfers prints nothing, and
-gets the first one's receipt. Whatever takes a condition will do as a store: here SQL, elsewhere an ETag.
+Neither method reads a clock or makes a decision. The second of two equal transfers prints nothing and gets
+the receipt of the first. Any store with conditional writes works: SQL here, an ETag elsewhere.
 """
 
 import json
@@ -31,7 +31,7 @@ class SQLStore(CompareAndSwapLayer):
             return self._read(database, key)[1]
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        del keep_ms  # a table keeps its rows: only a store with a time to live needs it
+        del keep_ms  # only a store with a time to live needs it
         with self._database() as database:
             while True:
                 text, standing = self._read(database, key)
@@ -39,10 +39,10 @@ class SQLStore(CompareAndSwapLayer):
                     return standing
                 if self._replace(database, key, text, new):
                     return new
-                # Somebody was faster between reading and writing: look again at what stands.
+                # Another call wrote between reading and writing: read again.
 
     def _replace(self, database: sqlite3.Connection, key: str, text: str | None, new: Record | None) -> bool:
-        """Write in one statement, if the text that was read still stands; tell whether it did."""
+        """Write in one statement, if the stored text is unchanged. Return whether it was."""
         if text is None:
             if new is None:
                 return True
@@ -57,7 +57,7 @@ class SQLStore(CompareAndSwapLayer):
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        # A connection for each request: those of sqlite3 belong to one thread.
+        # A connection for each request, because a connection of sqlite3 belongs to one thread.
         with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
             yield database
 
@@ -71,7 +71,7 @@ def main() -> None:
         event_key_jmespath="reference",
         payload_validation_jmespath="[account, amount]",
         in_progress_expires_after_seconds=30,
-        service="bank",  # of which services on one store have different ones
+        service="bank",  # services that share a store have different names
     )
 
     @idempotent_function(data_keyword_argument="order", persistence_store=open_store(), config=config)

@@ -1,6 +1,6 @@
-"""A parcel service has a client of Redis already, with time limits and a name of its own, and brings it.
+"""A parcel service passes its existing Redis client, with its own time limits and name.
 
-The same works with clients of valkey, of a cluster, or of Sentinel's.
+Clients of valkey, of a cluster, or of Sentinel work the same way.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A cinema keeps its records in Redis or Valkey, and says where that is.
+"""A cinema keeps its records in Redis or Valkey, and passes the host and port.
 
-A repeated request is answered with the ticket that was sold, and no second seat is taken.
+A repeated request gets the ticket that was sold, and no second seat is sold.
 """
 
 import os
@@ -10,7 +10,7 @@ from idemproof import IdempotencyConfig, RedisCachePersistenceLayer, idempotent
 store = RedisCachePersistenceLayer(
     host=os.environ.get("REDIS_HOST", "localhost"),
     port=int(os.environ.get("REDIS_PORT", "6379")),
-    ssl=False,  # within one machine; connections are encrypted unless told otherwise
+    ssl=False,  # on one machine only; connections are encrypted by default
 )
 config = IdempotencyConfig(event_key_jmespath="booking_id")
 seats_sold: list[str] = []

@@ -1,4 +1,4 @@
-"""A cinema reads its records in Redis with other programs too, which know the attributes by other names.
+"""Other programs read the cinema's records in Redis, and expect other attribute names.
 
 Each record is one JSON object under its idempotency key.
 """

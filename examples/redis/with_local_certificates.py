@@ -1,6 +1,6 @@
-"""A bank's Redis lets in only who has a certificate; those files are delivered with the function.
+"""A bank's Redis requires client certificates, which are shipped with the function.
 
-The folder has the client's certificate and key, and the authority that vouches for the server.
+The folder contains the client's certificate and key, and the certificate of the server's authority.
 """
 
 import os

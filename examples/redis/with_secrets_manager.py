@@ -1,6 +1,6 @@
-"""A subscription service finds address, user and password of its Redis in AWS Secrets Manager.
+"""A subscription service reads the address, user and password of its Redis from AWS Secrets Manager.
 
-The secret is read once, when Lambda starts the environment; the connection is encrypted, and the server's
+It reads the secret once, when Lambda starts the environment. The connection is encrypted, and the server's
 certificate is checked against the authorities that the system trusts.
 """
 

@@ -1,7 +1,7 @@
-"""Three tasks ask for the label of one parcel at once: it is printed once, and all three get it.
+"""Three tasks want the label of one parcel at the same time: it is printed once, and all three get it.
 
-While the first is at work the others are told `IdempotencyAlreadyInProgressError`. They wait a little and ask
-again, until they are answered with the first one's result.
+While the first task runs, the others get `IdempotencyAlreadyInProgressError`. They wait and retry until they
+get the stored result.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ config = IdempotencyConfig(in_progress_expires_after_seconds=300)
 
 
 async def ask_the_carrier(parcel: str) -> str:
-    """Stand for a slow request."""
+    """Simulate a slow request."""
     await asyncio.sleep(0.05)
     return f"tracking number of {parcel}"
 

@@ -1,7 +1,7 @@
-"""A Celery task that bills subscriptions: delivered again or tried again, it charges once a month.
+"""A Celery task that bills subscriptions once a month, even if it is redelivered or retried.
 
-With `acks_late` a task whose worker died is delivered again, so it must not repeat what was done. A task that
-finds its twin running tries again when that one's lease has ended. Run it: `celery -A celery_worker worker`.
+With `acks_late` Celery redelivers a task whose worker died, so it must not repeat its effect. A task whose
+duplicate is running retries when that lease has ended. Run it: `celery -A celery_worker worker`.
 """
 
 import os
@@ -30,7 +30,7 @@ def charge(bill: dict) -> dict:
 
 
 def send_invoice(invoice: str) -> None:
-    """Stand for a mail server, which may be down."""
+    """Simulate a mail server, which may be down."""
     print(f"sending {invoice}")
 
 

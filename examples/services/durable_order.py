@@ -1,4 +1,4 @@
-"""An order that waits for an approval, perhaps for weeks, in a Lambda durable execution: charged once."""
+"""An order that waits for an approval, perhaps for weeks, in a Lambda durable execution. Charged once."""
 
 from typing import Any
 
@@ -22,4 +22,4 @@ def charge(step: StepContext, order_id: str) -> str:
 def handler(event: dict[str, Any], context: DurableContext) -> dict[str, Any]:
     receipt = context.step(charge(event["order_id"]))
     approval = context.create_callback(name="approval")
-    return {"receipt": receipt, "approved": approval.result()}  # suspended here until somebody decides
+    return {"receipt": receipt, "approved": approval.result()}  # suspends here until the decision

@@ -1,8 +1,8 @@
-"""An HTTP endpoint that sells cinema tickets, and honours the header `Idempotency-Key`.
+"""An HTTP endpoint that sells cinema tickets, and supports the header `Idempotency-Key`.
 
-A repeated request gets the first one's answer, with the header `Idempotency-Replayed: true`, and no seat is
-paid for twice. 400: no key; 409: the first request is still running, ask again after `Retry-After`; 422: the
-key came with another order before.
+A repeated request gets the stored answer, with the header `Idempotency-Replayed: true`, and no seat is
+charged twice. 400: no key; 409: the first request is still running, retry after `Retry-After`; 422: the key
+was used for another order.
 """
 
 import os
@@ -29,7 +29,7 @@ def mark_replay(response: dict, record: DataRecord) -> dict:
 
 
 config = IdempotencyConfig(
-    event_key_jmespath="[customer, key]",  # customers cannot reach each other's answers
+    event_key_jmespath="[customer, key]",  # customers cannot get each other's answers
     payload_validation_jmespath="order",
     expires_after_seconds=24 * 3600,
     in_progress_expires_after_seconds=30,
@@ -38,7 +38,7 @@ config = IdempotencyConfig(
 
 
 async def charge(customer: str, euros: int) -> str:
-    """Stand for the request to a payment provider."""
+    """Simulate the request to a payment provider."""
     print(f"charging {customer} {euros} euros")
     return f"receipt of {customer}"
 

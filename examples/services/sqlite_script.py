@@ -1,6 +1,6 @@
-"""A script that bills a subscription, and may be run again after a doubt: `python sqlite_script.py 2026-11`.
+"""A script that bills a subscription, and can be run again when in doubt: `python sqlite_script.py 2026-11`.
 
-The first run charges, and prints the invoice. Every later run of that month prints the same invoice, from the
+The first run charges and prints the invoice. Every later run for that month prints the same invoice, from the
 file beside it, and charges nothing.
 """
 
@@ -11,7 +11,7 @@ from idemproof import IdempotencyConfig, SQLitePersistenceLayer, idempotent_func
 
 store = SQLitePersistenceLayer(os.environ.get("DATABASE", "billing.db"))
 config = IdempotencyConfig(
-    expires_after_seconds=400 * 24 * 3600,  # longer than anybody will ask again
+    expires_after_seconds=400 * 24 * 3600,  # longer than anyone will retry
     in_progress_expires_after_seconds=60,
 )
 
@@ -20,7 +20,7 @@ config = IdempotencyConfig(
     data_keyword_argument="month",
     persistence_store=store,
     config=config,
-    key_prefix="billing",  # or the module's name, which for a script is __main__
+    key_prefix="billing",  # replaces the module's name, which is __main__ for a script
 )
 def bill(month: str) -> str:
     print(f"charging 900 cents for {month}")

@@ -1,7 +1,8 @@
 """An SQS worker that prints parcel labels: SQS delivers at least once, and each parcel gets one label.
 
-The key is the parcel's number, not the message's id: it also holds if the sender sends twice. A message is
-deleted when its work is done, whoever did it; what fails, or is still running elsewhere, stays in the queue.
+The key is the parcel's number, not the id of the message, so it also works if the sender sends a message
+twice. The worker deletes a message when its work is done. Work that fails, or runs in another worker, stays
+queued.
 """
 
 import json
@@ -19,8 +20,8 @@ store = DynamoDBPersistenceLayer(os.environ.get("TABLE_NAME", "IdempotencyTable"
 config = IdempotencyConfig(
     event_key_jmespath="parcel",
     raise_on_no_idempotency_key=True,
-    expires_after_seconds=14 * 24 * 3600,  # as long as SQS keeps a message at most
-    in_progress_expires_after_seconds=30,  # the queue's visibility timeout
+    expires_after_seconds=14 * 24 * 3600,  # the longest time that SQS keeps a message
+    in_progress_expires_after_seconds=30,  # longer than the work, shorter than the queue's visibility timeout
 )
 
 
@@ -31,13 +32,13 @@ def print_label(order: dict) -> dict:
 
 
 def work(queue_url: str) -> None:
-    """Do the work of up to ten messages."""
+    """Process up to ten messages."""
     received = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=20)
     for message in received.get("Messages", []):
         try:
             print_label(order=json.loads(message["Body"]))
         except IdempotencyAlreadyInProgressError:
-            continue  # comes back when its visibility timeout is over, and is answered then
+            continue  # returns after its visibility timeout, and gets the stored result then
         except Exception:
             logger.exception("message %s stays in the queue", message["MessageId"])
             continue

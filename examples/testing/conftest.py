@@ -1,3 +1,3 @@
-"""Brings the fixtures that begin with ``idempotency_``."""
+"""Enables the fixtures that begin with ``idempotency_``."""
 
 pytest_plugins = ["idemproof.pytest_plugin"]

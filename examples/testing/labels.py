@@ -1,4 +1,4 @@
-"""The program under test: a function that prints parcel labels, with its records in Redis."""
+"""The program under test: a function that prints parcel labels, with records in Redis."""
 
 import os
 

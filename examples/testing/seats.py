@@ -1,4 +1,4 @@
-"""The program under test: a Lambda function that sells a cinema's seats, with its records in DynamoDB."""
+"""The program under test: a Lambda function that sells cinema seats, with records in DynamoDB."""
 
 import os
 

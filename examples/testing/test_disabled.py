@@ -1,4 +1,4 @@
-"""Only the function's own work is of interest, so protection is switched off: every call runs."""
+"""Tests the function's own work with protection switched off: every call runs."""
 
 import pytest
 import seats

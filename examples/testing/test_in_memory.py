@@ -1,4 +1,4 @@
-"""No store, no network, no waiting: what the handler promises, with the records in memory."""
+"""Tests the handler's idempotency without a store, a network or waiting: records are kept in memory."""
 
 import pytest
 import seats

@@ -1,6 +1,6 @@
-"""The same requests as in production, to DynamoDB Local.
+"""Sends the same requests as in production, to DynamoDB Local.
 
-It is started by ``docker run -p 8000:8000 amazon/dynamodb-local``.
+Start it with ``docker run -p 8000:8000 amazon/dynamodb-local``.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Redis within the process: fakeredis knows the same commands."""
+"""Redis in the test process: fakeredis implements the same commands."""
 
 import fakeredis
 import labels

@@ -1,6 +1,6 @@
-"""The same requests as in production, to a Redis or Valkey on this machine.
+"""Sends the same requests as in production, to a Redis or Valkey server on this machine.
 
-It is started by ``docker run -p 6379:6379 valkey/valkey``.
+Start it with ``docker run -p 6379:6379 valkey/valkey``.
 """
 
 import os
@@ -27,4 +27,4 @@ def test_a_parcel_that_comes_twice_gets_one_label(client: redis.Redis) -> None:
     assert labels.print_label(parcel=parcel) == first
     assert len(labels.printed) == before + 1
     [key] = set(client.keys("*print_label#*")) - known
-    assert 3500 < client.ttl(key) < 3700  # seconds, until the server forgets it
+    assert 3500 < client.ttl(key) < 3700  # seconds until the server deletes it

@@ -1,4 +1,4 @@
-"""No request leaves the process: botocore's Stubber has an answer to each, and knows which come."""
+"""Sends no request: botocore's Stubber checks each request and returns a prepared answer."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""Charge the bills of an SQS batch at the same time, each subscription and month once.
+"""Charge the bills of an SQS batch concurrently, each subscription and month once.
 
-The key is in the message's body, so a bill that was sent twice, as two messages, is charged once too.
+The key comes from the message's body, so a bill that was sent in two messages is also charged once.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from idemproof import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 
 processor = AsyncBatchProcessor(event_type=EventType.SQS)
-# A blocking layer waits in threads of its own; with aiobotocore, take AsyncDynamoDBPersistenceLayer.
+# A blocking layer runs in its own threads. With aiobotocore, use AsyncDynamoDBPersistenceLayer.
 store = DynamoDBPersistenceLayer(table_name=os.environ.get("TABLE_NAME", "IdempotencyTable"))
 config = IdempotencyConfig(event_key_jmespath="powertools_json(body).[subscription, month]")
 charged: list[str] = []
@@ -26,7 +26,7 @@ charged: list[str] = []
 async def charge(bill: dict) -> str:
     if bill["cents"] <= 0:
         raise ValueError(f"nothing to pay for {bill['subscription']}")
-    await asyncio.sleep(0)  # where a payment service would be asked
+    await asyncio.sleep(0)  # the request to a payment service
     charged.append(bill["subscription"])
     print(f"charging {bill['cents']} cents for {bill['subscription']}")
     return str(uuid.uuid4())

@@ -1,7 +1,7 @@
-"""Print the labels of an SQS batch: each message once, and only those that failed come again.
+"""Print the labels of an SQS batch: each message once. SQS redelivers only those that failed.
 
-The batch processor reports failed messages to SQS. One that is delivered again although it had succeeded
-is answered with its stored result: no second label.
+The batch processor reports failed messages to SQS. A message that is redelivered although it had succeeded
+gets its stored result: no second label.
 """
 
 import os

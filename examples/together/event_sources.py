@@ -1,6 +1,6 @@
-"""Take an API Gateway request as a data class, and start a subscription once for each Idempotency-Key.
+"""Read an API Gateway request as a data class, and start a subscription once for each Idempotency-Key.
 
-The handler and a function below it both take the data class; expressions see the raw event behind it.
+The handler and a function that it calls both take the data class. Expressions search the raw event behind it.
 """
 
 import json

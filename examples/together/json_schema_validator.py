@@ -1,7 +1,7 @@
-"""Check an EventBridge event against a JSON schema, then transfer the money once.
+"""Validate an EventBridge event with a JSON schema, then transfer the money once.
 
-``idempotent`` is the innermost decorator: what fails the schema never gets a key, and its expression sees
-what the validator's envelope has unwrapped, ``order`` and not ``detail.order``.
+``idempotent`` is the innermost decorator: an event that fails the schema never gets a key. Its expression
+searches what the validator's envelope has unwrapped, ``order`` and not ``detail.order``.
 """
 
 import os

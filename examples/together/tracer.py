@@ -1,6 +1,6 @@
 """Trace every invocation, and the sale inside it only when it happens.
 
-``idempotent`` is the innermost decorator: a replay has its subsegment too, but none for ``sell``.
+``idempotent`` is the innermost decorator: a replay also has its subsegment, but none for ``sell``.
 """
 
 import os

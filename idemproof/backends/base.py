@@ -9,7 +9,7 @@ from typing import Any
 
 from ..drivers.blocking import Steps, drive
 from ..spec.record import Record
-from . import documented, overrides, public_methods
+from . import overrides, powertools_methods, public_methods
 from .clock import wall_clock_ms
 from .doubles import is_double
 from .layer_settings import Settings, Visit
@@ -23,6 +23,10 @@ class _Layer(WhatLayersOffer):
 
     blocks: bool = True
     """Whether a request may wait. False only for layers that never leave the process's memory."""
+
+    def _loses(self, kind: type[Exception]) -> bool:  # noqa: ARG002 - for layers over clients that retry
+        """Return whether the layer's client takes ``kind`` for its own failure if a handler raises it."""
+        return False
 
 
 class BasePersistenceLayer(_Layer, ABC):
@@ -172,7 +176,7 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         """
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = drive(documented.get_record(idempotency_key), self)
+        record: DataRecord = drive(powertools_methods.get_record(idempotency_key), self)
         return record
 
     def _put_record(self, data_record: Record | DataRecord) -> None:
@@ -245,7 +249,7 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
         """Make ``new`` stand where ``expected`` does; see :meth:`CompareAndSwapLayer._swap`."""
 
     async def _get_record(self, idempotency_key: str) -> DataRecord:
-        record: DataRecord = await drive_lazily(documented.get_record(idempotency_key), self)
+        record: DataRecord = await drive_lazily(powertools_methods.get_record(idempotency_key), self)
         return record
 
     async def _put_record(self, data_record: Record | DataRecord) -> None:
@@ -265,11 +269,11 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
         self._methods = Methods(layer, Visit(layer, settings))
 
     def _load(self, key: str) -> Record | None:
-        record: Record | None = drive(documented.load(key), self._methods)
+        record: Record | None = drive(powertools_methods.load(key), self._methods)
         return record
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        record: Record | None = drive(documented.swap(key, expected, new), self._methods)
+        record: Record | None = drive(powertools_methods.swap(key, expected, new), self._methods)
         return record
 
 
@@ -280,7 +284,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         self._methods = AsyncMethods(layer, Visit(layer, settings))
 
     async def _load(self, key: str) -> Record | None:
-        record: Record | None = await drive_lazily(documented.load(key), self._methods)
+        record: Record | None = await drive_lazily(powertools_methods.load(key), self._methods)
         return record
 
     async def _swap(
@@ -290,7 +294,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002
     ) -> Record | None:
-        record: Record | None = await drive_lazily(documented.swap(key, expected, new), self._methods)
+        record: Record | None = await drive_lazily(powertools_methods.swap(key, expected, new), self._methods)
         return record
 
 

@@ -7,27 +7,24 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..drivers.exchanges import Exchange, perform, perform_async
+from ..drivers.forksafe import give_lock, notice_fork
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .copies import Copied
 from .credentials import without_aws_secrets
-from .dynamodb_clients import check_client, tells_holder
+from .dynamodb_clients import check_client, make_async_client, make_client, retries_after, tells_holder
 from .dynamodb_errors import unusable
 from .dynamodb_requests import NAMES, DynamoDBTable, Item
-from .forksafe import give_lock
 from .names import NamesOnLayer
 from .records import DataRecord
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 10
-"""What a client gets that is made here without a ``boto_config``: the engine retries, and nobody else."""
 
-
-class _OverTable(NamesOnLayer):
-    """What subclasses written for Powertools use beside the documented methods."""
+class _OverTable(NamesOnLayer, Copied):
+    """What both layers are made of, and what subclasses written for Powertools use beside the methods."""
 
     _names = NAMES
     _names_holder = "_table"
@@ -105,6 +102,8 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
     """
 
     _lock: AbstractContextManager[Any]
+    _made_anew = frozenset({"_lock", "_client", "_tells_holder", "_updates", "_process"})
+    _brought = ("_brought_client", "_session")
 
     def __init__(
         self,
@@ -144,9 +143,12 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
             _require("botocore", "dynamodb")
         self._config = boto_config
         self._session = boto3_session
-        self._own = boto3_client is None
+        self._brought_client = boto3_client
+        self._begin()
+
+    def _begin(self) -> None:
         give_lock(self)
-        self._use(boto3_client)
+        self._use(self._brought_client)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._table.table_name!r})"
@@ -160,8 +162,16 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
     def client(self, client: Any) -> None:
         check_client(client, asynchronous=False)
         self.close()
-        self._own = False
+        self._brought_client = client
         self._use(client)
+
+    def _loses(self, kind: type[Exception]) -> bool:
+        config = (
+            self._config
+            if self._brought_client is None
+            else getattr(getattr(self._client, "meta", None), "config", None)
+        )
+        return config is not None and retries_after(config, kind)
 
     def _use(self, client: Any) -> None:
         self._tells_holder = client is not None and tells_holder(client)
@@ -205,11 +215,12 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
 
     def close(self) -> None:
         """Close the client's connections, if it was made here. The layer stays usable: it opens new ones."""
-        if self._own and self._client is not None:
+        if self._brought_client is None and self._client is not None:
             self._client.close()
 
     def _ready(self, key: str | None = None) -> Any:
         if self._client is None or self._process != os.getpid():
+            notice_fork()
             with self._lock:
                 if self._client is None:
                     self._use(self._make_client(key))
@@ -221,18 +232,8 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
 
     def _make_client(self, key: str | None) -> Any:
         self._table.require(key)
-        config = self._config
-        session = self._session
-        if config is None:
-            from botocore.config import Config  # noqa: PLC0415 - loaded when used
-
-            config = Config(**_DEFAULTS)
         try:
-            if session is not None:
-                return session.client("dynamodb", config=config)
-            from botocore.session import get_session  # noqa: PLC0415 - half of what all of boto3 takes
-
-            return get_session().create_client("dynamodb", config=config)
+            return make_client(self._session, self._config)
         except Exception as error:  # noqa: BLE001 - nothing was sent yet
             refusal = unusable(self._table.table_name, error, key).because(error)
             refusal.__cause__ = error
@@ -264,6 +265,9 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
     IdempotencyPersistenceConfigError
         A name is used twice, the client is a blocking one, or aiobotocore is not installed.
     """
+
+    _made_anew = frozenset({"_clients", "_tells_holder"})
+    _brought = ("client", "_session")
 
     def __init__(
         self,
@@ -303,9 +307,12 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
             _require("aiobotocore", "dynamodb-async")
         self._config = boto_config
         self._session = session
+        self.client = client
+        self._begin()
+
+    def _begin(self) -> None:
         from ..drivers.event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio, as long as all the rest takes
 
-        self.client = client
         self._clients = ClientPerLoop(self._connect)
         self._tells_holder: bool | None = None
 
@@ -313,7 +320,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         return f"{type(self).__name__}({self._table.table_name!r})"
 
     async def _load(self, key: str) -> Record | None:
-        client = self.client or await self._opened(key)
+        client = await self._opened(key)
         return await self._perform(self._table.load(key), client)
 
     async def _swap(
@@ -323,7 +330,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         new: Record | None,
         keep_ms: int,  # noqa: ARG002 - as in the blocking layer
     ) -> Record | None:
-        client = self.client or await self._opened(key)
+        client = await self._opened(key)
         if self._tells_holder is None:
             self._tells_holder = tells_holder(client)  # the same for all clients of an SDK
         return await self._perform(
@@ -350,7 +357,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         """Create the table with its time to live; see :meth:`DynamoDBPersistenceLayer.create_table`."""
         from .dynamodb_table import create_table  # noqa: PLC0415 - production does without
 
-        client = self.client or await self._opened()
+        client = await self._opened()
         await self._perform(create_table(self._table), client)
 
     async def close(self) -> None:
@@ -358,9 +365,13 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         await self._clients.close()
 
     async def _opened(self, key: str | None = None) -> Any:
+        if self.client is not None:
+            return self._clients.given(self.client, key)
         self._table.require(key)
         try:
-            return await self._clients.get()
+            return await self._clients.get(key)
+        except IdempotencyPersistenceLayerError:
+            raise
         except Exception as error:  # noqa: BLE001 - nothing was sent yet
             refusal = unusable(self._table.table_name, error, key).because(error)
             refusal.__cause__ = error
@@ -368,25 +379,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         raise failure
 
     def _connect(self) -> "AbstractAsyncContextManager[Any]":
-        config = self._config
-        session = self._session
-        if config is None:
-            from aiobotocore.config import AioConfig  # noqa: PLC0415 - loaded when used
-
-            config = AioConfig(**_DEFAULTS)
-        if session is None:
-            from aiobotocore.session import get_session  # noqa: PLC0415 - same
-
-            session = get_session()
-        client: AbstractAsyncContextManager[Any] = session.create_client("dynamodb", config=config)
-        return client
-
-
-_DEFAULTS: dict[str, Any] = {
-    "connect_timeout": CONNECT_SECONDS,
-    "read_timeout": READ_SECONDS,
-    "retries": {"mode": "standard", "total_max_attempts": 1},
-}
+        return make_async_client(self._session, self._config)
 
 
 def _require(library: str, extra: str) -> None:

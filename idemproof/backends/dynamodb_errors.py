@@ -1,5 +1,7 @@
 """What goes wrong with DynamoDB, under its documented names."""
 
+from typing import Any
+
 from ..drivers.exchanges import kinds
 from ..spec.errors import (
     IdempotencyPersistenceConfigError,
@@ -39,9 +41,10 @@ _ACCESS_KINDS = frozenset(
         "SSOError",
     }
 )
-_MISCONFIGURED_CODES = frozenset(
-    {"ResourceNotFoundException", "SerializationException", "ValidationException"}
-)
+_NO_TABLE = "ResourceNotFoundException"
+"""What a table says that is not there, or that is being created: the latter passes."""
+
+_MISCONFIGURED_CODES = frozenset({"SerializationException", "ValidationException"})
 _MISCONFIGURED_KINDS = frozenset(
     {
         "EndpointProviderError",
@@ -74,7 +77,7 @@ def explained(table_name: str, error: Exception, key: str | None = None) -> Idem
         ).because(error)
         skewed.may_pass = True
         return skewed
-    if code in _ACCESS_CODES or kinds(error) & _ACCESS_KINDS:
+    if code in _ACCESS_CODES or code == _NO_TABLE or kinds(error) & _ACCESS_KINDS:
         refused = unusable(table_name, told, key).because(error)
         refused.may_pass = True
         return refused
@@ -83,6 +86,46 @@ def explained(table_name: str, error: Exception, key: str | None = None) -> Idem
     return IdempotencyPersistenceConnectionError(
         f"{table} did not serve a request{whose}: {type(error).__name__}: {told}. Retry."
     ).because(error)
+
+
+_SHORTEST_ITEM = len('{"Item":{}}')
+
+
+def check_reply(table_name: str, key: str, reply: Any, *, reads: bool) -> None:
+    """Refuse an answer that is not DynamoDB's, or half of one: SDKs take it for one that tells nothing.
+
+    Parameters
+    ----------
+    table_name, key
+        What was asked for.
+    reply
+        What the SDK has made of the answer.
+    reads
+        Whether half an answer loses anything. It does not tell less of a write: that has happened.
+
+    Raises
+    ------
+    IdempotencyPersistenceConnectionError
+        It cannot be believed.
+    """
+    if not isinstance(reply, dict) or reply.keys() - {"ResponseMetadata"}:
+        return
+    metadata = reply.get("ResponseMetadata")
+    headers = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+    if not headers:  # a stand-in's
+        return
+    kind, length = headers.get("content-type", ""), headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else None
+    if (kind and "x-amz-json" not in kind) or (size is not None and size < len("{}")):
+        told = f"{length or 'some'} bytes of {kind or 'no type'} are not DynamoDB's answer"
+    elif reads and size is not None and size >= _SHORTEST_ITEM:
+        told = f"{length} bytes were announced, and cannot be read"
+    else:
+        return
+    table, whose = _where(table_name, key)
+    raise IdempotencyPersistenceConnectionError(
+        f"{table} did not serve a request{whose}: {told}. Is there a proxy in between? Retry."
+    )
 
 
 def unusable(table_name: str, why: object, key: str | None = None) -> IdempotencyPersistenceConfigError:

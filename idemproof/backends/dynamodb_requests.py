@@ -11,7 +11,7 @@ from typing import Any
 from ..drivers.exchanges import Ask, Exchange
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import COMPLETED, INPROGRESS, Record
-from .dynamodb_errors import error_code, explained, unusable
+from .dynamodb_errors import check_reply, error_code, explained, unusable
 from .logs import log
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
 
@@ -75,8 +75,7 @@ class DynamoDBTable(ChangeableNames):
             self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
         self.static_pk_shards = whole("static_pk_shards", self.static_pk_shards, 1)
         self._check()
-        # Whether completions may ask for UpdateItem; found out when one is refused.
-        self.may_update = True
+        self._told_of_denial = False
 
     def _check(self) -> None:
         self.sort_key_attr = self.sort_key_attr or None
@@ -111,6 +110,7 @@ class DynamoDBTable(ChangeableNames):
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
             raise explained(self.table_name, error, key) from error
+        check_reply(self.table_name, key, reply, reads=True)
         item = reply.get("Item")
         return None if item is None else self.record(key, item)
 
@@ -137,7 +137,6 @@ class DynamoDBTable(ChangeableNames):
                 # The outcome of the claim that is expected, not another claim.
                 and (new.status == COMPLETED or new.owner == expected.owner)
                 and updates
-                and self.may_update
             ):
                 ask = Ask("update_item", kwargs=self._update(key, expected, new))
             else:
@@ -149,26 +148,31 @@ class DynamoDBTable(ChangeableNames):
         if tells_holder:
             ask.kwargs["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # type: ignore[index]
         try:
-            yield ask
+            reply = yield ask
         except Exception as error:
             code = error_code(error)
             if code in _DENIED and ask.method == "update_item":
-                self._do_without_update(error)
-                return (yield from self.swap(key, expected, new, tells_holder=tells_holder))
+                self._tell_of_denial(error)
+                # For this request alone: the permission may be on its way.
+                return (yield from self.swap(key, expected, new, tells_holder=tells_holder, updates=False))
             if code != _REFUSED:
                 raise explained(self.table_name, error, key) from error
             item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
         else:
+            check_reply(self.table_name, key, reply, reads=False)
             return new
         # Without one, nothing stands, or the SDK or the server keeps quiet about it.
         return (yield from self.load(key)) if item is None else self.record(key, item)
 
-    def _do_without_update(self, error: Exception) -> None:
-        self.may_update = False
+    def _tell_of_denial(self, error: Exception) -> None:
+        if self._told_of_denial:
+            return
+        self._told_of_denial = True
         log(
             logging.WARNING,
-            "DynamoDB table %r: completing by PutItem, because UpdateItem is denied (%s). Attributes that "
-            "other software puts on an item while its function runs are lost. Allow dynamodb:UpdateItem.",
+            "DynamoDB table %r: completing by PutItem where UpdateItem is denied (%s). Each such completion "
+            "takes a request more, and attributes that other software puts on an item while its function "
+            "runs are lost. Allow dynamodb:UpdateItem.",
             self.table_name,
             error,
         )
@@ -212,7 +216,7 @@ class DynamoDBTable(ChangeableNames):
         """Replace the record alone: attributes that other software put on the item stay."""
         self._check_size(key, new)
         condition, values = _standing(expected)
-        _, status, expiry, lease, response, payload_hash, _, owner = new
+        _, status, expiry, lease, response, payload_hash, owner = new
         values[":new_status"] = {"S": status}
         values[":new_expiry"] = {"N": str(expiry)}
         if lease is not None:
@@ -283,7 +287,6 @@ class DynamoDBTable(ChangeableNames):
             _value(item, self.in_progress_expiry_attr),
             _value(item, self.data_attr),
             _value(item, self.validation_key_attr),
-            None if self.sort_key_attr is None else key,
             _value(item, self.owner_attr),
         )
 

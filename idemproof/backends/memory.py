@@ -3,10 +3,10 @@
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
+from ..drivers.forksafe import give_lock
 from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record, expiry_ms, same_version
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
-from .forksafe import give_lock
 from .housekeeping import MARGIN_MS, callers_now, evictable
 
 _PURGE_EVERY = 1024

@@ -26,7 +26,7 @@ from ..spec.errors import (
 )
 from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, execution_of
 from ..spec.settle import Granted
-from . import documented
+from . import powertools_methods
 from .doubles import is_double
 from .housekeeping import callers_now
 from .layer_settings import ACTIVE, Settings, Visit, visit_of
@@ -86,24 +86,24 @@ def put_record(layer: Any, record: Record | DataRecord) -> Steps:
     """Claim for the owner of the call in progress, or as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
-        return documented.put_record(record, layer.clock())
-    return _noting(visit, documented.put_record(_for_its_owner(visit, record), visit.now))
+        return powertools_methods.put_record(record, layer.clock())
+    return _noting(visit, powertools_methods.put_record(_for_its_owner(visit, record), visit.now))
 
 
 def update_record(layer: Any, record: Record | DataRecord) -> Steps:
     """Complete for the owner of the call in progress, or as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
-        return documented.update_record(record, layer.clock())
-    return _noting(visit, documented.update_record(_for_its_owner(visit, record), visit.now))
+        return powertools_methods.update_record(record, layer.clock())
+    return _noting(visit, powertools_methods.update_record(_for_its_owner(visit, record), visit.now))
 
 
 def delete_record(layer: Any, record: Record | DataRecord) -> Steps:
     """Release for the owner of the call in progress, or as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
-        return documented.delete_record(record, layer.clock())
-    return _noting(visit, documented.delete_record(_for_its_owner(visit, record), visit.now))
+        return powertools_methods.delete_record(record, layer.clock())
+    return _noting(visit, powertools_methods.delete_record(_for_its_owner(visit, record), visit.now))
 
 
 def _for_its_owner(visit: Visit, record: Record | DataRecord) -> Record | DataRecord:
@@ -286,7 +286,7 @@ class CallOfMethods:
 
     def load(self, key: str) -> Steps:
         """Return what stands for ``key``."""
-        return (yield from documented.load(key))
+        return (yield from powertools_methods.load(key))
 
     def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Steps:
         """Make ``new`` stand where ``expected`` does, by the method that does this in Powertools."""
@@ -336,7 +336,7 @@ class CallOfMethods:
                 result = None if new.response_data is None else json.loads(new.response_data)
                 yield _asking(visit, "save_success", data=self._payload(), result=result)
         except IdempotencyLeaseLostError:
-            return (yield from documented.load(key))
+            return (yield from powertools_methods.load(key))
         stands = visit.stands
         if stands is None or (stands.status == COMPLETED and stands.owner == visit.record.owner):
             return new  # perhaps with what an override made of its text
@@ -345,19 +345,19 @@ class CallOfMethods:
     def _release(self, key: str, expected: Record | None) -> Steps:
         claim = self._claimed or expected
         if claim is None:
-            return (yield from documented.load(key))
+            return (yield from powertools_methods.load(key))
         if not self._fenced and not is_double(self._layer):
             # As for any layer of four methods: deleting is the one thing that cannot be taken back.
-            found = yield from documented.load(key)
+            found = yield from powertools_methods.load(key)
             granted = Granted(*claim)
             granted.as_left = DataRecord.of(claim)
-            if not documented.may_be_the_claim(found, granted):
+            if not powertools_methods.may_be_the_claim(found, granted):
                 return found
         visit = self._visit(claim, expected, 0)
         try:
             yield _asking(visit, "delete_record", data=self._payload(), exception=self.failure)
         except IdempotencyLeaseLostError:
-            return (yield from documented.load(key))
+            return (yield from powertools_methods.load(key))
         return None
 
     def _visit(self, record: Record, expected: Record | None, now: int) -> Visit:

@@ -65,7 +65,11 @@ class DataRecord:
     @classmethod
     def of(cls, record: "Record | DataRecord") -> "DataRecord":
         """Return ``record`` as old code expects it, with ``""`` where the specification says None."""
-        key, status, expiry, lease, response, payload_hash, sort_key, owner = record
+        if isinstance(record, DataRecord):
+            sort_key, record = record.sort_key, record.as_record()
+        else:
+            sort_key = None
+        key, status, expiry, lease, response, payload_hash, owner = record
         return cls(key, status, expiry, lease, response or "", payload_hash or "", sort_key, owner)
 
     def as_record(self) -> Record:
@@ -77,30 +81,37 @@ class DataRecord:
             self.in_progress_expiry_timestamp,
             self.response_data,
             self.payload_hash,
-            self.sort_key,
             self.owner,
         )
 
+    def _asdict(self) -> dict[str, Any]:
+        """Return the fields by the names and in the order of the parameters; the status as it is stored."""
+        fields = self.as_record()._asdict()
+        owner = fields.pop("owner")
+        return {**fields, "sort_key": self.sort_key, "owner": owner}
+
     def __iter__(self) -> Iterator[Any]:
         """Yield the fields in the order of the parameters; the status as it is stored."""
-        return iter(self.as_record())
+        return iter(self._asdict().values())
 
     def __getitem__(self, place: int) -> Any:
         """Return a field by its place among the parameters."""
-        return self.as_record()[place]
+        return tuple(self)[place]
 
     def _replace(self, **changes: Any) -> "DataRecord":
         """Return a copy with these fields changed."""
-        return type(self)(*self.as_record()._replace(**changes))
+        return type(self)(**{**self._asdict(), **changes})
 
     def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, DataRecord | Record) else NotImplemented
+        if isinstance(other, DataRecord):
+            return self._asdict() == other._asdict()
+        return self.as_record() == other if isinstance(other, Record) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.idempotency_key)
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={value!r}" for name, value in zip(Record._fields, self, strict=True))
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items())
         return f"{type(self).__name__}({fields})"
 
     @property

@@ -10,6 +10,7 @@ from ..drivers.interrupts import raise_interrupt
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
+from .copies import Copied
 from .names import NamesOnLayer
 from .records import DataRecord
 from .redis_clients import (
@@ -17,6 +18,7 @@ from .redis_clients import (
     drop_idle_connections,
     drop_idle_connections_async,
     kind_of,
+    retries_after,
     secrets_of,
 )
 from .redis_errors import explained, interrupt_behind, may_have_moved
@@ -30,7 +32,7 @@ _DEFAULT_PORT = 6379
 _LIBRARIES_OWN = {"RedisError", "ValkeyError"}
 
 
-class _OverRedis(NamesOnLayer, ABC):
+class _OverRedis(NamesOnLayer, Copied, ABC):
     """What both layers are made of: the documented parameters."""
 
     _asynchronous: ClassVar[bool]
@@ -41,6 +43,7 @@ class _OverRedis(NamesOnLayer, ABC):
         }
     )
     _names_holder = "_values"
+    _brought = ("client",)
 
     def __init__(
         self,
@@ -69,10 +72,13 @@ class _OverRedis(NamesOnLayer, ABC):
         if client is None:
             self._address = self._address.checked()
         self.client = client
-        # The client that is known, how it is asked for records, and as what.
-        self._known: tuple[Any, RedisValues | ThreeMethods, Any] = (None, self._values, None)
+        self._begin()
         if client is not None:
             self._asked(client)
+
+    def _begin(self) -> None:
+        # The client that is known, how it is asked for records, and as what.
+        self._known: tuple[Any, RedisValues | ThreeMethods, Any] = (None, self._values, None)
         self._own: Any = None
         self._prepare()
 
@@ -135,15 +141,26 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
     """
 
     _asynchronous = False
+    _made_anew = frozenset({"_known", "_own"})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self.client).__name__})"
+
+    def _kept(self) -> dict[str, Any]:
+        made_here = {"client": None} if self.client is self._own else {}
+        return super()._kept() | made_here
+
+    def _brought_things(self) -> dict[str, Any]:
+        return {} if self.client is self._own else super()._brought_things()
 
     def _prepare(self) -> None:
         if self.client is None and (self._address.url or self._address.host):
             import redis  # noqa: PLC0415 - loaded when used
 
             self.client = self._own = self._address.client(redis)
+
+    def _loses(self, kind: type[Exception]) -> bool:
+        return retries_after(self.client, kind)
 
     def _load(self, key: str) -> Record | None:
         known = self._known
@@ -219,6 +236,7 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
     """
 
     _asynchronous = True
+    _made_anew = frozenset({"_known", "_own", "_clients"})
 
     def __repr__(self) -> str:
         whose = "a client for each event loop" if self.client is None else type(self.client).__name__
@@ -248,10 +266,11 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
             known, values, asked = self._known
             if known is not client:
                 _, values, asked = self._asked(client)
+            self._clients.given(client, key)
         exchange: Exchange = getattr(values, request)(key, *what)
         try:
             if client is None:
-                asked = client = await self._clients.get()
+                asked = client = await self._clients.get(key)
             record: Record | None = await perform_async(exchange, asked)
         except IdempotencyPersistenceLayerError:
             raise

@@ -84,8 +84,8 @@ class Address(NamedTuple):
         }
         failure: Exception
         try:
-            if not cluster:  # a cluster's client retries to follow its nodes
-                options["retry"] = _no_retries(module)
+            # A cluster's client has to retry once, to follow its nodes.
+            options["retry"] = _retries(module, 1 if cluster else 0)
             if self.url:
                 return kind.from_url(self.url, **options)
             if not cluster:
@@ -134,11 +134,24 @@ class Address(NamedTuple):
         return self.url.partition("?")[0].rpartition("@")[2]
 
 
-def _no_retries(module: Any) -> Any:
-    """Return the library's word for it: the engine retries, and twice both would take minutes."""
+def _retries(module: Any, number: int) -> Any:
+    """Return the library's word for so many: the engine retries, and both would multiply to minutes."""
     from redis.backoff import NoBackoff  # noqa: PLC0415 - loaded when used
 
-    return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call,unused-ignore]
+    return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), number)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def retries_after(client: Any, kind: type[Exception]) -> bool:
+    """Return whether a client asks again by itself when ``kind`` strikes: it may, if sockets raise such."""
+    if not issubclass(kind, OSError):
+        return False
+    if hasattr(client, "get_nodes"):
+        return True  # to follow its nodes
+    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    if options.get("retry_on_timeout") or options.get("retry_on_error"):
+        return True
+    retries = getattr(options.get("retry"), "get_retries", None)  # older releases do not tell
+    return retries is not None and retries() != 0
 
 
 def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "three methods"]:
@@ -199,6 +212,11 @@ def _check_redis(client: Any, *, asynchronous: bool) -> None:
         raise IdempotencyPersistenceConfigError(
             "The client reads from replicas, which may not know yet what was written. Make it without "
             "read_from_replicas and load_balancing_strategy."
+        )
+    if getattr(getattr(client, "connection_pool", None), "is_master", True) is False:
+        raise IdempotencyPersistenceConfigError(
+            "The client asks a replica that Sentinel names, which may not know yet what was written. Make it "
+            "by master_for."
         )
     if _is_set(getattr(client, "connection_pool", None), "cache"):
         raise IdempotencyPersistenceConfigError(

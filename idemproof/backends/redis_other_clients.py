@@ -1,9 +1,12 @@
 """Clients of Redis and Valkey beside redis-py's protocol: GLIDE's, and those with three methods alone."""
 
+import inspect
+import os
 import warnings
 from typing import Any
 
 from ..drivers.exchanges import Ask, Exchange
+from ..drivers.forksafe import refuse_inherited, was_forked_unnoticed
 from ..spec.errors import IdempotencyPersistenceConsistencyError
 from ..spec.record import INPROGRESS, Record, ceil_seconds, same_version
 from .redis_values import RedisValues
@@ -25,7 +28,10 @@ class Glide:
     """
 
     def __init__(self, client: Any) -> None:
-        self._command = client.custom_command
+        self._ask = client.custom_command
+        self._process = os.getpid()
+        # It renews itself where Python tells it of a fork. The async ones cannot.
+        self._knows_forks = not inspect.iscoroutinefunction(self._ask)
 
     def get(self, key: str) -> Any:
         """Ask for GET."""
@@ -45,6 +51,12 @@ class Glide:
 
     def _script(self, command: str, script: str, keys: int, *words: str | bytes) -> Any:
         return self._command([command, script, str(keys), *words])
+
+    def _command(self, words: list[str | bytes]) -> Any:
+        if not self._knows_forks or was_forked_unnoticed():
+            key = words[1 if words[0] in ("GET", "SET") else 3]
+            refuse_inherited("the GLIDE client", self._process, str(key), "Make a client in each process.")
+        return self._ask(words)
 
 
 class ThreeMethods:

@@ -185,7 +185,7 @@ class RedisValues(ChangeableNames):
 
     def encode(self, record: Record) -> bytes:
         """Return the text under which a record is kept; it is ASCII."""
-        _, status, expiry, lease, response, payload_hash, _, owner = record
+        _, status, expiry, lease, response, payload_hash, owner = record
         # By hand, in a quarter of json.dumps's time: it is done for each record written or expected.
         parts = [] if response is None else [self._data + _quoted(response)]
         parts.append(f"{self._status}{_quoted(status)}, {self._expiry}{expiry}")
@@ -219,7 +219,6 @@ class RedisValues(ChangeableNames):
             field(self.in_progress_expiry_attr),
             field(self.data_attr),
             field(self.validation_key_attr),
-            None,
             field(self.owner_attr),
         )
 

@@ -21,7 +21,7 @@ from .housekeeping import MARGIN_MS, callers_now, evictable
 from .sqlite_errors import is_busy, note_if_busy
 from .sqlite_file import Connection, SQLiteFile, write_transaction
 
-_COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, NULL, owner"
+_COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, owner"
 _READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
 _FIELDS = ("status", "expiration", "in_progress_expiration", "data", "validation", "owner", "id")
 _INSERT = (

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..drivers.forksafe import ForkGate
 from ..drivers.interrupts import raise_interrupt
 from ..spec.errors import IdempotencyPersistenceConfigError
-from .forksafe import ForkGate
 from .sqlite_errors import is_busy, primary_code
 
 APPLICATION_ID = 0x1DE3900F

@@ -1,9 +1,9 @@
-"""The commands of ``idemproof``. Each loads what it needs when it runs."""
+"""The commands of ``idemproof``. Each imports what it needs when it runs."""
 
 from importlib.metadata import version
 from typing import Annotated
 
-import rich  # noqa: F401 - the commands need it: found missing here, before any of them has begun
+import rich  # noqa: F401 - the commands need it: if it is missing, that shows here, before any of them runs
 import typer
 
 from .check import check
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Idempotency whose protocol is an executable specification that production runs.",
+    help="Idempotency for Python, built on an executable specification that runs in production.",
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
@@ -45,12 +45,13 @@ def _options(
 @app.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the SQLite files, and say where they are.")
+        bool, typer.Option("--keep", help="Keep the SQLite files, and print where they are.")
     ] = False,
 ) -> None:
     """Deliver payment webhooks, some of them twice, to several processes, and kill one of them.
 
-    Exit code 0: every payment was charged exactly once and every answer was right. Otherwise 1.
+    Run the same deliveries without protection and with it. Exit code 0: with protection every payment was
+    charged exactly once and every answer was right. Otherwise 1.
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 
@@ -60,7 +61,7 @@ def demo(
     try:
         good = perform(Console(), keep=keep)
     except StageError as failure:
-        typer.echo(f"The demo could not be played to its end: {failure}", err=True)
+        typer.echo(f"The demo did not finish: {failure}", err=True)
         raise typer.Exit(1) from failure
     raise typer.Exit(0 if good else 1)
 
@@ -74,9 +75,9 @@ def create_table(
     ] = None,
     expiry_attr: Annotated[str, typer.Option(help="The attribute for the time to live.")] = "expiration",
 ) -> None:
-    """Create a table for development, with its time to live, paid by request; leave one that is there.
+    """Create a table for development, with a time to live, billed per request. An existing table is kept.
 
-    Region, credentials and endpoint are the AWS SDK's: AWS_DEFAULT_REGION, AWS_PROFILE,
+    The AWS SDK's settings choose region, credentials and endpoint: AWS_DEFAULT_REGION, AWS_PROFILE,
     AWS_ENDPOINT_URL_DYNAMODB.
     """
     from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - as in demo
@@ -89,4 +90,4 @@ def create_table(
     except IdempotencyError as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(1) from failure
-    typer.echo(f"The table {table!r} is ready. Its records go by {expiry_attr!r}.")
+    typer.echo(f"The table {table!r} is ready. Its records expire by {expiry_attr!r}.")

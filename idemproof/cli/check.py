@@ -155,8 +155,8 @@ def _chosen(
     profile: str, require: list[str] | None, only: list[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the tiers that are required, and those that are judged; refuse what is none."""
-    from idemproof.conformance.suite.asked_for import profile_named, tiers_named  # noqa: PLC0415 - same
     from idemproof.conformance.suite.checks import TIERS  # noqa: PLC0415 - as in check
+    from idemproof.conformance.suite.options import profile_named, tiers_named  # noqa: PLC0415 - same
 
     required, judged = require or [], tuple(only or TIERS)
     try:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..spec.explorer import Result, StoryLine
+    from ..spec.explorer import Result, TraceLine
     from ..spec.record import Record
 
 
@@ -38,7 +38,7 @@ def explore(
 ) -> None:
     """Search everything that clients of one key can do, and check every invariant at every step.
 
-    Exit code 0: no invariant breaks, and from every state somebody can finish. 1: the shortest story of what
+    Exit code 0: no invariant breaks, and from every state somebody can finish. 1: the shortest trace of what
     goes wrong is shown.
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
@@ -76,14 +76,14 @@ def explore_engine(
 ) -> None:
     """Search everything that calls of the production engine can do to each other, within the bounds.
 
-    Exit code 0: no rule breaks. 1: the shortest story of what goes wrong is shown.
+    Exit code 0: no rule breaks. 1: the shortest trace of what goes wrong is shown.
     """
     from rich.console import Console  # noqa: PLC0415 - as in explore
 
     # As a user would: the search is not the reference's.
     from idemproof.conformance.search.engine_explorer import search_engine  # noqa: PLC0415
 
-    from ..spec.explorer import StoryLine  # noqa: PLC0415 - as in explore
+    from ..spec.explorer import TraceLine  # noqa: PLC0415 - as in explore
 
     console = Console()
     started = time.perf_counter()
@@ -108,7 +108,7 @@ def explore_engine(
         )
         return
     broken, timeline, _ = result.counterexample
-    lines = [StoryLine(f"{each.after_ms} ms: {each.what}", each.who, each.standing) for each in timeline]
+    lines = [TraceLine(f"{each.after_ms} ms: {each.what}", each.who, each.current) for each in timeline]
     _tell(console, lines, f"This breaks {', '.join(broken)}")
     raise typer.Exit(1)
 
@@ -152,7 +152,7 @@ def _show(console: "Console", result: "Result", seconds: float) -> None:
         console.print("No invariant broke as far as the search went.")
 
 
-def _tell(console: "Console", lines: "Sequence[StoryLine]", title: str) -> None:
+def _tell(console: "Console", lines: "Sequence[TraceLine]", title: str) -> None:
     from rich.table import Table  # noqa: PLC0415 - as in explore
 
     table = Table("", "who", "what", "what stands then", title=title, title_style="bold red")

@@ -1,1 +1,1 @@
-"""The demonstration: payment webhooks, several processes, one killed."""
+"""The demo: payment webhooks, several processes, one of them killed."""

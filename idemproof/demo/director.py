@@ -1,4 +1,4 @@
-"""The director: delivers the webhooks, plays the bank, and says what came of it all."""
+"""The director delivers the webhooks, answers for the bank, and reports what happened."""
 
 import shutil
 import tempfile
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .ledger import Ledger
+from .ledger import Charge, Ledger
 from .report import Report
 from .stage import Stage
-from .verdict import KILLED, Result, problems
+from .verdict import KILLED, Result, no_contrast, problems
 from .webhooks import Delivery, scenes, shipped
 from .worker import Answer, AtTheBank, BankReply, Request
 
@@ -20,7 +20,7 @@ _MARGIN_SECONDS = 0.05
 
 
 def perform(console: Console, *, keep: bool = False) -> bool:
-    """Play the demonstration and return whether everything was right.
+    """Make the deliveries without protection and with it, and return whether everything was right.
 
     Parameters
     ----------
@@ -35,19 +35,17 @@ def perform(console: Console, *, keep: bool = False) -> bool:
         A worker did not do its part.
     """
     deliveries = shipped()
-    names = {delivery.worker for delivery in deliveries}
     report = Report(console)
     directory = Path(tempfile.mkdtemp(prefix="idemproof-demo-"))
     try:
-        ledger = Ledger(directory / "ledger.db")
-        report.opening(deliveries, len(names))
-        with Stage(directory, names) as stage:
-            results = Director(stage, report).play(deliveries)
-        charges = ledger.charges()
-        found = problems(deliveries, results, charges)
-        report.ledger(deliveries, charges)
+        report.opening(deliveries, len(_workers(deliveries)))
+        _, unprotected = _run(directory / "unprotected", deliveries, Report(Console(quiet=True)))
+        report.unprotected(deliveries, unprotected)
+        results, charges = _run(directory, deliveries, report.timeline(), protected=True)
+        found = [*problems(deliveries, results, charges), *no_contrast(unprotected)]
+        report.ledger(deliveries, unprotected, charges)
         report.honesty(results)
-        report.verdict(deliveries, charges, found)
+        report.verdict(deliveries, unprotected, charges, found)
         return not found
     finally:
         if keep:
@@ -56,18 +54,33 @@ def perform(console: Console, *, keep: bool = False) -> bool:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def _run(
+    directory: Path, deliveries: Sequence[Delivery], report: Report, *, protected: bool = False
+) -> tuple[list[Result], list[Charge]]:
+    """Make all deliveries to fresh processes, and return what came of them and the ledger."""
+    directory.mkdir(exist_ok=True)
+    ledger = Ledger(directory / "ledger.db")
+    with Stage(directory, _workers(deliveries), protected=protected) as stage:
+        results = Director(stage, report).deliver(deliveries)
+    return results, ledger.charges()
+
+
+def _workers(deliveries: Sequence[Delivery]) -> set[str]:
+    return {delivery.worker for delivery in deliveries}
+
+
 class Director:
     """Delivers webhooks to the workers on a stage.
 
-    Every handler stops at the bank until the director sends it on: so what overlaps really overlaps, and who
-    is killed is killed there, without any timing.
+    Every handler stops at the bank until the director lets it continue. So calls that should overlap do, and
+    the kill hits a handler that is running, without any timing.
 
     Parameters
     ----------
     stage
         The workers.
     report
-        Is told of everything as it happens.
+        Prints each event as it happens.
     """
 
     def __init__(self, stage: Stage, report: Report) -> None:
@@ -76,7 +89,7 @@ class Director:
         self._results: list[Result] = []
         self._sent: dict[str, float] = {}
 
-    def play(self, deliveries: Sequence[Delivery]) -> list[Result]:
+    def deliver(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Make all deliveries and return what came of them.
 
         Raises
@@ -85,15 +98,15 @@ class Director:
             A worker did not do its part.
         """
         for scene in scenes(deliveries):
-            if scene[0].story is not None:
-                self._report.story(scene[0].story)
+            if scene[0].title is not None:
+                self._report.title(scene[0].title)
             if scene[0].after_lease:
                 self._wait_for_lease(scene[0])
-            self._play(scene)
+            self._deliver(scene)
         return self._results
 
-    def _play(self, scene: Sequence[Delivery]) -> None:
-        """Make the deliveries of one scene, and stay until all are answered."""
+    def _deliver(self, scene: Sequence[Delivery]) -> None:
+        """Make the deliveries of one scene, and wait until all are answered."""
         later = [delivery for delivery in scene if delivery.once_inside]
         open_ = self._send(delivery for delivery in scene if not delivery.once_inside)
         at_the_bank: set[str] = set()

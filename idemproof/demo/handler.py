@@ -24,18 +24,17 @@ class Handler(Protocol):
         """Return the response to the webhook."""
 
 
-def payment_handler(store: Path, bank: Bank) -> Handler:
-    """Return the handler.
+def protected_handler(bank: Bank, store: Path) -> Handler:
+    """Return the handler as Idemproof protects it.
 
     Parameters
     ----------
-    store
-        The file that all workers share.
     bank
         Where the money is.
+    store
+        The file that all workers share.
     """
-
-    @idempotent(
+    protect = idempotent(
         config=IdempotencyConfig(
             event_key_jmespath="powertools_json(body).payment_id",
             payload_validation_jmespath="powertools_json(body).[amount, currency]",
@@ -43,6 +42,18 @@ def payment_handler(store: Path, bank: Bank) -> Handler:
         ),
         persistence_store=SQLitePersistenceLayer(store),
     )
+    return protect(payment_handler(bank))
+
+
+def payment_handler(bank: Bank) -> Handler:
+    """Return the handler without protection: it charges each time it is called.
+
+    Parameters
+    ----------
+    bank
+        Where the money is.
+    """
+
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - as Lambda calls it
         payment = json.loads(event["body"])
         bank.contact()

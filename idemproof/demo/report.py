@@ -1,4 +1,4 @@
-"""What the demonstration prints: a timeline while it runs, then the ledger and the verdict."""
+"""What the demo prints: a timeline while it runs, then the ledger and the verdict."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from .ledger import Charge
 from .stage import KILLED_BY
-from .verdict import KILLED, Result, charge_of, money
+from .verdict import KILLED, Result, charge_of, charged_twice, money
 from .webhooks import Delivery, payments
 
 _STYLES = {
@@ -43,39 +43,57 @@ class Report:
         return time.monotonic() - self._began
 
     def opening(self, deliveries: Sequence[Delivery], workers: int) -> None:
-        """Say what is going to happen."""
+        """Print what the demo does."""
         self._say(
             f"{len(deliveries)} webhook deliveries of {len(payments(deliveries))} payments, to {workers} "
-            "processes that share nothing but a SQLite file.\n"
+            "processes that share nothing but a SQLite file. One process is killed while it works."
         )
-        self._line("time", "process", "payment", "what happened", "bold")
 
-    def story(self, text: str) -> None:
-        """Say what the next lines are about."""
+    def unprotected(self, deliveries: Sequence[Delivery], charges: Sequence[Charge]) -> None:
+        """Print what the deliveries do without protection."""
+        self._say("\n1. Without protection", "bold")
+        self._say(
+            f"{len(payments(deliveries))} payments, {len(charges)} charges: "
+            f"{_times(charged_twice(charges))} charged more than once.",
+            "red",
+        )
+
+    def timeline(self) -> "Report":
+        """Print the head of the timeline, and start its clock."""
+        self._say("\n2. The same deliveries, with Idemproof\n", "bold")
+        self._line("time", "process", "payment", "what happened", "bold")
+        self._began = time.monotonic()
+        return self
+
+    def title(self, text: str) -> None:
+        """Print what the next lines show."""
         self._console.print()
         self._say(text, "italic")
 
     def held(self, worker: str, pid: int, delivery: Delivery) -> None:
-        """Show that a handler is in the middle of its body, and is kept there."""
-        self._event(worker, pid, delivery, "in the middle of its run: contacting the bank", "dim")
+        """Print that a handler is running, and waits at the bank."""
+        self._event(worker, pid, delivery, "running: contacting the bank", "dim")
 
     def waiting(self, delivery: Delivery, seconds: float) -> None:
-        """Show that the sender waits for a lease to end."""
+        """Print that the sender waits for a lease to end."""
         what = f"waiting {seconds:.1f} s for the dead worker's lease to end"
         self._line(f"{self.elapsed():.2f}s", "", delivery.payment.id, what, "dim")
 
     def result(self, worker: str, pid: int, result: Result) -> None:
-        """Show what came of a delivery."""
-        self._event(worker, pid, result.delivery, told(result), _STYLES.get(result.answer.outcome, ""))
+        """Print the result of a delivery."""
+        self._event(worker, pid, result.delivery, described(result), _STYLES.get(result.answer.outcome, ""))
 
-    def ledger(self, deliveries: Sequence[Delivery], charges: Sequence[Charge]) -> None:
-        """Show how often each payment was delivered, and how often it was charged."""
+    def ledger(
+        self, deliveries: Sequence[Delivery], unprotected: Sequence[Charge], charges: Sequence[Charge]
+    ) -> None:
+        """Print how often each payment was delivered, and how often it was charged in each run."""
         wanted = payments(deliveries)
         table = Table(title="The bank's ledger", title_justify="left", box=None, pad_edge=False)
         table.add_column("payment", no_wrap=True)
         table.add_column("amount", justify="right", no_wrap=True)
         table.add_column("delivered", justify="right")
-        table.add_column("charged", justify="right")
+        table.add_column("unprotected", justify="right")
+        table.add_column("protected", justify="right")
         table.add_column("charge")
         for payment in dict.fromkeys([*wanted, *(charge.payment for charge in charges)]):
             made = [charge for charge in charges if charge.payment == payment]
@@ -85,6 +103,7 @@ class Report:
                 payment,
                 ", ".join(amounts) or "-",
                 f"{delivered} x",
+                f"{sum(charge.payment == payment for charge in unprotected)} x",
                 f"{len(made)} x",
                 ", ".join(charge.id for charge in made) or "-",
                 style="" if len(made) == 1 else "bold red",
@@ -93,19 +112,25 @@ class Report:
         self._console.print(table, highlight=False)
 
     def honesty(self, results: Sequence[Result]) -> None:
-        """Say what no library can promise."""
+        """Print what no library can promise."""
         for result in results:
             if result.delivery.kill:
                 self._say(
-                    f"\n{result.delivery.payment.id}: its worker died before it charged. Had it died between "
-                    "the charge and its answer, no library could know, and the takeover would charge again: "
-                    "see what spec/protocol.md leaves outside every promise."
+                    f"\n{result.delivery.payment.id}: its worker died before it charged. Had it died after "
+                    "the charge and before its answer was stored, no library could know, and the takeover "
+                    'would charge again: see "What is not promised" in spec/protocol.md.'
                 )
 
     def verdict(
-        self, deliveries: Sequence[Delivery], charges: Sequence[Charge], found: Sequence[str]
+        self,
+        deliveries: Sequence[Delivery],
+        unprotected: Sequence[Charge],
+        charges: Sequence[Charge],
+        found: Sequence[str],
     ) -> None:
-        """Say whether all is well."""
+        """Print both results side by side, and whether everything was right."""
+        self._say(f"\nwithout protection: {_times(charged_twice(unprotected))} charged more than once", "red")
+        self._say(f"with Idemproof:     {_times(charged_twice(charges))} charged more than once", "green")
         if found:
             for problem in found:
                 self._say(f"WRONG: {problem}", "bold red")
@@ -119,7 +144,7 @@ class Report:
         )
 
     def kept(self, directory: Path) -> None:
-        """Say where the files are."""
+        """Print where the files are."""
         # Not wrapped, so that the path can be copied.
         self._console.print(Text(f"The files are kept in {directory}"), soft_wrap=True, highlight=False)
 
@@ -139,8 +164,12 @@ class Report:
         self._console.print(Text(text, style=style), highlight=False)
 
 
-def told(result: Result) -> str:
-    """Return in words what came of a delivery."""
+def _times(charged: Sequence[str]) -> str:
+    return f"{len(charged)} payment{'' if len(charged) == 1 else 's'}"
+
+
+def described(result: Result) -> str:
+    """Return the result of a delivery in words."""
     answer, payment = result.answer, result.delivery.payment
     charge = charge_of(answer)
     how = "claimed and charged" if "claimed" in answer.events else "charged without any claim"

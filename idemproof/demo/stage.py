@@ -32,13 +32,19 @@ class Worker:
         What it is called in the timeline.
     directory
         Where the files are.
+    protected
+        Whether Idemproof protects the handler.
     """
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, protected: bool = True) -> None:
         self.name = name
         self.pipe, theirs = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(
-            target=serve, args=(theirs, directory), name=f"idemproof demo {name}", daemon=True
+            target=serve,
+            args=(theirs, directory),
+            kwargs={"protected": protected},
+            name=f"idemproof demo {name}",
+            daemon=True,
         )
         try:
             self._process.start()
@@ -95,17 +101,20 @@ class Stage:
         Where the files are.
     names
         The workers to start.
+    protected
+        Whether Idemproof protects their handlers.
     """
 
-    def __init__(self, directory: Path, names: Iterable[str]) -> None:
+    def __init__(self, directory: Path, names: Iterable[str], *, protected: bool = True) -> None:
         self._directory = directory
+        self._protected = protected
         self._names = sorted(set(names))
         self._workers: dict[str, Worker] = {}
 
     def __enter__(self) -> Self:
         try:
             for name in self._names:
-                self._workers[name] = Worker(name, self._directory)
+                self._workers[name] = Worker(name, self._directory, protected=self._protected)
             for worker in self._workers.values():
                 self.receive([worker], _START_SECONDS)  # it says Ready, before anything else
         except BaseException:

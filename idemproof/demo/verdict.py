@@ -1,9 +1,10 @@
-"""The verdict: what was delivered, held against the ledger and against what every caller was told.
+"""The verdict compares the deliveries with the ledger and with the answer that each caller got.
 
-It knows the webhooks and the ledger, and asks the idempotency store nothing.
+It reads the webhooks and the ledger, never the idempotency store.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Result:
     delivery
         The delivery.
     answer
-        What the caller was told; its outcome is :data:`KILLED` if nobody was left to say anything.
+        The caller's answer. Its outcome is :data:`KILLED` if the worker died.
     sent, answered
         When, in seconds since the demonstration began.
     """
@@ -37,12 +38,12 @@ class Result:
 def problems(
     deliveries: Sequence[Delivery], results: Sequence[Result], charges: Sequence[Charge]
 ) -> list[str]:
-    """Return everything that is wrong, in words. Empty: each payment was charged once, each answer is true.
+    """Return everything that is wrong. Empty: each payment was charged once, and each answer was right.
 
     Parameters
     ----------
     deliveries
-        What was to be delivered.
+        The webhooks.
     results
         What came of it, in the order of the answers.
     charges
@@ -55,8 +56,21 @@ def problems(
     ]
 
 
+def no_contrast(unprotected: Sequence[Charge]) -> list[str]:
+    """Return what is wrong if the deliveries do no harm without protection: then they prove nothing."""
+    if charged_twice(unprotected):
+        return []
+    return ["without protection no payment was charged twice, so the run with protection proves nothing"]
+
+
+def charged_twice(charges: Sequence[Charge]) -> list[str]:
+    """Return the payments that were charged more than once."""
+    times = Counter(charge.payment for charge in charges)
+    return [payment for payment, count in times.items() if count > 1]
+
+
 def charge_of(answer: Answer) -> str | None:
-    """Return the id of the charge that an answer tells of, if it does."""
+    """Return the id of the charge in an answer, if there is one."""
     try:
         return str(json.loads(answer.response["body"])["charge_id"])
     except (KeyError, TypeError, ValueError):
@@ -79,7 +93,7 @@ def _wrong_charges(deliveries: Sequence[Delivery], charges: Sequence[Charge]) ->
             if Payment(charge.payment, charge.amount, charge.currency, charge.customer) != payment
         ]
     unknown = {charge.payment for charge in charges} - set(wanted)
-    wrong += [f"{payment} was charged, and nobody had asked for it" for payment in sorted(unknown)]
+    wrong += [f"{payment} was charged, but no delivery asked for it" for payment in sorted(unknown)]
     return wrong
 
 
@@ -99,7 +113,7 @@ def _wrong_outcomes(deliveries: Sequence[Delivery], results: Sequence[Result]) -
 
 
 def _lease_was_over(result: Result, earlier: Sequence[Result]) -> bool:
-    """Tell whether the machine was so slow that a killed worker's lease ended before the next delivery.
+    """Return whether the machine was so slow that a killed worker's lease ended before the next delivery.
 
     Then that delivery rightly takes over, and the one that was meant to do so gets its answer.
     """

@@ -1,4 +1,4 @@
-"""The deliveries of the demonstration, as the sender of the webhooks knows them."""
+"""The deliveries of the demo, as the sender of the webhooks knows them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ class Payment:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One delivery of a webhook: the event, and how the demonstration is to deliver it.
+    """One delivery of a webhook: the event, and how the demo delivers it.
 
     Parameters
     ----------
@@ -44,27 +44,27 @@ class Delivery:
     worker
         The process that it is delivered to.
     expect
-        What may come of it.
-    story
-        What begins here, in words.
+        The outcomes that are right.
+    title
+        What the demo shows from here on.
     together
-        Neighbours of the same name are delivered at the same time.
+        Adjacent deliveries with the same value here are delivered at the same time.
     once_inside
-        Whether it is kept back until the run of one of them is known to be in the middle.
+        Whether it is sent only when one of them is known to be running.
     kill
-        Whether the worker is killed in the middle of it.
+        Whether the worker is killed while it runs.
     bank
         How the bank fails, if it does.
     after_lease
-        Whether it is sent again only after the lease that its payment was refused for.
+        Whether it is sent only when the lease that blocks its payment has ended.
     time_limit_ms
-        How long the invocation may run; this bounds its lease.
+        How long the invocation may run. Its lease is that long.
     """
 
     event: dict[str, Any]
     worker: str
     expect: tuple[str, ...]
-    story: str | None = None
+    title: str | None = None
     together: str | None = None
     once_inside: bool = False
     kill: bool = False
@@ -100,7 +100,7 @@ def read(text: str) -> list[Delivery]:
 
 
 def payments(deliveries: Iterable[Delivery]) -> dict[str, Payment]:
-    """Return what ought to be charged: each payment as it was first asked for."""
+    """Return the payments to charge, each as its first delivery describes it."""
     wanted: dict[str, Payment] = {}
     for delivery in deliveries:
         wanted.setdefault(delivery.payment.id, delivery.payment)

@@ -11,7 +11,7 @@ from typing import Any
 
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyValidationError
 
-from .handler import Handler, payment_handler
+from .handler import Handler, payment_handler, protected_handler
 from .ledger import Ledger
 
 PATIENCE_SECONDS = 15.0
@@ -47,7 +47,7 @@ class AtTheBank:
 
 @dataclass(frozen=True)
 class Answer:
-    """From the worker: what its caller is told.
+    """From the worker: the answer to its caller.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class BankError(Exception):
 
 
 class RemoteBank:
-    """The bank as a worker sees it. The director plays its other end, and so decides when it answers."""
+    """The bank as a worker sees it. The director is the other end, and decides when it answers."""
 
     def __init__(self, pipe: "Connection[Any, Any]", ledger: Ledger) -> None:
         self._pipe = pipe
@@ -83,7 +83,7 @@ class RemoteBank:
         self.contacted = False
 
     def contact(self) -> None:
-        """Tell the director that the handler is here, and wait for its word."""
+        """Report to the director that the handler is here, and wait for the reply."""
         self.contacted = True
         self._pipe.send(AtTheBank())
         if not self._pipe.poll(PATIENCE_SECONDS):
@@ -121,8 +121,8 @@ class _Listener(logging.Handler):
             self.events.append(event)
 
 
-def serve(pipe: "Connection[Any, Any]", directory: Path) -> None:
-    """Run deliveries until told to end, or until nobody is left to tell.
+def serve(pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = True) -> None:
+    """Run deliveries until the director closes the pipe.
 
     Parameters
     ----------
@@ -130,6 +130,8 @@ def serve(pipe: "Connection[Any, Any]", directory: Path) -> None:
         To and from the director.
     directory
         Where the files are.
+    protected
+        Whether Idemproof protects the handler.
     """
     # Ctrl-C reaches every process of the terminal. The director alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -139,7 +141,7 @@ def serve(pipe: "Connection[Any, Any]", directory: Path) -> None:
     logger.addHandler(listener)
     logger.propagate = False
     bank = RemoteBank(pipe, Ledger(directory / "ledger.db"))
-    handler = payment_handler(directory / "idempotency.db", bank)
+    handler = protected_handler(bank, directory / "idempotency.db") if protected else payment_handler(bank)
     try:
         pipe.send(Ready(os.getpid()))
         while True:
@@ -162,7 +164,7 @@ def _answer(handler: Handler, request: Request, bank: RemoteBank, events: list[s
         return Answer("amount changed", events=tuple(events))
     except BankError as failure:
         return Answer("failed", detail=str(failure), events=tuple(events))
-    except Exception as failure:  # noqa: BLE001 - the sender is told of any
+    except Exception as failure:  # noqa: BLE001 - the sender gets any
         return Answer("error", detail=repr(failure), events=tuple(events))
     if not bank.contacted:
         return Answer("replayed", response, events=tuple(events))

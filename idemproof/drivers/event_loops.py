@@ -1,9 +1,14 @@
 """Async clients live in one event loop; a layer lives longer. So each loop gets a client of its own."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
+
+from .forksafe import refuse_inherited
+
+_of_parents: list[AsyncExitStack] = []
 
 
 class ClientPerLoop:
@@ -20,35 +25,64 @@ class ClientPerLoop:
 
     def __init__(self, connect: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._connect = connect
-        self._open: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[Any, None]]] = {}
+        self._open: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[Any, None], int]] = {}
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+        self._given: tuple[Any, int] = (None, 0)
 
-    async def get(self) -> Any:
-        """Return the client of the running event loop."""
+    def given(self, client: Any, key: str | None) -> Any:
+        """Return a client that the user has opened, to ask for the record of ``key``.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            A process has used it before this one.
+        """
+        if self._given[0] is not client:
+            self._given = (client, os.getpid())
+        refuse_inherited("the client", self._given[1], key, "Make a client in each process.")
+        return client
+
+    async def get(self, key: str | None = None) -> Any:
+        """Return the client of the running event loop, to ask for the record of ``key``.
+
+        Raises
+        ------
+        IdempotencyPersistenceConfigError
+            The loop was forked with its client.
+        """
         loop = asyncio.get_running_loop()
         held = self._open.get(loop)
         if held is None:
             async with self._opening.setdefault(loop, asyncio.Lock()):
                 held = self._open.get(loop) or await self._begin(loop)
+        refuse_inherited(
+            "this event loop", held[2], key, "Begin a new one in each child: asyncio.run() does."
+        )
         return held[0]
 
     async def close(self) -> None:
         """Close the client of the running event loop, if it has one."""
-        _, holder = self._open.get(asyncio.get_running_loop(), (None, None))
+        _, holder, _ = self._open.get(asyncio.get_running_loop(), (None, None, None))
         if holder is not None:
             await holder.aclose()
 
-    async def _begin(self, loop: asyncio.AbstractEventLoop) -> tuple[Any, AsyncGenerator[Any, None]]:
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> tuple[Any, AsyncGenerator[Any, None], int]:
         self._forget_closed_loops()
         holder = self._hold(loop)
-        self._open[loop] = held = (await anext(holder), holder)
+        self._open[loop] = held = (await anext(holder), holder, os.getpid())
         return held
 
     async def _hold(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Any, None]:
-        async with self._connect() as client:
+        process = os.getpid()
+        async with AsyncExitStack() as closing:
+            client = await closing.enter_async_context(self._connect())
             try:
                 yield client
             finally:
+                if process != os.getpid():
+                    # Its parent still uses the connections: TLS would say goodbye in its name, and a
+                    # closed transport would take them from the selector that both have.
+                    _of_parents.append(closing.pop_all())
                 if self._open.get(loop, (None,))[0] is client:
                     del self._open[loop]
 

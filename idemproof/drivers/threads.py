@@ -77,6 +77,7 @@ class _Threads:
     def renew(self) -> None:
         """Begin anew, as a forked child has to: it has none of its parent's threads."""
         self._pool = ThreadPoolExecutor(THREADS_PER_LAYER, thread_name_prefix="idemproof")
+        self.process = os.getpid()
 
     def submit(self, call: Callable[[], Any]) -> "Future[Any]":
         """Have ``call`` made in a thread, or here if there is none."""
@@ -117,13 +118,19 @@ def _threads_of(layer: Any) -> _Threads:
         # By identity: a layer may be equal to another, and need not be hashable.
         found = _threads.setdefault(id(layer), _Threads())
         weakref.finalize(layer, _threads.pop, id(layer), None).atexit = False
+    if found.process != os.getpid():  # forked by other means than Python's
+        _renew(found)
     return found
+
+
+def _renew(threads: _Threads) -> None:
+    _of_parents.append(threads._pool)  # ending it would take locks that nobody is left to release
+    threads.renew()
 
 
 def _renew_all() -> None:
     for threads in _threads.values():
-        _of_parents.append(threads._pool)  # ending it would take locks that nobody is left to release
-        threads.renew()
+        _renew(threads)
 
 
 if hasattr(os, "register_at_fork"):

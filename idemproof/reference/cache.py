@@ -4,7 +4,7 @@ from collections import OrderedDict
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..backends.forksafe import give_lock
+from ..drivers.forksafe import give_lock
 from ..spec.record import COMPLETED, Record
 
 

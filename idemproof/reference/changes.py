@@ -112,21 +112,26 @@ class Claiming(_Patient):
         if not failures:
             subject.held = None
 
-    def failed(self, subject: Attempt, error: BaseException, failures: int, clock: Callable[[], int]) -> int:
+    def failed(
+        self,
+        subject: Attempt,
+        error: BaseException,
+        failures: int,
+        clock: Callable[[], int],  # noqa: ARG002 - as for any patient change
+    ) -> int:
         """As of any patient change; but an interrupt is raised at once, and a failure is explained."""
         if failures == 1 and _nothing_written(error):
             subject.held = None  # there is nothing to take back
         interrupt = self._interrupts.behind(error)
         if interrupt is not None:
             raise interrupt
-        try:
-            return super().failed(subject, error, failures, clock)
-        except IdempotencyError:
-            raise
-        except Exception:  # noqa: BLE001 - the store's, which is explained
-            raise IdempotencyPersistenceLayerError(
-                f"The persistence layer could not claim {subject.key!r}. Nothing ran. Retry.", error
-            ) from error
+        if failures < self.tries and not self.is_final(error):
+            return pause_ms(failures)
+        if isinstance(error, IdempotencyError):
+            raise error
+        raise IdempotencyPersistenceLayerError(
+            f"The persistence layer could not claim {subject.key!r}. Nothing ran. Retry.", error
+        ) from error
 
     def restless(self, key: str, requests: int) -> Exception:
         """Return the error for a record that changes again and again."""
@@ -161,20 +166,10 @@ class Resuming(Claiming):
 
 
 class GivenUp(Exception):  # noqa: N818 - what happened
-    """A completion was given up.
+    """A completion was given up. What the store said last is its attempt's ``trouble``."""
 
-    Parameters
-    ----------
-    failure
-        The last failure of the store, None if there was none but interrupts.
-    over
-        Whether the result's window is over.
-    """
-
-    def __init__(self, failure: Exception | None, *, over: bool = False) -> None:
-        super().__init__("the record kept changing, or its window is over")
-        self.failure = failure
-        self.over = over
+    def __str__(self) -> str:
+        return "the record kept changing, or its window is over"
 
 
 class Completing(_Patient):
@@ -208,7 +203,7 @@ class Completing(_Patient):
             expiry = subject.expiry = ceil_seconds(now + self._window_ms)
             subject.until = now + self._patience_ms
         elif now >= expiry * 1000:
-            raise GivenUp(None, over=True)
+            raise GivenUp
         text = subject.text if self._response is None else self._response
         return Complete(subject.owner, text, subject.payload_hash, expiry, subject.key)
 
@@ -222,10 +217,10 @@ class Completing(_Patient):
         elif isinstance(error, Exception):
             subject.trouble = error
             if self.is_final(error):
-                raise GivenUp(error)
+                raise GivenUp
         left = min(self._left(subject, clock), self._patience_ms - subject.waited_ms)
         if failures >= self.tries and left <= 0:
-            raise GivenUp(subject.trouble)
+            raise GivenUp
         pause = pause_ms(failures, self._longest_pause_ms)
         if failures >= self.tries:
             pause = min(pause, left)
@@ -243,7 +238,7 @@ class Completing(_Patient):
         context = self._config.lambda_context if subject.context is None else subject.context
         try:
             left = until - clock()
-            remaining = None if context is None else remaining_ms(context)
+            remaining = remaining_ms(context)
         except Exception as error:  # noqa: BLE001 - without a clock there is no telling
             if self._interrupts.includes(error):
                 subject.note_interrupt(error)
@@ -252,13 +247,13 @@ class Completing(_Patient):
 
     def restless(self, key: str, requests: int) -> Exception:  # noqa: ARG002 - as the base says
         """Return the error for a record that changes again and again."""
-        return GivenUp(None)
+        return GivenUp()
 
 
 class Releasing(_Patient):
     """A release. An interrupt does not abandon it: it is noted."""
 
-    def __init__(self, interrupts: Interrupts, tries: int = TRIES, requests: int = 13) -> None:
+    def __init__(self, interrupts: Interrupts, tries: int = TRIES, requests: int = Change.requests) -> None:
         super().__init__(interrupts)
         self.tries = tries
         self.requests = requests

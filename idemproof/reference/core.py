@@ -199,11 +199,21 @@ class Core:
         None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
         """
         if not is_double(layer):
+            self._refuse_lost_interrupts(layer)
             begin_to_serve(layer, settings)
         called = CalledByMethods(layer, settings, self._configure)
         if called_by_methods(layer):
             return lambda: called
         return replaced_later(layer, lambda: called)
+
+    def _refuse_lost_interrupts(self, layer: Any) -> None:
+        for kind in self._config.interrupts:
+            if layer._loses(kind):
+                raise IdempotencyConfigError(
+                    f"interrupts has {kind.__name__}, which the client of {layer!r} would take for a failure "
+                    "of its own: it tries again, and the interrupt is lost. Make the client without "
+                    "retries, let the layer make it, or give a class that is not derived from OSError."
+                )
 
     def _configure(self) -> None:
         name, key_prefix = self._named

@@ -47,7 +47,8 @@ class Finishing:
         except Exception as error:
             if self._interrupts.includes(error):
                 raise  # and begin again
-            given_up = GivenUp(error)  # nothing may keep a result from its caller
+            given_up = GivenUp()  # nothing may keep a result from its caller
+            attempt.trouble = error
         if given_up is not None:
             outcome, trouble = yield from self._mark(attempt, text, given_up)
             refused = True
@@ -62,8 +63,10 @@ class Finishing:
             return answer
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
-                f"The attempt on {attempt.key!r} outlived its lease and another took over. The function ran; "
-                "its result, carried by this error, was not stored. Give the lease more time.",
+                f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
+                "lost it, and another attempt took over. The function ran; its result, carried by this "
+                "error, was not stored. Use a longer lease; if the lease had not ended, check the store and "
+                "the clocks.",
                 result=attempt.result,
             )
             raise self._stopped(attempt, lost)
@@ -104,14 +107,14 @@ class Finishing:
 
         The store may refuse this very record, under whatever name: then it takes one without the result.
         """
-        failure = given_up.failure or attempt.trouble
-        if not given_up.over and text != RESULT_UNAVAILABLE:
+        failure = attempt.trouble
+        if text != RESULT_UNAVAILABLE:
             try:
                 outcome = yield from settle(
                     self._marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
                 )
-            except GivenUp as marking:
-                failure = failure or marking.failure
+            except GivenUp:
+                failure = failure or attempt.trouble
             else:
                 record = getattr(outcome, "record", None)
                 if record is not None and (record.owner, record.response_data) == (attempt.owner, text):

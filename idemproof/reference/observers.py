@@ -31,7 +31,10 @@ _LOGGED = {
     ),
     Kind.SUPERSEDED: (
         logging.WARNING,
-        "an attempt on %r outlived its lease; another completed first, and its result counts",
+        (
+            "an attempt on %r no longer held its claim: its lease ended, or the store lost the claim; "
+            "another attempt completed first, and its result counts"
+        ),
     ),
 }
 _OTHERS = (logging.DEBUG, "%s")

@@ -7,11 +7,10 @@ from ..spec.errors import IdempotencyPayloadError
 
 
 def data_for_methods(payload: Any) -> Any:
-    """Return the data that a payload stands for.
+    """Return the data that a payload stands for, as Powertools does.
 
-    A dataclass becomes a dict; then a ``model_dump`` method (Pydantic), a ``dict`` method and a ``raw_event``
-    attribute (event source data classes) are tried, in this order. Anything else, classes included, is
-    returned as it is.
+    The conversions are those of `keys.opening.as_plain_data`, but a dataclass is converted all the way down,
+    and nothing in it is compared or refused.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """An exhaustive search: everything that several clients of one key can do to each other, each step checked.
 
 The states and moves are those of :mod:`~idemproof.spec.model`. The search is breadth first, so the first step
-that breaks an invariant is the end of a shortest story, and it is complete when no state is left to visit.
+that breaks an invariant is the end of a shortest trace, and it is complete when no state is left to visit.
 """
 
 from collections import deque
@@ -42,19 +42,19 @@ class Edge(NamedTuple):
     broken: tuple[str, ...]
 
 
-class StoryLine(NamedTuple):
-    """One line of a story: what happened, to whom, and what stands then."""
+class TraceLine(NamedTuple):
+    """One line of a trace: what happened, to whom, and what stands then."""
 
     what: str
     who: str
     record: Record | None
 
 
-class Story(NamedTuple):
+class Trace(NamedTuple):
     """The shortest way to something that must not be."""
 
     broken: tuple[str, ...]
-    lines: tuple[StoryLine, ...]
+    lines: tuple[TraceLine, ...]
 
 
 class Result(NamedTuple):
@@ -78,8 +78,8 @@ class Result(NamedTuple):
     edges: int
     complete: bool
     rows: frozenset[str]
-    counterexample: Story | None = None
-    stuck: Story | None = None
+    counterexample: Trace | None = None
+    stuck: Trace | None = None
 
 
 class Explorer:
@@ -153,8 +153,8 @@ class Explorer:
                 edges += 1
                 rows.add(edge.row)
                 if edge.broken:
-                    story = self._story(came, state, edge.broken, (edge.what, edge.client))
-                    return Result(len(came), edges, False, frozenset(rows) - {""}, story)
+                    trace = self._trace(came, state, edge.broken, (edge.what, edge.client))
+                    return Result(len(came), edges, False, frozenset(rows) - {""}, trace)
                 after = canonical(edge.after)
                 if after not in came:
                     came[after] = (state, edge.what, edge.client)
@@ -164,7 +164,7 @@ class Explorer:
                 if edge.finishes:
                     finishing.add(state)
         hopeless = came.keys() - _reaching(finishing, faultless_from)
-        stuck = next((self._story(came, state, ("INV-9",)) for state in came if state in hopeless), None)
+        stuck = next((self._trace(came, state, ("INV-9",)) for state in came if state in hopeless), None)
         return Result(len(came), edges, True, frozenset(rows) - {""}, None, stuck)
 
     def _edges(self, state: State) -> Iterator[Edge]:
@@ -192,13 +192,13 @@ class Explorer:
                     broken += broken_by_beginning(state, place)
                 yield Edge(move.what, place, after, move.faultless, move.finishes, move.row, broken)
 
-    def _story(
+    def _trace(
         self,
         came: dict[State, tuple[State, str, int | None] | None],
         state: State,
         broken: tuple[str, ...],
         last: tuple[str, int | None] | None = None,
-    ) -> Story:
+    ) -> Trace:
         """Tell how ``state`` is reached, under names that the clients keep."""
         taken = [] if last is None else [last]
         while (step := came[state]) is not None:
@@ -209,12 +209,12 @@ class Explorer:
         for what, place in taken:
             edge = next(edge for edge in self._edges(state) if (edge.what, edge.client) == (what, place))
             clients = edge.after.clients
-            lines.append(StoryLine(what, "" if place is None else names[place], edge.after.record))
+            lines.append(TraceLine(what, "" if place is None else names[place], edge.after.record))
             names += ["an earlier attempt"] * (len(clients) - len(names))
             there = [at for at, client in enumerate(clients) if client.phase != GONE or client.late]
             names = [names[at] for at in sorted(there, key=clients.__getitem__)]
             state = canonical(edge.after)
-        return Story(broken, tuple(lines))
+        return Trace(broken, tuple(lines))
 
 
 def _reaching(targets: set[State], before: dict[State, list[State]]) -> set[State]:

@@ -36,8 +36,6 @@ class Record(NamedTuple):
         The result as JSON text, ``RESULT_UNAVAILABLE``, or None.
     payload_hash
         Hash of the validated part of the payload, or None.
-    sort_key
-        The sort key under which a store with composite keys keeps the record, or None.
     owner
         The token of the attempt that wrote the record; None when other software wrote it.
     """
@@ -48,7 +46,6 @@ class Record(NamedTuple):
     in_progress_expiry_timestamp: int | None = None
     response_data: str | None = None
     payload_hash: str | None = None
-    sort_key: str | None = None
     owner: str | None = None
 
 
@@ -125,12 +122,8 @@ def same_version(standing: Record | None, expected: Record | None) -> bool:
 
 
 def same_record(standing: Record | None, written: Record) -> bool:
-    """Return whether what stands is ``written`` in every field, wherever the store keeps it (CAS-3)."""
-    return standing is written or (
-        standing is not None
-        and standing.owner == written.owner
-        and standing._replace(sort_key=written.sort_key) == written
-    )
+    """Return whether what stands is ``written`` in every field (CAS-3)."""
+    return standing is written or (standing is not None and standing == written)
 
 
 _CORRUPT = (
@@ -180,7 +173,7 @@ def checked(raw: Any, key: str) -> Record:
                 "not with a record or None."
             )
     # Read by position: a subclass may derive an attribute from its own clock.
-    found, status, expiry, lease, response, payload_hash, sort_key, owner = raw
+    found, status, expiry, lease, response, payload_hash, owner = raw
     if status not in (INPROGRESS, COMPLETED):
         raise IdempotencyInvalidStatusError(_CORRUPT.format(key, f"its status is {status!r}"))
     if found != key:
@@ -203,6 +196,5 @@ def checked(raw: Any, key: str) -> Record:
         lease if lease is None or type(lease) is int else _whole(lease, "the lease", key),
         None if response is None else _text(response, "the response", key),
         None if payload_hash is None else _text(payload_hash, "the payload hash", key),
-        None if sort_key is None else _text(sort_key, "the sort key", key),
         None if owner is None else _text(owner, "the owner", key),
     )

@@ -130,9 +130,7 @@ def _claim(record: Record | None, event: Claim, _now: int) -> Next:
     expiry, lease = event.expiry, event.lease
     if lease is not None and lease > expiry * 1000:
         expiry = ceil_seconds(lease)
-    claimed = Record(
-        event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, None, event.owner
-    )
+    claimed = Record(event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, event.owner)
     return claimed, Claimed(claimed, record)
 
 
@@ -163,7 +161,7 @@ def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
 
 def _complete(_record: Record | None, event: Complete, _now: int) -> Next:
     key, response, payload_hash = event.idempotency_key, event.response, event.payload_hash
-    completed = Record(key, COMPLETED, event.expiry, None, response, payload_hash, None, event.owner)
+    completed = Record(key, COMPLETED, event.expiry, None, response, payload_hash, event.owner)
     return completed, Completed(completed)
 
 

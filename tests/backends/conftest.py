@@ -29,7 +29,6 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.backends.base import compare_and_swap
-from idemproof.errors import IdempotencyItemAlreadyExistsError
 from places import SORT_KEY, AsyncSession, RedisPlace, Table, moto_client
 from right_layers import FourMethods
 from sides import Side
@@ -39,6 +38,8 @@ class Kind(NamedTuple):
     """How to make a layer, where, and what it can do.
 
     place: the fixture that says where the records are; ``make`` gets its value.
+    once: it is another kind with another server, client or table, and is tested on one Python only: what
+        depends on the interpreter shows in that other kind.
     fenced: a swap happens only if owner, status and both deadlines stand as expected; no clock is read.
     durable: another layer object at the same place sees the records.
     housekeeping: it forgets expired records when it is asked to.
@@ -46,11 +47,13 @@ class Kind(NamedTuple):
     large: it takes records of a megabyte.
     nameless: it takes the empty text for a key.
     quick: it takes so many requests a second that hundreds of random ones are no burden.
+    representative: it stands for all, where a test asks of a layer no more than the contract that all keep.
     """
 
     place: str
     make: Callable[[Any], Any]
     capabilities: frozenset[str]
+    once: bool = False
 
 
 def fakeredis_layer(server: fakeredis.FakeServer) -> RedisCachePersistenceLayer:
@@ -66,8 +69,8 @@ REDIS = frozenset({"fenced", "durable", "steady", "large", "nameless"})
 DYNAMODB = frozenset({"fenced", "durable", "steady"})
 
 KINDS = {
-    "memory": Kind("path", lambda _: InMemoryPersistenceLayer(), IN_PROCESS),
-    "memory-async": Kind("path", lambda _: AsyncInMemoryPersistenceLayer(), IN_PROCESS),
+    "memory": Kind("path", lambda _: InMemoryPersistenceLayer(), IN_PROCESS | {"representative"}),
+    "memory-async": Kind("path", lambda _: AsyncInMemoryPersistenceLayer(), IN_PROCESS | {"representative"}),
     "sqlite": Kind(
         "path", lambda path: SQLitePersistenceLayer(path, durable=False), IN_PROCESS | {"durable"}
     ),
@@ -77,7 +80,9 @@ KINDS = {
     "four-methods": Kind(
         "path", lambda _: compare_and_swap(FourMethods()), frozenset({"large", "nameless", "quick"})
     ),
-    "valkey": Kind("valkey_place", lambda place: RedisCachePersistenceLayer(place.url), REDIS),
+    "valkey": Kind(
+        "valkey_place", lambda place: RedisCachePersistenceLayer(place.url), REDIS | {"representative"}
+    ),
     "valkey-async": Kind(
         "valkey_place",
         lambda place: AsyncRedisCachePersistenceLayer(host=place.host, port=place.port, ssl=False),
@@ -87,18 +92,25 @@ KINDS = {
         "valkey_place",
         lambda place: RedisCachePersistenceLayer(client=place.open(redis.Redis, decode_responses=True)),
         REDIS,
+        once=True,
     ),
     "valkey-by-its-own-client": Kind(
-        "valkey_place", lambda place: RedisCachePersistenceLayer(client=place.open(valkey.Valkey)), REDIS
+        "valkey_place",
+        lambda place: RedisCachePersistenceLayer(client=place.open(valkey.Valkey)),
+        REDIS,
+        once=True,
     ),
-    "valkey-cluster": Kind("empty_cluster", lambda client: RedisCachePersistenceLayer(client=client), REDIS),
-    "fakeredis": Kind("fake_redis_7", fakeredis_layer, REDIS - {"steady"}),
-    "redis6": Kind("fake_redis_6", fakeredis_layer, REDIS - {"steady"}),
+    "valkey-cluster": Kind(
+        "empty_cluster", lambda client: RedisCachePersistenceLayer(client=client), REDIS, once=True
+    ),
+    "fakeredis": Kind("fake_redis_7", fakeredis_layer, REDIS - {"steady"}, once=True),
+    "redis6": Kind("fake_redis_6", fakeredis_layer, REDIS - {"steady"}, once=True),
     "dynamodb": Kind("table", dynamodb_layer, DYNAMODB),
     "dynamodb-composite": Kind(
         "partition",
         lambda table: dynamodb_layer(table, static_pk_value=table.partition, sort_key_attr=SORT_KEY),
         DYNAMODB,
+        once=True,
     ),
     "dynamodb-spread": Kind(
         "partition",
@@ -106,14 +118,14 @@ KINDS = {
             table, static_pk_value=table.partition, sort_key_attr=SORT_KEY, static_pk_shards=3
         ),
         DYNAMODB,
+        once=True,
     ),
     "dynamodb-async": Kind(
         "async_table",
         lambda table: AsyncDynamoDBPersistenceLayer(table.name, client=table.client),
-        DYNAMODB,
+        DYNAMODB | {"representative"},
     ),
-    "moto": Kind("moto_table", dynamodb_layer, DYNAMODB),
-    "moto-by-an-old-sdk": Kind("old_moto_table", dynamodb_layer, DYNAMODB),
+    "moto-by-an-old-sdk": Kind("old_moto_table", dynamodb_layer, DYNAMODB, once=True),
 }
 
 
@@ -124,23 +136,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store" in metafunc.fixturenames:
         needs = {name for mark in metafunc.definition.iter_markers("needs") for name in mark.args}
-        names = [name for name, kind in KINDS.items() if needs <= kind.capabilities]
-        assert names, f"no layer has {needs}"
-        metafunc.parametrize("store", names, indirect=True)
+        found = {name: kind for name, kind in KINDS.items() if needs <= kind.capabilities}
+        assert found, f"no layer has {needs}"
+        once = {name: [pytest.mark.once] if kind.once else [] for name, kind in found.items()}
+        stores = [pytest.param(name, marks=marks) for name, marks in once.items()]
+        metafunc.parametrize("store", stores, indirect=True)
 
 
 AN_HOUR = 3_600_000
 
 
-def without_sort_key(record: Any) -> Any:
-    return None if record is None else record._replace(sort_key=None)
-
-
 class Store:
-    """A layer, blocking or async, called as if it were blocking.
-
-    In records that it returns the sort key is left out: whether there is one depends on the table.
-    """
+    """A layer, blocking or async, called as if it were blocking."""
 
     def __init__(self, kind: Kind, place: Any, runner: asyncio.Runner) -> None:
         self.kind = kind
@@ -151,23 +158,21 @@ class Store:
         self._others: list[Store] = []
 
     def load(self, key: str) -> Record | None:
-        return without_sort_key(self._call("_load", key))
+        found: Record | None = self._call("_load", key)
+        return found
 
     def swap(
         self, key: str, expected: Record | None, new: Record | None, keep_ms: int = AN_HOUR
     ) -> Record | None:
-        found = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
-        return without_sort_key(found)
+        found: Record | None = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
+        return found
 
     def get(self, key: str) -> DataRecord:
-        return without_sort_key(self._call("_get_record", key))
+        found: DataRecord = self._call("_get_record", key)
+        return found
 
     def put(self, record: Record) -> None:
-        try:
-            self._call("_put_record", record)
-        except IdempotencyItemAlreadyExistsError as error:
-            error.old_data_record = without_sort_key(error.old_data_record)
-            raise
+        self._call("_put_record", record)
 
     def update(self, record: Record) -> None:
         self._call("_update_record", record)
@@ -182,7 +187,6 @@ class Store:
 
     def kept(self, record: Record) -> Record:
         """Return ``record`` as this store is to give it back."""
-        record = record._replace(sort_key=None)
         if "fenced" in self.capabilities:
             return record
         return record._replace(

@@ -25,8 +25,8 @@ from idemproof.spec.transition import Evict, transition
 
 FAR = 32_503_680_000  # the year 3000: live by any clock
 
-CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", None, "owner")
-RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", None, "owner")
+CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", "owner")
+RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", "owner")
 
 VERSION_FIELDS = {
     "owner": "another",
@@ -52,7 +52,6 @@ records = st.builds(
     st.none() | numbers,
     st.none() | text,
     st.none() | text,
-    st.none(),
     st.none() | text,
 )
 
@@ -162,7 +161,7 @@ def test_nothing_in_a_field_equals_nothing_only(store: Any, field: str, none_sta
 @pytest.mark.needs("fenced")
 def test_fields_outside_the_version_do_not_matter(store: Any) -> None:
     store.swap("key", None, CLAIM)
-    expected = CLAIM._replace(response_data="unknown to the caller", payload_hash=None, sort_key="elsewhere")
+    expected = CLAIM._replace(response_data="unknown to the caller", payload_hash=None)
     assert store.swap("key", expected, RESULT) == RESULT
     assert store.load("key") == RESULT
 

@@ -10,6 +10,8 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 from places import Table
 from sides import KEY, Side
 
+pytestmark = pytest.mark.once
+
 FAR = 32_503_680_000
 
 RESULT = {"status": {"S": COMPLETED}, "expiration": {"N": str(FAR)}, "data": {"S": '"stored"'}}

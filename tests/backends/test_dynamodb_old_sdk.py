@@ -11,11 +11,11 @@ from botocore.exceptions import ParamValidationError
 
 from idemproof import Record
 from idemproof.spec.record import COMPLETED, INPROGRESS
-from places import Table
+from places import Table, recent_sdk
 from sides import KEY, Recording, Side
 
 FAR = 32_503_680_000
-CLAIM = Record("key", INPROGRESS, FAR, 1, None, "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, FAR, 1, None, "hash", "mine")
 OTHER = CLAIM._replace(owner="another")
 READ = ["get_item"]
 
@@ -31,6 +31,7 @@ def refuse(side: Side, client: Any, standing: Record | None, expected: Record | 
     return recording.methods
 
 
+@recent_sdk
 @pytest.mark.parametrize(
     ("standing", "expected", "new", "asked"),
     [
@@ -67,6 +68,7 @@ def test_the_old_sdk_of_these_tests_really_knows_no_such_parameter(old_moto_tabl
         )
 
 
+@recent_sdk
 @pytest.mark.parametrize("version", ["1.44.0.dev1", "2.0.0rc1+local", "unreleased"])
 def test_the_sdks_version_does_not_matter(
     moto_table: Table, side: Side, version: str, monkeypatch: pytest.MonkeyPatch
@@ -76,6 +78,7 @@ def test_the_sdks_version_does_not_matter(
     assert refuse(side, moto_table.client, OTHER, None, CLAIM) == ["put_item"]
 
 
+@recent_sdk
 @pytest.mark.parametrize("meta", [None, SimpleNamespace(region_name="here")], ids=["none", "no model"])
 def test_a_stand_in_without_a_model_is_taken_to_be_recent(moto_table: Table, side: Side, meta: Any) -> None:
     client = Recording(moto_table.client)

@@ -1,5 +1,6 @@
 """What is asked of DynamoDB, word by word."""
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 from idemproof import DynamoDBPersistenceLayer, Record
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceConfigError
 from idemproof.spec.record import COMPLETED, INPROGRESS
-from places import SORT_KEY, Table
+from places import SORT_KEY, Table, recent_sdk
 from sides import KEY, Recording, Side
 
-CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", None, "mine")
+pytestmark = pytest.mark.once
+
+CLAIM = Record("key", INPROGRESS, 1000, 999_000, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, 2000, None, "{}", "hash", "mine")
 RECORDS = st.builds(
     Record,
     st.just("key"),
@@ -26,7 +29,6 @@ RECORDS = st.builds(
     st.integers(0, 2**62),
     st.none() | st.integers(0, 2**62),
     *[st.none() | st.text(max_size=5)] * 2,
-    st.none(),
     st.none() | st.text(max_size=5),
 )
 NAMES = {
@@ -216,10 +218,11 @@ def test_a_table_with_a_sort_key_tells_it(partition: Table) -> None:
         boto3_client=partition.client,
     )
     layer._swap("key", None, CLAIM, 1)
-    assert layer._load("key") == CLAIM._replace(sort_key="key")
+    assert layer._load("key") == CLAIM
     assert partition.item("key") == WHOLE_CLAIM | {"id": {"S": partition.partition}, SORT_KEY: {"S": "key"}}
 
 
+@recent_sdk
 def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
     moto_table: Table, side: Side
 ) -> None:
@@ -260,17 +263,21 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
 
 
 class Denying:
-    """A client whose role may not update items."""
+    """A client whose role may not update items, for good or for a while."""
 
-    def __init__(self, client: Any, code: str) -> None:
+    def __init__(self, client: Any, code: str, times: float = math.inf) -> None:
         self._client = client
         self._code = code
+        self._times = times
         self.meta = client.meta
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def update_item(self, **_: Any) -> Any:
+    def update_item(self, **request: Any) -> Any:
+        self._times -= 1
+        if self._times < 0:
+            return self._client.update_item(**request)
         raise ClientError({"Error": {"Code": self._code, "Message": "not allowed"}}, "UpdateItem")
 
 
@@ -282,19 +289,35 @@ def test_without_the_permission_to_update_a_completion_puts_and_says_so_once(
     client = Recording(denying)
     layer = side.dynamodb(client)
     for key in ("one", "two"):
-        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", "mine")
         result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
         assert side.swap(layer, key, None, claim) == claim
         assert side.swap(layer, key, claim, result) == result
-    assert client.methods == ["put_item", "update_item", "put_item", "put_item", "put_item"]
+    assert client.methods == ["put_item", "update_item", "put_item"] * 2
     assert caplog.text.count("UpdateItem is denied") == 1
+
+
+def test_an_update_that_is_denied_once_is_put_and_the_next_is_an_update_again(
+    moto_table: Table, side: Side
+) -> None:
+    denying = Denying(moto_table.client, "AccessDeniedException", times=1)
+    client = Recording(denying)
+    layer = side.dynamodb(client)
+    for key in ("one", "two"):
+        claim = Record(key, INPROGRESS, 2**40, 2**50, None, "hash", "mine")
+        result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
+        assert side.swap(layer, key, None, claim) == claim
+        assert side.swap(layer, key, claim, result) == result
+        assert side.load(layer, key) == result
+    denied, allowed = (["put_item", "update_item", *more, "get_item"] for more in (["put_item"], []))
+    assert client.methods == denied + allowed
 
 
 def test_a_client_without_update_item_puts(moto_table: Table, side: Side) -> None:
     names = ("put_item", "get_item", "delete_item", "meta")
     client = SimpleNamespace(**{name: getattr(moto_table.client, name) for name in names})
     layer = side.dynamodb(client)
-    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "hash", None, "mine")
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "hash", "mine")
     result = claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data="1")
     assert side.swap(layer, "key", None, claim) == claim
     assert side.swap(layer, "key", claim, result) == result
@@ -308,7 +331,7 @@ def test_an_update_leaves_the_record_and_foreign_attributes(
     moto_table: Table, side: Side, response: Any, payload_hash: Any, owner: Any, lease: Any
 ) -> None:
     layer = side.dynamodb(moto_table.client)
-    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "before", None, owner)
+    claim = Record("key", INPROGRESS, 2**40, 2**50, None, "before", owner)
     assert side.swap(layer, "key", None, claim) == claim
     moto_table.client.update_item(
         TableName="records",
@@ -316,7 +339,7 @@ def test_an_update_leaves_the_record_and_foreign_attributes(
         UpdateExpression="SET team = :t",
         ExpressionAttributeValues={":t": {"S": "billing"}},
     )
-    result = Record("key", COMPLETED, 2**41, lease, response, payload_hash, None, owner)
+    result = Record("key", COMPLETED, 2**41, lease, response, payload_hash, owner)
     assert side.swap(layer, "key", claim, result) == result
     assert side.load(layer, "key") == result
     assert moto_table.item("key")["team"] == {"S": "billing"}

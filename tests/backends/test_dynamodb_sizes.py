@@ -16,6 +16,8 @@ from idemproof.spec.record import COMPLETED, RESULT_UNAVAILABLE, same_version
 from places import SORT_KEY, Table
 from sides import KEY, Recording, Side
 
+pytestmark = pytest.mark.once
+
 FAR = 32_503_680_000
 MOTOS_LARGEST_ITEM = 405_000
 """DynamoDB takes a little more."""

@@ -26,7 +26,7 @@ THREADS = 16
 
 
 def result(key: str, expiry: int, owner: str = "owner") -> Record:
-    return Record(key, COMPLETED, expiry, None, '"done"', None, None, owner)
+    return Record(key, COMPLETED, expiry, None, '"done"', None, owner)
 
 
 @pytest.mark.clause("CAS-4")

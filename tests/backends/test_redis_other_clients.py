@@ -27,8 +27,8 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 from places import RedisPlace
 
 FAR = 32_503_680_000
-CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, FAR, None, '"dönë"', "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, FAR, None, '"dönë"', "hash", "mine")
 RIVAL = CLAIM._replace(owner="rival")
 AN_HOUR = 3_600_000
 

@@ -27,8 +27,8 @@ from places import RedisPlace
 from sides import KEY, Recording, Side
 
 FAR = 32_503_680_000
-CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", "mine")
 A_DAY = 86_400_000
 
 

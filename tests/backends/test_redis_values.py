@@ -21,9 +21,11 @@ from idemproof.spec.record import COMPLETED, INPROGRESS, same_version
 from places import RedisPlace
 from sides import KEY, Recording, Side
 
+pytestmark = pytest.mark.once
+
 FAR = 32_503_680_000
-CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", None, "mine")
-RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", None, "mine")
+CLAIM = Record("key", INPROGRESS, FAR, FAR * 1000 - 1, None, "hash", "mine")
+RESULT = Record("key", COMPLETED, FAR, None, '{"a": 1}', "hash", "mine")
 
 RECORDS = st.builds(
     Record,
@@ -32,7 +34,6 @@ RECORDS = st.builds(
     st.integers(0, 2**62),
     st.none() | st.integers(0, 2**62),
     *[st.none() | st.text(max_size=5)] * 2,
-    st.none(),
     st.none() | st.text(max_size=5),
 )
 many = settings(

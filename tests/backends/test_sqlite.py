@@ -25,7 +25,7 @@ FAR = 32_503_680_000
 
 
 def result(key: str, expiry: int = FAR) -> Record:
-    return Record(key, COMPLETED, expiry, None, '"done"', "hash", None, "owner")
+    return Record(key, COMPLETED, expiry, None, '"done"', "hash", "owner")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ FAR = 32_503_680_000
 
 
 def result(key: str, text: str = '"done"') -> Record:
-    return Record(key, COMPLETED, FAR, None, text, "hash", None, "owner")
+    return Record(key, COMPLETED, FAR, None, text, "hash", "owner")
 
 
 @contextmanager

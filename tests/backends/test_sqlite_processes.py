@@ -5,10 +5,14 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 import fleet
 import journal
 from idemproof import SQLitePersistenceLayer
 from idemproof.spec.record import COMPLETED
+
+pytestmark = pytest.mark.once
 
 SEED = 20_240_229
 KEYS = 36

@@ -23,7 +23,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def result(key: str) -> Record:
-    return Record(key, COMPLETED, 32_503_680_000, None, '"done"', "hash", None, "owner")
+    return Record(key, COMPLETED, 32_503_680_000, None, '"done"', "hash", "owner")
 
 
 @contextmanager

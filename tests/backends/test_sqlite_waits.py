@@ -17,6 +17,7 @@ from idemproof import (
     SQLitePersistenceLayer,
     idempotent_function,
 )
+from idemproof.backends import sqlite
 from idemproof.backends.sqlite_file import Connection, SQLiteFile
 from idemproof.errors import IdempotencyPersistenceLayerError, IdempotencyResultUnavailableError
 from idemproof.spec.record import COMPLETED, INPROGRESS
@@ -110,6 +111,47 @@ def test_a_cancelled_claim_at_a_locked_file_waits_once_more_at_most(tmp_path: Pa
     with locked(counting), contextlib.closing(layer):
         asyncio.run(main())
     assert counting.asked in ([INPROGRESS], [INPROGRESS, "release"])
+
+
+def test_purging_waits_for_its_turn_and_deletes_nothing_without(layer: Counting) -> None:
+    for number in range(700):
+        layer._swap(str(number), None, Record(str(number), COMPLETED, 10 + number % 2), 1)
+    with locked(layer), pytest.raises(sqlite3.OperationalError, match="locked"):
+        layer.purge()
+    assert layer._load("0") is not None
+    assert layer.purge() == 700
+
+
+def test_housekeeping_leaves_the_rest_while_another_writes(
+    layer: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim is stored; what cannot be deleted now is deleted later."""
+    monkeypatch.setattr(sqlite, "_PURGE_EVERY", 1)
+    layer._claims_until_purge = 1
+    layer._swap("old", None, Record("old", COMPLETED, 10), 1)
+    writing, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(layer):
+            writing.set()
+            done.wait(60)
+
+    def held(db: Any) -> Any:
+        other.start()
+        writing.wait(60)
+        return usual_transaction(db)
+
+    other, usual_transaction = threading.Thread(target=hold), sqlite.write_transaction
+    monkeypatch.setattr(sqlite, "write_transaction", held)
+    now = 4_000_000_000
+    new = Record("new", COMPLETED, now, owner="mine")
+    assert layer._swap("new", None, new, 1) == new
+    done.set()
+    other.join()
+    monkeypatch.setattr(sqlite, "write_transaction", usual_transaction)
+    assert layer._load("old") is not None
+    assert layer._swap("newer", None, new._replace(idempotency_key="newer"), 1) is not None
+    assert layer._load("old") is None
 
 
 class SmallFile(SQLiteFile):

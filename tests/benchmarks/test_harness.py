@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from server_process import missing
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks" / "README.md"
+FIGURES = PAGE.with_name("figures.json")
 
 
 def run(*arguments: str) -> str:
@@ -95,13 +97,23 @@ def test_every_target_finds_its_figures(smoke: Smoke) -> None:
         assert target["says"] in smoke.page
 
 
+def test_the_page_begins_with_what_its_figures_say(harness: Harness) -> None:
+    measured = {
+        target["says"]: target["measured"] for target in json.loads(FIGURES.read_text("utf-8"))["targets"]
+    }
+    assert {says for targets in harness.report.IN_WORDS for says in targets} <= measured.keys()
+    assert harness.report.lead(measured, []) in PAGE.read_text("utf-8")
+
+
 @pytest.mark.once
 def test_the_figures_go_into_the_page_and_leave_the_rest(smoke: Smoke) -> None:
     begin, end = "<!-- figures: written by benchmarks/run.py -->", "<!-- end of figures -->"
-    committed = PAGE.read_text("utf-8")
-    assert smoke.page.partition(begin)[0] == committed.partition(begin)[0]
-    assert smoke.page.partition(end)[2] == committed.partition(end)[2]
+    lead = re.compile("(<!-- lead: written by benchmarks/run.py -->).*(<!-- end of lead -->)", re.DOTALL)
+    committed, written = (lead.sub(r"\1\2", page) for page in (PAGE.read_text("utf-8"), smoke.page))
+    assert written.partition(begin)[0] == committed.partition(begin)[0]
+    assert written.partition(end)[2] == committed.partition(end)[2]
     assert smoke.page.count(begin) == smoke.page.count(end) == 1
+    assert lead.search(smoke.page)
     assert sorted(smoke.pictures) == ["beside-bare.svg", "beside-powertools.svg"]
     for name, picture in smoke.pictures.items():
         assert f"]({name})" in smoke.page

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from idemproof.backends.logs import logger
-from idemproof.conformance.search.engine_explorer import Play, search_engine
+from idemproof.conformance.search.engine_explorer import Interleaving, search_engine
 from idemproof.conformance.search.states import Keys, State
 from idemproof.conformance.search.steps import Choice, Steps
 from idemproof.conformance.simulator import World
@@ -21,6 +21,8 @@ from idemproof.spec.commands import Swap
 from idemproof.spec.events import Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
+
+pytestmark = pytest.mark.once
 
 # What a search tells.
 
@@ -152,9 +154,9 @@ class ComparesTheStatusAlone(World):
     """What stands is replaced if it has the status that was expected (CAS-2)."""
 
     def swap(self, command: Swap) -> Record | None:
-        standing, expected = self.record, command.expected
-        if standing is not None and expected is not None and standing.status == expected.status:
-            expected = standing
+        current, expected = self.record, command.expected
+        if current is not None and expected is not None and current.status == expected.status:
+            expected = current
         return super().swap(command._replace(expected=expected))
 
 
@@ -253,7 +255,7 @@ def test_a_counterexample_tells_who_did_what_and_what_stood_then() -> None:
         (0, "client 1", "returns"),
         (0, "client 1", "refused: a completion, and the call returned: 'result 1'"),
     ]
-    assert [line.standing and line.standing.owner for line in found.timeline] == [
+    assert [line.current and line.current.owner for line in found.timeline] == [
         None,
         "owner-1",
         "owner-1",
@@ -306,11 +308,11 @@ def futures(steps: Steps, keys: Keys, state: State) -> set[Any]:
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
 def test_going_back_to_a_state_is_as_having_stayed(cached: bool) -> None:
     for seed in range(40):
-        play = Play(2, cached=cached)
+        interleaving = Interleaving(2, cached=cached)
         for _, choice, state, broken in wandering(seed, Steps(Keys(), cached=cached), 40):
-            assert play.take(choice) == broken == []
-            assert (play.world.now, play.world.record) == (state.now, state.record)
-            assert play.world.delayed == list(state.delayed)
+            assert interleaving.take(choice) == broken == []
+            assert (interleaving.world.now, interleaving.world.record) == (state.now, state.record)
+            assert interleaving.world.delayed == list(state.delayed)
 
 
 def test_a_local_of_an_unknown_kind_is_not_left_out_silently() -> None:

@@ -22,7 +22,7 @@ def requests(flow: Flow, lane: str | None = None) -> list[str]:
     ]
 
 
-def told(flow: Flow) -> list[tuple[str, str]]:
+def reported(flow: Flow) -> list[tuple[str, str]]:
     return [
         (step.source, step.text) for step in flow.steps if isinstance(step, Message) and step.target == CLIENT
     ]
@@ -69,7 +69,7 @@ def test_a_repeat_is_answered_with_one_request() -> None:
     assert requests(second) == ["Claim, ROW-1"]
     assert notes(second, "decision") == ["ROW-5: Replay"]
     assert notes(second, "body") == []
-    assert [text for _, text in told(flow)] == ['returns "charged"'] * 2
+    assert [text for _, text in reported(flow)] == ['returns "charged"'] * 2
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "COMPLETED"]
 
 
@@ -78,30 +78,30 @@ def test_the_cache_asks_the_store_nothing() -> None:
     assert requests(first) == ["Claim, ROW-1", "Complete, ROW-7"]
     assert (requests(second), stood(second), notes(second, "body")) == ([], [], [])
     assert notes(second, "remark") == ["no request to the store, and no run"]
-    assert told(second) == told(first)
+    assert reported(second) == reported(first)
 
 
 def test_the_hook_changes_the_replay_alone() -> None:
     first, second = of_call(FLOWS["response-hook"], 0), of_call(FLOWS["response-hook"], 1)
     assert notes(first, "remark") == []
     assert notes(second, "remark") == ['the response hook is given {"paid": 1}']
-    assert [text for _, text in told(first)] == ['returns {"paid": 1}']
-    assert [text for _, text in told(second)] == ['returns {"paid": 1, "replayed": true}']
+    assert [text for _, text in reported(first)] == ['returns {"paid": 1}']
+    assert [text for _, text in reported(second)] == ['returns {"paid": 1, "replayed": true}']
 
 
 def test_after_the_window_the_body_runs_again() -> None:
     flow = FLOWS["expired"]
     assert [step.text for step in flow.steps if isinstance(step, Jump)] == [
-        "60 s pass, it is 60 s, and what stands was COMPLETED and is EXPIRED"
+        "60 s pass, time is 60 s, COMPLETED becomes EXPIRED"
     ]
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "EXPIRED", "INPROGRESS", "COMPLETED"]
     assert notes(flow, "body").count("the body runs") == 2
-    assert [text for _, text in told(flow)] == ['returns "charged"', 'returns "charged anew"']
+    assert [text for _, text in reported(flow)] == ['returns "charged"', 'returns "charged anew"']
 
 
-def test_a_second_caller_is_told_of_the_first() -> None:
+def test_a_second_caller_is_reported_of_the_first() -> None:
     flow = FLOWS["concurrent"]
-    assert told(flow) == [
+    assert reported(flow) == [
         ("Worker 2", "raises IdempotencyAlreadyInProgressError, retry after 7 s"),
         ("Worker 1", 'returns "charged"'),
     ]
@@ -113,37 +113,39 @@ def test_an_exception_releases_and_the_next_call_runs() -> None:
     flow = FLOWS["exception"]
     assert requests(flow, "Worker 1") == ["Claim, ROW-1", "Release, ROW-10"]
     assert stood(flow) == ["INPROGRESS", "ABSENT", "INPROGRESS", "COMPLETED"]
-    assert told(flow) == [("Worker 1", "raises ConnectionError"), ("Worker 2", 'returns "charged"')]
+    assert reported(flow) == [("Worker 1", "raises ConnectionError"), ("Worker 2", 'returns "charged"')]
 
 
 def test_a_dead_workers_claim_is_taken_over_after_its_lease() -> None:
     flow = FLOWS["timeout"]
     assert notes(flow, "crash") == ["the worker dies"]
-    assert told(flow) == [
+    assert reported(flow) == [
         ("Worker 2", "raises IdempotencyAlreadyInProgressError, retry after 6 s"),
         ("Worker 3", 'returns "charged"'),
     ]
-    assert notes(flow, "decision", "Worker 3") == ["ROW-1: Claimed, it may take over"]
+    assert notes(flow, "decision", "Worker 3") == ["ROW-1: Claimed, may take over"]
     assert len(requests(flow, "Worker 3")) == 3
 
 
 def test_without_a_key_nothing_is_stored() -> None:
     flow = FLOWS["optional-key"]
     assert (requests(flow), stood(flow)) == ([], [])
-    assert notes(flow, "remark", "Worker 1") == ["IdempotencyWarning is given", "no request to the store"] * 2
+    assert (
+        notes(flow, "remark", "Worker 1") == ["IdempotencyWarning is issued", "no request to the store"] * 2
+    )
     assert notes(flow, "body", "Worker 1").count("the body runs") == 2
     assert notes(flow, "body", "Worker 2") == []
-    assert told(flow)[-1] == ("Worker 2", "raises IdempotencyKeyError")
+    assert reported(flow)[-1] == ("Worker 2", "raises IdempotencyKeyError")
 
 
 def test_of_two_who_find_an_orphan_one_runs_and_its_owner_is_superseded() -> None:
     flow = FLOWS["orphan-race"]
-    over = "ROW-1: Claimed, it may take over"
+    over = "ROW-1: Claimed, may take over"
     assert notes(flow, "decision", "Worker 2") == [over]
     assert notes(flow, "decision", "Worker 3") == [over, "ROW-4: InProgress"]
     assert notes(flow, "decision", "Worker 1") == ["ROW-8: Superseded"]
     assert notes(flow, "body", "Worker 3") == []
-    assert told(flow) == [
+    assert reported(flow) == [
         ("Worker 3", "raises IdempotencyAlreadyInProgressError, retry after 10 s"),
         ("Worker 2", 'returns "charged"'),
         ("Worker 1", 'returns "charged"'),
@@ -153,14 +155,14 @@ def test_of_two_who_find_an_orphan_one_runs_and_its_owner_is_superseded() -> Non
 
 
 @each_flow
-def test_every_request_is_answered_and_what_stands_is_told(flow: Flow) -> None:
+def test_every_request_is_answered_and_what_stands_is_reported(flow: Flow) -> None:
     asked = [
         index for index, step in enumerate(flow.steps) if isinstance(step, Message) and step.target == STORE
     ]
     for index in asked:
-        request, standing, answer = flow.steps[index : index + 3]
+        request, current, answer = flow.steps[index : index + 3]
         assert isinstance(request, Message)
-        assert isinstance(standing, Standing)
+        assert isinstance(current, Standing)
         assert isinstance(answer, Message)
         assert answer.reply
         assert (answer.source, answer.target) == (STORE, request.source)
@@ -170,7 +172,7 @@ def test_every_request_is_answered_and_what_stands_is_told(flow: Flow) -> None:
 def test_every_call_is_answered_unless_its_worker_died(flow: Flow) -> None:
     calls = [step.target for step in flow.steps if isinstance(step, Message) and step.source == CLIENT]
     dead = [step.lane for step in flow.steps if isinstance(step, Note) and step.kind == "crash"]
-    assert sorted([lane for lane, _ in told(flow)] + dead) == sorted(calls)
+    assert sorted([lane for lane, _ in reported(flow)] + dead) == sorted(calls)
 
 
 @each_flow

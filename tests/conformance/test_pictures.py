@@ -28,11 +28,11 @@ each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 # The files.
 
 
-def test_there_is_a_text_and_a_picture_of_everything() -> None:
+def test_there_is_a_text_and_a_diagram_of_everything() -> None:
     assert set(DRAWN) == {INDEX} | {f"{name}{end}" for name in ["states", *FLOWS] for end in (".mmd", ".svg")}
 
 
-def test_the_index_has_every_diagram_and_leads_to_every_picture() -> None:
+def test_the_index_has_every_diagram_and_leads_to_every_diagram() -> None:
     index = DRAWN[INDEX]
     blocks = re.findall(r"^```mermaid\n(.+?)^```$", index, re.MULTILINE | re.DOTALL)
     assert sorted(blocks) == sorted(text for name, text in DRAWN.items() if name.endswith(".mmd"))
@@ -69,7 +69,7 @@ def words(picture: str) -> str:
 
 
 @each_flow
-def test_the_picture_says_all_that_happened(flow: Flow) -> None:
+def test_the_diagram_says_all_that_happened(flow: Flow) -> None:
     written = words(svg(flow))
     for step in flow.steps:
         texts = [step.state, *step.details] if isinstance(step, Standing) else [step.text]
@@ -80,7 +80,7 @@ def test_the_picture_says_all_that_happened(flow: Flow) -> None:
     ) == sum(isinstance(step, Message) for step in flow.steps)
 
 
-def test_the_picture_of_the_states_has_every_edge() -> None:
+def test_the_diagram_of_the_states_has_every_edge() -> None:
     picture = DRAWN["states.svg"]
     written = words(picture)
     for edge in edges():
@@ -90,10 +90,10 @@ def test_the_picture_of_the_states_has_every_edge() -> None:
     assert len(arrows) == len({(e.source, e.target) for e in edges() if e.source != e.target})
 
 
-def test_a_way_without_room_on_the_sheet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edge_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     way = {("COMPLETED", "ABSENT"): ["Evict ROW-14, Evicted"]}
     monkeypatch.setattr(state_drawing, "labels_between", lambda: way)
-    with pytest.raises(ValueError, match=r"no room for the ways \[\('COMPLETED', 'ABSENT'\)\]"):
+    with pytest.raises(ValueError, match=r"no place for the edges \[\('COMPLETED', 'ABSENT'\)\]"):
         state_drawing.state_svg()
 
 

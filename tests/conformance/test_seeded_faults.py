@@ -1,4 +1,4 @@
-"""The explorer finds every fault that is sown into the specification, and the report says so."""
+"""The explorer finds every fault that is injected into the specification, and the page lists it."""
 
 from pathlib import Path
 
@@ -7,7 +7,9 @@ import pytest
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
-from injected_faults import FAULTS, Fault, found, found_beginning_late, sown
+from injected_faults import FAULTS, Fault, found, found_beginning_late, injected
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
@@ -15,28 +17,28 @@ HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.row}: {fault.what}")
 def test_a_fault_is_found(fault: Fault) -> None:
-    story = found(fault)
-    assert story is not None
-    assert story.broken
+    trace = found(fault)
+    assert trace is not None
+    assert trace.broken
 
 
 def test_a_client_that_begins_too_late_is_found() -> None:
-    story = found_beginning_late()
-    assert story is not None
-    assert story.broken == ("ENG-3 begins_under_its_lease",)
+    trace = found_beginning_late()
+    assert trace is not None
+    assert trace.broken == ("ENG-3 begins_under_its_lease",)
 
 
 def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
     assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE}
     assert len(FAULTS) >= 25
-    stories = [story for story in (*map(found, FAULTS), found_beginning_late()) if story is not None]
-    broken = {name.partition(" ")[0] for story in stories for name in story.broken}
+    traces = [trace for trace in (*map(found, FAULTS), found_beginning_late()) if trace is not None]
+    broken = {name.partition(" ")[0] for trace in traces for name in trace.broken}
     assert broken == {rule.clause for rule in INVARIANTS} - HISTORIES_OF_CALLS
 
 
 def test_a_fault_is_gone_after_its_search() -> None:
     before = rules.TABLE
-    with sown(FAULTS[0]):
+    with injected(FAULTS[0]):
         assert before != rules.TABLE
     assert before is rules.TABLE
     assert Explorer(2).search().counterexample is None

@@ -211,9 +211,9 @@ def test_every_form_of_a_mark_is_read_as_pytest_reads_it(write: Callable[[str, s
     write("tests/conftest.py", TELLING)
     done = collect(write("tests/test_forms.py", EVERY_FORM))
     assert done.returncode == 0, done.stdout
-    (told,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    (reported,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
     read = {test: sorted(ids) for test, ids in marks_in(EVERY_FORM, "tests/test_forms.py").items()}
-    assert read == json.loads(told.removeprefix("FOUND"))
+    assert read == json.loads(reported.removeprefix("FOUND"))
     assert {name for ids in read.values() for name in ids} == {
         *(f"A-{number}" for number in range(1, 8)),
         *(f"B-{number}" for number in range(1, 5)),

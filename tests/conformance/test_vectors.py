@@ -165,7 +165,7 @@ def shown(record: Record | None) -> Any:
     }
 
 
-def told(outcome: Any) -> dict[str, Any]:
+def reported(outcome: Any) -> dict[str, Any]:
     return {"kind": type(outcome).__name__} | {
         name: value if type(value) is int else shown(value) for name, value in outcome._asdict().items()
     }
@@ -180,14 +180,14 @@ def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
         assert deciding_row(record, event, step["now"]).clause == step["row"]
         record, outcome = transition(record, event, step["now"])
         assert shown(record) == step["record"]
-        assert told(outcome) == step["outcome"]
+        assert reported(outcome) == step["outcome"]
     assert case["steps"][-1]["row"] in case["clauses"]
 
 
 @by_id(READINGS)
 @pytest.mark.clause("REC-1", "REC-2", "REC-3", "REC-4", "REC-7")
 def test_what_a_store_gives_is_read_as_the_vectors_say(case: Any) -> None:
-    names = ("key", "status", "expiry", "lease", "response", "payload_hash", "sort_key", "owner")
+    names = ("key", "status", "expiry", "lease", "response", "payload_hash", "owner")
     stored = Record(*(case["stored"][name] for name in names))
     if case["record"] is None:
         with pytest.raises(IdempotencyInvalidStatusError, match=repr(case["asked"])):
@@ -234,12 +234,12 @@ def test_every_layer_keeps_what_the_vectors_say(
         for case in CASES:
             key = case["id"]
             for number, step in enumerate(case["steps"], 1):
-                standing = side.load(layer, key)
-                wanted, outcome = transition(standing, event_of(step["event"], key), step["now"])
-                if wanted != standing:
-                    assert side.swap(layer, key, standing, wanted) == wanted, (key, number)
+                current = side.load(layer, key)
+                wanted, outcome = transition(current, event_of(step["event"], key), step["now"])
+                if wanted != current:
+                    assert side.swap(layer, key, current, wanted) == wanted, (key, number)
                 assert shown(side.load(layer, key)) == step["record"], (key, number)
-                assert told(outcome) == step["outcome"], (key, number)
+                assert reported(outcome) == step["outcome"], (key, number)
 
 
 # The keys.

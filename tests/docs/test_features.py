@@ -72,8 +72,8 @@ HEADINGS = (
 )
 """The headings of the original's page on idempotency, in its order."""
 
-OF_THE_ORIGINAL = rows(PAGE, "its heading")
-OF_OURS_ALONE = rows(PAGE, "what")
+OF_THE_ORIGINAL = rows(PAGE, "heading")
+OF_OURS_ALONE = rows(PAGE, "feature")
 
 
 def cell_links(cell: str) -> list[Link]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from bad_days import BAD_DAYS
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
-from idemproof.backends.dynamodb import CONNECT_SECONDS, READ_SECONDS
+from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
-from idemproof.reference.changes import TRIES, pause_ms
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "how-to").glob("*.md")}
@@ -29,10 +29,10 @@ SAME_EVENT = {"dataclass_explicit_output.json", "pydantic_explicit_output.json"}
 
 
 def python_of(page: str) -> dict[str, Any]:
-    """Return the names that the page's own Python, which is no example's, defines."""
-    [code] = re.findall(r"^```python\n(.+?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+    """Return the names that the page's own Python defines."""
     names: dict[str, Any] = {}
-    exec(compile(code, page, "exec"), names)
+    for code in re.findall(r"^```python\n(.+?)^```$", PAGES[page], re.MULTILINE | re.DOTALL):
+        exec(compile(code, page, "exec"), names)
     return names
 
 
@@ -111,7 +111,7 @@ def test_each_expression_finds_a_key(expression: str) -> None:
 
 
 def test_a_caller_asks_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-concurrent-calls.md")
+    names = python_of("handle-errors.md")
     waits: list[float] = []
     monkeypatch.setattr(names["time"], "sleep", waits.append)
     answers = iter([IdempotencyAlreadyInProgressError, IdempotencyAlreadyInProgressError, "receipt"])
@@ -127,7 +127,7 @@ def test_a_caller_asks_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_caller_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-concurrent-calls.md")
+    names = python_of("handle-errors.md")
     monkeypatch.setattr(names["time"], "sleep", lambda _: None)
     asked = []
 
@@ -162,11 +162,13 @@ def test_the_event_of_the_page_is_json_in_json() -> None:
     assert set(json.loads(event["body"])) > {"customer", "plan"}
 
 
-def test_the_longest_waits_for_dynamodb_are_what_the_settings_make_of_them() -> None:
-    """A claim that fails is tried three times, and so is taking it back; each try is one request."""
-    page = PAGES["use-dynamodb.md"]
-    request = CONNECT_SECONDS + READ_SECONDS
-    assert f"{CONNECT_SECONDS} seconds to connect and {READ_SECONDS} to be answered" in page
-    assert f"holds a call for {2 * TRIES * request} seconds (three requests of {request}" in page
-    pauses = 2 * sum(pause_ms(failures) for failures in range(1, TRIES))
-    assert f"for {pauses / 1000} seconds and {2 * TRIES} requests" in page.replace("\n", " ")
+def test_the_table_of_dynamodbs_failures_is_what_is_tested() -> None:
+    rows = rows_of(
+        "use-dynamodb.md",
+        "| DynamoDB | a claim gets, and nothing has run | requests | takes at most | a result |",
+    )
+    request_ms = 1000 * (CONNECT_SECONDS + READ_SECONDS)
+    assert rows == [
+        [day.what, f"`{day.claim}`", str(day.requests), f"{day.at_most(request_ms):g} s", day.result]
+        for day in BAD_DAYS
+    ]

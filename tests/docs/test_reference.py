@@ -87,7 +87,9 @@ class TestConfiguration:
         assert {name: ast.literal_eval(names(cell)[0]) for name, cell in told.items()} == real
 
     @pytest.mark.parametrize(("column", "decorator"), [(1, idempotent), (2, idempotent_function)])
-    def test_each_parameter_of_a_decorator_is_told(self, column: int, decorator: Callable[..., Any]) -> None:
+    def test_each_parameter_of_a_decorator_is_reported(
+        self, column: int, decorator: Callable[..., Any]
+    ) -> None:
         real = parameters(decorator)
         del real["handler" if decorator is idempotent else "function"]
         told = {names(row[0])[0]: row[column] for row in rows(self.page, "")[1:]}
@@ -101,7 +103,7 @@ class TestConfiguration:
             else {}
         )
 
-    def test_the_switch_has_the_values_that_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_switch_has_the_values_that_are_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         [told] = [row[1] for row in rows(self.page, "variable") if names(row[0]) == [DISABLED]]
         on, off = (names(part) for part in told.partition("off, ")[::2])
         off = [value for value in off if "Error" not in value]
@@ -154,7 +156,7 @@ class TestAttributes:
             columns = [row[1] for row in database.execute("PRAGMA table_info(records)")]
         assert sorted(columns) == sorted(filter(None, self.defaults().values()))
 
-    def test_they_have_the_types_that_are_told(self) -> None:
+    def test_they_have_the_types_that_are_reported(self) -> None:
         puts: list[dict[str, dict[str, Any]]] = []
 
         class Client:
@@ -181,7 +183,7 @@ class TestAttributes:
         assert claim.keys() - result.keys() == {"in_progress_expiration"}  # only while a call runs
         assert result.keys() - claim.keys() == {"data"}
 
-    def test_the_mark_of_a_missing_result_is_told(self) -> None:
+    def test_the_mark_of_a_missing_result_is_reported(self) -> None:
         assert f"`{RESULT_UNAVAILABLE}`" in self.page.read_text(encoding="utf-8")
 
 
@@ -200,6 +202,15 @@ def test_every_command_has_its_row() -> None:
         for row in rows(REFERENCE / "command-line.md", "command")
     ]
     assert sorted(told) == sorted(f"idemproof {name}" for name in commands(typer.main.get_command(app)))
+
+
+def test_the_page_has_every_exit_code_that_help_names() -> None:
+    told = {names(row[0])[0].split()[1]: row[2] for row in rows(REFERENCE / "command-line.md", "command")}
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    named = {name: set(re.findall(r"\b(\d+): ", command.help or "")) for name, command in commands.items()}
+    assert {"0", "1", "2", "3", "130"} == named["check"]
+    for name, codes in named.items():
+        assert codes <= set(re.findall(r"\b(\d+): ", told[name])), name
 
 
 class TestMigration:

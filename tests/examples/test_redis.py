@@ -116,6 +116,35 @@ def test_a_secret(load: Load, event: Event, context: Any, redis_tls_server: serv
     billing.store.close()
 
 
+@pytest.mark.usefixtures("aws", "_trusted")
+def test_iam(
+    load: Load,
+    event: Event,
+    context: Any,
+    redis_tls_server: servers.Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_HOST", redis_tls_server.host)
+    monkeypatch.setenv("REDIS_PORT", str(redis_tls_server.port))
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    with redis.Redis(**servers.redis_kwargs(redis_tls_server)) as client:
+        client.flushall()
+        # ElastiCache verifies the token; this server takes any, and shows who came.
+        client.acl_setuser("cinema", enabled=True, nopass=True, commands=["+@all"], keys=["*"])
+        cinema = load("redis/with_iam.py")
+        booking = event("redis/by_host.json")
+        ticket = {"ticket": "T-1", "seat": "F12"}
+        assert cinema.handler(booking, context) == cinema.handler(booking, context) == ticket
+        assert "cinema" in [each["user"] for each in client.client_list()]
+        cinema.client.close()
+        client.acl_deluser("cinema")
+    user, token = cinema.IAMCredentials("cinema", "tickets", "eu-central-1").get_credentials()
+    assert user == "cinema"
+    assert token.startswith("tickets/?Action=connect&User=cinema&X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+    assert "%2Feu-central-1%2Felasticache%2Faws4_request&" in token
+    assert "X-Amz-Expires=900" in token
+
+
 @pytest.mark.usefixtures("_trusted")
 def test_with_another_password_nothing_is_billed(
     load: Load, event: Event, context: Any, secret: dict[str, Any]

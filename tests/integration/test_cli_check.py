@@ -89,7 +89,7 @@ def check(place: Path, *arguments: str, before: str = "") -> "subprocess.Complet
 QUICK = ("--profile", "quick", "--tier", "contract", "--seed", "7")
 
 
-def test_a_layer_that_keeps_all_is_told_so_with_exit_code_0(place: Path) -> None:
+def test_a_layer_that_keeps_all_is_reported_so_with_exit_code_0(place: Path) -> None:
     done = check(place, "layers:good", *QUICK)
     assert done.returncode == 0, done.stderr
     assert "InMemoryPersistenceLayer (two methods, blocking" in done.stdout
@@ -102,7 +102,7 @@ def test_a_layer_that_keeps_all_is_told_so_with_exit_code_0(place: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_a_layer_that_breaks_a_clause_is_told_how_with_exit_code_1(place: Path) -> None:
+def test_a_layer_that_breaks_a_clause_is_reported_how_with_exit_code_1(place: Path) -> None:
     done = check(place, "layers:Forgetful", *QUICK)
     assert done.returncode == 1, done.stderr
     for words in ("BROKEN", "client 1", "then stored", "CAS-", "payload"):

@@ -1,4 +1,4 @@
-"""The searches at the command line: the verdict, the counts, and the story where something breaks."""
+"""The searches at the command line: the verdict, the counts, and the trace where something breaks."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def test_a_search_that_was_stopped_says_so() -> None:
     assert "as far as the search went" in done.stdout
 
 
-def test_a_broken_invariant_is_told_as_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_invariant_is_reported_as_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer, "broken_by_beginning", lambda *_: ("INV-1 one_live_run",))
     done = run("--clients", "2")
     assert done.exit_code == 1
@@ -48,14 +48,14 @@ def test_what_cannot_be_searched_is_refused(wrong: tuple[str, str]) -> None:
     assert run(*wrong).exit_code == 2
 
 
-def test_the_engine_is_searched_within_bounds_that_are_told() -> None:
+def test_the_engine_is_searched_within_bounds_that_are_reported() -> None:
     done = run("--clients", "1", "--faults", "0", "--crashes", "0", command="explore-engine")
     assert done.exit_code == 0
     assert "complete within" in done.stdout
     assert "No rule breaks" in done.stdout
 
 
-def test_a_broken_rule_of_the_engine_is_told_as_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_rule_of_the_engine_is_reported_as_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idemproof.spec.settle.live", lambda _record, _now: True)  # ENG-3
     done = run("--faults", "1", "--crashes", "0", command="explore-engine")
     assert done.exit_code == 1

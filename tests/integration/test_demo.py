@@ -1,5 +1,6 @@
-"""The demonstration passes for the right reasons, and fails when anything is wrong."""
+"""The demo passes for the right reasons, and fails when anything is wrong."""
 
+import importlib
 import io
 import json
 import os
@@ -17,9 +18,12 @@ from rich.console import Console
 from idemproof.demo import director as directing
 from idemproof.demo.ledger import Charge, Ledger
 from idemproof.demo.report import Report
-from idemproof.demo.verdict import KILLED, Result, money, problems
+from idemproof.demo.verdict import KILLED, Result, money, no_contrast, problems
 from idemproof.demo.webhooks import Delivery, payments, shipped
 from idemproof.demo.worker import Answer
+
+ROOT = Path(__file__).parents[2]
+DRAWING = ROOT / "docs" / "site" / "contrast.py"
 
 Timeline = dict[str, list[tuple[int, str]]]
 
@@ -71,6 +75,28 @@ class TestAsACommand:
         assert "\x1b" not in played.stdout
         assert played.stdout.isascii()
 
+    def test_it_prints_what_the_deliveries_do_without_protection(
+        self, played: "subprocess.CompletedProcess[str]"
+    ) -> None:
+        assert "13 payments, 25 charges: 7 payments charged more than once." in played.stdout
+        assert "without protection: 7 payments charged more than once" in played.stdout
+        assert "with Idemproof:     0 payments charged more than once" in played.stdout
+
+    def test_the_picture_shows_what_it_prints(
+        self, played: "subprocess.CompletedProcess[str]", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(str(DRAWING.parent))
+        contrast = importlib.import_module(DRAWING.stem)
+        assert contrast.PICTURE.read_text(encoding="utf-8") == contrast.drawn(played.stdout)
+        rows = [list(map(int, row)) for row in contrast.ROW.findall(played.stdout)]
+        harmed = sum(unprotected > 1 for _, unprotected, _ in rows)
+        words = (
+            f"The same {sum(row[0] for row in rows)} webhook deliveries: without protection {harmed} of "
+            f"{len(rows)} payments are charged more than once, with Idemproof none"
+        )
+        for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
+            assert f"![{words}](" in page.read_text(encoding="utf-8")
+
     def test_it_leaves_nothing_behind(
         self, played: "subprocess.CompletedProcess[str]", directory: Path
     ) -> None:
@@ -87,16 +113,14 @@ class TestAsACommand:
     ) -> None:
         happened = timeline["pay_8c3b"]
         assert Counter(what.partition(":")[0] for _, what in happened) == {
-            "in the middle of its run": 1,
+            "running": 1,
             "refused": 2,
             "claimed and charged": 1,
             "replayed the stored answer": 1,
         }
         words = [what.partition(":")[0] for _, what in happened]
         # The third process is refused while the run is known to be under way.
-        assert (
-            "refused" in words[words.index("in the middle of its run") : words.index("claimed and charged")]
-        )
+        assert "refused" in words[words.index("running") : words.index("claimed and charged")]
         assert len({pid for pid, _ in happened}) == 3
 
     def test_a_changed_amount_is_refused_and_does_no_harm(self, timeline: Timeline) -> None:
@@ -112,7 +136,7 @@ class TestAsACommand:
     ) -> None:
         pids, words = zip(*timeline["pay_8c4d"], strict=True)
         assert [re.split(r"[:(]", what)[0].strip() for what in words] == [
-            "in the middle of its run",
+            "running",
             "killed",
             "refused",
             "took over after its lease and charged",
@@ -129,7 +153,7 @@ class TestAsACommand:
         self, played: "subprocess.CompletedProcess[str]"
     ) -> None:
         rows = re.findall(
-            r"^(pay_\w{4}) +(\d[\d.]* [A-Z]{3}) +\d x +1 x +ch_\w{6}$", played.stdout, re.MULTILINE
+            r"^(pay_\w{4}) +(\d[\d.]* [A-Z]{3}) +\d x +\d x +1 x +ch_\w{6}$", played.stdout, re.MULTILINE
         )
         assert dict(rows) == {
             payment.id: money(payment.amount, payment.currency) for payment in payments(shipped()).values()
@@ -148,6 +172,7 @@ class TestAsACommand:
         played = run_demo(tmp_path, POWERTOOLS_IDEMPOTENCY_DISABLED="true")
         assert played.returncode == 1
         assert "WRONG: pay_8c34 was charged 2 times" in played.stdout
+        assert "with Idemproof:     7 payments charged more than once" in played.stdout
         assert "charged without any claim" in played.stdout
         assert "FAIL: " in played.stdout
 
@@ -199,6 +224,11 @@ def doctored(results: list[Result], payment: str, outcome: str, **changes: Any) 
 
 
 class TestVerdict:
+    def test_a_run_without_protection_that_does_no_harm_is_wrong(self, charges: list[Charge]) -> None:
+        assert no_contrast([*charges, charges[0]]) == []
+        [wrong] = no_contrast(charges)
+        assert "proves nothing" in wrong
+
     def test_nothing_is_wrong_when_all_is_well(
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
     ) -> None:
@@ -214,9 +244,9 @@ class TestVerdict:
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
     ) -> None:
         del charges[0]
-        lost, told = problems(deliveries, results, charges)
+        lost, answered = problems(deliveries, results, charges)
         assert lost == "pay_8c21 was lost: never charged"
-        assert "no charge of it in the ledger" in told
+        assert "no charge of it in the ledger" in answered
 
     @pytest.mark.parametrize(
         "change",
@@ -234,7 +264,7 @@ class TestVerdict:
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
     ) -> None:
         charges.append(replace(charges[0], id="ch_x", payment="pay_x"))
-        assert problems(deliveries, results, charges) == ["pay_x was charged, and nobody had asked for it"]
+        assert problems(deliveries, results, charges) == ["pay_x was charged, but no delivery asked for it"]
 
     def test_another_answer_than_the_first_is_wrong(
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
@@ -270,7 +300,7 @@ class TestVerdict:
             ("pay_8c5e", "charged", "error"),
         ],
     )
-    def test_being_told_something_unexpected_is_wrong(
+    def test_an_unexpected_answer_is_wrong(
         self,
         deliveries: list[Delivery],
         results: list[Result],
@@ -313,18 +343,18 @@ class TestVerdict:
     def test_what_is_wrong_is_printed(self, deliveries: list[Delivery], charges: list[Charge]) -> None:
         out = io.StringIO()
         report = Report(Console(file=out, width=80))
-        report.ledger(deliveries, charges[1:])
-        report.verdict(deliveries, charges[1:], ["pay_8c21 was lost: never charged"])
-        assert re.search(r"^pay_8c21 +- +1 x +0 x +- *$", out.getvalue(), re.MULTILINE)
+        report.ledger(deliveries, charges, charges[1:])
+        report.verdict(deliveries, charges, charges[1:], ["pay_8c21 was lost: never charged"])
+        assert re.search(r"^pay_8c21 +- +1 x +1 x +0 x +- *$", out.getvalue(), re.MULTILINE)
         assert "WRONG: pay_8c21 was lost" in out.getvalue()
         assert "FAIL: 27 deliveries, 12 charges, 1 thing wrong." in out.getvalue()
 
     def test_a_bad_verdict_is_the_demos_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        played: list[set[str]] = []
+        played: list[tuple[set[str], bool]] = []
 
         class NoStage:
-            def __init__(self, directory: Path, names: set[str]) -> None:
-                played.append(set(names))
+            def __init__(self, directory: Path, names: set[str], *, protected: bool) -> None:
+                played.append((set(names), protected))
 
             def __enter__(self) -> object:
                 return self
@@ -333,6 +363,6 @@ class TestVerdict:
                 pass
 
         monkeypatch.setattr(directing, "Stage", NoStage)
-        monkeypatch.setattr(directing.Director, "play", lambda self, deliveries: [])
+        monkeypatch.setattr(directing.Director, "deliver", lambda self, deliveries: [])
         assert directing.perform(Console(file=io.StringIO(), width=80)) is False
-        assert played == [{"A", "B", "C"}]
+        assert played == [({"A", "B", "C"}, False), ({"A", "B", "C"}, True)]

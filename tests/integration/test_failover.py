@@ -2,14 +2,10 @@
 
 import asyncio
 import contextlib
-import subprocess
-import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ import valkey
 import valkey.asyncio
 
 import failover
+import failover_load
 from failover import Pair
 from idemproof import AsyncRedisCachePersistenceLayer, RedisCachePersistenceLayer
 from idemproof.errors import IdempotencyError
@@ -122,100 +119,41 @@ def test_a_result_is_stored_though_the_store_fails_over_while_the_function_runs(
     assert calls.work.runs == [f"{name} before", name]
 
 
-WORKER = """
-import asyncio, random, sys, time, uuid
-from idemproof import (
-    AsyncRedisCachePersistenceLayer, IdempotencyConfig, RedisCachePersistenceLayer, idempotent_function,
-)
-from idemproof.errors import IdempotencyError
+def test_a_claim_is_released_by_a_script_though_the_store_fails_over(
+    pair: Pair, calls: Calls, name: str
+) -> None:
+    """The old primary says READONLY within the script."""
 
-number, keys, host, port = map(lambda text: int(text) if text.isdigit() else text, sys.argv[1:])
-config = IdempotencyConfig(in_progress_expires_after_seconds=3)
+    def fail() -> None:
+        pair.fail_over()
+        raise ZeroDivisionError
 
-def body(key):
-    token = uuid.uuid4().hex
-    print("ran", key, token)
-    return token
-
-async def async_body(key):
-    return body(key)
-
-def protect(body, kind):
-    layer = kind(host=host, port=port, ssl=False)
-    return idempotent_function(
-        body, data_keyword_argument="key", persistence_store=layer, config=config, key_prefix="load"
-    )
-
-def go(call):
-    todo = [*range(keys)]
-    random.Random(number).shuffle(todo)
-    until = time.monotonic() + 240
-    while todo:
-        assert time.monotonic() < until, f"{len(todo)} keys have no answer"
-        key = todo.pop()
-        try:
-            print("answered", key, call(key))
-        except IdempotencyError as error:
-            print("failed", key, type(error).__name__)
-            todo.insert(0, key)
-            time.sleep(0.001)
-
-if number % 2:
-    go(lambda key, call=protect(body, RedisCachePersistenceLayer): call(key=key))
-else:
-    with asyncio.Runner() as runner:
-        call = protect(async_body, AsyncRedisCachePersistenceLayer)
-        go(lambda key: runner.run(call(key=key)))
-"""
+    calls(f"{name} before")
+    calls.work.during = fail
+    with pytest.raises(ZeroDivisionError):
+        calls(name)
+    calls.work.during = lambda: None
+    assert calls(name) == f"{name} done"
+    assert calls.work.runs == [f"{name} before", name, name]
 
 
 @pytest.mark.nightly
 def test_failovers_under_load_lose_what_was_not_replicated_and_nothing_else(tmp_path: Path) -> None:
-    keys, workers, failovers = 2000, 8, 3
+    keys, failovers = 2000, 3
     lost: Counter[int] = Counter()
     with failover.pair(tmp_path) as pair:
-        names = {f"load#{md5(str(key).encode()).hexdigest()}".encode(): key for key in range(keys)}
-        command = [sys.executable, "-W", "error", "-c", WORKER]
-        outputs = [(tmp_path / f"{number}.txt").open("w+") for number in range(workers)]
-        processes = [
-            subprocess.Popen(
-                [*command, str(number), str(keys), pair.relay.host, str(pair.relay.port)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            for number, output in enumerate(outputs)
-        ]
-        try:
-            with contextlib.closing(redis.Redis(host=pair.relay.host, port=pair.relay.port)) as watcher:
-                for part in range(1, failovers + 1):
-                    while watcher.dbsize() < keys * part / (failovers + 1):
-                        assert all(process.poll() is None for process in processes)
-                        time.sleep(0.01)
-                    lost.update(names[name] for name in pair.fail_over_under_load(0.05))
-                    watcher.connection_pool.disconnect()
-            codes = [process.wait(300) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-    said: list[str] = []
-    for output in outputs:
-        with output:
-            output.seek(0)
-            said += output.read().splitlines()
-    assert codes == [0] * workers, said[-20:]
-    heard = [line.split() for line in said]
-    runs = Counter(int(line[1]) for line in heard if line[0] == "ran")
-    answers: dict[int, set[str]] = {key: set() for key in range(keys)}
-    for line in heard:
-        if line[0] == "answered":
-            answers[int(line[1])].add(line[2])
-    failed = Counter(line[2] for line in heard if line[0] == "failed")
+        where = {"host": pair.relay.host, "port": pair.relay.port}
+        layers = [each.format(**where) for each in (failover_load.BLOCKING, failover_load.ASYNC)]
+        with failover_load.Workers(tmp_path, keys, layers * 4) as workers:
+            for part in range(1, failovers + 1):
+                workers.wait_for_answers(part / (failovers + 1))
+                lost.update(workers.names[name] for name in pair.fail_over_under_load(0.05))
+            heard = workers.finish()
+    repeated = sum(map(len, heard.runs.values())) - keys
     print(  # noqa: T201 - what the run was worth
         f"\n{failovers} failovers, {sum(lost.values())} writes not replicated, "
-        f"{sum(runs.values()) - keys} repeated runs, {dict(failed)}"
+        f"{repeated} repeated runs, {dict(heard.failed)}"
     )
-    assert runs.keys() == set(range(keys))
-    assert {key: count for key, count in runs.items() if count > 1 + lost[key]} == {}
-    assert {key: found for key, found in answers.items() if not 1 <= len(found) <= 1 + lost[key]} == {}
+    assert {key: times for key, times in heard.runs.items() if len(times) > 1 + lost[key]} == {}
+    assert {key: found for key, found in heard.answers.items() if len(found) > 1 + lost[key]} == {}
     assert sum(lost.values()) > 0

@@ -14,6 +14,8 @@ from idemproof import DynamoDBPersistenceLayer
 from idemproof.errors import IdempotencyAlreadyInProgressError
 from outages import Calls, Work
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def database(dynalite_server: servers.Server) -> servers.Server:

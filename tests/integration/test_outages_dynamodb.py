@@ -11,37 +11,27 @@ from typing import Any
 
 import pytest
 
+import bad_days
 import outages
 import servers
-from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer
+from bad_days import BAD_DAYS, Answer, BadDay
+from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer, errors
+from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import (
+    IdempotencyAlreadyInProgressError,
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
     IdempotencyResultUnavailableError,
 )
+from idemproof.reference.changes import TRIES
 from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
+from places import recent_sdk
 from servers import Server
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("pauses")]
+pytestmark = [pytest.mark.once, recent_sdk, pytest.mark.usefixtures("pauses")]
 
 COMPOSITE = "outages-composite"
-PASSING = {
-    "InternalServerError": 500,
-    "LimitExceededException": 400,
-    "ProvisionedThroughputExceededException": 400,
-    "RequestLimitExceeded": 400,
-    "ServiceUnavailable": 503,
-    "ThrottlingException": 400,
-    "TransactionConflictException": 400,
-    "TransactionInProgressException": 400,
-}
-LASTING = {
-    "AccessDeniedException": 400,
-    "ExpiredTokenException": 400,
-    "InvalidSignatureException": 400,
-    "UnrecognizedClientException": 400,
-}
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-central-1",
     "AWS_ACCESS_KEY_ID": "testing",
@@ -59,8 +49,10 @@ class Front(ThreadingHTTPServer):
         super().__init__((self.host, 0), Relay)
         self.port = self.server_port
         self.behind = behind
-        self.errors: list[tuple[str, int]] = []
-        self.message = ""
+        self.answers: list[Answer] = []
+        self.hangs: Callable[[], object] = lambda: None
+        self.cuts = 0
+        """From how many replies the second half is missing."""
         self.asked: list[str] = []
 
 
@@ -73,10 +65,8 @@ class Relay(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append(self.headers["X-Amz-Target"].partition(".")[2])
-        if self.server.errors:
-            code, status = self.server.errors.pop()
-            kind = f"com.amazonaws.dynamodb.v20120810#{code}"
-            self._answer(status, json.dumps({"__type": kind, "message": self.server.message}).encode())
+        if self.server.answers:
+            self._refuse(self.server.answers.pop())
             return
         behind = http.client.HTTPConnection(self.server.behind.host, self.server.behind.port, timeout=10)
         with contextlib.closing(behind):
@@ -84,11 +74,31 @@ class Relay(BaseHTTPRequestHandler):
             reply = behind.getresponse()
             self._answer(reply.status, reply.read())
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _refuse(self, answer: Answer) -> None:
+        if answer is bad_days.HUNG:
+            self.server.hangs()
+            self.close_connection = True
+        elif answer is bad_days.CUT:
+            self.close_connection = True
+        elif answer is bad_days.EMPTY:
+            self._answer(answer.status, b"")
+        elif answer is bad_days.OTHER:
+            self._answer(answer.status, b'{"message": "up"}', "application/json")
+        elif answer in (bad_days.PAGE, bad_days.LOGIN):
+            self._answer(answer.status, b"<html><body>Who are you?</body></html>", "text/html")
+        else:
+            kind = f"com.amazonaws.dynamodb.v20120810#{answer.code}"
+            self._answer(answer.status, json.dumps({"__type": kind, "message": answer.message}).encode())
+
+    def _answer(self, status: int, body: bytes, kind: str = "application/x-amz-json-1.0") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.server.cuts > 0:
+            self.server.cuts -= 1
+            body = body[: len(body) // 2]
+            self.close_connection = True
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
@@ -124,7 +134,7 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
 def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Calling]:
     """Make functions over layers, or over a client of their own for a table."""
     caplog.set_level(logging.DEBUG)
-    front.asked, front.errors, front.message = [], [], "not now"
+    front.asked, front.answers, front.cuts = [], [], 0
     work, made = Work(), []
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(asyncio.Runner()).run
@@ -147,11 +157,55 @@ def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) 
         assert not [text for text in said if outages.SECRET in text]
 
 
-@pytest.mark.parametrize("code", PASSING)
-def test_what_may_pass_is_tried_again(
-    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
+DAYS = [
+    pytest.param(day, answer, id=f"{answer.code}-{answer.status}-{number}")
+    for day in BAD_DAYS
+    for number, answer in enumerate(day.answers)
+]
+DENIED = [each for each in DAYS if each.values[1].code.startswith("AccessDenied")]
+ONES = [pytest.param(day, day.answers[0], id=day.what) for day in BAD_DAYS]
+
+
+def told(answer: Answer) -> tuple[str, ...]:
+    """Return what an error says of an answer that is DynamoDB's own."""
+    own = answer.status and answer.status != 200 and answer is not bad_days.PAGE
+    return (answer.code, answer.message.removesuffix(".")) if own else ()
+
+
+def spent(work: Work, pauses: list[float], since: int) -> int:
+    """Return how many milliseconds a call has taken."""
+    return work.now - since + round(1000 * sum(pauses))
+
+
+REQUEST_MS = 1000 * (CONNECT_SECONDS + READ_SECONDS)
+
+
+@pytest.mark.parametrize(("day", "answer"), DAYS)
+def test_a_claim_on_a_bad_day(
+    day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
-    front.errors = [(code, PASSING[code])]
+    """It gets the documented error, in so many requests and so much time; nothing runs."""
+    front.answers = [answer] * 100
+    call = calling()
+    front.hangs = lambda: setattr(call.work, "now", call.work.now + REQUEST_MS)
+    since = call.work.now
+    kind = getattr(errors, day.claim)
+    error = call.refused(name, kind, outages.TABLE, *told(answer))
+    assert not error.function_returned
+    assert call.work.runs == []
+    half = day.requests // 2
+    assert front.asked == ["PutItem"] * half + ["DeleteItem"] * half
+    took = day.waits_ms + (day.requests * REQUEST_MS if answer is bad_days.HUNG else 0)
+    assert spent(call.work, pauses, since) == took
+    front.answers = []
+    assert call(name) == f"{name} done"
+
+
+@pytest.mark.parametrize(("day", "answer"), [each for each in ONES if each.values[0].requests == 6])
+def test_a_claim_that_is_not_served_once(
+    day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
+) -> None:
+    front.answers = [answer]
     call = calling()
     assert call(name) == f"{name} done"
     assert pauses == RETRIED[:1]
@@ -159,92 +213,64 @@ def test_what_may_pass_is_tried_again(
     assert call.work.runs == [name]
 
 
-@pytest.mark.parametrize("code", PASSING)
-def test_what_does_not_pass_is_told(
-    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
+@pytest.mark.clause("ENG-6", "ENG-10")
+@pytest.mark.parametrize(("day", "answer"), [*ONES, *DENIED])
+def test_a_result_that_is_refused_once(
+    day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
-    front.errors = [(code, PASSING[code])] * 6
+    """A table comes, credentials are renewed, a policy spreads: there is time to wait. Else it is marked."""
     call = calling()
-    call.refused(name, IdempotencyPersistenceConnectionError, outages.TABLE, code, "not now")
-    assert front.asked == ["PutItem"] * 3 + ["DeleteItem"] * 3
-    assert pauses == RETRIED * 2
-    assert call.work.runs == []
-
-
-@pytest.mark.parametrize("code", LASTING)
-def test_what_will_not_pass_is_not_tried_again(
-    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
-) -> None:
-    front.errors = [(code, LASTING[code])] * 2
-    call = calling()
-    call.refused(name, IdempotencyPersistenceConfigError, outages.TABLE, code, "not now")
-    assert front.asked == ["PutItem", "DeleteItem"]  # the claim, and its release
-    assert pauses == []
-    assert call.work.runs == []
-
-
-@pytest.mark.clause("ENG-6")
-@pytest.mark.parametrize("code", [*PASSING, *LASTING])
-def test_a_result_that_is_refused_once_is_stored(
-    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
-) -> None:
-    """Credentials are being renewed, a policy is spreading: then there is time to wait."""
-    call = calling()
-    call.work.during = lambda: front.errors.append((code, (PASSING | LASTING)[code]))
-    assert [call(name), call(name)] == [f"{name} done"] * 2
-    if code == "AccessDeniedException":
-        # Once without UpdateItem, the layer completes by PutItem, and the refusal costs no waiting.
-        assert front.asked == ["PutItem", "UpdateItem", "PutItem", "PutItem"]
+    call.work.during = lambda: front.answers.append(answer)
+    if day.result == bad_days.MARKED:
+        error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "will not run again", answer.code)
+        assert error.result == f"{name} done"
+        assert type(error.__cause__).__name__ == day.claim
+        call.refused(name, IdempotencyResultUnavailableError)
+        assert front.asked == ["PutItem", "UpdateItem", "UpdateItem", "PutItem"]
         assert pauses == []
     else:
-        assert front.asked == ["PutItem", "UpdateItem", "UpdateItem", "PutItem"]
-        assert pauses == RETRIED[:1]
+        assert [call(name), call(name)] == [f"{name} done"] * 2
+        # Once without UpdateItem, the layer completes by PutItem, and the refusal costs no waiting.
+        denied = answer.code.startswith("AccessDenied")
+        assert front.asked == ["PutItem", "UpdateItem", "PutItem" if denied else "UpdateItem", "PutItem"]
+        assert pauses == RETRIED[: not denied]
     assert call.work.runs == [name]
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("ThrottlingException", IdempotencyPersistenceConnectionError),
-        ("AccessDeniedException", IdempotencyPersistenceConfigError),
-    ],
-)
+@pytest.mark.parametrize(("day", "answer"), ONES)
 def test_a_result_that_cannot_be_stored_reaches_its_caller(
-    code: str,
-    kind: type[IdempotencyPersistenceLayerError],
-    calling: Calling,
-    front: Front,
-    name: str,
-    pauses: list[float],
+    day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
     call = calling()
-    call.work.during = lambda: front.errors.extend([(code, 400)] * 100)
-    error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "not known", code)
+    call.work.during = lambda: front.answers.extend([answer] * 100)
+    front.hangs = lambda: setattr(call.work, "now", call.work.now + REQUEST_MS)
+    since = call.work.now
+    error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "not known")
     assert error.result == f"{name} done"
-    assert type(error.__cause__) is kind
+    assert type(error.__cause__).__name__ == day.claim
     claim, *completions = front.asked
     assert claim == "PutItem"
-    if code == "AccessDeniedException":
-        assert completions[:1] == ["UpdateItem"]
-        assert set(completions[1:]) == {"PutItem"}
+    if answer is bad_days.HUNG:
+        # Three requests at least, and the mark.
+        assert spent(call.work, pauses, since) <= (TRIES + 1) * REQUEST_MS + 1000 * COMPLETION_TIMEOUT
+        assert len(completions) == TRIES + 1
+    elif day.result == bad_days.MARKED:
+        assert (len(completions), pauses) == (2, [])
     else:
-        assert set(completions) == {"UpdateItem"}
-    assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)
+        assert spent(call.work, pauses, since) == pytest.approx(1000 * COMPLETION_TIMEOUT)
+        assert len(completions) <= 40
     assert call.work.runs == [name]
 
 
-@pytest.mark.clause("ENG-10")
-@pytest.mark.parametrize("code", ["ValidationException", "ItemCollectionSizeLimitExceededException"])
-def test_a_record_that_an_index_does_not_take_is_marked(
-    code: str, calling: Calling, front: Front, name: str, pauses: list[float]
+def test_a_result_that_may_not_be_stored_by_either_request(
+    calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
     call = calling()
-    call.work.during = lambda: front.errors.append((code, 400))
-    error = call.refused(name, IdempotencyPersistenceLayerError, "ran", "will not run again", code)
-    assert error.result == f"{name} done"
-    call.refused(name, IdempotencyResultUnavailableError)
-    assert pauses == []
-    assert call.work.runs == [name]
+    call.work.during = lambda: front.answers.extend([Answer("AccessDeniedException")] * 100)
+    call.refused(name, IdempotencyPersistenceLayerError, "ran", "not known", "AccessDeniedException")
+    assert front.asked[:2] == ["PutItem", "UpdateItem"]
+    assert set(front.asked[2:]) == {"PutItem"}
+    assert sum(pauses) == pytest.approx(COMPLETION_TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -261,46 +287,39 @@ def test_a_table_that_is_missing_or_has_another_key(
     assert call.work.runs == []
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("ValidationException", "Item size has exceeded the maximum allowed size"),
-        ("ValidationException", "Size of hashkey has exceeded the maximum size limit of2048 bytes"),
-        (
-            "ValidationException",
-            "Size of all range keys has exceeded the size limit of 1024 bytes",
-        ),
-        ("ItemCollectionSizeLimitExceededException", "Collection size exceeded."),
-    ],
-)
-def test_a_result_that_a_table_has_no_room_for_is_known_to_be_too_large(
-    code: str, message: str, calling: Calling, front: Front, name: str, pauses: list[float]
-) -> None:
+@pytest.mark.parametrize("cuts", range(1, 4))
+def test_replies_of_which_half_is_missing(calling: Calling, front: Front, name: str, cuts: int) -> None:
     call = calling()
-    front.message = message
-    call.work.during = lambda: front.errors.append((code, 400))
-    error = call.refused(name, IdempotencyPersistenceLayerError, "too large")
-    assert error.result == f"{name} done"
-    call.refused(name, IdempotencyResultUnavailableError)
-    assert front.asked == [
-        "PutItem",
-        "UpdateItem",
-        "UpdateItem",
-        "PutItem",
-    ]  # the claim, the result, what stands for it, the repeat
-    assert pauses == []
+    front.cuts = cuts
+    while True:  # three replies are as many as one call asks for
+        with contextlib.suppress(IdempotencyPersistenceConnectionError, IdempotencyAlreadyInProgressError):
+            assert call(name) == f"{name} done"
+            break
+    front.cuts = cuts
+    while True:
+        with contextlib.suppress(IdempotencyPersistenceConnectionError):
+            assert call(name) == f"{name} done"
+            break
     assert call.work.runs == [name]
 
 
-@pytest.mark.parametrize("message", ["Signature expired: 20261129T1 is earlier", "Signature not yet current"])
-def test_a_clock_that_is_wrong_is_told(
-    calling: Calling, front: Front, name: str, pauses: list[float], message: str
-) -> None:
-    front.errors = [("InvalidSignatureException", 400)] * 2
-    front.message = message
+def test_half_an_item_is_not_none(calling: Calling, front: Front, name: str, asynchronous: bool) -> None:
     call = calling()
-    call.refused(name, IdempotencyPersistenceConfigError, outages.TABLE, message, "clock of this machine")
-    assert call.work.runs == []
+    call(name)
+
+    def load() -> Any:
+        read = call.layer._load(outages.key_of(name))
+        return call._run(read) if asynchronous else read
+
+    assert load() is not None
+    front.cuts = 1
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="did not serve"):
+        load()
+
+
+def test_a_clock_that_is_wrong_is_told(calling: Calling, front: Front, name: str) -> None:
+    front.answers = [Answer("InvalidSignatureException", 400, "Signature expired: 20261129T1 is earlier")] * 2
+    calling().refused(name, IdempotencyPersistenceConfigError, "clock of this machine")
 
 
 @pytest.fixture
@@ -343,13 +362,19 @@ def test_an_environment_with_all_that(calling: Calling, layer_of: Callable[..., 
     assert call.work.runs == [name]
 
 
-@pytest.mark.parametrize("code", PASSING)
+@pytest.mark.parametrize(("day", "answer"), [each for each in ONES if each.values[0].requests == 6])
 def test_only_the_engine_retries(
-    code: str, calling: Calling, layer_of: Callable[..., Any], front: Front, name: str, pauses: list[float]
+    day: BadDay,
+    answer: Answer,
+    calling: Calling,
+    layer_of: Callable[..., Any],
+    front: Front,
+    name: str,
+    pauses: list[float],
 ) -> None:
     """The layer's own client makes one request for each that the engine asks for."""
     call = calling(layer=layer_of(ENVIRONMENT))
-    front.errors = [(code, PASSING[code])] * 100
-    call.refused(name, IdempotencyPersistenceConnectionError, code)
+    front.answers = [answer] * 100
+    call.refused(name, IdempotencyPersistenceConnectionError, *told(answer))
     assert front.asked == ["PutItem"] * 3 + ["DeleteItem"] * 3
     assert pauses == RETRIED * 2

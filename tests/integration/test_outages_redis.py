@@ -29,7 +29,7 @@ from idemproof.errors import (
 from outages import COMPLETION_TIMEOUT, RETRIED, Calls, Work
 from servers import PASSWORD, Address, Server
 
-pytestmark = pytest.mark.usefixtures("pauses")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("pauses")]
 
 WRONG = "close sesame"
 SECRETS = (PASSWORD, quote(PASSWORD), WRONG, quote(WRONG), outages.SECRET, quote(outages.SECRET, safe=""))

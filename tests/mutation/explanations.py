@@ -60,7 +60,7 @@ def explanations(folder: Path = HERE) -> dict[Change, str]:
 
 
 def complaints(tallies: Iterable[Tally], reasons: dict[Change, str]) -> list[str]:
-    """Return what is wrong: survivors that nobody explained, and reasons for what did not survive."""
+    """Return what is wrong: survivors without a reason, and reasons for mutants that did not survive."""
     tallies = list(tallies)
     living = {change for tally in tallies for change in tally.living}
     judged = {tally.path for tally in tallies}
@@ -87,13 +87,13 @@ def report(tallies: Iterable[Tally], reasons: dict[Change, str]) -> str:
         rows.append((f"`{tally.path}`", tally.mutants, killed, tally.wording, one_by_one))
     rows.append(("all", *(sum(column) for column in zip(*(row[1:] for row in rows), strict=True))))
     lines = [
-        "# What the tests do not see",
+        "# Mutation testing",
         "",
-        "Each function of the specification, and of what runs it, is changed in every small way that",
-        "mutmut knows, one at a time, and the tests are run against each of these mutants. One that lives",
-        "has a reason here, or the run fails; so does a reason for one that no longer lives. A run of tests",
-        "that does not end, or that cannot begin, kills. `tox -e mutation` runs all of it again, writes this",
-        "page anew, and names what is unexplained.",
+        "mutmut changes each function of the specification, and of the code that runs it, in every small way",
+        "that it knows, one at a time. The tests run against each of these mutants. Every surviving mutant",
+        "has a reason on this page, or the run fails. It also fails if a mutant with a reason is killed.",
+        "A test run that does not end or cannot begin counts as a kill. `tox -e mutation` repeats all of it,",
+        "rewrites this page, and lists survivors without a reason.",
         "",
         "| module | mutants | killed | wording | equivalent |",
         "|---|--:|--:|--:|--:|",
@@ -101,10 +101,10 @@ def report(tallies: Iterable[Tally], reasons: dict[Change, str]) -> str:
         "",
         "**Wording.** " + RULE,
         "",
-        "**Not mutated** is what stands outside of functions, such as the table of rows: it is compared with",
-        "the normative text, and [faults are sown into it](seeded-faults.md).",
+        "**Not mutated**: code outside of functions, such as the table of rows. A test compares the table",
+        "with the normative text, and [faults are injected into it](seeded-faults.md).",
         "",
-        "## Why each of the others lives",
+        "## The other survivors",
     ]
     for tally in tallies:
         if tally.living:

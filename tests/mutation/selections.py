@@ -44,10 +44,18 @@ _ENGINE = tuple(
     )
 )
 
+_INTERRUPTS = ("tests/backends/test_interrupts.py", "tests/reference/test_time_limits.py")
+_CHANGES = ("tests/reference/test_changes.py", *_ENGINE)
+
 _CONFORMANCE = tuple(f"tests/conformance/test_{part}.py" for part in ("vectors", "flows", "engine_explorer"))
 _WIDE_SPEC = ("tests/spec", _FAULTS, *_CONFORMANCE, *_ENGINE)
 _WIDE_SEARCH = ("tests/spec", _FAULTS)
 _WIDE_REFERENCE = ("tests/reference", *_CONFORMANCE)
+_WIDE_CHANGES = (
+    *_WIDE_REFERENCE,
+    "tests/backends/test_powertools_methods.py",
+    "tests/backends/test_sqlite_waits.py",
+)
 
 MODULES = (
     Module("spec/transition.py", (_ROWS, _INVARIANTS), _WIDE_SPEC),
@@ -57,9 +65,11 @@ MODULES = (
     Module("spec/invariants.py", (_INVARIANTS, "tests/spec/test_invariants_at_their_edges.py"), _WIDE_SPEC),
     Module("spec/errors.py", ("tests/spec/test_errors.py",), _WIDE_SPEC),
     Module("spec/model.py", _MOVES, _WIDE_SEARCH),
-    Module("spec/explorer.py", ("tests/spec/test_stories.py",), _WIDE_SEARCH),
+    Module("spec/explorer.py", ("tests/spec/test_traces.py",), _WIDE_SEARCH),
     Module("reference/engine.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/attempt.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
+    Module("reference/changes.py", _CHANGES, _WIDE_CHANGES),
+    Module("drivers/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
 )

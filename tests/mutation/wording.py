@@ -4,12 +4,12 @@ import ast
 import textwrap
 
 RULE = (
-    "A mutation is explained as one of wording if the two syntax trees of its function are the same but for "
-    "string literals in the arguments of an exception's constructor or of `add_note`, or for arguments of "
-    "`tell` and of the logger's methods: what is said to people is not asserted word by word, and mutants "
-    "of it that tests do kill are counted as killed."
+    "A mutant counts as one of wording if the two syntax trees of its function differ only in string "
+    "literals in the arguments of an exception's constructor or of `add_note`, or in the arguments of `tell` "
+    "and of the logger's methods. Tests do not assert messages word by word. A wording mutant that a test "
+    "does kill counts as killed."
 )
-"""What the report says of it."""
+"""How the page explains it."""
 
 
 def is_wording(before: str, after: str) -> bool:

@@ -159,6 +159,16 @@ def test_a_superseded_run_answers_with_the_winners_response_by_the_whole_replay_
     assert slow.occurrences[-1].kind is Kind.SUPERSEDED
 
 
+@pytest.mark.clause("ENG-8")
+def test_a_run_whose_claim_the_store_lost_is_superseded_too(world: World, engine: Engine) -> None:
+    slow = world.call(engine).until_running()
+    world.record = None  # the lease is still live
+    world.call(engine).run("kept")
+    slow.finish("too late")
+    assert slow.run().value == "kept"
+    assert slow.occurrences[-1].kind is Kind.SUPERSEDED
+
+
 def test_a_late_failure_does_not_touch_the_result_that_stands(world: World, engine: Engine) -> None:
     slow = world.call(engine).until_running()
     lapse(world)

@@ -1,6 +1,6 @@
 """Whole calls of the production engine, interleaved and failing at will, against the invariants.
 
-Every story is drawn from a seed, so a failure names the seed that replays it and tells what happened.
+Every trace is drawn from a seed, so a failure names the seed that replays it and tells what happened.
 """
 
 import random
@@ -16,7 +16,7 @@ from idemproof.spec.record import COMPLETED, deadline_ms, expiry_ms, live
 
 pytestmark = pytest.mark.once
 
-STORIES = 2500
+TRACES = 2500
 LENGTH = 40
 DEADLINE_OFFSETS = (-1, 0, 0, 1)
 FATES: tuple[Fate, ...] = ("answered", "answered", "answered", "reply lost", "refused", "delayed")
@@ -35,7 +35,7 @@ ACTIONS = (
 )
 
 
-class Story:
+class Trace:
     """Several workers, each with its own engine and cache, call with one key over one store."""
 
     def __init__(self, seed: int, *, lease: float | None, cached: bool) -> None:
@@ -105,13 +105,13 @@ class Story:
         self.told.append(" ".join(named))
 
     def check(self, final: object) -> None:
-        story = "\n".join(self.told)
-        assert broken_by_history(self.world.history) == [], story
+        trace = "\n".join(self.told)
+        assert broken_by_history(self.world.history) == [], trace
         if final is not None and live(final, self.world.now):  # type: ignore[arg-type]
-            assert self.world.record == final, story
+            assert self.world.record == final, trace
         for call in self.calls:
             if call.ended == "raised":
-                assert isinstance(call.value, IdempotencyError | ValueError | KeyboardInterrupt), story
+                assert isinstance(call.value, IdempotencyError | ValueError | KeyboardInterrupt), trace
 
     def somebody_can_finish(self) -> None:
         world = self.world
@@ -126,9 +126,9 @@ class Story:
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
 @pytest.mark.parametrize("lease", [2, 90, None], ids=["lease", "lease beyond the window", "no lease"])
 def test_no_interleaving_breaks_an_invariant(lease: float | None, cached: bool) -> None:
-    for seed in range(STORIES):
+    for seed in range(TRACES):
         try:
-            Story(seed, lease=lease, cached=cached).run()
+            Trace(seed, lease=lease, cached=cached).run()
         except AssertionError as broken:
             broken.add_note(f"seed {seed}")
             raise

@@ -162,3 +162,72 @@ class Unfolding:
 @pytest.mark.parametrize("key", ["", "[@ == `1`]", "to_string(@)", "[*]"])
 def test_what_unfolds_for_ever_is_refused(key: str) -> None:
     assert derived([Unfolding()], key) == REFUSED
+
+
+def bytecodes_of(payload: Any) -> int:
+    """Return how many instructions of the interpreter a refusal takes."""
+    derivation = KeyDerivation(IdempotencyConfig(), "p")
+    count = 0
+
+    def trace(frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        count += event == "opcode"
+        return trace
+
+    usual = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        derivation.derive(payload)
+    except IdempotencyKeyError:
+        return count
+    finally:
+        sys.settrace(usual)
+    raise AssertionError("it was not refused")
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    "object": object,
+    "class": lambda: int,
+    "set": lambda: {1},
+    "bytes": lambda: b"x",
+    "complex": lambda: 1j,
+    "long-number": lambda: 10**5000,
+    "key-of-tuple": lambda: {(1, 2): 3},
+    "key-of-bytes": lambda: {b"a": 1},
+    "key-of-object": lambda: {object(): 1},
+    "keys-of-two-kinds": lambda: {1: 2, "a": 3},
+    "long-key": lambda: {10**5000: 1},
+}
+WIDE: dict[str, Callable[[int], list[Any]]] = {
+    "rows": lambda size: [{"id": n, "tags": ["a", n], "price": n / 2} for n in range(size)],
+    "numbers": lambda size: list(range(size)),
+    "texts": lambda size: [str(n) for n in range(size)],
+    "lists": lambda size: [[n] for n in range(size)],
+    "dicts": lambda size: [{"a": n} for n in range(size)],
+    "nothing": lambda size: [[] for _ in range(size)],
+    "deep": lambda size: [deep(10, n) for n in range(size // 10)],
+}
+
+
+@pytest.mark.clause("KEY-15")
+@pytest.mark.parametrize("where", [0, 0.5, 1], ids=["start", "middle", "end"])
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("wide", WIDE.values(), ids=WIDE)
+def test_what_the_interpreter_does_to_find_a_bad_leaf_hardly_grows_with_the_payload(
+    wide: Any, bad: Any, where: float
+) -> None:
+    """What remains is the encoder's own work: the payload is written once, and most of it proven once."""
+    size = 3000
+    payload = wide(size)
+    payload.insert(int(len(payload) * where), bad())
+    assert bytecodes_of(payload) < MOST * size
+
+
+MOST = 8
+"""Instructions for each item. A call of a function for each takes some thirty."""
+
+
+def test_a_number_that_is_too_long_as_a_name_is_named() -> None:
+    assert "has a key of type int, too long to be written out" in refusal({"x": [{10**5000: 1}]})

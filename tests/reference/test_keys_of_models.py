@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     RootModel,
-    Secret,
     SecretBytes,
     SecretStr,
     SerializeAsAny,
@@ -37,10 +36,11 @@ from telling_apart import (
     refusal,
 )
 
+Secret: Any = getattr(pydantic, "Secret", None)  # which old releases do not have
 SECRETS = [
     (SecretStr, SecretStr("4929"), SecretStr("5404")),
     (SecretBytes, SecretBytes(b"4929"), SecretBytes(b"5404")),
-    (Secret[int], Secret[int](4929), Secret[int](5404)),
+    *([(Secret[int], Secret[int](4929), Secret[int](5404))] if Secret else []),
     (SecretStr | None, SecretStr("4929"), SecretStr("5404")),
     (list[SecretStr], [SecretStr("4929")], [SecretStr("5404")]),
     (dict[str, SecretStr], {"card": SecretStr("4929")}, {"card": SecretStr("5404")}),
@@ -77,7 +77,7 @@ def test_a_secret_is_refused_and_not_shown(annotation: Any, one: Any, other: Any
     ("key", "check"), [("card", ""), ("[room, card]", ""), ("room", "card"), ("room", "@")]
 )
 @pytest.mark.parametrize(
-    ("annotation", "one", "other"), SECRETS[:4], ids=[str(each[0]) for each in SECRETS[:4]]
+    ("annotation", "one", "other"), SECRETS[:-5], ids=[str(each[0]) for each in SECRETS[:-5]]
 )
 def test_a_secret_that_is_selected_is_refused(
     annotation: Any, one: Any, other: Any, key: str, check: str
@@ -95,17 +95,12 @@ def test_a_secret_that_nobody_selects_may_stay() -> None:
 
 
 @pytest.mark.clause("KEY-2")
-@pytest.mark.parametrize(
-    ("annotation", "one", "other"), SECRETS[:7], ids=[str(each[0]) for each in SECRETS[:7]]
-)
+@pytest.mark.parametrize(("annotation", "one", "other"), SECRETS, ids=[str(each[0]) for each in SECRETS])
 @pytest.mark.parametrize(("key", "check"), [("", ""), ("card", ""), ("[room, card]", ""), ("room", "card")])
 def test_with_a_hash_secret_secrets_are_told_apart(
     annotation: Any, one: Any, other: Any, key: str, check: str
 ) -> None:
     booking = model_of(annotation)
-    if annotation is SecretBytes:  # which has no text that JSON could hold
-        assert derived(booking(room=7, card=one), key, check, hash_secret="pepper") == REFUSED
-        return
     assert_told_apart(
         booking(room=7, card=one), booking(room=7, card=other), key, check, hash_secret="pepper"
     )

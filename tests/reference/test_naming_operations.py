@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -241,6 +242,26 @@ def test_validation_that_finds_nothing_is_warned_of_once(check: str, part: str) 
     [message] = [str(warning.message) for warning in caught]
     for said in ("payload_validation_jmespath", repr(check), "ship()", part):
         assert said in message
+
+
+@dataclass
+class Paid:
+    id: int
+    cents: int
+
+
+class PaidModel(pydantic.BaseModel):
+    id: int
+    cents: int
+
+
+@pytest.mark.clause("KEY-14")
+@pytest.mark.parametrize("check", ["cent", "[cents, cent]"])
+@pytest.mark.parametrize("kind", [Paid, PaidModel])
+def test_a_misspelt_field_of_an_object_is_warned_of_too(kind: Any, check: str) -> None:
+    ship = protect(names="customer", event_key_jmespath="id", payload_validation_jmespath=check)
+    with pytest.warns(IdempotencyWarning, match=r"payload_validation_jmespath=.*cent.* of .*ship\(\)"):
+        assert ship(kind(id=1, cents=900)) == 1
 
 
 @pytest.mark.parametrize("check", FOUND)

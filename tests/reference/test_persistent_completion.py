@@ -287,7 +287,7 @@ def test_a_mark_that_finds_another_s_claim_is_a_lost_lease(world: World, make_en
     call.finish("result")
     go_on(world, call, refuses_results)
     assert call.value.result == "result"
-    assert "another took over" in str(call.value)
+    assert "another attempt took over" in str(call.value)
     assert other.running
     assert world.record is not None
     assert world.record.status == INPROGRESS

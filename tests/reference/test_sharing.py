@@ -274,7 +274,7 @@ def test_replays_fill_the_cache_and_refusals_do_not() -> None:
 
 
 def completed(key: str, response: str = "1") -> Record:
-    return Record(key, COMPLETED, 2_000_000_000, None, response, None, None, "owner")
+    return Record(key, COMPLETED, 2_000_000_000, None, response, None, "owner")
 
 
 def test_the_least_recently_used_record_makes_room() -> None:

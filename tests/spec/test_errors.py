@@ -57,7 +57,7 @@ def test_what_the_function_returned_is_carried() -> None:
     assert (late.function_returned, late.result) == (True, [1])
 
 
-def test_nothing_returned_is_told_apart_from_a_function_that_has_not_returned() -> None:
+def test_nothing_returned_is_reported_apart_from_a_function_that_has_not_returned() -> None:
     nothing, not_yet = (
         errors.IdempotencyLeaseLostError("late", result=None),
         errors.IdempotencyLeaseLostError("late"),

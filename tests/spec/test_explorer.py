@@ -6,6 +6,8 @@ from idemproof.spec.explorer import Explorer, Result
 from idemproof.spec.model import FAULTS, Attempt, Client, State, canonical
 from idemproof.spec.transition import TABLE
 
+pytestmark = pytest.mark.once
+
 
 def search(clients: int, fingerprints: int, late_requests: int) -> Result:
     return Explorer(clients, fingerprints, late_requests=late_requests).search()
@@ -24,13 +26,13 @@ def test_each_fault_adds_states(fault: str) -> None:
     assert fewer.edges < all_of_them.edges
 
 
-def test_a_limit_ends_the_search_and_is_told() -> None:
+def test_a_limit_ends_the_search_and_is_reported() -> None:
     result = Explorer(3).search(limit=100)
     assert not result.complete
     assert 100 <= result.states < 200
 
 
-def test_where_nobody_can_finish_the_way_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_can_finish_the_way_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = Attempt._granted
     # A worker that hangs for ever, alone, once it has claimed with one of two payloads.
     monkeypatch.setattr(
@@ -44,16 +46,16 @@ def test_where_nobody_can_finish_the_way_there_is_told(monkeypatch: pytest.Monke
     assert {line.who for line in result.stuck.lines} == {"client 1"}
 
 
-def test_a_story_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "idemproof.spec.explorer.broken_by_beginning",
         lambda state, _: ("two run",) if sum(c.phase == "running" for c in state.clients) else (),
     )
-    story = Explorer(3, faults=()).search().counterexample
-    assert story is not None
-    began = [line.who for line in story.lines if line.what == "begins its body"]
+    trace = Explorer(3, faults=()).search().counterexample
+    assert trace is not None
+    began = [line.who for line in trace.lines if line.what == "begins its body"]
     assert len(began) == len(set(began)) == 2
-    assert {line.who for line in story.lines} == {"", *began}
+    assert {line.who for line in trace.lines} == {"", *began}
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def test_a_story_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch)
         ({"faults": ("lost", "fire")}, "fire"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(wrong: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_searched_is_refused(wrong: dict[str, object], reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         Explorer(**wrong)  # type: ignore[arg-type]
 
 

@@ -12,11 +12,11 @@ from idemproof.spec.transition import transition
 
 
 def running(owner: str = "a", until: int | None = 5_000, expiry: int = 60) -> Record:
-    return Record("k", INPROGRESS, expiry, until, None, "h", None, owner)
+    return Record("k", INPROGRESS, expiry, until, None, "h", owner)
 
 
 def done(response: str = '"1"') -> Record:
-    return Record("k", COMPLETED, 60, None, response, "h", None, "a")
+    return Record("k", COMPLETED, 60, None, response, "h", "a")
 
 
 THEIRS = running("x", until=90_000, expiry=90)
@@ -40,8 +40,8 @@ def test_who_ends_without_having_begun_stands_in_nobodys_way() -> None:
         (Release("a"), done(), done()),
     ],
 )
-def test_who_completes_is_told_what_it_has_stored(event: e.Event, after: Record, told: Record) -> None:
-    assert not i.answer_is_the_record(i.Step(running(), event, 0, after, e.Completed(told)))
+def test_an_attempt_that_completes_gets_its_result(event: e.Event, after: Record, reported: Record) -> None:
+    assert not i.answer_is_the_record(i.Step(running(), event, 0, after, e.Completed(reported)))
     assert i.answer_is_the_record(i.Step(running(), COMPLETE, 0, done(), e.Completed(done())))
 
 

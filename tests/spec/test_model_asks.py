@@ -10,8 +10,8 @@ from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
-CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", None, "held")
-STORED = Record("", COMPLETED, 3, None, "held", "a", None, "held")
+CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", "held")
+STORED = Record("", COMPLETED, 3, None, "held", "a", "held")
 ENDS_SOON = CLAIMED._replace(in_progress_expiry_timestamp=1)
 CLAIM = Claim("me", 2000, 3, "a")
 
@@ -21,11 +21,11 @@ def test_the_question_is_asked_now() -> None:
     assert (asked.outcome, asked.row) == (InProgress(ENDS_SOON, 1), "ROW-4")
 
 
-def test_what_is_broken_is_asked_now_and_with_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_broken_is_asked_now_and_with_what_was_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
     assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
-    told = Replay(STORED._replace(response_data="another"))
-    monkeypatch.setattr(model, "transition", lambda *_: (STORED, told))
+    reported = Replay(STORED._replace(response_data="another"))
+    monkeypatch.setattr(model, "transition", lambda *_: (STORED, reported))
     assert "INV-4 answer_is_the_record" in ask(STORED, CLAIM).broken
 
 
@@ -44,8 +44,8 @@ def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
     late = ("release", 0, 0)
     at = Client("completing", "a", 2, 2, owns=True, late=late)
     moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
-    told = next(move for move in moves if move.what == "is told Completed")
-    assert told.left == Client("gone", "a", owns=True, late=late)
+    reported = next(move for move in moves if move.what == "is told Completed")
+    assert reported.left == Client("gone", "a", owns=True, late=late)
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,8 @@ STORES: dict[str, tuple[type[Store], str, bool]] = {
     "valkey-async": (Valkey, "valkey_server", True),
     "redis": (Redis7, "redis_server", False),
 }
+# Other tables and servers of the same layers: what depends on the interpreter shows in the others.
+ONCE = frozenset({"dynamodb-composite", "redis"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -379,7 +381,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("stores")
-        metafunc.parametrize("store", mark.args if mark else list(STORES), indirect=True)
+        names = mark.args if mark else list(STORES)
+        stores = [pytest.param(name, marks=[pytest.mark.once] if name in ONCE else []) for name in names]
+        metafunc.parametrize("store", stores, indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import pytest
 
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyLeaseLostError
 
+pytestmark = pytest.mark.once
+
 late_outcomes = pytest.mark.parametrize(
     "outcome", ["late", ValueError("late")], ids=["returns late", "raises late"]
 )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from idemproof.errors import IdempotencyValidationError
+from places import recent_sdk
 
 caching = {"use_local_cache": True}
 composite_key = {"event_key_jmespath": "[tenant, id]", "payload_validation_jmespath": "amount"}
@@ -22,6 +23,7 @@ def test_a_result_of_this_process_replays_without_a_request(store: Any, key: dic
     assert call.runs == 1
 
 
+@recent_sdk
 def test_a_result_of_another_process_is_asked_for_once(store: Any) -> None:
     assert store.protect("done", **composite_key)(ORDER) == "done"
     call = store.protect("never", store.layer(), **caching, **composite_key)

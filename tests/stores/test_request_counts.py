@@ -11,7 +11,10 @@ from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig as Ori
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
 from idemproof.errors import IdempotencyAlreadyInProgressError
+from places import recent_sdk
 from proxy import Proxy
+
+pytestmark = [pytest.mark.once, recent_sdk]
 
 
 def fresh(store: Any) -> None:
@@ -82,7 +85,7 @@ redis_stores = pytest.mark.stores("valkey", "valkey-async", "redis")
 
 
 @redis_stores
-def test_a_server_that_forgot_the_script_is_told_it_once(store: Any) -> None:
+def test_a_server_that_forgot_the_script_is_reported_it_once(store: Any) -> None:
     store.raw.script_flush()
     call = store.protect(ZeroDivisionError())
     for commands in (["SET", "EVALSHA", "EVAL"], ["SET", "EVALSHA"]):

@@ -15,6 +15,8 @@ from idemproof.errors import (
     IdempotencyValidationError,
 )
 
+pytestmark = pytest.mark.once
+
 DYNAMODB = ("dynamodb", "dynamodb-composite", "dynamodb-async")
 REDIS = ("valkey", "valkey-async", "redis")
 LIMIT = 400 * 1024

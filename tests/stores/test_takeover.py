@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
+from places import recent_sdk
 from proxy import Proxy
+
+pytestmark = pytest.mark.once
 
 TAKEOVER = 2
 """The second swap of a call that finds an abandoned claim; the third completes."""
@@ -107,6 +110,7 @@ def test_a_record_that_goes_on_the_way_is_no_outage(store: Any, abandoned: bool,
     assert (call.runs, other.runs) == (1, 0)
 
 
+@recent_sdk
 @pytest.mark.parametrize(
     "rewrite",
     [

@@ -329,7 +329,7 @@ class LeavesAGhost(FourMethods):
 
 class UpdatesWithoutLooking(TwoMethods):
     def _update_record(self, data_record: Record) -> None:
-        self.rows[data_record.idempotency_key] = Record(*data_record)
+        self.rows[data_record.idempotency_key] = data_record.as_record()
 
 
 class DeletesWithoutLooking(TwoMethods):

@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -245,6 +246,7 @@ class Fleet:
         self._read = 0
         self._answered: set[int] = set()
         self._killed: set[int] = set()
+        self._killed_in: list[Entry] = []
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def work(self) -> Aftermath:
@@ -310,24 +312,39 @@ class Fleet:
             return False
         left = self._aftermath()
         missing = self._reasons - left.repeated().keys()
-        if "killed" in missing and self._all_up():
-            # Those whom it has hit so far had done their work, or nobody has asked for it since.
-            self._kill_one()
+        if "killed" in missing and self._all_up() and not self._awaited():
+            self._kill_one(at_work=True)
         return left.counts()["failed"] >= self._failures and not missing
 
     def _all_up(self) -> bool:
         return {worker.pid for worker in self._workers} <= {entry.pid for entry in self._entries}
 
-    def _kill_one(self) -> None:
+    def _awaited(self) -> bool:
+        """Return whether the key of a run that was killed is still to be asked for again."""
+        last = {entry.key: entry for entry in self._entries if entry.what == "began"}
+        return any(last[each.key] == each for each in self._killed_in if each.key < self._keys)
+
+    def _kill_one(self, *, at_work: bool = False) -> None:
+        """Kill a worker: one whose body is running, if it has to be ``at_work``."""
         last = {entry.pid: entry.what for entry in self._entries}
         up = [place for place, worker in enumerate(self._workers) if worker.pid in last]
         running = [place for place in up if last[self._workers[place].pid] == "began"]
-        places = running if self._chance.random() < 0.5 else up
+        places = running if at_work or self._chance.random() < 0.5 else up
         if not places:
             return
         place = self._chance.choice(places)
         victim = self._workers[place]
         assert victim.poll() is None, victim.communicate()[1].decode()
+        if at_work:
+            # What the journal says of it stays true while it is stopped, however slow the machine is.
+            victim.send_signal(signal.SIGSTOP)
+            os.waitpid(victim.pid, os.WUNTRACED)
+            self._read_on()
+            run = {entry.pid: entry for entry in self._entries}[victim.pid]
+            if run.what != "began":
+                victim.send_signal(signal.SIGCONT)
+                return
+            self._killed_in.append(run)
         victim.kill()
         victim.communicate()
         self._killed.add(victim.pid)

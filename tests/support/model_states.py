@@ -5,8 +5,8 @@ from typing import Any
 from idemproof.spec.model import LEASE, WINDOW, Client
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
-CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", None, "held")
-STORED = Record("", COMPLETED, WINDOW, None, "held", "a", None, "held")
+CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", "held")
+STORED = Record("", COMPLETED, WINDOW, None, "held", "a", "held")
 ABANDONED = CLAIMED._replace(owner="gone")
 ABANDONED_RESULT = STORED._replace(owner="gone", response_data="gone")
 

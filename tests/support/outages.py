@@ -72,7 +72,7 @@ def key_of(name: str) -> str:
 class Calls:
     """A function over one layer, blocking or async."""
 
-    def __init__(self, layer: Any, work: Work, run: Run) -> None:
+    def __init__(self, layer: Any, work: Work, run: Run, **config: Any) -> None:
         asynchronous = inspect.iscoroutinefunction(layer._swap)
         self.layer = layer
         self.work = work
@@ -91,7 +91,7 @@ class Calls:
             data_keyword_argument="name",
             persistence_store=layer,
             config=IdempotencyConfig(
-                in_progress_expires_after_seconds=LEASE_MS / 1000, clock=lambda: work.now
+                in_progress_expires_after_seconds=LEASE_MS / 1000, clock=lambda: work.now, **config
             ),
             key_prefix="work",
         )

@@ -99,13 +99,19 @@ class Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
-    def restart(self) -> None:
-        """Kill the process, and start it again at its port."""
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def restart(self, *options: str) -> None:
+        """Kill the process, and start it again at its port, with more ``options``."""
+        self.kill()
         atexit.unregister(self._stop_at_exit)
-        self._start(self._command(self.port), self._working_directory)
+        self._start([*self._command(self.port), *options], self._working_directory)
+        if not self._comes_up():
+            raise RuntimeError(f"it did not come up again:\n{self.output()}")
 
     def stop(self) -> None:
         """End the process, even a paused one; once is enough."""

@@ -23,14 +23,17 @@ __all__ = [
     "Endpoint",
     "Missing",
     "Server",
+    "cluster_node",
     "create_table",
     "dynalite",
     "dynamodb",
     "dynamodb_client",
     "dynamodb_kwargs",
+    "join",
     "missing",
     "redis7",
     "redis_kwargs",
+    "sentinel",
     "valkey",
     "valkey_cluster",
 ]
@@ -89,27 +92,49 @@ def valkey(directory: Path, *options: str) -> Server:
     )
 
 
+def sentinel(directory: Path, name: str, primary: Address, quorum: int) -> Server:
+    """Start a sentinel that watches ``primary`` under ``name``."""
+    program = _valkey_program()
+    own = _own_directory(directory, "sentinel-")
+    watching = [
+        f"monitor {name} {primary.host} {primary.port} {quorum}",
+        f"down-after-milliseconds {name} 1000",
+        f"failover-timeout {name} 10000",
+    ]
+
+    def command(port: int) -> list[str]:
+        lines = [f"bind {HOST}", f"port {port}", *(f"sentinel {line}" for line in watching)]
+        (own / "sentinel.conf").write_text("\n".join(lines) + "\n", "utf-8")  # which it rewrites
+        return [program, "sentinel.conf", "--sentinel"]
+
+    return Server(command, _redis_answers, own)
+
+
 def valkey_cluster(directory: Path) -> Cluster:
     """Start three Valkey nodes that share the slots, without replicas."""
-    program = _valkey_program()
     cluster = Cluster([])
     try:
         for _ in range(3):
-            node = Server(
-                lambda port: [
-                    *(program, "--port", str(port), *REDIS_OPTIONS),
-                    *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-                    *("--cluster-announce-ip", HOST, "--cluster-node-timeout", "15000"),
-                ],
-                _redis_answers,
-                _own_directory(directory, "valkey-node-"),
-            )
-            cluster.nodes.append(node)
-        _join(cluster.nodes)
+            cluster.nodes.append(cluster_node(directory))
+        join(cluster.nodes)
     except BaseException:
         cluster.stop()
         raise
     return cluster
+
+
+def cluster_node(directory: Path, timeout_ms: int = 15_000) -> Server:
+    """Start a Valkey node that knows no others yet, and misses them after ``timeout_ms``."""
+    program = _valkey_program()
+    return Server(
+        lambda port: [
+            *(program, "--port", str(port), *REDIS_OPTIONS),
+            *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
+            *("--cluster-announce-ip", HOST, "--cluster-node-timeout", str(timeout_ms)),
+        ],
+        _redis_answers,
+        _own_directory(directory, "valkey-node-"),
+    )
 
 
 def redis7(directory: Path, *options: str, password: str | None = PASSWORD, tls: bool = True) -> Server:
@@ -266,7 +291,7 @@ def _http_answers(server: Server) -> bool:
     return True
 
 
-def _join(nodes: Sequence[Server]) -> None:
+def join(nodes: Sequence[Server]) -> None:
     """Give each node its share of the slots, introduce them, and wait until all agree."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(_redis_client(node, START_SECONDS)) for node in nodes]

@@ -15,11 +15,11 @@ class _Answers(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
-            standing = self.read(key)
-            if not self.may_replace(standing, expected, new):
-                return self.refused(standing, expected, new)
+            current = self.read(key)
+            if not self.may_replace(current, expected, new):
+                return self.refused(current, expected, new)
             self.write(key, new)
-            return self.granted(standing, new)
+            return self.granted(current, new)
 
     def granted(self, _standing: Record | None, new: Record | None) -> Record | None:
         """Return what is said of a swap that happened."""
@@ -32,7 +32,7 @@ class _Answers(Dictionary):
 
 @broken(CAS_3="contract", INV_1="exclusion")
 class SaysYesToEverybody(_Answers):
-    """It answers a refused swap with the new record, as if it had been stored."""
+    """It answers a refused swap with the new record, as if it had stored it."""
 
     def refused(self, _found: Record | None, _expected: Record | None, new: Record | None) -> Record | None:
         return new
@@ -40,7 +40,7 @@ class SaysYesToEverybody(_Answers):
 
 @broken(CAS_3="contract")
 class RefusesWithoutSayingWhy(_Answers):
-    """It answers a refused swap with None, though a record stands."""
+    """It answers a refused swap with None, although a record is stored."""
 
     def refused(self, _found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
         return None
@@ -48,7 +48,7 @@ class RefusesWithoutSayingWhy(_Answers):
 
 @broken(CAS_3="contract")
 class RefusesWithWhatWasExpected(_Answers):
-    """It answers a refused swap with what the caller knew, not with what stands now."""
+    """It answers a refused swap with the expected record, not with the stored one."""
 
     def refused(self, _found: Record | None, expected: Record | None, _new: Record | None) -> Record | None:
         return expected
@@ -56,10 +56,10 @@ class RefusesWithWhatWasExpected(_Answers):
 
 @broken(CAS_3="contract")
 class AnswersFromBefore(_Answers):
-    """It stores the new record, and answers with the one that stood before."""
+    """It stores the new record, and answers with the previous one."""
 
-    def granted(self, standing: Record | None, _new: Record | None) -> Record | None:
-        return standing
+    def granted(self, current: Record | None, _new: Record | None) -> Record | None:
+        return current
 
 
 @broken(CAS_3="contract")
@@ -74,10 +74,10 @@ class SaysNothingOfSuccess(_Answers):
     CAS_3="faults",
     INV_6="contract",
     seen_in="Powertools for AWS Lambda 3.37, idemkit 1.0: a client whose reply was lost is refused because "
-    "of its own record, and nobody runs until the lease ends",
+    "of its own record, and no call can run until the lease ends",
 )
 class DoesNotKnowItsOwnWrite(_Answers):
-    """A repeated swap, whose first reply was lost, is refused without a word of whose record stands."""
+    """It refuses a repeated swap whose first reply was lost, and does not say whose record is stored."""
 
     def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
         return None if found is None else found._replace(owner=None)
@@ -85,7 +85,7 @@ class DoesNotKnowItsOwnWrite(_Answers):
 
 @broken(CAS_3="contract")
 class RaisesOnConflict(_Answers):
-    """It raises an error of its own when something else stands, rather than saying what."""
+    """It raises its own error when another record is stored, instead of returning that record."""
 
     def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
         raise RuntimeError(f"version conflict: {found!r}")
@@ -95,13 +95,13 @@ class RaisesOnConflict(_Answers):
 class DeletesAndStillAnswers(_Answers):
     """It answers a release with the record that it has just deleted."""
 
-    def granted(self, standing: Record | None, new: Record | None) -> Record | None:
-        return standing if new is None else new
+    def granted(self, current: Record | None, new: Record | None) -> Record | None:
+        return current if new is None else new
 
 
 @broken(CAS_3="contract")
 class DoesNotDelete(Dictionary):
-    """It answers a release as done, and the record stays."""
+    """It reports a release as done, but keeps the record."""
 
     def write(self, key: str, new: Record | None) -> None:
         if new is not None:
@@ -110,7 +110,7 @@ class DoesNotDelete(Dictionary):
 
 @broken(CAS_1="contract")
 class RaisesForAbsence(Dictionary):
-    """Its load raises KeyError for a key that nothing stands for."""
+    """Its load raises KeyError for a key that has no record."""
 
     def _load(self, key: str) -> Record | None:
         return self.rows[key]
@@ -127,7 +127,7 @@ class LoadsADictionary(Dictionary):
 
 @broken(CAS_1="contract")
 class LoadsClaimsOnly(Dictionary):
-    """Its load finds nothing once an operation is completed."""
+    """Its load finds no record once an operation is completed."""
 
     def _load(self, key: str) -> Record | None:
         found = super()._load(key)
@@ -136,7 +136,7 @@ class LoadsClaimsOnly(Dictionary):
 
 @broken(CAS_3="contract", REC_6="contract")
 class ChokesOnTheUnavailable(Dictionary):
-    """It refuses to store that a result is unavailable, for that is not JSON."""
+    """It refuses to store the marker of an unavailable result, because it is not JSON."""
 
     def write(self, key: str, new: Record | None) -> None:
         if new is not None and new.response_data == RESULT_UNAVAILABLE:

@@ -14,26 +14,26 @@ _ROOM = 64
 class DefendsTheLiving(Dictionary):
     """Its swap refuses to replace a record that is live by its own clock, whatever the caller expects."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        another = standing is not None and new is not None and new.owner != standing.owner
-        if another and standing is not None and live(standing, self.clock()):
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        another = current is not None and new is not None and new.owner != current.owner
+        if another and current is not None and live(current, self.clock()):
             return False
-        return super().may_replace(standing, expected, new)
+        return super().may_replace(current, expected, new)
 
 
 @broken(CAS_2="fencing", CAS_5="contract")
 class LetsInByItsClock(Dictionary):
-    """Its swap takes a record that is over by its own clock for absent."""
+    """Its swap treats a record that has expired by its own clock as absent."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        if expected is None and standing is not None and not live(standing, self.clock()):
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        if expected is None and current is not None and not live(current, self.clock()):
             return True
-        return super().may_replace(standing, expected, new)
+        return super().may_replace(current, expected, new)
 
 
 @broken(CAS_5="contract")
 class HidesWhatIsOver(Dictionary):
-    """It shows no record that is over by its own clock."""
+    """It hides every record that has expired by its own clock."""
 
     def read(self, key: str) -> Record | None:
         found = super().read(key)
@@ -42,7 +42,7 @@ class HidesWhatIsOver(Dictionary):
 
 @broken(CAS_5="contract", REC_2="contract")
 class MarksWhatIsOver(Dictionary):
-    """It gives out a record that is over by its own clock with the status EXPIRED."""
+    """It returns a record that has expired by its own clock with the status EXPIRED."""
 
     def read(self, key: str) -> Record | None:
         found = super().read(key)
@@ -51,7 +51,7 @@ class MarksWhatIsOver(Dictionary):
 
 @broken(CAS_3="contract")
 class ExtendsLeases(Dictionary):
-    """It counts the lease of a claim from its own clock, a minute from when it is stored."""
+    """It sets the lease of a claim by its own clock: one minute after it stores the claim."""
 
     def write(self, key: str, new: Record | None) -> None:
         if new is not None and new.status == INPROGRESS:
@@ -84,7 +84,7 @@ class _ForgetsByTime(Dictionary):
 
 @broken(CAS_6="contract", INV_7="time")
 class KeepsForNineTenths(_ForgetsByTime):
-    """It keeps a record for nine tenths of the time it was told."""
+    """It keeps a record for nine tenths of the requested time."""
 
     def keeps_for(self, _record: Record, keep_ms: int) -> int:
         return keep_ms * 9 // 10
@@ -92,7 +92,7 @@ class KeepsForNineTenths(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class KeepsWholeSeconds(_ForgetsByTime):
-    """It rounds the time for which a record is kept down to seconds."""
+    """It rounds the requested time down to seconds."""
 
     def keeps_for(self, _record: Record, keep_ms: int) -> int:
         return keep_ms // 1000 * 1000
@@ -100,7 +100,7 @@ class KeepsWholeSeconds(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class TakesMillisecondsForSeconds(_ForgetsByTime):
-    """It takes the milliseconds for which a record is kept for a thousandth of what they are."""
+    """It keeps a record for a thousandth of the requested time."""
 
     def keeps_for(self, _record: Record, keep_ms: int) -> int:
         return keep_ms // 1000
@@ -108,7 +108,7 @@ class TakesMillisecondsForSeconds(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class KeepsForADayAtMost(_ForgetsByTime):
-    """It forgets every record after a day, however long it was told to keep it."""
+    """It deletes every record after a day, even if a longer time was requested."""
 
     def keeps_for(self, _record: Record, keep_ms: int) -> int:
         return min(keep_ms, 86_400_000)
@@ -116,7 +116,7 @@ class KeepsForADayAtMost(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class ForgetsClaimsAtTheirLease(_ForgetsByTime):
-    """It forgets a claim when its lease ends, though its owner may still complete it."""
+    """It deletes a claim when its lease ends, although its owner may still complete it."""
 
     def keeps_for(self, record: Record, keep_ms: int) -> int:
         lease = record.in_progress_expiry_timestamp
@@ -125,7 +125,7 @@ class ForgetsClaimsAtTheirLease(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class KeepsTheFirstTimeToLive(_ForgetsByTime):
-    """It does not renew the time to live when a result replaces a claim."""
+    """It does not extend the time to live when a result replaces a claim."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         before = self.until.get(key)
@@ -140,7 +140,7 @@ class KeepsTheFirstTimeToLive(_ForgetsByTime):
 
 @broken(CAS_6="contract")
 class ForgetsWhenFull(Dictionary):
-    """When 64 records stand it forgets the oldest, live or not."""
+    """Once 64 records are stored, it deletes the oldest one, even if it is live."""
 
     def write(self, key: str, new: Record | None) -> None:
         super().write(key, new)
@@ -150,7 +150,7 @@ class ForgetsWhenFull(Dictionary):
 
 @broken(CAS_6="contract")
 class TidiesUpByTheLease(Dictionary):
-    """As it writes it deletes all records whose lease is absent or over: results, too."""
+    """On each write it deletes all records whose lease is absent or over, including results."""
 
     def write(self, key: str, new: Record | None) -> None:
         now = self.clock()

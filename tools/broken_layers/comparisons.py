@@ -10,7 +10,7 @@ from .foundations import Dictionary
 
 @broken(CAS_2="contract", INV_1="exclusion", INV_2="contract")
 class LastWriteWins(Dictionary):
-    """It stores whatever it is given, and never compares."""
+    """It stores every record, and never compares."""
 
     def may_replace(self, _standing: Record | None, _expected: Record | None, _new: Record | None) -> bool:
         return True
@@ -18,19 +18,19 @@ class LastWriteWins(Dictionary):
 
 @broken(CAS_2="contract", INV_1="exclusion")
 class ClaimsWithoutLooking(Dictionary):
-    """Who expects nothing may write, whatever stands."""
+    """It lets a caller that expects no record write over any record."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return expected is None or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return expected is None or same_version(current, expected)
 
 
 @broken(CAS_2="contract", INV_1="exclusion")
 class TakesOverWithoutLooking(Dictionary):
-    """Who has seen a claim that was over may replace the claim that stands now."""
+    """It lets a caller that has read a lapsed claim replace the claim that is stored now."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
         takes_over = expected is not None and new is not None and new.status == INPROGRESS
-        return takes_over or same_version(standing, expected)
+        return takes_over or same_version(current, expected)
 
 
 @broken(
@@ -38,10 +38,10 @@ class TakesOverWithoutLooking(Dictionary):
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites the new owner's result",
 )
 class CompletesWithoutLooking(Dictionary):
-    """A result is stored whatever stands, so a late run overwrites the new owner's."""
+    """It stores a result over any record, so a late run overwrites the new owner's result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        return (new is not None and new.status == COMPLETED) or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        return (new is not None and new.status == COMPLETED) or same_version(current, expected)
 
 
 @broken(
@@ -51,62 +51,62 @@ class CompletesWithoutLooking(Dictionary):
     "and a third call runs again",
 )
 class ReleasesWithoutLooking(Dictionary):
-    """A release deletes whatever stands: another's claim, or a result."""
+    """A release deletes any record: another attempt's claim, or a result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        return new is None or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        return new is None or same_version(current, expected)
 
 
 @broken(CAS_2="fencing", INV_2="exclusion")
 class ReleasesResults(Dictionary):
-    """A release respects another's claim, and deletes a result."""
+    """A release keeps another attempt's claim, but deletes a result."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        deletes_result = new is None and standing is not None and standing.status == COMPLETED
-        return deletes_result or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        deletes_result = new is None and current is not None and current.status == COMPLETED
+        return deletes_result or same_version(current, expected)
 
 
 @broken(CAS_2="fencing")
 class ReleasesClaimsOfOthers(Dictionary):
-    """A release respects a result, and deletes another's claim."""
+    """A release keeps a result, but deletes another attempt's claim."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:
-        deletes_claim = new is None and standing is not None and standing.status == INPROGRESS
-        return deletes_claim or same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        deletes_claim = new is None and current is not None and current.status == INPROGRESS
+        return deletes_claim or same_version(current, expected)
 
 
 @broken(CAS_2="fencing")
 class ComparesTheStatusOnly(Dictionary):
-    """Any claim is taken for the expected one: a previous owner completes another's."""
+    """It accepts any claim as the expected one: a previous owner completes another attempt's claim."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing and standing.status) == (expected and expected.status)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current and current.status) == (expected and expected.status)
 
 
 @broken(CAS_2="faults", INV_2="exclusion")
 class ComparesThatThereIsOne(Dictionary):
-    """Any record is taken for the expected one, if there is one: an UPDATE of an existing row."""
+    """It accepts any record as the expected one, as an UPDATE of an existing row does."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing is None) == (expected is None)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current is None) == (expected is None)
 
 
 @broken(CAS_2="contract")
 class ComparesTheExpiryOnly(Dictionary):
-    """A record with the same expiry is taken for the expected one; two of one second have the same."""
+    """It accepts any record with the expected expiry; two records of one second have the same."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        return (standing and standing.expiry_timestamp) == (expected and expected.expiry_timestamp)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return (current and current.expiry_timestamp) == (expected and expected.expiry_timestamp)
 
 
 @broken(CAS_2="contract")
 class ComparesTheOwnerOnly(Dictionary):
-    """A record of the same owner is taken for the expected one; those of other software have none."""
+    """It accepts a record of the same owner as the expected one; records of other software have no owner."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return standing.owner == expected.owner
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is None or expected is None:
+            return current is expected
+        return current.owner == expected.owner
 
 
 class _ComparesAllBut(Dictionary):
@@ -114,45 +114,45 @@ class _ComparesAllBut(Dictionary):
 
     field: str
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is not None and expected is not None:
-            expected = expected._replace(**{self.field: getattr(standing, self.field)})
-        return same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is not None and expected is not None:
+            expected = expected._replace(**{self.field: getattr(current, self.field)})
+        return same_version(current, expected)
 
 
 @broken(CAS_2="contract")
 class ComparesAllButTheOwner(_ComparesAllBut):
-    """It compares status, expiry and lease; so two claims of one millisecond are the same to it."""
+    """It compares status, expiry and lease only, so it cannot distinguish two claims of one millisecond."""
 
     field = "owner"
 
 
 @broken(CAS_2="contract")
 class ComparesAllButTheStatus(_ComparesAllBut):
-    """It compares owner, expiry and lease; so a result is the same to it as a claim without a lease."""
+    """It compares owner, expiry and lease only, so it confuses a result with a claim without a lease."""
 
     field = "status"
 
 
 @broken(CAS_2="contract")
 class ComparesAllButTheExpiry(_ComparesAllBut):
-    """It compares owner, status and lease; so it does not see that a result is kept for another time."""
+    """It compares owner, status and lease only, so it misses that a result has another expiry."""
 
     field = "expiry_timestamp"
 
 
 @broken(CAS_2="contract")
 class ComparesAllButTheLease(_ComparesAllBut):
-    """It compares owner, status and expiry; so who has seen a lease end replaces one that was renewed."""
+    """It compares owner, status and expiry only, so a renewed claim is replaced as the lapsed one."""
 
     field = "in_progress_expiry_timestamp"
 
 
 @broken(CAS_2="contract", REC_4="contract")
 class TellsEmptyFromAbsent(Dictionary):
-    """It keeps an absent owner as empty text, and then takes the two for different."""
+    """It stores an absent owner as empty text, and then treats the two as different."""
 
-    def may_replace(self, standing: Record | None, expected: Record | None, _new: Record | None) -> bool:
-        if standing is None or expected is None:
-            return standing is expected
-        return (standing.owner or "") == expected.owner and same_version(standing, expected)
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        if current is None or expected is None:
+            return current is expected
+        return (current.owner or "") == expected.owner and same_version(current, expected)

@@ -23,27 +23,27 @@ class ByALock(Dictionary):
 
 @correct()
 class ByALockOfAllObjects(OnAHost):
-    """Several objects over one dictionary and one lock."""
+    """Several objects that share one dictionary and one lock."""
 
 
 @correct()
 class ByAnAsyncioLock(AsyncDictionary):
-    """A dictionary and an asyncio lock, with other tasks let in everywhere."""
+    """A dictionary and an asyncio lock, with a task switch at every step."""
 
 
 @correct(capabilities=UNFENCED)
 class ByFourMethods(FourMethods):
-    """The four documented methods over a dictionary and a lock; not fenced, and not said to be."""
+    """The four documented methods over a dictionary and a lock; does not claim fencing."""
 
 
 @correct(capabilities=UNFENCED)
 class ByFourAsyncMethods(AsyncFourMethods):
-    """The four documented methods for ``async def``; not fenced, and not said to be."""
+    """The four documented methods for ``async def``; does not claim fencing."""
 
 
 @correct()
 class ByVersions(Dictionary):
-    """Optimistic: reads without a lock, and writes if the version is still the same, else tries again."""
+    """Optimistic: reads without a lock, writes if the version is unchanged, otherwise retries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class ByVersions(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         while True:  # whoever is sent back here has been overtaken, so somebody gets on
-            version, standing = self.cells.get(key, (0, None))
-            if not same_version(standing, expected):
-                return standing
+            version, current = self.cells.get(key, (0, None))
+            if not same_version(current, expected):
+                return current
             if self.commit(key, version, new):
                 return new
 
@@ -71,7 +71,7 @@ class ByVersions(Dictionary):
 
 @correct()
 class ByALog(Dictionary):
-    """A log for each key: its last entry stands, and one goes in only behind the last that was read."""
+    """A log for each key: the last entry is the record; it appends only after the entry that it read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,9 +84,9 @@ class ByALog(Dictionary):
         log = self.logs.setdefault(key, [None])
         while True:  # as above
             tail = len(log)
-            standing = log[tail - 1]
-            if not same_version(standing, expected):
-                return standing
+            current = log[tail - 1]
+            if not same_version(current, expected):
+                return current
             if self.append(log, tail, new):
                 return new
 
@@ -101,7 +101,7 @@ class ByALog(Dictionary):
 
 @correct()
 class InShards(OnItsOwn, CompareAndSwapLayer):
-    """Sixteen dictionaries, each with its lock; a key's hash says which."""
+    """Sixteen dictionaries, each with its lock; the hash of the key selects one."""
 
     blocks = False
 
@@ -117,7 +117,7 @@ class InShards(OnItsOwn, CompareAndSwapLayer):
 
 @correct()
 class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
-    """All requests go through a queue to one thread, which alone touches the dictionary."""
+    """All requests go through a queue to one thread, which alone uses the dictionary."""
 
     def __init__(self) -> None:
         self.own = Dictionary()

@@ -10,22 +10,22 @@ from .over_sqlite import Table, write
 
 @correct(capabilities=Capabilities(durable=True))
 class ByConditionalUpdates(Table):
-    """A table of SQLite; each statement has the version that it expects in its condition."""
+    """A SQLite table; the condition of each statement contains the expected version."""
 
 
 @correct(capabilities=Capabilities(durable=True))
 class ByATransaction(Table):
-    """A table of SQLite; it reads, compares and writes in one transaction that nobody else can enter."""
+    """A SQLite table; it reads, compares and writes in one exclusive transaction."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
-            standing = self.read(db, key)
-            if same_version(standing, expected):
+            current = self.read(db, key)
+            if same_version(current, expected):
                 write(db, key, new)
-                standing = new
+                current = new
             db.execute("COMMIT")
-            return standing
+            return current
 
 
 @correct(capabilities=ONE_PROCESS)
@@ -35,7 +35,7 @@ class ByAScript(Values):
 
 @correct(capabilities=ONE_PROCESS)
 class ByWatching(Values):
-    """Redis; it watches the key, reads, and replaces in a transaction that fails if somebody was faster."""
+    """Redis; it watches the key, reads, and replaces in a transaction that fails if the key has changed."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         from redis import WatchError  # noqa: PLC0415 - only needed if there is such a layer
@@ -43,9 +43,9 @@ class ByWatching(Values):
         while True:  # whoever is sent back here has been overtaken, so somebody gets on
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
-                standing = decoded(key, pipe.get(key))
-                if not same_version(standing, expected):
-                    return standing
+                current = decoded(key, pipe.get(key))
+                if not same_version(current, expected):
+                    return current
                 pipe.multi()
                 if new is None:
                     pipe.delete(key)

@@ -1,4 +1,4 @@
-"""The registry of the zoo: what an animal is, and how one gets in."""
+"""The registry of the zoo: what an sample is, and how one gets in."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ UNFENCED = Capabilities(fenced=False)
 """What a layer claims that knows no owners."""
 
 
-class Animal(NamedTuple):
+class Sample(NamedTuple):
     """A layer to be judged, broken or not.
 
     Parameters
@@ -50,10 +50,10 @@ class Animal(NamedTuple):
         return tuple(dict.fromkeys(self.violates.values()))
 
 
-BROKEN: dict[str, Animal] = {}
+BROKEN: dict[str, Sample] = {}
 """Layers that are wrong, each in one way, by name."""
 
-CORRECT: dict[str, Animal] = {}
+CORRECT: dict[str, Sample] = {}
 """Layers that are right, each in its own way, by name."""
 
 
@@ -100,7 +100,7 @@ def correct(*, capabilities: Capabilities = ANYTHING) -> Callable[[Kind], Kind]:
 
 
 def _admit(
-    house: dict[str, Animal],
+    house: dict[str, Sample],
     kind: Any,
     violates: Mapping[str, str],
     seen_in: str | None,
@@ -109,5 +109,5 @@ def _admit(
 ) -> None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z])", "-", kind.__name__).lower()
     sentence = (kind.__doc__ or "").strip().splitlines()[0]
-    assert not any(name in each for each in (BROKEN, CORRECT)), f"two animals are called {name}"
-    house[name] = Animal(name, kind.factory, violates, sentence, seen_in, capabilities, profile)
+    assert not any(name in each for each in (BROKEN, CORRECT)), f"two samples are called {name}"
+    house[name] = Sample(name, kind.factory, violates, sentence, seen_in, capabilities, profile)

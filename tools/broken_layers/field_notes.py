@@ -11,7 +11,7 @@ from pathlib import Path
 
 from idemproof.conformance.suite.report import Report
 from idemproof.conformance.suite.runner import check
-from idemproof.conformance.suite.story_table import plain
+from idemproof.conformance.suite.trace_table import plain
 from idemproof.conformance.suite.wording import clause_text, counted, groups_of, unasked, verdict_line
 
 from .wild import SPECIMENS, Specimen
@@ -44,16 +44,17 @@ def page(specimen: Specimen, report: Report) -> str:
 def index(pages: dict[str, tuple[Specimen, Report]]) -> str:
     """Return the page that leads to the others."""
     lines = [
-        "# What was found in the wild",
+        "# Published packages",
         "",
-        "Layers of published packages, judged by this suite as they are, each on a store that is imitated",
-        "within one process, with the clock moved. The pages are written by",
-        "`python tools/regenerate.py reports`, and tell the shortest story of each fault.",
+        "These are layers of published packages. The conformance suite tested them unmodified, each on a",
+        "store that is simulated in one process, with a clock that the suite moves.",
+        "`python tools/regenerate.py reports` writes the pages, with the shortest trace of each",
+        "fault.",
         "",
-        "What drives a layer may guard it against some of this. Where it does not, a caller loses a result,",
-        "or an effect happens twice.",
+        "The code that calls a layer may protect it against some of these faults. Otherwise a caller loses a",
+        "result, or an effect happens twice.",
         "",
-        "| layer | of | verdict |",
+        "| layer | package | verdict |",
         "|---|---|---|",
     ]
     lines += [
@@ -81,10 +82,10 @@ def _lines(specimen: Specimen, report: Report) -> Iterator[str]:
         yield ""
         yield _plainly(group.why)
         if group.lines:
-            told = [line._replace(what=_plainly(line.what)) for line in group.lines]
+            reported = [line._replace(what=_plainly(line.what)) for line in group.lines]
             yield ""
             yield "```text"
-            yield from (line.rstrip() for line in plain(told, _WIDTH).splitlines())
+            yield from (line.rstrip() for line in plain(reported, _WIDTH).splitlines())
             yield "```"
         yield ""
         yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)
@@ -93,9 +94,12 @@ def _lines(specimen: Specimen, report: Report) -> Iterator[str]:
     asked = unasked(report)
     if asked:
         yield ""
-        yield "## What was not asked"
+        yield "## Not tested"
         yield ""
-        yield from (f"- {', '.join(names)}: {verdict}, for {why}." for (verdict, why), names in asked.items())
+        yield from (
+            f"- {', '.join(f'`{name}`' for name in names)}: {verdict}, because {why}."
+            for (verdict, why), names in asked.items()
+        )
 
 
 def _plainly(text: str) -> str:

@@ -58,9 +58,9 @@ class Dictionary(Rows, CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
-            standing = self.read(key)
-            if not self.may_replace(standing, expected, new):
-                return standing
+            current = self.read(key)
+            if not self.may_replace(current, expected, new):
+                return current
             self.write(key, new)
             return new
 
@@ -68,9 +68,9 @@ class Dictionary(Rows, CompareAndSwapLayer):
         """Return what stands."""
         return self.rows.get(key)
 
-    def may_replace(self, standing: Record | None, expected: Record | None, new: Record | None) -> bool:  # noqa: ARG002
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:  # noqa: ARG002
         """Tell whether what stands is what is expected."""
-        return same_version(standing, expected)
+        return same_version(current, expected)
 
 
 class AsyncDictionary(Rows, AsyncCompareAndSwapLayer):
@@ -92,10 +92,10 @@ class AsyncDictionary(Rows, AsyncCompareAndSwapLayer):
 
     async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
         """Look, wait for the store, and write; return what stands."""
-        standing = self.rows.get(key)
+        current = self.rows.get(key)
         await asyncio.sleep(0)
-        if not same_version(standing, expected):
-            return standing
+        if not same_version(current, expected):
+            return current
         self.write(key, new)
         return new
 
@@ -105,19 +105,19 @@ class _FourSteps(Rows):
 
     def found(self, key: str) -> DataRecord:
         """Return what stands, or raise as documented."""
-        standing = self.rows.get(key)
-        if standing is None:
+        current = self.rows.get(key)
+        if current is None:
             raise IdempotencyItemNotFoundError
-        return DataRecord.of(standing)
+        return DataRecord.of(current)
 
-    def refuse(self, standing: Record | None) -> None:
+    def refuse(self, current: Record | None) -> None:
         """Raise as documented if what stands counts."""
-        if standing is not None and self.live(standing):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(standing))
+        if current is not None and self.live(current):
+            raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(current))
 
     def keep(self, record: DataRecord) -> None:
         """Let a record stand, without its owner."""
-        self.rows[record.idempotency_key] = Record(*record)._replace(owner=None)
+        self.rows[record.idempotency_key] = record.as_record()._replace(owner=None)
 
     def live(self, record: Record) -> bool:
         """Tell whether a record counts, by the wall clock."""
@@ -170,9 +170,9 @@ class AsyncFourMethods(_FourSteps, AsyncBasePersistenceLayer):
 
     async def put(self, data_record: DataRecord) -> None:
         """Look, wait for the store, and write."""
-        standing = self.rows.get(data_record.idempotency_key)
+        current = self.rows.get(data_record.idempotency_key)
         await asyncio.sleep(0)
-        self.refuse(standing)
+        self.refuse(current)
         self.keep(data_record)
 
     async def _update_record(self, data_record: DataRecord) -> None:
@@ -200,9 +200,9 @@ class LooksThenStores(Overwriting):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if not self.in_steps(expected, new):
             return super()._swap(key, expected, new, keep_ms)  # type: ignore[safe-super]  # of the right layer
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self._load(key)
+        if not same_version(current, expected):
+            return current
         self.store(key, new, keep_ms)
         return new
 

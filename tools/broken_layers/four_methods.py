@@ -21,7 +21,7 @@ from .foundations import AsyncFourMethods, FourMethods
     "result, or deletes it",
 )
 class KnowsNoOwners(FourMethods):
-    """It says that it is fenced, and completes and releases whatever stands."""
+    """It claims to be fenced, but completes and releases any record."""
 
 
 @broken(CAS_7="contract", INV_1="exclusion", capabilities=UNFENCED)
@@ -34,7 +34,7 @@ class PutsWithoutLooking(FourMethods):
 
 @broken(CAS_7="contract", capabilities=UNFENCED)
 class OverwritesResults(FourMethods):
-    """Its put respects a live claim, and overwrites a result."""
+    """Its put keeps a live claim, but overwrites a result."""
 
     def live(self, record: Record) -> bool:
         return record.status == INPROGRESS and super().live(record)
@@ -42,7 +42,7 @@ class OverwritesResults(FourMethods):
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=UNFENCED)
 class LooksThenPuts(FourMethods):
-    """Its put looks, and then writes: two may look before either writes."""
+    """Its put reads and then writes: two callers may read before either of them writes."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         self.refuse(self.rows.get(data_record.idempotency_key))
@@ -51,7 +51,7 @@ class LooksThenPuts(FourMethods):
 
 @broken(CAS_7="contract", capabilities=UNFENCED)
 class RefusesInItsOwnWords(FourMethods):
-    """Its put refuses with KeyError, where IdempotencyItemAlreadyExistsError is documented."""
+    """Its put refuses with KeyError instead of the documented IdempotencyItemAlreadyExistsError."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         try:
@@ -62,7 +62,7 @@ class RefusesInItsOwnWords(FourMethods):
 
 @broken(CAS_7="contract", capabilities=UNFENCED)
 class RefusesSilently(FourMethods):
-    """Its put returns without a word when a live claim stands."""
+    """Its put returns silently when a live claim exists."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         try:
@@ -73,7 +73,7 @@ class RefusesSilently(FourMethods):
 
 @broken(CAS_7="contract", INV_4="contract", capabilities=UNFENCED)
 class RefusesWithTheNewRecord(FourMethods):
-    """Its put refuses with the record that it was given, as the one that stands."""
+    """Its put refuses, but reports the new record as the stored one."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         try:
@@ -84,7 +84,7 @@ class RefusesWithTheNewRecord(FourMethods):
 
 @broken(CAS_1="contract", capabilities=UNFENCED)
 class RaisesKeyErrorForAbsence(FourMethods):
-    """Its get raises KeyError, where IdempotencyItemNotFoundError is documented."""
+    """Its get raises KeyError instead of the documented IdempotencyItemNotFoundError."""
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
         return DataRecord.of(self.rows[idempotency_key])
@@ -92,7 +92,7 @@ class RaisesKeyErrorForAbsence(FourMethods):
 
 @broken(CAS_1="contract", capabilities=UNFENCED)
 class ReturnsAnEmptyRecord(FourMethods):
-    """Its get returns an empty record for a key that nothing stands for."""
+    """Its get returns an empty record for a key that has no record."""
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
         try:
@@ -104,11 +104,11 @@ class ReturnsAnEmptyRecord(FourMethods):
 @broken(
     CAS_8="contract",
     capabilities=UNFENCED,
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
-    "payload as tampered with",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer drops the payload hash, and then rejects the "
+    "same payload as changed",
 )
 class UpdatesWithoutTheHash(FourMethods):
-    """Its update replaces the record by one without a payload hash."""
+    """Its update drops the payload hash."""
 
     def _update_record(self, data_record: DataRecord) -> None:
         super()._update_record(data_record._replace(payload_hash=""))
@@ -116,7 +116,7 @@ class UpdatesWithoutTheHash(FourMethods):
 
 @broken(CAS_8="contract", capabilities=UNFENCED)
 class UpdatesWithoutTheResponse(FourMethods):
-    """Its update stores the status, and no response."""
+    """Its update stores the status, but no response."""
 
     def _update_record(self, data_record: DataRecord) -> None:
         super()._update_record(data_record._replace(response_data=""))
@@ -124,7 +124,7 @@ class UpdatesWithoutTheResponse(FourMethods):
 
 @broken(CAS_8="contract", capabilities=UNFENCED)
 class UpdatesWithoutTheStatus(FourMethods):
-    """Its update stores the response beside the status that stood."""
+    """Its update stores the response, but keeps the old status."""
 
     def _update_record(self, data_record: DataRecord) -> None:
         super()._update_record(data_record._replace(status=INPROGRESS))
@@ -132,7 +132,7 @@ class UpdatesWithoutTheStatus(FourMethods):
 
 @broken(CAS_8="contract", capabilities=UNFENCED)
 class UpdatesWithoutTheExpiry(FourMethods):
-    """Its update leaves the expiry as the claim had it."""
+    """Its update keeps the expiry of the claim."""
 
     def _update_record(self, data_record: DataRecord) -> None:
         before = self.rows.get(data_record.idempotency_key)
@@ -142,7 +142,7 @@ class UpdatesWithoutTheExpiry(FourMethods):
 
 @broken(CAS_8="contract", ROW_10="contract", capabilities=UNFENCED)
 class DeletesNothing(FourMethods):
-    """Its delete does nothing, so that an operation that failed cannot be tried again."""
+    """Its delete does nothing, so a failed operation cannot be retried."""
 
     def _delete_record(self, data_record: DataRecord) -> None:
         pass
@@ -150,7 +150,7 @@ class DeletesNothing(FourMethods):
 
 @broken(TIME_2="time", capabilities=UNFENCED)
 class LivesAtItsDeadline(FourMethods):
-    """A record still counts at the very millisecond at which it is over."""
+    """It treats a record as live at its deadline."""
 
     def live(self, record: Record) -> bool:
         return self.now() <= deadline_ms(record)
@@ -158,7 +158,7 @@ class LivesAtItsDeadline(FourMethods):
 
 @broken(TIME_4="time", capabilities=UNFENCED)
 class CountsSeconds(FourMethods):
-    """Its clock shows whole seconds, so a claim counts for up to a second too long."""
+    """Its clock has whole seconds, so a claim is live for up to a second too long."""
 
     def now(self) -> int:
         return int(time.time()) * 1000
@@ -166,7 +166,7 @@ class CountsSeconds(FourMethods):
 
 @broken(TIME_2="time", TIME_4="time", capabilities=UNFENCED)
 class RoundsTheTime(FourMethods):
-    """Its clock rounds to seconds, so a claim is over up to half a second early."""
+    """Its clock rounds to seconds, so a claim ends up to half a second too early."""
 
     def now(self) -> int:
         return round(time.time()) * 1000
@@ -174,7 +174,7 @@ class RoundsTheTime(FourMethods):
 
 @broken(TIME_4="time", INV_9="time", capabilities=UNFENCED)
 class WaitsForTheWindow(FourMethods):
-    """A claim counts until its expiry: the key of a dead worker is held for the whole window."""
+    """A claim is live until its expiry, so a dead worker holds its key for the whole window."""
 
     def live(self, record: Record) -> bool:
         return self.now() < expiry_ms(record)
@@ -182,7 +182,7 @@ class WaitsForTheWindow(FourMethods):
 
 @broken(TIME_4="time", capabilities=UNFENCED)
 class NeedsALease(FourMethods):
-    """A claim without a lease never counts, though it is to count until its expiry."""
+    """A claim without a lease is never live, although it must be live until its expiry."""
 
     def live(self, record: Record) -> bool:
         if record.status == INPROGRESS:
@@ -192,7 +192,7 @@ class NeedsALease(FourMethods):
 
 @broken(TIME_3="time", capabilities=UNFENCED)
 class EndsResultsWithTheLease(FourMethods):
-    """A result counts for as long as the lease of the claim that it replaced."""
+    """A result expires at the lease of the claim that it replaced."""
 
     def _update_record(self, data_record: DataRecord) -> None:
         before = self.rows.get(data_record.idempotency_key)
@@ -205,7 +205,7 @@ class EndsResultsWithTheLease(FourMethods):
 
 @broken(TIME_3="time", capabilities=UNFENCED)
 class KeepsResultsForEver(FourMethods):
-    """A result is never over."""
+    """A result never expires."""
 
     def live(self, record: Record) -> bool:
         return record.status == COMPLETED or super().live(record)
@@ -218,7 +218,7 @@ class KeepsResultsForEver(FourMethods):
     seen_in="Powertools for AWS Lambda (Java): seconds were compared with milliseconds",
 )
 class ComparesTheLeaseWithSeconds(FourMethods):
-    """It compares a lease in milliseconds with a time in seconds, so that no claim is ever over."""
+    """It compares a lease in milliseconds with a time in seconds, so no claim ever ends."""
 
     def live(self, record: Record) -> bool:
         if record.in_progress_expiry_timestamp is not None:
@@ -232,7 +232,7 @@ class ComparesTheLeaseWithSeconds(FourMethods):
     seen_in="Powertools for AWS Lambda (Java): seconds were compared with milliseconds",
 )
 class ComparesTheExpiryWithMilliseconds(FourMethods):
-    """It compares an expiry in seconds with a time in milliseconds, so that every result is over at once."""
+    """It compares an expiry in seconds with a time in milliseconds, so every result expires at once."""
 
     def live(self, record: Record) -> bool:
         if record.status == COMPLETED:
@@ -244,11 +244,11 @@ class ComparesTheExpiryWithMilliseconds(FourMethods):
     CAS_4="exclusion",
     INV_2="exclusion",
     capabilities=UNFENCED,
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that came between its GET "
-    "and its SET",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that was stored between its "
+    "GET and its SET",
 )
 class UpdatesWithoutItsLock(AsyncFourMethods):
-    """Its puts wait for each other and for no update: a takeover overwrites a result that has just come."""
+    """Its puts lock each other out, but not updates: a takeover overwrites a result that was just stored."""
 
     async def _update_record(self, data_record: DataRecord) -> None:
         await asyncio.sleep(0)
@@ -257,7 +257,7 @@ class UpdatesWithoutItsLock(AsyncFourMethods):
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=UNFENCED)
 class LooksAwaitsPuts(AsyncFourMethods):
-    """Its put looks, awaits, and then writes: another task looks meanwhile."""
+    """Its put reads, awaits, and then writes: another task reads in between."""
 
     async def _put_record(self, data_record: DataRecord) -> None:
         await self.put(data_record)

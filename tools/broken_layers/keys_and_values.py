@@ -29,8 +29,8 @@ class _Keeps(Dictionary):
 @broken(
     CAS_8="contract",
     CAS_3="contract",
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
-    "payload as tampered with",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer drops the payload hash, and then rejects the "
+    "same payload as changed",
 )
 class ForgetsTheHashOnCompletion(_Keeps):
     """It stores a result without the payload hash."""
@@ -41,7 +41,7 @@ class ForgetsTheHashOnCompletion(_Keeps):
 
 @broken(CAS_3="contract")
 class ForgetsTheHash(_Keeps):
-    """It never stores a payload hash, so another payload under the same key goes unnoticed."""
+    """It never stores a payload hash, so a different payload for the same key is not detected."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(payload_hash=None)
@@ -49,7 +49,7 @@ class ForgetsTheHash(_Keeps):
 
 @broken(CAS_3="contract")
 class ForgetsTheOwner(_Keeps):
-    """It never stores whose a record is."""
+    """It never stores the owner of a record."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(owner=None)
@@ -57,7 +57,7 @@ class ForgetsTheOwner(_Keeps):
 
 @broken(CAS_1="contract")
 class ReadsWithoutTheOwner(Dictionary):
-    """Its load does not say whose a record is, though its swap compares that."""
+    """Its load omits the owner, although its swap compares it."""
 
     def _load(self, key: str) -> Record | None:
         found = super()._load(key)
@@ -66,7 +66,7 @@ class ReadsWithoutTheOwner(Dictionary):
 
 @broken(CAS_3="contract")
 class ForgetsTheOwnerOnCompletion(_Keeps):
-    """It stores a result without saying whose it is, so that nobody knows an own write again."""
+    """It stores a result without its owner, so no attempt recognises its own write."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(owner=None) if record.status == COMPLETED else record
@@ -74,7 +74,7 @@ class ForgetsTheOwnerOnCompletion(_Keeps):
 
 @broken(CAS_3="contract")
 class ForgetsTheLease(_Keeps):
-    """It never stores a lease, so that a dead worker's key is held until the window ends."""
+    """It never stores a lease, so a dead worker holds its key until the window ends."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(in_progress_expiry_timestamp=None)
@@ -102,7 +102,7 @@ class KeepsTheFirstExpiry(_Keeps):
 
 @broken(CAS_3="contract")
 class ForgetsTheResponse(_Keeps):
-    """It stores that an operation is done, and not what came of it."""
+    """It stores that an operation is done, but not its response."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(response_data=None)
@@ -113,7 +113,7 @@ class ForgetsTheResponse(_Keeps):
     seen_in='Powertools for AWS Lambda 3.37: {} [] 0 0.0 False "" are replayed as None',
 )
 class ForgetsFalsyResponses(_Keeps):
-    """It takes an empty or false result for none."""
+    """It treats an empty or false result as no result."""
 
     def kept(self, record: Record) -> Record:
         empty = record.response_data in ("{}", "[]", "0", "0.0", "false", '""')
@@ -122,7 +122,7 @@ class ForgetsFalsyResponses(_Keeps):
 
 @broken(CAS_3="contract")
 class RewritesTheResponse(_Keeps):
-    """It parses the response and writes it anew: repeated names, spaces and the digits of numbers change."""
+    """It parses the response and encodes it again: duplicate names, spaces and digits of numbers change."""
 
     def kept(self, record: Record) -> Record:
         try:
@@ -133,7 +133,7 @@ class RewritesTheResponse(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsAShortColumn(_Keeps):
-    """It cuts a response after 255 characters."""
+    """It truncates a response after 255 characters."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(response_data=(record.response_data or "")[:_LONGEST_COLUMN] or None)
@@ -141,7 +141,7 @@ class KeepsAShortColumn(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsAText(_Keeps):
-    """It cuts a response after 64 KB."""
+    """It truncates a response after 64 KB."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(response_data=(record.response_data or "")[:_LONGEST_TEXT] or None)
@@ -149,7 +149,7 @@ class KeepsAText(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsLatin(_Keeps):
-    """It keeps a response in Latin-1; other letters become question marks."""
+    """It stores a response in Latin-1; other letters become question marks."""
 
     def kept(self, record: Record) -> Record:
         text = (record.response_data or "").encode("latin-1", "replace").decode("latin-1")
@@ -158,7 +158,7 @@ class KeepsLatin(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsNormalisedText(_Keeps):
-    """It normalises a response's letters, so that what is replayed is not what was answered first."""
+    """It normalises the Unicode text of a response, so a replay differs from the first answer."""
 
     def kept(self, record: Record) -> Record:
         text = unicodedata.normalize("NFC", record.response_data or "")
@@ -167,7 +167,7 @@ class KeepsNormalisedText(_Keeps):
 
 @broken(CAS_3="contract")
 class StripsTheResponse(_Keeps):
-    """It removes the white space around a response."""
+    """It strips white space around a response."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(response_data=(record.response_data or "").strip() or None)
@@ -175,7 +175,7 @@ class StripsTheResponse(_Keeps):
 
 @broken(CAS_3="contract", REC_3="contract")
 class LosesMilliseconds(_Keeps):
-    """It keeps a lease in whole seconds."""
+    """It stores a lease in whole seconds."""
 
     def kept(self, record: Record) -> Record:
         lease = record.in_progress_expiry_timestamp
@@ -184,7 +184,7 @@ class LosesMilliseconds(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsSinglePrecision(_Keeps):
-    """It keeps a lease as a floating number of single precision, which is a minute off."""
+    """It stores a lease as a single-precision float, which is off by up to a minute."""
 
     def kept(self, record: Record) -> Record:
         lease = record.in_progress_expiry_timestamp
@@ -196,7 +196,7 @@ class KeepsSinglePrecision(_Keeps):
 
 @broken(CAS_3="contract")
 class KeepsALeaseOf32Bits(_Keeps):
-    """It keeps a lease in 32 bits, where milliseconds do not fit."""
+    """It stores a lease in 32 bits, which is too small for milliseconds."""
 
     def kept(self, record: Record) -> Record:
         lease = record.in_progress_expiry_timestamp
@@ -205,7 +205,7 @@ class KeepsALeaseOf32Bits(_Keeps):
 
 @broken(CAS_3="contract")
 class EndsIn2038(_Keeps):
-    """It keeps an expiry in 32 bits, which end in the year 2038."""
+    """It stores an expiry in 32 bits, which overflow in the year 2038."""
 
     def kept(self, record: Record) -> Record:
         return record._replace(expiry_timestamp=min(record.expiry_timestamp, 2**31 - 1))
@@ -228,7 +228,7 @@ class _Keyed(Dictionary):
 
 @broken(CAS_1="contract")
 class IgnoresCase(_Keyed):
-    """Keys that differ by case alone have one record, as in a column that ignores case."""
+    """Keys that differ only in case share one record, as in a case-insensitive column."""
 
     def kept_under(self, key: str) -> str:
         return key.lower()
@@ -236,7 +236,7 @@ class IgnoresCase(_Keyed):
 
 @broken(CAS_1="contract")
 class CutsKeys(_Keyed):
-    """Keys that differ after 64 characters have one record."""
+    """Keys that differ after 64 characters share one record."""
 
     def kept_under(self, key: str) -> str:
         return key[:64]
@@ -244,7 +244,7 @@ class CutsKeys(_Keyed):
 
 @broken(CAS_1="contract")
 class DropsSeparators(_Keyed):
-    """Keys that differ by a separator alone have one record: "a#bc" is "ab#c" to it."""
+    """Keys that differ only in a separator share one record: it confuses "a#bc" with "ab#c"."""
 
     def kept_under(self, key: str) -> str:
         return "".join(letter for letter in key if letter.isalnum())
@@ -252,7 +252,7 @@ class DropsSeparators(_Keyed):
 
 @broken(CAS_1="contract")
 class IgnoresTheFunction(_Keyed):
-    """It keeps a record under what follows the last "#", so that functions share their keys."""
+    """It stores a record under the part after the last "#", so functions share their keys."""
 
     def kept_under(self, key: str) -> str:
         return key.rpartition("#")[2]
@@ -260,7 +260,7 @@ class IgnoresTheFunction(_Keyed):
 
 @broken(CAS_1="contract")
 class StripsKeys(_Keyed):
-    """Keys that differ by white space at the end have one record, as in a column of fixed width."""
+    """Keys that differ only in trailing white space share one record, as in a fixed-width column."""
 
     def kept_under(self, key: str) -> str:
         return key.rstrip()
@@ -268,7 +268,7 @@ class StripsKeys(_Keyed):
 
 @broken(CAS_1="contract")
 class KeepsKeysInAscii(_Keyed):
-    """Keys that differ in letters outside ASCII have one record."""
+    """Keys that differ only in non-ASCII letters share one record."""
 
     def kept_under(self, key: str) -> str:
         return key.encode("ascii", "replace").decode()

@@ -9,77 +9,98 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.runner import checks
 
-from .exhibits import BROKEN, CORRECT, Animal
+from .exhibits import BROKEN, CORRECT, Sample
 from .verdicts import Verdict, complaints, judge_all
 
 REPORT = "kill-matrix.md"
 
 _HEAD = """\
-# Does the suite see?
+# Kill matrix
 
-{broken} layers, each wrong in one way, and {correct} that are right, each in its own way, judged by the
-`{profile}` profile in {minutes} minutes. **x**: the layer breaks this clause, and is found to. **+**: found
-besides, for one fault has many consequences. **?**: broken, and not found. This page is written by the suite
-itself: `python tools/regenerate.py kill-matrix`. The layers are in
+The conformance suite tested {broken} broken layers, each with one fault, and {correct} correct layers, each
+with a different design, with the `{profile}` profile in {minutes} minutes. The tables list the clauses that
+it finds broken. A clause in **bold** is one that the fault itself breaks; "(missed)" means that the suite
+does not find it. The other clauses are broken as a consequence.
+
+The suite writes this page itself: `python tools/regenerate.py kill-matrix`. The layers are in
 [tools/broken_layers](../tools/broken_layers), a few lines each.
 """
 
+_SHOWN = 3
+"""How many checks of a clause are shown unfolded."""
+
 
 def page(
-    broken: Mapping[str, Animal],
-    correct: Mapping[str, Animal],
+    broken: Mapping[str, Sample],
+    correct: Mapping[str, Sample],
     verdicts: Sequence[Verdict],
     profile: str,
     minutes: int,
 ) -> str:
     """Return the kill matrix, in Markdown."""
     of = {verdict.name: verdict for verdict in verdicts}
-    clauses = _clauses(broken, of)
     lines = [
         _HEAD.format(broken=len(broken), correct=len(correct), profile=profile, minutes=minutes),
-        "## Broken layers\n",
-        f"| layer | what is wrong | found in | seconds | {' | '.join(clauses)} |",
-        f"|{'---|' * (4 + len(clauses))}",
+        *("## Broken layers\n", "Grouped by the first tier that finds them."),
     ]
-    for name, animal in broken.items():
-        seen = {tier for tiers in of[name].found.values() for tier in tiers}
-        first = next((tier for tier in animal.tiers if tier in seen), "")
-        marks = [_mark(animal, of[name], clause) for clause in clauses]
-        wrong = _escaped(animal.sentence)
-        lines.append(f"| {name} | {wrong} | {first} | {of[name].seconds:.0f} | {' | '.join(marks)} |")
+    first = {name: _first_tier(sample, of[name]) for name, sample in broken.items()}
+    for tier in (*TIERS, ""):
+        names = [name for name in broken if first[name] == tier]
+        if names:
+            title = f"Found in the {tier} tier" if tier else "Not found"
+            lines += [f"\n### {title}: {len(names)}\n", "| layer | fault | clauses |", "|---|---|---|"]
+            lines += [
+                f"| {name} | {_escaped(broken[name].sentence)} | {_marks(broken[name], of[name])} |"
+                for name in names
+            ]
     lines += ["\n## Seen in published software\n", "| layer | seen in |", "|---|---|"]
-    lines += [f"| {name} | {_escaped(animal.seen_in)} |" for name, animal in broken.items() if animal.seen_in]
-    lines += ["\n## What finds it\n", "| clause | layers | found by |", "|---|---|---|"]
-    for clause in clauses:
+    lines += [f"| {name} | {_escaped(sample.seen_in)} |" for name, sample in broken.items() if sample.seen_in]
+    lines += ["\n## Checks by clause\n", "| clause | layers | found by |", "|---|---|---|"]
+    for clause in _clauses(broken, of):
         layers = [name for name in broken if clause in of[name].found]
         by = sorted({check for name in layers for check in of[name].by[clause]})
-        lines.append(f"| {clause} | {len(layers)} | {', '.join(by)} |")
+        lines.append(f"| {clause} | {len(layers)} | {_folded([f'`{check}`' for check in by], _SHOWN)} |")
+    lines += ["\n## Correct layers\n", "| layer | design | false alarms |", "|---|---|---|"]
     lines += [
-        "\n## Right layers\n",
-        "| layer | how it is made | told broken | seconds |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {_escaped(animal.sentence)} | {', '.join(of[name].found) or 'nothing'} | "
-        f"{of[name].seconds:.0f} |"
-        for name, animal in correct.items()
+        f"| {name} | {_escaped(sample.sentence)} | {', '.join(of[name].found) or 'none'} |"
+        for name, sample in correct.items()
     ]
     return "\n".join(lines) + "\n"
 
 
-def _clauses(broken: Mapping[str, Animal], of: Mapping[str, Verdict]) -> list[str]:
-    named = {clause for animal in broken.values() for clause in animal.violates}
+def _first_tier(sample: Sample, verdict: Verdict) -> str:
+    seen = {tier for tiers in verdict.found.values() for tier in tiers}
+    return next((tier for tier in sample.tiers if tier in seen), "")
+
+
+def _clauses(broken: Mapping[str, Sample], of: Mapping[str, Verdict]) -> list[str]:
+    named = {clause for sample in broken.values() for clause in sample.violates}
     found = {clause for name in broken for clause in of[name].found}
-    return sorted(named | found, key=lambda clause: (clause.partition("-")[0], int(clause.partition("-")[2])))
+    return sorted(named | found, key=_in_order)
 
 
-def _mark(animal: Animal, verdict: Verdict, clause: str) -> str:
-    found = clause in verdict.found
-    if clause in animal.violates:
-        return "x" if animal.violates[clause] in verdict.found.get(clause, ()) else "?"
-    return "+" if found else ""
+def _in_order(clause: str) -> tuple[str, int]:
+    family, _, number = clause.partition("-")
+    return family, int(number)
+
+
+def _marks(sample: Sample, verdict: Verdict) -> str:
+    """Return the clauses that the fault breaks, and, folded, those that are broken as a consequence."""
+    named = sorted(sample.violates, key=_in_order)
+    found = [clause for clause in named if sample.violates[clause] in verdict.found.get(clause, ())]
+    marks = [f"**{clause}**" if clause in found else f"**{clause} (missed)**" for clause in named]
+    return _folded([*marks, *sorted(set(verdict.found) - set(named), key=_in_order)], len(marks))
+
+
+def _folded(items: Sequence[str], shown: int) -> str:
+    """Return a list of which only the first items are shown unfolded; one more is not worth a fold."""
+    if len(items) <= shown + 1:
+        return ", ".join(items)
+    summary = f"<summary>and {len(items) - shown} others</summary>"
+    return f"{', '.join(items[:shown])}<details>{summary}{', '.join(items[shown:])}</details>"
 
 
 def _escaped(sentence: str) -> str:

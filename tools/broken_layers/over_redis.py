@@ -103,22 +103,22 @@ def decoded(key: str, text: str | None) -> Record | None:
     first, _, second = text.partition("\n")
     owner, status, expiry, lease = json.loads(first)
     response, payload_hash = json.loads(second)
-    return Record(key, status, expiry, lease, response, payload_hash, None, owner)
+    return Record(key, status, expiry, lease, response, payload_hash, owner)
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion", capabilities=ONE_PROCESS)
 class GetsThenSets(LooksThenStores, Values):
-    """It reads what stands, compares, and sets: another client may set in between."""
+    """It reads the record, compares, and sets: another client may set in between."""
 
 
 @broken(
     CAS_4="exclusion",
     capabilities=ONE_PROCESS,
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that came between its GET "
-    "and its SET",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer overwrites a result that was stored between its "
+    "GET and its SET",
 )
 class GetsBeforeTakingOver(LooksThenStores, Values):
-    """Its first claim is a SET NX; to take over it reads, compares, and then sets."""
+    """Its first claim is a SET NX, but a takeover reads, compares, and then sets."""
 
     def in_steps(self, expected: Record | None, new: Record | None) -> bool:
         return expected is not None and new is not None and new.status == INPROGRESS
@@ -126,7 +126,7 @@ class GetsBeforeTakingOver(LooksThenStores, Values):
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
 class GetsBeforeCompleting(LooksThenStores, Values):
-    """It reads whose claim stands, and then sets the result: the lease may have passed on in between."""
+    """It reads the owner of the claim, and then sets the result: a takeover may happen in between."""
 
     def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
         return new is not None and new.status == COMPLETED
@@ -134,7 +134,7 @@ class GetsBeforeCompleting(LooksThenStores, Values):
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
 class GetsBeforeReleasing(LooksThenStores, Values):
-    """It reads whose claim stands, and then deletes: another's, if the lease has passed on in between."""
+    """It reads the owner of the claim, and then deletes the record: a takeover may happen in between."""
 
     def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
         return new is None
@@ -142,12 +142,12 @@ class GetsBeforeReleasing(LooksThenStores, Values):
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
 class WatchesTooLate(Values):
-    """It reads before it watches, so that it does not notice what came in between."""
+    """It reads before it watches, so it misses a write in between."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self._load(key)
+        if not same_version(current, expected):
+            return current
         with self.client.pipeline() as pipe:
             pipe.watch(key)
             pipe.multi()
@@ -160,13 +160,13 @@ class WatchesTooLate(Values):
 
 @broken(CAS_4="exclusion", capabilities=ONE_PROCESS)
 class DeletesThenSets(Values):
-    """To take over it deletes what is over, and then sets what is new, unless somebody was faster."""
+    """To take over, it deletes the lapsed claim, and then sets the new one with NX."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None or new is None or new.status != INPROGRESS:
             return super()._swap(key, expected, new, keep_ms)
-        standing = super()._swap(key, expected, None, 0)
-        return standing if standing is not None else super()._swap(key, None, new, keep_ms)
+        current = super()._swap(key, expected, None, 0)
+        return current if current is not None else super()._swap(key, None, new, keep_ms)
 
 
 @broken(
@@ -176,26 +176,26 @@ class DeletesThenSets(Values):
     "is reported as an outage",
 )
 class ChokesOnWhatHasGone(Values):
-    """If its SET NX is refused it reads who was there, and raises if they have gone since."""
+    """If its SET NX is refused, it reads the record, and raises if the record was deleted in between."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is not None or new is None:
             return super()._swap(key, expected, new, keep_ms)
         if self.client.set(key, encoded(new), px=keep_ms, nx=True):
             return new
-        standing = self.client.get(key)
-        json.loads(standing.partition("\n")[0])
-        return decoded(key, standing)
+        current = self.client.get(key)
+        json.loads(current.partition("\n")[0])
+        return decoded(key, current)
 
 
 @broken(
     CAS_2="fencing",
     capabilities=ONE_PROCESS,
     seen_in="Powertools for AWS Lambda 3.37: its Redis layer takes over under a lock key of ten seconds that "
-    "it never gives back",
+    "it never deletes",
 )
 class LocksByAnotherKey(Values):
-    """It takes over under a lock key of ten seconds, which it does not give back: the next is refused."""
+    """It takes over under a lock key of ten seconds, and never deletes it: the next takeover is refused."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None or new is None or new.status != INPROGRESS:
@@ -207,7 +207,7 @@ class LocksByAnotherKey(Values):
 
 @broken(CAS_6="contract", INV_7="time", capabilities=ONE_PROCESS)
 class KeepsForTheLease(Values):
-    """It lets the server keep a record for as long as the claim's lease, and a result for a minute."""
+    """Its records expire with the claim's lease, and its results after one minute."""
 
     def keeps_for(self, new: Record | None, keep_ms: int) -> int:
         if new is None or new.in_progress_expiry_timestamp is None:
@@ -217,7 +217,7 @@ class KeepsForTheLease(Values):
 
 @broken(CAS_6="contract", capabilities=ONE_PROCESS)
 class KeepsAThousandth(Values):
-    """It gives the server seconds where it wants milliseconds."""
+    """It passes seconds to the server where milliseconds are required."""
 
     def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
         return max(1, keep_ms // 1000)
@@ -225,7 +225,7 @@ class KeepsAThousandth(Values):
 
 @broken(CAS_6="contract", capabilities=ONE_PROCESS)
 class KeepsTheOldTimeToLive(Values):
-    """It replaces a claim by its result under the claim's time to live (KEEPTTL)."""
+    """It replaces a claim by its result but keeps the claim's time to live (KEEPTTL)."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         remaining = self.client.pttl(key)
@@ -236,7 +236,7 @@ class KeepsTheOldTimeToLive(Values):
 
 @broken(CAS_1="faults", capabilities=ONE_PROCESS)
 class TakesOutagesForAbsence(Values):
-    """It takes an error of its server for absence."""
+    """It treats an error of its server as an absent record."""
 
     def _load(self, key: str) -> Record | None:
         try:

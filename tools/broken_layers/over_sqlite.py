@@ -23,7 +23,7 @@ _SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, status TEXT NOT NULL, expiry INTEGER NOT NULL, lease INTEGER,
     response TEXT, hash TEXT, owner TEXT)
 """
-_READ = "SELECT id, status, expiry, lease, response, hash, NULL, owner FROM records WHERE id = ?"
+_READ = "SELECT id, status, expiry, lease, response, hash, owner FROM records WHERE id = ?"
 _INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE")
 _SAME_VERSION = "id = ? AND status = ? AND expiry = ? AND lease IS ? AND coalesce(owner, '') = ?"
@@ -106,9 +106,9 @@ class Table(Overwriting):
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             changed = self.change(db, key, expected, new)
-            standing = new if changed else self.read(db, key)
+            current = new if changed else self.read(db, key)
             db.execute("COMMIT")
-            return standing
+            return current
 
     def read(self, db: sqlite3.Connection, key: str) -> Record | None:
         """Return what stands."""
@@ -152,12 +152,12 @@ def values(record: Record) -> tuple[Any, ...]:
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
 class SelectsThenReplaces(LooksThenStores, Table):
-    """It reads what stands, compares, and writes in a statement of its own."""
+    """It reads the record, compares, and writes in a separate statement."""
 
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
 class SelectsBeforeTakingOver(LooksThenStores, Table):
-    """Its first claim is one atomic statement; to take over it reads, compares, and then writes."""
+    """Its first claim is one atomic statement, but a takeover reads, compares, and then writes."""
 
     def in_steps(self, expected: Record | None, new: Record | None) -> bool:
         return expected is not None and new is not None and new.status == INPROGRESS
@@ -165,7 +165,7 @@ class SelectsBeforeTakingOver(LooksThenStores, Table):
 
 @broken(CAS_4="exclusion")
 class SelectsBeforeCompleting(LooksThenStores, Table):
-    """It reads whose claim stands, and then stores the result in a statement of its own."""
+    """It reads the owner of the claim, and then stores the result in a separate statement."""
 
     def in_steps(self, _expected: Record | None, new: Record | None) -> bool:
         return new is not None and new.status == COMPLETED
@@ -173,20 +173,20 @@ class SelectsBeforeCompleting(LooksThenStores, Table):
 
 @broken(CAS_4="exclusion")
 class DeletesThenInserts(Table):
-    """It replaces a record by a deletion and an insertion, each by itself."""
+    """It replaces a record by a deletion and a separate insertion."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None or new is None:
             return super()._swap(key, expected, new, keep_ms)
-        standing = super()._swap(key, expected, None, keep_ms)
-        if standing is not None:
-            return standing
+        current = super()._swap(key, expected, None, keep_ms)
+        if current is not None:
+            return current
         return super()._swap(key, None, new, keep_ms)
 
 
 @broken(CAS_4="exclusion")
 class ReadsAfterwards(Table):
-    """It stores rightly, and answers with what it reads after its transaction."""
+    """It stores correctly, but answers with what it reads after its transaction."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         super()._swap(key, expected, new, keep_ms)
@@ -195,7 +195,7 @@ class ReadsAfterwards(Table):
 
 @broken(CAS_2="fencing")
 class UpdatesByStatus(Table):
-    """Its update asks only that the row is in progress, as many a tutorial's does."""
+    """Its update only requires that the row is in progress, as in many tutorials."""
 
     def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
         if expected is None or new is None or new.status != COMPLETED:
@@ -206,7 +206,7 @@ class UpdatesByStatus(Table):
 
 @broken(CAS_2="contract", INV_2="contract")
 class Upserts(Table):
-    """Its insertion replaces the row that is there."""
+    """Its insertion replaces an existing row."""
 
     def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
         if expected is not None or new is None:
@@ -217,7 +217,7 @@ class Upserts(Table):
 
 @broken(CAS_2="contract")
 class ComparesNullWithEquals(Table):
-    """It compares a lease that is NULL by "=", which in SQL is never true: so no result is ever replaced."""
+    """It compares a NULL lease with "=", which is never true in SQL, so no result is ever replaced."""
 
     def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
         absent = expected is not None and expected.in_progress_expiry_timestamp is None
@@ -226,7 +226,7 @@ class ComparesNullWithEquals(Table):
 
 @broken(CAS_1="faults")
 class SwallowsErrors(Table):
-    """It takes an error of its store for absence."""
+    """It treats an error of its store as an absent record."""
 
     def _load(self, key: str) -> Record | None:
         try:

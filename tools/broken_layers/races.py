@@ -15,22 +15,22 @@ class HasNoLock(Dictionary):
     """It reads, compares and writes without a lock."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         self.write(key, new)
         return new
 
 
 @broken(CAS_4="exclusion")
 class LocksEachStep(Dictionary):
-    """It locks the reading, and the writing, and not both together."""
+    """It locks the read and the write separately, not both together."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
-            standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+            current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         with self.lock:
             self.write(key, new)
         return new
@@ -38,7 +38,7 @@ class LocksEachStep(Dictionary):
 
 @broken(CAS_4="exclusion")
 class LocksClaimsOnly(Dictionary):
-    """It locks claims and releases, and stores results without."""
+    """It locks claims and releases, but stores results without a lock."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if new is None or new.status != COMPLETED:
@@ -51,7 +51,7 @@ class LocksClaimsOnly(Dictionary):
 
 @broken(CAS_4="exclusion")
 class ReplacesInTwoSteps(Dictionary):
-    """Its load does not wait for the lock, and its swap removes a record before it stores the next."""
+    """Its load ignores the lock, and its swap removes a record before it stores the next one."""
 
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
@@ -64,7 +64,7 @@ class ReplacesInTwoSteps(Dictionary):
 
 @broken(CAS_4="exclusion")
 class ChecksAgainTooLate(Dictionary):
-    """It writes first, and then looks whether it was the only one."""
+    """It writes first, and then checks whether it was the only writer."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         before = self.rows.get(key)
@@ -76,7 +76,7 @@ class ChecksAgainTooLate(Dictionary):
 
 @broken(CAS_4="exclusion", profile="default")
 class AnswersAfterItsLock(Dictionary):
-    """It stores under its lock, and looks up its answer after that."""
+    """It stores under its lock, but reads its answer afterwards."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         super()._swap(key, expected, new, keep_ms)
@@ -85,7 +85,7 @@ class AnswersAfterItsLock(Dictionary):
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
 class ChecksAwaitsWrites(AsyncDictionary):
-    """It looks, awaits, and then writes: another task looks meanwhile."""
+    """It reads, awaits, and then writes: another task reads in between."""
 
     async def _swap(
         self, key: str, expected: Record | None, new: Record | None, _keep_ms: int
@@ -95,12 +95,12 @@ class ChecksAwaitsWrites(AsyncDictionary):
 
 @broken(CAS_4="exclusion")
 class AwaitsBetweenRemovalAndStorage(AsyncDictionary):
-    """It removes a record, awaits, and stores the next: a load sees none meanwhile."""
+    """It removes a record, awaits, and stores the next one: a load in between finds no record."""
 
     async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         self.rows.pop(key, None)
         await asyncio.sleep(0)
         if new is not None:

@@ -20,7 +20,7 @@ _LAG = 2
 
 @broken(CAS_1="contract")
 class ReadsFromAReplica(Dictionary):
-    """Its load asks a replica, which shows a write to whoever asks for the third time."""
+    """Its load reads from a replica, which shows a write only at the third read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ReadsFromAReplica(Dictionary):
 
 @broken(CAS_1="contract")
 class RemembersAbsence(Table):
-    """It keeps in memory that a key has no record, and does not ask the store again."""
+    """It caches that a key has no record, and does not ask the store again."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -56,7 +56,7 @@ class RemembersAbsence(Table):
 
 @broken(CAS_1="contract")
 class RemembersWhatItRead(Table):
-    """It answers a load from a cache, which does not know what other workers have written since."""
+    """It answers a load from a cache, which misses later writes of other workers."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -74,7 +74,7 @@ class RemembersWhatItRead(Table):
 
 @broken(INV_1="exclusion")
 class KeepsRecordsPerThread(Dictionary):
-    """Each thread has a dictionary of its own."""
+    """Each thread has its own dictionary."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class OnAHost(Dictionary):
 
 @broken(CAS_1="contract", CAS_2="contract")
 class CountsOwnersPerObject(OnAHost):
-    """It keeps in each layer object whose the records are, so that another object does not know."""
+    """It keeps the owners in the layer object, so another object does not know them."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -135,7 +135,7 @@ class CountsOwnersPerObject(OnAHost):
 
 @broken(CAS_4="exclusion", INV_1="exclusion")
 class LocksPerObject(OnAHost):
-    """Each layer object has a lock of its own for the dictionary that all share."""
+    """Each layer object has its own lock for the dictionary that all share."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -144,7 +144,7 @@ class LocksPerObject(OnAHost):
 
 @broken(CAS_6="durability", capabilities=Capabilities(durable=True))
 class WritesLater(Table):
-    """It acknowledges a write that it stores with its next request, and so loses the last one."""
+    """It acknowledges a write but stores it with its next request, so it loses the last write."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -156,9 +156,9 @@ class WritesLater(Table):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self.lock:
-            standing = self._load(key)
-            if not same_version(standing, expected):
-                return standing
+            current = self._load(key)
+            if not same_version(current, expected):
+                return current
             self.last = (key, new, keep_ms)
             return new
 
@@ -171,7 +171,7 @@ class WritesLater(Table):
 
 @broken(CAS_6="durability", capabilities=Capabilities(durable=True))
 class ForgetsOnRestart(OnAHost):
-    """It says that it is durable, and keeps everything in the memory of its process."""
+    """It claims to be durable, but keeps all records in the memory of its process."""
 
     @classmethod
     def factory(cls) -> Factory:

@@ -1,4 +1,4 @@
-"""How the suite judges the animals of the zoo, and what is wrong with the suite if it judges wrongly."""
+"""How the suite judges the samples of the zoo, and what is wrong with the suite if it judges wrongly."""
 
 import multiprocessing
 import time
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.runner import check
 
-from .exhibits import BROKEN, CORRECT, Animal
+from .exhibits import BROKEN, CORRECT, Sample
 
 _AT_ONCE = 2
 
@@ -19,12 +19,12 @@ _CROWDED = ("concurrency", "durability")
 
 
 class Verdict(NamedTuple):
-    """What a check of one animal found.
+    """What a check of one sample found.
 
     Parameters
     ----------
     name
-        The animal's.
+        The sample's.
     found
         Each broken clause, with the tiers that saw that, in their order.
     by
@@ -42,10 +42,10 @@ class Verdict(NamedTuple):
     failure: str | None = None
 
 
-def judged(animal: Animal, profile: str, seed: int = 1, tiers: Sequence[str] = TIERS) -> Verdict:
-    """Judge one animal."""
+def judged(sample: Sample, profile: str, seed: int = 1, tiers: Sequence[str] = TIERS) -> Verdict:
+    """Judge one sample."""
     began = time.perf_counter()
-    report = check(animal.make(), profile=profile, seed=seed, capabilities=animal.capabilities, tiers=tiers)
+    report = check(sample.make(), profile=profile, seed=seed, capabilities=sample.capabilities, tiers=tiers)
     found: dict[str, dict[str, None]] = {}
     by: dict[str, dict[str, None]] = {}
     for finding in sorted(report.findings, key=lambda each: TIERS.index(each.tier)):
@@ -53,7 +53,7 @@ def judged(animal: Animal, profile: str, seed: int = 1, tiers: Sequence[str] = T
             found.setdefault(clause, {})[finding.tier] = None
             by.setdefault(clause, {})[finding.check] = None
     return Verdict(
-        animal.name,
+        sample.name,
         {clause: tuple(seen) for clause, seen in found.items()},
         {clause: tuple(seen) for clause, seen in by.items()},
         time.perf_counter() - began,
@@ -61,7 +61,7 @@ def judged(animal: Animal, profile: str, seed: int = 1, tiers: Sequence[str] = T
 
 
 def judge_all(profile: str, progress: Callable[[Verdict], object] = lambda _: None) -> list[Verdict]:
-    """Judge all animals, two processes at a time, and return the verdicts in the order of the registry."""
+    """Judge all samples, two processes at a time, and return the verdicts in the order of the registry."""
     names = [*CORRECT, *BROKEN]
     verdicts = {}
     context = multiprocessing.get_context("spawn")
@@ -74,18 +74,18 @@ def judge_all(profile: str, progress: Callable[[Verdict], object] = lambda _: No
 
 
 def _judged_by_name(name: str, profile: str) -> Verdict:
-    """Judge an animal in all tiers: in the crowded ones if nothing else is found, or if it names them."""
+    """Judge an sample in all tiers: in the crowded ones if nothing else is found, or if it names them."""
     began = time.perf_counter()
     try:
-        animal = (BROKEN | CORRECT)[name]
+        sample = (BROKEN | CORRECT)[name]
         if profile == "quick":
-            profile = animal.profile
-        steady = judged(animal, profile, tiers=[tier for tier in TIERS if tier not in _CROWDED])
-        left = [tier for tier in _CROWDED if not steady.found or tier in animal.tiers]
+            profile = sample.profile
+        steady = judged(sample, profile, tiers=[tier for tier in TIERS if tier not in _CROWDED])
+        left = [tier for tier in _CROWDED if not steady.found or tier in sample.tiers]
         if not left:
             return steady
-        crowded = judged(animal, profile, tiers=left)
-    except Exception:  # noqa: BLE001 - one animal must not end the round
+        crowded = judged(sample, profile, tiers=left)
+    except Exception:  # noqa: BLE001 - one sample must not end the round
         return Verdict(name, {}, {}, time.perf_counter() - began, traceback.format_exc())
     return Verdict(
         name, _both(steady.found, crowded.found), _both(steady.by, crowded.by), time.perf_counter() - began
@@ -99,8 +99,8 @@ def _both(
 
 
 def complaints(
-    broken: Mapping[str, Animal],
-    correct: Mapping[str, Animal],
+    broken: Mapping[str, Sample],
+    correct: Mapping[str, Sample],
     verdicts: Sequence[Verdict],
     asked: Sequence[str],
 ) -> Iterator[str]:
@@ -109,7 +109,7 @@ def complaints(
     Parameters
     ----------
     broken, correct
-        The animals.
+        The samples.
     verdicts
         On all of them.
     asked
@@ -122,9 +122,9 @@ def complaints(
             yield f"The suite failed on {name}: {failure.strip().splitlines()[-1]}"
     for name in correct:
         if of[name].found:
-            yield f"{name} is right, and was told that it breaks {', '.join(of[name].found)}."
-    for name, animal in broken.items():
-        for clause, tier in animal.violates.items():
+            yield f"{name} is correct, but the suite reports that it breaks {', '.join(of[name].found)}."
+    for name, sample in broken.items():
+        for clause, tier in sample.violates.items():
             if tier not in of[name].found.get(clause, ()):
                 yield f"{name} breaks {clause}, and the {tier} tier does not see it."
     killed = {clause for name in broken for clause in of[name].found}

@@ -175,21 +175,24 @@ SPECIMENS = (
     Specimen(
         "powertools-dynamodb",
         "aws-lambda-powertools 3.37.0",
-        "a table imitated by moto, whose requests are not atomic, so that no crowd is let loose on it",
+        "a table simulated by moto, without stress tests, because its requests are not atomic",
         powertools_dynamodb,
         tiers=tuple(tier for tier in TIERS if tier != "concurrency"),
     ),
     Specimen(
-        "powertools-redis", "aws-lambda-powertools 3.37.0", "a server imitated by fakeredis", powertools_redis
+        "powertools-redis",
+        "aws-lambda-powertools 3.37.0",
+        "a server simulated by fakeredis",
+        powertools_redis,
     ),
     Specimen(
         "powertools-redis-races",
         "aws-lambda-powertools 3.37.0",
-        "a server imitated by fakeredis; of races alone, and without asking for fencing",
+        "a server simulated by fakeredis; races only, without fencing",
         powertools_redis,
         Capabilities(fenced=False, processes=False),
         ("exclusion",),
     ),
-    Specimen("idemkit-redis", "idemkit 1.0.2", "a server imitated by fakeredis", idemkit_redis),
+    Specimen("idemkit-redis", "idemkit 1.0.2", "a server simulated by fakeredis", idemkit_redis),
 )
 """What was looked at."""

@@ -50,7 +50,7 @@ def svg(flow: Flow) -> str:
         elif isinstance(step, Note):
             sheet.note(step)
         elif isinstance(step, Standing):
-            sheet.standing(step)
+            sheet.current(step)
         else:
             sheet.jump(step)
     return document(flow.title, flow.sentence.replace("`", ""), *sheet.finished())
@@ -87,11 +87,11 @@ class _Sheet:
         if note.kind == "crash":
             self._idle(note.lane, self._y - _GAP)
 
-    def standing(self, standing: Standing) -> None:
+    def current(self, current: Standing) -> None:
         """Draw what stands, in the store's lane."""
         room = _STANDING_WIDTH - 2 * _PADDING
-        lines = [line for detail in standing.details for line in wrapped(detail, room)]
-        self._boxed(self._x[STORE], lines, standing.state, heading=standing.state, width=_STANDING_WIDTH)
+        lines = [line for detail in current.details for line in wrapped(detail, room)]
+        self._boxed(self._x[STORE], lines, current.state, heading=current.state, width=_STANDING_WIDTH)
 
     def jump(self, jump: Jump) -> None:
         """Draw a line across all lanes."""

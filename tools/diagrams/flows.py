@@ -58,8 +58,8 @@ def successful() -> Flow:
     return recorder.flow(
         "successful",
         "A call, and its repeat",
-        "The first call runs the body and stores its response; the repeat is answered with that, "
-        "after one request.",
+        "The first call runs the body and stores its response. The repeat gets the stored response, with one "
+        "request.",
     )
 
 
@@ -73,7 +73,7 @@ def cached() -> Flow:
     return recorder.flow(
         "cached",
         "The local cache",
-        "With `use_local_cache`, a repeat in the same process is answered without asking the store.",
+        "With `use_local_cache`, a repeat in the same process needs no request to the store.",
     )
 
 
@@ -92,8 +92,8 @@ def response_hook() -> Flow:
     return recorder.flow(
         "response-hook",
         "The response hook",
-        "A `response_hook` sees every replayed response, and may change it; the first caller's answer it "
-        "does not see, and what is stored stays as it was.",
+        "A `response_hook` gets every replayed response, and may change it. It does not get the first "
+        "caller's answer, and the stored response is unchanged.",
     )
 
 
@@ -107,7 +107,7 @@ def expired() -> Flow:
     return recorder.flow(
         "expired",
         "The window is over",
-        "Once a response has expired, the next call runs the body again, and its response replaces the old "
+        "After a response has expired, the next call runs the body again, and its response replaces the old "
         "one.",
     )
 
@@ -124,8 +124,8 @@ def concurrent() -> Flow:
     return recorder.flow(
         "concurrent",
         "Two calls at once",
-        "While one call is running, another with the same key is refused with "
-        "`IdempotencyAlreadyInProgressError`, which says when to ask again.",
+        "While one call runs, another call of the same key raises `IdempotencyAlreadyInProgressError`, which "
+        "says when to retry.",
     )
 
 
@@ -140,7 +140,7 @@ def exception() -> Flow:
     return recorder.flow(
         "exception",
         "The body raises",
-        "What the body raises reaches the caller after the claim is released, so the next call runs at once.",
+        "The claim is released before the caller gets the body's exception, so the next call runs at once.",
     )
 
 
@@ -158,7 +158,7 @@ def timeout() -> Flow:
     return recorder.flow(
         "timeout",
         "A worker dies",
-        "A dead worker's claim is respected until its lease ends; the first call after that takes over.",
+        "A dead worker's claim is kept until its lease ends. The first call after that takes over.",
     )
 
 
@@ -175,7 +175,7 @@ def optional_key() -> Flow:
         "optional-key",
         "No key",
         "With `raise_on_no_idempotency_key=False` (worker 1), a call without a key runs every time, with a "
-        "warning, and nothing is stored; with `True` (worker 2) it is refused.",
+        "warning, and nothing is stored. With `True` (worker 2) it is refused.",
     )
 
 
@@ -188,7 +188,7 @@ def race() -> Flow:
     recorder.advance(LEASE_S * 1000)
     winner, loser = _call(recorder, second), _call(recorder, third)
     for both in (winner, loser):
-        both.step()  # each is told of the orphan
+        both.step()  # each finds the orphan
     winner.until_running()
     loser.run("charged twice")
     winner.finish("charged")
@@ -196,9 +196,9 @@ def race() -> Flow:
     return recorder.flow(
         "orphan-race",
         "Two callers find an orphaned claim",
-        "On Redis as in any other store: both are told of the same claim, which is over; one takes it over, "
-        "the other is refused; and the first worker, which was only slow, cannot overwrite the response that "
-        "stands.",
+        "Both callers find the same claim, whose lease is over. One takes over, the other is refused. The "
+        "first worker was only slow, and cannot overwrite the stored response. This is the same on Redis "
+        "and on every other store.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Draws the diagrams of the documentation from the specification and the engine as they are."""
+"""Generates the diagrams of the documentation from the specification and the engine."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from .states import state_diagram
 INDEX = "README.md"
 
 _INTRODUCTION = """\
-# Pictures
+# Diagrams
 
-Nothing here is drawn by hand. The states are computed from the
-[transition table](../../idemproof/spec/protocol.md#the-transition); the flows were recorded while the
-production engine ran them in a simulated world. A test fails when a diagram is stale;
-`python tools/regenerate.py diagrams` draws them all anew.
+All diagrams are generated. The states are computed from the
+[transition table](../../idemproof/spec/protocol.md#the-transition). The flows are recorded while the
+production engine runs in a simulation. A test fails if a diagram is stale.
+`python tools/regenerate.py diagrams` regenerates all of them.
 
-In the flows, a claim, a completion and a release are compare-and-swaps. Each request carries the row that
-proposed it; if something else stood in the store, the row that decided then is in the worker's lane.
+In the flows, a claim, a completion and a release are compare-and-swaps. Each request names the row of the
+table that proposed it. If the store had a different record, the worker's lane shows the row that decided.
 """
 
 
@@ -42,4 +42,4 @@ def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the co
     return files
 
 
-_STATES_SENTENCE = "Every state that a record can be in, and every event that leads from one to another."
+_STATES_SENTENCE = "All states of a record, and the events that change them."

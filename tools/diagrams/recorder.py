@@ -108,9 +108,9 @@ class Recorder:
         before = state_of(world.record, world.now)
         world.now += milliseconds
         after = state_of(world.record, world.now)
-        text = f"{milliseconds / 1000:g} s pass, it is {self._moment(world.now)}"
+        text = f"{milliseconds / 1000:g} s pass, time is {self._moment(world.now)}"
         if after != before:
-            text += f", and what stands was {before} and is {after}"
+            text += f", {before} becomes {after}"
         self.steps.append(Jump(text))
 
     def asked(self, lane: str, text: str) -> None:
@@ -119,7 +119,7 @@ class Recorder:
             self.lanes.append(lane)
         self.steps.append(Message(CLIENT, lane, text))
 
-    def told(self, lane: str, answer: Any = None, error: BaseException | None = None) -> None:
+    def reported(self, lane: str, answer: Any = None, error: BaseException | None = None) -> None:
         """Note what the caller is told."""
         if error is None:
             text = f"returns {json.dumps(answer)}"
@@ -144,17 +144,17 @@ class Recorder:
 
     def _answer(self, lane: str, swap: Swap, event: Event) -> list[Step]:
         world = self.world
-        standing = self._standing()
+        current = self._standing()
         swapped = world.record is None if swap.new is None else same_record(world.record, swap.new)
         if swapped:
-            return [standing, Message(STORE, lane, "swapped", reply=True)]
+            return [current, Message(STORE, lane, "swapped", reply=True)]
         _, outcome = transition(world.record, event, world.now)
         decision = f"{deciding_row(world.record, event, world.now).clause}: {type(outcome).__name__}"
         if isinstance(outcome, Claimed) and outcome.took_over is not None:
-            decision += ", it may take over"
+            decision += ", may take over"
         return [
-            standing,
-            Message(STORE, lane, f"not swapped, {self._named(world.record)} stands", reply=True),
+            current,
+            Message(STORE, lane, f"not swapped, current: {self._named(world.record)}", reply=True),
             Note(lane, "decision", decision),
         ]
 
@@ -258,9 +258,9 @@ class RecordedCall:
 
     def _tell(self) -> None:
         if self._call.ended == "returned":
-            self._recorder.told(self._lane, self._call.value)
+            self._recorder.reported(self._lane, self._call.value)
         elif self._call.ended == "raised":
-            self._recorder.told(self._lane, error=self._call.value)
+            self._recorder.reported(self._lane, error=self._call.value)
 
 
 class RecordingLayer(CompareAndSwapLayer):
@@ -301,9 +301,9 @@ def call_decorated(recorder: Recorder, lane: str, function: Callable[[Any], Any]
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller gets
             answer, error = None, failure
     for warning in warned:
-        recorder.steps.insert(before, Note(lane, "remark", f"{warning.category.__name__} is given"))
+        recorder.steps.insert(before, Note(lane, "remark", f"{warning.category.__name__} is issued"))
     since = recorder.steps[before:]
     if not any(isinstance(step, Message) for step in since):
         ran = any(isinstance(step, Note) and step.kind == "body" for step in since)
         recorder.note(lane, "remark", f"no request to the store{'' if ran else ', and no run'}")
-    recorder.told(lane, answer, error)
+    recorder.reported(lane, answer, error)

@@ -57,7 +57,7 @@ def state_svg() -> str:
     between = labels_between()
     unplanned = [way for way in between if way[0] != way[1] and way not in _ROUTES]
     if unplanned:
-        raise ValueError(f"The sheet has no room for the ways {unplanned}: plan their courses.")
+        raise ValueError(f"The diagram has no place for the edges {unplanned}: add their paths.")
     ways: list[str] = []
     for (source, target), labels in between.items():
         if source != target:
@@ -83,6 +83,6 @@ def _state(state: str, meaning: str, stays: list[str]) -> list[str]:
         box(x, y, _WIDTH, _HEIGHT, state),
         text(middle, y + 22, state, "ink strong"),
         text(middle, y + 22 + LINE, meaning, "quiet"),
-        text(x + 14, y + 30 + 2 * LINE, "stays so:", "quiet", "start"),
+        text(x + 14, y + 30 + 2 * LINE, "unchanged by:", "quiet", "start"),
         *lines_of_text(x + 14, y + 30 + 3 * LINE, stays, anchor="start"),
     ]

@@ -16,10 +16,10 @@ ABSENT = "ABSENT"
 """What is said of a key for which no record stands."""
 
 STATES: dict[str, str] = {
-    ABSENT: "nothing stands",
+    ABSENT: "no record",
     INPROGRESS: "claimed, and live",
     COMPLETED: "has a response, and is live",
-    EXPIRED: "stands, but is no longer live",
+    EXPIRED: "stored, but no longer live",
 }
 """The states, and what each of them means."""
 
@@ -76,9 +76,9 @@ def situations() -> Iterator[Record | None]:
     for owner, payload_hash in product((_OWN, _RESUMED, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
         for lease, expiry in product((_SOON, _NOW, None), (_SOON_S, _NOW_S)):
             if lease is None or lease <= expiry * 1000:  # TIME-6
-                yield Record("", INPROGRESS, expiry, lease, None, payload_hash, None, owner)
+                yield Record("", INPROGRESS, expiry, lease, None, payload_hash, owner)
         for response, expiry in product((_RESPONSE, _OTHER_RESPONSE), (_SOON_S, _NOW_S)):
-            yield Record("", COMPLETED, expiry, None, response, payload_hash, None, owner)
+            yield Record("", COMPLETED, expiry, None, response, payload_hash, owner)
 
 
 def state_of(record: Record | None, now: int) -> str:

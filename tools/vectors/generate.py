@@ -83,7 +83,7 @@ def _record(record: Record | None, *, whole: bool = False) -> dict[str, Any] | N
     if record is None:
         return None
     # A case speaks of one key, wherever its record is kept.
-    left_out = () if whole else ("idempotency_key", "sort_key")
+    left_out = () if whole else ("idempotency_key",)
     fields = record._asdict()
     return {_FIELDS.get(name, name): fields[name] for name in fields if name not in left_out}
 

@@ -18,7 +18,6 @@ _CLAIM: dict[str, Any] = {
     "in_progress_expiry_timestamp": START,
     "response_data": None,
     "payload_hash": "a",
-    "sort_key": None,
     "owner": "w1",
 }
 _RESULT = _CLAIM | {"status": COMPLETED, "in_progress_expiry_timestamp": None, "response_data": '"x"'}
@@ -52,7 +51,6 @@ _CORRUPT_LEASE = "A lease of {} is corrupt."
 _TEXTS = {
     "response_data": "the response",
     "payload_hash": "the payload hash",
-    "sort_key": "the sort key",
     "owner": "the owner",
 }
 

@@ -258,10 +258,10 @@ def _relation(move: Move) -> str | None:
         return "nobody, of a named"
     if named == asker:
         return "own"
-    standing, asking = execution_of(named), execution_of(asker)
-    if standing is None or asking is None:
+    current, asking = execution_of(named), execution_of(asker)
+    if current is None or asking is None:
         return "another"
-    return "resuming" if standing == asking else "another execution"
+    return "resuming" if current == asking else "another execution"
 
 
 def _of_owner(move: Move, _place: _Place) -> _Examples:
@@ -274,11 +274,11 @@ def _of_owner(move: Move, _place: _Place) -> _Examples:
 def _of_hash(move: Move, _place: _Place) -> _Examples:
     if move.before is None or not isinstance(move.event, Claim | Complete):
         return
-    standing, asked = move.before.payload_hash, move.event.payload_hash
-    if standing is None or asked is None:
-        relation = "" if standing == asked else "event lacks" if asked is None else "record lacks"
+    current, asked = move.before.payload_hash, move.event.payload_hash
+    if current is None or asked is None:
+        relation = "" if current == asked else "event lacks" if asked is None else "record lacks"
     else:
-        relation = "equal" if standing == asked else "different"
+        relation = "equal" if current == asked else "different"
     wanted = ("different",) if move.row in ("ROW-6", "ROW-7") else ("equal", "event lacks", "record lacks")
     if relation in wanted and move.row in ("ROW-4", "ROW-16", "ROW-5", "ROW-6", "ROW-7", "ROW-8"):
         yield (relation,), (), _HASH_RELATIONS[relation]

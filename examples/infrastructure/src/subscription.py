@@ -1,4 +1,4 @@
-"""Bills a subscription once a month, with a record in the DynamoDB table of the environment's TABLE_NAME."""
+"""Bills a subscription once a month. The record is in the DynamoDB table that TABLE_NAME names."""
 
 import os
 

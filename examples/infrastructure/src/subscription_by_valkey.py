@@ -1,4 +1,4 @@
-"""Bills a subscription once a month, with a record in the cache at CACHE_HOST and CACHE_PORT."""
+"""Bills a subscription once a month. The record is in the cache at CACHE_HOST and CACHE_PORT."""
 
 import os
 
@@ -7,7 +7,7 @@ from idemproof import IdempotencyConfig, RedisCachePersistenceLayer, idempotent
 store = RedisCachePersistenceLayer(
     host=os.environ["CACHE_HOST"],
     port=int(os.environ["CACHE_PORT"]),
-    mode="cluster",  # a serverless cache is one
+    mode="cluster",  # a serverless cache is a cluster
 )
 config = IdempotencyConfig(event_key_jmespath="[subscription, month]")
 

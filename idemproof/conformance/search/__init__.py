@@ -1,1 +1,1 @@
-"""Exhaustive searches: of the production engine, and of the specification with faults sown into it."""
+"""Exhaustive searches: of the production engine, and of the specification with injected faults."""

@@ -42,7 +42,7 @@ class Happened(NamedTuple):
     after_ms: int
     who: str
     what: str
-    standing: Record | None
+    current: Record | None
 
 
 class EngineCounterexample(NamedTuple):
@@ -210,17 +210,17 @@ class _Search:
         return broken
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
-        """Play ``path`` in one world, from the start and without going back, and tell what happens."""
-        play = Play(self._clients, self._engine, self._world_kind, cached=self._is_cached)
+        """Replay ``path`` in one world, from the start and without going back, and record what happens."""
+        interleaving = Interleaving(self._clients, self._engine, self._world_kind, cached=self._is_cached)
         found: list[str] = []
         for choice in path:
-            found = play.take(choice)
+            found = interleaving.take(choice)
         if not set(broken) <= {*found, _NOBODY_FINISHES, _NEVER_ENDS}:
             raise AssertionError(f"the search found {broken}, its replay {found}")
-        return EngineCounterexample(broken, tuple(play.timeline), tuple(path))
+        return EngineCounterexample(broken, tuple(interleaving.timeline), tuple(path))
 
 
-class Play:
+class Interleaving:
     """Plays choices in one world, with calls that go on and on: nothing is restored, nothing forgotten.
 
     Parameters

@@ -168,8 +168,8 @@ class Keys:
         """Return the key of ``state``."""
         now = state.now
         running, barred = remembered(state.history, now)
-        standing = self._value(state.record)
-        known = list(standing.names)
+        current = self._value(state.record)
+        known = list(current.names)
 
         def order(part: Frozen) -> tuple[Any, ...]:
             names = [known.index(name) if name in known else -1 for name in part.names]
@@ -189,7 +189,7 @@ class Keys:
             ),
             key=lambda client: (client[0] or 0, order(client[2]), order(client[1])),
         )
-        parts = [standing, *delayed, *(part for client in clients for part in client[1:])]
+        parts = [current, *delayed, *(part for client in clients for part in client[1:])]
         names = list(dict.fromkeys(name for part in parts for name in part.names))
         return (
             now % 1000,
@@ -355,7 +355,7 @@ class _Apart:
         if isinstance(value, Complete):
             owner, response, payload_hash, expiry, _ = value
             return "Complete", self.name(owner), self.name(response), payload_hash, self.seconds(expiry)
-        _, status, expiry, lease, response, payload_hash, _, owner = value
+        _, status, expiry, lease, response, payload_hash, owner = value
         return (
             status,
             self.seconds(expiry),

@@ -129,16 +129,16 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
     if call.ended == "returned":
         record = world.record
         if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
-            return ["ENG-7 whoever is answered is told what stands"]
+            return ["ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
-        return ["ENG-11 whoever is refused is told so by the body's error, or the library's"]
+        return ["ENG-11 a refused caller gets the body's error, or the library's"]
     if misreported(call):
         return ["OBS-1 a call reports what happens to it, and by which row"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
-        standing = world.record
-        if standing is not None and holds(standing, call._owner):
+        current = world.record
+        if current is not None and holds(current, call._owner):
             return ["ENG-10 a completion is not given up before it is tried without the result"]
     sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
@@ -399,8 +399,8 @@ class Steps:
         cache = self._engine._cache
         if cache is None:
             return
-        standing = cache.get(World.KEY)
-        if standing is not None:
-            cache.discard(standing)
+        current = cache.get(World.KEY)
+        if current is not None:
+            cache.discard(current)
         if record is not None:
             cache.put(record)

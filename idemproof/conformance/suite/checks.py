@@ -4,12 +4,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-from ...spec.record import Record
 from .capabilities import Capabilities
 from .clock import MovedClock
 from .profiles import Profile
-from .story import CLOCK, Line, Story
 from .subjects import Subject
+from .trace import CLOCK, Line, Trace
 
 TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
 """In the order in which they are judged: later ones build on what earlier ones have shown."""
@@ -25,7 +24,7 @@ class Broken(Exception):  # noqa: N818 - it reads as what happened
     clauses
         The clauses that this breaks.
     lines
-        The story that shows it.
+        The trace that shows it.
     """
 
     def __init__(self, why: str, clauses: Sequence[str], lines: Sequence[Line] = ()) -> None:
@@ -175,41 +174,34 @@ class Case:
                 "one layer object may not be used by several tasks, and there are too few of them"
             )
 
-    def story(self, key: str) -> Story:
-        """Begin a story about ``key``, which counts as one history."""
+    def trace(self, key: str) -> Trace:
+        """Begin a trace about ``key``, which counts as one history."""
         self.histories += 1
-        return Story(self.clock.ms, lambda: self.layer.load(key))
+        return Trace(self.clock.ms, lambda: self.layer.load(key))
 
-    def pass_time(self, ms: int, story: Story | None = None) -> None:
+    def pass_time(self, ms: int, trace: Trace | None = None) -> None:
         """Let so many milliseconds pass, and tell of it."""
         self.clock.advance(ms)
-        if story is not None:
-            story.tell(CLOCK, f"{ms:,} ms pass")
+        if trace is not None:
+            trace.tell(CLOCK, f"{ms:,} ms pass")
 
-    def found(self, why: str, story: Story | Sequence[Line] = (), clauses: Sequence[str] = ()) -> None:
+    def found(self, why: str, trace: Trace | Sequence[Line] = (), clauses: Sequence[str] = ()) -> None:
         """Note that clauses are broken, by default all of the check's; the check goes on."""
-        lines = story.lines if isinstance(story, Story) else story
+        lines = trace.lines if isinstance(trace, Trace) else trace
         self.findings.append(Broken(why, clauses or self.clauses, lines))
 
-    def fail(self, why: str, story: Story | Sequence[Line] = (), clauses: Sequence[str] = ()) -> NoReturn:
+    def fail(self, why: str, trace: Trace | Sequence[Line] = (), clauses: Sequence[str] = ()) -> NoReturn:
         """Say that clauses are broken, by default all of the check's, and end the check."""
-        lines = story.lines if isinstance(story, Story) else story
+        lines = trace.lines if isinstance(trace, Trace) else trace
         raise Broken(why, clauses or self.clauses, lines)
 
     def require(
         self,
         holds: object,
         why: str,
-        story: Story | Sequence[Line] = (),
+        trace: Trace | Sequence[Line] = (),
         clauses: Sequence[str] = (),
     ) -> None:
         """Go on only if ``holds``; ``why`` says what is wrong otherwise."""
         if not holds:
-            self.fail(why, story, clauses)
-
-
-def same(found: Record | None, wanted: Record | None) -> bool:
-    """Tell whether two records are the same but for the sort key, which is the store's own affair."""
-    if found is None or wanted is None:
-        return found is wanted
-    return found._replace(sort_key=None) == wanted._replace(sort_key=None)
+            self.fail(why, trace, clauses)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import time_machine
 
 BEGIN_MS = 1_900_000_000_000
-"""When the first story begins. Later than any real write, so that no store takes its records for old."""
+"""When the first trace begins. Later than any real write, so that no store takes its records for old."""
 
 
 class MovedClock:

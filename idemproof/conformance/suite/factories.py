@@ -237,7 +237,7 @@ def client_method(layer: Any, path: str) -> tuple[Any, str]:
     except AttributeError as missing:
         raise FactoryError(f"{said}: {missing}.") from missing
     if not callable(found):
-        raise FactoryError(f"{said}: what stands there is a {type(found).__name__}, and no method.")
+        raise FactoryError(f"{said}: its type is {type(found).__name__}, not a method.")
     return holder, method
 
 

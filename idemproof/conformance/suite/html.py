@@ -7,14 +7,14 @@ from html import escape
 from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
-from .story_picture import picture
-from .story_table import plain
-from .telling import told_once
-from .wording import Group, LeftOut, TierCounts, Told, clause_text, clean, found_by, shortest, told
+from .report_text import grouped
+from .trace_diagram import picture
+from .trace_table import plain
+from .wording import Group, LeftOut, TierCounts, Told, clause_text, clean, found_by, reported, shortest
 
 _PURPOSE = (
     "This page says which clauses of the idempotency protocol a persistence layer keeps, and shows, for each "
-    "that is broken, the shortest story that breaks it. A <em>persistence layer</em> keeps the records that "
+    "that is broken, the shortest trace that breaks it. A <em>persistence layer</em> keeps the records that "
     "let an operation run once although it is asked for twice."
 )
 
@@ -22,7 +22,7 @@ _DESKTOP, _PHONE = 840, 344
 """How wide a picture is."""
 
 _COLUMNS = 100
-"""How wide a story is that is told as text."""
+"""How wide a trace is that is told as text."""
 
 _CLASSES: dict[Verdict, str] = {
     "kept": "kept",
@@ -44,8 +44,8 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     required
         The tiers that were required.
     """
-    tells = told(report, command, required)
-    groups = told_once(report.findings)
+    tells = reported(report, command, required)
+    groups = grouped(report.findings)
     title = f"Conformance of {report.subject}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -117,7 +117,7 @@ def _finding(group: Group, index: int) -> str:
 
 
 def _others(group: Group) -> str:
-    """Return the findings that are told by another's story, each with its own, to be unfolded."""
+    """Return the findings that are told by another's trace, each with its own, to be unfolded."""
     first = shortest(group.members)
     others = [each for each in group.members if each is not first]
     if not others:
@@ -156,7 +156,7 @@ def _matrix(report: Report) -> str:
 
 def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
     items = [
-        f"<li>{_badge(each.verdict)} for {escape(each.why)}: {escape(each.told)}{_names(each)}</li>"
+        f"<li>{_badge(each.verdict)} for {escape(each.why)}: {escape(each.reported)}{_names(each)}</li>"
         for each in left_out
     ]
     return ["<h2>What was not asked</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
@@ -164,7 +164,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
 
 def _names(each: LeftOut) -> str:
     names = ", ".join(each.names)
-    return "" if names == each.told else f"<details><summary>which</summary>{escape(names)}</details>"
+    return "" if names == each.reported else f"<details><summary>which</summary>{escape(names)}</details>"
 
 
 def _notes(notes: Sequence[str]) -> list[str]:

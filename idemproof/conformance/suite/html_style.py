@@ -1,6 +1,6 @@
 """How the page looks: in light and in dark, on a desk and on a telephone."""
 
-from . import story_picture
+from . import trace_diagram
 
 STYLE = f"""
 :root {{
@@ -58,6 +58,6 @@ svg {{ display: block; height: auto; }}
   dd {{ margin-bottom: 8px; }}
 }}
 @media print {{ section {{ break-inside: avoid; }} }}
-{story_picture.STYLE}
+{trace_diagram.STYLE}
 .phone svg text {{ font-size: 11.5px; }}
 """

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from .asked_for import profile_named, refuse_expectations_without_reasons, seed_given
 from .capabilities import Capabilities, claims
 from .checks import TIERS, Check
 from .factories import FactoryError
+from .options import profile_named, refuse_expectations_without_reasons, seed_given
 from .profiles import Profile
 from .report import CheckResult, Finding
 from .runner import Session, checks
-from .story_table import plain
+from .trace_table import plain
 from .wording import clause_text, clean, groups_of
 
 _WITHOUT_LAYER = "make_layer is missing"
@@ -182,7 +182,7 @@ class _Judge:
         reasons = [self._reason(asked, finding) for finding in result.findings]
         if None not in reasons:
             pytest.xfail("; ".join(dict.fromkeys(str(reason) for reason in reasons)))
-        pytest.fail(self._told(result), pytrace=False)
+        pytest.fail(self._reported(result), pytrace=False)
 
     def expect(self, name: str, test: str) -> None:
         self._require_layers(test)
@@ -226,7 +226,7 @@ class _Judge:
             self._results[asked.name] = self._session.judge(asked)
         return self._results[asked.name]
 
-    def _told(self, result: CheckResult) -> str:
+    def _reported(self, result: CheckResult) -> str:
         return "\n".join(self._lines(result))
 
     def _lines(self, result: CheckResult) -> Iterator[str]:

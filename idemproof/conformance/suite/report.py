@@ -4,9 +4,9 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
-from .asked_for import tiers_named
 from .checks import TIERS
-from .story import Line
+from .options import tiers_named
+from .trace import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
 """Of a clause or a tier. "not offered" is what the layer does not claim; "not judged", what it
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     why
         What went wrong.
     lines
-        The shortest story that shows it.
+        The shortest trace that shows it.
     seen_in
         In which published software this fault was seen, or None.
     """
@@ -175,7 +175,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
     lines = [
         {
             **line._asdict(),
-            "standing": line.standing._asdict() if isinstance(line.standing, Record) else line.standing,
+            "standing": line.current._asdict() if isinstance(line.current, Record) else line.current,
         }
         for line in finding.lines
     ]

@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
-from .asked_for import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
+from .options import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
@@ -131,7 +131,7 @@ class Session:
         self._cut_short: list[str] = []
         self._hung: str | None = None
         self._interrupted = False
-        self._told = False
+        self._reported = False
         # The same seed again, over the same store, must not meet its own records.
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
@@ -201,9 +201,9 @@ class Session:
     def _of_no_use(self, asked: Check, failure: Exception) -> CheckResult:
         """Tell once of a layer that raises at its first write."""
         why = "the layer raised at its first write"
-        if self._told:
+        if self._reported:
             return _without(asked, "not judged", why)
-        self._told = True
+        self._reported = True
         broken = Broken(
             f"{as_a_sentence(failure)} It was its first write; nothing else was judged.", [clause_of(failure)]
         )

@@ -24,7 +24,7 @@ from ...spec.record import Record
 _PACKAGE = Path(__file__).parents[2]
 _OURS = tuple(
     str(_PACKAGE / folder)
-    for folder in ("backends", "reference", "spec", "conformance/machines", "conformance/suite")
+    for folder in ("backends", "drivers", "reference", "spec", "conformance/harness", "conformance/suite")
 )
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
 """Where Python's own source is, and that of packages that are installed."""

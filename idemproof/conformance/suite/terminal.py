@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .report import Report
-from .story_table import laid_out, wrapped
-from .telling import Telling, seen_by, telling, tier_of, told_once, without_details
-from .wording import Group, LeftOut, TierCounts, clause_text, told
+from .report_text import Summary, grouped, seen_by, summary, tier_of, without_details
+from .trace_table import laid_out, wrapped
+from .wording import Group, LeftOut, TierCounts, clause_text, reported
 
 _STYLES = {
     "frame": "dim",
@@ -47,7 +47,7 @@ def show(report: Report, console: Console, command: str | None = None, required:
     required
         The tiers that were required.
     """
-    tells = told(report, command, required)
+    tells = reported(report, command, required)
     width = min(console.width, _WIDEST)
     console.print(Text(report.subject, "bold"), highlight=False)
     _say(console, f"profile {report.profile}, seed {report.seed}, idemproof {report.version}")
@@ -57,7 +57,7 @@ def show(report: Report, console: Console, command: str | None = None, required:
         for each in tells.tiers:
             if each.broken:
                 _say(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
-    _tell_all(console, telling(told_once(report.findings)), width, by_command=command is not None)
+    _tell_all(console, summary(grouped(report.findings)), width, by_command=command is not None)
     _show_left_out(console, tells.left_out)
     for note in tells.notes:
         _say(console, f"Note: {note}")
@@ -88,7 +88,7 @@ def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
     return table
 
 
-def _tell_all(console: Console, found: Telling, width: int, *, by_command: bool) -> None:
+def _tell_all(console: Console, found: Summary, width: int, *, by_command: bool) -> None:
     if found.preface:
         console.print()
         _say(console, found.preface)
@@ -155,7 +155,7 @@ def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
     console.print()
     for each in left_out:
         _say(console, f"{each.verdict.capitalize()}, for {each.why}:", _VERDICTS[each.verdict])
-        _indented(console, Text(each.told))
+        _indented(console, Text(each.reported))
     if left_out:
         console.print()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
 from .report import CheckResult, Finding, Report, Verdict
-from .story import Line
+from .trace import Line
 
 _FEW = 5
 """How many checks are named."""
@@ -22,7 +22,7 @@ class Group(NamedTuple):
     clauses
         All that they break.
     why, lines
-        Of the finding with the shortest story.
+        Of the finding with the shortest trace.
     seen_in
         In which published software such faults were seen.
     found_by
@@ -60,7 +60,7 @@ class LeftOut(NamedTuple):
     verdict: Verdict
     why: str
     names: tuple[str, ...]
-    told: str
+    reported: str
 
 
 class Told(NamedTuple):
@@ -75,7 +75,7 @@ class Told(NamedTuple):
 
 
 def groups_of(findings: Sequence[Finding], said: Callable[[str], str] = str) -> list[Group]:
-    """Group the findings of each check, and checks that say the same; the shortest story is told.
+    """Group the findings of each check, and checks that say the same; the shortest trace is told.
 
     ``said`` returns what counts of a sentence: all of it if not given.
     """
@@ -94,17 +94,17 @@ def by_check(findings: Sequence[Finding]) -> list[list[Finding]]:
 
 
 def shortest(members: Sequence[Finding]) -> Finding:
-    """Return the finding with the shortest story."""
+    """Return the finding with the shortest trace."""
     return min(members, key=lambda each: (not each.lines, len(each.lines)))
 
 
 def group_of(members: Sequence[Finding]) -> Group:
-    """Return findings as one, told by the shortest story."""
-    told = shortest(members)
+    """Return findings as one, told by the shortest trace."""
+    reported = shortest(members)
     return Group(
         in_order({clause for each in members for clause in each.clauses}),
-        clean(told.why),
-        told.lines,
+        clean(reported.why),
+        reported.lines,
         tuple(dict.fromkeys(clean(each.seen_in) for each in members if each.seen_in)),
         tuple(dict.fromkeys(f"{each.check} ({each.tier})" for each in members)),
         len(members) - 1,
@@ -161,7 +161,7 @@ def _folded(counts: Counter[str], all_of: Counter[str], names: Sequence[str]) ->
     return ", ".join(f"{tier} ({share} {all_of[tier]} checks)" for tier, share in shares.items())
 
 
-def told(report: Report, command: str | None = None, required: Sequence[str] = ()) -> Told:
+def reported(report: Report, command: str | None = None, required: Sequence[str] = ()) -> Told:
     """Return what every form of a report tells."""
     return Told(
         verdict_line(report, required),
@@ -192,7 +192,7 @@ def clause_text(name: str) -> str:
     if " | " not in clause.text:
         return clause.text
     event, when, then, outcome = clause.text.split(" | ")
-    stands = "what stands is unchanged" if then == "unchanged" else f"what stands next is: {then}"
+    stands = "the record is unchanged" if then == "unchanged" else f"the next record is {then}"
     return f"{event}, when {when}: {stands}; the outcome is {outcome}."
 
 

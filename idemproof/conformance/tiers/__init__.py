@@ -1,5 +1,6 @@
 """The checks, tier by tier. Importing this package defines them all."""
 
+from . import capacity as capacity
 from . import concurrency as concurrency
 from . import contract as contract
 from . import deadlines as deadlines
@@ -8,6 +9,5 @@ from . import exclusion as exclusion
 from . import faults as faults
 from . import fencing as fencing
 from . import histories as histories
-from . import room as room
 from . import round_trips as round_trips
 from . import swaps as swaps

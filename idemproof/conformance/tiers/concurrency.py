@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
-from ..machines.crowds import Fault, Plan, Round, crowd, faults_of_runs, kinds
-from ..machines.evidence import is_explained, lines_of, unexplained
-from ..machines.linearizability import Get
-from ..machines.messages import Go, Join, Look, Seen, Start
-from ..machines.processes import Process, place_of
-from ..machines.recording import Recorder
+from ..harness.evidence import is_explained, lines_of, unexplained
+from ..harness.linearizability import Get
+from ..harness.messages import Go, Join, Look, Seen, Start
+from ..harness.processes import Process, place_of
+from ..harness.recording import Recorder
+from ..harness.stress import Fault, Plan, Round, faults_of_runs, kinds, stress
 from ..suite.checks import Case, NotOffered, check
-from ..suite.story import Line
 from ..suite.subjects import Subject
+from ..suite.trace import Line
 from .contract import claim_of
 
 _CLIENTS = 8
@@ -54,7 +54,7 @@ def many_processes_may_share_a_store(case: Case) -> None:
 
 def _in_threads(case: Case, subjects: Sequence[Subject]) -> None:
     clients = [(f"client {number}", subject) for number, subject in enumerate(subjects, 1)]
-    _rounds(case, lambda plan: crowd(plan, clients))
+    _rounds(case, lambda plan: stress(plan, clients))
 
 
 def _in_processes(plan: Plan, processes: Sequence[Process], share: int) -> Round:
@@ -85,8 +85,8 @@ def _require_one_store(case: Case, process: Process) -> None:
         )
 
 
-def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
-    """Play rounds of every kind; of each clause that is broken, keep the first evidence."""
+def _rounds(case: Case, interleaving: Callable[[Plan], Round]) -> None:
+    """Interleaving rounds of every kind; of each clause that is broken, keep the first evidence."""
     known: set[str] = set()
     began = time.perf_counter()
     for number in range(case.profile.crowds):
@@ -96,7 +96,7 @@ def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
         for kind in kinds(swaps=case.layer.swaps):
             key = case.new_key()
             case.histories += 1
-            came = play(Plan(kind, key, case.now, case.seed + number))
+            came = interleaving(Plan(kind, key, case.now, case.seed + number))
             faults = [fault for fault in _faults(case, key, came) if not known.issuperset(fault.clauses)]
             if faults:
                 lines = _evidence(case, came)
@@ -108,7 +108,7 @@ def _rounds(case: Case, play: Callable[[Plan], Round]) -> None:
 def _faults(case: Case, key: str, came: Round) -> list[Fault]:
     swaps, fenced = case.layer.swaps, case.capabilities.fenced
     reader = Recorder(lambda: case.now)
-    reader.ask(case.workers[-1], "whoever looks in the end", Load(key) if swaps else Get(key))
+    reader.ask(case.workers[-1], "the final reader", Load(key) if swaps else Get(key))
     came.operations += reader.operations
     faults = []
     if not is_explained(came.operations, swaps=swaps, fenced=fenced):

@@ -1,10 +1,10 @@
 """The contract tier: each documented method does what is documented, and raises what is documented."""
 
 from ...spec.record import COMPLETED, INPROGRESS, Record
-from ..machines import requests
-from ..machines.requests import Answer
+from ..harness import requests
+from ..harness.requests import Answer
 from ..suite.checks import Case, check
-from ..suite.story import Story
+from ..suite.trace import Trace
 
 HOUR_MS = 3_600_000
 
@@ -22,31 +22,31 @@ def result_of(claim: Record, response: str = '"done"') -> Record:
     return claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data=response)
 
 
-def put_claim(case: Case, claim: Record) -> Story:
-    """Let the first worker put ``claim`` under its unused key, and begin the story with it."""
-    story = case.story(claim.idempotency_key)
+def put_claim(case: Case, claim: Record) -> Trace:
+    """Let the first worker put ``claim`` under its unused key, and begin the trace with it."""
+    trace = case.trace(claim.idempotency_key)
     answer = requests.put(case, case.layer, claim)
-    story.tell("client 1", f"puts a claim: {_how(answer)}")
+    trace.tell("client 1", f"puts a claim: {_how(answer)}")
     case.require(
-        answer.how == "done", "A claim was refused, although nothing stood for its key.", story, ["CAS-7"]
+        answer.how == "done", "A claim was refused, although its key had no record.", trace, ["CAS-7"]
     )
-    return story
+    return trace
 
 
-def complete(case: Case, claim: Record, story: Story, response: str = '"done"') -> Record:
+def complete(case: Case, claim: Record, trace: Trace, response: str = '"done"') -> Record:
     """Let the first worker complete its ``claim``, and return the result."""
     result = result_of(claim, response)
     answer = requests.update(case, case.layer, result)
-    story.tell("client 1", f"completes it: {_how(answer)}")
-    case.require(answer.how == "done", "The completion of a live claim was refused.", story, ["CAS-8"])
+    trace.tell("client 1", f"completes it: {_how(answer)}")
+    case.require(answer.how == "done", "The completion of a live claim was refused.", trace, ["CAS-8"])
     return result
 
 
-def require_standing(case: Case, wanted: Record, story: Story, why: str) -> None:
+def require_standing(case: Case, wanted: Record, trace: Trace, why: str) -> None:
     """Go on only if the other worker reads ``wanted``, in every field that this kind of layer keeps."""
     answer = requests.get(case.workers[-1], wanted.idempotency_key)
-    story.tell("client 2", f"reads the record: {_how(answer)}")
-    case.require(answer.how == "done", f"{why}: reading it says that there is none.", story)
+    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.how == "done", f"{why}: reading it says that there is none.", trace)
     found = answer.record
     fields = ["response_data", "owner", *_IN_EVERY_LAYER] if case.layer.swaps else [*_IN_EVERY_LAYER]
     if wanted.status == COMPLETED and not case.layer.swaps:
@@ -55,7 +55,7 @@ def require_standing(case: Case, wanted: Record, story: Story, why: str) -> None
         fields.append("response_data")
     for field in fields:
         given, got = getattr(wanted, field), getattr(found, field)
-        case.require(given == got, f"{why}: its {field} is {got!r}, not {given!r}.", story)
+        case.require(given == got, f"{why}: its {field} is {got!r}, not {given!r}.", trace)
 
 
 def _how(answer: Answer) -> str:
@@ -71,26 +71,26 @@ def _how(answer: Answer) -> str:
 def a_claim_comes_back_as_it_was_put(case: Case) -> None:
     """What was put is what is read, in every field that the protocol needs."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
-    require_standing(case, claim, story, "The claim did not come back as it was put")
+    trace = put_claim(case, claim)
+    require_standing(case, claim, trace, "The claim did not come back as it was put")
 
 
 @check("contract", "CAS-1")
 def a_missing_record_is_reported_as_missing(case: Case) -> None:
     """Reading a key that nothing stands for raises IdempotencyItemNotFoundError."""
     key = case.new_key()
-    story = case.story(key)
+    trace = case.trace(key)
     answer = requests.get(case.layer, key)
-    story.tell("client 1", f"reads an unused key: {_how(answer)}")
+    trace.tell("client 1", f"reads an unused key: {_how(answer)}")
     case.require(
         answer.how == "missing" or answer == Answer("done"),
         f"Reading an unused key gave {answer.record!r}, not IdempotencyItemNotFoundError.",
-        story,
+        trace,
     )
     case.require(
         answer.how == "missing",
         "Reading an unused key returned None instead of raising IdempotencyItemNotFoundError.",
-        story,
+        trace,
     )
 
 
@@ -98,36 +98,34 @@ def a_missing_record_is_reported_as_missing(case: Case) -> None:
 def a_completion_stores_the_result(case: Case) -> None:
     """A result is stored with its status, response and expiry."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
+    trace = put_claim(case, claim)
     later = claim._replace(expiry_timestamp=claim.expiry_timestamp + 7)
-    result = complete(case, later, story, '{"charged": 120}')
+    result = complete(case, later, trace, '{"charged": 120}')
     answer = requests.get(case.workers[1], claim.idempotency_key)
-    story.tell("client 2", f"reads the record: {_how(answer)}")
-    case.require(answer.record is not None, "After a completion nothing stands.", story)
+    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.record is not None, "After a completion no record is stored.", trace)
     for field in ("status", "response_data", "expiry_timestamp"):
         given, got = getattr(result, field), getattr(answer.record, field)
-        case.require(
-            given == got, f"After a completion the {field} that stands is {got!r}, not {given!r}.", story
-        )
+        case.require(given == got, f"After a completion the stored {field} is {got!r}, not {given!r}.", trace)
 
 
 @check(
     "contract",
     "CAS-8",
-    seen_in="Powertools for AWS Lambda 3.37: its Redis layer forgets the payload hash, and refuses the same "
-    "payload as tampered with",
+    seen_in="Powertools for AWS Lambda 3.37: its Redis layer drops the payload hash, and then rejects the "
+    "same payload as changed",
 )
 def a_completion_keeps_the_payload_hash(case: Case) -> None:
     """A result is stored with the payload hash it was given."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
-    complete(case, claim, story)
+    trace = put_claim(case, claim)
+    complete(case, claim, trace)
     found = requests.get(case.layer, claim.idempotency_key).record
     got = None if found is None else found.payload_hash
     case.require(
         got == claim.payload_hash,
         f"The payload hash {claim.payload_hash!r} came back as {got!r} after the completion.",
-        story,
+        trace,
     )
 
 
@@ -135,29 +133,29 @@ def a_completion_keeps_the_payload_hash(case: Case) -> None:
 def a_live_claim_refuses_another_put(case: Case) -> None:
     """A put on a live claim raises IdempotencyItemAlreadyExistsError, and changes nothing."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
-    _refuse(case, claim, story)
+    trace = put_claim(case, claim)
+    _refuse(case, claim, trace)
 
 
 @check("contract", "CAS-7", "INV-2")
 def a_live_result_refuses_another_put(case: Case) -> None:
     """A put on a live result raises IdempotencyItemAlreadyExistsError, and changes nothing."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
-    _refuse(case, complete(case, claim, story), story)
+    trace = put_claim(case, claim)
+    _refuse(case, complete(case, claim, trace), trace)
 
 
-def _refuse(case: Case, standing: Record, story: Story) -> None:
-    before = requests.get(case.layer, standing.idempotency_key)
-    rival = claim_of(case, standing.idempotency_key, "bob")
+def _refuse(case: Case, current: Record, trace: Trace) -> None:
+    before = requests.get(case.layer, current.idempotency_key)
+    rival = claim_of(case, current.idempotency_key, "bob")
     answer = requests.put(
-        case, case.workers[1], rival._replace(expiry_timestamp=standing.expiry_timestamp + 1)
+        case, case.workers[1], rival._replace(expiry_timestamp=current.expiry_timestamp + 1)
     )
-    story.tell("client 2", f"puts another claim: {_how(answer)}")
-    what = "claim" if standing.status == INPROGRESS else "result"
-    case.require(answer.how == "exists", f"A put was accepted although a live {what} stood.", story)
-    after = requests.get(case.layer, standing.idempotency_key)
-    case.require(after == before, f"A refused put changed the {what} that stands.", story)
+    trace.tell("client 2", f"puts another claim: {_how(answer)}")
+    what = "claim" if current.status == INPROGRESS else "result"
+    case.require(answer.how == "exists", f"A put was accepted although a live {what} existed.", trace)
+    after = requests.get(case.layer, current.idempotency_key)
+    case.require(after == before, f"A refused put changed the stored {what}.", trace)
 
 
 @check("contract", "CAS-7", "INV-4")
@@ -165,23 +163,25 @@ def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
     """The old_data_record of a refusal, if there is one, is the record that stands: it is replayed from."""
     for completed in (False, True):
         claim = claim_of(case, case.new_key())
-        story = put_claim(case, claim)
-        standing = complete(case, claim, story, '"the answer"') if completed else claim
+        trace = put_claim(case, claim)
+        current = complete(case, claim, trace, '"the answer"') if completed else claim
         answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
-        story.tell("client 2", f"puts another claim: {_how(answer)}")
+        trace.tell("client 2", f"puts another claim: {_how(answer)}")
         old = answer.record
         if answer.how != "exists" or old is None:
             continue  # another check is about that; and a refusal need not carry anything
         for field in ("status", "expiry_timestamp", "payload_hash", *(["response_data"] * completed)):
-            given, got = getattr(standing, field), getattr(old, field)
+            given, got = getattr(current, field), getattr(old, field)
             case.require(
-                given == got, f"The refusal carried the {field} {got!r}; what stands has {given!r}.", story
+                given == got,
+                f"The refusal carried the {field} {got!r}; the stored record has {given!r}.",
+                trace,
             )
         lease = old.in_progress_expiry_timestamp
         case.require(
             completed or lease in (None, claim.in_progress_expiry_timestamp),
-            f"The refusal carried the lease {lease!r}, not the one that stands.",
-            story,
+            f"The refusal carried the lease {lease!r}, not the stored one.",
+            trace,
         )
 
 
@@ -189,16 +189,16 @@ def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
 def a_deleted_claim_is_gone(case: Case) -> None:
     """After a deletion the key is free at once."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
+    trace = put_claim(case, claim)
     answer = requests.delete(case, case.layer, claim)
-    story.tell("client 1", f"deletes its claim: {_how(answer)}")
-    case.require(answer.how == "done", "Deleting a claim of one's own was refused.", story)
+    trace.tell("client 1", f"deletes its claim: {_how(answer)}")
+    case.require(answer.how == "done", "Deleting a claim of one's own was refused.", trace)
     answer = requests.get(case.workers[1], claim.idempotency_key)
-    story.tell("client 2", f"reads the record: {_how(answer)}")
-    case.require(answer.how != "done" or answer.record is None, "A deleted claim can still be read.", story)
+    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    case.require(answer.how != "done" or answer.record is None, "A deleted claim can still be read.", trace)
     answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
-    story.tell("client 2", f"puts a claim: {_how(answer)}")
-    case.require(answer.how == "done", "After a deletion the key was still refused.", story)
+    trace.tell("client 2", f"puts a claim: {_how(answer)}")
+    case.require(answer.how == "done", "After a deletion the key was still refused.", trace)
 
 
 @check("contract", "CAS-1")
@@ -206,7 +206,7 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
     """A worker that has read a key sees what another has stored since: nothing stale is served."""
     first, second = case.workers[0], case.workers[1]
     claim = claim_of(case, case.new_key())
-    story = case.story(claim.idempotency_key)
+    trace = case.trace(claim.idempotency_key)
     key, result = claim.idempotency_key, result_of(claim)
     requests.get(second, key)
     for what, ask, record, status in (
@@ -214,14 +214,14 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
         ("completes it", requests.update, result, COMPLETED),
     ):
         answer = ask(case, first, record)
-        story.tell("client 1", f"{what}: {_how(answer)}")
+        trace.tell("client 1", f"{what}: {_how(answer)}")
         seen = requests.get(second, key).record
-        story.tell("client 2", "reads the record")
+        trace.tell("client 2", "reads the record")
         case.require(
             seen is not None and seen.status == status,
             f"After one client had stored a record that is {status}, the other still read "
             f"{'nothing' if seen is None else seen.status}.",
-            story,
+            trace,
         )
 
 
@@ -231,15 +231,15 @@ def who_lost_a_claim_is_told(case: Case) -> None:
     for completed in (False, True):
         for what, ask in (("update", requests.update), ("deletion", requests.delete)):
             claim = claim_of(case, case.new_key())
-            story = put_claim(case, claim)
-            standing = complete(case, claim, story) if completed else claim
+            trace = put_claim(case, claim)
+            current = complete(case, claim, trace) if completed else claim
             answer = ask(case, case.workers[1], result_of(claim, '"late"')._replace(owner="bob"))
-            story.tell("client 2", f"asks for the {what} of what is not its own: {_how(answer)}")
-            require_standing(case, standing, story, f"The {what} by a stranger changed the record")
+            trace.tell("client 2", f"asks for the {what} of what is not its own: {_how(answer)}")
+            require_standing(case, current, trace, f"The {what} by a stranger changed the record")
             case.require(
                 answer.how == "lost",
                 f"The {what} of another's record was not refused with IdempotencyLeaseLostError.",
-                story,
+                trace,
             )
 
 
@@ -247,19 +247,19 @@ def who_lost_a_claim_is_told(case: Case) -> None:
 def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
     """Without an owner, an update completes and a deletion frees whatever claim stands."""
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
+    trace = put_claim(case, claim)
     nameless = result_of(claim)._replace(owner=None)
     answer = requests.update(case, case.workers[1], nameless)
-    story.tell("client 2", f"completes without naming an owner: {_how(answer)}")
-    case.require(answer.how == "done", "An update that names no owner was refused.", story)
-    require_standing(case, nameless, story, "An update that names no owner did not complete the claim")
+    trace.tell("client 2", f"completes without naming an owner: {_how(answer)}")
+    case.require(answer.how == "done", "An update that names no owner was refused.", trace)
+    require_standing(case, nameless, trace, "An update that names no owner did not complete the claim")
     claim = claim_of(case, case.new_key())
-    story = put_claim(case, claim)
+    trace = put_claim(case, claim)
     answer = requests.delete(case, case.workers[1], claim._replace(owner=None))
-    story.tell("client 2", f"deletes without naming an owner: {_how(answer)}")
-    case.require(answer.how == "done", "A deletion that names no owner was refused.", story)
+    trace.tell("client 2", f"deletes without naming an owner: {_how(answer)}")
+    case.require(answer.how == "done", "A deletion that names no owner was refused.", trace)
     left = requests.get(case.layer, claim.idempotency_key)
-    case.require(left.how == "missing", "A deletion that names no owner left the claim standing.", story)
+    case.require(left.how == "missing", "A deletion that names no owner left the claim stored.", trace)
 
 
 @check("contract", "CAS-9", "INV-2", needs=("swaps",))
@@ -267,8 +267,8 @@ def who_names_no_owner_leaves_a_live_result_alone(case: Case) -> None:
     """Without an owner, neither an update nor a deletion changes a live result."""
     for what, ask in (("update", requests.update), ("deletion", requests.delete)):
         claim = claim_of(case, case.new_key())
-        story = put_claim(case, claim)
-        result = complete(case, claim, story)
+        trace = put_claim(case, claim)
+        result = complete(case, claim, trace)
         ask(case, case.workers[1], result._replace(owner=None, response_data='"another"'))
-        story.tell("client 2", f"asks for the {what} without naming an owner")
-        require_standing(case, result, story, f"The {what} that names no owner changed a live result")
+        trace.tell("client 2", f"asks for the {what} without naming an owner")
+        require_standing(case, result, trace, f"The {what} that names no owner changed a live result")

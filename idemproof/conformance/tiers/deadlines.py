@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case
-from ..suite.story import CLOCK, Story
+from ..suite.trace import CLOCK, Trace
+from .clock_control import check_by_the_clock
 from .contract import HOUR_MS
-from .this_clock import check_by_the_clock
 
 _AT_ITS_DEADLINE = (
     "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with the strict <, so that a record still "
@@ -51,7 +51,7 @@ def _no_lease(now: int, key: str) -> Record:
 
 
 def _result(now: int, key: str) -> Record:
-    return Record(key, COMPLETED, ceil_seconds(now) + 900, None, '"done"', "a hash", None, "alice")
+    return Record(key, COMPLETED, ceil_seconds(now) + 900, None, '"done"', "a hash", "alice")
 
 
 CLAIMS = (
@@ -62,13 +62,13 @@ CLAIMS = (
 RESULT = Kind("a result", _result, "TIME-3")
 
 
-_Put = tuple[Kind, Record, Story, requests.Answer]
+_Put = tuple[Kind, Record, Trace, requests.Answer]
 
 
-def _stand(case: Case, kind: Kind) -> tuple[Record, Story]:
+def _stand(case: Case, kind: Kind) -> tuple[Record, Trace]:
     """Let a record of this kind stand under a fresh key; a result follows a claim with a short lease."""
     record = kind.record(case.now, case.new_key())
-    story = case.story(record.idempotency_key)
+    trace = case.trace(record.idempotency_key)
     claim = record
     if record.status == COMPLETED:
         claim = record._replace(
@@ -77,14 +77,14 @@ def _stand(case: Case, kind: Kind) -> tuple[Record, Story]:
     answer = requests.put(case, case.layer, claim)
     if answer.how == "done" and claim is not record:
         answer = requests.update(case, case.layer, record)
-    story.tell("client 1", f"stores {kind.name}")
-    case.require(answer.how == "done", f"Storing {kind.name} under an unused key was refused.", story)
-    return record, story
+    trace.tell("client 1", f"stores {kind.name}")
+    case.require(answer.how == "done", f"Storing {kind.name} under an unused key was refused.", trace)
+    return record, trace
 
 
-def _put_another(case: Case, standing: Record, story: Story, owner: str = "bob") -> requests.Answer:
+def _put_another(case: Case, current: Record, trace: Trace, owner: str = "bob") -> requests.Answer:
     rival = Record(
-        standing.idempotency_key,
+        current.idempotency_key,
         INPROGRESS,
         ceil_seconds(case.now + 2 * HOUR_MS),
         case.now + HOUR_MS,
@@ -92,19 +92,19 @@ def _put_another(case: Case, standing: Record, story: Story, owner: str = "bob")
         owner=owner,
     )
     answer = requests.put(case, case.workers[1], rival)
-    told = {"done": "is let in", "exists": "is refused"}.get(answer.how, answer.how)
-    story.tell("client 2", f"puts a claim, and {told}")
+    reported = {"done": "is let in", "exists": "is refused"}.get(answer.how, answer.how)
+    trace.tell("client 2", f"puts a claim, and {reported}")
     return answer
 
 
 def _at(case: Case, kinds: tuple[Kind, ...], offset: int) -> Iterator[_Put]:
     """Let a record of each kind stand, and another claim be put so many milliseconds after its deadline."""
-    standing = [(kind, *_stand(case, kind)) for kind in kinds]
-    standing.sort(key=lambda each: deadline_ms(each[1]))
-    for kind, record, story in standing:
+    current = [(kind, *_stand(case, kind)) for kind in kinds]
+    current.sort(key=lambda each: deadline_ms(each[1]))
+    for kind, record, trace in current:
         case.clock.move_to(deadline_ms(record) + offset)
-        story.tell(CLOCK, f"it is {_in_words(offset)} the deadline of {kind.name}")
-        yield kind, record, story, _put_another(case, record, story)
+        trace.tell(CLOCK, f"it is {_in_words(offset)} the deadline of {kind.name}")
+        yield kind, record, trace, _put_another(case, record, trace)
 
 
 def _in_words(offset: int) -> str:
@@ -114,18 +114,18 @@ def _in_words(offset: int) -> str:
 
 
 def _must_be_over(case: Case, kinds: tuple[Kind, ...], offset: int, *also: str) -> None:
-    for kind, record, story, answer in _at(case, kinds, offset):
+    for kind, record, trace, answer in _at(case, kinds, offset):
         case.require(
             answer.how == "done",
             f"{_capital(kind.name)} still counted {_in_words(offset)} its deadline: a put was refused.",
-            story,
+            trace,
             [kind.clause, *also],
         )
         found = requests.get(case.layer, record.idempotency_key).record
         case.require(
             found is not None and found.status == INPROGRESS and deadline_ms(found) == case.now + HOUR_MS,
             f"After {kind.name} was over, a put was accepted, but what it put does not stand.",
-            story,
+            trace,
             ["ROW-1"],
         )
 
@@ -137,11 +137,11 @@ def _capital(text: str) -> str:
 @check_by_the_clock("time", "TIME-4", "ROW-4", "INV-1")
 def a_claim_counts_until_its_last_millisecond(case: Case) -> None:
     """One millisecond before a claim's deadline, its lease or else its expiry, a put is refused."""
-    for kind, _, story, answer in _at(case, CLAIMS, -1):
+    for kind, _, trace, answer in _at(case, CLAIMS, -1):
         case.require(
             answer.how == "exists",
             f"{_capital(kind.name)} was over one millisecond before its deadline: a put was accepted.",
-            story,
+            trace,
         )
 
 
@@ -166,23 +166,23 @@ def a_millisecond_after_its_lease_a_claim_is_over(case: Case) -> None:
 @check_by_the_clock("time", "TIME-3", "INV-7", "INV-2")
 def a_result_counts_until_its_last_millisecond(case: Case) -> None:
     """Until one millisecond before its expiry, and long after its claim's lease, a result refuses a put."""
-    record, story = _stand(case, RESULT)
+    record, trace = _stand(case, RESULT)
     key, end = record.idempotency_key, expiry_ms(record)
     for moment in (case.now + 2_000, case.now + 2_001, end - 1_000, end - 999, end - 1):
         case.clock.move_to(moment)
-        story.tell(CLOCK, f"it is {end - moment:,} ms before the expiry of the result")
+        trace.tell(CLOCK, f"it is {end - moment:,} ms before the expiry of the result")
         found = requests.get(case.workers[1], key).record
         case.require(
             found is not None and found.status == COMPLETED and found.response_data == record.response_data,
             f"The result could not be read {end - moment:,} ms before its expiry: "
-            f"{'nothing' if found is None else found.status} stood there.",
-            story,
+            f"{'nothing' if found is None else found.status} was found.",
+            trace,
         )
-        answer = _put_another(case, record, story)
+        answer = _put_another(case, record, trace)
         case.require(
             answer.how == "exists",
             f"A result was over {end - moment:,} ms before its expiry: a put was accepted.",
-            story,
+            trace,
         )
 
 
@@ -196,7 +196,7 @@ def a_result_is_over_at_its_expiry(case: Case) -> None:
 def a_result_is_over_after_its_expiry(case: Case) -> None:
     """Whole seconds after a result's expiry a put is accepted, and a new result can be stored."""
     _must_be_over(case, (RESULT,), 2_000, "ROW-1", "INV-9")
-    record, story = _stand(case, RESULT)
+    record, trace = _stand(case, RESULT)
     case.clock.move_to(expiry_ms(record) + 2_000)
     claim = record._replace(
         status=INPROGRESS,
@@ -208,31 +208,31 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
     requests.put(case, case.workers[1], claim)
     again = claim._replace(status=COMPLETED, response_data='"done anew"', in_progress_expiry_timestamp=None)
     requests.update(case, case.workers[1], again)
-    story.tell("client 2", "runs again after the expiry, and stores its result")
+    trace.tell("client 2", "runs again after the expiry, and stores its result")
     found = requests.get(case.layer, record.idempotency_key).record
     case.require(
         found is not None and found.status == COMPLETED and found.response_data == again.response_data,
         "After an expired result was taken over, the new result does not stand.",
-        story,
+        trace,
     )
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", "INV-7")
 def a_claim_that_took_over_counts_anew(case: Case) -> None:
     """Who takes over gets a lease of its own: it counts until its own deadline, not the one it replaced."""
-    record, story = _stand(case, CLAIMS[0])
-    case.pass_time(3_000, story)
-    answer = _put_another(case, record, story)
+    record, trace = _stand(case, CLAIMS[0])
+    case.pass_time(3_000, trace)
+    answer = _put_another(case, record, trace)
     why = "A put was refused after the lease had ended."
-    case.require(answer.how == "done", why, story, ["TIME-4", "ROW-1"])
+    case.require(answer.how == "done", why, trace, ["TIME-4", "ROW-1"])
     taken = record._replace(in_progress_expiry_timestamp=case.now + HOUR_MS)
     case.clock.move_to(deadline_ms(taken) - 1)
-    story.tell(CLOCK, "it is 1 ms before the deadline of client 2's claim")
-    answer = _put_another(case, taken, story, "carol")
+    trace.tell(CLOCK, "it is 1 ms before the deadline of client 2's claim")
+    answer = _put_another(case, taken, trace, "carol")
     case.require(
         answer.how == "exists",
         "A claim that had taken over was over before its own deadline.",
-        story,
+        trace,
         ["TIME-4", "INV-1"],
     )
 
@@ -243,11 +243,11 @@ def deadlines_are_kept_in_the_year_2100(case: Case) -> None:
     if case.now < _YEAR_2100_MS:
         case.clock.move_to(_YEAR_2100_MS)
     kinds = (_with_lease(30_001), *CLAIMS[-2:], RESULT)
-    for kind, _, story, answer in _at(case, kinds, -1):
+    for kind, _, trace, answer in _at(case, kinds, -1):
         case.require(
             answer.how == "exists",
             f"In the year 2100, {kind.name} was over one millisecond before its deadline.",
-            story,
+            trace,
             [kind.clause],
         )
     _must_be_over(case, kinds, 2_000)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ...spec.record import INPROGRESS, Record
-from ..machines.durable_writes import kept, written
-from ..machines.messages import Acknowledged, Look, Seen, Start, Write
-from ..machines.processes import Process, place_of
+from ..harness.durable_writes import kept, written
+from ..harness.messages import Acknowledged, Look, Seen, Start, Write
+from ..harness.processes import Process, place_of
 from ..suite.checks import Case, check
-from ..suite.story import NOT_LOOKED_AT, Line
+from ..suite.trace import NOT_LOOKED_AT, Line
 from .contract import HOUR_MS
 
 _FEW = 6
@@ -42,7 +42,7 @@ def acknowledged_records_outlive_a_killed_process(case: Case) -> None:
     place = place_of(case.factory)
     start = Start(place, case.now, case.capabilities.movable_clock)
     assert case.restarted is not None
-    story = ("a process", "the process")
+    trace = ("a process", "the process")
     with contextlib.ExitStack() as running:
         another: Process | None = None
         for _ in range(1 + case.profile.crowds // _ROUNDS_PER_DEATH):
@@ -50,8 +50,8 @@ def acknowledged_records_outlive_a_killed_process(case: Case) -> None:
             if another is None:
                 another = running.enter_context(Process(start))
                 another.wait_until_up()
-            _require_all(case, acknowledged, partial(_seen_by, another), story, "another process")
-            _require_all(case, acknowledged, case.restarted().load, story, "a new layer object")
+            _require_all(case, acknowledged, partial(_seen_by, another), trace, "another process")
+            _require_all(case, acknowledged, case.restarted().load, trace, "a new layer object")
 
 
 def _seen_by(process: Process, key: str) -> Record | None:
@@ -103,7 +103,7 @@ def _require_all(
         return
     first = lost[0]
     lines = [
-        Line(0, writers[0], "is told that this is done", each.record)
+        Line(0, writers[0], "gets an acknowledgement", each.record)
         for each in acknowledged
         if each.key == first
     ]

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
-from ..machines.linearizability import Delete, Put, Request, Update
-from ..machines.race_stories import granted
-from ..machines.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
+from ..harness.linearizability import Delete, Put, Request, Update
+from ..harness.race_traces import granted
+from ..harness.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
 from ..suite.checks import Case, check
-from .this_clock import check_by_the_clock
+from .clock_control import check_by_the_clock
 
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000
@@ -86,7 +86,7 @@ def one_winner(outcome: Outcome) -> Fault | None:
         return None
     winners = " and ".join(sorted(each.who for each in won))
     return Fault(
-        f"{winners} asked for one key at once, and each was told that it has it.",
+        f"{winners} requested one key at the same time, and each of them got it.",
         ("CAS-7", "INV-1") if any(isinstance(each.request, Put) for each in won) else ("INV-1",),
     )
 
@@ -94,15 +94,15 @@ def one_winner(outcome: Outcome) -> Fault | None:
 def result_stays(outcome: Outcome) -> Fault | None:
     """Say that a result that was stored is gone, if it is."""
     stored = [_result_of(each.request) for each in outcome.operations if each.end is not None]
-    told = [
+    reported = [
         result
         for result, each in zip(stored, (each for each in outcome.operations if each.end), strict=True)
         if result is not None and each.answer in (None, result)
     ]
-    if told and (outcome.final is None or outcome.final.status != COMPLETED):
-        whose = f" of {told[-1].owner}" if told[-1].owner else ""
+    if reported and (outcome.final is None or outcome.final.status != COMPLETED):
+        whose = f" of {reported[-1].owner}" if reported[-1].owner else ""
         return Fault(
-            f"The result{whose} was stored, as its client was told, and is gone: its operation runs again.",
+            f"The result{whose} was acknowledged as stored, and is gone: its operation runs again.",
             ("INV-2",),
         )
     return one_winner(outcome)

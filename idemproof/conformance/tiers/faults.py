@@ -1,13 +1,13 @@
 """The faults tier: requests and replies are lost, workers die, and nobody is locked out."""
 
 from ...spec.commands import Load
-from ..machines.interruptions import Way, interrupt
-from ..machines.linearizability import Get, Request
-from ..machines.races import Race
-from ..machines.whole_calls import Bounds, walk, without_late_requests
+from ..harness.end_to_end import Bounds, walk, without_late_requests
+from ..harness.interruptions import Way, interrupt
+from ..harness.linearizability import Get, Request
+from ..harness.races import Race
 from ..suite.checks import Case
+from .clock_control import check_by_the_clock
 from .exclusion import Scene
-from .this_clock import check_by_the_clock
 
 _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9")
 
@@ -17,7 +17,7 @@ _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9"
     *_RULES,
     "INV-6",
     seen_in="Powertools for AWS Lambda 3.37: a put that was applied while its reply was lost refuses its own "
-    "caller, and nobody runs until the lease ends",
+    "caller, and no call can run until the lease ends",
     seen_as=("INV-6",),
 )
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:

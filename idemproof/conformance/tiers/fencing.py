@@ -1,8 +1,8 @@
 """The fencing tier: what has outlived its lease changes nothing that others have stored since."""
 
-from ..machines.whole_calls import Bounds, walk
+from ..harness.end_to_end import Bounds, walk
 from ..suite.checks import Case
-from .this_clock import check_by_the_clock
+from .clock_control import check_by_the_clock
 
 
 @check_by_the_clock(

@@ -1,8 +1,8 @@
 """The time tier, of histories: random ones, with previous owners, lost replies and the clock at deadlines."""
 
-from ..machines import random_histories
+from ..harness import random_histories
 from ..suite.checks import Case
-from .this_clock import check_by_the_clock
+from .clock_control import check_by_the_clock
 
 
 @check_by_the_clock(

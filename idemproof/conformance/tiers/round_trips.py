@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...spec.record import COMPLETED, INPROGRESS, RESULT_UNAVAILABLE, Record, ceil_seconds, expiry_ms
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Case, check
 from .contract import HOUR_MS, claim_of
 
@@ -128,7 +128,7 @@ def deadlines_keep_every_digit(case: Case) -> None:
     """A lease of more digits than a floating-point number has comes back exact, and is compared so."""
     lease = 2**53 + 1
     key = case.new_key()
-    story = case.story(key)
+    trace = case.trace(key)
     claim = claim_of(case, key)._replace(
         expiry_timestamp=ceil_seconds(lease), in_progress_expiry_timestamp=lease
     )
@@ -136,18 +136,18 @@ def deadlines_keep_every_digit(case: Case) -> None:
         case.layer.swap(key, None, claim, expiry_ms(claim) - case.now)
     except Exception:  # noqa: BLE001 - a store may say that it knows no time so far away
         return
-    story.tell("client 1", f"stores a claim whose lease is {lease}")
+    trace.tell("client 1", f"stores a claim whose lease is {lease}")
     found = _read(case, key)
     if found is None:
         return  # nor need it keep a record for so long
-    case.require(found == claim, f"The lease {lease} did not come back: {found!r} stands.", story)
+    case.require(found == claim, f"The lease {lease} did not come back: {found!r} is stored.", trace)
     near = claim._replace(in_progress_expiry_timestamp=lease - 1)
     case.layer.swap(key, near, None, 0)
-    story.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
+    trace.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
     case.require(
         _read(case, key) == claim,
         f"A claim was taken for another whose lease is one millisecond earlier, {lease - 1}.",
-        story,
+        trace,
         ["CAS-2"],
     )
 
@@ -169,13 +169,13 @@ def every_key_has_its_own_record(case: Case) -> None:
             for number, key in enumerate(keys)
         ]
         for record in records:
-            story = case.story(record.idempotency_key)
+            trace = case.trace(record.idempotency_key)
             answer = requests.put(case, case.layer, record)
-            story.tell("client 1", f"puts a claim for {_short(record.idempotency_key)}")
+            trace.tell("client 1", f"puts a claim for {_short(record.idempotency_key)}")
             case.require(
                 answer.how == "done",
                 f"The unused key {_short(record.idempotency_key)} was refused after one that is like it.",
-                story,
+                trace,
             )
         for record in records:
             found = requests.get(case.workers[-1], record.idempotency_key).record
@@ -243,20 +243,20 @@ def _round_trip(
 ) -> None:
     """Store ``record``, where ``after`` stands or nothing, and see that it has its ``fields`` when read."""
     key = record.idempotency_key
-    story = case.story(key)
+    trace = case.trace(key)
     try:
         _store(case, record, after)
     except Exception as failure:  # noqa: BLE001 - whatever it raises, it refuses what it must store
-        case.fail(f"Storing {what} raised {type(failure).__name__}: {str(failure).rstrip('. ')}.", story)
+        case.fail(f"Storing {what} raised {type(failure).__name__}: {str(failure).rstrip('. ')}.", trace)
     found = _read(case, key)
     wanted = requests.plain(record, key, swaps=True)
     for field in fields:
         given, got = getattr(wanted, field), getattr(found, field, None)
         if found is None or given != got:
-            story.tell("client 1", f"stores {what[:100]}")
-            case.require(found is not None, f"After storing {what[:100]} nothing stands.", story)
+            trace.tell("client 1", f"stores {what[:100]}")
+            case.require(found is not None, f"After storing {what[:100]} no record is stored.", trace)
             why = f"Of {what[:100]} the {field} came back as {_few(got)}, not {_few(given)}."
-            case.fail(why, story)
+            case.fail(why, trace)
 
 
 def _few(value: object) -> str:

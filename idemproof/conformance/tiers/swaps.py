@@ -3,9 +3,9 @@
 import time
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, same_version
-from ..machines import requests
+from ..harness import requests
 from ..suite.checks import Broken, Case, check
-from ..suite.story import Story, in_words
+from ..suite.trace import Trace, in_words
 from .contract import HOUR_MS, claim_of, result_of
 
 _SHORTER_MS = 300_000
@@ -67,64 +67,68 @@ def a_swap_replaces_what_is_expected_and_nothing_else(case: Case) -> None:
     """Of all records that differ in one thing, a swap replaces the expected version only, and says so."""
     names = list(_family(claim_of(case, "")))
     complaints: set[tuple[tuple[str, ...], str]] = set()
-    for standing in (name for name in names if name not in _NEVER_STORED):
+    for current in (name for name in names if name not in _NEVER_STORED):
         for expected in names:
             for replaced_by in ("another claim", "a result", "nothing"):
-                told = _one_swap(case, standing, expected, replaced_by)
-                if told is None:
+                reported = _one_swap(case, current, expected, replaced_by)
+                if reported is None:
                     continue
-                clauses, why, story = told
+                clauses, why, trace = reported
                 # One finding for each thing that is overlooked, not one for each pair.
-                known = {(clauses, expected), (clauses, standing)} & complaints
+                known = {(clauses, expected), (clauses, current)} & complaints
                 if not known and len(case.findings) < _FINDINGS:
-                    complaints |= {(clauses, expected), (clauses, standing)}
-                    case.found(why, story, clauses)
+                    complaints |= {(clauses, expected), (clauses, current)}
+                    case.found(why, trace, clauses)
 
 
 def _one_swap(
     case: Case, stands: str, expects: str, replaced_by: str
-) -> tuple[tuple[str, ...], str, Story] | None:
+) -> tuple[tuple[str, ...], str, Trace] | None:
     key = case.new_key()
     claim = claim_of(case, key)
     family = _family(claim)
-    standing, expected = family[stands], family[expects]
+    current, expected = family[stands], family[expects]
     new = {
         "another claim": claim._replace(owner="carol", payload_hash=None),
         "a result": result_of(claim._replace(owner="carol"), '"new"'),
         "nothing": None,
     }[replaced_by]
-    story = case.story(key)
-    if standing is not None:
-        swap(case, key, None, standing)
+    trace = case.trace(key)
+    if current is not None:
+        swap(case, key, None, current)
     answer = swap(case, key, expected, new, worker=1)
     found = load(case, key)
-    allowed = same_version(standing, expected)
-    right = _kept(new if allowed else standing)
+    allowed = same_version(current, expected)
+    right = _kept(new if allowed else current)
     if found == right and answer == right:
         return None
-    story.tell(
+    trace.tell(
         "client 2",
-        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, standing)} stood, and is "
-        f"told: {in_words(answer)}",
+        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, current)} was "
+        f"stored, and gets: {in_words(answer)}",
     )
     if found == right:
         done = "done" if allowed else "refused"
-        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} stands."
-        return ("CAS-3",), why, story
-    if allowed and found == _kept(standing) and answer == right:
-        why = f"A swap was answered as done, with {_few(right)}, but {_few(found)} still stands."
-        return ("CAS-3",), why, story
-    if allowed and found == _kept(standing):
+        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} is stored."
+        return ("CAS-3",), why, trace
+    if allowed and found == _kept(current) and answer == right:
+        why = f"A swap was answered as done, with {_few(right)}, but {_few(found)} is still stored."
+        return ("CAS-3",), why, trace
+    if allowed and found == _kept(current):
         difference = "" if expects == stands else f", which differ only in what does not count ({expects})"
         clauses = ("CAS-2", "REC-4") if {stands, expects} == _SAME_OWNER else ("CAS-2",)
-        return clauses, f"A swap was refused although what stood was the expected version{difference}.", story
+        return (
+            clauses,
+            f"A swap was refused although the stored record was the expected version{difference}.",
+            trace,
+        )
     if allowed:
-        return ("CAS-3",), f"A swap stored {_few(found)} instead of {_few(right)}.", story
+        return ("CAS-3",), f"A swap stored {_few(found)} instead of {_few(right)}.", trace
     why = (
-        f"A swap was done although what stood was not what was expected: {_named(expects, expected)} was "
-        f"expected, {_named(stands, standing)} stood."
+        f"A swap was done although the stored record was not the expected one: {_named(expects, expected)} "
+        f"was expected, {_named(stands, current)} was stored."
     )
-    return ("CAS-2",), why, story
+    return ("CAS-2",), why, trace
 
 
 def _named(name: str, record: Record | None) -> str:
@@ -148,7 +152,7 @@ def a_swap_recognises_what_was_written_already(case: Case) -> None:
     claim = claim_of(case, key)
     renewed = claim._replace(in_progress_expiry_timestamp=deadline_ms(claim) + 1)
     result = result_of(claim)
-    story = case.story(key)
+    trace = case.trace(key)
     steps = (
         ("a claim", None, claim),
         ("a longer lease", claim, renewed),
@@ -158,11 +162,11 @@ def a_swap_recognises_what_was_written_already(case: Case) -> None:
     for what, expected, new in steps:
         for again in ("", " again"):
             answer = swap(case, key, expected, new, worker=1 if again else 0)
-            story.tell("client 1", f"swaps in {what}{again}, and is told: {in_words(answer)}")
+            trace.tell("client 1", f"swaps in {what}{again}, and gets: {in_words(answer)}")
             case.require(
                 answer == new,
-                f"Swapping in {what}{again} answered {_few(answer)} instead of what stands, {_few(new)}.",
-                story,
+                f"Swapping in {what}{again} returned {_few(answer)}, not the stored record, {_few(new)}.",
+                trace,
             )
 
 
@@ -174,68 +178,68 @@ def neither_load_nor_swap_looks_at_a_clock(case: Case) -> None:
     end = expiry * 1000
     moments = (began, lease - 1, lease, lease + 1, lease + HOUR_MS, end - 1, end, end + 1)
     prepared = []
-    first: dict[tuple[str, str], tuple[bool, str, Story]] = {}
+    first: dict[tuple[str, str], tuple[bool, str, Trace]] = {}
     for moment in moments:
         for status in (INPROGRESS, COMPLETED):
             for expects in ("nothing", "it", "another version"):
                 key = case.new_key()
-                claim = Record(key, INPROGRESS, expiry, lease, None, "a hash", None, "alice")
-                standing = claim if status == INPROGRESS else result_of(claim)
-                swap(case, key, None, standing, expiry_ms(standing) - began)
+                claim = Record(key, INPROGRESS, expiry, lease, None, "a hash", "alice")
+                current = claim if status == INPROGRESS else result_of(claim)
+                swap(case, key, None, current, expiry_ms(current) - began)
                 for worker, clause in enumerate(("CAS-3", "CAS-1")):
                     read = load(case, key, worker)
-                    why = f"Before any time has passed, {in_words(standing)} is read as {_few(read)}."
-                    case.require(read == standing, why, case.story(key), [clause])
-                prepared.append((moment, standing, expects))
-    for moment, standing, expects in prepared:
+                    why = f"Before any time has passed, {in_words(current)} is read as {_few(read)}."
+                    case.require(read == current, why, case.trace(key), [clause])
+                prepared.append((moment, current, expects))
+    for moment, current, expects in prepared:
         case.clock.move_to(moment)
-        told = _decides(case, standing, expects, moment - began)
-        if told is None:
+        reported = _decides(case, current, expects, moment - began)
+        if reported is None:
             continue
-        right, why, story = told
-        at_first = first.setdefault((standing.status, expects), told)
+        right, why, trace = reported
+        at_first = first.setdefault((current.status, expects), reported)
         if right is not at_first[0]:
-            case.fail(f"{why}, other than before: the layer decides by a clock.", story, ["CAS-5"])
-    for right, why, story in first.values():
-        case.require(right, f"{why}.", story, ["CAS-2"])
+            case.fail(f"{why}, other than before: the layer decides by a clock.", trace, ["CAS-5"])
+    for right, why, trace in first.values():
+        case.require(right, f"{why}.", trace, ["CAS-2"])
 
 
-def _decides(case: Case, standing: Record, expects: str, passed: int) -> tuple[bool, str, Story] | None:
+def _decides(case: Case, current: Record, expects: str, passed: int) -> tuple[bool, str, Trace] | None:
     """Return whether a swap is decided rightly; None if it does not matter how, for what stood is over."""
-    key = standing.idempotency_key
-    story = case.story(key)
-    where = f"{passed:,} ms after {in_words(standing)} was stored"
-    over = case.now >= expiry_ms(standing)
+    key = current.idempotency_key
+    trace = case.trace(key)
+    where = f"{passed:,} ms after {in_words(current)} was stored"
+    over = case.now >= expiry_ms(current)
     try:
         found = load(case, key)
     except Broken as malformed:
         # It was well-formed before time passed.
-        case.fail(malformed.why, story, ("CAS-5", *malformed.clauses))
+        case.fail(malformed.why, trace, ("CAS-5", *malformed.clauses))
     if found is None and over:
         return None  # it may be forgotten by then
-    case.require(found == standing, f"{where}, it is read as {_few(found)}.", story, _late(found))
+    case.require(found == current, f"{where}, it is read as {_few(found)}.", trace, _late(found))
     expected = {
         "nothing": None,
-        "it": standing,
-        "another version": standing._replace(owner="bob"),
+        "it": current,
+        "another version": current._replace(owner="bob"),
     }[expects]
     new = Record(key, INPROGRESS, case.now // 1000 + 7_200, case.now + HOUR_MS, owner="carol")
     answer = swap(case, key, expected, new, 7_200_000, worker=1)
-    story.tell("client 2", f"swaps, expecting {expects}, and is told: {in_words(answer)}")
-    right = new if expects == "it" else standing
-    told = (answer, load(case, key))
+    trace.tell("client 2", f"swaps, expecting {expects}, and gets: {in_words(answer)}")
+    right = new if expects == "it" else current
+    reported = (answer, load(case, key))
     allowed: list[tuple[Record | None, Record | None]] = [(right, right)]
     if over:
         # Since it was read it may have been forgotten, before the swap or after it.
         instead = new if expects == "nothing" else None
-        allowed += [(instead, instead), (standing, None)]
-    if over and told in allowed:
+        allowed += [(instead, instead), (current, None)]
+    if over and reported in allowed:
         return None
     done = answer == new
     return (
-        told in allowed,
+        reported in allowed,
         f"{where}, a swap that expected {expects} was {'done' if done else 'refused'}",
-        story,
+        trace,
     )
 
 
@@ -266,35 +270,35 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
         records.append((keep_ms, refused, "was stored, and another swap was refused"))
     for keep_ms, record, how in records:
         case.clock.move_to(began + keep_ms - 1)
-        story = case.story(record.idempotency_key)
+        trace = case.trace(record.idempotency_key)
         found = load(case, record.idempotency_key)
         if found != record:
-            story.tell("client 1", f"reads the record {keep_ms - 1:,} ms after it {how}")
+            trace.tell("client 1", f"reads the record {keep_ms - 1:,} ms after it {how}")
         case.require(
             found == record,
             f"A record that was to be kept for {keep_ms:,} ms was gone {keep_ms - 1:,} ms after it {how}.",
-            story,
+            trace,
         )
 
 
 def _kept_for(case: Case, key: str, keep_ms: int) -> Record:
     # A store is told to keep a record until its expiry, never for less.
-    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, None, "alice")
+    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, "alice")
 
 
 @check("contract", "CAS-6", needs=("swaps",))
 def a_record_stands_for_milliseconds_and_not_less(case: Case) -> None:
     """The time to keep a record is in milliseconds, by the store's own clock too: a moment is waited for."""
     record = _kept_for(case, case.new_key(), _UNIT_MS)
-    story = case.story(record.idempotency_key)
+    trace = case.trace(record.idempotency_key)
     swap(case, record.idempotency_key, None, record, _UNIT_MS)
-    story.tell("client 1", f"stores a result that is to be kept for {_UNIT_MS:,} ms")
+    trace.tell("client 1", f"stores a result that is to be kept for {_UNIT_MS:,} ms")
     time.sleep(_REAL_WAIT_SECONDS)
     found = load(case, record.idempotency_key)
-    story.tell("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
+    trace.tell("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
     case.require(
         found == record,
         f"A record that was to be kept for {_UNIT_MS:,} ms was gone after "
         f"{_REAL_WAIT_SECONDS * 1000:.0f} ms: is the time taken for microseconds?",
-        story,
+        trace,
     )

@@ -49,7 +49,9 @@ def single_values(value: dict[Any, Any]) -> dict[Any, Any]:
     Refused
         It shows other items than it holds.
     """
-    if value.__class__.items not in _FAITHFUL_ITEMS and list(value.items()) != list(dict.items(value)):
+    # A cookie of the standard library is a dict of what belongs to it, and holds its value beside that.
+    faithful = value.__class__.items in _FAITHFUL_ITEMS and not hasattr(value.__class__, "coded_value")
+    if not faithful and (list(value.items()) != list(dict.items(value)) or hasattr(value, "coded_value")):
         raise Refused(
             f"is a {kind_of(value)}, whose items() differ from what it holds",
             "Pass a plain dict of what counts, or select other fields",

@@ -70,10 +70,11 @@ def _has_gaps(value: Any, depth: int) -> bool:
     if not depth or not isinstance(value, dict | list):
         return False
     items: Collection[Any] = value.values() if isinstance(value, dict) else value
-    if not items or None in items:
+    if not items:
         return True
     for item in items:  # noqa: SIM110 - most are scalars: a generator would take longer
-        if type(item) not in SCALARS and _has_gaps(item, depth - 1):
+        # Not asked whether it is equal to None: an array says that of each of its numbers.
+        if item is None or (type(item) not in SCALARS and _has_gaps(item, depth - 1)):
             return True
     return False
 

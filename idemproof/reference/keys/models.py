@@ -5,6 +5,7 @@ refuses when it is selected, and only then.
 """
 
 import datetime as dt
+import re
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,8 +15,8 @@ from uuid import UUID
 
 from ...drivers.interrupts import raise_interrupt
 from .encoding import encoder
-from .proofs import Unproven
-from .refusals import KeptOut, Secret, Unselected, is_secret
+from .proofs import Unproven, own_text, writes_as_its_base
+from .refusals import KeptOut, Secret, SecretSet, Unselected, is_secret
 
 _ABSENT: Any = object()
 _EXACT = frozenset((str, int, bool, float))
@@ -44,17 +45,18 @@ def own_dict(value: Any, dump: Any) -> Any:
     return dump
 
 
-def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901 - one loop, for speed
+def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901, PLR0912 - one loop, for speed
+    if getattr(model.__class__, "__pydantic_root_model__", False):
+        return _compared(model.root, dump, model, "root")
     if type(dump) is not dict:
-        if len(fields) == 1 and "root" in fields:
-            return _compared(model.root, dump, model, "root")
         held = {name: value for name in fields if (value := _held(model, name)) is not _ABSENT}
-        return Unproven(held, dump, model, "")
+        return Unproven(tuple(held.values()), dump, model, "")
+    by_alias = _is_dumped_by_alias(model)
     changed: dict[str, Any] = {}
     missing: list[tuple[str, Any]] = []
     for name in fields:
         value = _held(model, name)
-        shown = dump.get(name, _ABSENT)
+        shown = _ABSENT if by_alias else dump.get(name, _ABSENT)
         kind = type(value)
         if value is _ABSENT or (kind is type(shown) and kind in _EXACT and value == shown):
             continue
@@ -62,18 +64,37 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901 -
         if shown is _ABSENT:
             alias = getattr(fields[name], "serialization_alias", None) or name
             shown = dump.get(alias, _ABSENT)
+            if shown is _ABSENT:
+                alias = name
+                shown = dump.get(name, _ABSENT)
+            elif alias != name and name not in dump:
+                # An expression may name the field as its model does.
+                changed[name] = Unselected(value, None)
         if shown is _ABSENT:
             missing.append((name, value))
         elif (kept := _compared(value, shown, model, name)) is not shown:
             changed[alias] = kept
-    for name, value in (getattr(model, "model_extra", None) or {}).items():
+    others = dict(getattr(model, "model_extra", None) or {})
+    for name, value in others.items():
         if name not in dump:
             missing.append((name, value))
         elif (kept := _compared(value, dump[name], model, name)) is not dump[name]:
             changed[name] = kept
+    for name, field in (getattr(model.__class__, "model_computed_fields", None) or {}).items():
+        alias = (getattr(field, "alias", None) if by_alias else None) or name
+        if alias in dump:
+            kept = _compared(getattr(model, name), dump[alias], model, name)
+            if kept is not dump[alias]:
+                changed[alias] = kept
     if missing:
         changed |= _left_out(model, fields, missing, dump)
     return {**dump, **changed} if changed else dump
+
+
+def _is_dumped_by_alias(model: Any) -> bool:
+    kind = model.__class__
+    config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None)
+    return isinstance(config, Mapping) and bool(config.get("serialize_by_alias"))
 
 
 def _held(model: Any, name: str) -> Any:
@@ -82,15 +103,10 @@ def _held(model: Any, name: str) -> Any:
 
 def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any) -> dict[str, Any]:
     """Return a marker for each field that is absent from its model's dump."""
-    unknown = {name: shown for name, shown in dump.items() if name not in fields}
+    renamed = _renamed(model, fields, missing, dump)
     marked: dict[str, Any] = {}
     for name, value in missing:
-        # A serializer of the whole model may show a field under another name.
-        renamed = next(
-            (other for other, shown in unknown.items() if _compared(value, shown, model, name) is shown), None
-        )
-        if renamed is not None:
-            del unknown[renamed]
+        if name in renamed:
             marked[name] = Unselected(value, None)
         else:
             marker = (Unselected if _is_default(fields.get(name), value) else KeptOut)(value, None)
@@ -100,6 +116,40 @@ def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any
             if alias is not None and alias not in dump:
                 marked[alias] = marker
     return marked
+
+
+def _renamed(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any) -> dict[str, str]:
+    """Return under which other name a serializer of the whole model shows each field that it does show."""
+    unknown = {name: shown for name, shown in dump.items() if name not in fields}
+    renamed: dict[str, str] = {}
+    for name, value in missing:
+        other = next(
+            (other for other, shown in unknown.items() if _compared(value, shown, model, name) is shown), None
+        )
+        if other is not None:
+            del unknown[other]
+            renamed[name] = other
+    # Is each where it seems to be? Not if the serializer puts them in order: those of one type change places.
+    alike: dict[type, list[str]] = {}
+    for name, value in missing:
+        if name in renamed:
+            alike.setdefault(type(value), []).append(name)
+    others = {
+        name: names[place - 1]
+        for names in alike.values()
+        if len(names) > 1
+        for place, name in enumerate(names)
+    }
+    if not others:
+        return renamed
+    try:
+        turned = {name: _held(model, other) for name, other in others.items()}
+        again = model.model_copy(update=turned).model_dump(mode="json")
+        right = all(again[renamed[name]] == dump[renamed[other]] for name, other in others.items())
+    except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
+        raise_interrupt(error)
+        right = False
+    return renamed if right else {}
 
 
 def _is_default(field: Any, value: Any) -> bool:
@@ -121,7 +171,8 @@ def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:  # noqa: PLR
         shown = type(secret) is type(dump) and secret == dump
         return dump if shown or (not secret and dump == "") else Secret(value, dump)
     if isinstance(value, Enum):
-        return dump if _is_standard(value, dump) else Unproven(value, dump, owner, name)
+        inside = _compared(value.value, dump, owner, name)
+        return inside if inside is dump or isinstance(inside, Secret) else Unproven(value, dump, owner, name)
     fields = _declared_fields(value)
     if fields is not None:
         return _compared_object(value, fields, dump, owner, name)
@@ -144,6 +195,8 @@ def _declared_fields(value: Any) -> Any:
 
 
 def _compared_object(value: Any, fields: Any, dump: Any, owner: Any, name: str) -> Any:
+    if getattr(value.__class__, "__pydantic_root_model__", False):
+        return _compared(value.root, dump, value, "root")
     if type(dump) is dict:
         if any(field not in dump for field in fields):
             whole = _own_dump(value)
@@ -151,8 +204,6 @@ def _compared_object(value: Any, fields: Any, dump: Any, owner: Any, name: str) 
                 # It was cut to the class that the field is declared with.
                 dump = whole
         return _compared_fields(value, fields, dump)
-    if len(fields) == 1 and "root" in fields:
-        return _compared(value.root, dump, value, "root")
     return Unproven(value, dump, owner, name)
 
 
@@ -188,6 +239,8 @@ def _compared_set(value: Any, dump: Any, owner: Any, name: str) -> Any:
     if type(dump) is not list or len(dump) != len(value):
         return Unproven(value, dump, owner, name)
     compared = [_compared(item, shown, owner, name) for item, shown in zip(value, dump, strict=True)]
+    if _holds_secret(compared):
+        return SecretSet(list(value), dump)
     try:
         # A set has no order, and that of its dump is not the same in the next process.
         return sorted(compared, key=encoder.encode)
@@ -195,7 +248,15 @@ def _compared_set(value: Any, dump: Any, owner: Any, name: str) -> Any:
         return Unproven(value, dump, owner, name)
 
 
+def _holds_secret(compared: Any) -> bool:
+    if isinstance(compared, dict):
+        return any(map(_holds_secret, compared.values()))
+    return isinstance(compared, Secret) or (isinstance(compared, list) and any(map(_holds_secret, compared)))
+
+
 def _compared_mapping(value: Any, dump: Any, owner: Any, name: str) -> Any:
+    if any(map(is_secret, value)):
+        return SecretSet([list(pair) for pair in value.items()], dump)
     if type(dump) is dict and len(dump) < len(value):
         # A field of a typed dict keeps back what its type does not name.
         dump = _jsonable(value)
@@ -223,10 +284,8 @@ def _is_standard_key(key: Any, shown: str) -> bool:
         return False
 
 
-def _is_standard(value: Any, dump: Any) -> bool:  # noqa: PLR0911 - one case a kind
+def _is_standard(value: Any, dump: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
     """Return whether ``dump`` is the usual form of a value that has no parts."""
-    if isinstance(value, Enum):
-        return _compared(value.value, dump, None, "") is dump
     if isinstance(value, str):
         return type(dump) is str and str.__eq__(value, dump)
     if isinstance(value, bool):
@@ -236,11 +295,18 @@ def _is_standard(value: Any, dump: Any) -> bool:  # noqa: PLR0911 - one case a k
     if isinstance(value, int):
         return type(dump) is int and value == dump
     if isinstance(value, Decimal | UUID):
-        return type(dump) is str and dump == str(value)
+        return type(dump) is str and dump == own_text(value)
     if value is None or type(dump) is not str:
         return False
-    if isinstance(value, dt.date | dt.time) and value.isoformat().replace("+00:00", "Z") == dump:
-        return True
+    if isinstance(value, re.Pattern):
+        # Its flags are not written.
+        return bool(dump == value.pattern and value == re.compile(value.pattern))
+    if isinstance(value, dt.date | dt.time):
+        if value.isoformat().replace("+00:00", "Z") == dump:
+            return own_text(value) is not None
+        if not writes_as_its_base(type(value)):
+            # It may know more than a model writes of it.
+            return False
     try:
         return bool(_jsonable(value) == dump)
     except Exception as error:  # noqa: BLE001 - same

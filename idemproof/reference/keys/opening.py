@@ -10,11 +10,22 @@ from typing import Any
 
 from .many_valued import all_values, single_values, values_getter, values_of
 from .models import dumped_model, own_dict
-from .refusals import KeptOut, Marker, Refused, Secret, failed_conversion, is_secret, unreadable
+from .refusals import (
+    KeptOut,
+    Marker,
+    Refused,
+    Secret,
+    failed_conversion,
+    hidden,
+    is_secret,
+    kind_of,
+    unreadable,
+)
 
 PLAIN = frozenset((dict, list, str, int, float, bool, type(None)))
 SCALARS = frozenset((str, int, float, bool, type(None)))
 
+_BUILT_IN = (str, int, float, list, tuple, dict)
 _LEAVES = (str, int, float, Decimal, dt.date, dt.time, Enum, bytes)
 
 
@@ -55,7 +66,10 @@ def _converted(value: Any) -> Any:
         return dumped_model(value, dump(mode="json"))
     if callable(dump := getattr(value, "dict", None)):
         return own_dict(value, dump())
-    return getattr(value, "raw_event", value)
+    event = getattr(value, "raw_event", value)
+    # Some objects answer to any name.
+    declared = hasattr(value.__class__, "raw_event") or "raw_event" in getattr(value, "__dict__", ())
+    return event if event is not value and declared else value
 
 
 def fields_of_dataclass(value: Any) -> dict[str, Any]:
@@ -64,14 +78,52 @@ def fields_of_dataclass(value: Any) -> dict[str, Any]:
     Attributes that a subclass keeps beside the fields are marked, if it does not declare them.
     """
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if "__dataclass_fields__" not in vars(value.__class__):
-        own = getattr(value, "__dict__", {})
-        fields |= {
-            name: KeptOut(own[name], None)
-            for name in own.keys() - fields.keys()
-            if not name.startswith("_") and not hasattr(value.__class__, name)
+    kind = value.__class__
+    if "__dataclass_fields__" not in vars(kind):
+        slots = vars(kind).get("__slots__", ())
+        own = {
+            name: held
+            for name, held in getattr(value, "__dict__", {}).items()
+            # What is computed once is kept under the name of what computes it.
+            if not hasattr(getattr(kind, name, None), "__get__")
         }
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                own[name] = getattr(value, name)
+        fields |= {
+            name: KeptOut(own[name], None) for name in own.keys() - fields.keys() if not name.startswith("_")
+        }
+    if isinstance(value, _BUILT_IN) and not isinstance(value, Enum) and not _in_fields(value, fields):
+        raise Refused(
+            f"is a {kind_of(value)}, a dataclass that holds more than its fields",
+            "Pass a dict of what counts, or select other fields",
+        )
     return fields
+
+
+def _in_fields(value: Any, fields: dict[str, Any]) -> bool:
+    """Return whether what a value of a built-in type holds is in its fields too, or is nothing."""
+    if isinstance(value, dict):
+        return dict.items(value) <= fields.items() if dict.__len__(value) else True
+    return value in fields.values() or (isinstance(value, str | list | tuple) and not len(value))
+
+
+def value_of_member(member: Any) -> Any:
+    """Return the value of a member of an enumeration.
+
+    Raises
+    ------
+    Refused
+        Its class says the same of several members.
+    """
+    value = member.value
+    # Its class may show something else than it holds.
+    if value is not member._value_ and sum(other.value == value for other in type(member)) != 1:
+        raise Refused(
+            f"is a {kind_of(member)}, which shows one value for several members",
+            "Pass the name of the member, or select other fields",
+        )
+    return value
 
 
 def is_leaf(value: Any) -> bool:
@@ -104,12 +156,14 @@ def opened(value: Any, looked_for: str = "something") -> Any:
         return value
     if kind is tuple:
         return list(value)
+    if isinstance(value, Secret):
+        raise hidden(value, looked_for)
     if isinstance(value, Marker):
         return opened(value.value if isinstance(value, KeptOut) else value.resolve(), looked_for)
     if isinstance(value, type):
         raise unreadable(value, looked_for)
     if is_secret(value):
-        return opened(Secret(value, None), looked_for)
+        raise hidden(value, looked_for)
     try:
         found = contents(value)
     except Refused:
@@ -123,11 +177,25 @@ def opened(value: Any, looked_for: str = "something") -> Any:
 
 def contents(value: Any) -> Any:
     """Return the dict or list that stands for an object; the object itself if there is none."""
-    if is_leaf(value) and not hasattr(value.__class__, "__dataclass_fields__"):
-        return value
-    found = _converted(value)
-    if found is not value:
-        return found if type(found) in PLAIN else contents(found)
+    found = value
+    for _ in range(_CONVERSIONS):
+        if is_leaf(found) and not hasattr(found.__class__, "__dataclass_fields__"):
+            inside = isinstance(found, Enum) and isinstance(found.value, dict | list | tuple)
+            return value_of_member(found) if inside else found
+        opened_once = _converted(found)
+        if opened_once is found:
+            return _held_by(found)
+        if type(opened_once) in PLAIN:
+            return opened_once
+        found = opened_once
+    raise unreadable(value, "plain data")
+
+
+_CONVERSIONS = 16
+"""What is not plain data after as many conversions becomes something else for ever."""
+
+
+def _held_by(value: Any) -> Any:
     if isinstance(value, dict):
         return single_values(value)
     if isinstance(value, list | tuple | deque):
@@ -148,6 +216,8 @@ def field_of(value: Any, name: str) -> Any:
         Nothing can ever be found in a value of this type.
     """
     while isinstance(value, Marker):
+        if isinstance(value, Secret):
+            raise hidden(value, repr(name))
         value = value.value if isinstance(value, KeptOut) else value.resolve()
     kind = type(value)
     if kind is dict:
@@ -177,7 +247,10 @@ def _looked_up(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return value.get(name)
     if isinstance(value, tuple) and hasattr(value.__class__, "_fields"):
-        return getattr(value, name) if name in value.__class__._fields else None
+        if name in value.__class__._fields:
+            return getattr(value, name)
+        if callable(getattr(value.__class__, name, None)):
+            return None
     if isinstance(value, tuple | list) and hasattr(value, name):
         raise unreadable(value, repr(name))
     return _UNKNOWN

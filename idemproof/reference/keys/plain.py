@@ -1,13 +1,26 @@
 """From what was selected to plain data that can be encoded, or to the place that cannot be."""
 
+import marshal
 from decimal import Decimal
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..places import ROOT, Place, spelt
-from .opening import SCALARS, contents, is_leaf
-from .refusals import KeptOut, Marker, Refused, Secret, Unselected, failed_conversion, is_secret, kind_of
+from .encoding import encoder
+from .opening import SCALARS, contents, is_leaf, value_of_member
+from .proofs import own_text, writes_as_its_base
+from .refusals import (
+    KeptOut,
+    Marker,
+    Refused,
+    Secret,
+    SecretSet,
+    Unselected,
+    failed_conversion,
+    is_secret,
+    kind_of,
+)
 from .survey import DEEPEST, WAYS, survey
 
 
@@ -29,16 +42,26 @@ def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
         Something in it cannot stand in a key; its path says where.
     """
     convert = partial(converted, reveal=reveal, leaves=leaves)
-    if not leaves and not survey(selected, convert, is_written, strict=False):
+    if not leaves and not survey(selected, convert, is_written, marshal.dumps, refused=None):
         return selected
     return _Walk(convert, unfolds=leaves).run(selected)
 
 
-def locate(selected: Any, *, reveal: bool) -> Refused:
-    """Return why something cannot be encoded, with the path of one such place."""
+def locate(selected: Any, error: Exception, *, reveal: bool) -> Refused:
+    """Return why something cannot be encoded, with the path of one such place.
+
+    Parameters
+    ----------
+    selected
+        What the encoder refused.
+    error
+        What it raised.
+    reveal
+        As for `plain`.
+    """
     convert = partial(converted, reveal=reveal, leaves=False)
     try:
-        survey(selected, convert, is_written, strict=True)
+        survey(selected, convert, is_written, encoder.encode, refused=error)
         # Nothing in it is at fault, so the whole is.
         walk = _Walk(convert, unfolds=False)
         walk.run(selected)
@@ -55,10 +78,12 @@ def is_written(value: Any) -> bool:
         return False
     # What is both is an object: all of its fields count.
     kind = value.__class__
-    return is_leaf(value) and not isinstance(value, bytes) and not hasattr(kind, "__dataclass_fields__")
+    if not is_leaf(value) or isinstance(value, bytes) or hasattr(kind, "__dataclass_fields__"):
+        return False
+    return writes_as_its_base(kind)
 
 
-def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901 - one case a kind
+def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901, PLR0912 - one case a kind
     """Return a dict, a list, or something that is written as it is, for any value.
 
     Parameters
@@ -75,6 +100,8 @@ def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901 -
     """
     while type(value) not in _PLAIN:
         if isinstance(value, Marker):
+            if reveal and isinstance(value, SecretSet):
+                return sorted((plain(item, reveal=True) for item in value.value), key=encoder.encode)
             if reveal and isinstance(value, Secret):
                 value = value.reveal()
             elif leaves and isinstance(value, KeptOut):
@@ -83,10 +110,10 @@ def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901 -
                 value = value.resolve()
         elif is_secret(value):
             value = Secret(value, None)
-        elif is_written(value) or (leaves and is_leaf(value)):
+        elif is_written(value) or (leaves and is_leaf(value)) or own_text(value) is not None:
             return value
         elif isinstance(value, Enum) and is_leaf(value):
-            value = value.value
+            value = value_of_member(value)
         else:
             found = _opened(value)
             if found is value:

@@ -2,12 +2,14 @@
 
 import datetime as dt
 import re
+from base64 import b64encode, urlsafe_b64encode
 from calendar import month_abbr, month_name
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,38 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _RUN = re.compile(r"\d+")
 _THOUSANDS = re.compile(r"(?<=\d)[,'_ \u00a0](?=\d{3}\b)")
 _MOST_MEMBERS = 64
+
+
+@cache
+def _writers() -> tuple[tuple[type, str], ...]:
+    """Return which method writes the text that stands for a value, for each type that has one."""
+    from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+
+    return (
+        (Decimal, "__str__"),
+        (dt.datetime, "isoformat"),
+        (dt.date, "isoformat"),
+        (dt.time, "isoformat"),
+        (UUID, "__str__"),
+        (PurePath, "__str__"),
+    )
+
+
+def writes_as_its_base(kind: type) -> bool:
+    """Return whether a class writes its values as the standard class does that it is derived from."""
+    for base, name in _writers():
+        if issubclass(kind, base):
+            return getattr(kind, name) is getattr(base, name) or issubclass(kind, Enum)
+    return True
+
+
+def own_text(value: Any) -> str | None:
+    """Return the text that a value's class writes; None if it says less than that of the standard class."""
+    for base, name in _writers():
+        if isinstance(value, base):
+            text: str = getattr(value, name)()
+            return text if text.startswith(getattr(base, name)(value)) else None
+    return None
 
 
 class Unproven(Marker):
@@ -44,6 +78,8 @@ class Unproven(Marker):
         """Return what the serializer wrote, if it tells the value from all others."""
         if shows(self.value, self.shown) or self._comes_back() or self._differs_for_others():
             return self.shown
+        if self._follows():
+            return self.shown
         raise Refused(
             f"is written by a serializer of its model ({kind_of(self.owner)}) in a form that may not tell it "
             "from other values",
@@ -55,8 +91,10 @@ class Unproven(Marker):
         """Return whether the model reads the very value out of what was written."""
         kind = self.owner.__class__
         held = getattr(self.owner, "__dict__", None)
-        if not self.name or held is None or not callable(read := getattr(kind, "model_validate", None)):
+        if held is None or not callable(read := getattr(kind, "model_validate", None)):
             return False
+        if not self.name:
+            return self._comes_back_whole(read)
         field = getattr(kind, "model_fields", {}).get(self.name)
         if field is None or held.get(self.name) is not self.value:
             return False
@@ -70,6 +108,37 @@ class Unproven(Marker):
                 raise_interrupt(error)
         return False
 
+    def _comes_back_whole(self, read: Callable[[Any], Any]) -> bool:
+        try:
+            return bool(read(self.shown) == self.owner)
+        except Exception as error:  # noqa: BLE001 - what cannot be read does not come back
+            raise_interrupt(error)
+            return False
+
+    def _follows(self) -> bool:
+        """Return whether what is written around a text, or between texts, is there for others too."""
+        value, shown = self.value, self.shown
+        held = getattr(self.owner, "__dict__", {}).get(self.name, self)
+        if not isinstance(shown, str) or held is not value:
+            return False
+        if isinstance(value, str) and value and shown.count(value) == 1:
+            other: Any = "".join("Aa"[sign == "A"] if sign.isalnum() else sign for sign in value)
+            expected = shown.replace(value, other)
+            return bool(value != other and self._written_for(other) == expected)
+        if isinstance(value, list) and len(value) == 1 and value[0] == shown:
+            twice = self._written_for([shown, shown])
+            mark = twice[len(shown) : -len(shown)] if isinstance(twice, str) else ""
+            return bool(mark) and twice == f"{shown}{mark}{shown}" and not any(sign in shown for sign in mark)
+        return False
+
+    def _written_for(self, other: Any) -> Any:
+        """Return what the model writes for another value of the field; None if it cannot."""
+        try:
+            return self.owner.model_copy(update={self.name: other}).model_dump(mode="json").get(self.name)
+        except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
+            raise_interrupt(error)
+            return None
+
     def _differs_for_others(self) -> bool:
         """Return whether all other values of a small type are written otherwise."""
         value, owner = self.value, self.owner
@@ -82,12 +151,7 @@ class Unproven(Marker):
             return False
         if getattr(owner, "__dict__", {}).get(self.name, self) is not value:
             return False
-        try:
-            copies = (owner.model_copy(update={self.name: other}) for other in others)
-            return all(copy.model_dump(mode="json").get(self.name) != self.shown for copy in copies)
-        except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
-            raise_interrupt(error)
-            return False
+        return all(self._written_for(other) not in (None, self.shown) for other in others)
 
 
 def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
@@ -109,20 +173,30 @@ def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a
     if isinstance(value, int | float | Decimal):
         return _number_shows(value, written)
     if isinstance(value, dt.timedelta):
-        return not isinstance(written, bool | str) and value.total_seconds() == written
+        return type(written) in (int, float) and _comes_from(
+            value, lambda: dt.timedelta(seconds=written), lambda: dt.timedelta(milliseconds=written)
+        )
     if isinstance(value, dt.date | dt.time):
         return _moment_shows(value, written)
     if not isinstance(written, str):
-        return False
+        leaves = list(_leaves(value))
+        return len(leaves) == 1 and leaves[0] is not value and _is_seen(leaves[0], written)
     if isinstance(value, str):
-        return bool(value) and value in written
+        return _text_shows(value, written)
     if isinstance(value, UUID):
         return value.hex in written.replace("-", "").lower()
     if isinstance(value, bytes):
-        return bool(value) and value.hex() in written.lower()
+        forms = (value.hex(), b64encode(value).decode(), urlsafe_b64encode(value).decode())
+        return bool(value) and (written in forms or value.hex() in written.lower())
     if hasattr(value, "__fspath__"):
         return str(value) in written
     return _joined_shows(value, written)
+
+
+def _text_shows(value: str, written: str) -> bool:
+    """Return whether a text is all that says something in what was written."""
+    before, found, after = written.partition(value)
+    return bool(value and found) and not any(sign.isalnum() or sign in value for sign in before + after)
 
 
 def _number_shows(value: Any, written: Any) -> bool:
@@ -142,17 +216,20 @@ def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case
     if isinstance(written, bool):
         return False
     if isinstance(written, int | float):
-        try:
-            if isinstance(value, dt.datetime):
-                return value.timestamp() in (written, written / 1000)
-            return isinstance(value, dt.date) and value.toordinal() == written
-        except (ValueError, OverflowError, OSError) as error:
-            raise_interrupt(error)
-            return False
+        if isinstance(value, dt.datetime):
+            zone = value.tzinfo
+            return _comes_from(
+                value,
+                lambda: dt.datetime.fromtimestamp(written, zone),
+                lambda: dt.datetime.fromtimestamp(written / 1000, zone),
+            )
+        return isinstance(value, dt.date) and value.toordinal() == written
     if not isinstance(written, str):
         return False
     if value.isoformat() in written:
-        return True
+        return own_text(value) is not None
+    if not writes_as_its_base(type(value)):
+        return False
     forms = [value]
     if getattr(value, "tzinfo", None) is not None:
         offset = value.utcoffset()
@@ -160,6 +237,17 @@ def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case
             # Without its offset it can only be the moment in UTC.
             forms = [value.astimezone(dt.UTC)] if isinstance(value, dt.datetime) else []
     return any([_digits_show(form, written) for form in forms])  # noqa: C419 - in a closed generator, an interrupt is lost
+
+
+def _comes_from(value: Any, *readings: Callable[[], Any]) -> bool:
+    """Return whether one way to read a number gives the very value."""
+    for read in readings:
+        try:
+            if read() == value:
+                return True
+        except (ValueError, OverflowError, OSError) as error:
+            raise_interrupt(error)
+    return False
 
 
 def _digits_show(value: Any, written: str) -> bool:
@@ -188,28 +276,29 @@ def _digits_show(value: Any, written: str) -> bool:
 
 
 def _parts_show(value: Any, written: Any) -> bool:
-    """Return whether each leaf of a value is seen in a leaf of what was written, no two in the same."""
+    """Return whether each leaf of a value is seen in a leaf of what was written, in the same order."""
     shown = list(_leaves(written))
     parts = list(_leaves(value))
     if not parts or len(parts) > len(shown) or len(shown) > _MOST_MEMBERS:
         return False
-    for part in parts:
-        for place, leaf in enumerate(shown):
-            if (type(part) is type(leaf) and part == leaf) or (
-                not isinstance(leaf, dict | list) and shows(part, leaf)
-            ):
-                del shown[place]
-                break
-        else:
-            return False
-    return True
+    rest = iter(shown)
+    return all([any(_is_seen(part, leaf) for leaf in rest) for part in parts])  # noqa: C419 - in a closed generator, an interrupt is lost
+
+
+def _is_seen(part: Any, leaf: Any) -> bool:
+    return (type(part) is type(leaf) and part == leaf) or (
+        not isinstance(leaf, dict | list) and shows(part, leaf)
+    )
 
 
 def _joined_shows(value: Any, written: str) -> bool:
     """Return whether a text is the parts of a value, with marks between them that no part contains."""
     parts = [str(part) for part in _leaves(value)]
-    if not parts or not all(parts):
+    # Of a single part it is not seen what would stand between two.
+    if not all(parts) or not parts or (len(parts) == 1 and not parts[0].isalnum()):
         return False
+    if len(parts) == 1:
+        return _text_shows(parts[0], written)
     end = 0
     between: list[str] = []
     for part in parts:
@@ -234,7 +323,8 @@ def _leaves(value: Any) -> Iterator[Any]:  # noqa: C901 - one case a kind
             yield from _leaves(getattr(value, name, None))
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _leaves(name)
+            # A tuple is written as one name.
+            yield from (name,) if isinstance(name, tuple) else _leaves(name)
             yield from _leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:

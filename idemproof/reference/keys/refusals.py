@@ -52,6 +52,9 @@ class Marker:
         raise NotImplementedError
 
 
+_WAYS = "Set hash_secret in the configuration, so that keys are HMACs and can hold it, or select other fields"
+
+
 class Secret(Marker):
     """A secret, which is written as asterisks."""
 
@@ -59,15 +62,24 @@ class Secret(Marker):
 
     def resolve(self) -> Any:
         """Refuse: only a derivation with a secret of its own takes it in, by `reveal`."""
-        raise Refused(
-            f"is a secret ({kind_of(self.value)}), which plain data shows as asterisks",
-            "Set hash_secret in the configuration, so that keys are HMACs and can hold it, or select other "
-            "fields",
-        )
+        raise Refused(f"is a secret ({kind_of(self.value)}), which plain data shows as asterisks", _WAYS)
 
     def reveal(self) -> Any:
-        """Return the secret."""
-        return self.value.get_secret_value()
+        """Return the secret, as what JSON can hold."""
+        secret = self.value.get_secret_value()
+        if isinstance(secret, set | frozenset):
+            return SecretSet(list(secret), None)
+        return {"bytes": secret.hex()} if isinstance(secret, bytes) else secret
+
+
+class SecretSet(Secret):
+    """Things without an order, with secrets among them."""
+
+    __slots__ = ()
+
+    def resolve(self) -> Any:
+        """Refuse, as a secret does."""
+        raise Refused("holds secrets, which plain data shows as asterisks", _WAYS)
 
 
 class KeptOut(Marker):
@@ -110,6 +122,16 @@ def unreadable(value: Any, looked_for: str) -> Refused:
     return Refused(
         f"looks for {looked_for} in an object of type {kind_of(value)}, which no expression can read",
         "Pass a dict, a dataclass or a Pydantic model instead, or name the operation with key=callable",
+    )
+
+
+def hidden(value: Any, looked_for: str) -> Refused:
+    """Return the refusal of a path into a secret."""
+    kind = kind_of(value.value if isinstance(value, Marker) else value)
+    return Refused(
+        f"looks for {looked_for} inside of a secret ({kind}), which is one value",
+        "Select the secret itself, with hash_secret set in the configuration, or name the operation with "
+        "key=callable",
     )
 
 

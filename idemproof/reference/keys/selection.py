@@ -97,4 +97,4 @@ class Selection:
 
     def located(self, selected: Any, error: Exception) -> Refused:
         """Return where what was selected cannot be encoded, and why."""
-        return error if isinstance(error, Refused) else locate(selected, reveal=self._reveal)
+        return error if isinstance(error, Refused) else locate(selected, error, reveal=self._reveal)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from uuid import UUID
 from ..places import ROOT, Place, keyed, spelt, type_name
 
 _Pair = tuple[Any, Any, Any]  # a step, and the values that it leads to
-_Parts = Callable[[Any, Any], "Iterable[_Pair] | None"]
+_Parts = Callable[[Any, Any], "Iterator[_Pair] | list[_Pair] | None"]
 
 _ABSENT: Any = type("absent", (), {})()
 
@@ -51,32 +51,17 @@ def difference(first: Any, second: Any) -> str | None:
             parts: Any = () if one == other else None
         else:
             # Values that contain themselves are compared once.
-            both = id(one), id(other)
-            if both in seen:
+            if (id(one), id(other)) in seen:
                 continue
-            seen.add(both)
+            seen.add((id(one), id(other)))
             parts = _parts_of(kind)(one, other)  # type: ignore[arg-type]  # it is hashable
         if parts is None:
             return f"{spelt(place, _written, None)}, a {_kind(one)}, has another value"
         for step, mine, its in parts:
             of_it = type(mine)
-            if of_it in _ATOMS:
-                if mine is its or (of_it is type(its) and mine == its):
-                    continue
-            elif of_it in _LEAVES and of_it is type(its) and _LEAVES[of_it](mine, its):
-                continue
-            pairs.append((mine, its, (place, step)))
+            if of_it not in _ATOMS or (mine is not its and (of_it is not type(its) or mine != its)):
+                pairs.append((mine, its, (place, step)))
     return None
-
-
-def _same_atoms(some: Iterable[Any], others: Iterable[Any]) -> bool:
-    """Return whether all of these, as many on both sides, are atoms that are the same: seen in one look."""
-    mine = list(some)
-    kinds = list(map(type, mine))
-    if not _ATOMS.issuperset(kinds):
-        return False
-    its = list(others)
-    return mine == its and kinds == list(map(type, its))
 
 
 class _Key:
@@ -131,14 +116,14 @@ def _parts_of(kind: Any) -> _Parts:
     fields = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     simple = not slots and not _computed(kind) and kind.__dictoffset__
 
-    def parts(one: Any, other: Any) -> Iterable[_Pair] | None:
+    def parts(one: Any, other: Any) -> Iterator[_Pair] | list[_Pair] | None:
         if simple and (not model or _is_closed(one, other)):
             mine, its = one.__dict__, other.__dict__
         else:
             mine, its = (_attributes(slots, each, model=model) for each in (one, other))
         if mine.keys() == its.keys():
             if own is None:
-                return _named(mine, its)
+                return zip(mine, mine.values(), map(its.__getitem__, mine), strict=True)
         else:
             # A field may be the class's default on one side and the object's own on the other.
             mine, its = (
@@ -155,13 +140,6 @@ def _parts_of(kind: Any) -> _Parts:
         return pairs
 
     return parts
-
-
-def _named(mine: dict[str, Any], its: dict[str, Any]) -> Iterable[_Pair]:
-    """Return the pairs of two objects that hold something for the same names."""
-    if _same_atoms(mine.values(), map(its.__getitem__, mine)):
-        return ()
-    return zip(mine, mine.values(), map(its.__getitem__, mine), strict=True)
 
 
 def _is_closed(one: Any, other: Any) -> bool:
@@ -184,10 +162,6 @@ def _same_float(one: float, other: float) -> bool:
     return float.__eq__(one, other) and math.copysign(1, one) == math.copysign(1, other)
 
 
-def _same_decimal(one: Decimal, other: Decimal) -> bool:
-    return str(one) == str(other)
-
-
 def _same_time(one: Any, other: Any) -> bool:
     # Stored text has the offset and no name of a zone: the rebuilt value, which all callers get, has that.
     # Of a time without a zone, the fold alone says which of two hours is meant.
@@ -207,15 +181,13 @@ def _sets(one: Any, other: Any) -> list[_Pair] | None:
     return [("{...}", item, kept[item]) for item in one]
 
 
-def _items(one: Any, other: Any) -> Iterable[_Pair] | None:
+def _items(one: Any, other: Any) -> Iterator[_Pair] | None:
     if len(one) != len(other):
         return None
-    if _same_atoms(one, other):
-        return ()
     return zip(range(len(one)), one, other, strict=True)
 
 
-def _queues(one: Any, other: Any) -> Iterable[_Pair] | None:
+def _queues(one: Any, other: Any) -> Iterator[_Pair] | None:
     return _items(one, other) if one.maxlen == other.maxlen else None
 
 
@@ -241,21 +213,13 @@ def _exceptions(one: Any, other: Any) -> list[_Pair]:
     return [] if dataclasses.is_dataclass(one) else [("args", one.args, other.args)]
 
 
-# Of these, one look tells too.
-_LEAVES: dict[type, Callable[[Any, Any], bool]] = {
-    float: _same_float,
-    Decimal: _same_decimal,
-    datetime: _same_time,
-    time: _same_time,
-}
-
 _PARTS: tuple[tuple[Any, _Parts], ...] = (
     (Enum, _alike(lambda one, other: one is other or bool(one == other))),
     (str, _alike(str.__eq__)),
     (bytes, _alike(bytes.__eq__)),
     (int, _alike(int.__eq__)),
     (float, _alike(_same_float)),
-    (Decimal, _alike(_same_decimal)),
+    (Decimal, _alike(lambda one, other: str(one) == str(other))),
     ((datetime, time), _alike(_same_time)),
     (deque, _queues),
     ((list, tuple), _items),

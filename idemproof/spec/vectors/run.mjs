@@ -94,7 +94,7 @@ function read(stored, asked) {
   if (key !== asked) throw new Error("the record of another key");
   if (!Number.isInteger(expiry)) throw new Error("the expiry is no whole number");
   if (lease !== null && !Number.isInteger(lease)) throw new Error("the lease is no whole number");
-  const texts = ["response", "payload_hash", "sort_key", "owner"].map((field) => [field, text(field)]);
+  const texts = ["response", "payload_hash", "owner"].map((field) => [field, text(field)]);
   return { key, status, expiry, lease, ...Object.fromEntries(texts) };
 }
 

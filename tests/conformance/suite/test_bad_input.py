@@ -48,7 +48,7 @@ def never() -> Iterator[threading.Event]:
 # What is not a factory, or gives no layer.
 
 
-def test_a_layer_in_place_of_a_factory_is_told_from_other_things() -> None:
+def test_a_layer_in_place_of_a_factory_is_reported_from_other_things() -> None:
     assert refused(InMemoryPersistenceLayer()).startswith(
         "This is a layer (InMemoryPersistenceLayer), not what"
     )
@@ -85,7 +85,7 @@ def test_what_is_no_layer_is_named(made: Any, said: str) -> None:
     assert said in refused(lambda: made)
 
 
-def test_a_class_with_the_methods_alone_is_told_to_inherit() -> None:
+def test_a_class_with_the_methods_alone_is_reported_to_inherit() -> None:
     class Methods:
         _get_record = _put_record = _update_record = _delete_record = print
 
@@ -139,7 +139,7 @@ def test_an_abstract_class_is_quoted() -> None:
     assert "The factory raised TypeError: Can't instantiate abstract class" in refused(BasePersistenceLayer)
 
 
-def test_a_factory_that_works_once_is_told_that_it_is_called_again() -> None:
+def test_a_factory_that_works_once_is_reported_that_it_is_called_again() -> None:
     made: list[Any] = []
 
     def factory() -> Any:
@@ -171,7 +171,7 @@ def test_an_async_factory_that_hangs_is_not_waited_for() -> None:
     assert refused(factory, HASTY).startswith("The factory has not returned within 0.5 seconds.")
 
 
-def test_a_second_call_that_hangs_is_told_from_the_first(never: threading.Event) -> None:
+def test_a_second_call_that_hangs_is_reported_from_the_first(never: threading.Event) -> None:
     layers = [InMemoryPersistenceLayer()]
 
     def factory() -> Any:
@@ -343,7 +343,7 @@ class RaisesWhenItWrites(CompareAndSwapLayer):
         return json.loads(new)  # type: ignore[arg-type]
 
 
-def test_a_layer_that_raises_at_its_first_write_is_told_so_once_and_where() -> None:
+def test_a_layer_that_raises_at_its_first_write_is_reported_so_once_and_where() -> None:
     report = judged(RaisesWhenItWrites)
     [finding] = report.findings
     assert "The layer raised TypeError: the JSON object must be str" in finding.why
@@ -359,7 +359,7 @@ class AnswersWithDictionaries(InMemoryPersistenceLayer):
         return found and found._asdict()
 
 
-def test_a_layer_that_answers_with_no_record_is_told_what_it_gave() -> None:
+def test_a_layer_that_answers_with_no_record_is_reported_what_it_gave() -> None:
     report = judged(AnswersWithDictionaries)
     assert report.findings
     assert all("AttributeError" not in finding.why for finding in report.findings)

@@ -94,7 +94,7 @@ class WithClient(InMemoryPersistenceLayer):
     [
         ("client.gte", "Of the client's methods that are named, WithClient has no 'client.gte': "),
         ("pool.get", "WithClient has no 'pool.get': "),
-        ("client.rows", "WithClient has no 'client.rows': what stands there is a int, and no method."),
+        ("client.rows", "WithClient has no 'client.rows': its type is int, not a method."),
     ],
 )
 def test_methods_of_the_client_are_looked_for_whatever_is_judged(path: str, said: str) -> None:

@@ -83,7 +83,7 @@ def test_a_factory_that_other_processes_cannot_import_is_judged_by_threads_alone
     assert "at the top of a module" in why_not(report, PROCESSES)
 
 
-def test_a_store_within_the_process_is_not_told_broken_for_it() -> None:
+def test_a_store_within_the_process_is_not_reported_broken_for_it() -> None:
     report = judged(layers.rows_of_this_process)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
     assert "does not see this one's records" in why_not(report, PROCESSES)
@@ -93,7 +93,7 @@ def test_a_store_within_the_process_is_not_told_broken_for_it() -> None:
 @pytest.mark.parametrize(
     ("make", "said"), [(layers.dying, "ended by itself: exit status 3"), (layers.failing, "no store here")]
 )
-def test_a_factory_that_works_in_one_process_only_is_told_so(make: Any, said: str) -> None:
+def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said: str) -> None:
     report = judged(make)
     assert verdicts(report)[PROCESSES] == "not judged"
     assert said in why_not(report, PROCESSES)
@@ -118,7 +118,7 @@ def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fence
     assert 1 <= len(first.lines) <= 8
 
 
-def test_two_bodies_at_once_are_told_of() -> None:
+def test_two_bodies_at_once_are_reported_of() -> None:
     report = judged(layers.Rows)
     assert {"CAS-4", "INV-1", "INV-5"} <= {clause for each in report.findings for clause in each.clauses}
     assert "Two clients were let in at once: two bodies ran." in [each.why for each in report.findings]
@@ -146,7 +146,7 @@ def test_a_layer_that_says_it_is_busy_makes_no_mistake() -> None:
     assert [each.why for each in judged(layers.Busy).findings] == []
 
 
-def test_what_a_layer_raises_when_many_use_it_is_told() -> None:
+def test_what_a_layer_raises_when_many_use_it_is_reported() -> None:
     report = judged(layers.Stumbling)
     assert any("the layer raised IndexError" in each.why for each in report.findings)
 

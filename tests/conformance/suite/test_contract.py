@@ -108,12 +108,12 @@ def test_who_says_that_something_is_deleted_and_keeps_it_answers_wrongly() -> No
 
 
 class TakesAbsenceForAnotherOwner(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        differ = standing is not None and expected is not None and standing.owner != expected.owner
-        return not differ and super().matches(standing, expected)
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
+        differ = current is not None and expected is not None and current.owner != expected.owner
+        return not differ and super().matches(current, expected)
 
 
-def test_empty_and_absent_owners_that_are_told_apart_break_rec_4() -> None:
+def test_empty_and_absent_owners_that_are_reported_apart_break_rec_4() -> None:
     report = check(TakesAbsenceForAnotherOwner, profile="quick", tiers=("contract",), seed=1)
     assert {finding.clauses for finding in report.findings} == {("CAS-2", "REC-4")}
 
@@ -132,7 +132,7 @@ def test_what_is_malformed_only_after_its_deadline_was_looked_at_by_a_clock() ->
 
 
 class NeverCompares(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
         return True
 
 

@@ -188,7 +188,7 @@ def test_a_broken_layer_is_seen(layer: Any, name: str, clause: str) -> None:
     assert clause in broken[name]
 
 
-def test_one_boundary_is_told_as_one_boundary() -> None:
+def test_one_boundary_is_reported_as_one_boundary() -> None:
     report = check(
         CountsAtTheDeadline, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1
     )

@@ -94,9 +94,9 @@ def test_what_is_deleted_in_memory_comes_back() -> None:
     finding = report.findings[0]
     assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
     assert "otherwise than acknowledged" in finding.why
-    told = [line.standing for line in finding.lines]
-    assert told[-3] is None
-    assert told[-1] is not None
+    reported = [line.current for line in finding.lines]
+    assert reported[-3] is None
+    assert reported[-1] is not None
 
 
 @pytest.mark.usefixtures("files")

@@ -1,4 +1,4 @@
-"""Races: each fault is found, with a story that shows it."""
+"""Races: each fault is found, with a trace that shows it."""
 
 import itertools
 from collections.abc import Callable
@@ -52,10 +52,10 @@ def test_looking_before_writing_is_found_in_every_race(
 ) -> None:
     report = judged(make(tmp_path))
     assert broken(report) == {each.name for each in report.checks}
-    told = finding(report, TWO_CLAIMS)
-    assert "client 1 and client 2 asked for one key at once, and each was told that it has it" in told.why
-    assert how in told.why
-    assert told.clauses == ("CAS-4", "INV-1")
+    reported = finding(report, TWO_CLAIMS)
+    assert "client 1 and client 2 requested one key at the same time, and each of them got it" in reported.why
+    assert how in reported.why
+    assert reported.clauses == ("CAS-4", "INV-1")
 
 
 @pytest.mark.parametrize("seed", [0, 2, 99])
@@ -71,7 +71,7 @@ def test_the_verdict_and_the_schedule_do_not_depend_on_the_seed(seed: int) -> No
     assert without_keys(first) == without_keys(again)
 
 
-def test_the_story_tells_each_step_and_what_stood_after_it() -> None:
+def test_the_trace_tells_each_step_and_what_stood_after_it() -> None:
     lines = finding(judged(over_fakeredis(stores.OverRedis)), TWO_CLAIMS).lines
     said = [(line.who, line.what.split()[0]) for line in lines]
     assert said == [
@@ -86,17 +86,17 @@ def test_the_story_tells_each_step_and_what_stood_after_it() -> None:
         ("client 1", "is"),
         ("the store", "in"),
     ]
-    owners = [line.standing.owner if isinstance(line.standing, Record) else line.standing for line in lines]
+    owners = [line.current.owner if isinstance(line.current, Record) else line.current for line in lines]
     assert owners == [None, None, None, None, None, "bob", "bob", "alice", "alice", "alice"]
 
 
 def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
     report = judged(layers.FourLockedForPuts, fenced=False)
     assert broken(report) == {OVERWRITES}
-    told = finding(report, OVERWRITES)
-    assert told.clauses == ("CAS-4", "INV-2")
-    assert "The result of alice was stored" in told.why
-    statuses = [line.standing.status for line in told.lines if isinstance(line.standing, Record)]
+    reported = finding(report, OVERWRITES)
+    assert reported.clauses == ("CAS-4", "INV-2")
+    assert "The result of alice was stored" in reported.why
+    statuses = [line.current.status for line in reported.lines if isinstance(line.current, Record)]
     assert COMPLETED in statuses
     assert statuses[-1] == INPROGRESS
 
@@ -125,14 +125,14 @@ def test_powertools_redis_layer_overwrites_a_result_between_its_get_and_its_set(
 
     report = judged(over_fakeredis(Original), fenced=False)
     assert broken(report) == {OVERWRITES}
-    told = finding(report, OVERWRITES)
-    assert told.seen_in is not None
-    assert "Powertools" in told.seen_in
+    reported = finding(report, OVERWRITES)
+    assert reported.seen_in is not None
+    assert "Powertools" in reported.seen_in
     result = next(each for each in report.checks if each.name == OVERWRITES)
     assert result.schedules <= 20
     said = [
         (line.who, line.what.split()[0], line.what.partition(":lock")[1])
-        for line in told.lines
+        for line in reported.lines
         if line.what.split()[0] in ("GET", "SET")
     ]
     assert said == [
@@ -150,9 +150,9 @@ def test_clients_that_are_named_are_paused_at() -> None:
     methods = ("store.fetch", "store.store", "store.drop")
     report = judged(lambda: stores.OverUnknown(rows), client_methods=methods)
     assert broken(report) == {each.name for each in report.checks}
-    told = finding(report, TWO_CLAIMS)
-    assert "the calls of the layer's client" in told.why
-    assert any(line.what.startswith("fetch('conformance-") for line in told.lines)
+    reported = finding(report, TWO_CLAIMS)
+    assert "the calls of the layer's client" in reported.why
+    assert any(line.what.startswith("fetch('conformance-") for line in reported.lines)
 
 
 def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
@@ -171,7 +171,7 @@ def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"
 
 
-def test_an_error_that_only_sharing_explains_is_told() -> None:
+def test_an_error_that_only_sharing_explains_is_reported() -> None:
     class Searching(layers.UnlockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             for other in itertools.islice(self.rows, 3):
@@ -182,23 +182,23 @@ def test_an_error_that_only_sharing_explains_is_told() -> None:
     searching = Searching()
     searching._swap("another", None, Record("another", INPROGRESS, 4_000_000_000), 1)
     report = judged(lambda: searching)
-    told = [each for each in report.findings if "RuntimeError: dictionary changed size" in each.why]
-    assert {each.clauses for each in told} == {("CAS-4",)}
+    reported = [each for each in report.findings if "RuntimeError: dictionary changed size" in each.why]
+    assert {each.clauses for each in reported} == {("CAS-4",)}
 
 
-def test_a_fault_that_needs_no_interleaving_is_told_as_such() -> None:
+def test_a_fault_that_needs_no_interleaving_is_reported_as_such() -> None:
     class Generous(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             with self.lock:
                 self.rows[key] = new
                 return new
 
-    told = finding(judged(Generous), TWO_CLAIMS)
-    assert "It takes no interleaving" in told.why
-    assert told.clauses == ("CAS-2", "CAS-3", "INV-1")
+    reported = finding(judged(Generous), TWO_CLAIMS)
+    assert "No interleaving is needed" in reported.why
+    assert reported.clauses == ("CAS-2", "CAS-3", "INV-1")
 
 
-def test_what_chance_decides_is_told_as_such() -> None:
+def test_what_chance_decides_is_reported_as_such() -> None:
     class Moody(layers.LockedDictionary):
         moods = iter([*[False] * 12, True])
 

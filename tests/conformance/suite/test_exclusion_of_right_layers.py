@@ -60,7 +60,7 @@ RIGHT: dict[str, Callable[[Path], Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_layers_are_never_told_broken(name: str, tmp_path: Path) -> None:
+def test_right_layers_are_never_reported_broken(name: str, tmp_path: Path) -> None:
     report = judged(RIGHT[name](tmp_path))
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept"}
@@ -68,7 +68,7 @@ def test_right_layers_are_never_told_broken(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
-def test_right_layers_over_a_real_server_are_never_told_broken(
+def test_right_layers_over_a_real_server_are_never_reported_broken(
     kind: Callable[..., Any], valkey_server: servers.Server
 ) -> None:
     report = judged(lambda: kind(host=valkey_server.host, port=valkey_server.port, ssl=False))
@@ -77,7 +77,7 @@ def test_right_layers_over_a_real_server_are_never_told_broken(
     assert all(each.schedules > 2 for each in report.checks)
 
 
-def test_a_right_layer_by_four_methods_is_never_told_broken() -> None:
+def test_a_right_layer_by_four_methods_is_never_reported_broken() -> None:
     report = judged(layers.FourLocked, fenced=False)
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept", "not offered"}
@@ -146,9 +146,9 @@ def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sh
     class Strict(layers.FourLocked):
         def _update_record(self, data_record: Any) -> None:
             with self.lock:
-                standing = self.rows[data_record.idempotency_key]
+                current = self.rows[data_record.idempotency_key]
                 self.rows[data_record.idempotency_key] = Record(*data_record[:7])
-                assert standing is not None
+                assert current is not None
 
     report = judged(Strict, fenced=False)
     assert [each.why for each in report.findings] == []

@@ -9,19 +9,19 @@ import pytest
 from idemproof import Record
 from idemproof.conformance.suite.html import page
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.story_picture import picture
+from idemproof.conformance.suite.trace import CLOCK, NOT_LOOKED_AT, STORE, Line
+from idemproof.conformance.suite.trace_diagram import picture
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"<script>"', owner="bob")
-STORY = (
+TRACE = (
     Line(0, "client 1", "claims", CLAIM),
     Line(30_000, CLOCK, "30,000 ms pass", CLAIM),
     Line(30_000, STORE, "forgets", None),
     Line(30_500, "client 2", "completes with <b>&amp;", RESULT),
 )
 EVIL = '"><script>alert(1)</script>'
-FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), f"It let {EVIL} in.", STORY, f"Software {EVIL}")
+FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), f"It let {EVIL} in.", TRACE, f"Software {EVIL}")
 
 
 def report(*findings: Finding, **options: Any) -> Report:
@@ -105,7 +105,7 @@ def test_every_clause_has_its_line_with_verdict_and_text() -> None:
     text = page(report(FINDING))
     rows = dict(re.findall(r'<tr id="([A-Z]+-\d+)">.+?<span class="badge ([a-z-]+)">', text))
     assert rows == {"TIME-2": "kept", "TIME-3": "not-offered", "INV-1": "broken", "CAS-4": "broken"}
-    assert "A record is live until its deadline" in text
+    assert "A record is live before its deadline" in text
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_verdict_is_coloured_by_what_it_is(options: dict[str, Any], kind: st
     assert f'<p class="verdict {kind}">' in page(made)
 
 
-def test_each_finding_has_a_picture_for_the_desk_and_one_for_the_telephone() -> None:
+def test_each_finding_has_a_diagram_for_the_desk_and_one_for_the_telephone() -> None:
     drawings = Elements(page(report(FINDING))).tags("svg")
     desk, telephone = (float(str(each["width"])) for each in drawings)
     assert desk == 840
@@ -130,7 +130,7 @@ def test_each_finding_has_a_picture_for_the_desk_and_one_for_the_telephone() -> 
 
 
 def test_lanes_are_those_who_take_part_and_the_store() -> None:
-    drawing = Elements(picture(STORY, 800, "a story"))
+    drawing = Elements(picture(TRACE, 800, "a trace"))
     for words in ("client 1", "client 2", "stored", "claims", "30,000 ms pass", "the store forgets", "30 s"):
         assert words in drawing.text
     kinds = [each["class"] for each in drawing.tags("rect")]
@@ -138,7 +138,7 @@ def test_lanes_are_those_who_take_part_and_the_store() -> None:
         assert status in kinds
 
 
-def test_everything_is_inside_the_picture() -> None:
+def test_everything_is_inside_the_diagram() -> None:
     lines = [
         Line(3_600_000 + number, f"client {number}", "does " * 20 + "x" * 80, RESULT) for number in range(6)
     ]
@@ -161,8 +161,8 @@ def test_everything_is_inside_the_picture() -> None:
 @pytest.mark.parametrize("width", [344, 840])
 def test_times_are_not_clipped_and_heads_stay_in_their_boxes(width: int) -> None:
     wide = 9.0  # of a letter such as m, in a wide font
-    lines = [Line(0, who, "looks", None) for who in ("whoever looks in the end", "a new layer object")]
-    drawing = Elements(picture([*lines, *STORY], width, "long names"))
+    lines = [Line(0, who, "looks", None) for who in ("the final reader", "a new layer object")]
+    drawing = Elements(picture([*lines, *TRACE], width, "long names"))
     times = [(each, words) for each, words in drawing.texts if words.endswith((" ms", " s"))]
     assert times
     for each, words in times:
@@ -180,19 +180,19 @@ def test_times_are_not_clipped_and_heads_stay_in_their_boxes(width: int) -> None
 
 def test_a_status_is_never_broken_in_two() -> None:
     many = [
-        Line(0, f"client {number}", "looks", standing) for number in range(6) for standing in (CLAIM, RESULT)
+        Line(0, f"client {number}", "looks", current) for number in range(6) for current in (CLAIM, RESULT)
     ]
     text = picture(many, 344, "narrow")
     assert text.count(">INPROGRESS") == text.count(">COMPLETED") == 6
 
 
 def test_what_stands_is_written_where_it_changes() -> None:
-    drawing = Elements(picture([STORY[0], STORY[0], STORY[3]], 800, "a story"))
+    drawing = Elements(picture([TRACE[0], TRACE[0], TRACE[3]], 800, "a trace"))
     assert drawing.text.count("INPROGRESS of alice") == 1
     assert drawing.text.count("COMPLETED of bob") == 1
 
 
-def test_a_story_without_looks_has_no_lane_for_the_store() -> None:
-    unseen = [line._replace(standing=NOT_LOOKED_AT) for line in STORY]
-    assert "stored" not in Elements(picture(unseen, 800, "a story")).text
-    assert "the store forgets" in Elements(picture(unseen[1:3], 800, "a story")).text
+def test_a_trace_without_looks_has_no_lane_for_the_store() -> None:
+    unseen = [line._replace(current=NOT_LOOKED_AT) for line in TRACE]
+    assert "stored" not in Elements(picture(unseen, 800, "a trace")).text
+    assert "the store forgets" in Elements(picture(unseen[1:3], 800, "a trace")).text

@@ -108,7 +108,7 @@ def test_clauses_are_selected_by_their_ids(tmp_path: Path) -> None:
     assert counts["deselected"] == len(CONTRACT) - len(about)
 
 
-def test_a_failure_shows_the_story_and_no_traceback(tmp_path: Path) -> None:
+def test_a_failure_shows_the_trace_and_no_traceback(tmp_path: Path) -> None:
     counts, said = run(
         tmp_path,
         """
@@ -215,11 +215,13 @@ def test_what_cannot_be_judged_is_a_sentence(tmp_path: Path, body: str, sentence
 )
 def test_a_slip_in_a_name_or_a_value_is_an_error_of_collection(tmp_path: Path, slip: str, said: str) -> None:
     tests = f"class TestIt(Conformance):\n    {slip}\n    make_layer = InMemoryPersistenceLayer\n"
-    counts, told = run(tmp_path, tests)
+    counts, reported = run(tmp_path, tests)
     assert counts == {"error": 1}
-    assert said in told
+    assert said in reported
     if "neither" in said:
-        assert "The claims are fenced, durable, threads, processes, movable_clock, largest_response" in told
+        assert (
+            "The claims are fenced, durable, threads, processes, movable_clock, largest_response" in reported
+        )
 
 
 def test_names_of_ones_own_are_no_slips(tmp_path: Path) -> None:
@@ -244,7 +246,7 @@ def test_names_of_ones_own_are_no_slips(tmp_path: Path) -> None:
     assert "error" not in counts, said
 
 
-def test_a_factory_that_raises_is_told_once_and_pointed_to(tmp_path: Path) -> None:
+def test_a_factory_that_raises_is_reported_once_and_pointed_to(tmp_path: Path) -> None:
     counts, said = run(
         tmp_path,
         "class TestIt(Conformance):\n    def make_layer(self): raise OSError('nobody is there')\n",

@@ -25,12 +25,12 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import FactoryError
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import Client
-from idemproof.conformance.machines.belongings import places
-from idemproof.conformance.machines.interception import Interception
-from idemproof.conformance.machines.plays import Play
-from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.interception import Interception
+from idemproof.conformance.harness.object_graph import places
+from idemproof.conformance.harness.scheduled_client import Client
+from idemproof.conformance.harness.scheduler import Interleaving
+from idemproof.conformance.harness.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.spec.record import INPROGRESS, Record
 from racing_layers import UnlockedDictionary
@@ -42,12 +42,12 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> list[str]:
     """Return what the clients were about to do at each pause that is a call's."""
-    told: list[str] = []
+    reported: list[str] = []
 
     def run(client: Client) -> None:
         client.pause("begins", "request")
@@ -56,10 +56,10 @@ def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> lis
     def tell(client: Client, what: Any, *, reply: bool) -> None:
         said = what if isinstance(what, str) else what()
         if said != "begins" and not reply:
-            told.append(said)
+            reported.append(said)
 
-    Play([run] * clients, choose or chooser(()), PATIENCE, tell).run()
-    return told
+    Interleaving([run] * clients, choose or chooser(()), PATIENCE, tell).run()
+    return reported
 
 
 def swap_of(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Callable[[], Any]:
@@ -71,15 +71,15 @@ def swap_of(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Calla
 def test_a_redis_client_pauses_at_each_command() -> None:
     layer = RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,))))
     with Interception([layer]):
-        told = pauses(swap_of(layer))
-    assert [each.split()[:2] for each in told] == [["GET", "k"], ["SET", "k"]]
+        reported = pauses(swap_of(layer))
+    assert [each.split()[:2] for each in reported] == [["GET", "k"], ["SET", "k"]]
 
 
 def test_a_pipeline_pauses_where_it_speaks_to_the_store() -> None:
     layer = stores.OverRedisWatching(fakeredis.FakeRedis())
     with Interception([layer]):
-        told = pauses(swap_of(layer))
-    assert [each.split()[0] for each in told] == ["GET", "WATCH", "GET", "EXEC"]
+        reported = pauses(swap_of(layer))
+    assert [each.split()[0] for each in reported] == ["GET", "WATCH", "GET", "EXEC"]
 
 
 def test_an_async_client_pauses_without_stopping_its_loop() -> None:
@@ -87,8 +87,8 @@ def test_an_async_client_pauses_without_stopping_its_loop() -> None:
     layer = AsyncRedisCachePersistenceLayer(client=fakeredis.FakeAsyncRedis())
     try:
         with Interception([layer]):
-            told = pauses(swap_of(layer, loop), taking_turns, clients=2)
-        assert [each.split()[0] for each in told] == ["GET", "GET", "SET", "SET"]
+            reported = pauses(swap_of(layer, loop), taking_turns, clients=2)
+        assert [each.split()[0] for each in reported] == ["GET", "GET", "SET", "SET"]
     finally:
         loop.run(layer.client.aclose())
         loop.close()
@@ -100,9 +100,9 @@ def test_a_dynamodb_client_that_is_made_on_first_use_pauses() -> None:
         layer = DynamoDBPersistenceLayer("records", boto3_session=session)
         layer.create_table()
         with Interception([layer]):
-            told = pauses(swap_of(layer))
+            reported = pauses(swap_of(layer))
         layer.close()
-    assert told == ["GetItem", "PutItem"]
+    assert reported == ["GetItem", "PutItem"]
 
 
 @pytest.mark.parametrize("kind", [SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
@@ -148,9 +148,9 @@ def test_transactions_and_cursors_of_sqlite_pause(tmp_path: Path) -> None:
 
     layer = Layer()
     with Interception([layer]):
-        told = pauses(layer.work)
+        reported = pauses(layer.work)
         assert layer.db.row_factory is sqlite3.Row
-    assert told == [
+    assert reported == [
         "CREATE TABLE t (x)",
         "COMMIT",
         "INSERT INTO t VALUES (?) (many)",
@@ -165,7 +165,7 @@ def test_transactions_and_cursors_of_sqlite_pause(tmp_path: Path) -> None:
     layer.db.close()
 
 
-def test_a_connection_that_never_waits_is_told_at_once_that_it_must(tmp_path: Path) -> None:
+def test_a_connection_that_never_waits_is_reported_at_once_that_it_must(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
 
     def opened() -> Any:
@@ -287,8 +287,8 @@ def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
 def test_methods_that_are_named_pause() -> None:
     layer = stores.OverUnknown(UnlockedDictionary())
     with Interception([layer], ["store.fetch", "store.store"]):
-        told = pauses(swap_of(layer))
-    assert [each.partition("(")[0] for each in told] == ["fetch", "fetch", "store"]
+        reported = pauses(swap_of(layer))
+    assert [each.partition("(")[0] for each in reported] == ["fetch", "fetch", "store"]
     assert vars(layer.store).keys() == {"_client"}
 
 
@@ -305,8 +305,8 @@ def test_async_methods_that_are_named_pause() -> None:
     layer, loop = Layer(), LoopThread()
     try:
         with Interception([layer], ["store.ask"]):
-            told = pauses(lambda: loop.run(layer.store.ask("k")), taking_turns, clients=2)
-        assert told == ["ask('k')", "ask('k')"]
+            reported = pauses(lambda: loop.run(layer.store.ask("k")), taking_turns, clients=2)
+        assert reported == ["ask('k')", "ask('k')"]
     finally:
         loop.close()
 
@@ -355,5 +355,5 @@ def test_who_sleeps_lets_others_go_first() -> None:
         order.append("worked")
 
     with Interception([]):
-        Play([sleeps, works], chooser(()), PATIENCE).run()
+        Interleaving([sleeps, works], chooser(()), PATIENCE).run()
     assert order == ["worked", "slept"]

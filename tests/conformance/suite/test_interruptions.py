@@ -19,7 +19,7 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import check
-from idemproof.conformance.machines.interruptions import WAYS, Died, Saboteur
+from idemproof.conformance.harness.interruptions import WAYS, Died, Saboteur
 from idemproof.conformance.suite.report import CheckResult, Report
 
 pytestmark = pytest.mark.once
@@ -174,10 +174,10 @@ def test_a_broken_layer_is_seen(kind: type[Redis], name: str, clauses: tuple[str
     assert finding.clauses == clauses
 
 
-def test_the_story_says_where_it_was_interrupted() -> None:
+def test_the_trace_says_where_it_was_interrupted() -> None:
     [finding] = results(judged(over_redis(LeavesALockBehind)))[DEATH].findings
-    told = [(line.who, line.what.split(" conformance-")[0]) for line in finding.lines]
-    assert told == [
+    reported = [(line.who, line.what.split(" conformance-")[0]) for line in finding.lines]
+    assert reported == [
         ("client 2", "claims the key as bob, and dies after SET"),
         ("client 1", "then reads nothing"),
         ("the clock", "1,000 ms pass"),

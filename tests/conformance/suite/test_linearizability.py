@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idemproof import InMemoryPersistenceLayer, Record
-from idemproof.conformance.machines.linearizability import (
+from idemproof.conformance.harness.linearizability import (
     Delete,
     Get,
     Operation,
@@ -122,9 +122,9 @@ def layer_at(now: int) -> InMemoryPersistenceLayer:
 def executed(draw: st.DrawFn, at_most: int = 12) -> tuple[list[Operation], Record | None]:
     """Give what clients were answered, where each request took effect at once at a time between."""
     layer = layer_at(NOW)
-    standing = draw(STANDING)
-    if standing is not None:
-        layer._swap(KEY, None, standing, HOUR)
+    current = draw(STANDING)
+    if current is not None:
+        layer._swap(KEY, None, current, HOUR)
     requests = draw(st.lists(REQUESTS, min_size=1, max_size=at_most))
     done = []
     for turn, request in enumerate(requests):
@@ -140,28 +140,28 @@ def executed(draw: st.DrawFn, at_most: int = 12) -> tuple[list[Operation], Recor
                 None if unanswered else answer,
             )
         )
-    return draw(st.permutations(done)), standing
+    return draw(st.permutations(done)), current
 
 
 @given(executed())
 def test_what_was_really_done_in_some_order_is_explained(history: Any) -> None:
-    operations, standing = history
-    order = linearization(operations, standing)
+    operations, current = history
+    order = linearization(operations, current)
     assert order is not None
     assert {each for each in operations if each.end is not None} <= {*order}
 
 
 @given(executed())
 def test_an_order_contradicts_neither_the_clock_nor_the_answers(history: Any) -> None:
-    operations, standing = history
-    order = linearization(operations, standing) or []
+    operations, current = history
+    order = linearization(operations, current) or []
     for place, each in enumerate(order):
         assert all(later.end is None or later.end > each.start for later in order[place + 1 :])
     again = [
         each._replace(start=2 * turn, end=None if each.end is None else 2 * turn + 1)
         for turn, each in enumerate(order)
     ]
-    assert linearization(again, standing) is not None
+    assert linearization(again, current) is not None
 
 
 SMALL = st.lists(
@@ -215,10 +215,10 @@ def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, d
     ]
     changed = [each for each in changed if not _expired(each.request)]
 
-    def agrees(told: Any, done: Any) -> bool:
-        if told == Refused() and type(done) is Refused:
+    def agrees(reported: Any, done: Any) -> bool:
+        if reported == Refused() and type(done) is Refused:
             return True
-        return type(told) is type(done) and (told == done)
+        return type(reported) is type(done) and (reported == done)
 
     def by_trying_all() -> bool:
         for order in permutations(changed):
@@ -231,8 +231,8 @@ def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, d
                 return True
         return False
 
-    told = [each._replace(answer=_plain(each.answer)) for each in changed]
-    assert (linearization(told) is not None) == by_trying_all()
+    reported = [each._replace(answer=_plain(each.answer)) for each in changed]
+    assert (linearization(reported) is not None) == by_trying_all()
 
 
 def _expired(request: Any) -> bool:
@@ -345,22 +345,21 @@ def test_a_layer_by_four_methods_need_not_know_its_own_claim_again_nor_tell_who_
     assert linearization(in_turn((Put(ANN), None), (Get(KEY), changed)), swaps=False) is None
 
 
-def test_answers_are_the_same_whatever_their_sort_key_and_however_nothing_is_written() -> None:
-    told = ANN._replace(sort_key="range", response_data="", payload_hash="")
-    assert linearization(in_turn((swap(None, ANN), told))) is not None
-    assert linearization(in_turn((swap(None, ANN), told._replace(response_data="1")))) is None
+def test_answers_are_the_same_however_nothing_is_written() -> None:
+    reported = ANN._replace(response_data="", payload_hash="")
+    assert linearization(in_turn((swap(None, ANN), reported))) is not None
+    assert linearization(in_turn((swap(None, ANN), reported._replace(response_data="1")))) is None
 
 
 def test_hundreds_of_requests_that_fail_are_judged_at_once() -> None:
-    crowd = [operation(n, 1000 + n, Put(claim(f"client {n}")), Refused()) for n in range(12)]
-    assert linearization(crowd) is None
-    assert linearization([*crowd, operation(13, 2000, Put(BOB))]) is not None
+    stress = [operation(n, 1000 + n, Put(claim(f"client {n}")), Refused()) for n in range(12)]
+    assert linearization(stress) is None
+    assert linearization([*stress, operation(13, 2000, Put(BOB))]) is not None
 
 
 def test_a_swap_that_finds_its_own_record_may_still_be_needed_later() -> None:
-    told = ANN._replace(sort_key="range")
     history = [
-        operation(0, 9, swap(None, ANN), told),
+        operation(0, 9, swap(None, ANN), ANN),
         operation(1, 2, swap(ANN, None), None, "bob"),
         operation(3, 4, Load(KEY), ANN, "bob"),
     ]
@@ -387,15 +386,15 @@ def test_a_layer_by_four_methods_does_what_a_holder_asks() -> None:
 
 
 def test_what_many_orders_lead_to_is_judged_once() -> None:
-    crowd = []
+    stress = []
     for number in range(7):
         own = claim(f"client {number}")
-        crowd += [
+        stress += [
             operation(number, 100 + number, swap(None, own), own),
             operation(200 + number, 300 + number, swap(own, None), None),
         ]
     overlapping = [
-        each._replace(start=each.start % 100, end=400 + number) for number, each in enumerate(crowd)
+        each._replace(start=each.start % 100, end=400 + number) for number, each in enumerate(stress)
     ]
     assert linearization([*overlapping, operation(500, 501, Load(KEY), None)]) is not None
     assert linearization([*overlapping, operation(500, 501, Load(KEY), BOB)]) is None

@@ -12,17 +12,17 @@ import pytest
 
 import racing_layers as layers
 from idemproof import InMemoryPersistenceLayer
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import CannotLook, Client, only_looking, telling
-from idemproof.conformance.machines.cooperative import (
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.cooperative import (
     CooperativeAsyncLock,
     CooperativeCondition,
     CooperativeLock,
     CooperativeLocks,
 )
-from idemproof.conformance.machines.plays import Play
-from idemproof.conformance.machines.preemption import AwaitsPausing, lines_pausing, own_files
-from idemproof.conformance.machines.schedules import chooser, taking_turns
+from idemproof.conformance.harness.preemption import AwaitsPausing, lines_pausing, own_files
+from idemproof.conformance.harness.scheduled_client import CannotLook, Client, only_looking, summary
+from idemproof.conformance.harness.scheduler import Interleaving
+from idemproof.conformance.harness.schedules import chooser, taking_turns
 from idemproof.conformance.suite.subjects import LoopThread
 
 PATIENCE = 60
@@ -31,11 +31,11 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
-def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Play, list[str]]:
-    told: list[str] = []
+def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Interleaving, list[str]]:
+    reported: list[str] = []
 
     def begins(work: Callable[[Client], Any]) -> Callable[[Client], None]:
         def run(client: Client) -> None:
@@ -47,11 +47,11 @@ def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Play, l
     def tell(client: Client, what: Any, *, reply: bool) -> None:
         said = what if isinstance(what, str) else what()
         if said != "begins":
-            told.append(f"{client.number}: {said}")
+            reported.append(f"{client.number}: {said}")
 
-    play = Play([begins(work) for work in works], choose or chooser(()), PATIENCE, tell)
-    play.run()
-    return play, told
+    interleaving = Interleaving([begins(work) for work in works], choose or chooser(()), PATIENCE, tell)
+    interleaving.run()
+    return interleaving, reported
 
 
 def test_the_own_files_are_those_of_the_author() -> None:
@@ -70,8 +70,8 @@ def test_each_line_is_a_pause_and_nothing_is_traced_afterwards() -> None:
             layer._swap("k", None, None, 0)
         after.append(sys.gettrace())
 
-    _, told = played(work)
-    assert [each.partition(": line ")[2].partition(": ")[2] for each in told] == [
+    _, reported = played(work)
+    assert [each.partition(": line ")[2].partition(": ")[2] for each in reported] == [
         "standing = self.rows.get(key)",
         "if not same_version(standing, expected):",
         "if new is None:",
@@ -98,12 +98,12 @@ def test_each_await_that_lets_others_run_is_a_pause() -> None:
 
     results: list[Any] = []
     try:
-        _, told = played(lambda _: results.append(AwaitsPausing(loop).run(work())))  # type: ignore[arg-type]
+        _, reported = played(lambda _: results.append(AwaitsPausing(loop).run(work())))  # type: ignore[arg-type]
     finally:
         loop.close()
     assert results == [["quiet", "late"]]
-    assert told[0] == "0: goes on after an await"
-    assert 2 <= len(told) <= 4
+    assert reported[0] == "0: goes on after an await"
+    assert 2 <= len(reported) <= 4
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_who_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any)
         with lock:
             client.pause("inside", "call")
 
-    play, told = played(work, work, choose=chooser((0, 1)))
-    assert play.hung is None
-    assert [each for each in told if each != "0: begins"] == [
+    interleaving, reported = played(work, work, choose=chooser((0, 1)))
+    assert interleaving.hung is None
+    assert [each for each in reported if each != "0: begins"] == [
         "0: inside",
         "1: waits for a lock",
         "1: inside",
@@ -173,7 +173,7 @@ def test_who_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any)
     assert not lock.locked()
 
 
-def test_who_does_not_want_to_wait_is_told() -> None:
+def test_who_does_not_want_to_wait_is_reported() -> None:
     lock = CooperativeLock(threading.Lock())
     said: list[bool] = []
 
@@ -186,8 +186,8 @@ def test_who_does_not_want_to_wait_is_told() -> None:
         said.append(lock.acquire(blocking=False))
         said.append(lock.acquire(timeout=1000))
 
-    play, _ = played(holds, tries)
-    assert play.hung is None
+    interleaving, _ = played(holds, tries)
+    assert interleaving.hung is None
     assert said == [False, False]
 
 
@@ -217,7 +217,7 @@ def test_a_reentrant_lock_is_taken_twice_and_given_back_by_its_holder() -> None:
 
 
 def test_a_condition_gives_its_lock_back_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)  # who waits for it does so elsewhere
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)  # who waits for it does so elsewhere
     condition = CooperativeCondition(threading.Condition())
     done: list[str] = []
 
@@ -231,8 +231,8 @@ def test_a_condition_gives_its_lock_back_while_it_waits(monkeypatch: pytest.Monk
             done.append("done")
             condition.notify_all()
 
-    play, _ = played(waits, notifies)
-    assert play.hung is None
+    interleaving, _ = played(waits, notifies)
+    assert interleaving.hung is None
     assert done == ["done", "seen"]
 
 
@@ -277,11 +277,11 @@ def test_async_clients_wait_for_an_async_lock_in_turn() -> None:
             await client.pause_async("inside", "call")
 
     try:
-        play, told = played(*[lambda client: loop.run(work(client))] * 2, choose=taking_turns)
+        interleaving, reported = played(*[lambda client: loop.run(work(client))] * 2, choose=taking_turns)
     finally:
         loop.close()
-    assert play.hung is None
-    assert told == ["0: inside", "1: waits for a lock", "1: inside"]
+    assert interleaving.hung is None
+    assert reported == ["0: inside", "1: waits for a lock", "1: inside"]
     assert not lock.locked()
     with pytest.raises(RuntimeError):
         lock.release()
@@ -304,7 +304,7 @@ def test_an_async_lock_is_waited_for_outside_of_races_too() -> None:
 def test_a_client_that_races_no_longer_gives_back_what_it_took_as_one() -> None:
     lock = CooperativeLock(threading.RLock())
     client = SimpleNamespace(passes=False)
-    with telling(client):
+    with summary(client):
         with lock:
             client.passes = True  # its race is over
             with lock:

@@ -13,10 +13,12 @@ import pytest
 
 import crowded_layers as layers
 from idemproof import InMemoryPersistenceLayer
-from idemproof.conformance.machines.messages import Failed, Look, Seen, Start, Up
-from idemproof.conformance.machines.processes import Process, place_of
+from idemproof.conformance.harness.messages import Failed, Look, Seen, Start, Up
+from idemproof.conformance.harness.processes import Process, place_of
 from idemproof.conformance.suite.checks import NotJudged, NotOffered
 from idemproof.conformance.suite.clock import BEGIN_MS
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,9 +54,9 @@ def test_a_process_is_given_whatever_pickle_takes(
         assert process.hear() == Seen(None)
 
 
-def test_a_factory_of_the_main_program_is_told_to_move() -> None:
+def test_a_factory_of_the_main_program_is_reported_to_move() -> None:
     program = (
-        "from idemproof.conformance.machines.processes import place_of\n"
+        "from idemproof.conformance.harness.processes import place_of\n"
         "def make(): ...\n"
         "try: place_of(make)\n"
         "except Exception as refusal: print(refusal)\n"
@@ -70,7 +72,7 @@ def start(factory: Any) -> Start:
     return Start(place._replace(paths=paths), BEGIN_MS + 5, movable_clock=True)
 
 
-def test_a_process_does_what_it_is_told_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_process_does_what_it_is_reported_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
     before = set(threading.enumerate())
     with Process(start(layers.files)) as process:
@@ -124,7 +126,7 @@ def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.Monk
             process.wait_until_up()
 
 
-def test_a_failure_in_another_process_is_told() -> None:
+def test_a_failure_in_another_process_is_reported() -> None:
     with Process(start(printing)) as process:
         process._said.put(Failed("no such store"))
         heard = []

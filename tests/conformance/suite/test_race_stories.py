@@ -2,8 +2,8 @@
 
 import pytest
 
-from idemproof.conformance.machines.linearizability import Operation, Put, Refused
-from idemproof.conformance.machines.race_stories import outcome_in_words
+from idemproof.conformance.harness.linearizability import Operation, Put, Refused
+from idemproof.conformance.harness.race_traces import outcome_in_words
 from idemproof.spec.commands import Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
@@ -12,33 +12,33 @@ OLD = Record("key", COMPLETED, 50, response_data='"done"', owner="alice")
 CLAIMS = [Record("key", INPROGRESS, 500, 200_000, owner=owner) for owner in ("bob", "carol")]
 
 
-def refused(by_swaps: bool, standing: Record) -> list[Operation]:
+def refused(by_swaps: bool, current: Record) -> list[Operation]:
     return [
         Operation(
             f"client {number}",
             2 * number,
             2 * number + 1,
             NOW,
-            Swap("key", standing, claim, 1) if by_swaps else Put(claim),
-            standing if by_swaps else Refused(standing),
+            Swap("key", current, claim, 1) if by_swaps else Put(claim),
+            current if by_swaps else Refused(current),
         )
         for number, claim in enumerate(CLAIMS, 1)
     ]
 
 
 @pytest.mark.parametrize("by_swaps", [True, False])
-def test_that_all_are_refused_for_what_has_expired_is_told_plainly(by_swaps: bool) -> None:
+def test_that_all_are_refused_for_what_has_expired_is_reported_plainly(by_swaps: bool) -> None:
     assert outcome_in_words(refused(by_swaps, OLD), OLD) == (
-        "The result that stood had expired, so one of those who asked for its key was to be given it; "
-        'but client 1 and client 2 were all refused. In the end there stood COMPLETED of alice: "done".'
+        "The stored result had expired, so one of the callers had to get its key; "
+        'but client 1 and client 2 were all refused. Finally stored: COMPLETED of alice: "done".'
     )
     lapsed = Record("key", INPROGRESS, 500, 50_000, owner="alice")
-    assert outcome_in_words(refused(by_swaps, lapsed), lapsed).startswith("The claim that stood had expired")
+    assert outcome_in_words(refused(by_swaps, lapsed), lapsed).startswith("The stored claim had expired")
 
 
-def test_that_all_are_refused_for_what_lives_is_another_story() -> None:
+def test_that_all_are_refused_for_what_lives_is_another_trace() -> None:
     alive = OLD._replace(expiry_timestamp=500)
-    assert "in any order" in outcome_in_words(refused(by_swaps=False, standing=alive), alive)
-    one = refused(by_swaps=True, standing=OLD)
+    assert "not linearizable" in outcome_in_words(refused(by_swaps=False, current=alive), alive)
+    one = refused(by_swaps=True, current=OLD)
     one[0] = one[0]._replace(answer=CLAIMS[0])
-    assert "in any order" in outcome_in_words(one, CLAIMS[0])
+    assert "not linearizable" in outcome_in_words(one, CLAIMS[0])

@@ -1,4 +1,4 @@
-"""Random histories: right layers follow the protocol, broken ones are seen, and the story is short."""
+"""Random histories: right layers follow the protocol, broken ones are seen, and the trace is short."""
 
 import time
 from pathlib import Path
@@ -53,13 +53,13 @@ class AnswersWithTheNew(TwoMethods):
 
 
 class AnswersWithoutTheHash(TwoMethods):
-    def refusal(self, standing: Record | None) -> Record | None:
-        return standing and standing._replace(payload_hash=None)
+    def refusal(self, current: Record | None) -> Record | None:
+        return current and current._replace(payload_hash=None)
 
 
 class LetsAnybodySwapWhatIsOver(TwoMethods):
-    def matches(self, standing: Record | None, expected: Record | None) -> bool:
-        return super().matches(standing, expected) or (standing is not None and not live(standing, now_ms()))
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
+        return super().matches(current, expected) or (current is not None and not live(current, now_ms()))
 
 
 class ForgetsWhenLeasesEnd(TwoMethods):
@@ -69,7 +69,7 @@ class ForgetsWhenLeasesEnd(TwoMethods):
 
 
 class RaisesWhenItRefuses(TwoMethods):
-    def refusal(self, standing: Record | None) -> Record | None:
+    def refusal(self, current: Record | None) -> Record | None:
         raise RuntimeError("conflict")
 
 
@@ -132,19 +132,19 @@ def test_a_broken_layer_is_seen(layer: Any, capabilities: Capabilities, clauses:
     assert 1 <= len(finding.lines) <= 9
 
 
-def test_the_story_is_the_shortest_and_tells_what_stood() -> None:
+def test_the_trace_is_the_shortest_and_tells_what_stood() -> None:
     (finding,) = judged(UpdatesWithoutLooking).findings
     assert len(finding.lines) == 2
-    assert isinstance(finding.lines[-1].standing, Record)
-    assert finding.lines[-1].standing.status == COMPLETED
+    assert isinstance(finding.lines[-1].current, Record)
+    assert finding.lines[-1].current.status == COMPLETED
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    def story() -> list[tuple[int, str, str]]:
+    def trace() -> list[tuple[int, str, str]]:
         (finding,) = judged(ForgetsTheOwner, seed=5).findings
         return [line[:3] for line in finding.lines]
 
-    assert story() == story()
+    assert trace() == trace()
 
 
 def test_a_slow_layer_is_judged_for_as_long_as_there_is_time() -> None:
@@ -158,7 +158,7 @@ def test_a_slow_layer_is_judged_for_as_long_as_there_is_time() -> None:
     assert 0 < result.histories < PROFILES["default"].examples
 
 
-def test_a_fault_that_comes_and_goes_is_told_nevertheless() -> None:
+def test_a_fault_that_comes_and_goes_is_reported_nevertheless() -> None:
     class FailsOnce(TwoMethods):
         left = 50
 

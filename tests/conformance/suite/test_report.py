@@ -7,7 +7,7 @@ import pytest
 
 from idemproof import Record
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, Line
+from idemproof.conformance.suite.trace import CLOCK, Line
 from idemproof.conformance.suite.wording import (
     again,
     clause_text,
@@ -22,7 +22,7 @@ from idemproof.conformance.suite.wording import (
 )
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
-STORY = (Line(0, "client 1", "claims", CLAIM), Line(500, CLOCK, "500 ms pass", CLAIM))
+TRACE = (Line(0, "client 1", "claims", CLAIM), Line(500, CLOCK, "500 ms pass", CLAIM))
 
 
 def result(name: str, verdict: Any, *clauses: str, tier: str = "contract", **options: Any) -> CheckResult:
@@ -31,7 +31,7 @@ def result(name: str, verdict: Any, *clauses: str, tier: str = "contract", **opt
 
 
 def finding(check: str, *clauses: str, why: str = "It broke.", **options: Any) -> Finding:
-    return Finding(check, "contract", clauses, why, STORY, None)._replace(**options)
+    return Finding(check, "contract", clauses, why, TRACE, None)._replace(**options)
 
 
 def broken(name: str, *clauses: str, **options: Any) -> CheckResult:
@@ -94,19 +94,19 @@ def test_json_holds_all_of_it() -> None:
 # What all forms say.
 
 
-def test_findings_of_a_check_are_told_as_one_by_the_shortest_story() -> None:
-    short = finding("a", "CAS-2", lines=STORY[:1], why="Short.")
+def test_findings_of_a_check_are_reported_as_one_by_the_shortest_trace() -> None:
+    short = finding("a", "CAS-2", lines=TRACE[:1], why="Short.")
     (group,) = groups_of([finding("a", "CAS-1"), short, finding("a", "CAS-1", lines=(), why="None.")])
     assert (group.why, group.lines, group.clauses, group.others) == (
         "Short.",
-        STORY[:1],
+        TRACE[:1],
         ("CAS-1", "CAS-2"),
         2,
     )
     assert found_by(group) == "Found by a (contract); 3 findings."
 
 
-def test_checks_that_say_the_same_are_told_as_one() -> None:
+def test_checks_that_say_the_same_are_reported_as_one() -> None:
     same = [finding(name, "CAS-1", lines=(), why="It raised.") for name in "abc"]
     (group, other) = groups_of([*same, finding("d", "CAS-1", why="Other.", seen_in="Software 1.0")])
     assert found_by(group) == "Found by a (contract), b (contract), c (contract); 3 findings."
@@ -138,11 +138,11 @@ def test_many_that_were_left_out_are_counted_by_tier_and_few_named() -> None:
         result(f"t{number}", "not judged", "TIME-1", tier="time", why_not="it hangs") for number in range(2)
     ]
     kept = result("k", "kept", "CAS-1")
-    (told,) = left_out(report(kept, *many, *time))
-    assert told.told == "contract (4 of 5 checks), time (all 2 checks)"
-    assert told.names == ("c0", "c1", "c2", "c3", "t0", "t1")
+    (reported,) = left_out(report(kept, *many, *time))
+    assert reported.reported == "contract (4 of 5 checks), time (all 2 checks)"
+    assert reported.names == ("c0", "c1", "c2", "c3", "t0", "t1")
     (few,) = left_out(report(kept, *many))
-    assert few.told == "c0, c1, c2, c3"
+    assert few.reported == "c0, c1, c2, c3"
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_it_tells_how_to_run_it_again() -> None:
 def test_clauses_are_quoted_and_rows_of_the_table_made_sentences() -> None:
     assert clause_text("INV-2") == "A live COMPLETED record MUST NOT change."
     assert clause_text("ROW-10") == (
-        "Release, when held by the owner: what stands next is: absent; the outcome is Released."
+        "Release, when held by the owner: the next record is absent; the outcome is Released."
     )
-    assert clause_text("ROW-4").startswith("Claim, when INPROGRESS: what stands is unchanged; the outcome is")
+    assert clause_text("ROW-4").startswith("Claim, when INPROGRESS: the record is unchanged; the outcome is")
     assert clause_text("XYZ-1") == "A clause of a later protocol."
     assert in_order({"XYZ-1", "CAS-1", "REC-1"}) == ("REC-1", "CAS-1", "XYZ-1")
 

@@ -27,10 +27,10 @@ class Shared(CompareAndSwapLayer):
         return self.rows.get(key)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self.rows.get(key)
-        if new is not None and same_record(standing, new):
-            return standing
-        if same_version(standing, expected):
+        current = self.rows.get(key)
+        if new is not None and same_record(current, new):
+            return current
+        if same_version(current, expected):
             if new is None:
                 self.rows.pop(key, None)
             else:
@@ -67,7 +67,7 @@ def judged(session: Session, run: Callable[[Case], None], **options: Any) -> Che
 
 def test_a_check_that_finds_nothing_is_kept_with_what_it_tried(session: Session) -> None:
     def run(case: Case) -> None:
-        case.story(case.new_key())
+        case.trace(case.new_key())
         case.schedules += 3
 
     result = judged(session, run)
@@ -76,10 +76,10 @@ def test_a_check_that_finds_nothing_is_kept_with_what_it_tried(session: Session)
 
 def test_findings_break_a_check_whether_it_goes_on_or_ends(session: Session) -> None:
     def run(case: Case) -> None:
-        story = case.story(case.new_key())
-        story.tell("client 1", "looks")
-        case.found("first", story, ["INV-1"])
-        case.fail("second", story)
+        trace = case.trace(case.new_key())
+        trace.tell("client 1", "looks")
+        case.found("first", trace, ["INV-1"])
+        case.fail("second", trace)
 
     result = judged(session, run, seen_in="Software 1.0")
     assert result.verdict == "broken"
@@ -89,7 +89,7 @@ def test_findings_break_a_check_whether_it_goes_on_or_ends(session: Session) -> 
     ]
 
 
-def test_what_a_check_finds_not_offered_is_told_with_the_reason(session: Session) -> None:
+def test_what_a_check_finds_not_offered_is_reported_with_the_reason(session: Session) -> None:
     def run(_: Case) -> None:
         raise NotOffered("its client is unknown")
 
@@ -240,18 +240,18 @@ def test_all_checks_come_in_the_order_of_the_tiers_under_names_of_their_own() ->
     ]
 
 
-def test_check_reports_what_it_was_told_and_tells_what_it_does() -> None:
-    told: list[tuple[str, int, int]] = []
+def test_check_reports_what_it_was_reported_and_tells_what_it_does() -> None:
+    reported: list[tuple[str, int, int]] = []
     report = check(
         InMemoryPersistenceLayer,
         profile=TINY,
         tiers=["contract"],
-        progress=lambda each, number, count: told.append((each.name, number, count)),
+        progress=lambda each, number, count: reported.append((each.name, number, count)),
     )
     assert report.profile == "tiny"
     assert 0 <= report.seed < 2**32
     names = [each.name for each in checks(["contract"])]
-    assert told == [(name, number, len(names)) for number, name in enumerate(names)]
+    assert reported == [(name, number, len(names)) for number, name in enumerate(names)]
     assert [each.name for each in report.checks] == names
 
 

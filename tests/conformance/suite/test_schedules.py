@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.machines import plays
-from idemproof.conformance.machines.baton import Client, racing
-from idemproof.conformance.machines.plays import Play, Step
-from idemproof.conformance.machines.schedules import chooser, explore, shortest, taking_turns
+from idemproof.conformance.harness import scheduler
+from idemproof.conformance.harness.scheduled_client import Client, racing
+from idemproof.conformance.harness.scheduler import Interleaving, Step
+from idemproof.conformance.harness.schedules import chooser, explore, shortest, taking_turns
 
 SECONDS = 60
 
@@ -19,17 +19,19 @@ SECONDS = 60
 @pytest.fixture(autouse=True)
 def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 30)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 Work = Callable[[Client], None]
 
 
-def trace_of(works: Sequence[Work], choose: Any, patience: float = 60) -> tuple[Play, list[Any]]:
-    told: list[Any] = []
-    play = Play(works, choose, patience, lambda client, what, *, reply: told.append((client.number, what)))
-    play.run()
-    return play, told
+def trace_of(works: Sequence[Work], choose: Any, patience: float = 60) -> tuple[Interleaving, list[Any]]:
+    reported: list[Any] = []
+    interleaving = Interleaving(
+        works, choose, patience, lambda client, what, *, reply: reported.append((client.number, what))
+    )
+    interleaving.run()
+    return interleaving, reported
 
 
 def walker(letters: str) -> Work:
@@ -41,16 +43,16 @@ def walker(letters: str) -> Work:
 
 
 def player(*words: str) -> Callable[[Any], tuple[Sequence[Step], str]]:
-    def play(choose: Any) -> tuple[Sequence[Step], str]:
-        made, told = trace_of([walker(word) for word in words], choose)
-        return made.steps, "".join(what for _, what in told)
+    def interleaving(choose: Any) -> tuple[Sequence[Step], str]:
+        made, reported = trace_of([walker(word) for word in words], choose)
+        return made.steps, "".join(what for _, what in reported)
 
-    return play
+    return interleaving
 
 
 def test_without_preemption_each_client_runs_to_its_end() -> None:
-    _, told = trace_of([walker("abc"), walker("xyz")], chooser(()))
-    assert "".join(what for _, what in told) == "abcxyz"
+    _, reported = trace_of([walker("abc"), walker("xyz")], chooser(()))
+    assert "".join(what for _, what in reported) == "abcxyz"
 
 
 def test_exactly_one_client_runs_at_a_time() -> None:
@@ -70,7 +72,7 @@ def test_exactly_one_client_runs_at_a_time() -> None:
 @pytest.mark.parametrize("looks", [False, True])
 def test_who_goes_on_has_made_the_step_before_in_its_own_thread_unless_somebody_looks(looks: bool) -> None:
     own: dict[str, Any] = {}
-    told: list[tuple[str, Any]] = []
+    reported: list[tuple[str, Any]] = []
 
     def work(client: Client) -> None:
         own[client.name] = threading.current_thread()
@@ -78,12 +80,12 @@ def test_who_goes_on_has_made_the_step_before_in_its_own_thread_unless_somebody_
             client.pause("step", "call")
 
     def tell(client: Client, _what: Any, *, reply: bool) -> None:
-        told.append((client.name, threading.current_thread()))
+        reported.append((client.name, threading.current_thread()))
 
-    Play([work, work], taking_turns, 60, tell, looks=looks).run()
-    assert len(told) == 6
+    Interleaving([work, work], taking_turns, 60, tell, looks=looks).run()
+    assert len(reported) == 6
     here = threading.current_thread()
-    assert {thread is (here if looks else own[who]) for who, thread in told} == {True}
+    assert {thread is (here if looks else own[who]) for who, thread in reported} == {True}
 
 
 @pytest.mark.parametrize(
@@ -133,15 +135,19 @@ def test_a_failing_schedule_is_made_short_and_can_be_played_again() -> None:
     def fails(result: str) -> bool:
         return result.index("x") < result.index("c")
 
-    play = player("abc", "xyz")
+    interleaving = player("abc", "xyz")
     longest = max(
-        (each for each in explore(play, preemptions=4, most=10_000, seconds=SECONDS) if fails(each.result)),
+        (
+            each
+            for each in explore(interleaving, preemptions=4, most=10_000, seconds=SECONDS)
+            if fails(each.result)
+        ),
         key=lambda each: each.schedule.preemptions,
     )
-    short = shortest(longest, play, fails)
+    short = shortest(longest, interleaving, fails)
     assert fails(short.result)
     assert short.schedule.preemptions < longest.schedule.preemptions
-    assert play(chooser([step.chosen for step in short.steps]))[1] == short.result
+    assert interleaving(chooser([step.chosen for step in short.steps]))[1] == short.result
 
 
 def test_who_waits_for_something_goes_on_only_when_it_has_come() -> None:
@@ -157,11 +163,11 @@ def test_who_waits_for_something_goes_on_only_when_it_has_come() -> None:
         client.pause("opens", "call")
         door.append("open")
 
-    _, told = trace_of([waits, opens], chooser(()))
-    assert [what for _, what in told] == ["comes", "knocks", "opens", "waits", "enters"]
+    _, reported = trace_of([waits, opens], chooser(()))
+    assert [what for _, what in reported] == ["comes", "knocks", "opens", "waits", "enters"]
 
 
-def test_who_lets_others_go_first_is_told_when_there_is_nobody() -> None:
+def test_who_lets_others_go_first_is_reported_when_there_is_nobody() -> None:
     said: list[Any] = []
 
     def work(client: Client) -> None:
@@ -182,9 +188,9 @@ def test_those_who_wait_for_each_other_hang_and_are_freed() -> None:
         finally:
             left.append(client.number)
 
-    play, _ = trace_of([work, work], chooser(()))
-    assert "each waited for another" in play.hung
-    assert not play.blocked
+    interleaving, _ = trace_of([work, work], chooser(()))
+    assert "each waited for another" in interleaving.hung
+    assert not interleaving.blocked
     assert sorted(left) == [0, 1]
 
 
@@ -197,11 +203,11 @@ def test_who_waits_for_what_no_client_has_is_given_time() -> None:
         client.wait("waits", lambda: bool(door), forever=True, holder=lambda: "a stranger")
 
     opened.start()
-    play = Play([work, work], chooser(()), patience=30)
-    play.run()
+    interleaving = Interleaving([work, work], chooser(()), patience=30)
+    interleaving.run()
     opened.join()
-    assert play.hung is None
-    assert not play.given_up
+    assert interleaving.hung is None
+    assert not interleaving.given_up
 
 
 def test_who_waits_for_what_a_stranger_never_gives_back_hangs_in_the_end() -> None:
@@ -209,27 +215,27 @@ def test_who_waits_for_what_a_stranger_never_gives_back_hangs_in_the_end() -> No
         client.pause("begins", "call")
         client.wait("waits", lambda: False, forever=True, holder=lambda: "a stranger")
 
-    play = Play([work], chooser(()), patience=0.05)
-    play.run()
-    assert play.hung == "client 1 waited for a lock nobody gave back"
-    assert play.blocked
+    interleaving = Interleaving([work], chooser(()), patience=0.05)
+    interleaving.run()
+    assert interleaving.hung == "client 1 waited for a lock that was never released"
+    assert interleaving.blocked
 
 
 def test_clients_that_have_what_the_others_wait_for_hang_at_once() -> None:
     def work(other: int) -> Work:
         def run(client: Client) -> None:
             client.pause("begins", "call")
-            client.wait("waits", lambda: False, forever=True, holder=lambda: play.clients[other])
+            client.wait("waits", lambda: False, forever=True, holder=lambda: interleaving.clients[other])
 
         return run
 
-    play = Play([work(1), work(0)], chooser(()), patience=600)
-    play.run()
-    assert "each waited for another" in play.hung
+    interleaving = Interleaving([work(1), work(0)], chooser(()), patience=600)
+    interleaving.run()
+    assert "each waited for another" in interleaving.hung
 
 
 def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     lock = threading.Lock()
 
     def work(client: Client) -> None:
@@ -237,17 +243,17 @@ def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.Mon
         with lock:
             client.pause("inside", "call")
 
-    play, told = trace_of([work, work], chooser((0, 1)))
-    assert play.hung is None
-    assert {client.state for client in play.clients} == {"done"}
-    assert sorted(told) == [(0, "begins"), (0, "inside"), (1, "begins"), (1, "inside")]
+    interleaving, reported = trace_of([work, work], chooser((0, 1)))
+    assert interleaving.hung is None
+    assert {client.state for client in interleaving.clients} == {"done"}
+    assert sorted(reported) == [(0, "begins"), (0, "inside"), (1, "begins"), (1, "inside")]
 
 
 def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.01)
     over, paused = threading.Event(), threading.Event()
 
-    class Late(Play):
+    class Late(Interleaving):
         def pauses(self, client: Client) -> None:
             super().pauses(client)
             if client.what == "late":
@@ -257,9 +263,9 @@ def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.
         notified = usual(seconds)
         if not notified and not over.is_set():  # now the client pauses, before this thread has the lock again
             over.set()
-            play._changed.release()
+            interleaving._changed.release()
             assert paused.wait(SECONDS)
-            play._changed.acquire()
+            interleaving._changed.acquire()
         return notified
 
     def work(client: Client) -> None:
@@ -267,17 +273,17 @@ def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.
         over.wait(SECONDS)
         client.pause("late", "call")
 
-    play = Late([work], chooser(()), patience=5, looks=True)
-    usual = play._changed.wait
-    monkeypatch.setattr(play._changed, "wait", wait)
-    play.run()
+    interleaving = Late([work], chooser(()), patience=5, looks=True)
+    usual = interleaving._changed.wait
+    monkeypatch.setattr(interleaving._changed, "wait", wait)
+    interleaving.run()
     assert over.is_set()
-    assert play.hung is None
+    assert interleaving.hung is None
 
 
 def test_what_a_client_leaves_behind_neither_waits_nor_brings_it_back() -> None:
-    play, _ = trace_of([walker("ab")], chooser(()))
-    client = play.clients[0]
+    interleaving, _ = trace_of([walker("ab")], chooser(()))
+    client = interleaving.clients[0]
     late = threading.Thread(target=client.pause, args=("late", "call"), daemon=True)
     late.start()
     late.join(SECONDS)
@@ -290,12 +296,12 @@ def test_nothing_is_kept_of_what_a_client_called() -> None:
         client.pause("begins", "call")
         client.calling = "a connection"
 
-    play, _ = trace_of([work], chooser(()))
-    assert play.clients[0].calling is None
+    interleaving, _ = trace_of([work], chooser(()))
+    assert interleaving.clients[0].calling is None
 
 
 def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plays, "OUTSIDE_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     locks = threading.Lock(), threading.Lock()
 
     def work(number: int) -> Work:
@@ -316,11 +322,11 @@ def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: py
         return next((number for number in able if not locks[number].locked()), able[0])
 
     ended: list[Any] = []
-    play = Play([work(0), work(1)], choose, patience=0.3)
-    play.run()
+    interleaving = Interleaving([work(0), work(1)], choose, patience=0.3)
+    interleaving.run()
     ended.append(True)
-    assert "went on no more" in play.hung
-    assert play.blocked
+    assert "went on no more" in interleaving.hung
+    assert interleaving.blocked
 
 
 def test_who_waits_actively_lets_the_others_go_in_the_end() -> None:
@@ -334,9 +340,9 @@ def test_who_waits_actively_lets_the_others_go_in_the_end() -> None:
         client.pause("sets", "call")
         flag.append(True)
 
-    play, _ = trace_of([spins, sets], chooser(()))
+    interleaving, _ = trace_of([spins, sets], chooser(()))
     assert flag
-    assert not play.given_up
+    assert not interleaving.given_up
 
 
 def test_a_play_without_end_is_given_up() -> None:
@@ -344,9 +350,9 @@ def test_a_play_without_end_is_given_up() -> None:
         while True:
             client.pause("again", "call")
 
-    play, _ = trace_of([work], chooser(()))
-    assert play.given_up
-    assert play.hung is None
+    interleaving, _ = trace_of([work], chooser(()))
+    assert interleaving.given_up
+    assert interleaving.hung is None
 
 
 def test_what_fails_in_a_client_fails_the_play() -> None:
@@ -373,7 +379,7 @@ def test_what_fails_between_two_steps_fails_the_play_and_not_a_client(looks: boo
         raise KeyError(what)
 
     with pytest.raises(KeyError, match="begins"):
-        Play([work], chooser(()), 60, tell, looks=looks).run()
+        Interleaving([work], chooser(()), 60, tell, looks=looks).run()
     assert caught == []
 
 

@@ -8,20 +8,20 @@ from rich.console import Console
 
 from idemproof import Record
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
-from idemproof.conformance.suite.story import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.story_table import laid_out, lanes_of, moment, plain, wrapped
 from idemproof.conformance.suite.terminal import show
+from idemproof.conformance.suite.trace import CLOCK, NOT_LOOKED_AT, STORE, Line
+from idemproof.conformance.suite.trace_table import laid_out, lanes_of, moment, plain, wrapped
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"done"', owner="bob")
-STORY = (
+TRACE = (
     Line(0, "client 1", "claims, and is let in although somebody else was quicker", CLAIM),
     Line(0, "client 2", "claims", CLAIM),
     Line(30_000, CLOCK, "30,000 ms pass", CLAIM),
     Line(30_000, STORE, "forgets", None),
     Line(30_500, "client 2", "completes", RESULT),
 )
-FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), "Two were [red]let in.", STORY, "Software 1.0")
+FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), "Two were [red]let in.", TRACE, "Software 1.0")
 
 
 def result(verdict: Any, *findings: Finding, **options: Any) -> CheckResult:
@@ -90,7 +90,7 @@ def test_without_colours_there_is_not_one_escape_sequence() -> None:
     assert "\x1b[32mCOMPLETED of bob" in coloured
 
 
-def test_what_was_not_asked_and_the_notes_are_told() -> None:
+def test_what_was_not_asked_and_the_notes_are_reported() -> None:
     made = report(
         result("kept"),
         result("not offered", name="b-check", why_not="it is not claimed (durable)"),
@@ -111,11 +111,11 @@ def test_an_exception_that_breaks_all_is_no_wall_of_clauses() -> None:
     assert "BROKEN: CAS-1, CAS-2, CAS-3, CAS-4, CAS-5 " in said
 
 
-# The story.
+# The trace.
 
 
-def test_a_story_has_a_column_for_each_client_and_time_downward() -> None:
-    assert plain(STORY, 80).splitlines() == [
+def test_a_trace_has_a_column_for_each_client_and_time_downward() -> None:
+    assert plain(TRACE, 80).splitlines() == [
         "time      │ client 1            │ client 2            │ then stored",
         "──────────┼─────────────────────┼─────────────────────┼─────────────────────────",
         "     0 ms │ claims, and is let  │                     │ INPROGRESS of alice",
@@ -131,7 +131,7 @@ def test_a_story_has_a_column_for_each_client_and_time_downward() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 @pytest.mark.parametrize("clients", [1, 2, 3, 7])
-def test_a_story_of_many_clients_is_wrapped_and_not_cut(clients: int, width: int) -> None:
+def test_a_trace_of_many_clients_is_wrapped_and_not_cut(clients: int, width: int) -> None:
     said = "swaps in aVeryLongNameThatHasNoPlaceToBreakItAnywhere, twice"
     lines = [Line(number, f"client {number + 1}", said, RESULT) for number in range(clients)]
     rows = plain(lines, width).splitlines()
@@ -140,15 +140,15 @@ def test_a_story_of_many_clients_is_wrapped_and_not_cut(clients: int, width: int
         assert sum(row.count(letter) for row in rows[2:]) >= clients * said.count(letter)
 
 
-def test_a_story_without_looks_has_no_column_for_the_store() -> None:
-    lines = [line._replace(standing=NOT_LOOKED_AT) for line in STORY]
+def test_a_trace_without_looks_has_no_column_for_the_store() -> None:
+    lines = [line._replace(current=NOT_LOOKED_AT) for line in TRACE]
     assert "stored" not in plain(lines)
-    assert "not looked at" in plain([*lines, STORY[0]])
+    assert "not looked at" in plain([*lines, TRACE[0]])
     assert plain([]) == ""
 
 
-def test_a_story_of_the_clock_and_the_store_alone_can_be_told() -> None:
-    assert "the store forgets" in plain(STORY[2:4], 60)
+def test_a_trace_of_the_clock_and_the_store_alone_can_be_reported() -> None:
+    assert "the store forgets" in plain(TRACE[2:4], 60)
 
 
 def test_clients_are_in_the_order_of_their_numbers() -> None:
@@ -156,10 +156,10 @@ def test_clients_are_in_the_order_of_their_numbers() -> None:
     assert lanes_of(lines) == ["client 1", "client 2", "client 10"]
 
 
-def test_what_stands_is_told_by_its_kind() -> None:
+def test_what_stands_is_reported_by_its_kind() -> None:
     lines = [
-        Line(0, "client 1", "looks", standing)
-        for standing in (None, CLAIM, RESULT, "unreadable: OSError()", NOT_LOOKED_AT)
+        Line(0, "client 1", "looks", current)
+        for current in (None, CLAIM, RESULT, "unreadable: OSError()", NOT_LOOKED_AT)
     ]
     kinds = [row[-1].kind for row in laid_out(lines, 100)][2:]
     assert kinds == ["ABSENT", "INPROGRESS", "COMPLETED", "crash", "quiet"]

@@ -82,9 +82,9 @@ class InItsConnection(CompareAndSwapLayer):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self.lock, self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
-            standing = self._standing(key)
-            if not same_version(standing, expected):
-                return standing
+            current = self._standing(key)
+            if not same_version(current, expected):
+                return current
             self.connection.execute("DELETE FROM records WHERE key = ?", (key,))
             if new is not None:
                 self.connection.execute("INSERT INTO records VALUES (?, ?)", (key, repr(tuple(new))))
@@ -104,7 +104,7 @@ class BoundToItsThread(InItsConnection):
         self.connection = sqlite3.connect(path)
 
 
-def test_a_layer_that_is_bound_to_its_thread_is_never_told_that_it_keeps_races(tmp_path: Path) -> None:
+def test_a_layer_that_is_bound_to_its_thread_is_never_reported_that_it_keeps_races(tmp_path: Path) -> None:
     factory = partial(BoundToItsThread, tmp_path / "records.db")
     report = check(factory, profile="quick", tiers=["exclusion"], seed=1)
     assert report.tiers == {"exclusion": "broken"}
@@ -119,7 +119,7 @@ def test_a_layer_that_claims_no_threads_is_not_asked_for_races(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
-def test_it_is_told_nothing(kind: Callable[..., Any], tmp_path: Path) -> None:
+def test_it_is_reported_nothing(kind: Callable[..., Any], tmp_path: Path) -> None:
     factory = partial(kind, tmp_path / "records.db") if kind is InItsConnection else kind
     report = check(factory, profile="quick", seed=1)
     assert [(each.check, each.why) for each in report.findings] == []

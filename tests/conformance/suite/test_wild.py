@@ -79,7 +79,7 @@ def test_known_faults_are_found(
 
 
 @pytest.mark.parametrize("tier", ["contract", "exclusion", "fencing"])
-def test_a_layer_that_is_fenced_is_not_told_otherwise(judged: Judge, tier: str) -> None:
+def test_a_layer_that_is_fenced_is_not_reported_otherwise(judged: Judge, tier: str) -> None:
     assert judged("idemkit-redis", tier).tiers[tier] == "kept"
 
 

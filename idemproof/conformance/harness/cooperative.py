@@ -1,0 +1,226 @@
+"""Locks that let others go on: they stand in for a layer's own while its clients race.
+
+Whoever waits for a real one stops without a pause, and the hub could only guess why.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from .object_graph import Place, places
+from .scheduled_client import CannotLook, Client, looking, racing, racing_thread
+
+_LOCK = type(threading.Lock())
+_REENTRANT = type(threading.RLock())
+_POLL_SECONDS = 0.001
+_real_sleep = time.sleep
+
+
+class CooperativeLock:
+    """Stands in for a ``threading.Lock`` or ``RLock``.
+
+    Parameters
+    ----------
+    original
+        The lock that it stands in for; must be free.
+    """
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+        self._reentrant = isinstance(original, _REENTRANT)
+        self._state = threading.Lock()
+        self._holder: Client | int | None = None
+        self._thread = 0
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; as long as another has it, let others go first."""
+        if self._reentrant and self._is_owned():
+            self._depth += 1
+            return True
+        until = time.perf_counter() + timeout
+        while not self._state.acquire(blocking=False):
+            if not blocking:
+                return False
+            client = racing_thread()
+            if looking():
+                raise CannotLook
+            if client is None:
+                if timeout >= 0 and time.perf_counter() > until:
+                    return False
+                _real_sleep(_POLL_SECONDS)
+            elif not client.wait(_WAITS, self._is_free, forever=timeout < 0, holder=self._who_has_it):
+                return False
+        self._holder = racing() or threading.get_ident()
+        self._thread, self._depth = threading.get_ident(), 1
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._reentrant and not self._is_owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        if not self._state.locked():
+            raise RuntimeError("release unlocked lock")
+        self._depth -= 1
+        if self._depth <= 0:
+            self._holder = None
+            self._state.release()
+
+    def locked(self) -> bool:
+        """Tell whether somebody has it."""
+        return self._state.locked()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_owned(self) -> bool:
+        """Return whether it is the caller's; a condition asks it too."""
+        client = racing()
+        if client is not None:
+            return self._holder == client
+        # A thread whose race is over still has what it took as a client.
+        return self._holder is not None and self._thread == threading.get_ident()
+
+    def _release_save(self) -> int:
+        depth, self._depth = self._depth, 1
+        self.release()
+        return depth
+
+    def _acquire_restore(self, depth: int) -> None:
+        self.acquire()
+        self._depth = depth
+
+    def _is_free(self) -> bool:
+        return not self._state.locked()
+
+    def _who_has_it(self) -> object:
+        return self._holder
+
+
+class CooperativeAsyncLock:
+    """Stands in for an ``asyncio.Lock``, which must be free."""
+
+    def __init__(self, original: asyncio.Lock) -> None:
+        self.original = original
+        self._held = False
+        self._holder: object = None
+
+    async def acquire(self) -> bool:
+        """Take it; as long as another has it, let others go first."""
+        while self._held:
+            client = racing()
+            if looking():
+                raise CannotLook
+            if client is None:
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                await client.wait_async(_WAITS, self._is_free, self._who_has_it)
+        self._held, self._holder = True, racing() or asyncio.current_task()
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        if not self._held:
+            raise RuntimeError("Lock is not acquired.")
+        self._held, self._holder = False, None
+
+    def locked(self) -> bool:
+        """Tell whether somebody has it."""
+        return self._held
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_free(self) -> bool:
+        return not self._held
+
+    def _who_has_it(self) -> object:
+        return self._holder
+
+
+class CooperativeCondition(threading.Condition):
+    """Stands in for a ``threading.Condition``: its lock is cooperative, waiting to be notified is not."""
+
+    def __init__(self, original: threading.Condition) -> None:
+        super().__init__(CooperativeLock(original._lock))  # type: ignore[attr-defined,arg-type]
+        self.original = original
+
+
+class CooperativeLocks:
+    """Inside its ``with`` block, the locks of ``layers``, their classes and modules are cooperative.
+
+    Locks that somebody holds at its beginning stay as they are.
+    """
+
+    def __init__(self, layers: Iterable[Any]) -> None:
+        self._layers = list({id(layer): layer for layer in layers}.values())
+
+    def __enter__(self) -> Self:
+        made: dict[int, Any] = {}
+        for place in self._places():
+            if id(place.value) not in made:
+                substitute = _substitute(place.value)
+                if substitute is None:
+                    continue
+                made[id(place.value)] = substitute
+            place.put(made[id(place.value)])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for place in self._places():
+            if isinstance(place.value, CooperativeLock | CooperativeAsyncLock | CooperativeCondition):
+                place.put(place.value.original)
+
+    def _places(self) -> list[Place]:
+        found = list(places(*self._layers))
+        for kind in _kinds(self._layers):
+            module = vars(sys.modules[kind.__module__])
+            found += [Place(value, partial(setattr, kind, name)) for name, value in vars(kind).items()]
+            found += [Place(value, partial(module.__setitem__, name)) for name, value in module.items()]
+        return found
+
+
+def _kinds(layers: Iterable[Any]) -> list[type]:
+    """Return the classes that are the layers' authors', whose locks may be of classes and modules."""
+    found = [
+        kind
+        for layer in layers
+        for kind in type(getattr(layer, "theirs", layer)).__mro__
+        if kind.__module__.partition(".")[0] not in sys.stdlib_module_names and kind.__module__ in sys.modules
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _substitute(value: Any) -> Any:
+    if isinstance(value, _LOCK):
+        return None if value.locked() else CooperativeLock(value)
+    if isinstance(value, _REENTRANT):
+        if not value.acquire(blocking=False):
+            return None
+        value.release()
+        return CooperativeLock(value)
+    if isinstance(value, asyncio.Lock):
+        return None if value.locked() else CooperativeAsyncLock(value)
+    if type(value) is threading.Condition and isinstance(value._lock, _LOCK | _REENTRANT):  # type: ignore[attr-defined]
+        return CooperativeCondition(value)
+    return None
+
+
+_WAITS = "waits for a lock"

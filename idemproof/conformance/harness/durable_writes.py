@@ -1,0 +1,32 @@
+"""Claims, results and deletions, one after the other, and what was acknowledged of them."""
+
+from collections.abc import Iterator, Sequence
+
+from ...spec.record import Record
+from ..suite.subjects import Subject
+from .messages import Acknowledged
+from .stress import result_of
+
+_THIRD = 3
+
+
+def written(claims: Sequence[Record], subject: Subject) -> Iterator[Acknowledged]:
+    """Put claims, complete a third of them and delete a third; give each acknowledgement as it comes."""
+    for number, claim in enumerate(claims):
+        key = claim.idempotency_key
+        subject.put(claim)
+        yield Acknowledged(key, claim)
+        if number % _THIRD == 1:
+            subject.update(result_of(claim))
+            yield Acknowledged(key, result_of(claim))
+        elif number % _THIRD:
+            subject.delete(claim)
+            yield Acknowledged(key, None)
+
+
+def kept(found: Record | None, wanted: Record | None, *, swaps: bool) -> bool:
+    """Tell whether what is found is what was acknowledged, as far as the layer keeps its fields."""
+    if found is None or wanted is None:
+        return found is wanted
+    fields = range(len(found)) if swaps else (1, 2, 4)
+    return all((found[field] or None) == (wanted[field] or None) for field in fields)

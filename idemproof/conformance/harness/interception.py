@@ -1,0 +1,204 @@
+"""Pauses at each call of the clients that a layer uses, wherever it has them.
+
+The classes of the common clients are patched as such, for layers make clients for each thread and each event
+loop; only calls of those that race are paused. Others are found in the layer's attributes, or named by its
+author. In the end everything is as before.
+"""
+
+import functools
+import inspect
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from ..suite.factories import client_method
+from . import sqlite_pauses
+from .object_graph import places
+from .scheduled_client import intercepting, racing, racing_thread
+
+_KNOWN = (
+    ("redis.client", "Redis", "execute_command"),
+    ("redis.client", "Pipeline", "immediate_execute_command"),
+    ("redis.client", "Pipeline", "execute"),
+    ("redis.cluster", "RedisCluster", "execute_command"),
+    ("redis.cluster", "ClusterPipeline", "execute"),
+    ("redis.asyncio.client", "Redis", "execute_command"),
+    ("redis.asyncio.client", "Pipeline", "immediate_execute_command"),
+    ("redis.asyncio.client", "Pipeline", "execute"),
+    ("redis.asyncio.cluster", "RedisCluster", "execute_command"),
+    ("redis.asyncio.cluster", "ClusterPipeline", "execute"),
+    ("botocore.client", "BaseClient", "_make_api_call"),
+    ("aiobotocore.client", "AioBaseClient", "_make_api_call"),
+)
+_TELLING = ("execute_command", "_make_api_call")
+"""An object that has one of these methods is a client, whatever its class."""
+
+_WORDS = 3
+_LONGEST = 60
+
+
+class Interception:
+    """Inside its ``with`` block, clients of ``layers`` pause.
+
+    Parameters
+    ----------
+    layers
+        The layers, which have been used already: some make their clients only then.
+    named
+        Methods of their clients that cannot be found, as paths of attributes: ``_pool.connection.execute``.
+
+    Raises
+    ------
+    FactoryError
+        A layer has no such method.
+    """
+
+    def __init__(self, layers: Iterable[Any], named: Sequence[str] = ()) -> None:
+        self._layers = list({id(layer): layer for layer in layers}.values())
+        self._named = named
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._intercept()
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def _intercept(self) -> None:
+        for owner, method in dict.fromkeys([*_known(), *self._found()]):
+            self._replace(owner, method, _pausing(owner.__dict__[method], _in_words))
+        for layer in self._layers:
+            for path in self._named:
+                self._name(layer, path)
+        self._replace(sqlite3, "connect", sqlite_pauses.connect)
+        self._replace(time, "sleep", _yielding(time.sleep))
+        self._undo.enter_context(intercepting())
+        self._undo.callback(self._put_connections_back)
+        self._undo.callback(sqlite_pauses.wait_again)
+        for place in places(*self._layers):
+            substitute = sqlite_pauses.stand_in(place.value)
+            if substitute is not None:
+                place.put(substitute)
+
+    def _found(self) -> Iterator[tuple[type, str]]:
+        for place in places(*self._layers):
+            for method in _TELLING:
+                for base in type(place.value).__mro__:
+                    if inspect.isfunction(base.__dict__.get(method)) and "Pipeline" not in base.__name__:
+                        yield base, method
+
+    def _put_connections_back(self) -> None:
+        for place in places(*self._layers):
+            if isinstance(place.value, sqlite_pauses.PausingConnection | sqlite_pauses.PausingCursor):
+                place.put(place.value.real)
+
+    def _name(self, layer: Any, path: str) -> None:
+        holder, method = client_method(layer, path)
+        original = getattr(holder, method)
+        own = method in getattr(holder, "__dict__", {})
+        setattr(holder, method, _pausing(original, functools.partial(_named_in_words, method)))
+        if own:
+            self._undo.callback(setattr, holder, method, original)
+        else:
+            self._undo.callback(delattr, holder, method)
+
+    def _replace(self, owner: Any, name: str, new: Any) -> None:
+        self._undo.callback(setattr, owner, name, owner.__dict__[name])
+        setattr(owner, name, new)
+
+
+def _known() -> Iterator[tuple[type, str]]:
+    for module, kind, method in _KNOWN:
+        for library in (module, module.replace("redis", "valkey")):
+            known = getattr(sys.modules.get(library), kind, None)
+            if known is not None and method in known.__dict__:
+                yield known, method
+
+
+def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Callable[..., Any]:
+    """Return ``function``, which pauses before and after, if one of those that race calls it."""
+
+    @functools.wraps(function)
+    def blocking(*args: Any, **kwargs: Any) -> Any:
+        client = racing_thread()
+        if client is None:
+            reply = function(*args, **kwargs)
+            # Some give back a coroutine without being one's function.
+            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and racing() else reply
+        client.calling = args[0] if args else None
+        client.pause(lambda: in_words(*args), "call")
+        client.inside = True
+        try:
+            reply = function(*args, **kwargs)
+        finally:
+            client.inside = False
+        if not client.passes:
+            client.pause(lambda: f"has done {in_words(*args)}", "reply")
+        return reply
+
+    async def _asynchronously(work: Any, args: tuple[Any, ...]) -> Any:
+        client = racing()
+        if client is None:
+            return await work
+        client.calling = args[0] if args else None
+        try:
+            await client.pause_async(lambda: in_words(*args), "call")
+        except BaseException:
+            work.close()  # or Python would warn that nobody awaited it
+            raise
+        client.inside = True
+        try:
+            reply = await work
+        finally:
+            client.inside = False
+        if not client.passes:
+            await client.pause_async(lambda: f"has done {in_words(*args)}", "reply")
+        return reply
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            return await _asynchronously(function(*args, **kwargs), args)
+
+        return asynchronous
+    return blocking
+
+
+def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
+    @functools.wraps(sleep)
+    def yielding(seconds: float) -> None:
+        client = racing_thread()
+        if client is None or not client.wait("sleeps"):
+            sleep(seconds)
+
+    return yielding
+
+
+def _in_words(_client: Any, *args: Any) -> str:
+    """Return a call of a client as its command and its first arguments, or as its operation."""
+    words = [each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in args]
+    if not words:
+        return "EXEC"
+    if any(isinstance(each, dict) for each in args):
+        return words[0]
+    return " ".join(_short(word) for word in words[:_WORDS])
+
+
+def _named_in_words(name: str, *args: Any) -> str:
+    return f"{name}({', '.join(_short(repr(each)) for each in args)})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

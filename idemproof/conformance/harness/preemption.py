@@ -1,0 +1,101 @@
+"""Pauses for layers that call no client.
+
+They come before each line of a blocking layer's own source, and after each await of an async layer: that is
+used by the tasks of one event loop, and between two awaits nobody else runs there.
+"""
+
+import contextlib
+import linecache
+import sys
+from collections.abc import Coroutine, Generator, Iterable, Iterator
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from ..suite.subjects import LoopThread
+from .scheduled_client import Client, racing
+
+_PACKAGE = __name__.partition(".harness.")[0].rpartition(".")[0]
+_NOT_ITS_OWN = tuple(
+    f"{_PACKAGE}.{name}"
+    for name in ("backends.base", "backends.public_methods", "conformance.suite.adapters")
+)
+
+
+def own_files(layers: Iterable[Any]) -> frozenset[str]:
+    """Return the source files that define the layers' classes, but for the contracts themselves."""
+    files = set()
+    for layer in layers:
+        for kind in type(getattr(layer, "theirs", layer)).__mro__:
+            root = kind.__module__.partition(".")[0]
+            if kind.__module__ not in _NOT_ITS_OWN and root not in sys.stdlib_module_names:
+                files |= {code.co_filename for code in _codes(kind)}
+    return frozenset(files)
+
+
+@contextlib.contextmanager
+def lines_pausing(files: frozenset[str]) -> Iterator[None]:
+    """Let this thread, which is a client's, pause before each line of ``files``."""
+
+    def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
+        client = racing() if event == "line" else None
+        if client is not None:
+            line = frame.f_lineno
+            name = frame.f_code.co_filename
+            client.pause(lambda: f"line {line}: {linecache.getline(name, line).strip()}", "line")
+        return on_line
+
+    def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
+        return on_line if frame.f_code.co_filename in files else None
+
+    usual = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        yield
+    finally:
+        sys.settrace(usual)
+
+
+class AwaitsPausing:
+    """An event loop on which each task of a client pauses after each of its awaits that lets others run."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run ``work`` to its end and return its result."""
+        client = racing()
+        return self._loop.run(work if client is None else _awaiting(work, client))
+
+
+async def _awaiting(work: Coroutine[Any, Any, Any], client: Client) -> Any:
+    return await _Awaiting(work, client)
+
+
+class _Awaiting:
+    def __init__(self, work: Coroutine[Any, Any, Any], client: Client) -> None:
+        self._work = work
+        self._client = client
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        work, client = self._work, self._client
+        error: BaseException | None = None
+        while True:
+            try:
+                awaited = work.send(None) if error is None else work.throw(error)
+            except StopIteration as done:
+                return done.value
+            error = None
+            pauses = client.passes  # then it is a pause of ours that is awaited
+            try:
+                yield awaited
+            except BaseException as failure:  # noqa: BLE001 - for the work to handle
+                error = failure
+            if not pauses and not client.passes:
+                yield from client.pause_async("goes on after an await", "await").__await__()
+
+
+def _codes(kind: type) -> Iterator[CodeType]:
+    for member in vars(kind).values():
+        plain = getattr(member, "__func__", getattr(member, "fget", member))
+        if isinstance(plain, FunctionType):
+            yield plain.__code__

@@ -1,0 +1,154 @@
+"""Whole calls of the engine over a layer: what the walks of the fencing and faults tiers see."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from idemproof import InMemoryPersistenceLayer, Record
+from idemproof.conformance import Capabilities, check
+from idemproof.conformance.harness.end_to_end import Bounds, paths, without_late_requests
+from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.spec.record import COMPLETED, same_version
+from right_layers import FourMethods, TwoMethods
+
+pytestmark = pytest.mark.once
+
+TIERS = ("fencing", "faults")
+# Bounded by what may happen, not by time.
+UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
+
+
+class ComparesTheStatusAlone(TwoMethods):
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
+        return (current and current.status) == (expected and expected.status)
+
+
+class LetsAnybodyDelete(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is None:
+            self.rows.pop(key, None)
+            return None
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class AnswersWithWhatWasAskedFor(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        super()._swap(key, expected, new, keep_ms)
+        return new
+
+
+class RefusesItsOwnWrite(TwoMethods):
+    """Answers a repeated request with what had been asked for, but as another's."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, keep_ms)
+        return found if found is None or found is new or found != new else found._replace(owner="someone")
+
+
+class StoresNoResults(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if new is not None and new.status == COMPLETED and same_version(self.rows.get(key), expected):
+            return new
+        return super()._swap(key, expected, new, keep_ms)
+
+
+class NeverForgets(TwoMethods):
+    """Lets nobody take over."""
+
+    def matches(self, current: Record | None, expected: Record | None) -> bool:
+        claim = expected is None or expected.status == COMPLETED
+        return current is None if claim else same_version(current, expected)
+
+
+class Raises(TwoMethods):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        if expected is not None and new is None:
+            raise KeyError(key)
+        return super()._swap(key, expected, new, keep_ms)
+
+
+OUTLIVED = "calls-that-outlive-their-leases-change-nothing"
+PAYLOADS = "calls-with-different-payloads-are-kept-apart"
+THREE = "three-calls-take-over-from-each-other"
+LOST = "a-lost-request-or-reply-costs-a-retry-only"
+LATE = "a-late-request-changes-nothing"
+DEATH = "a-death-costs-a-lease-only"
+
+
+@pytest.mark.parametrize("make", [TwoMethods, InMemoryPersistenceLayer])
+def test_a_right_layer_keeps_everything(make: Callable[[], Any]) -> None:
+    report = check(make, profile=UNHURRIED, tiers=TIERS)
+    assert report.findings == ()
+    assert {report.tiers[tier] for tier in TIERS} == {"kept"}
+    assert all(each.histories for each in report.checks if each.tier in TIERS)
+
+
+@pytest.mark.parametrize(
+    ("make", "caught"),
+    [
+        (ComparesTheStatusAlone, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
+        (LetsAnybodyDelete, {(OUTLIVED, "CAS-2"), (LATE, "CAS-2")}),
+        (AnswersWithWhatWasAskedFor, {(OUTLIVED, "CAS-3"), (PAYLOADS, "CAS-3"), (LOST, "CAS-3")}),
+        (RefusesItsOwnWrite, {(LOST, "CAS-3")}),
+        (StoresNoResults, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
+        (NeverForgets, {(OUTLIVED, "CAS-2"), (THREE, "CAS-2"), (DEATH, "CAS-2")}),
+        (Raises, {(OUTLIVED, "CAS-3"), (LOST, "CAS-3")}),
+        (FourMethods, {(OUTLIVED, "INV-2"), (OUTLIVED, "INV-3"), (LOST, "INV-6")}),
+    ],
+)
+def test_a_broken_layer_is_caught(make: Callable[[], Any], caught: set[tuple[str, str]]) -> None:
+    report = check(make, profile=UNHURRIED, tiers=TIERS)
+    found = {(finding.check, clause) for finding in report.findings for clause in finding.clauses}
+    assert caught <= found
+
+
+def test_a_trace_ends_where_the_rule_broke() -> None:
+    report = check(FourMethods, profile=UNHURRIED, tiers=("faults",))
+    [finding] = [each for each in report.findings if (each.check, each.clauses) == (LOST, ("INV-6",))]
+    assert finding.why == "A caller was locked out by its own claim, whose reply was lost."
+    assert [(line.at_ms, line.who, line.what) for line in finding.lines[:3]] == [
+        (0, "client 1", "calls with payload a"),
+        (0, "client 1", "reply lost: a claim"),
+        (0, "client 1", "waits: sleep"),
+    ]
+    assert finding.lines[-1].what.startswith(
+        "answered: a claim, and the call raised: IdempotencyAlreadyInProgress"
+    )
+    assert [getattr(line.current, "status", None) for line in finding.lines] == [
+        None,
+        *["INPROGRESS"] * (len(finding.lines) - 1),
+    ]
+
+
+def test_what_is_not_fenced_is_not_asked_to_be() -> None:
+    report = check(FourMethods, profile=UNHURRIED, tiers=TIERS, capabilities=Capabilities(fenced=False))
+    assert report.findings == ()
+    assert report.tiers["fencing"] == "not offered"
+    assert report.tiers["faults"] == "kept"
+
+
+def test_a_layer_that_reads_a_clock_which_may_not_be_moved_is_not_judged_by_time() -> None:
+    claims = Capabilities(fenced=False, movable_clock=False)
+    report = check(FourMethods, profile=UNHURRIED, tiers=("faults",), capabilities=claims)
+    assert {each.name for each in report.checks} >= {LOST, LATE, DEATH}
+    assert {each.verdict for each in report.checks} == {"not offered"}
+
+
+def test_paths_are_shortest_first_and_each_ends_in_a_step_of_its_own() -> None:
+    found = paths(Bounds(ticks=1))
+    assert [len(path) for path in found] == sorted(len(path) for path in found)
+    assert len(set(found)) == len(found)
+
+
+def test_paths_with_late_requests_are_reported_from_others() -> None:
+    late = [path for path in paths(Bounds(faults=1)) if not without_late_requests(path)]
+    assert late
+    assert all(any(choice.what == "delayed" for choice in path) for path in late)
+
+
+def test_what_was_cut_short_is_reported() -> None:
+    hasty = check(TwoMethods, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
+    assert OUTLIVED in hasty.notes[0]
+    assert "a more thorough profile" in hasty.notes[0]
+    assert check(TwoMethods, profile=UNHURRIED, tiers=("fencing",)).notes == ()
