@@ -44,7 +44,7 @@ def show(
     layer: Layer = None,
     json: Annotated[bool, typer.Option("--json", help="Print the fields as JSON.")] = False,
 ) -> None:
-    """Show what stands for a key, also if it is over.
+    """Show the stored record of a key, also if it is over.
 
     Exit code 0: a record stands. 1: none does. 2: the store could not be asked,
     and a sentence says why.

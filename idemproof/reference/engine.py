@@ -70,7 +70,6 @@ class Engine(Finishing):
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
         self.observe = self.observers.hand
-        self._told_of_missing_lease = False
         self._claiming = Claiming(config, interrupts)
         self._resuming = Resuming(config, interrupts)
         self._completing = Completing(config, interrupts)
@@ -182,7 +181,10 @@ class Engine(Finishing):
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
-            if granted and (report is not None or self._is_remarkable(outcome)):
+            if self._claiming.without_lease:
+                self._claiming.without_lease = False
+                yield from self._report_before(attempt, Kind.NO_LEASE)
+            if granted and (report is not None or outcome.took_over is not None):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
@@ -271,22 +273,18 @@ class Engine(Finishing):
         finally:
             del failure  # its traceback refers to this frame
 
-    def _is_remarkable(self, outcome: Claimed) -> bool:
-        """Return whether a claim may be worth a line in the log though nobody observes."""
-        leaseless = outcome.record.in_progress_expiry_timestamp is None
-        return outcome.took_over is not None or (leaseless and not self._told_of_missing_lease)
-
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
         """Report a claim; return its outcome, or that of another if the lease is over meanwhile (OBS-3)."""
-        if outcome.record.in_progress_expiry_timestamp is None and not self._told_of_missing_lease:
-            self._told_of_missing_lease = True
-            yield from self._report(attempt, Kind.NO_LEASE, outcome)
-        yield from self._report(attempt, kind_of_claim(outcome), outcome)
-        if attempt.interrupt is not None:
-            raise attempt.interrupt
+        yield from self._report_before(attempt, kind_of_claim(outcome), outcome)
         if live(outcome.record, self._clock()):
             return outcome
         return (yield from self._claim(attempt))
+
+    def _report_before(self, attempt: Attempt, kind: Kind, outcome: Outcome | None = None) -> Steps:
+        """Report what has happened before the body, which an interrupt keeps from beginning."""
+        yield from self._report(attempt, kind, outcome)
+        if attempt.interrupt is not None:
+            raise attempt.interrupt
 
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim; the outcome tells whether it was granted, or else why not."""

@@ -129,14 +129,14 @@ class Observers:
 
 
 class Report:
-    """What one call reports, while somebody observes it.
+    """What one call reports, while it is observed.
 
     Parameters
     ----------
     key
         Names the operation.
     clock
-        Returns epoch milliseconds; None if nobody was observing when the call began.
+        Returns epoch milliseconds; None if the call was not observed when it began.
     """
 
     __slots__ = ("_began", "_clock", "_key", "_owner", "_row")

@@ -108,8 +108,8 @@ class Operations(Generic[P]):
     def _refuse_parameter(self, name: str) -> None:
         if name in self._names:
             raise IdempotencyArgumentError(
-                f"{name_of(self._function)}() has a parameter {name!r} itself, so which is meant cannot be "
-                "told. Nothing changed. Use .idempotency.key(...), and .idempotency.records with that key."
+                f"{name_of(self._function)}() has a parameter {name!r} itself, which makes this ambiguous. "
+                "Nothing changed. Use .idempotency.key(...), and .idempotency.records with that key."
             )
 
     def _has_instance(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

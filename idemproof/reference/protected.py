@@ -12,7 +12,7 @@ T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 MYPY = False
-"""True for mypy: the two checkers tell a class method's first parameter by different means."""
+"""True for mypy: the two checkers recognize a class method's first parameter by different means."""
 if MYPY:
     from collections.abc import Callable as Called
 else:

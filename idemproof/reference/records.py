@@ -1,7 +1,7 @@
 """What an operator does with the record of a key: look at it, forget it, or say how its operation ended.
 
 Each change is the specification's own: forgetting decides as an eviction of a record that the operator
-declares over (OPS-1), resolving as a completion on behalf of whoever holds the claim (OPS-3). Both are a
+declares over (OPS-1), resolving as a completion on behalf of the claim's owner (OPS-3). Both are a
 compare-and-swap against the very record that was looked at.
 """
 
@@ -36,7 +36,7 @@ from .core import Core
 from .engine import Engine
 from .observers import Report
 
-_WHOEVER_HOLDS = "whoever holds the claim"
+_ITS_OWNER = "the owner of the claim"
 
 
 class Records:
@@ -266,7 +266,7 @@ def _as_left(record: Record) -> Granted:
 
 
 class _Subject:
-    """What an operator wants done to the record that was inspected, and what stands in the end."""
+    """What an operator wants done to the record that was inspected, and the stored record in the end."""
 
     __slots__ = ("expiry", "forced", "held", "inspected", "now", "text")
 
@@ -307,18 +307,18 @@ class _Forget(_OfAnOperator):
 
 
 class _Resolve(_OfAnOperator):
-    """A completion, on behalf of whoever held the claim that was inspected (OPS-3)."""
+    """A completion, on behalf of the owner of the claim that was inspected (OPS-3)."""
 
     def event(self, subject: _Subject, now: int) -> Complete:  # noqa: ARG002 - its expiry is decided
         inspected = subject.inspected
-        owner = _WHOEVER_HOLDS if inspected.owner is None else inspected.owner
+        owner = _ITS_OWNER if inspected.owner is None else inspected.owner
         key = inspected.idempotency_key
         return Complete(owner, subject.text, inspected.payload_hash, subject.expiry, key)
 
     @staticmethod
     def acting(subject: _Subject, standing: Record | None) -> Record | None:
         if standing is not None and subject.inspected.owner is None and standing.owner is None:
-            return standing._replace(owner=_WHOEVER_HOLDS)
+            return standing._replace(owner=_ITS_OWNER)
         return standing
 
     @staticmethod

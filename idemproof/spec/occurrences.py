@@ -48,14 +48,14 @@ class Occurrence(NamedTuple):
     outcome
         What the table said; None if it was not asked.
     record
-        What stands now, as far as the attempt knows; None if nothing does, or it is not known.
+        The stored record, as far as the attempt knows; None if there is none, or it is not known.
     ran
         Whether the function has run, in this attempt and by now.
     error
         What the function or the store raised, if that is why it happened.
     duration_ms
-        Milliseconds since the call began, by the configured clock, and never negative; None if nobody was
-        observing then.
+        Milliseconds since the call began, by the configured clock, and never negative; None if the call
+        was not observed then.
     """
 
     kind: Kind
