@@ -124,7 +124,8 @@ class Core:
         function, answered
             As :meth:`Engine.steps` takes them.
         """
-        core = self if Core.stand_in is None else Core.stand_in(self)
+        stand_in = Core.stand_in  # once: a test may end meanwhile
+        core = self if stand_in is None else stand_in(self)
         engine = core.engine
         execution = current(args, kwargs) if SDK in sys.modules else None
         steps = engine.steps(key, payload_hash, context, execution, function, answered)
@@ -148,7 +149,8 @@ class Core:
         """Make an async call: :meth:`call` for ``async def`` bodies."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
-        core = self if Core.stand_in is None else Core.stand_in(self)
+        stand_in = Core.stand_in
+        core = self if stand_in is None else stand_in(self)
         engine = core.engine
         execution = current(args, kwargs) if SDK in sys.modules else None
         steps = engine.steps(key, payload_hash, context, execution, function, answered)
@@ -160,7 +162,8 @@ class Core:
 
     def perform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform what an operator asks for, and return its answer."""
-        core = self if Core.stand_in is None else Core.stand_in(self)
+        stand_in = Core.stand_in
+        core = self if stand_in is None else stand_in(self)
         if core.store is None:
             raise IdempotencyConfigError(
                 f"{type(core.layer).__name__} is an async layer, so its records are awaited: call the method "
@@ -172,7 +175,8 @@ class Core:
         """Perform what an operator asks for, on an event loop."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - as in acall
 
-        core = self if Core.stand_in is None else Core.stand_in(self)
+        stand_in = Core.stand_in
+        core = self if stand_in is None else stand_in(self)
         return await drive_async(steps(core.engine), core.async_store, observe=core.engine.observe)
 
     def over(self, layer: CompareAndSwapLayer | None, engine: Engine) -> Self:

@@ -14,9 +14,17 @@ from idemproof import (
     InMemoryPersistenceLayer,
     Kind,
     Occurrence,
+    Record,
     idempotent_function,
 )
-from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyConfigError
+from idemproof.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyConfigError,
+    IdempotencyLeaseLostError,
+    IdempotencyPersistenceLayerError,
+    IdempotencySerializationError,
+)
+from idemproof.spec.record import COMPLETED
 from idemproof.testing import MovableClock, count_runs
 
 LEASE = {"in_progress_expires_after_seconds": 30}
@@ -42,6 +50,17 @@ def protected(
 
 def _handed_on(function: Callable[[Occurrence], Any], occurrence: Occurrence) -> Any:
     return function(occurrence)
+
+
+class FailingOnDemand(InMemoryPersistenceLayer):
+    """Takes no more requests once it ``fails``."""
+
+    fails = False
+
+    def _swap(self, *args: Any) -> Record | None:
+        if self.fails:
+            raise ConnectionError
+        return super()._swap(*args)
 
 
 class TimeLimit(Exception):  # noqa: N818 - as job queues call theirs
@@ -186,6 +205,74 @@ class TestThatTheyChangeNothing:
         armed[0] = False
         assert pay(1) is None
         assert len(runs) == 1
+
+    @pytest.mark.clause("ENG-12")
+    @pytest.mark.parametrize(
+        ("at", "behind"),
+        [
+            (Kind.LEASE_LOST, IdempotencyLeaseLostError),
+            (Kind.OUTCOME_UNKNOWN, IdempotencyPersistenceLayerError),
+            (Kind.RESULT_NOT_STORED, IdempotencySerializationError),
+            (Kind.SUPERSEDED, None),
+        ],
+    )
+    def test_an_interrupt_at_the_end_has_the_error_with_the_result_behind_it(
+        self, at: Kind, behind: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("idemproof.drivers.blocking.pause", lambda _: None)
+        interrupt = KeyboardInterrupt()
+        layer = FailingOnDemand()
+
+        def strike(occurrence: Occurrence) -> None:
+            if occurrence.kind is at:
+                raise interrupt
+
+        def body(order: int) -> Any:
+            (claim,) = layer._records.values()
+            key = claim.idempotency_key
+            if at is Kind.LEASE_LOST:
+                layer._records[key] = claim._replace(owner="other")
+            elif at is Kind.SUPERSEDED:
+                layer._records[key] = Record(key, COMPLETED, claim.expiry_timestamp, None, '"other"')
+            layer.fails = at is Kind.OUTCOME_UNKNOWN
+            return {1} if at is Kind.RESULT_NOT_STORED else "mine"
+
+        pay = protected(strike, body=body, layer=layer, completion_timeout_seconds=0)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            pay(1)
+        assert raised.value is interrupt
+        cause: Any = raised.value.__cause__
+        assert cause is None if behind is None else type(cause) is behind
+        if cause is not None:
+            assert cause.result == ({1} if at is Kind.RESULT_NOT_STORED else "mine")
+
+    def test_an_observer_may_cancel_its_own_task(self) -> None:
+        runs: list[int] = []
+
+        def cancel_at(kind: Kind, occurrence: Occurrence) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            if occurrence.kind is kind:
+                task.cancel()
+
+        async def body(order: int) -> int:
+            await asyncio.sleep(0)
+            runs.append(order)
+            return order
+
+        for at, ran in ((Kind.CLAIMED, 0), (Kind.COMPLETED, 1)):
+            layer = AsyncInMemoryPersistenceLayer()
+            runs.clear()
+
+            async def main(pay: Any) -> None:
+                await pay(1)
+                await asyncio.sleep(0)
+
+            with pytest.raises(asyncio.CancelledError):
+                asyncio.run(main(protected(functools.partial(cancel_at, at), body=body, layer=layer)))
+            assert len(runs) == ran
+            assert asyncio.run(protected(body=body, layer=layer)(1)) == 1
+            assert len(runs) == 1
 
     def test_an_interrupt_at_a_release_is_raised_after_it(self) -> None:
         interrupt = KeyboardInterrupt()
