@@ -6,6 +6,7 @@ to stand, proposes the outcome to the store by compare-and-swap, and asks again 
 
 import copy
 from collections.abc import Callable, Sequence
+from logging import DEBUG
 from typing import Any, Self
 
 from ..backends.records import new_owner
@@ -27,7 +28,7 @@ from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS, Finishing
-from .observers import Observer, Observers, Report, kind_of_claim
+from .observers import Observer, Observers, Report, is_logged, kind_of_claim
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
@@ -164,7 +165,9 @@ class Engine(Finishing):
         object
             What the caller is told.
         """
-        report = Report(key, self._clock) if observed or self.observers.attentive() else None
+        report = None
+        if observed or self.observers.given or is_logged(DEBUG):
+            report = Report(key, self._clock)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:

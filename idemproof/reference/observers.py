@@ -43,6 +43,10 @@ _busy: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers", defa
 """Who is being called here: what an observer does itself, it does not observe."""
 
 
+is_logged = logger.isEnabledFor
+"""Returns whether the log takes messages of a level: from DEBUG on, it takes every occurrence."""
+
+
 def log_occurrence(occurrence: Occurrence, interrupts: Interrupts) -> None:
     """Log it; handlers find its kind and key in ``idempotency_event`` and ``idempotency_key``."""
     kind, key = occurrence.kind.value, occurrence.key
@@ -62,19 +66,17 @@ class Observers:
         Recognizes what is raised though it comes while an occurrence is observed.
     """
 
-    __slots__ = ("_interrupts", "_observers")
+    __slots__ = ("_interrupts", "_observers", "given")
 
     def __init__(self, observers: Sequence[Observer], interrupts: Interrupts) -> None:
         self._observers = tuple(observers)
         self._interrupts = interrupts
-
-    def attentive(self) -> bool:
-        """Return whether all that happens is to be reported."""
-        return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
+        self.given = bool(observers)
+        """Whether there are observers besides the log."""
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""
-        return bool(self._observers) or logger.isEnabledFor(_LOGGED.get(kind, _OTHERS)[0])
+        return self.given or is_logged(_LOGGED.get(kind, _OTHERS)[0])
 
     def with_others(self, observers: Sequence[Observer]) -> "Observers":
         """Return these and more."""
