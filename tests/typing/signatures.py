@@ -287,7 +287,7 @@ def plain_handler(event: dict[str, Any], context: Any) -> str:
 
 idempotent_function(refund, data_keyword_argument="order", persistence_store=async_layer)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 idempotent(plain_handler, persistence_store=async_layer)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
-idempotent(persistence_store=async_layer)(plain_handler)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
+idempotent(persistence_store=async_layer)(plain_handler)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 @idempotent(persistence_store=async_layer)
