@@ -86,7 +86,7 @@ class Claiming(_Patient):
         self._window_ms = milliseconds(config.expires_after_seconds)
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else milliseconds(lease)
-        self._noticed = False
+        self._told_of_missing_lease = False
         self.without_lease = False
         """Whether the first claim without a lease is yet to be reported."""
 
@@ -107,8 +107,8 @@ class Claiming(_Patient):
                     lease = left
         if lease is not None:
             lease += now
-        elif not self._noticed:
-            self._noticed = self.without_lease = True
+        elif not self._told_of_missing_lease:
+            self._told_of_missing_lease = self.without_lease = True
         expiry = ceil_seconds(now + self._window_ms)
         return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key)
 

@@ -241,7 +241,8 @@ class Engine(Finishing):
         record = cache.get(key)
         if record is None:
             return None
-        claim, now = Claim(None, None, 0, payload_hash, key), self._clock()
+        claim = Claim(None, None, 0, payload_hash, key)
+        now = self._clock()
         _, outcome = transition(record, claim, now)
         if report is not None:
             report.decided(record, claim, now)
