@@ -282,7 +282,7 @@ class _Subject:
 
 
 class _OfAnOperator(Change):
-    """A change of one version of a record, tried once."""
+    """A change of the version that was inspected: once that has changed, nothing is done (OPS-1, OPS-3)."""
 
     conflicts = 0
 
@@ -299,7 +299,7 @@ class _Forget(_OfAnOperator):
 
     @staticmethod
     def acting(subject: _Subject, standing: Record | None) -> Record | None:
-        if standing is None or not same_version(standing, subject.inspected):
+        if standing is None:
             return standing
         if standing.status == INPROGRESS and live(standing, subject.now) and not subject.forced:
             return standing
