@@ -72,7 +72,7 @@ class Observers:
         self._observers = tuple(observers)
         self._interrupts = interrupts
         self.given = bool(observers)
-        """Whether there are observers besides the log."""
+        """Whether there are observers in addition to the log."""
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""

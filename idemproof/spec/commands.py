@@ -38,7 +38,7 @@ class Sleep(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Hand ``occurrence`` to whoever observes. An observer's failure is not answered, an interrupt is."""
+    """Hand ``occurrence`` to all observers. The driver throws an interrupt back, and no other failure."""
 
     occurrence: Occurrence
 
