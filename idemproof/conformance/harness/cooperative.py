@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from .object_graph import Place, places
+from .object_graph import Reference, references
 from .scheduled_client import CannotLook, Client, looking, racing, racing_thread
 
 _LOCK = type(threading.Lock())
@@ -172,28 +172,28 @@ class CooperativeLocks:
 
     def __enter__(self) -> Self:
         made: dict[int, Any] = {}
-        for place in self._places():
-            if id(place.value) not in made:
-                substitute = _substitute(place.value)
+        for reference in self._references():
+            if id(reference.value) not in made:
+                substitute = _substitute(reference.value)
                 if substitute is None:
                     continue
-                made[id(place.value)] = substitute
-            place.put(made[id(place.value)])
+                made[id(reference.value)] = substitute
+            reference.replace(made[id(reference.value)])
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for place in self._places():
-            if isinstance(place.value, CooperativeLock | CooperativeAsyncLock | CooperativeCondition):
-                place.put(place.value.original)
+        for reference in self._references():
+            if isinstance(reference.value, CooperativeLock | CooperativeAsyncLock | CooperativeCondition):
+                reference.replace(reference.value.original)
 
-    def _places(self) -> list[Place]:
-        found = list(places(*self._layers))
+    def _references(self) -> list[Reference]:
+        found = list(references(*self._layers))
         for kind in _kinds(self._layers):
             module = vars(sys.modules[kind.__module__])
-            found += [Place(value, partial(setattr, kind, name)) for name, value in vars(kind).items()]
-            found += [Place(value, partial(module.__setitem__, name)) for name, value in module.items()]
+            found += [Reference(value, partial(setattr, kind, name)) for name, value in vars(kind).items()]
+            found += [Reference(value, partial(module.__setitem__, name)) for name, value in module.items()]
         return found
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ..suite.factories import client_method
 from . import sqlite_pauses
-from .object_graph import places
+from .object_graph import references
 from .scheduled_client import intercepting, racing, racing_thread
 
 _KNOWN = (
@@ -86,22 +86,22 @@ class Interception:
         self._undo.enter_context(intercepting())
         self._undo.callback(self._put_connections_back)
         self._undo.callback(sqlite_pauses.wait_again)
-        for place in places(*self._layers):
-            substitute = sqlite_pauses.stand_in(place.value)
+        for reference in references(*self._layers):
+            substitute = sqlite_pauses.stand_in(reference.value)
             if substitute is not None:
-                place.put(substitute)
+                reference.replace(substitute)
 
     def _found(self) -> Iterator[tuple[type, str]]:
-        for place in places(*self._layers):
+        for reference in references(*self._layers):
             for method in _TELLING:
-                for base in type(place.value).__mro__:
+                for base in type(reference.value).__mro__:
                     if inspect.isfunction(base.__dict__.get(method)) and "Pipeline" not in base.__name__:
                         yield base, method
 
     def _put_connections_back(self) -> None:
-        for place in places(*self._layers):
-            if isinstance(place.value, sqlite_pauses.PausingConnection | sqlite_pauses.PausingCursor):
-                place.put(place.value.real)
+        for reference in references(*self._layers):
+            if isinstance(reference.value, sqlite_pauses.PausingConnection | sqlite_pauses.PausingCursor):
+                reference.replace(reference.value.real)
 
     def _name(self, layer: Any, path: str) -> None:
         holder, method = client_method(layer, path)

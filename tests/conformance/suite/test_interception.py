@@ -27,7 +27,7 @@ from idemproof import (
 from idemproof.conformance import FactoryError
 from idemproof.conformance.harness import scheduler
 from idemproof.conformance.harness.interception import Interception
-from idemproof.conformance.harness.object_graph import places
+from idemproof.conformance.harness.object_graph import references
 from idemproof.conformance.harness.scheduled_client import Client
 from idemproof.conformance.harness.scheduler import Interleaving
 from idemproof.conformance.harness.schedules import chooser, taking_turns
@@ -260,7 +260,7 @@ def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
     before = everything_patched()
 
     def kinds() -> set[type]:
-        return {type(place.value) for place in places(layer)}
+        return {type(reference.value) for reference in references(layer)}
 
     found = kinds()
     with Interception([layer]):
@@ -269,9 +269,9 @@ def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
         pauses(swap_of(layer), taking_turns, clients=2)
     assert everything_patched() == before
     assert kinds() == found
-    for place in places(layer):
-        if isinstance(place.value, sqlite3.Connection):
-            assert place.value.execute("PRAGMA busy_timeout").fetchone() == (100,)
+    for reference in references(layer):
+        if isinstance(reference.value, sqlite3.Connection):
+            assert reference.value.execute("PRAGMA busy_timeout").fetchone() == (100,)
     layer.close()
 
 
