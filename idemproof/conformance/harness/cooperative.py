@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .object_graph import Reference, references
-from .scheduled_client import CannotLook, Client, looking, racing, racing_thread
+from .scheduled_client import Client, ObservationBlocked, blocking_client, current_client, is_observing
 
 _LOCK = type(threading.Lock())
 _REENTRANT = type(threading.RLock())
@@ -47,16 +47,16 @@ class CooperativeLock:
         while not self._state.acquire(blocking=False):
             if not blocking:
                 return False
-            client = racing_thread()
-            if looking():
-                raise CannotLook
+            client = blocking_client()
+            if is_observing():
+                raise ObservationBlocked
             if client is None:
                 if timeout >= 0 and time.perf_counter() > until:
                     return False
                 _real_sleep(_POLL_SECONDS)
             elif not client.wait(_WAITS, self._is_free, forever=timeout < 0, holder=self._who_has_it):
                 return False
-        self._holder = racing() or threading.get_ident()
+        self._holder = current_client() or threading.get_ident()
         self._thread, self._depth = threading.get_ident(), 1
         return True
 
@@ -85,7 +85,7 @@ class CooperativeLock:
 
     def _is_owned(self) -> bool:
         """Return whether it is the caller's; a condition asks it too."""
-        client = racing()
+        client = current_client()
         if client is not None:
             return self._holder == client
         # A thread whose race is over still has what it took as a client.
@@ -118,14 +118,14 @@ class CooperativeAsyncLock:
     async def acquire(self) -> bool:
         """Take it; as long as another has it, let others go first."""
         while self._held:
-            client = racing()
-            if looking():
-                raise CannotLook
+            client = current_client()
+            if is_observing():
+                raise ObservationBlocked
             if client is None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 await client.wait_async(_WAITS, self._is_free, self._who_has_it)
-        self._held, self._holder = True, racing() or asyncio.current_task()
+        self._held, self._holder = True, current_client() or asyncio.current_task()
         return True
 
     def release(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from ..suite.factories import client_method
 from . import sqlite_pauses
 from .object_graph import references
-from .scheduled_client import intercepting, racing, racing_thread
+from .scheduled_client import blocking_client, current_client, intercepting
 
 _KNOWN = (
     ("redis.client", "Redis", "execute_command"),
@@ -131,11 +131,11 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
 
     @functools.wraps(function)
     def blocking(*args: Any, **kwargs: Any) -> Any:
-        client = racing_thread()
+        client = blocking_client()
         if client is None:
             reply = function(*args, **kwargs)
             # Some give back a coroutine without being one's function.
-            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and racing() else reply
+            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and current_client() else reply
         client.calling = args[0] if args else None
         client.pause(lambda: in_words(*args), "call")
         client.inside = True
@@ -143,12 +143,12 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
             reply = function(*args, **kwargs)
         finally:
             client.inside = False
-        if not client.passes:
+        if not client.pauses_disabled:
             client.pause(lambda: f"has done {in_words(*args)}", "reply")
         return reply
 
     async def _asynchronously(work: Any, args: tuple[Any, ...]) -> Any:
-        client = racing()
+        client = current_client()
         if client is None:
             return await work
         client.calling = args[0] if args else None
@@ -162,7 +162,7 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
             reply = await work
         finally:
             client.inside = False
-        if not client.passes:
+        if not client.pauses_disabled:
             await client.pause_async(lambda: f"has done {in_words(*args)}", "reply")
         return reply
 
@@ -179,7 +179,7 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
 def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
     @functools.wraps(sleep)
     def yielding(seconds: float) -> None:
-        client = racing_thread()
+        client = blocking_client()
         if client is None or not client.wait("sleeps"):
             sleep(seconds)
 

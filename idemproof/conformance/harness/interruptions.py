@@ -18,7 +18,7 @@ from .interception import Interception
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
 from .races import KEEP_MS, Make
-from .scheduled_client import Kind, What, summary
+from .scheduled_client import Kind, What, reporting_to
 
 Way = Literal["fails before", "fails after", "dies before", "dies after"]
 """What happens at a call of the client: it raises though nothing was done, or though it was done; or the
@@ -50,7 +50,7 @@ class Saboteur:
         What happens there.
     """
 
-    passes = False
+    pauses_disabled = False
     inside = False
 
     def __init__(self, at: int = 0, way: Way = "fails before") -> None:
@@ -62,7 +62,7 @@ class Saboteur:
         self._dead = False
 
     @property
-    def passes_by(self) -> bool:
+    def skips_call(self) -> bool:
         """Whether what was to happen cannot happen to the client that was called."""
         return self.calling is sqlite3 and self._way != "fails before"
 
@@ -74,7 +74,7 @@ class Saboteur:
         fails, _, when = self._way.partition(" ")
         if self.calls != self._at or kind != ("call" if when == "before" else "reply") or self.happened:
             return
-        if self.passes_by:  # what is in this process answers, and its death is not this thread's
+        if self.skips_call:  # what is in this process answers, and its death is not this thread's
             return
         words = what if isinstance(what, str) else what()
         self.happened = (
@@ -150,7 +150,7 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
         case.pass_time(race.pass_ms, trace)
     operation = Operation("client 2", 1, None, case.now, request)
     try:
-        with summary(saboteur):
+        with reporting_to(saboteur):
             answer = requests.ask(case, victim, request)
     except Died:
         case.workers.remove(victim)

@@ -12,7 +12,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from ..suite.subjects import LoopThread
-from .scheduled_client import Client, racing
+from .scheduled_client import Client, current_client
 
 _PACKAGE = __name__.partition(".harness.")[0].rpartition(".")[0]
 _NOT_ITS_OWN = tuple(
@@ -37,7 +37,7 @@ def lines_pausing(files: frozenset[str]) -> Iterator[None]:
     """Let this thread, which is a client's, pause before each line of ``files``."""
 
     def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
-        client = racing() if event == "line" else None
+        client = current_client() if event == "line" else None
         if client is not None:
             line = frame.f_lineno
             name = frame.f_code.co_filename
@@ -63,7 +63,7 @@ class AwaitsPausing:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run ``work`` to its end and return its result."""
-        client = racing()
+        client = current_client()
         return self._loop.run(work if client is None else _awaiting(work, client))
 
 
@@ -85,12 +85,12 @@ class _Awaiting:
             except StopIteration as done:
                 return done.value
             error = None
-            pauses = client.passes  # then it is a pause of ours that is awaited
+            pauses = client.pauses_disabled  # then it is a pause of ours that is awaited
             try:
                 yield awaited
             except BaseException as failure:  # noqa: BLE001 - for the work to handle
                 error = failure
-            if not pauses and not client.passes:
+            if not pauses and not client.pauses_disabled:
                 yield from client.pause_async("goes on after an await", "await").__await__()
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..suite.checks import NotJudged, NotOffered
-from .messages import Failed, FactoryLocation, Start, Up
+from .messages import FactoryLocation, Failed, Start, Up
 
 SECONDS_AT_MOST = 60.0
 """How long a process may take to start, or to carry out one order, on a busy machine."""

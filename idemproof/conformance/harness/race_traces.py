@@ -10,7 +10,7 @@ from ..suite.subjects import Subject
 from ..suite.trace import NOT_LOOKED_AT, Line
 from ..suite.trace import in_words as standing_in_words
 from .linearizability import Get, Operation, Put, Refused, Request, Update
-from .scheduled_client import CannotLook, Client, What, only_looking
+from .scheduled_client import Client, ObservationBlocked, What, observing
 
 _LOOK_SECONDS = 0.5
 """How long a look may take: it may have to wait for a lock that a paused client has."""
@@ -50,9 +50,9 @@ class Watch:
         before, current = self._standing, self._look()
         if not reply or current != before:
             self._steps.append((client.name, what, current))
-        for news in client.news:
-            self._steps.append((client.name, news, current))
-        client.news.clear()
+        for notes in client.notes:
+            self._steps.append((client.name, notes, current))
+        client.notes.clear()
 
     def tell(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
         """Note what somebody else did or saw."""
@@ -69,10 +69,10 @@ class Watch:
         return self._standing
 
     def _see(self) -> None:
-        with only_looking():
+        with observing():
             try:
                 self._standing = self._looker.load(self._key)
-            except CannotLook:
+            except ObservationBlocked:
                 return
             except Exception as failure:  # noqa: BLE001 - a trace tells of what cannot be read, too
                 self._standing = f"unreadable: {failure!r}"

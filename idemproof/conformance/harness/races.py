@@ -22,7 +22,7 @@ from .race_traces import Watch, in_words, outcome_in_words
 from .recording import refuses
 from .scheduled_client import Client, Kind
 from .scheduler import Choose, Interleaving, Step
-from .schedules import Schedule, ScheduledRun, chooser, explore, shortest, taking_turns
+from .schedules import Schedule, ScheduledRun, chooser, explore, round_robin, shortest
 
 KEEP_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
@@ -148,7 +148,7 @@ class Course:
             return self._play(make, choose, explain)
 
         # At first in turns, for the layer to open as many connections as it will ever need.
-        steps, outcome = interleaving(taking_turns)
+        steps, outcome = interleaving(round_robin)
         first = ScheduledRun(Schedule(), steps, outcome)
         if not outcome.usable:
             self._report(first, make, explain)
@@ -174,7 +174,7 @@ class Course:
         lease = self._case.now + KEEP_MS
         claim = Record(key, "INPROGRESS", lease // 1000 + 60, lease, owner="alice")
         work = partial(self._ask_all, (Put(claim), Get(key)), self._racers[0], itertools.count(), [], [])
-        interleaving = Interleaving([work], taking_turns, self._case.profile.patience)
+        interleaving = Interleaving([work], round_robin, self._case.profile.patience)
         interleaving.run()
         if "call" in interleaving.clients[0].kinds:
             return
@@ -205,7 +205,7 @@ class Course:
             )
             for number, asked in enumerate(race.clients)
         ]
-        interleaving = Interleaving(works, choose, case.profile.patience, watch.step, looks=watched)
+        interleaving = Interleaving(works, choose, case.profile.patience, watch.step, reads_layer=watched)
         interleaving.run()
         blamed = [self._blame(make, race, failure) for failure in failures]
         fault = next((each for each in blamed if each is not None), None)
@@ -243,15 +243,15 @@ class Course:
                     answer = requests.ask(self._case, worker, request)
             except Broken as broken:
                 faults.append(broken)
-                client.news.append("is answered with no well-formed record")
+                client.notes.append("is answered with no well-formed record")
             except Exception as failure:  # noqa: BLE001 - then nobody knows whether it was done
-                client.news.append(f"gets {type(failure).__name__}: {failure}")
+                client.notes.append(f"gets {type(failure).__name__}: {failure}")
                 self._last = failure
                 if came_from_the_layer(failure) and _is_of_sharing(failure):
                     faults.append(failure)
             else:
                 operation = operation._replace(end=next(order), answer=answer)
-                client.news.append(in_words(operation))
+                client.notes.append(in_words(operation))
             operations.append(operation)
 
     def _lines(self) -> contextlib.AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from .scheduled_client import intercepted, racing_thread
+from .scheduled_client import blocking_client, intercepted
 
 _LONGEST = 60
 _real_connect = sqlite3.connect
@@ -142,7 +142,7 @@ def wait_again() -> None:
 
 
 def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
-    client = racing_thread()
+    client = blocking_client()
     if client is None:
         return call()
     client.calling = sqlite3
@@ -161,9 +161,9 @@ def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
             break
         finally:
             client.inside = False
-        if client.passes or not client.wait(f"{what} (waits for a lock)"):
+        if client.pauses_disabled or not client.wait(f"{what} (waits for a lock)"):
             waits = False
-    if not client.passes:
+    if not client.pauses_disabled:
         client.pause(f"has done {what}", "reply")
     return result
 

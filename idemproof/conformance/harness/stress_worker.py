@@ -21,7 +21,7 @@ from ..suite.adapters import adapted
 from ..suite.clock import MovedClock
 from ..suite.subjects import LoopThread, Subject
 from .durable_writes import written
-from .messages import Failed, Go, Join, Look, FactoryLocation, Seen, Start, Up, Write
+from .messages import FactoryLocation, Failed, Go, Join, Look, Seen, Start, Up, Write
 from .stress import Round, stress
 
 _LONGEST_WAIT_NS = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Worker processes: the factories that they accept, the orders that they carry out, and that they always end."""
+"""Worker processes: the factories they accept, the orders they carry out, and that they always end."""
 
 import functools
 import importlib.util
