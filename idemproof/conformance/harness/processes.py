@@ -39,9 +39,9 @@ def place_of(factory: Callable[[], object] | None) -> FactoryLocation:
     if not modules or "__main__" in modules:
         name = getattr(factory, "__qualname__", factory)
         raise NotOffered(
-            f"another process cannot import the factory {name}: define it with def at the top of a module that "
-            "is not the main program, or make it an object that pickle supports, and let it open the same store "
-            "in each process"
+            f"another process cannot import the factory {name}: define it with def at the top of a module "
+            "that is not the main program, or make it an object that pickle supports; it must open "
+            "the same store in each process"
         )
     return FactoryLocation(
         pickled,

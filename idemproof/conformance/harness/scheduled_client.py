@@ -76,7 +76,7 @@ def is_observing() -> bool:
 
 
 def observing() -> contextlib.AbstractContextManager[None]:
-    """Let what runs inside wait for nobody: it raises :class:`CannotLook` instead."""
+    """Raise :class:`ObservationBlocked` where the code inside would wait for a client."""
     return _inside(_OBSERVING, True)
 
 
@@ -184,7 +184,7 @@ class Client:
         self._thread.start()
 
     def go(self, *, gives_up: bool = False) -> None:
-        """Let it go on; ``alone`` tells it that waiting is of no use."""
+        """Resume it; with ``gives_up``, its wait returns False."""
         resume, self._resume = self._resume, None
         self._gives_up, self.waits, self.free = gives_up, False, None
         if resume is not None:

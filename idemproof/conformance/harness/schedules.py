@@ -1,7 +1,7 @@
 """Explores schedules: all within bounds, those with the fewest preemptions first.
 
-A schedule is the list of choices for its first steps. After them, each client runs until it ends or must wait.
-So every schedule can be replayed, and the first that shows a fault is short.
+A schedule is the list of choices for the first steps. After them, each client runs until it ends or must
+wait. So every schedule can be replayed, and the first that shows a fault is short.
 """
 
 import random

@@ -56,7 +56,7 @@ def test_a_layer_of_a_real_server_is_kept(
     valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
-    report = judged(layers.redis_or_valkey)
+    report = judged(layers.redis_layer)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
 
 
@@ -84,14 +84,18 @@ def test_a_factory_that_other_processes_cannot_import_is_judged_by_threads_alone
 
 
 def test_a_store_within_the_process_is_not_reported_broken_for_it() -> None:
-    report = judged(layers.rows_of_this_process)
+    report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
     assert "does not see this one's records" in why_not(report, PROCESSES)
 
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
-    ("make", "said"), [(layers.dying, "ended by itself: exit status 3"), (layers.failing, "no store here")]
+    ("make", "said"),
+    [
+        (layers.exiting_factory, "ended unexpectedly: exit status 3"),
+        (layers.failing_factory, "no store here"),
+    ],
 )
 def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said: str) -> None:
     report = judged(make)
@@ -104,7 +108,7 @@ def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said
     [
         (layers.Rows, True),
         (layers.AsyncRows, True),
-        (layers.ForgettingWhoAsked, True),
+        (layers.SharedResult, True),
         (layers.RacingFourMethods, False),
     ],
 )
@@ -138,16 +142,16 @@ def test_objects_that_race_for_one_store_are_caught() -> None:
 
 
 def test_a_layer_that_is_bound_to_its_thread_is_judged_by_processes() -> None:
-    report = judged(layers.bound_sqlite, threads=False)
+    report = judged(layers.thread_bound_sqlite, threads=False)
     assert verdicts(report) == {THREADS: "not offered", OBJECTS: "not offered", PROCESSES: "kept"}
 
 
 def test_a_layer_that_says_it_is_busy_makes_no_mistake() -> None:
-    assert [each.why for each in judged(layers.Busy).findings] == []
+    assert [each.why for each in judged(layers.RefusesToWait).findings] == []
 
 
 def test_what_a_layer_raises_when_many_use_it_is_reported() -> None:
-    report = judged(layers.Stumbling)
+    report = judged(layers.NotThreadSafe)
     assert any("the layer raised IndexError" in each.why for each in report.findings)
 
 
@@ -160,7 +164,7 @@ def test_processes_that_race_for_files_are_caught() -> None:
 
 @pytest.mark.usefixtures("files")
 def test_notes_that_other_objects_do_not_see_are_caught() -> None:
-    report = judged(layers.notes_of_its_own)
+    report = judged(layers.own_buffer)
     assert verdicts(report)[OBJECTS] == "broken"
 
 

@@ -53,7 +53,7 @@ def test_a_server_outlives_its_clients(
     valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
-    assert verdicts(judged(layers.redis_or_valkey)) == {OBJECT: "kept", PROCESS: "kept"}
+    assert verdicts(judged(layers.redis_layer)) == {OBJECT: "kept", PROCESS: "kept"}
 
 
 @pytest.mark.usefixtures("records")
@@ -75,7 +75,7 @@ def test_a_layer_that_no_other_object_shares_is_not_durable() -> None:
 
 
 def test_a_store_within_the_process_is_not_durable() -> None:
-    report = judged(layers.rows_of_this_process)
+    report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     assert "another process finds nothing of it" in report.findings[0].why
     assert [line.who for line in report.findings[0].lines] == ["a process", "the process", "another process"]
@@ -89,7 +89,7 @@ def test_what_is_acknowledged_before_it_is_written_is_lost_with_its_process() ->
 
 @pytest.mark.usefixtures("files")
 def test_what_is_deleted_in_memory_comes_back() -> None:
-    report = judged(layers.hasty_files)
+    report = judged(layers.delayed_deletions)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
     assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
@@ -101,4 +101,4 @@ def test_what_is_deleted_in_memory_comes_back() -> None:
 
 @pytest.mark.usefixtures("files")
 def test_what_only_its_object_knows_is_lost_with_it() -> None:
-    assert verdicts(judged(layers.notes_of_its_own)) == {OBJECT: "broken", PROCESS: "broken"}
+    assert verdicts(judged(layers.own_buffer)) == {OBJECT: "broken", PROCESS: "broken"}

@@ -37,7 +37,7 @@ CLAIMS = {
     ("make", "how"),
     [
         (lambda _: layers.UnlockedDictionary, "the lines of the layer's source"),
-        (lambda _: layers.AsyncWithAPause, "the awaits of the layer"),
+        (lambda _: layers.AsyncReadThenWrite, "the awaits of the layer"),
         (lambda _: over_fakeredis(stores.OverRedis), "the calls of the layer's client"),
         (lambda path: lambda: stores.OverSQLite(path / "a.db"), "the calls of the layer's client"),
         (
@@ -91,7 +91,7 @@ def test_the_trace_tells_each_step_and_what_stood_after_it() -> None:
 
 
 def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
-    report = judged(layers.FourLockedForPuts, fenced=False)
+    report = judged(layers.FourMethodsLockedForPuts, fenced=False)
     assert broken(report) == {OVERWRITES}
     reported = finding(report, OVERWRITES)
     assert reported.clauses == ("CAS-4", "INV-2")
@@ -102,13 +102,13 @@ def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
 
 
 def test_four_methods_that_look_before_they_write_are_found() -> None:
-    report = judged(layers.FourUnlocked, fenced=False)
+    report = judged(layers.FourMethodsUnlocked, fenced=False)
     assert broken(report) == {*CLAIMS, OVERWRITES}
     assert finding(report, TWO_CLAIMS).clauses == ("CAS-4", "CAS-7", "INV-1")
 
 
 def test_a_deadlock_is_found_and_does_no_harm_to_what_follows() -> None:
-    report = judged(layers.LockedTheWrongWayRound)
+    report = judged(layers.LocksInOppositeOrder)
     found = broken(report)
     assert "a-release-never-removes-the-claim-that-took-over" in found
     assert TWO_CLAIMS not in found
@@ -165,7 +165,7 @@ def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
 def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
     rows: dict[str, Any] = {}
 
-    report = judged(lambda: layers.AsyncWithAPause(rows), threads=False)
+    report = judged(lambda: layers.AsyncReadThenWrite(rows), threads=False)
     verdicts = {each.name: each.verdict for each in report.checks}
     assert verdicts[TWO_CLAIMS] == "broken"
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"

@@ -78,21 +78,21 @@ def test_right_layers_over_a_real_server_are_never_reported_broken(
 
 
 def test_a_right_layer_by_four_methods_is_never_reported_broken() -> None:
-    report = judged(layers.FourLocked, fenced=False)
+    report = judged(layers.FourMethodsLocked, fenced=False)
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept", "not offered"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
 def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -> None:
-    class Busy(layers.LockedDictionary):
+    class RefusesToWait(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             if not self.lock.acquire(blocking=False):
                 raise error("the store is busy")
             self.lock.release()
             return super()._swap(key, expected, new, keep_ms)
 
-    assert [each.why for each in judged(Busy).findings] == []
+    assert [each.why for each in judged(RefusesToWait).findings] == []
 
 
 def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
@@ -143,7 +143,7 @@ def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> N
 
 
 def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sharing() -> None:
-    class Strict(layers.FourLocked):
+    class Strict(layers.FourMethodsLocked):
         def _update_record(self, data_record: Any) -> None:
             with self.lock:
                 current = self.rows[data_record.idempotency_key]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idemproof import InMemoryPersistenceLayer, Record
+from idemproof import DataRecord, InMemoryPersistenceLayer, Record
 from idemproof.conformance.harness.linearizability import (
     Delete,
     Get,
@@ -243,6 +243,8 @@ def _expired(request: Any) -> bool:
 def _plain(answer: Any) -> Any:
     if isinstance(answer, Refused):
         return Refused(_plain(answer.record))
+    if isinstance(answer, DataRecord):
+        answer = answer.as_record()
     return None if answer is None else Record(*(each or None for each in answer))
 
 

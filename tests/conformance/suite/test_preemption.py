@@ -72,8 +72,8 @@ def test_each_line_is_a_pause_and_tracing_ends_afterwards() -> None:
 
     _, reported = run_interleaving(work)
     assert [each.partition(": line ")[2].partition(": ")[2] for each in reported] == [
-        "standing = self.rows.get(key)",
-        "if not same_version(standing, expected):",
+        "current = self.rows.get(key)",
+        "if not same_version(current, expected):",
         "if new is None:",
         "self.rows.pop(key, None)",
         "return new",
