@@ -125,7 +125,7 @@ def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fence
 def test_two_bodies_at_once_are_reported_of() -> None:
     report = judged(layers.Rows)
     assert {"CAS-4", "INV-1", "INV-5"} <= {clause for each in report.findings for clause in each.clauses}
-    assert "Two clients were let in at once: two bodies ran." in [each.why for each in report.findings]
+    assert "Two clients got the key at once: two bodies ran." in [each.why for each in report.findings]
 
 
 def test_objects_that_race_for_one_store_are_caught() -> None:

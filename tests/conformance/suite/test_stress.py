@@ -278,7 +278,7 @@ def test_evidence_says_where_a_record_came_from() -> None:
     assert [line.what for line in lines_of(history)] == [
         "puts INPROGRESS of ann, and succeeds",
         "reads, and finds INPROGRESS of ann",
-        "puts INPROGRESS of cat, and is refused, for there is INPROGRESS of ann",
+        "puts INPROGRESS of cat, and is refused because of INPROGRESS of ann",
         "reads, and finds nothing",
     ]
 
