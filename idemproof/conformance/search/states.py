@@ -328,7 +328,7 @@ class _Parts:
         elif cls in (Sleep, Release) or isinstance(value, Outcome):
             found = (cls.__name__, *map(self.shape, value))
         else:
-            raise TypeError(f"how is a {cls.__name__} compared with another? Say it here.")
+            raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
         return found
 
     def _attempt(self, attempt: Attempt) -> Any:
