@@ -205,7 +205,7 @@ def _require_that_a_new_client_gets_the_key(case: Case, worker: Subject, key: st
             raise
         trace.tell("client 1", "claims the key, and gets an error")
         raise Broken(as_a_sentence(failure), case.clauses, trace.lines) from failure
-    trace.tell("client 1", f"claims the key, and {'has it' if granted else 'is refused'}")
+    trace.tell("client 1", f"claims the key, and {'gets it' if granted else 'is refused'}")
     if not granted:
         raise Broken(
             "After a request that was interrupted between two calls of the layer's client, a new caller is "

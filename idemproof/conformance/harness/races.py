@@ -247,7 +247,7 @@ class Course:
                     answer = requests.ask(self._case, worker, request)
             except Broken as broken:
                 faults.append(broken)
-                client.notes.append("is answered with no well-formed record")
+                client.notes.append("gets an answer that is not a well-formed record")
             except Exception as failure:  # noqa: BLE001 - it is unknown whether the request took effect
                 client.notes.append(f"gets {type(failure).__name__}: {failure}")
                 self._last_failure = failure

@@ -158,7 +158,7 @@ class Interleaving:
             outside = [client for client in self.clients if client.state == "outside"]
             if outside:
                 if self._idle_seconds() > self._patience:
-                    self.hung = f"{_names(outside)} went on no more"
+                    self.hung = f"{_names(outside)} made no more progress"
                     self.blocked = True
                     return False
                 self._changed.wait(OUTSIDE_SECONDS)

@@ -327,7 +327,7 @@ def test_a_deadlock_outside_the_scheduler_ends_the_interleaving(monkeypatch: pyt
     interleaving = Interleaving([task(0), task(1)], choose, patience=0.3)
     interleaving.run()
     ended.append(True)
-    assert "went on no more" in interleaving.hung
+    assert "made no more progress" in interleaving.hung
     assert interleaving.blocked
 
 
