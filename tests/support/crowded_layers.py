@@ -1,6 +1,6 @@
-"""Layers for crowds, right and broken, by factories that other processes can import.
+"""Correct and broken layers for stress tests, with factories that other processes can import.
 
-``RECORDS`` in the environment says where the records are.
+The environment variable ``RECORDS`` is the location of the records.
 """
 
 import hashlib
@@ -21,42 +21,42 @@ from idemproof import (
 )
 from idemproof.spec.record import same_version
 from looking_layers import LooksThenWrites
-from racing_layers import AsyncWithAPause, WritesUnderALock
+from racing_layers import AsyncReadThenWrite, WritesUnderALock
 
 PAUSE_SECONDS = 0.005
-"""Long enough for others to come in between."""
+"""Long enough for other clients to run in between."""
 
 
-def give_way() -> None:
+def pause() -> None:
     time.sleep(PAUSE_SECONDS)
 
 
-def place() -> str:
+def records_location() -> str:
     return os.environ["RECORDS"]
 
 
 def sqlite() -> SQLitePersistenceLayer:
-    return SQLitePersistenceLayer(place(), durable=False)
+    return SQLitePersistenceLayer(records_location(), durable=False)
 
 
 def durable_sqlite() -> SQLitePersistenceLayer:
-    return SQLitePersistenceLayer(place())
+    return SQLitePersistenceLayer(records_location())
 
 
 async def async_sqlite() -> AsyncSQLitePersistenceLayer:
-    return AsyncSQLitePersistenceLayer(place(), durable=False)
+    return AsyncSQLitePersistenceLayer(records_location(), durable=False)
 
 
 def pair_of_sqlite() -> tuple[SQLitePersistenceLayer, SQLitePersistenceLayer]:
     return sqlite(), sqlite()
 
 
-def redis_or_valkey() -> RedisCachePersistenceLayer:
-    return RedisCachePersistenceLayer(place())
+def redis_layer() -> RedisCachePersistenceLayer:
+    return RedisCachePersistenceLayer(records_location())
 
 
 class Rows(LooksThenWrites):
-    """Checks, lets others have their turn, and then sets."""
+    """Reads, lets other clients run, and then writes."""
 
     def __init__(self, rows: dict[str, Record] | None = None) -> None:
         self.rows: dict[str, Record] = {} if rows is None else rows
@@ -65,7 +65,7 @@ class Rows(LooksThenWrites):
         return self.rows.get(key)
 
     def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
-        give_way()
+        pause()
         self._store(key, new)
 
     def _store(self, key: str, new: Record | None) -> None:
@@ -76,7 +76,7 @@ class Rows(LooksThenWrites):
 
 
 class LockedRows(Rows):
-    """Does each request as a whole."""
+    """Runs each swap under a lock."""
 
     lock = threading.RLock()
 
@@ -88,23 +88,23 @@ class LockedRows(Rows):
 SHARED_ROWS: dict[str, Record] = {}
 
 
-def rows_of_this_process() -> LockedRows:
+def rows_in_process_memory() -> LockedRows:
     return LockedRows(SHARED_ROWS)
 
 
-class AsyncRows(AsyncWithAPause):
-    """Waits for something between the look and the write."""
+class AsyncRows(AsyncReadThenWrite):
+    """Sleeps between the read and the write."""
 
     pause_seconds = PAUSE_SECONDS
 
 
-class ForgettingWhoAsked(LockedRows):
-    """Keeps what is found in itself, where another thread may put what it has found."""
+class SharedResult(LockedRows):
+    """Keeps the result in an attribute, which another thread may overwrite before it is returned."""
 
     def _load(self, key: str) -> Record | None:
         with self.lock:
             self.found = super()._load(key)
-        give_way()
+        pause()
         return self.found
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
@@ -113,12 +113,12 @@ class ForgettingWhoAsked(LockedRows):
             if same_version(self.found, expected):
                 self.found = new
                 self._store(key, new)
-        give_way()
+        pause()
         return self.found
 
 
-class Stumbling(LockedRows):
-    """Has something of its own that two threads cannot use at once."""
+class NotThreadSafe(LockedRows):
+    """Has an attribute that two threads cannot use at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,15 +129,15 @@ class Stumbling(LockedRows):
         if len(self.used) > 1:
             self.used.clear()
             self.used.pop()
-        give_way()
+        pause()
         found = super()._swap(key, expected, new, keep_ms)
         if self.used:
             self.used.pop()
         return found
 
 
-class Busy(LockedRows):
-    """Refuses to wait for others."""
+class RefusesToWait(LockedRows):
+    """Raises an error instead of waiting for other clients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,11 +152,11 @@ class Busy(LockedRows):
             self.busy.release()
 
 
-class BoundSQLite(LooksThenWrites):
-    """Has one connection, which only the thread may use that made it."""
+class ThreadBoundSQLite(LooksThenWrites):
+    """Has one connection, which only the thread that created it may use."""
 
     def __init__(self) -> None:
-        self.db = sqlite3.connect(place(), isolation_level=None, timeout=60)
+        self.db = sqlite3.connect(records_location(), isolation_level=None, timeout=60)
         self.db.execute("CREATE TABLE IF NOT EXISTS bound (key TEXT PRIMARY KEY, record TEXT)")
 
     def _load(self, key: str) -> Record | None:
@@ -179,17 +179,17 @@ class BoundSQLite(LooksThenWrites):
         self.db.close()
 
 
-def bound_sqlite() -> BoundSQLite:
-    return BoundSQLite()
+def thread_bound_sqlite() -> ThreadBoundSQLite:
+    return ThreadBoundSQLite()
 
 
 class FourMethods(WritesUnderALock, right_layers.FourMethods):
-    """The documented methods, each as a whole."""
+    """Has the four methods, each under a lock."""
 
     lock = threading.RLock()
 
     def write(self, record: Record) -> None:
-        give_way()
+        pause()
         super().write(record)
 
 
@@ -200,13 +200,13 @@ class _NoLock:
 
 
 class RacingFourMethods(FourMethods):
-    """The same, without the lock."""
+    """Has the four methods, without a lock."""
 
     lock: Any = _NoLock()
 
 
 class Files(LooksThenWrites):
-    """A file for each key: threads are kept apart, processes are not."""
+    """Keeps a file for each key: excludes threads from each other, but not processes."""
 
     lock = threading.RLock()
 
@@ -221,7 +221,7 @@ class Files(LooksThenWrites):
             return super()._swap(key, expected, new, keep_ms)
 
     def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
-        give_way()
+        pause()
         self._store(key, new)
 
     def _store(self, key: str, new: Record | None) -> None:
@@ -229,12 +229,12 @@ class Files(LooksThenWrites):
         if new is None:
             path.unlink(missing_ok=True)
             return
-        whole = path.with_suffix(f".{os.getpid()}")
-        whole.write_text(json.dumps(new))
-        whole.replace(path)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(new))
+        temporary.replace(path)
 
     def _path(self, key: str) -> Path:
-        return Path(place(), hashlib.sha256(key.encode()).hexdigest())
+        return Path(records_location(), hashlib.sha256(key.encode()).hexdigest())
 
 
 def files() -> Files:
@@ -242,28 +242,28 @@ def files() -> Files:
 
 
 class BufferedFiles(Files):
-    """Says that it is done when it has made a note of it; the notes are written down later."""
+    """Acknowledges writes when they are in a buffer, and writes the files later."""
 
-    notes: ClassVar[dict[str, Record | None]] = {}
-    at_once = 1000
+    buffer: ClassVar[dict[str, Record | None]] = {}
+    capacity = 1000
 
     def _load(self, key: str) -> Record | None:
-        return self.notes[key] if key in self.notes else super()._load(key)
+        return self.buffer[key] if key in self.buffer else super()._load(key)
 
     def _store(self, key: str, new: Record | None) -> None:
-        self.notes[key] = new
-        if len(self.notes) >= self.at_once:
-            for noted, record in self.notes.items():
-                super()._store(noted, record)
-            self.notes.clear()
+        self.buffer[key] = new
+        if len(self.buffer) >= self.capacity:
+            for buffered, record in self.buffer.items():
+                super()._store(buffered, record)
+            self.buffer.clear()
 
 
 def buffered_files() -> BufferedFiles:
     return BufferedFiles()
 
 
-class HastyFiles(Files):
-    """Writes at once what it is given, but forgets what it deletes a little later: with its last breath."""
+class DelayedDeletions(Files):
+    """Writes records at once, but removes deleted ones from memory only, not from the files."""
 
     deleted: ClassVar[set[str]] = set()
 
@@ -278,36 +278,36 @@ class HastyFiles(Files):
             super()._store(key, new)
 
 
-def hasty_files() -> HastyFiles:
-    return HastyFiles()
+def delayed_deletions() -> DelayedDeletions:
+    return DelayedDeletions()
 
 
-class NotesOfItsOwn(Files):
-    """Each object writes down the first two keys that it is told of, and makes notes of the others."""
+class OwnBuffer(Files):
+    """Each object writes its first two keys to files, and keeps the others in its own buffer."""
 
     def __init__(self) -> None:
-        self.notes: dict[str, Record | None] = {}
+        self.buffer: dict[str, Record | None] = {}
 
     def _load(self, key: str) -> Record | None:
-        return self.notes[key] if key in self.notes else super()._load(key)
+        return self.buffer[key] if key in self.buffer else super()._load(key)
 
     def _store(self, key: str, new: Record | None) -> None:
-        self.notes[key] = new
-        if len(self.notes) <= 2:
+        self.buffer[key] = new
+        if len(self.buffer) <= 2:
             super()._store(key, new)
 
 
-def notes_of_its_own() -> NotesOfItsOwn:
-    return NotesOfItsOwn()
+def own_buffer() -> OwnBuffer:
+    return OwnBuffer()
 
 
-def dying() -> Files:
+def exiting_factory() -> Files:
     if os.environ.get("ALIVE") != str(os.getpid()):
         os._exit(3)
     return Files()
 
 
-def failing() -> Files:
+def failing_factory() -> Files:
     if os.environ.get("ALIVE") != str(os.getpid()):
         raise RuntimeError("no store here")
     return Files()

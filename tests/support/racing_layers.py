@@ -1,6 +1,6 @@
-"""Layers over dictionaries, for the tests of the exclusion tier: each fault beside its remedy.
+"""Layers over dictionaries for the tests of the exclusion tier: each broken layer next to a correct one.
 
-Where a blocking layer is raced, each line of its own files is a pause: what it inherits counts too.
+In a race of a blocking layer, each line of its source files is a pause, including inherited methods.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from idemproof.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemN
 from idemproof.spec.record import live, same_version
 
 
-# Not a `LooksThenWrites`, and `FourUnlocked` no `FourMethods`: lines of theirs would be pauses too.
+# Inherits neither `LooksThenWrites` nor, below, `FourMethods`: their lines would be pauses too.
 class UnlockedDictionary(CompareAndSwapLayer):
-    """Looks, then writes."""
+    """Reads, then writes, without a lock."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Record] = {}
@@ -25,9 +25,9 @@ class UnlockedDictionary(CompareAndSwapLayer):
         return self.rows.get(key)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        standing = self.rows.get(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self.rows.get(key)
+        if not same_version(current, expected):
+            return current
         if new is None:
             self.rows.pop(key, None)
         else:
@@ -36,7 +36,7 @@ class UnlockedDictionary(CompareAndSwapLayer):
 
 
 class LockedDictionary(UnlockedDictionary):
-    """The same under a lock."""
+    """Swaps under a lock."""
 
     def __init__(self, lock: Any = None) -> None:
         super().__init__()
@@ -47,19 +47,19 @@ class LockedDictionary(UnlockedDictionary):
             return super()._swap(key, expected, new, keep_ms)
 
 
-_everybodys = threading.RLock()
+_module_lock = threading.RLock()
 
 
 class GloballyLockedDictionary(LockedDictionary):
-    """With a lock of its module, taken twice."""
+    """Swaps under a lock of the module, acquired twice."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        with _everybodys, _everybodys:
+        with _module_lock, _module_lock:
             return super()._swap(key, expected, new, keep_ms)
 
 
 class ClosedOverLock(UnlockedDictionary):
-    """With a lock that nobody can find."""
+    """Swaps under a lock in a closure, which the suite cannot find."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ class ClosedOverLock(UnlockedDictionary):
         return self.locked(key, expected, new, keep_ms)
 
 
-class LockedTheWrongWayRound(UnlockedDictionary):
-    """Takes two locks, in another order for releases."""
+class LocksInOppositeOrder(UnlockedDictionary):
+    """Acquires two locks, in the opposite order for releases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class LockedTheWrongWayRound(UnlockedDictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         first, second = self.locks if new is not None else reversed(self.locks)
-        with first:  # noqa: SIM117 - on one line, nobody could come in between
+        with first:  # noqa: SIM117 - on one line, there is no pause in between
             with second:
                 return super()._swap(key, expected, new, keep_ms)
 
 
 class Slotted(UnlockedDictionary):
-    """Keeps its rows in a slot, and has the lock of its class."""
+    """Keeps its rows in a slot, and uses a lock of its class."""
 
     __slots__ = ("rows",)
     _guard = threading.Lock()
@@ -101,8 +101,8 @@ class Slotted(UnlockedDictionary):
             return super()._swap(key, expected, new, keep_ms)
 
 
-class AsyncWithAPause(AsyncCompareAndSwapLayer):
-    """Lets other tasks run between looking and writing."""
+class AsyncReadThenWrite(AsyncCompareAndSwapLayer):
+    """Lets other tasks run between the read and the write."""
 
     pause_seconds = 0.0
 
@@ -115,18 +115,18 @@ class AsyncWithAPause(AsyncCompareAndSwapLayer):
     async def _swap(
         self, key: str, expected: Record | None, new: Record | None, keep_ms: int
     ) -> Record | None:
-        standing = self.rows.get(key)
+        current = self.rows.get(key)
         await asyncio.sleep(self.pause_seconds)
-        if not same_version(standing, expected):
-            return standing
+        if not same_version(current, expected):
+            return current
         self.rows.pop(key, None)
         if new is not None:
             self.rows[key] = new
         return new
 
 
-class AsyncLocked(AsyncWithAPause):
-    """The same under a lock."""
+class AsyncLocked(AsyncReadThenWrite):
+    """Swaps under a lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class AsyncLocked(AsyncWithAPause):
             return await super()._swap(key, expected, new, keep_ms)
 
 
-class FourUnlocked(BasePersistenceLayer):
-    """By the four methods, decides by its own clock, knows no owner."""
+class FourMethodsUnlocked(BasePersistenceLayer):
+    """Has the four methods, decides by its own clock, and stores no owners."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Record] = {}
@@ -152,9 +152,9 @@ class FourUnlocked(BasePersistenceLayer):
             raise IdempotencyItemNotFoundError from None
 
     def _put_record(self, data_record: DataRecord) -> None:
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and live(standing, time.time_ns() // 1_000_000):
-            raise IdempotencyItemAlreadyExistsError(old_data_record=standing)
+        current = self.rows.get(data_record.idempotency_key)
+        if current is not None and live(current, time.time_ns() // 1_000_000):
+            raise IdempotencyItemAlreadyExistsError(old_data_record=current)
         self.rows[data_record.idempotency_key] = Record(*data_record[:7])
 
     def _update_record(self, data_record: DataRecord) -> None:
@@ -165,7 +165,7 @@ class FourUnlocked(BasePersistenceLayer):
 
 
 class WritesUnderALock(BasePersistenceLayer):
-    """Does each of the methods that write as a whole."""
+    """Runs each method that writes under ``lock``."""
 
     lock: Any
 
@@ -182,16 +182,16 @@ class WritesUnderALock(BasePersistenceLayer):
             super()._delete_record(data_record)
 
 
-class FourLocked(WritesUnderALock, FourUnlocked):
-    """The same under a lock, in all that writes."""
+class FourMethodsLocked(WritesUnderALock, FourMethodsUnlocked):
+    """Has the four methods, with a lock for every write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lock = threading.Lock()
 
 
-class FourLockedForPuts(FourLocked):
-    """Forgets the lock where it stores a result."""
+class FourMethodsLockedForPuts(FourMethodsLocked):
+    """Omits the lock where it stores a result."""
 
     def _update_record(self, data_record: DataRecord) -> None:
-        FourUnlocked._update_record(self, data_record)
+        FourMethodsUnlocked._update_record(self, data_record)

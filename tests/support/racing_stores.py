@@ -1,4 +1,4 @@
-"""Layers over clients of stores, for the tests of the exclusion tier: each fault beside its remedy."""
+"""Layers over clients of stores for the tests of the exclusion tier: broken ones next to correct ones."""
 
 import json
 import sqlite3
@@ -16,7 +16,7 @@ from racing_layers import UnlockedDictionary
 
 
 class OverRedis(LooksThenWrites):
-    """Reads, then writes."""
+    """Reads, then writes, in two commands."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -33,16 +33,16 @@ class OverRedis(LooksThenWrites):
 
 
 class OverRedisWatching(OverRedis):
-    """Reads, and writes only if nobody else has since."""
+    """Reads, and writes only if no other client has written since (``WATCH``)."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         for _ in range(20):
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
                 found = pipe.get(key)
-                standing = None if found is None else Record(*json.loads(found))
-                if not same_version(standing, expected):
-                    return standing
+                current = None if found is None else Record(*json.loads(found))
+                if not same_version(current, expected):
+                    return current
                 pipe.multi()
                 if new is None:
                     pipe.delete(key)
@@ -53,15 +53,15 @@ class OverRedisWatching(OverRedis):
                 except redis.WatchError:
                     continue
                 return new
-        raise RuntimeError("never quiet")
+        raise RuntimeError("too many conflicts")
 
 
 class OverRedisByScript(OverRedis):
-    """Compares and swaps texts in the store, after a look at what stands."""
+    """Reads the stored record, then compares and swaps texts in a script."""
 
     _SWAP = """
-    local standing = redis.call('GET', KEYS[1]) or ''
-    if standing ~= ARGV[1] then return 0 end
+    local current = redis.call('GET', KEYS[1]) or ''
+    if current ~= ARGV[1] then return 0 end
     if ARGV[2] == '' then redis.call('DEL', KEYS[1])
     else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
     return 1
@@ -74,17 +74,17 @@ class OverRedisByScript(OverRedis):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         for _ in range(20):
             found = self.client.get(key)
-            standing = None if found is None else Record(*json.loads(found))
-            if not same_version(standing, expected):
-                return standing
+            current = None if found is None else Record(*json.loads(found))
+            if not same_version(current, expected):
+                return current
             text = "" if new is None else json.dumps(new)
             if self.script([key], [found or "", text, keep_ms]):
                 return new
-        raise RuntimeError("never quiet")
+        raise RuntimeError("too many conflicts")
 
 
 class OverRedisLocking(OverRedis):
-    """Reads, then writes, under a lock that the store keeps, and for which it waits actively."""
+    """Reads, then writes, under a lock in the store, which it polls."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         while not self.client.set(f"{key}:lock", "mine", nx=True):
@@ -95,8 +95,8 @@ class OverRedisLocking(OverRedis):
             self.client.delete(f"{key}:lock")
 
 
-class Behind:
-    """A client of nobody's protocol, behind something else."""
+class WrappedRows:
+    """A client of an unknown class, which wraps another object."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -112,10 +112,10 @@ class Behind:
 
 
 class OverUnknown(LooksThenWrites):
-    """Reads, then writes, by a client that cannot be found."""
+    """Reads, then writes, with a client that the suite cannot find."""
 
     def __init__(self, rows: UnlockedDictionary) -> None:
-        self.store = Behind(rows)
+        self.store = WrappedRows(rows)
 
     def _load(self, key: str) -> Record | None:
         return self.store.fetch(key)
@@ -128,7 +128,7 @@ class OverUnknown(LooksThenWrites):
 
 
 class _Held:
-    """Closes a connection with the thread that has it."""
+    """Closes a connection when the thread that owns it ends."""
 
     def __init__(self, db: Any) -> None:
         self.db = db
@@ -138,7 +138,7 @@ class _Held:
 
 
 class OverSQLite(LooksThenWrites):
-    """Selects, then writes: each statement a transaction of its own."""
+    """Selects, then writes, each statement in its own transaction."""
 
     def __init__(self, path: Path, *, each_thread: bool = False) -> None:
         self._path = path
@@ -175,14 +175,14 @@ class OverSQLite(LooksThenWrites):
 
 
 class OverSQLiteByCondition(OverSQLite):
-    """Writes on condition that what it has read still stands."""
+    """Writes on condition that the stored record is still the one that it read."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         for _ in range(20):
             row = self.db.execute("SELECT text FROM records WHERE id = ?", (key,)).fetchone()
-            standing = None if row is None else Record(*json.loads(row[0]))
-            if not same_version(standing, expected):
-                return standing
+            current = None if row is None else Record(*json.loads(row[0]))
+            if not same_version(current, expected):
+                return current
             if row is None:
                 if new is None:
                     return None
@@ -195,11 +195,11 @@ class OverSQLiteByCondition(OverSQLite):
                 args = (json.dumps(new), key, row[0])
             if self.db.execute(sql, args).rowcount:
                 return new
-        raise RuntimeError("never quiet")
+        raise RuntimeError("too many conflicts")
 
 
 class OverSQLiteInOneTransaction(OverSQLite):
-    """Takes the write lock before it looks, by a cursor."""
+    """Takes the write lock before it reads, with a cursor."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         cursor = self.db.cursor()

@@ -1,1 +1,1 @@
-"""Machines that make things happen to a layer: whole calls, random histories, interleavings, crowds."""
+"""Harnesses that drive a layer: end-to-end calls, random histories, interleavings and stress tests."""

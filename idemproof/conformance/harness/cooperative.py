@@ -1,6 +1,6 @@
-"""Locks that let others go on: they stand in for a layer's own while its clients race.
+"""Cooperative locks: they replace a layer's own locks during a race, and let other clients run.
 
-Whoever waits for a real one stops without a pause, and the hub could only guess why.
+A client that waits for a real lock stops without a pause, and the scheduler could only guess why.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from .object_graph import Place, places
-from .scheduled_client import CannotLook, Client, looking, racing, racing_thread
+from .object_graph import Reference, references
+from .scheduled_client import Client, ObservationBlocked, blocking_client, current_client, is_observing
 
 _LOCK = type(threading.Lock())
 _REENTRANT = type(threading.RLock())
@@ -22,12 +22,12 @@ _real_sleep = time.sleep
 
 
 class CooperativeLock:
-    """Stands in for a ``threading.Lock`` or ``RLock``.
+    """Replaces a ``threading.Lock`` or ``RLock``.
 
     Parameters
     ----------
     original
-        The lock that it stands in for; must be free.
+        The lock to replace; it must be free.
     """
 
     def __init__(self, original: Any) -> None:
@@ -39,7 +39,7 @@ class CooperativeLock:
         self._depth = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it; as long as another has it, let others go first."""
+        """Acquire the lock; while another client holds it, let the other clients run."""
         if self._reentrant and self._is_owned():
             self._depth += 1
             return True
@@ -47,21 +47,21 @@ class CooperativeLock:
         while not self._state.acquire(blocking=False):
             if not blocking:
                 return False
-            client = racing_thread()
-            if looking():
-                raise CannotLook
+            client = blocking_client()
+            if is_observing():
+                raise ObservationBlocked
             if client is None:
                 if timeout >= 0 and time.perf_counter() > until:
                     return False
                 _real_sleep(_POLL_SECONDS)
-            elif not client.wait(_WAITS, self._is_free, forever=timeout < 0, holder=self._who_has_it):
+            elif not client.wait(_WAITING, self._is_free, forever=timeout < 0, holder=self._current_holder):
                 return False
-        self._holder = racing() or threading.get_ident()
+        self._holder = current_client() or threading.get_ident()
         self._thread, self._depth = threading.get_ident(), 1
         return True
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._reentrant and not self._is_owned():
             raise RuntimeError("cannot release un-acquired lock")
         if not self._state.locked():
@@ -72,7 +72,7 @@ class CooperativeLock:
             self._state.release()
 
     def locked(self) -> bool:
-        """Tell whether somebody has it."""
+        """Return whether any client holds the lock."""
         return self._state.locked()
 
     def __enter__(self) -> bool:
@@ -84,11 +84,11 @@ class CooperativeLock:
         self.release()
 
     def _is_owned(self) -> bool:
-        """Return whether it is the caller's; a condition asks it too."""
-        client = racing()
+        """Return whether the caller holds it; ``threading.Condition`` calls this too."""
+        client = current_client()
         if client is not None:
             return self._holder == client
-        # A thread whose race is over still has what it took as a client.
+        # A thread whose race is over still holds the locks that it acquired as a client.
         return self._holder is not None and self._thread == threading.get_ident()
 
     def _release_save(self) -> int:
@@ -103,12 +103,12 @@ class CooperativeLock:
     def _is_free(self) -> bool:
         return not self._state.locked()
 
-    def _who_has_it(self) -> object:
+    def _current_holder(self) -> object:
         return self._holder
 
 
 class CooperativeAsyncLock:
-    """Stands in for an ``asyncio.Lock``, which must be free."""
+    """Replaces an ``asyncio.Lock``, which must be free."""
 
     def __init__(self, original: asyncio.Lock) -> None:
         self.original = original
@@ -116,26 +116,26 @@ class CooperativeAsyncLock:
         self._holder: object = None
 
     async def acquire(self) -> bool:
-        """Take it; as long as another has it, let others go first."""
+        """Acquire the lock; while another client holds it, let the other clients run."""
         while self._held:
-            client = racing()
-            if looking():
-                raise CannotLook
+            client = current_client()
+            if is_observing():
+                raise ObservationBlocked
             if client is None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
-                await client.wait_async(_WAITS, self._is_free, self._who_has_it)
-        self._held, self._holder = True, racing() or asyncio.current_task()
+                await client.wait_async(_WAITING, self._is_free, self._current_holder)
+        self._held, self._holder = True, current_client() or asyncio.current_task()
         return True
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if not self._held:
             raise RuntimeError("Lock is not acquired.")
         self._held, self._holder = False, None
 
     def locked(self) -> bool:
-        """Tell whether somebody has it."""
+        """Return whether any client holds the lock."""
         return self._held
 
     async def __aenter__(self) -> None:
@@ -149,12 +149,12 @@ class CooperativeAsyncLock:
     def _is_free(self) -> bool:
         return not self._held
 
-    def _who_has_it(self) -> object:
+    def _current_holder(self) -> object:
         return self._holder
 
 
 class CooperativeCondition(threading.Condition):
-    """Stands in for a ``threading.Condition``: its lock is cooperative, waiting to be notified is not."""
+    """Replaces a ``threading.Condition``: its lock is cooperative, waiting for a notification is not."""
 
     def __init__(self, original: threading.Condition) -> None:
         super().__init__(CooperativeLock(original._lock))  # type: ignore[attr-defined,arg-type]
@@ -162,9 +162,9 @@ class CooperativeCondition(threading.Condition):
 
 
 class CooperativeLocks:
-    """Inside its ``with`` block, the locks of ``layers``, their classes and modules are cooperative.
+    """Makes the locks of ``layers``, their classes and modules cooperative inside its ``with`` block.
 
-    Locks that somebody holds at its beginning stay as they are.
+    Locks that are held when the block begins are not replaced.
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
@@ -172,38 +172,38 @@ class CooperativeLocks:
 
     def __enter__(self) -> Self:
         made: dict[int, Any] = {}
-        for place in self._places():
-            if id(place.value) not in made:
-                substitute = _substitute(place.value)
+        for reference in self._references():
+            if id(reference.value) not in made:
+                substitute = _substitute(reference.value)
                 if substitute is None:
                     continue
-                made[id(place.value)] = substitute
-            place.put(made[id(place.value)])
+                made[id(reference.value)] = substitute
+            reference.replace(made[id(reference.value)])
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for place in self._places():
-            if isinstance(place.value, CooperativeLock | CooperativeAsyncLock | CooperativeCondition):
-                place.put(place.value.original)
+        for reference in self._references():
+            if isinstance(reference.value, CooperativeLock | CooperativeAsyncLock | CooperativeCondition):
+                reference.replace(reference.value.original)
 
-    def _places(self) -> list[Place]:
-        found = list(places(*self._layers))
-        for kind in _kinds(self._layers):
-            module = vars(sys.modules[kind.__module__])
-            found += [Place(value, partial(setattr, kind, name)) for name, value in vars(kind).items()]
-            found += [Place(value, partial(module.__setitem__, name)) for name, value in module.items()]
+    def _references(self) -> list[Reference]:
+        found = list(references(*self._layers))
+        for cls in _author_classes(self._layers):
+            module = vars(sys.modules[cls.__module__])
+            found += [Reference(value, partial(setattr, cls, name)) for name, value in vars(cls).items()]
+            found += [Reference(value, partial(module.__setitem__, name)) for name, value in module.items()]
         return found
 
 
-def _kinds(layers: Iterable[Any]) -> list[type]:
-    """Return the classes that are the layers' authors', whose locks may be of classes and modules."""
+def _author_classes(layers: Iterable[Any]) -> list[type]:
+    """Return the layers' classes outside the standard library; they and their modules may have locks."""
     found = [
-        kind
+        cls
         for layer in layers
-        for kind in type(getattr(layer, "theirs", layer)).__mro__
-        if kind.__module__.partition(".")[0] not in sys.stdlib_module_names and kind.__module__ in sys.modules
+        for cls in type(getattr(layer, "theirs", layer)).__mro__
+        if cls.__module__.partition(".")[0] not in sys.stdlib_module_names and cls.__module__ in sys.modules
     ]
     return list(dict.fromkeys(found))
 
@@ -223,4 +223,4 @@ def _substitute(value: Any) -> Any:
     return None
 
 
-_WAITS = "waits for a lock"
+_WAITING = "waits for a lock"

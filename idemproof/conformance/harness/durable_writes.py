@@ -1,4 +1,4 @@
-"""Claims, results and deletions, one after the other, and what was acknowledged of them."""
+"""A sequence of claims, completions and deletions, with the layer's acknowledgements."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ _THIRD = 3
 
 
 def written(claims: Sequence[Record], subject: Subject) -> Iterator[Acknowledged]:
-    """Put claims, complete a third of them and delete a third; give each acknowledgement as it comes."""
+    """Put claims, complete a third of them, delete another third, and yield each acknowledgement."""
     for number, claim in enumerate(claims):
         key = claim.idempotency_key
         subject.put(claim)
@@ -25,7 +25,7 @@ def written(claims: Sequence[Record], subject: Subject) -> Iterator[Acknowledged
 
 
 def kept(found: Record | None, wanted: Record | None, *, swaps: bool) -> bool:
-    """Tell whether what is found is what was acknowledged, as far as the layer keeps its fields."""
+    """Return whether the found record is the acknowledged one, in the fields that the layer keeps."""
     if found is None or wanted is None:
         return found is wanted
     fields = range(len(found)) if swaps else (1, 2, 4)

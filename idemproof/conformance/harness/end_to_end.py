@@ -1,8 +1,8 @@
-"""Whole calls of the production engine over a layer under test, in every order that a search has found.
+"""End-to-end calls of the production engine over a layer under test, in every order that a search has found.
 
-A search of the engine over a right store (:mod:`~idemproof.conformance.search.engine_explorer`) gives
-the shortest path to every state that its calls can reach. Here the same paths are walked over the layer: what
-it answers decides what the calls do, and the rules of the search judge each step.
+A search of the engine over a correct store (:mod:`~idemproof.conformance.search.engine_explorer`) returns the
+shortest path to every state that its calls can reach. This module takes the same paths over the layer. The
+layer's answers decide what the calls do, and the rules of the search check each step.
 """
 
 import itertools
@@ -54,14 +54,14 @@ SENTENCES = {
     "ENG-7": "A caller got an answer that was not stored.",
     "ENG-11": "A caller got neither the body's error nor a documented error of the library.",
 }
-"""What a broken rule means for users of the layer."""
+"""The meaning of a broken rule for users of the layer."""
 
 _WAITS_FOR = {"crashes": object, "returns": Call, "raises": Call, "waits": Sleep}
-"""What a call must be waiting for, for this to happen to it; anything else is the fate of a request."""
+"""The command that a call must be waiting for; every other choice is the fate of a request."""
 
 
 class Bounds(NamedTuple):
-    """What may happen on a path: how many clients call once each, and what may go wrong, in all."""
+    """The bounds of a path: the number of clients, which call once each, and the total number of faults."""
 
     clients: int = 2
     faults: int = 0
@@ -71,7 +71,7 @@ class Bounds(NamedTuple):
 
 
 class ShortWorld(World):
-    """A world in which leases and windows are so short that few steps of the clock see both end."""
+    """A world with leases and windows so short that both end within a few steps of the clock."""
 
     LEASE_MS = World.TICK
     WINDOW_MS = 2 * World.TICK
@@ -79,7 +79,7 @@ class ShortWorld(World):
 
 @cache
 def paths(bounds: Bounds) -> tuple[tuple[Choice, ...], ...]:
-    """Return shortest paths that together take every step possible within ``bounds``, short ones first."""
+    """Return shortest paths that together take every possible step within ``bounds``, short ones first."""
     keys = Keys()
     steps = Steps(keys, world=ShortWorld, payloads=bounds.payloads)
     first = steps.first(bounds.clients, bounds.faults, bounds.crashes, 1, bounds.ticks)
@@ -100,47 +100,47 @@ def paths(bounds: Bounds) -> tuple[tuple[Choice, ...], ...]:
 
 
 class LayerWorld(ShortWorld):
-    """A world whose store is the layer under test, and whose clock is the case's.
+    """A world whose store is the layer under test, with the clock of the case.
 
     Parameters
     ----------
     case
-        Has the workers, and the clock.
+        The case of the check, with the workers and the clock.
     """
 
-    # So long that no store which lives by a clock of its own forgets a record while a path is walked; and a
-    # little longer than a lease, for not every layer takes a deadline to be over when it has just come.
+    # So long that a store with its own clock evicts no record during a path. A tick is a little longer than a
+    # lease, because some layers notice a deadline late.
     LEASE_MS = 1_000_000
     WINDOW_MS = 2 * LEASE_MS
     TICK = LEASE_MS + 1000
 
     def __init__(self, case: Case) -> None:
-        self.KEY = case.new_key()  # each world has its own
+        self.KEY = case.new_key()  # unique to each world
         self.acting = 0
         self.written: Record | None = None
         self.raised: Exception | None = None
         self._case = case
-        self._looked: list[Record | None] = []
+        self._read: list[Record | None] = []
         case.clock.move_to(-(-case.now // 1000) * 1000)  # whole seconds, as in the search
         super().__init__(case.now)
 
     @property
     def now(self) -> int:
-        """The epoch milliseconds that it is."""
+        """The current time in epoch milliseconds."""
         return self._case.now
 
     @now.setter
     def now(self, now: int) -> None:
         self._case.clock.move_to(now)
-        self._looked.clear()
+        self._read.clear()
 
     @property
     def record(self) -> Record | None:
-        """What stands. Nobody else uses the key, so it is read once after each change.
+        """The stored record. No other client uses the key, so it is read once after each change.
 
-        A layer that keeps no owners is helped out: whoever wrote what stands is known here.
+        If the layer stores no owners, the owner of the last written record is added.
         """
-        if not self._looked:
+        if not self._read:
             try:
                 found = self._case.layer.load(self.KEY)
                 found = None if found is None else checked(found, self.KEY)
@@ -149,21 +149,21 @@ class LayerWorld(ShortWorld):
             if found is not None and found.owner is None and self.written is not None:
                 owned = found._replace(owner=self.written.owner)
                 found = owned if owned == self.written else found
-            self._looked.append(found)
-        return self._looked[0]
+            self._read.append(found)
+        return self._read[0]
 
     @record.setter
     def record(self, record: Record | None) -> None:
         current = self.record
-        if record is None and current is not None:  # as the store's own housekeeping does
+        if record is None and current is not None:  # an eviction by the store
             self._case.layer.swap(self.KEY, current, None, 0)
-            self._looked.clear()
+            self._read.clear()
 
     def swap(self, command: Swap) -> Record | None:
-        """Ask the acting client's layer."""
+        """Swap with the layer of the acting client."""
         worker = self._case.workers[self.acting % len(self._case.workers)]
         before = self.record
-        self._looked.clear()
+        self._read.clear()
         try:
             found = worker.swap(*command)
         except IdempotencyError as refusal:
@@ -184,18 +184,18 @@ class LayerWorld(ShortWorld):
         return found
 
     def deliver(self, place: int = 0) -> None:
-        """Let a delayed request arrive; if it is refused, nobody is there to hear it."""
+        """Let a delayed request arrive; ignore a refusal, because its sender has given up."""
         with suppress(IdempotencyError, StoreDown):
             super().deliver(place)
 
     def _judge(self, command: Swap, before: Record | None, found: Record | None) -> None:
-        """Compare a swap with what the contract says of it, to the letter."""
+        """Check the effect and the answer of a swap against the contract (CAS-2, CAS-3)."""
         after = self.record
         possible = [before]
         if before is not None and self.now >= expiry_ms(before):
-            possible.append(None)  # the store's own housekeeping may have come between
-        rights = [command.new if same_version(each, command.expected) else each for each in possible]
-        if after not in rights:
+            possible.append(None)  # the store may have evicted it
+        allowed = [command.new if same_version(each, command.expected) else each for each in possible]
+        if after not in allowed:
             did = "did not replace" if after == before else "replaced"
             raise Broken(
                 f"A swap {did} the stored record, contrary to the expected record that it was given.",
@@ -206,15 +206,15 @@ class LayerWorld(ShortWorld):
 
 
 class LayerRun(Interleaving):
-    """Plays the choices of a path over a layer."""
+    """Runs the choices of a path over a layer."""
 
     def __init__(self, case: Case, clients: int) -> None:
         super().__init__(clients, world=lambda: LayerWorld(case))
         self._fenced = case.capabilities.fenced
-        self._disturbed = False
+        self._had_faults = False
 
     def allows(self, choice: Choice) -> bool:
-        """Tell whether ``choice`` can happen: after another answer than the search had it may not."""
+        """Return whether ``choice`` is possible; it depends on the layer's earlier answers."""
         world = self.world
         if choice.what == EVICTS:
             return world.record is not None and world.now >= expiry_ms(world.record)
@@ -222,36 +222,36 @@ class LayerRun(Interleaving):
             return choice.who is not None and choice.who < len(world.delayed)
         if choice.who is None:
             return True
-        under_way = self._calls[choice.who]
-        if choice.what.startswith(CALLS_WITH) or under_way is None:
-            return choice.what.startswith(CALLS_WITH) and under_way is None
+        running = self._calls[choice.who]
+        if choice.what.startswith(CALLS_WITH) or running is None:
+            return choice.what.startswith(CALLS_WITH) and running is None
         wanted = _WAITS_FOR.get(choice.what, Swap)
-        return isinstance(under_way[1].command, wanted)
+        return isinstance(running[1].command, wanted)
 
     def take(self, choice: Choice) -> list[str]:
-        """Let it happen; return the names of the rules that are broken by it."""
+        """Take a step; return the names of the rules that it breaks."""
         world: Any = self.world
         world.acting = choice.who or 0
-        under_way = None if choice.who is None else self._calls[choice.who]
+        running = None if choice.who is None else self._calls[choice.who]
         broken = super().take(choice)
-        if under_way is not None and not self._disturbed:
-            self._require_a_cause(under_way[1])
-        self._disturbed = self._disturbed or choice.what in FATES
-        if self._fenced and under_way is not None and choice.what != ARRIVES:
-            call = under_way[1]
+        if running is not None and not self._had_faults:
+            self._require_cause(running[1])
+        self._had_faults = self._had_faults or choice.what in FATES
+        if self._fenced and running is not None and choice.what != ARRIVES:
+            call = running[1]
             locked_out = isinstance(call.value, IdempotencyAlreadyInProgressError)
             if locked_out and world.written is not None and world.written.owner == call._owner:
                 broken = [*broken, "INV-6 a lost reply locks no caller out"]
         return broken
 
-    def what_is_left(self) -> Iterator[Choice]:
-        """Yield what lets every call that is under way come to its end without a fault."""
+    def remaining_choices(self) -> Iterator[Choice]:
+        """Yield the choices that end every running call without a fault."""
         for who in range(len(self._calls)):
             for _ in range(OPERATIONS_PER_CALL):
-                under_way = self._calls[who]
-                if under_way is None:
+                running = self._calls[who]
+                if running is None:
                     break
-                command = under_way[1].command
+                command = running[1].command
                 what = (
                     "returns"
                     if isinstance(command, Call)
@@ -261,29 +261,29 @@ class LayerRun(Interleaving):
                 )
                 yield Choice(what, who)
 
-    def _require_a_cause(self, call: SimulatedCall) -> None:
-        """Complain of a layer that lets a call fail though nothing has happened to it."""
-        raised = self.world.raised  # type: ignore[attr-defined]  # it is a LayerWorld
+    def _require_cause(self, call: SimulatedCall) -> None:
+        """Raise :class:`Broken` if the layer lets a call fail although no fault was injected."""
+        raised = self.world.raised  # type: ignore[attr-defined]  # a LayerWorld
         failed = call.ended == "raised" and isinstance(call.value, IdempotencyPersistenceLayerError)
         if failed and raised is not None and not isinstance(raised, IdempotencyLeaseLostError):
             raise Broken(as_a_sentence(raised), ("CAS-3",))
 
     def newcomer_fails(self) -> bool:
-        """Tell whether a newcomer, after all deadlines, does not get its body run (INV-9)."""
+        """Return whether a new caller, after all deadlines, cannot run its body (INV-9)."""
         world: Any = self.world
         record = world.record
         if record is not None:
             world.now = max(world.now, deadline_ms(record), expiry_ms(record)) + world.TICK
         last = world.call(engine_in(world, self._kind, cached=False)).run("last")
-        self._tell("a newcomer", f"calls, and the call {last.ended}: {last.value!r}")
+        self._log("a newcomer", f"calls, and the call {last.ended}: {last.value!r}")
         return (last.ended, last.value) != ("returned", "last")
 
-    def tell_of(self, choice: Choice) -> None:
-        """Tell of a choice that the layer has answered wrongly."""
-        self._tell("the store" if choice.who is None else f"client {choice.who + 1}", choice.what)
+    def log_choice(self, choice: Choice) -> None:
+        """Log a choice that the layer has answered wrongly."""
+        self._log("the store" if choice.who is None else f"client {choice.who + 1}", choice.what)
 
     def lines(self) -> list[Line]:
-        """Return what happened."""
+        """Return the trace."""
         passes = f"{self.world.TICK // 1000:,} s pass"
         return [
             Line(*each._replace(what=passes if each.what == TIME_PASSES else each.what))
@@ -292,52 +292,52 @@ class LayerRun(Interleaving):
 
 
 def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] = lambda _: True) -> None:
-    """Walk all paths within ``bounds`` over the case's layer, and note what breaks.
+    """Take all paths within ``bounds`` over the case's layer, and report broken clauses.
 
-    Of each clause that breaks, the first trace is told, which is a shortest one. The walk ends early once
-    the profile's time is over.
+    For each broken clause, the first trace is reported, which is a shortest one. The walk ends early when the
+    profile's time is over.
 
     Parameters
     ----------
     case
-        Where the findings go.
+        The case of the check, which collects the findings.
     bounds
-        What may happen on the paths.
+        The bounds of the paths.
     suits
-        Chooses among the paths.
+        Selects among the paths.
     """
-    reported: set[str] = set()
-    known = paths(bounds)
+    known: set[str] = set()
+    candidates = paths(bounds)
     ends = time.perf_counter() + case.profile.tour_seconds
-    for path in filter(suits, known):
+    for path in filter(suits, candidates):
         if time.perf_counter() > ends:
             case.cut_short = True
             return
         case.histories += 1
         interleaving = LayerRun(case, bounds.clients)
         for clause, _ in _broken_on(path, interleaving):
-            if clause not in reported:
-                reported.add(clause)
+            if clause not in known:
+                known.add(clause)
                 why, lines = _shortest(case, bounds, path, clause)
                 case.found(why, lines, (clause,))
 
 
 def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -> tuple[str, list[Line]]:
-    """Leave out of ``path`` what ``clause`` breaks without, one step at a time; tell the rest."""
+    """Shorten ``path`` one step at a time while ``clause`` still breaks; return the reason and the trace."""
 
-    def played(choices: Sequence[Choice]) -> tuple[str | None, list[Line]]:
+    def repeat(choices: Sequence[Choice]) -> tuple[str | None, list[Line]]:
         case.histories += 1
         interleaving = LayerRun(case, bounds.clients)
         broken = dict(_broken_on(choices, interleaving))
         return broken.get(clause), interleaving.lines()
 
-    why, lines = played(path)
-    left = list(path)
+    why, lines = repeat(path)
+    kept = list(path)
     for place in reversed(range(len(path))):
-        without = left[:place] + left[place + 1 :]
-        said, reported = played(without)
-        if said is not None:
-            left, why, lines = without, said, reported
+        shortened = kept[:place] + kept[place + 1 :]
+        again, lines_again = repeat(shortened)
+        if again is not None:
+            kept, why, lines = shortened, again, lines_again
     return (
         why or f"It happened once, and not again when it was repeated: {SENTENCES.get(clause, clause)}",
         lines,
@@ -345,20 +345,20 @@ def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -
 
 
 def _broken_on(path: Sequence[Choice], interleaving: LayerRun) -> Iterator[tuple[str, str]]:
-    """Walk one path; give the clauses that break first, with a sentence."""
-    for choice in itertools.chain(path, interleaving.what_is_left()):
+    """Take one path; yield the clauses that break first, each with a sentence."""
+    for choice in itertools.chain(path, interleaving.remaining_choices()):
         if not interleaving.allows(choice):
-            continue  # a layer that decides for itself needs fewer requests than the search's
+            continue  # a layer with its own methods may need fewer requests than the search
         try:
             broken = interleaving.take(choice)
         except Broken as contract:
-            interleaving.tell_of(choice)
+            interleaving.log_choice(choice)
             yield from ((clause, contract.why) for clause in contract.clauses)
             return
-        except Exception as failure:  # whatever it is, the layer raised it without a cause
+        except Exception as failure:  # no injected fault explains an error of the layer
             if not came_from_the_layer(failure):
                 raise
-            interleaving.tell_of(choice)
+            interleaving.log_choice(choice)
             yield "CAS-3", as_a_sentence(failure)
             return
         if broken:
@@ -370,5 +370,5 @@ def _broken_on(path: Sequence[Choice], interleaving: LayerRun) -> Iterator[tuple
 
 
 def without_late_requests(path: Sequence[Choice]) -> bool:
-    """Tell whether no request on this path arrives after its sender gave up."""
+    """Return whether no request on this path arrives after its sender has given up."""
     return all(choice.what != FATES[-1] for choice in path)

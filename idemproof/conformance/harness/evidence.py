@@ -1,4 +1,4 @@
-"""The part of a history that no order explains, as short as may be, and as lines of a trace."""
+"""Evidence: the smallest part of a history that is not linearizable, as lines of a trace."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,21 +23,21 @@ from .linearizability import (
 History = list[Operation]
 
 _PATIENCE = 3_000
-"""How many steps one judgement may take while a history is made shorter."""
+"""The maximal number of search steps for one check while a history is shortened."""
 
 _SECONDS = 3.0
-"""How long a history may be made shorter in all."""
+"""The time for shortening a history, in seconds."""
 
 
 def unexplained(operations: Sequence[Operation], *, swaps: bool, fenced: bool) -> History | None:
-    """Return the operations that no order explains, without those that do not matter; None if one does.
+    """Return operations that are not linearizable, without irrelevant ones; None if all are.
 
-    Each step leaves out what constrains, never what explains: what is left is as impossible as the whole.
+    Each step removes a constraint and never an explanation, so the rest stays impossible.
     """
-    enough = time.perf_counter() + _SECONDS
+    deadline = time.perf_counter() + _SECONDS
 
     def impossible(history: History) -> bool:
-        if time.perf_counter() > enough:
+        if time.perf_counter() > deadline:
             return False
         try:
             return linearization(history, swaps=swaps, fenced=fenced, patience=_PATIENCE) is None
@@ -46,27 +46,27 @@ def unexplained(operations: Sequence[Operation], *, swaps: bool, fenced: bool) -
 
     if is_explained(operations, swaps=swaps, fenced=fenced):
         return None
-    history = _until_impossible(operations, impossible)
+    history = _shortest_impossible_prefix(operations, impossible)
     for each in [each for each in history if changes_nothing(each)]:
         without = [other for other in history if other is not each]
         if impossible(without):
             history = without
     weaker = list(history)
-    for place, each in enumerate(history):
-        trial = [*weaker[:place], each._replace(end=None), *weaker[place + 1 :]]
+    for position, each in enumerate(history):
+        trial = [*weaker[:position], each._replace(end=None), *weaker[position + 1 :]]
         if each.end is not None and impossible(trial):
             weaker = trial
-    matter = [each for each in weaker if each.end is not None]
-    spoken_of = [record for each in matter for record in _spoken_of(each)]
+    relevant = [each for each in weaker if each.end is not None]
+    mentioned = [record for each in relevant for record in _mentioned_records(each)]
     return [
         each
         for each, kept in zip(history, weaker, strict=True)
-        if kept.end is not None or any(_alike(_written(each.request), record) for record in spoken_of)
+        if kept.end is not None or any(_may_be_same(_written(each.request), record) for record in mentioned)
     ]
 
 
 def is_explained(operations: Sequence[Operation], *, swaps: bool, fenced: bool) -> bool:
-    """Tell whether some order explains all answers, or it would take too long to tell that none does."""
+    """Return whether the history is linearizable, or the search for an order takes too long."""
     try:
         return linearization(operations, swaps=swaps, fenced=fenced) is not None
     except Undecided:
@@ -74,23 +74,25 @@ def is_explained(operations: Sequence[Operation], *, swaps: bool, fenced: bool) 
 
 
 def lines_of(history: Sequence[Operation]) -> list[Line]:
-    """Tell a history, in the order in which was asked."""
+    """Return a history as lines, in the order of the requests."""
     reported = sorted(history, key=lambda each: each.start)
     began = reported[0].now if reported else 0
     lines = (
-        [Line(reported[0].now - began, reported[0].who, _words(reported[0]), NOT_LOOKED_AT)]
+        [Line(reported[0].now - began, reported[0].who, _operation_in_words(reported[0]), NOT_LOOKED_AT)]
         if reported
         else []
     )
     for before, each in pairwise(reported):
         meanwhile = before.who != each.who and (before.end is None or before.end > each.start)
-        words = f"meanwhile, {_words(each)}" if meanwhile else _words(each)
+        words = f"meanwhile, {_operation_in_words(each)}" if meanwhile else _operation_in_words(each)
         lines.append(Line(each.now - began, each.who, words, NOT_LOOKED_AT))
     return lines
 
 
-def _until_impossible(operations: Sequence[Operation], impossible: Callable[[History], bool]) -> History:
-    """Return the shortest beginning that is impossible."""
+def _shortest_impossible_prefix(
+    operations: Sequence[Operation], impossible: Callable[[History], bool]
+) -> History:
+    """Return the shortest prefix that is impossible."""
     ends = sorted(each.end for each in operations if each.end is not None)
     possible, too_long = 0, len(ends)
     while too_long - possible > 1:
@@ -103,7 +105,7 @@ def _until_impossible(operations: Sequence[Operation], impossible: Callable[[His
 
 
 def _until(operations: Sequence[Operation], ends: Sequence[int]) -> History:
-    """Return what is known when the last of ``ends`` has come: later answers are not."""
+    """Return the history as known at the last of ``ends``: later answers are left out."""
     last = ends[-1] if ends else 0
     return [
         each if each.end is not None and each.end <= last else each._replace(end=None, answer=None)
@@ -112,8 +114,8 @@ def _until(operations: Sequence[Operation], ends: Sequence[int]) -> History:
     ]
 
 
-def _alike(record: object, other: object) -> bool:
-    """Tell whether two may be one record, whatever fields the layer keeps."""
+def _may_be_same(record: object, other: object) -> bool:
+    """Return whether two values may be the same record, whatever fields the layer stores."""
     if not isinstance(record, Record) or not isinstance(other, Record):
         return False
     record, other = plain(record), plain(other)
@@ -127,41 +129,43 @@ def _written(request: Request) -> Record | None:
     return request.record if isinstance(request, Put | Update) else None
 
 
-def _spoken_of(operation: Operation) -> list[object]:
-    """Return the records of which a reader will ask where they come from."""
+def _mentioned_records(operation: Operation) -> list[object]:
+    """Return the records in a line of the trace; a reader needs to see where they come from."""
     request, answer = operation.request, operation.answer
     expected = request.expected if isinstance(request, Swap) else None
     return [answer.record if isinstance(answer, Refused) else answer, expected]
 
 
-def _words(operation: Operation) -> str:
+def _operation_in_words(operation: Operation) -> str:
     request, answer = operation.request, operation.answer
     if operation.end is None:
         reported = "and has no answer yet"
     elif isinstance(answer, Refused):
-        reported = "and is refused" + (f", for there is {_thing(answer.record)}" if answer.record else "")
+        reported = "and is refused" + (
+            f" because of {_record_in_words(answer.record)}" if answer.record else ""
+        )
     elif isinstance(request, Load | Get):
-        reported = f"and finds {_thing(answer)}"
+        reported = f"and finds {_record_in_words(answer)}"
     elif isinstance(request, Swap) and not changes_nothing(operation):
         reported = "and succeeds"
     elif isinstance(request, Swap):
-        reported = f"and gets back {_thing(answer)}"
+        reported = f"and gets back {_record_in_words(answer)}"
     else:
         reported = "and succeeds"
-    return f"{_asked(request)}, {reported}"
+    return f"{_request_in_words(request)}, {reported}"
 
 
-def _asked(request: Request) -> str:
+def _request_in_words(request: Request) -> str:
     if isinstance(request, Load | Get):
         return "reads"
     if isinstance(request, Swap):
-        return f"swaps {_thing(request.expected)} for {_thing(request.new)}"
+        return f"swaps {_record_in_words(request.expected)} for {_record_in_words(request.new)}"
     if isinstance(request, Put):
-        return f"puts {_thing(request.record)}"
-    return f"{'completes' if isinstance(request, Update) else 'deletes'} {_thing(request.record)}"
+        return f"puts {_record_in_words(request.record)}"
+    return f"{'completes' if isinstance(request, Update) else 'deletes'} {_record_in_words(request.record)}"
 
 
-def _thing(record: Record | None) -> str:
+def _record_in_words(record: Record | None) -> str:
     if record is None:
         return "nothing"
     words = in_words(plain(record))

@@ -1,7 +1,7 @@
 """One history: operations on two keys by two workers, with lost requests and replies, against a model.
 
-The model is the set of states that are possible: one, but for records that the store may have forgotten by
-now, or that a layer which is not fenced may have changed.
+The model is the set of possible states. There is more than one if the store may have evicted a record, or if
+a layer that is not fenced may have changed it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from ..suite.checks import Broken, Case
 from ..suite.subjects import Subject
 from ..suite.trace import CLOCK, Trace, in_words
 from . import requests
-from .predictions import Asked, Outcome, kept_by_four, of_documented, of_four_methods, of_swap
+from .predictions import Method, Outcome, kept_by_four, of_documented, of_four_methods, of_swap
 from .requests import Answer
 
 Act = Literal["clock", "read", "swap", "put", "update", "delete"]
@@ -23,13 +23,13 @@ FATES: tuple[Fate, ...] = ("answered", "reply lost", "not applied")
 HASHES = ("one hash", "another hash", None)
 LEASES_MS = (30_000, 1_000, None, 900_000)
 _SHORTEST_WINDOW_MS = 900_000
-"""Long enough for a store that has a clock of its own, however slow the machine is."""
+"""Long enough for a store with its own clock, even on a slow machine."""
 
 _REMEMBERED = 6
 
 
 class Step(NamedTuple):
-    """One step, in numbers that choose among what there is when it is taken."""
+    """One step; its numbers select from the choices that exist when the step is taken."""
 
     act: Act
     key: int = 0
@@ -43,25 +43,25 @@ class Step(NamedTuple):
 
 
 class History:
-    """Takes steps, and says what is broken.
+    """Takes steps, and checks each answer.
 
     Parameters
     ----------
     case
-        What it works with.
+        The case of the check, with the layer and the clock.
     looks
-        Whether its trace tells what stands after each step.
+        Whether its trace shows the stored record after each step.
     """
 
     def __init__(self, case: Case, *, looks: bool = False) -> None:
-        # Every history begins at the same place within its second, so that it goes the same way again.
+        # Every history begins at the same millisecond of a second, so that it can be repeated.
         case.clock.move_to((case.now // 1_000_000 + 1) * 1_000_000 + 137)
         self._case = case
         self._swaps = case.layer.swaps
         self._keys = (case.new_key(), case.new_key())
         self._possible: dict[str, list[Record | None]] = {key: [None] for key in self._keys}
         self._known: dict[str, list[Record]] = {key: [] for key in self._keys}
-        self._blame: dict[str, tuple[str, ...]] = dict.fromkeys(self._keys, ("CAS-1",))
+        self._clauses_at_stake: dict[str, tuple[str, ...]] = dict.fromkeys(self._keys, ("CAS-1",))
         self._moved: set[str] = set()
         self._key = self._keys[0]
         self._trace = Trace(case.clock.ms, (lambda: case.layer.load(self._key)) if looks else None)
@@ -73,14 +73,14 @@ class History:
         Raises
         ------
         Broken
-            The layer did what the specification does not allow.
+            The specification does not allow what the layer did.
         """
         self.steps.append(step)
         if step.act == "clock":
             self._move_clock(step)
             return
         self._key = self._keys[step.key]
-        self._forget()
+        self._allow_evictions()
         worker = self._case.workers[step.worker]
         if step.act == "read":
             self._read(worker, step)
@@ -89,10 +89,10 @@ class History:
         else:
             self._documented(worker, step, "put" if step.act == "swap" else step.act)
 
-    # What can be asked.
+    # The requests.
 
     def _move_clock(self, step: Step) -> None:
-        """Move to about a deadline that is ahead, or by some time."""
+        """Move the clock close to a future deadline, or by some milliseconds."""
         now = self._case.now
         ahead = sorted(
             {
@@ -111,22 +111,22 @@ class History:
         self._moved.update(self._keys)
         self._trace.tell(CLOCK, f"{target - now:,} ms pass")
 
-    def _read(self, worker: Subject, step: Step, *, tells: bool = True) -> None:
+    def _read(self, worker: Subject, step: Step, *, logs: bool = True) -> None:
         def ask() -> Answer:
             if self._swaps:
                 return Answer("done", requests.plain(worker.load(self._key), self._key, swaps=True))
             return Answer("done", requests.get(worker, self._key).record)
 
-        def misread() -> tuple[str, tuple[str, ...]]:
-            if not tells:
-                self._tell(step, "reads", answer)
-            return self._misread(answer)
+        def complaint() -> tuple[str, tuple[str, ...]]:
+            if not logs:
+                self._log(step, "reads", answer)
+            return self._wrong_read(answer)
 
         answer = self._ask(step, "reads", ask)
-        if tells:
-            self._tell(step, "reads", answer)
+        if logs:
+            self._log(step, "reads", answer)
         outcomes = [Outcome(state, Answer("done", state)) for state in self._possible[self._key]]
-        self._settle(outcomes, answer, misread)
+        self._settle(outcomes, answer, complaint)
 
     def _swap(self, worker: Subject, step: Step) -> None:
         current = self._possible[self._key][0]
@@ -144,34 +144,34 @@ class History:
             what,
             ask,
             lambda state: [of_swap(state, expected, new)],
-            lambda answer: self._missed_swap(expected, new, answer),
+            lambda answer: self._wrong_swap(expected, new, answer),
             ("CAS-3",),
         )
         self._remember(new)
 
-    def _documented(self, worker: Subject, step: Step, asked: Asked) -> None:
-        record = self._argument(step, asked)
-        ask = {"put": requests.put, "update": requests.update, "delete": requests.delete}[asked]
-        clause = "CAS-7" if asked == "put" else "CAS-8" if record.owner else "CAS-9"
-        what = {"put": "puts a claim", "update": "completes", "delete": "deletes"}[asked]
+    def _documented(self, worker: Subject, step: Step, method: Method) -> None:
+        record = self._record_for(step, method)
+        ask = {"put": requests.put, "update": requests.update, "delete": requests.delete}[method]
+        clause = "CAS-7" if method == "put" else "CAS-8" if record.owner else "CAS-9"
+        what = {"put": "puts a claim", "update": "completes", "delete": "deletes"}[method]
         self._perform(
             step,
             f"{what} {f'as {record.owner}' if record.owner else 'without an owner'}",
             lambda: ask(self._case, worker, record),
-            lambda state: self._predicted(asked, state, record),
-            lambda answer: self._wrongly(asked, record, answer, clause),
+            lambda state: self._predicted(method, state, record),
+            lambda answer: self._wrong_answer(method, record, answer, clause),
             (clause,),
         )
-        if asked != "delete":
+        if method != "delete":
             self._remember(record)
 
-    def _predicted(self, asked: Asked, state: Record | None, record: Record) -> list[Outcome]:
+    def _predicted(self, method: Method, state: Record | None, record: Record) -> list[Outcome]:
         now = self._case.now
         if self._swaps:
-            return [of_documented(asked, state, record, now)]
-        return of_four_methods(asked, state, record, now, fenced=self._case.capabilities.fenced)
+            return [of_documented(method, state, record, now)]
+        return of_four_methods(method, state, record, now, fenced=self._case.capabilities.fenced)
 
-    # What they are asked with.
+    # The records in the requests.
 
     def _expected(self, step: Step, current: Record | None) -> Record | None:
         choices: list[Record | None] = [current, None, *self._known[self._key]]
@@ -209,13 +209,13 @@ class History:
         )
 
     def _hash(self, step: Step) -> str | None:
-        # What a layer by the four methods makes of another payload hash, or of none, is not documented.
+        # How a layer with the four methods treats another payload hash, or none, is not documented.
         return HASHES[step.payload_hash if self._swaps else 0]
 
-    def _argument(self, step: Step, asked: Asked) -> Record:
-        if asked == "update":
+    def _record_for(self, step: Step, method: Method) -> Record:
+        if method == "update":
             return self._result(step)
-        if asked == "delete":
+        if method == "delete":
             of_owner = [claim for claim in self._known[self._key] if claim.owner == OWNERS[step.owner]]
             return of_owner[-1] if of_owner else self._claim(step)
         return self._claim(step)
@@ -224,7 +224,7 @@ class History:
         if record is not None:
             self._known[self._key] = [*self._known[self._key], record][-_REMEMBERED:]
 
-    # What comes of it.
+    # The answers.
 
     def _perform(
         self,
@@ -233,43 +233,45 @@ class History:
         ask: Callable[[], Answer],
         predict: Callable[[Record | None], list[Outcome]],
         complain: Callable[[Answer], tuple[str, tuple[str, ...]]],
-        blame: tuple[str, ...],
+        clauses_at_stake: tuple[str, ...],
     ) -> None:
         if step.fate == "not applied":
-            self._tell(step, f"{what}: the request is lost", None)
+            self._log(step, f"{what}: the request is lost", None)
             return
         tries = 2 if step.fate == "reply lost" else 1
         for number in range(tries):
             outcomes = [outcome for state in self._possible[self._key] for outcome in predict(state)]
-            owed = all(outcome.answer is not None for outcome in outcomes)
-            self._blame[self._key] = blame
-            answer = self._ask(step, what, ask, owed=owed)
+            answer_required = all(outcome.answer is not None for outcome in outcomes)
+            self._clauses_at_stake[self._key] = clauses_at_stake
+            answer = self._ask(step, what, ask, answer_required=answer_required)
             self._moved.discard(self._key)
             if number < tries - 1:
-                self._tell(step, f"{what}: the reply is lost", None)
+                self._log(step, f"{what}: the reply is lost", None)
                 self._settle(outcomes, None, lambda: ("", ()))
             else:
-                self._tell(step, what if tries == 1 else f"{what} again", answer)
+                self._log(step, what if tries == 1 else f"{what} again", answer)
                 self._settle(outcomes, answer, lambda answer=answer: complain(answer))  # type: ignore[misc]
             self._learn_owner(step)
-        self._forget()
-        # What went wrong is seen where it did, not by whoever comes upon it later.
+        self._allow_evictions()
+        # Read at once, so that a fault is reported where it happened.
         other = 1 - step.worker
-        self._read(self._case.workers[other], step._replace(worker=other), tells=False)
+        self._read(self._case.workers[other], step._replace(worker=other), logs=False)
 
-    def _ask(self, step: Step, what: str, ask: Callable[[], Answer], *, owed: bool = True) -> Answer | None:
-        """Ask; a layer may refuse by any exception what it does not owe."""
+    def _ask(
+        self, step: Step, what: str, ask: Callable[[], Answer], *, answer_required: bool = True
+    ) -> Answer | None:
+        """Send a request; a layer may raise any exception if no answer is required."""
         try:
             return ask()
         except Broken as broken:
-            self._tell(step, what, None)
+            self._log(step, what, None)
             raise Broken(broken.why, broken.clauses, self._trace.lines) from broken
         except Exception as failure:
-            if not owed:
+            if not answer_required:
                 return None
-            self._tell(step, f"{what}: {type(failure).__name__}", None)
+            self._log(step, f"{what}: {type(failure).__name__}", None)
             why = f"The layer raised {type(failure).__name__}: {failure}"
-            raise Broken(why, self._blame[self._key], self._trace.lines) from failure
+            raise Broken(why, self._clauses_at_stake[self._key], self._trace.lines) from failure
 
     def _settle(
         self,
@@ -277,7 +279,7 @@ class History:
         answer: Answer | None,
         complaint: Callable[[], tuple[str, tuple[str, ...]]],
     ) -> None:
-        """Keep the states that agree with the answer; there must be one."""
+        """Keep the states that agree with the answer; raise :class:`Broken` if there is none."""
         after = [
             outcome.after
             for outcome in outcomes
@@ -292,14 +294,14 @@ class History:
         if answer.how != predicted.how:
             return False
         if answer.how == "exists" and answer.record is None:
-            return True  # a refusal need not carry what stands
-        return self._seen(answer.record) == self._seen(predicted.record)
+            return True  # a refusal need not carry the stored record
+        return self._visible(answer.record) == self._visible(predicted.record)
 
-    def _seen(self, record: Record | None) -> Record | None:
+    def _visible(self, record: Record | None) -> Record | None:
         return record if self._swaps else kept_by_four(record)
 
     def _learn_owner(self, step: Step) -> None:
-        """Ask for the token that a claim got which named no owner."""
+        """Read the owner token that a claim without an owner has got."""
         if step.act != "put" or OWNERS[step.owner] is not None or not self._swaps:
             return
         found = requests.plain(self._case.layer.load(self._key), self._key, swaps=True)
@@ -309,63 +311,65 @@ class History:
                 for state in self._possible[self._key]
             ]
 
-    def _forget(self) -> None:
-        """Let the store forget what is over: of a layer by the four methods, whatever may be claimed."""
+    def _allow_evictions(self) -> None:
+        """Allow for evictions: of expired records; with the four methods, of all that may be claimed."""
         now, states = self._case.now, self._possible[self._key]
         for record in states:
             over = record is not None and now >= expiry_ms(record) and not live(record, now)
             if over or (not self._swaps and record is not None and not live(record, now)):
                 self._possible[self._key] = list(dict.fromkeys([*states, None]))
 
-    # What is said of it.
+    # The messages.
 
-    def _misread(self, answer: Answer | None) -> tuple[str, tuple[str, ...]]:
+    def _wrong_read(self, answer: Answer | None) -> tuple[str, tuple[str, ...]]:
         found = None if answer is None else answer.record
-        clauses = self._blame[self._key]
+        clauses = self._clauses_at_stake[self._key]
         if found is None and self._key in self._moved:
             clauses = ("CAS-6", "INV-7")
-        return f"{_full(found)} was read, but the specification requires {self._must()}.", clauses
+        return f"{_in_detail(found)} was read, but the specification requires {self._required()}.", clauses
 
-    def _missed_swap(
+    def _wrong_swap(
         self, expected: Record | None, new: Record | None, answer: Answer
     ) -> tuple[str, tuple[str, ...]]:
         current = self._possible[self._key][0]
         allowed = of_swap(current, expected, new).after == new != current
-        reported = f"The answer was {_full(answer.record)}"
+        reported = f"The answer was {_in_detail(answer.record)}"
         if allowed and answer.record == current:
             return f"A swap was refused although the expected record was stored. {reported}.", ("CAS-2",)
         if not allowed and answer.record == new:
             late = current is not None and not live(current, self._case.now)
             clauses = ("CAS-2", "CAS-5") if late else ("CAS-2",)
-            return f"A swap was done although it expected something else than {self._must()}.", clauses
+            return f"A swap was done although the expected record was not {self._required()}.", clauses
         return (
-            f"A swap did not return the stored record. {reported}; {self._must()} was stored before.",
+            f"A swap did not return the stored record. {reported}; {self._required()} was stored before.",
             ("CAS-3",),
         )
 
-    def _wrongly(
-        self, asked: Asked, record: Record, answer: Answer, clause: str
+    def _wrong_answer(
+        self, method: Method, record: Record, answer: Answer, clause: str
     ) -> tuple[str, tuple[str, ...]]:
         states, now = self._possible[self._key], self._case.now
-        lives = [state is not None and live(state, now) for state in states]
-        if asked != "put":
+        live_states = [state is not None and live(state, now) for state in states]
+        if method != "put":
             named = f"as {record.owner}" if record.owner else "without an owner"
             reported = "was accepted" if answer.how == "done" else "was refused"
-            what = f"The {'update' if asked == 'update' else 'deletion'} {named} {reported}"
-            return f"{what}, although {self._must()} was stored.", (clause,)
+            what = f"The {'update' if method == 'update' else 'deletion'} {named} {reported}"
+            return f"{what}, although {self._required()} was stored.", (clause,)
         if answer.how == "done":
             why = "A put was accepted although a live record existed"
-            return f"{why}: {self._must()}.", (clause, "TIME-2")
-        if any(lives):
-            return f"A refused put carried {_full(answer.record)}, but {self._must()} is stored.", (clause,)
+            return f"{why}: {self._required()}.", (clause, "TIME-2")
+        if any(live_states):
+            return f"A refused put carried {_in_detail(answer.record)}, but {self._required()} is stored.", (
+                clause,
+            )
         over = states != [None]
         why = "A put was refused although no live record existed"
-        return f"{why}: {self._must()}.", (clause, "TIME-2", "ROW-1") if over else (clause, "ROW-1")
+        return f"{why}: {self._required()}.", (clause, "TIME-2", "ROW-1") if over else (clause, "ROW-1")
 
-    def _must(self) -> str:
-        return " or ".join(_full(state) for state in self._possible[self._key])
+    def _required(self) -> str:
+        return " or ".join(_in_detail(state) for state in self._possible[self._key])
 
-    def _tell(self, step: Step, what: str, answer: Answer | None) -> None:
+    def _log(self, step: Step, what: str, answer: Answer | None) -> None:
         reported = "" if answer is None else f": {_reported(answer)}"
         where = "of another key, " if step.key else ""
         self._trace.tell(f"client {step.worker + 1}", f"{where}{what}{reported}")
@@ -381,7 +385,7 @@ def _brief(record: Record | None) -> str:
     return in_words(record)
 
 
-def _full(record: Any) -> str:
+def _in_detail(record: Any) -> str:
     if not isinstance(record, Record):
         return in_words(record)
     rest = (

@@ -1,8 +1,8 @@
-"""Pauses at each call of the clients that a layer uses, wherever it has them.
+"""Pauses at each call of a layer's clients of a store, wherever the layer keeps them.
 
-The classes of the common clients are patched as such, for layers make clients for each thread and each event
-loop; only calls of those that race are paused. Others are found in the layer's attributes, or named by its
-author. In the end everything is as before.
+The classes of common clients are patched, because layers create clients for each thread and event loop; only
+the calls of racing clients pause. Other clients are found in the layer's object graph, or named by
+its author. All patches are undone at the end.
 """
 
 import functools
@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from ..suite.factories import client_method
 from . import sqlite_pauses
-from .object_graph import places
-from .scheduled_client import intercepting, racing, racing_thread
+from .object_graph import references
+from .scheduled_client import blocking_client, current_client, intercepting
 
 _KNOWN = (
     ("redis.client", "Redis", "execute_command"),
@@ -34,22 +34,22 @@ _KNOWN = (
     ("botocore.client", "BaseClient", "_make_api_call"),
     ("aiobotocore.client", "AioBaseClient", "_make_api_call"),
 )
-_TELLING = ("execute_command", "_make_api_call")
-"""An object that has one of these methods is a client, whatever its class."""
+_CLIENT_METHODS = ("execute_command", "_make_api_call")
+"""An object with one of these methods counts as a client, whatever its class."""
 
 _WORDS = 3
 _LONGEST = 60
 
 
 class Interception:
-    """Inside its ``with`` block, clients of ``layers`` pause.
+    """Makes the clients of ``layers`` pause inside its ``with`` block.
 
     Parameters
     ----------
     layers
-        The layers, which have been used already: some make their clients only then.
+        The layers. Each must have been used once, because some create their clients only then.
     named
-        Methods of their clients that cannot be found, as paths of attributes: ``_pool.connection.execute``.
+        Methods of clients that the search does not find, as attribute paths: ``_pool.connection.execute``.
 
     Raises
     ------
@@ -84,24 +84,24 @@ class Interception:
         self._replace(sqlite3, "connect", sqlite_pauses.connect)
         self._replace(time, "sleep", _yielding(time.sleep))
         self._undo.enter_context(intercepting())
-        self._undo.callback(self._put_connections_back)
-        self._undo.callback(sqlite_pauses.wait_again)
-        for place in places(*self._layers):
-            substitute = sqlite_pauses.stand_in(place.value)
+        self._undo.callback(self._remove_proxies)
+        self._undo.callback(sqlite_pauses.restore_waiting)
+        for reference in references(*self._layers):
+            substitute = sqlite_pauses.proxy_of(reference.value)
             if substitute is not None:
-                place.put(substitute)
+                reference.replace(substitute)
 
     def _found(self) -> Iterator[tuple[type, str]]:
-        for place in places(*self._layers):
-            for method in _TELLING:
-                for base in type(place.value).__mro__:
+        for reference in references(*self._layers):
+            for method in _CLIENT_METHODS:
+                for base in type(reference.value).__mro__:
                     if inspect.isfunction(base.__dict__.get(method)) and "Pipeline" not in base.__name__:
                         yield base, method
 
-    def _put_connections_back(self) -> None:
-        for place in places(*self._layers):
-            if isinstance(place.value, sqlite_pauses.PausingConnection | sqlite_pauses.PausingCursor):
-                place.put(place.value.real)
+    def _remove_proxies(self) -> None:
+        for reference in references(*self._layers):
+            if isinstance(reference.value, sqlite_pauses.PausingConnection | sqlite_pauses.PausingCursor):
+                reference.replace(reference.value.real)
 
     def _name(self, layer: Any, path: str) -> None:
         holder, method = client_method(layer, path)
@@ -127,15 +127,15 @@ def _known() -> Iterator[tuple[type, str]]:
 
 
 def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Callable[..., Any]:
-    """Return ``function``, which pauses before and after, if one of those that race calls it."""
+    """Return a wrapper of ``function`` that pauses before and after the call of a racing client."""
 
     @functools.wraps(function)
     def blocking(*args: Any, **kwargs: Any) -> Any:
-        client = racing_thread()
+        client = blocking_client()
         if client is None:
             reply = function(*args, **kwargs)
-            # Some give back a coroutine without being one's function.
-            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and racing() else reply
+            # Some functions return a coroutine without being coroutine functions.
+            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and current_client() else reply
         client.calling = args[0] if args else None
         client.pause(lambda: in_words(*args), "call")
         client.inside = True
@@ -143,26 +143,26 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
             reply = function(*args, **kwargs)
         finally:
             client.inside = False
-        if not client.passes:
+        if not client.pauses_disabled:
             client.pause(lambda: f"has done {in_words(*args)}", "reply")
         return reply
 
     async def _asynchronously(work: Any, args: tuple[Any, ...]) -> Any:
-        client = racing()
+        client = current_client()
         if client is None:
             return await work
         client.calling = args[0] if args else None
         try:
             await client.pause_async(lambda: in_words(*args), "call")
         except BaseException:
-            work.close()  # or Python would warn that nobody awaited it
+            work.close()  # prevents a warning that it was never awaited
             raise
         client.inside = True
         try:
             reply = await work
         finally:
             client.inside = False
-        if not client.passes:
+        if not client.pauses_disabled:
             await client.pause_async(lambda: f"has done {in_words(*args)}", "reply")
         return reply
 
@@ -179,7 +179,7 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
 def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
     @functools.wraps(sleep)
     def yielding(seconds: float) -> None:
-        client = racing_thread()
+        client = blocking_client()
         if client is None or not client.wait("sleeps"):
             sleep(seconds)
 
@@ -187,7 +187,7 @@ def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
 
 
 def _in_words(_client: Any, *args: Any) -> str:
-    """Return a call of a client as its command and its first arguments, or as its operation."""
+    """Describe a client's call by its command and first arguments, or by its operation."""
     words = [each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in args]
     if not words:
         return "EXEC"

@@ -1,4 +1,4 @@
-"""Requests that are interrupted between the calls of the layer's own client: it fails, or the worker dies."""
+"""Interrupts requests between the calls of the layer's client: the client fails, or the worker dies."""
 
 import contextlib
 import importlib
@@ -18,39 +18,39 @@ from .interception import Interception
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
 from .races import KEEP_MS, Make
-from .scheduled_client import Kind, What, summary
+from .scheduled_client import Kind, What, reporting_to
 
 Way = Literal["fails before", "fails after", "dies before", "dies after"]
-"""What happens at a call of the client: it raises though nothing was done, or though it was done; or the
-worker dies just before it, or just after."""
+"""The interruption of a call: the client raises before or after the call takes effect, or the worker dies
+before or after it."""
 
 WAYS: tuple[Way, ...] = get_args(Way)
 
 MOST_CALLS = 20
-"""At how many calls of one request it may be interrupted."""
+"""The maximal number of calls of one request that are interrupted."""
 
 _LATER_MS = 3_600_000
-_COARSEST_MS = 1000
-"""How much later than asked for a layer may let a deadline be over, or keep others out by a lock of its own
-that a dead worker has left behind, and still let newcomers in."""
+_TOLERANCE_MS = 1000
+"""How late a layer may notice that a deadline has passed, or release a lock that a dead worker has left, in
+milliseconds."""
 
 
 class Died(BaseException):
-    """Ends the work of a worker that dies; it reaches no store any more, whatever it does on its way out."""
+    """Ends the task of a worker that dies; its cleanup code does not reach the store any more."""
 
 
 class Saboteur:
-    """Is told of the client's calls while one request is made, and interrupts one of them.
+    """Receives the pauses at a client's calls during one request, and interrupts one call.
 
     Parameters
     ----------
     at
-        The number of the call, from 1; 0 lets all of them pass.
+        The number of the call, from 1; 0 interrupts none.
     way
-        What happens there.
+        The kind of interruption.
     """
 
-    passes = False
+    pauses_disabled = False
     inside = False
 
     def __init__(self, at: int = 0, way: Way = "fails before") -> None:
@@ -62,19 +62,19 @@ class Saboteur:
         self._dead = False
 
     @property
-    def passes_by(self) -> bool:
-        """Whether what was to happen cannot happen to the client that was called."""
+    def skips_call(self) -> bool:
+        """Whether this interruption is impossible for the called client."""
         return self.calling is sqlite3 and self._way != "fails before"
 
     def pause(self, what: What, kind: Kind) -> None:
-        """Take note of a call, before it or after; interrupt it if it is the one."""
+        """Count a call, before it or after it, and interrupt it if it is the chosen one."""
         if self._dead:
             raise Died
         self.calls += kind == "call"
         fails, _, when = self._way.partition(" ")
         if self.calls != self._at or kind != ("call" if when == "before" else "reply") or self.happened:
             return
-        if self.passes_by:  # what is in this process answers, and its death is not this thread's
+        if self.skips_call:  # SQLite runs in this process: no reply is lost, and no thread dies alone
             return
         words = what if isinstance(what, str) else what()
         self.happened = (
@@ -86,58 +86,58 @@ class Saboteur:
         raise _failure_of(self.calling)
 
     async def pause_async(self, what: What, kind: Kind) -> None:
-        """As :meth:`pause`."""
+        """Do as :meth:`pause`."""
         self.pause(what, kind)
 
     def wait(self, _what: What, free: Callable[[], bool] | None = None, **_: object) -> bool:
-        """Let it go on at once where it would sleep; where it waits for another, nobody will come."""
+        """Return True for a sleep, which ends at once, and False for a lock, which no client will release."""
         return free is None
 
 
 def interrupt(case: Case, stage: Make, ways: tuple[Way, ...]) -> None:
-    """Interrupt a request at each call of the layer's client, one at a time, in each of ``ways``.
+    """Interrupt a request at each call of the layer's client, one call at a time, in each of ``ways``.
 
     Parameters
     ----------
     case
-        Where the findings go; the first ends the check.
+        The case of the check; the first finding ends it.
     stage
-        Gives what stands at first, and the first client's request, which is interrupted.
+        Returns the stored record at the beginning, and the first client's request, which is interrupted.
     ways
-        How to interrupt.
+        The kinds of interruption.
     """
-    calls = _try(case, stage, Saboteur())
+    calls = _attempt(case, stage, Saboteur())
     if not calls:
         raise NotOffered("the layer has no client whose calls could be interrupted")
     if case.restarted is None and any(way.startswith("dies") for way in ways):
-        # What the dead leave undone within their own object, a death of the process would undo.
+        # The death of a whole process also ends the state of the layer object, which stays here.
         raise NotOffered("another layer from the factory does not see what a dead one has left behind")
     for number in range(1, min(calls, MOST_CALLS) + 1):
         for way in ways:
-            _try(case, stage, Saboteur(number, way))
+            _attempt(case, stage, Saboteur(number, way))
 
 
 @contextlib.contextmanager
 def _intercepted(case: Case) -> Iterator[None]:
-    for worker in case.workers:  # some make their clients when they are first used
+    for worker in case.workers:  # some layers create their clients on first use
         worker.load(case.new_key())
     with Interception([worker.layer for worker in case.workers], case.capabilities.client_methods):
         yield
 
 
-def _try(case: Case, stage: Make, saboteur: Saboteur) -> int:
-    """Make the request once, and judge what came of it; return how many calls it made."""
+def _attempt(case: Case, stage: Make, saboteur: Saboteur) -> int:
+    """Send the request once, and check the outcome; return the number of calls."""
     replaced = len(case.workers) == 1
-    if replaced:  # the victim has died: another does what it did
+    if replaced:  # the victim has died: a new worker replaces it
         assert case.restarted is not None
         case.workers.append(case.restarted())
     with _intercepted(case):
-        if replaced:  # some do more at their first request
-            _interrupted(case, stage, Saboteur())
-        return _interrupted(case, stage, saboteur)
+        if replaced:  # some layers make more calls at their first request
+            _run_once(case, stage, Saboteur())
+        return _run_once(case, stage, saboteur)
 
 
-def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
+def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
     key = case.new_key()
     race = stage(key, case.now)
     request = race.clients[0][0]
@@ -150,7 +150,7 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
         case.pass_time(race.pass_ms, trace)
     operation = Operation("client 2", 1, None, case.now, request)
     try:
-        with summary(saboteur):
+        with reporting_to(saboteur):
             answer = requests.ask(case, victim, request)
     except Died:
         case.workers.remove(victim)
@@ -160,7 +160,7 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
             raise
         trace.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {failure!r}")
     else:
-        if saboteur.happened is None:  # with nothing in between it is judged elsewhere
+        if saboteur.happened is None:  # requests without interruptions are checked elsewhere
             return saboteur.calls
         operation = operation._replace(end=2, answer=answer)
         trace.tell(
@@ -168,28 +168,28 @@ def _interrupted(case: Case, stage: Make, saboteur: Saboteur) -> int:
             f"{in_words(request)}; {saboteur.happened}; it {in_words(operation)}",
         )
     seen = requests.ask(case, other, Load(key) if other.swaps else Get(key))
-    last = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
-    trace.tell("client 1", f"then {in_words(last)}")
+    final = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
+    trace.tell("client 1", f"then {in_words(final)}")
     fenced = case.capabilities.fenced
-    if linearization([operation, last], race.current, swaps=other.swaps, fenced=fenced) is None:
+    if linearization([operation, final], race.current, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
             "The layer's client failed, or its worker died, in the middle of a request. Neither of the "
             "possible outcomes, done or not done, explains the stored record and the answer.",
             ("CAS-1",) if isinstance(request, Load | Get) else ("CAS-3", "CAS-4"),
             trace.lines,
         )
-    _let_a_newcomer_in(case, other, key, trace)
+    _require_that_a_new_client_gets_the_key(case, other, key, trace)
     return saboteur.calls
 
 
-def _let_a_newcomer_in(case: Case, worker: Subject, key: str, trace: Trace) -> None:
-    """Let every deadline pass; somebody else must then be given the key."""
+def _require_that_a_new_client_gets_the_key(case: Case, worker: Subject, key: str, trace: Trace) -> None:
+    """Let every deadline pass; a new client must then get the key."""
     current = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
     if isinstance(current, Record):
-        case.clock.move_to(max(case.now, deadline_ms(current)) + _COARSEST_MS)
+        case.clock.move_to(max(case.now, deadline_ms(current)) + _TOLERANCE_MS)
         trace.tell(CLOCK, "every stored record is over")
-    else:  # somebody's short lock on the key may have to lapse
-        case.pass_time(_COARSEST_MS, trace)
+    else:  # a short lock on the key may have to expire
+        case.pass_time(_TOLERANCE_MS, trace)
     lease = case.now + _LATER_MS
     claim = Claim("newcomer", lease, lease // 1000 + 1, None, key)
     new, _ = transition(None, claim, case.now)
@@ -197,16 +197,16 @@ def _let_a_newcomer_in(case: Case, worker: Subject, key: str, trace: Trace) -> N
     try:
         if worker.swaps:
             current = worker.load(key)
-            got_in = requests.plain(worker.swap(key, current, new, KEEP_MS), key, swaps=True) == new
+            granted = requests.plain(worker.swap(key, current, new, KEEP_MS), key, swaps=True) == new
         else:
-            got_in = requests.put(case, worker, new).how == "done"
+            granted = requests.put(case, worker, new).how == "done"
     except Exception as failure:
         if not came_from_the_layer(failure):
             raise
         trace.tell("client 1", "claims the key, and gets an error")
         raise Broken(as_a_sentence(failure), case.clauses, trace.lines) from failure
-    trace.tell("client 1", f"claims the key, and {'has it' if got_in else 'is refused'}")
-    if not got_in:
+    trace.tell("client 1", f"claims the key, and {'gets it' if granted else 'is refused'}")
+    if not granted:
         raise Broken(
             "After a request that was interrupted between two calls of the layer's client, a new caller is "
             "refused, although no live record is stored.",
@@ -216,7 +216,7 @@ def _let_a_newcomer_in(case: Case, worker: Subject, key: str, trace: Trace) -> N
 
 
 def _failure_of(client: Any) -> Exception:
-    """Return what the library of ``client`` raises when a connection is lost."""
+    """Return the error that the library of ``client`` raises for a lost connection."""
     if client is sqlite3:
         return sqlite3.OperationalError("disk I/O error")
     for kind in type(client).__mro__:

@@ -1,7 +1,6 @@
-"""Whether some order of what clients asked at once explains every answer that they got.
+"""Checks whether a history of concurrent requests is linearizable.
 
-A history is judged one key at a time, against the protocol itself: what one request does, when it is alone,
-is taken from :mod:`idemproof.spec`.
+Each key has its own history. The sequential behaviour of a request comes from :mod:`idemproof.spec`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,31 +22,31 @@ from ...spec.transition import transition
 
 
 class Get(NamedTuple):
-    """``_get_record``; answered with the record, or None if there was none."""
+    """``_get_record``; the answer is the record, or None if there is none."""
 
     key: str
 
 
 class Put(NamedTuple):
-    """``_put_record``; answered with None, or :class:`Refused`."""
+    """``_put_record``; the answer is None, or :class:`Refused`."""
 
     record: Record
 
 
 class Update(NamedTuple):
-    """``_update_record``; answered as a put is."""
+    """``_update_record``; answered like a put."""
 
     record: Record
 
 
 class Delete(NamedTuple):
-    """``_delete_record``; answered as a put is."""
+    """``_delete_record``; answered like a put."""
 
     record: Record
 
 
 class Refused(NamedTuple):
-    """The answer to a request that was not done: ``record`` stands instead, None if it was not told."""
+    """The answer to a refused request; ``record`` is the stored record, or None if the answer has none."""
 
     record: Record | None = None
 
@@ -57,20 +56,20 @@ Answer = Record | Refused | None
 
 
 class Operation(NamedTuple):
-    """One request, and how it was answered.
+    """One request, with its answer.
 
     Parameters
     ----------
     who
         The client.
     start, end
-        Order numbers of asking and of being answered, of one counter for all clients. ``end`` is None if it
-        was never answered: it may have taken effect at any time since, or not at all.
+        The order numbers of the request and of its answer, from one counter for all clients. ``end`` is None
+        if there was no answer: the request may have taken effect at any later time, or not at all.
     now
-        Epoch milliseconds of the client's clock when it asked. The clock must not move while a documented
-        request is under way, for then nobody can tell by which time it was decided.
+        The time of the client's clock at the request, in epoch milliseconds. The clock must not move during a
+        documented request, because then the time of its decision is unknown.
     request, answer
-        What was asked, and what was told.
+        The request and its answer.
     """
 
     who: str
@@ -81,8 +80,8 @@ class Operation(NamedTuple):
     answer: Answer = None
 
 
-class Undecided(Exception):  # noqa: N818 - it is no error
-    """The search for an order takes too long, as it may if most requests were never answered."""
+class Undecided(Exception):  # noqa: N818 - not an error
+    """The search for an order takes too many steps, as it may if most requests were never answered."""
 
 
 def linearization(
@@ -95,26 +94,26 @@ def linearization(
 ) -> list[Operation] | None:
     """Return an order of ``operations`` that explains all answers, or None if there is none.
 
-    What stands in the end is asserted by one more :class:`Load` or :class:`Get` that starts after all others.
+    To include the final record, add a :class:`Load` or :class:`Get` that starts after all other operations.
 
     Parameters
     ----------
     operations
         Requests for one key, in any order.
-    standing
-        What stood at first.
+    current
+        The stored record at the beginning.
     swaps
-        Whether the layer has the two methods. Of a layer that has only the four documented ones it is
-        unknown which fields it keeps and whether it knows owners, so either is right.
+        Whether the layer has the two methods. For a layer with the four methods, it is unknown which fields
+        it stores and whether it stores owners, so both are accepted.
     fenced
-        Whether a layer by four methods refuses updates and deletions of those that hold no claim.
+        Whether a layer with the four methods refuses updates and deletions by clients that hold no claim.
     patience
-        How many steps the search may take.
+        The maximal number of steps of the search.
 
     Raises
     ------
     Undecided
-        They are not enough.
+        The search needs more steps.
     """
     model = _Model(swaps, fenced)
     summary = [each for each in operations if each.end is not None or not changes_nothing(each)]
@@ -124,7 +123,7 @@ def linearization(
     failed: set[tuple[int, Record | None]] = set()
     order: list[Operation] = []
 
-    def explain(done: int, current: Record | None) -> bool:
+    def search(done: int, current: Record | None) -> bool:
         if done & wanted == wanted:
             return True
         if (done, current) in failed:
@@ -134,75 +133,77 @@ def linearization(
         pending = [(number, each) for number, each in enumerate(asked) if not done >> number & 1]
         first_end = min(each.end for _, each in pending if each.end is not None)
         possible = [(number, each) for number, each in pending if each.start <= first_end]
-        # What changes nothing wherever it stands may as well come first, if it is explained there.
-        harmless = [
+        # A request that changes nothing at any position can come first, if its answer fits there.
+        read_only = [
             (number, each)
             for number, each in possible
-            if changes_nothing(each) and current in model.explaining(current, each)
+            if changes_nothing(each) and current in model.matching_states(current, each)
         ]
-        for number, each in harmless[:1] or possible:
+        for number, each in read_only[:1] or possible:
             order.append(each)
-            for before in _kept_or_forgotten(current, latest[number]):
-                for after in model.explaining(before, each):
-                    useless = each.end is None and after == current
-                    if not useless and explain(done | 1 << number, after):
+            for before in _kept_or_evicted(current, latest[number]):
+                for after in model.matching_states(before, each):
+                    without_effect = each.end is None and after == current
+                    if not without_effect and search(done | 1 << number, after):
                         return True
             order.pop()
         failed.add((done, current))
         return False
 
-    return order if explain(0, None if current is None else plain(current)) else None
+    return order if search(0, None if current is None else plain(current)) else None
 
 
 def plain(record: Record | DataRecord) -> Record:
-    """Return ``record`` without its sort key, which is the store's own affair, and without empty texts."""
+    """Return ``record`` without its sort key, which only the store uses, and with None for empty texts."""
+    if isinstance(record, DataRecord):
+        record = record.as_record()
     key, status, expiry, lease, response, payload_hash, owner = record
     return Record(key, status, expiry, lease, response or None, payload_hash or None, owner or None)
 
 
 def changes_nothing(operation: Operation) -> bool:
-    """Tell whether, by its answer, the operation has changed nothing."""
+    """Return whether, according to its answer, the operation has changed nothing."""
     request, answer = operation.request, operation.answer
     if isinstance(request, Load | Get):
         return True
     if isinstance(request, Swap):
-        return operation.end is not None and not _same_or_nothing(answer, request.new)
+        return operation.end is not None and not _same_record_or_none(answer, request.new)
     return isinstance(answer, Refused)
 
 
-def _same_or_nothing(answer: Answer, new: Record | None) -> bool:
+def _same_record_or_none(answer: Answer, new: Record | None) -> bool:
     if isinstance(answer, Record) and new is not None:
         return plain(answer) == plain(new)
     return answer is new
 
 
 def _latest_by_the_end(operation: Operation, operations: Sequence[Operation]) -> int:
-    """Return how late it may have been, at most, when the operation took effect."""
+    """Return the latest time at which the operation may have taken effect, in epoch milliseconds."""
     end = operation.end
     return max(each.now for each in operations if end is None or each.start < end)
 
 
-def _kept_or_forgotten(current: Record | None, latest: int) -> Iterator[Record | None]:
-    """Give what may stand as an operation takes effect: a store may forget what has expired (CAS-6)."""
+def _kept_or_evicted(current: Record | None, latest: int) -> Iterator[Record | None]:
+    """Yield the possible records when an operation takes effect: a store may evict expired ones (CAS-6)."""
     yield current
     if current is not None and expiry_ms(current) <= latest:
         yield None
 
 
-_NAMELESS = "nameless #"
-"""Begins the model's token of a put that named no owner: the layer mints one that nobody can foresee."""
-_WHOEVER_HOLDS = "whoever holds the claim"
+_GENERATED = "generated #"
+"""Prefix of the model's owner token for a put without an owner: the layer generates an unknown one."""
+_HOLDER = "the holder of the claim"
 
 
 class _Model:
-    """What one request does to what stands, and what it is answered."""
+    """The sequential specification: the effect of one request on the stored record, and its answer."""
 
     def __init__(self, swaps: bool, fenced: bool) -> None:
         self._swaps = swaps
         self._fenced = fenced
 
-    def explaining(self, current: Record | None, operation: Operation) -> Iterator[Record | None]:
-        """Give what may stand after the operation, if it took effect now and was answered as it was."""
+    def matching_states(self, current: Record | None, operation: Operation) -> Iterator[Record | None]:
+        """Yield the possible records after the operation, if it takes effect now with its recorded answer."""
         for after, answer in self._outcomes(current, operation):
             if operation.end is None or self._same_answer(operation.answer, answer):
                 yield after
@@ -230,7 +231,7 @@ class _Model:
         self, current: Record | None, wanted: Record, operation: Operation
     ) -> Iterator[tuple[Record | None, Answer]]:
         if wanted.owner is None:
-            wanted = wanted._replace(owner=f"{_NAMELESS}{operation.start}")
+            wanted = wanted._replace(owner=f"{_GENERATED}{operation.start}")
         claim = Claim(
             wanted.owner,
             wanted.in_progress_expiry_timestamp,
@@ -254,7 +255,7 @@ class _Model:
         if after != current or not self._fenced:
             yield None if isinstance(operation.request, Delete) else wanted, None
         held = current is not None and (wanted.owner is None or holds(current, wanted.owner))
-        if not held or after == current:  # not the holder's: a layer may ignore it, and may or may not tell
+        if not held or after == current:  # a layer may ignore it, with or without an error
             yield current, None
             yield current, Refused()
 
@@ -270,8 +271,8 @@ class _Model:
             return reported is wanted
         reported = plain(reported)
         if self._swaps:
-            nameless = wanted.owner is not None and wanted.owner.startswith(_NAMELESS)
-            return reported == (wanted._replace(owner=reported.owner) if nameless else wanted)
+            generated = wanted.owner is not None and wanted.owner.startswith(_GENERATED)
+            return reported == (wanted._replace(owner=reported.owner) if generated else wanted)
         leases = {reported.in_progress_expiry_timestamp, wanted.in_progress_expiry_timestamp} - {None}
         return (
             reported.status == wanted.status
@@ -282,8 +283,8 @@ class _Model:
 
 
 def _change(current: Record | None, wanted: Record, operation: Operation) -> tuple[Record | None, Answer]:
-    """Complete or release, on behalf of whoever holds the claim if no owner is named (CAS-8, CAS-9)."""
-    owner = wanted.owner or _WHOEVER_HOLDS
+    """Complete or release; without an owner, act for the holder of the claim (CAS-8, CAS-9)."""
+    owner = wanted.owner or _HOLDER
     event: Event = Release(owner)
     if isinstance(operation.request, Update):
         event = Complete(
@@ -295,7 +296,7 @@ def _change(current: Record | None, wanted: Record, operation: Operation) -> tup
         )
     acting = current
     if wanted.owner is None and current is not None and current.status == INPROGRESS:
-        acting = current._replace(owner=_WHOEVER_HOLDS)
+        acting = current._replace(owner=_HOLDER)
     new, outcome = transition(acting, event, operation.now)
     if new == acting:
         reported = wanted.owner is None or current is None or isinstance(outcome, Completed)

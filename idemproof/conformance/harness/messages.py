@@ -1,4 +1,4 @@
-"""What processes of one crowd tell each other."""
+"""Messages between the processes of a stress test."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ from ...spec.record import Record
 from .stress import Plan
 
 
-class Place(NamedTuple):
-    """Where a new process finds the factory.
+class FactoryLocation(NamedTuple):
+    """The location of a factory, for a new process.
 
     Parameters
     ----------
     pickled
-        The factory, as pickle writes it: a function by its name, an object by what it is made of.
+        The pickled factory: a function by its name, an object by its class and state.
     files
-        The source of each module that this names, for modules that no path leads to.
+        The source file of each module that ``pickled`` names, for modules that are not on ``paths``.
     paths
-        Where modules are looked for.
+        The module search path.
     """
 
     pickled: bytes
@@ -25,58 +25,58 @@ class Place(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a new process is told first: answered with :class:`Up`, or :class:`Failed`."""
+    """The first order to a new process. The reply is :class:`Up` or :class:`Failed`."""
 
-    place: Place
+    location: FactoryLocation
     now: int
     movable_clock: bool
 
 
 class Up(NamedTuple):
-    """The layer is made; the timer reads so many nanoseconds."""
+    """The layer exists; ``timer`` is the reading of the shared timer, in nanoseconds."""
 
     timer: int
 
 
 class Failed(NamedTuple):
-    """A process cannot do what it was told; ``why`` says so in words."""
+    """A process could not carry out an order; ``why`` is the reason."""
 
     why: str
 
 
 class Join(NamedTuple):
-    """Take part in a round, with clients of these names: answered with "ready", later with the round."""
+    """Take part in a round with clients of these names. The replies are "ready", and later the round."""
 
     plan: Plan
     clients: tuple[str, ...]
 
 
 class Go(NamedTuple):
-    """Begin when the timer that all processes share reads so many nanoseconds."""
+    """Begin when the shared timer reads ``at`` nanoseconds."""
 
     at: int
 
 
 class Look(NamedTuple):
-    """Say what stands for a key, as :class:`Seen`."""
+    """Read the stored record of a key. The reply is :class:`Seen`."""
 
     key: str
 
 
 class Seen(NamedTuple):
-    """What stands."""
+    """The stored record, or None."""
 
     record: Record | None
 
 
 class Write(NamedTuple):
-    """Put claims, and complete or delete some: answered with each :class:`Acknowledged`, then "written"."""
+    """Put claims, and complete or delete some. Each step replies :class:`Acknowledged`, the end "written"."""
 
     claims: tuple[Record, ...]
 
 
 class Acknowledged(NamedTuple):
-    """The layer has said that for ``key`` there is now ``record``."""
+    """The layer has acknowledged that ``record`` is now stored for ``key``; None means no record."""
 
     key: str
     record: Record | None

@@ -1,4 +1,4 @@
-"""What a layer has: its attributes, and what is in them, near enough to be its own."""
+"""The object graph of a layer: its attributes, and what they contain, to a bounded depth."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 _DEPTH = 5
 _ITEMS = 64
 _OBJECTS = 4000
-_CLOSED = frozenset(
+_OPAQUE = frozenset(
     {
         "redis",
         "valkey",
@@ -22,56 +22,56 @@ _CLOSED = frozenset(
         "aws_lambda_powertools.shared",
     }
 )
-"""Libraries whose objects are found but not searched."""
+"""Libraries whose objects are yielded but not entered."""
 _PLAIN = (str, bytes, int, float, complex, type, type(sys), type(None), type(len), type(lambda: 0))
 
 
-class Place(NamedTuple):
-    """Where something is, and how to put something else there."""
+class Reference(NamedTuple):
+    """A value in the object graph, and a function that replaces it."""
 
     value: Any
-    put: Callable[[Any], None]
+    replace: Callable[[Any], None]
 
 
-def places(*roots: Any) -> Iterator[Place]:
-    """Give everything that is in ``roots``, and in what is in them, to a bounded depth; no object twice."""
+def references(*roots: Any) -> Iterator[Reference]:
+    """Yield a reference to everything reachable from ``roots``, to a bounded depth; enter no object twice."""
     seen = {id(root) for root in roots}
     level = list(roots)
     for _ in range(_DEPTH):
-        below: list[Any] = []
+        next_level: list[Any] = []
         for holder in level:
-            for place in _inside(holder):
-                value = place.value
+            for reference in _contents(holder):
+                value = reference.value
                 if isinstance(value, _PLAIN):
                     continue
-                yield place
-                if id(value) not in seen and len(seen) < _OBJECTS and not _closed(value):
+                yield reference
+                if id(value) not in seen and len(seen) < _OBJECTS and not _is_opaque(value):
                     seen.add(id(value))
-                    below.append(value)
-        level = below
+                    next_level.append(value)
+        level = next_level
 
 
-def _inside(holder: Any) -> Iterator[Place]:
+def _contents(holder: Any) -> Iterator[Reference]:
     if isinstance(holder, dict):
         for key, value in list(holder.items())[:_ITEMS]:
-            yield Place(value, _putter(holder.__setitem__, key))
+            yield Reference(value, _setter(holder.__setitem__, key))
     elif isinstance(holder, list):
         for index, value in enumerate(holder[:_ITEMS]):
-            yield Place(value, _putter(holder.__setitem__, index))
+            yield Reference(value, _setter(holder.__setitem__, index))
     elif isinstance(holder, tuple | set | frozenset):
         for value in list(holder)[:_ITEMS]:
-            yield Place(value, _stay)
+            yield Reference(value, _ignore)
     else:
         for name in _names(holder):
             try:
                 value = object.__getattribute__(holder, name)
             except AttributeError:
                 continue
-            yield Place(value, _putter(partial(_set, holder), name))
+            yield Reference(value, _setter(partial(_set, holder), name))
 
 
 def _set(holder: Any, name: str, new: Any) -> None:
-    with suppress(AttributeError, TypeError):  # what cannot be replaced stays
+    with suppress(AttributeError, TypeError):  # read-only attributes stay unchanged
         object.__setattr__(holder, name, new)
 
 
@@ -83,27 +83,27 @@ def _names(holder: Any) -> list[str]:
             private = name.startswith("__") and not name.endswith("__")
             slots.append(f"_{kind.__name__.lstrip('_')}{name}" if private else name)
     try:
-        named = list(object.__getattribute__(holder, "__dict__"))
+        attributes = list(object.__getattribute__(holder, "__dict__"))
     except AttributeError:
-        named = []
-    return [*named, *(name for name in slots if name not in ("__dict__", "__weakref__"))]
+        attributes = []
+    return [*attributes, *(name for name in slots if name not in ("__dict__", "__weakref__"))]
 
 
-def _closed(value: Any) -> bool:
+def _is_opaque(value: Any) -> bool:
     module = type(value).__module__
     if isinstance(value, dict | list | tuple | set | frozenset):
         return False
     root = module.partition(".")[0]
     return (
-        root in _CLOSED
+        root in _OPAQUE
         or root in sys.stdlib_module_names
         or module.startswith("aws_lambda_powertools.shared")
     )
 
 
-def _putter(put: Callable[[Any, Any], None], where: Any) -> Callable[[Any], None]:
-    return lambda new: put(where, new)
+def _setter(replace: Callable[[Any, Any], None], position: Any) -> Callable[[Any], None]:
+    return lambda new: replace(position, new)
 
 
-def _stay(_new: Any) -> None:
-    """Leave it: what is in a tuple cannot be replaced."""
+def _ignore(_new: Any) -> None:
+    """Do nothing: items of tuples and sets cannot be replaced."""

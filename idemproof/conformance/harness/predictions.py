@@ -1,4 +1,4 @@
-"""What the specification lets a request do: every state it may leave, with the answer that goes with it."""
+"""The outcomes of a request that the specification allows: each possible record, with its answer."""
 
 from typing import Literal, NamedTuple
 
@@ -7,20 +7,20 @@ from ...spec.record import COMPLETED, INPROGRESS, Record, claimable, holds, live
 from ...spec.transition import transition
 from .requests import Answer
 
-Asked = Literal["put", "update", "delete"]
+Method = Literal["put", "update", "delete"]
 
-_WHOEVER_HOLDS = "whoever holds the claim"
+_HOLDER = "the holder of the claim"
 
 
 class Outcome(NamedTuple):
-    """One thing that may happen.
+    """One possible outcome of a request.
 
     Parameters
     ----------
     after
-        What stands then.
+        The stored record afterwards.
     answer
-        What the asker is told; None for whatever.
+        The required answer; None if every answer is allowed.
     """
 
     after: Record | None
@@ -28,43 +28,43 @@ class Outcome(NamedTuple):
 
 
 def of_swap(current: Record | None, expected: Record | None, new: Record | None) -> Outcome:
-    """Return what a swap does (CAS-2, CAS-3)."""
+    """Return the outcome of a swap (CAS-2, CAS-3)."""
     after = new if same_version(current, expected) else current
     return Outcome(after, Answer("done", after))
 
 
-def of_documented(asked: Asked, current: Record | None, record: Record, now: int) -> Outcome:
-    """Return what a documented method of a layer by the two methods does (CAS-7, CAS-8, CAS-9)."""
-    if asked == "put":
-        return _of_put(current, record, now)
+def of_documented(method: Method, current: Record | None, record: Record, now: int) -> Outcome:
+    """Return the outcome of a documented method of a layer with the two methods (CAS-7, CAS-8, CAS-9)."""
+    if method == "put":
+        return _put_outcome(current, record, now)
     owner = record.owner or None
-    acting, actor = current, owner or _WHOEVER_HOLDS
+    acting, actor = current, owner or _HOLDER
     if owner is None and current is not None and current.status == INPROGRESS:
-        acting = current._replace(owner=_WHOEVER_HOLDS)
+        acting = current._replace(owner=_HOLDER)
     new, outcome = transition(
-        acting, _completion(actor, record) if asked == "update" else Release(actor), now
+        acting, _completion(actor, record) if method == "update" else Release(actor), now
     )
     if new != acting:
         return Outcome(None if new is None else new._replace(owner=owner), Answer("done"))
-    reported = owner is not None and current is not None and not isinstance(outcome, Completed)
-    return Outcome(current, Answer("lost" if reported else "done"))
+    refused = owner is not None and current is not None and not isinstance(outcome, Completed)
+    return Outcome(current, Answer("lost" if refused else "done"))
 
 
 def of_four_methods(
-    asked: Asked, current: Record | None, record: Record, now: int, *, fenced: bool
+    method: Method, current: Record | None, record: Record, now: int, *, fenced: bool
 ) -> list[Outcome]:
-    """Return what a documented method of a layer by the four methods may do.
+    """Return the possible outcomes of a documented method of a layer with the four methods.
 
-    It knows no owner, so that owners are what this model knows. Of a layer that is not fenced, a late update
-    or deletion may be done or not.
+    The layer stores no owners, so only this model knows them. If the layer is not fenced, a late update or
+    deletion may take effect or not.
     """
-    if asked == "put":
+    if method == "put":
         if not claimable(current, now):
             return [Outcome(current, Answer("exists", current))]
-        return [Outcome(_of_put(None, record, now).after, Answer("done"))]
-    done = transition(None, _completion(record.owner, record), now)[0] if asked == "update" else None
-    nameless = record.owner is None and current is not None and current.status == INPROGRESS
-    if nameless or holds(current, record.owner):
+        return [Outcome(_put_outcome(None, record, now).after, Answer("done"))]
+    done = transition(None, _completion(record.owner, record), now)[0] if method == "update" else None
+    without_owner = record.owner is None and current is not None and current.status == INPROGRESS
+    if without_owner or holds(current, record.owner):
         return [Outcome(done, Answer("done"))]
     if fenced and current is not None and live(current, now):
         return [Outcome(current, None)]
@@ -72,14 +72,14 @@ def of_four_methods(
 
 
 def kept_by_four(record: Record | None) -> Record | None:
-    """Return of a record what a layer by the four methods must keep: no owner, no lease of a result."""
+    """Return what a layer with the four methods must store: a record without owner, or a result's lease."""
     if record is None:
         return None
     record = record._replace(owner=None)
     return record._replace(in_progress_expiry_timestamp=None) if record.status == COMPLETED else record
 
 
-def _of_put(current: Record | None, record: Record, now: int) -> Outcome:
+def _put_outcome(current: Record | None, record: Record, now: int) -> Outcome:
     claim = Claim(
         record.owner,
         record.in_progress_expiry_timestamp,

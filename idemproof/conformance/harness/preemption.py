@@ -1,7 +1,7 @@
-"""Pauses for layers that call no client.
+"""Pauses for layers that call no client of a store.
 
-They come before each line of a blocking layer's own source, and after each await of an async layer: that is
-used by the tasks of one event loop, and between two awaits nobody else runs there.
+A blocking layer pauses before each line of its own source. An async layer pauses after each await: it is used
+by tasks of one event loop, where no other task runs between two awaits.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from ..suite.subjects import LoopThread
-from .scheduled_client import Client, racing
+from .scheduled_client import Client, current_client
 
 _PACKAGE = __name__.partition(".harness.")[0].rpartition(".")[0]
 _NOT_ITS_OWN = tuple(
@@ -22,7 +22,7 @@ _NOT_ITS_OWN = tuple(
 
 
 def own_files(layers: Iterable[Any]) -> frozenset[str]:
-    """Return the source files that define the layers' classes, but for the contracts themselves."""
+    """Return the source files of the layers' classes, without the library's base classes."""
     files = set()
     for layer in layers:
         for kind in type(getattr(layer, "theirs", layer)).__mro__:
@@ -34,10 +34,10 @@ def own_files(layers: Iterable[Any]) -> frozenset[str]:
 
 @contextlib.contextmanager
 def lines_pausing(files: frozenset[str]) -> Iterator[None]:
-    """Let this thread, which is a client's, pause before each line of ``files``."""
+    """Pause this client's thread before each line of ``files``."""
 
     def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
-        client = racing() if event == "line" else None
+        client = current_client() if event == "line" else None
         if client is not None:
             line = frame.f_lineno
             name = frame.f_code.co_filename
@@ -56,14 +56,14 @@ def lines_pausing(files: frozenset[str]) -> Iterator[None]:
 
 
 class AwaitsPausing:
-    """An event loop on which each task of a client pauses after each of its awaits that lets others run."""
+    """An event loop on which a client's task pauses after each await that lets other tasks run."""
 
     def __init__(self, loop: LoopThread) -> None:
         self._loop = loop
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run ``work`` to its end and return its result."""
-        client = racing()
+        """Run ``work`` to its end, and return its result."""
+        client = current_client()
         return self._loop.run(work if client is None else _awaiting(work, client))
 
 
@@ -85,12 +85,12 @@ class _Awaiting:
             except StopIteration as done:
                 return done.value
             error = None
-            pauses = client.passes  # then it is a pause of ours that is awaited
+            pauses = client.pauses_disabled  # then the task awaits one of our own pauses
             try:
                 yield awaited
-            except BaseException as failure:  # noqa: BLE001 - for the work to handle
+            except BaseException as failure:  # noqa: BLE001 - passed on to the task
                 error = failure
-            if not pauses and not client.passes:
+            if not pauses and not client.pauses_disabled:
                 yield from client.pause_async("goes on after an await", "await").__await__()
 
 

@@ -1,4 +1,4 @@
-"""Other processes with layers of the same factory: started, told what to do, and always ended."""
+"""Worker processes with a layer from the same factory: they get orders, and always end."""
 
 import base64
 import contextlib
@@ -17,27 +17,33 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..suite.checks import NotJudged, NotOffered
-from .messages import Failed, Place, Start, Up
+from .messages import FactoryLocation, Failed, Start, Up
 
 SECONDS_AT_MOST = 60.0
-"""How long a process may take to start or to do one thing, on a machine that is busy with others."""
+"""How long a process may take to start, or to carry out one order, on a busy machine."""
 
 
-def place_of(factory: Callable[[], object] | None) -> Place:
-    """Return where a new process finds ``factory``; raise that there is no such place, and what to do."""
+def place_of(factory: Callable[[], object] | None) -> FactoryLocation:
+    """Return where a new process finds ``factory``.
+
+    Raises
+    ------
+    NotOffered
+        Another process cannot import the factory; the message says order to do.
+    """
     try:
         pickled = pickle.dumps(factory)
         modules = _modules_of(pickled)
-    except Exception:  # noqa: BLE001 - what is pickled may raise anything
+    except Exception:  # noqa: BLE001 - pickling may raise anything
         modules = set()
     if not modules or "__main__" in modules:
         name = getattr(factory, "__qualname__", factory)
         raise NotOffered(
-            f"another process cannot be given the factory {name}: define it by a def at the top of a module "
-            "that is not the main program, or as something else that pickle takes, and let it open the same "
-            "store in each process"
+            f"another process cannot import the factory {name}: define it with def at the top of a module "
+            "that is not the main program, or make it an object that pickle supports; it must open "
+            "the same store in each process"
         )
-    return Place(
+    return FactoryLocation(
         pickled,
         {module: getattr(sys.modules[module], "__file__", None) for module in modules},
         tuple(each or str(Path.cwd()) for each in sys.path),
@@ -45,7 +51,7 @@ def place_of(factory: Callable[[], object] | None) -> Place:
 
 
 def _modules_of(pickled: bytes) -> set[str]:
-    """Return the modules that a pickled object needs; raise if it cannot be read."""
+    """Return the modules that a pickled object needs; raise if it cannot be unpickled."""
     names = set()
 
     class Reader(pickle.Unpickler):
@@ -58,24 +64,24 @@ def _modules_of(pickled: bytes) -> set[str]:
 
 
 class Process:
-    """A process that has a layer of its own, and does what it is told.
+    """A worker process with its own layer, which carries out orders.
 
     Parameters
     ----------
     start
-        Where it finds the factory, and by which clock it lives.
+        The location of the factory, and the clock that the process uses.
     """
 
     def __init__(self, start: Start) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-P", "-m", f"{__package__}.crowd_worker"],
+        self._process = subprocess.Popen(  # noqa: S603 - the current interpreter
+            [sys.executable, "-P", "-m", f"{__package__}.stress_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(start.place.paths)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(start.location.paths)},
         )
-        self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="conformance-process", daemon=True)
         self._reader.start()
         self._began = time.perf_counter_ns()
@@ -90,59 +96,68 @@ class Process:
         self.kill()
 
     def wait_until_up(self) -> None:
-        """Wait until its layer is made."""
+        """Wait until the process has created its layer."""
         up: Up = self.hear()
         if not self._began <= up.timer <= time.perf_counter_ns():
-            raise NotJudged("processes on this machine do not share a timer, so none can tell who was first")
+            raise NotJudged(
+                "processes on this machine do not share a timer, so the order of their requests is unknown"
+            )
 
-    def tell(self, what: object) -> None:
-        """Give it something to do."""
+    def tell(self, order: object) -> None:
+        """Send an order."""
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # it has ended, or was killed: reading tells
-            self._process.stdin.write(base64.b64encode(pickle.dumps(what)) + b"\n")
+        with contextlib.suppress(OSError, ValueError):  # the process has ended; `hear` reports it
+            self._process.stdin.write(base64.b64encode(pickle.dumps(order)) + b"\n")
             self._process.stdin.flush()
 
     def hear(self) -> Any:
-        """Return the next thing that it says; raise that it could not do what it was told."""
+        """Return the next reply.
+
+        Raises
+        ------
+        NotJudged
+            The process failed, ended, or sent no reply in time.
+        """
         try:
-            said = self._said.get(timeout=SECONDS_AT_MOST)
+            reply = self._replies.get(timeout=SECONDS_AT_MOST)
         except queue.Empty:
             raise NotJudged(
-                f"another process with the factory's layer said nothing for {SECONDS_AT_MOST:.0f} seconds"
+                f"another process with the factory's layer sent no reply for {SECONDS_AT_MOST:.0f} seconds"
             ) from None
-        if isinstance(said, _Ended):
-            self._said.put(said)
-            raise NotJudged(f"another process with the factory's layer ended by itself: {self._last_words()}")
-        if isinstance(said, Failed):
-            raise NotJudged(f"another process with the factory's layer failed: {said.why}")
-        return said
+        if isinstance(reply, _Ended):
+            self._replies.put(reply)
+            reason = self._last_error_line()
+            raise NotJudged(f"another process with the factory's layer ended unexpectedly: {reason}")
+        if isinstance(reply, Failed):
+            raise NotJudged(f"another process with the factory's layer failed: {reply.why}")
+        return reply
 
     def rest(self) -> list[Any]:
-        """Return all else that it has said, once it is dead."""
-        said = []
-        while not isinstance(each := self._said.get(timeout=SECONDS_AT_MOST), _Ended):
-            said.append(each)
-        return said
+        """Return all remaining replies of a process that has ended."""
+        replies = []
+        while not isinstance(each := self._replies.get(timeout=SECONDS_AT_MOST), _Ended):
+            replies.append(each)
+        return replies
 
     def kill(self) -> None:
-        """Kill it, as the lack of memory would, and wait for its end. What it has said can still be read."""
+        """Kill the process, as the operating system may, and wait for its end. Its replies stay readable."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            with contextlib.suppress(OSError):  # what was not written, it would not have read
+            with contextlib.suppress(OSError):  # the process can no longer read what is still buffered
                 stream.close()
         self._errors.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.endswith(b"\n"):  # else it was killed in the middle of saying it
-                self._said.put(pickle.loads(base64.b64decode(line)))  # noqa: S301 - of a process of our own
-        self._said.put(_Ended())
+            if line.endswith(b"\n"):  # an incomplete line: the process was killed while writing it
+                self._replies.put(pickle.loads(base64.b64decode(line)))  # noqa: S301 - from our own process
+        self._replies.put(_Ended())
 
-    def _last_words(self) -> str:
+    def _last_error_line(self) -> str:
         self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -150,4 +165,4 @@ class Process:
 
 
 class _Ended:
-    """Nothing more will be said."""
+    """Marks the end of the replies."""

@@ -1,4 +1,4 @@
-"""What happened in a race, in words; and looks at what stands that disturb nobody."""
+"""The trace of a race in words, with reads of the stored record that do not disturb the clients."""
 
 import threading
 from collections.abc import Sequence
@@ -8,34 +8,34 @@ from ...spec.record import COMPLETED, Record, live
 from ..suite.checks import Case
 from ..suite.subjects import Subject
 from ..suite.trace import NOT_LOOKED_AT, Line
-from ..suite.trace import in_words as standing_in_words
+from ..suite.trace import in_words as record_in_words
 from .linearizability import Get, Operation, Put, Refused, Request, Update
-from .scheduled_client import CannotLook, Client, What, only_looking
+from .scheduled_client import Client, ObservationBlocked, What, observing
 
-_LOOK_SECONDS = 0.5
-"""How long a look may take: it may have to wait for a lock that a paused client has."""
+_READ_SECONDS = 0.5
+"""How long a read may take; it may wait for a lock that a paused client holds."""
 
 
 class Watch:
-    """Notes what the clients of one play do.
+    """Records the steps of the clients of one interleaving.
 
     Parameters
     ----------
     case, key
-        Where, and for which key.
+        The case of the check, and the key.
     began
-        The epoch milliseconds from which the trace counts.
+        The time from which the trace counts, in epoch milliseconds.
     looks
-        Whether to look at what stands after each step; only while no client runs.
+        Whether to read the stored record after each step, while no client runs.
     """
 
     def __init__(self, case: Case, key: str, began: int, *, looks: bool) -> None:
         self._key = key
-        self._looks = looks
-        self._looker = Subject(case.layer.layer, case.layer._loop)
+        self._observes = looks
+        self._reader = Subject(case.layer.layer, case.layer._loop)
         self._at_ms = case.now - began
         self._steps: list[tuple[str, What, Record | str | None]] = []
-        self._standing: Record | str | None = NOT_LOOKED_AT
+        self._stored: Record | str | None = NOT_LOOKED_AT
 
     @property
     def lines(self) -> list[Line]:
@@ -46,40 +46,40 @@ class Watch:
         ]
 
     def step(self, client: Client, what: What, *, reply: bool) -> None:
-        """Note what a client has done since its last pause."""
-        before, current = self._standing, self._look()
+        """Record what a client has done since its last pause."""
+        before, current = self._stored, self._observe()
         if not reply or current != before:
             self._steps.append((client.name, what, current))
-        for news in client.news:
-            self._steps.append((client.name, news, current))
-        client.news.clear()
+        for notes in client.notes:
+            self._steps.append((client.name, notes, current))
+        client.notes.clear()
 
     def tell(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
-        """Note what somebody else did or saw."""
-        seen = self._look() if isinstance(current, str) else current
+        """Record a line about the store, or another actor."""
+        seen = self._observe() if isinstance(current, str) else current
         self._steps.append((who, what, seen))
 
-    def _look(self) -> Record | str | None:
-        self._standing = NOT_LOOKED_AT
-        if self._looks:
-            looker = threading.Thread(target=self._see, name="conformance-look", daemon=True)
-            looker.start()
-            looker.join(_LOOK_SECONDS)
-            self._looks = not looker.is_alive()
-        return self._standing
+    def _observe(self) -> Record | str | None:
+        self._stored = NOT_LOOKED_AT
+        if self._observes:
+            reader = threading.Thread(target=self._read_stored, name="conformance-look", daemon=True)
+            reader.start()
+            reader.join(_READ_SECONDS)
+            self._observes = not reader.is_alive()
+        return self._stored
 
-    def _see(self) -> None:
-        with only_looking():
+    def _read_stored(self) -> None:
+        with observing():
             try:
-                self._standing = self._looker.load(self._key)
-            except CannotLook:
+                self._stored = self._reader.load(self._key)
+            except ObservationBlocked:
                 return
-            except Exception as failure:  # noqa: BLE001 - a trace tells of what cannot be read, too
-                self._standing = f"unreadable: {failure!r}"
+            except Exception as failure:  # noqa: BLE001 - a trace also shows unreadable records
+                self._stored = f"unreadable: {failure!r}"
 
 
 def in_words(what: Request | Operation) -> str:
-    """Return a request as what its client does; an operation as what its client was told."""
+    """Describe a request by what its client does, and an operation by its answer."""
     if isinstance(what, Operation):
         return _answer_in_words(what)
     if isinstance(what, Load | Get):
@@ -101,7 +101,7 @@ def in_words(what: Request | Operation) -> str:
 
 
 def granted(operation: Operation) -> bool:
-    """Tell whether a client was told that it has the key."""
+    """Return whether the answer grants the key to the client."""
     request, answer = operation.request, operation.answer
     if operation.end is None:
         return False
@@ -111,32 +111,32 @@ def granted(operation: Operation) -> bool:
 
 
 def outcome_in_words(operations: Sequence[Operation], final: Record | None) -> str:
-    """Say that nothing explains what was answered."""
+    """Describe an outcome that is not linearizable."""
     asked = sorted(operations, key=lambda each: each.start)
     lapsed = _refused_for_what_had_lapsed(asked)
     if lapsed is not None:
         clients = " and ".join(dict.fromkeys(each.who for each in asked))
         return (
             f"The stored {lapsed} had expired, so one of the callers had to get its key; but {clients} were "
-            f"all refused. Finally stored: {standing_in_words(final)}."
+            f"all refused. Finally stored: {record_in_words(final)}."
         )
     reported = "; ".join(
         f"{each.who} {in_words(each.request)}, and {_answer_in_words(each)}" for each in asked
     )
     return (
         "The answers to these concurrent requests are not linearizable: "
-        f"{reported}; finally stored: {standing_in_words(final)}."
+        f"{reported}; finally stored: {record_in_words(final)}."
     )
 
 
 def _refused_for_what_had_lapsed(operations: Sequence[Operation]) -> str | None:
-    """Return what had lapsed, if several ask for a key where something lapsed stands, all in vain."""
-    stood = {_lapsed_in_the_way_of(each) for each in operations}
-    return stood.pop() if len(operations) > 1 and len(stood) == 1 else None
+    """Return "claim" or "result" if several requests were all refused because of an expired record."""
+    lapsed = {_lapsed_in_the_way_of(each) for each in operations}
+    return lapsed.pop() if len(operations) > 1 and len(lapsed) == 1 else None
 
 
 def _lapsed_in_the_way_of(operation: Operation) -> str | None:
-    """Return the kind of what a claim is refused for, if it had lapsed."""
+    """Return "claim" or "result" if a claim was refused because of an expired record."""
     request, answer = operation.request, operation.answer
     current: Record | None = None
     if isinstance(request, Swap) and _is_claim(request.new) and answer == request.expected:
@@ -153,11 +153,11 @@ def _answer_in_words(operation: Operation) -> str:
     if operation.end is None:
         return "gets no answer"
     if isinstance(answer, Refused):
-        return "is refused" + (f": stored is {standing_in_words(answer.record)}" if answer.record else "")
+        return "is refused" + (f": stored is {record_in_words(answer.record)}" if answer.record else "")
     if isinstance(request, Load | Get):
-        return f"reads {standing_in_words(answer)}"
+        return f"reads {record_in_words(answer)}"
     if isinstance(request, Swap) and answer != request.new:
-        return f"gets back {standing_in_words(answer)}"
+        return f"gets back {record_in_words(answer)}"
     return "gets the key" if granted(operation) else "succeeds"
 
 

@@ -1,4 +1,4 @@
-"""Races: a few clients ask for one key at once, in every order of their steps, and each outcome is judged."""
+"""Races: a few clients request one key at once, in many orders of their steps; each outcome is checked."""
 
 import contextlib
 import itertools
@@ -22,11 +22,11 @@ from .race_traces import Watch, in_words, outcome_in_words
 from .recording import refuses
 from .scheduled_client import Client, Kind
 from .scheduler import Choose, Interleaving, Step
-from .schedules import Schedule, ScheduledRun, chooser, explore, shortest, taking_turns
+from .schedules import Schedule, ScheduledRun, chooser, explore, round_robin, shortest
 
 KEEP_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
-"""What a layer raises only if another thread has changed what it works on."""
+"""Errors that a layer raises only if another thread has changed its data."""
 _REPLAYS = 3
 
 _HOW: dict[Kind, str] = {
@@ -38,16 +38,16 @@ _HOW: dict[Kind, str] = {
 
 
 class Race(NamedTuple):
-    """What is raced for one key.
+    """A race for one key.
 
     Parameters
     ----------
-    standing
-        The record that stands at first, or None.
+    current
+        The stored record at the beginning, or None.
     pass_ms
-        How many milliseconds pass before the clients begin.
+        The milliseconds that pass before the clients begin.
     clients
-        What each asks, one after the other.
+        The requests of each client, in their order.
     """
 
     current: Record | None
@@ -56,14 +56,14 @@ class Race(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What is wrong with an outcome.
+    """A fault in an outcome.
 
     Parameters
     ----------
     why
-        As a sentence about the layer.
+        A sentence about the layer.
     clauses
-        What that breaks, besides what the order of the requests tells.
+        The broken clauses, in addition to those that follow from the schedule.
     """
 
     why: str
@@ -71,18 +71,18 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of one schedule.
+    """The outcome of one schedule.
 
     Parameters
     ----------
     race, operations, final
-        What was raced, how each request was answered, and what stood in the end.
+        The race, each request with its answer, and the stored record at the end.
     fault
-        What is wrong with it, or None.
+        The fault, or None.
     lines
         The trace.
     usable
-        False if the layer may not be asked any more: clients of it hang.
+        False if clients of the layer hang, so that it cannot be used any more.
     """
 
     race: Race
@@ -94,10 +94,10 @@ class Outcome(NamedTuple):
 
 
 Make = Callable[[str, int], Race]
-"""Gives the race for a key and the epoch milliseconds at which its record is put."""
+"""Returns the race for a key, given the time at which its record is stored, in epoch milliseconds."""
 
 Explain = Callable[[Outcome], Fault | None]
-"""Says what a layer did wrong whose answers nothing explains; or None, for words that fit any race."""
+"""Returns the fault of an outcome that is not linearizable; or None, for the general description."""
 
 _AT_ONCE = ("CAS-4",)
 _BY_SWAPS = ("CAS-2", "CAS-3")
@@ -105,12 +105,12 @@ _BY_METHODS = ("CAS-7", "CAS-8")
 
 
 class Course:
-    """Where races are run: the layers with their clients intercepted, and with pauses of a kind that fits.
+    """Runs races: intercepts the layers' clients, and chooses the kind of pauses that fits the layer.
 
     Parameters
     ----------
     case
-        The check's.
+        The case of the check.
     """
 
     def __init__(self, case: Case) -> None:
@@ -119,14 +119,14 @@ class Course:
         self._layers = [worker.layer for worker in case.workers]
         self._racers = [Subject(worker.layer, worker._loop) for worker in case.workers]
         self._files: frozenset[str] = frozenset()
-        self._serial: dict[Make, set[Any]] = {}
+        self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
-        self._last: Exception | None = None
+        self._last_failure: Exception | None = None
         self.kind: Kind = "call"
 
     def __enter__(self) -> Self:
         try:
-            for worker in self._case.workers:  # some make their clients when they are first used
+            for worker in self._case.workers:  # some layers create their clients on first use
                 worker.load(self._case.new_key())
             self._undo.enter_context(Interception(self._layers, self._case.capabilities.client_methods))
             self._undo.enter_context(CooperativeLocks(self._layers))
@@ -140,41 +140,43 @@ class Course:
         self._undo.close()
 
     def run(self, make: Make, explain: Explain, seconds: float) -> None:
-        """Race by every schedule within the profile's bounds; the first that goes wrong ends the check."""
+        """Run every schedule within the profile's bounds; the first fault ends the check."""
         case, profile = self._case, self._case.profile
         case.histories += 1
 
         def interleaving(choose: Choose) -> tuple[Sequence[Step], Outcome]:
-            return self._play(make, choose, explain)
+            return self._run_schedule(make, choose, explain)
 
-        # At first in turns, for the layer to open as many connections as it will ever need.
-        steps, outcome = interleaving(taking_turns)
+        # First in turns, so that the layer opens all connections that it will need.
+        steps, outcome = interleaving(round_robin)
         first = ScheduledRun(Schedule(), steps, outcome)
         if not outcome.usable:
             self._report(first, make, explain)
-        if self._last is not None and all(each.end is None for each in outcome.operations):
-            said = f"{as_a_sentence(self._last)} This happened to every request from another thread"
-            case.fail(f"{said}, without any concurrent request.", outcome.lines, [clause_of(self._last)])
-        enough = time.perf_counter() + seconds
+        if self._last_failure is not None and all(each.end is None for each in outcome.operations):
+            why = f"{as_a_sentence(self._last_failure)} This happened to every request from another thread"
+            case.fail(
+                f"{why}, without any concurrent request.", outcome.lines, [clause_of(self._last_failure)]
+            )
+        deadline = time.perf_counter() + seconds
         tried = explore(
             interleaving, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds
         )
-        for played in tried:
-            if played.result.fault is not None:
-                if played.result.usable:
-                    played = shortest(played, interleaving, lambda result: result.fault is not None)  # noqa: PLW2901
-                self._report(played, make, explain)
+        for run in tried:
+            if run.result.fault is not None:
+                if run.result.usable:
+                    run = shortest(run, interleaving, lambda result: result.fault is not None)  # noqa: PLW2901
+                self._report(run, make, explain)
         if outcome.fault is not None:
             self._report(first, make, explain)
-        case.cut_short = case.cut_short or time.perf_counter() > enough
+        case.cut_short = case.cut_short or time.perf_counter() > deadline
 
     def _choose_kind(self) -> None:
-        """Pause at the client's calls if there are any, else in the other way that fits the layer."""
+        """Pause at calls of the layer's client if there are any; else at its lines or awaits."""
         key = self._case.new_key()
         lease = self._case.now + KEEP_MS
         claim = Record(key, "INPROGRESS", lease // 1000 + 60, lease, owner="alice")
         work = partial(self._ask_all, (Put(claim), Get(key)), self._racers[0], itertools.count(), [], [])
-        interleaving = Interleaving([work], taking_turns, self._case.profile.patience)
+        interleaving = Interleaving([work], round_robin, self._case.profile.patience)
         interleaving.run()
         if "call" in interleaving.clients[0].kinds:
             return
@@ -186,7 +188,7 @@ class Course:
             self._files = own_files(self._layers)
             self.kind = "line" if self._files else "request"
 
-    def _play(
+    def _run_schedule(
         self, make: Make, choose: Choose, explain: Explain, *, watched: bool = False
     ) -> tuple[Sequence[Step], Outcome]:
         case = self._case
@@ -199,27 +201,29 @@ class Course:
         operations: list[Operation] = []
         failures: list[Exception] = []
         order = itertools.count(1)
-        works = [
+        tasks = [
             partial(
                 self._ask_all, asked, self._racers[number % len(self._racers)], order, operations, failures
             )
             for number, asked in enumerate(race.clients)
         ]
-        interleaving = Interleaving(works, choose, case.profile.patience, watch.step, looks=watched)
+        interleaving = Interleaving(tasks, choose, case.profile.patience, watch.step, reads_layer=watched)
         interleaving.run()
-        blamed = [self._blame(make, race, failure) for failure in failures]
-        fault = next((each for each in blamed if each is not None), None)
+        faults = [self._blame(make, race, failure) for failure in failures]
+        fault = next((each for each in faults if each is not None), None)
         final: Record | None = None
-        explained = True
+        linearizable = True
         if interleaving.hung is not None:
             why = f"The layer hangs if its requests are interleaved: {interleaving.hung}."
             fault = fault or Fault(why, _AT_ONCE)
         elif not interleaving.given_up:
             final = self._final(key)
             watch.tell(STORE, "in the end", final)
-            explained = fault is not None or self._explained(make, race, operations, final, next(order))
+            linearizable = fault is not None or self._is_linearizable(
+                make, race, operations, final, next(order)
+            )
         outcome = Outcome(race, tuple(operations), final, fault, tuple(watch.lines), not interleaving.blocked)
-        if not explained:
+        if not linearizable:
             seen = explain(outcome) or Fault(outcome_in_words(outcome.operations, final), ())
             clauses = {*seen.clauses, *_clauses_of(race, interleaving.steps)}
             outcome = outcome._replace(fault=Fault(seen.why, tuple(sorted(clauses))))
@@ -234,27 +238,27 @@ class Course:
         faults: list[Exception],
         client: Client,
     ) -> None:
-        """Do what one client does, in its thread."""
+        """Send the requests of one client, in its thread."""
         for request in asked:
             client.pause(partial(in_words, request), "request")
             operation = Operation(client.name, next(order), None, self._case.now, request)
             try:
-                with self._lines():
+                with self._pausing_lines():
                     answer = requests.ask(self._case, worker, request)
             except Broken as broken:
                 faults.append(broken)
-                client.news.append("is answered with no well-formed record")
-            except Exception as failure:  # noqa: BLE001 - then nobody knows whether it was done
-                client.news.append(f"gets {type(failure).__name__}: {failure}")
-                self._last = failure
+                client.notes.append("gets an answer that is not a well-formed record")
+            except Exception as failure:  # noqa: BLE001 - it is unknown whether the request took effect
+                client.notes.append(f"gets {type(failure).__name__}: {failure}")
+                self._last_failure = failure
                 if came_from_the_layer(failure) and _is_of_sharing(failure):
                     faults.append(failure)
             else:
                 operation = operation._replace(end=next(order), answer=answer)
-                client.news.append(in_words(operation))
+                client.notes.append(in_words(operation))
             operations.append(operation)
 
-    def _lines(self) -> contextlib.AbstractContextManager[None]:
+    def _pausing_lines(self) -> contextlib.AbstractContextManager[None]:
         return lines_pausing(self._files) if self._files else contextlib.nullcontext()
 
     def _final(self, key: str) -> Record | None:
@@ -263,7 +267,7 @@ class Course:
             return requests.plain(layer.load(key), key, swaps=True)
         return requests.get(layer, key).record
 
-    def _explained(
+    def _is_linearizable(
         self, make: Make, race: Race, operations: Sequence[Operation], final: Record | None, order: int
     ) -> bool:
         case = self._case
@@ -278,29 +282,29 @@ class Course:
         if swaps or any(each.end is None for each in operations):
             return True
         asked = sorted(operations, key=lambda each: (each.who, each.start))
-        return _gist([each.answer for each in asked], final) in self._one_by_one(make, race)
+        return _comparable([each.answer for each in asked], final) in self._sequential_outcomes(make, race)
 
     def _blame(self, make: Make, race: Race, failure: Exception) -> Fault | None:
-        """Return what a failure says of the layer; None if it says the same to requests that never meet."""
+        """Return the fault that a failure shows; None if sequential requests fail in the same way."""
         if isinstance(failure, Broken):
             return Fault(failure.why, failure.clauses)
         if not self._case.layer.swaps:
-            self._one_by_one(make, race)
+            self._sequential_outcomes(make, race)
             if (make, type(failure)) in self._raised:
                 return None
         return Fault(as_a_sentence(failure), _AT_ONCE)
 
-    def _one_by_one(self, make: Make, race: Race) -> set[Any]:
-        """Return what may come of a race of a layer by four methods if its requests never meet.
+    def _sequential_outcomes(self, make: Make, race: Race) -> set[Any]:
+        """Return the outcomes of a race with sequential requests, for a layer with the four methods.
 
-        What such a layer does with a request of one that holds no claim is its own affair. But it must do the
-        same whether or not others ask at the same time.
+        Such a layer may handle a request without a claim in any way. But concurrent requests of other clients
+        must not make a difference.
         """
-        known = self._serial.get(make)
+        known = self._sequential.get(make)
         if known is None:
             turns = [number for number, asked in enumerate(race.clients) for _ in asked]
             known = {self._in_order(make, order) for order in sorted(set(itertools.permutations(turns)))}
-            self._serial[make] = known
+            self._sequential[make] = known
         return known
 
     def _in_order(self, make: Make, order: Sequence[int]) -> Any:
@@ -315,32 +319,32 @@ class Course:
                 answer = requests.ask(self._case, worker, left[number].pop(0))
             except Broken:
                 raise
-            except Exception as failure:  # noqa: BLE001 - as one that is refused
+            except Exception as failure:  # noqa: BLE001 - counts as a refusal
                 self._raised.add((make, type(failure)))
                 answer = Refused()
             answers[number].append(answer)
-        return _gist(itertools.chain.from_iterable(answers), self._final(key))
+        return _comparable(itertools.chain.from_iterable(answers), self._final(key))
 
-    def _report(self, played: ScheduledRun[Outcome], make: Make, explain: Explain) -> NoReturn:
-        """Run it again, reading the stored record meanwhile, and end the check."""
-        case, outcome = self._case, played.result
+    def _report(self, run: ScheduledRun[Outcome], make: Make, explain: Explain) -> NoReturn:
+        """Repeat the schedule, with reads of the stored record in between, and end the check."""
+        case, outcome = self._case, run.result
         assert outcome.fault is not None
         why, clauses = outcome.fault
         if not outcome.usable:
-            case.fail(f"{why} {self._found(played.steps)}.", outcome.lines, clauses)
-        made = [step.chosen for step in played.steps]
+            case.fail(f"{why} {self._how_found(run.steps)}.", outcome.lines, clauses)
+        choices = [step.chosen for step in run.steps]
         for _ in range(_REPLAYS):
-            steps, again = self._play(make, chooser(made), explain, watched=True)
+            steps, again = self._run_schedule(make, chooser(choices), explain, watched=True)
             if again.fault is not None:
-                case.fail(f"{again.fault.why} {self._found(steps)}.", again.lines, again.fault.clauses)
+                case.fail(f"{again.fault.why} {self._how_found(steps)}.", again.lines, again.fault.clauses)
         case.fail(
-            f"{why} {self._found(played.steps)}; it did not happen again when the same order was "
-            "played again: chance has a part in it.",
+            f"{why} {self._how_found(run.steps)}; it did not happen again when the same order was "
+            "repeated, so it depends on chance.",
             outcome.lines,
             clauses,
         )
 
-    def _found(self, steps: Sequence[Step]) -> str:
+    def _how_found(self, steps: Sequence[Step]) -> str:
         if _interleaved(steps):
             return f"Found by interleaving {_HOW[self.kind]}"
         return "No interleaving is needed: the requests were sequential"
@@ -348,7 +352,7 @@ class Course:
 
 def _prepare(case: Case, race: Race, key: str) -> None:
     if race.current is None:
-        case.layer.load(key)  # which also notices that the run is interrupted
+        case.layer.load(key)  # also raises if the run is interrupted
     else:
         requests.establish(case.layer, race.current, KEEP_MS)
     if race.pass_ms:
@@ -365,16 +369,16 @@ def _interleaved(steps: Sequence[Step]) -> bool:
 
 
 def _clauses_of(race: Race, steps: Sequence[Step]) -> tuple[str, ...]:
-    """Return what answers that nothing explains break, given at once or one after the other."""
+    """Return the clauses that the outcome breaks; they depend on whether requests were concurrent."""
     if _interleaved(steps):
         return _AT_ONCE
     return _BY_SWAPS if isinstance(race.clients[0][0], Swap) else _BY_METHODS
 
 
-def _gist(answers: Iterable[Answer], final: Record | None) -> Any:
-    """Return who was refused, and what stands, as far as two runs of the same requests can be compared."""
-    stands = None if final is None else (final.status, final.response_data)
-    return tuple(isinstance(each, Refused) for each in answers), stands
+def _comparable(answers: Iterable[Answer], final: Record | None) -> Any:
+    """Return the part of an outcome that is comparable between runs: refusals, and the stored record."""
+    stored = None if final is None else (final.status, final.response_data)
+    return tuple(isinstance(each, Refused) for each in answers), stored
 
 
 def _key_of(request: Request) -> str:

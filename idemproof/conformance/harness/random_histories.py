@@ -1,4 +1,4 @@
-"""Random histories of a layer, drawn and shrunk by Hypothesis."""
+"""Random histories of a layer, generated and shrunk by Hypothesis."""
 
 import time
 from typing import Any
@@ -15,14 +15,14 @@ _FATES = (FATES[0], FATES[0], FATES[0], *FATES[1:])
 _MANY = st.integers(0, 40)
 _FEW = st.integers(0, 9)
 
-# Small numbers are drawn together: Hypothesis's time goes by the number of draws.
-_WHERE = st.integers(0, 4 * len(_FATES) - 1)
-_WITH = st.integers(0, len(OWNERS) * len(LEASES_MS) * len(HASHES) - 1)
+# Several small numbers are drawn as one, because the number of draws decides how long Hypothesis takes.
+_TARGETS = st.integers(0, 4 * len(_FATES) - 1)
+_RECORDS = st.integers(0, len(OWNERS) * len(LEASES_MS) * len(HASHES) - 1)
 
 
-def _step(act: Act, where: int, with_what: int = 0, writes: int = 0, expects: int = 0) -> Step:
-    fate, place = divmod(where, 4)
-    others, owner = divmod(with_what, len(OWNERS))
+def _step(act: Act, target: int, record: int = 0, writes: int = 0, expects: int = 0) -> Step:
+    fate, place = divmod(target, 4)
+    others, owner = divmod(record, len(OWNERS))
     payload_hash, lease = divmod(others, len(LEASES_MS))
     return Step(act, place % 2, place // 2, owner, expects, writes, payload_hash, lease, _FATES[fate])
 
@@ -31,54 +31,54 @@ _CLOCK = st.builds(
     lambda near, how_far: Step("clock", expects=how_far, writes=near), st.integers(0, 3), _MANY
 )
 _READ = st.builds(_step, st.just("read"), st.integers(0, 3))
-_SWAP = st.builds(_step, st.just("swap"), _WHERE, _WITH, _FEW, _MANY)
+_SWAP = st.builds(_step, st.just("swap"), _TARGETS, _RECORDS, _FEW, _MANY)
 _PUT, _UPDATE, _DELETE = (
-    st.builds(_step, st.just(act), _WHERE, _WITH, _FEW) for act in ("put", "update", "delete")
+    st.builds(_step, st.just(act), _TARGETS, _RECORDS, _FEW) for act in ("put", "update", "delete")
 )
 
 
 class _Search:
-    """Looks for a broken history, and notes those that it finds."""
+    """Searches for broken histories, and records them."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
         self.found: list[tuple[list[Step], Broken]] = []
-        self._until: float | None = None
+        self._deadline: float | None = None
 
     def begin(self) -> History | None:
-        """Begin a history, unless the time is up: then none that are drawn are taken."""
-        if self._until is None:
-            self._until = time.perf_counter() + self.case.profile.tour_seconds
-        if time.perf_counter() > self._until:
+        """Begin a history; return None if the time is up."""
+        if self._deadline is None:
+            self._deadline = time.perf_counter() + self.case.profile.tour_seconds
+        if time.perf_counter() > self._deadline:
             self.case.cut_short = True
             return None
         self.case.histories += 1
         return History(self.case)
 
     def take(self, history: History | None, step: Step) -> None:
-        """Take a step, and note what it breaks."""
+        """Take a step, and record the history if it is broken."""
         if history is None:
             return
         try:
             history.take(step)
         except Broken as broken:
             if not self.found:
-                # From here on it is only made shorter, which may take as long again.
-                self._until = time.perf_counter() + self.case.profile.tour_seconds
+                # From here on, Hypothesis shrinks the history, which gets the same time again.
+                self._deadline = time.perf_counter() + self.case.profile.tour_seconds
             self.found.append((list(history.steps), broken))
             raise
 
-    def taking(self, steps: st.SearchStrategy[Step]) -> Any:
-        """Return a rule that takes one of these steps."""
+    def rule_for(self, steps: st.SearchStrategy[Step]) -> Any:
+        """Return a rule of the state machine that takes one of these steps."""
 
         @rule(step=steps)
-        def taken(machine: Any, step: Step) -> None:
+        def take_step(machine: Any, step: Step) -> None:
             self.take(machine.history, step)
 
-        return taken
+        return take_step
 
     def machine(self) -> type[RuleBasedStateMachine]:
-        """Return the machine that Hypothesis runs."""
+        """Return the state machine that Hypothesis runs."""
         search = self
 
         class Machine(RuleBasedStateMachine):
@@ -91,19 +91,19 @@ class _Search:
                 search.take(self.history, clock)
                 search.take(self.history, step)
 
-            clock, read, swap = map(search.taking, (_CLOCK, _READ, _SWAP))
-            put, update, delete = map(search.taking, (_PUT, _UPDATE, _DELETE))
+            clock, read, swap = map(search.rule_for, (_CLOCK, _READ, _SWAP))
+            put, update, delete = map(search.rule_for, (_PUT, _UPDATE, _DELETE))
 
         return Machine
 
 
 def judge(case: Case) -> None:
-    """Draw histories, as many as the profile says or its time allows; tell the shortest that is broken.
+    """Run as many histories as the profile and its time allow, and report the shortest broken one.
 
     Raises
     ------
     Broken
-        The layer did what the specification does not allow.
+        The specification does not allow what the layer did.
     """
     search = _Search(case)
     machine: Any = seed(case.seed)(search.machine())
@@ -124,16 +124,16 @@ def judge(case: Case) -> None:
             ),
         )
     except (Broken, Flaky):
-        # Flaky: the layer itself is not the same each time, or the time to make it shorter was over.
+        # Flaky: the layer does not behave the same each time, or the time for shrinking was over.
         if not search.found:
             raise
     if search.found:
         steps, broken = min(search.found, key=lambda each: len(each[0]))
-        raise _reported(case, steps, broken)
+        raise _with_trace(case, steps, broken)
 
 
-def _reported(case: Case, steps: list[Step], broken: Broken) -> Broken:
-    """Return the finding with a trace that tells what stood after each step, if looking changes nothing."""
+def _with_trace(case: Case, steps: list[Step], broken: Broken) -> Broken:
+    """Return the finding with a trace that shows the stored record after each step, if it repeats."""
     history = History(case, looks=True)
     try:
         for step in steps:

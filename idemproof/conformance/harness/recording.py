@@ -1,4 +1,4 @@
-"""Puts requests to a layer, and keeps what was asked, when, and how it was answered."""
+"""Sends requests to a layer, and records each request with its times and its answer."""
 
 import dis
 import sqlite3
@@ -28,16 +28,16 @@ MISTAKES = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
 )
-"""What a store that is slow, busy or away never raises: such errors are the layer's own."""
+"""Errors that a slow, busy or unreachable store never raises: they are mistakes of the layer."""
 
 
 _THIS_PACKAGE = __name__.partition(".conformance.")[0] + ".conformance."
 
 
 def refuses(failure: BaseException) -> bool:
-    """Return whether a layer, or its client, raised this by a statement of its own: it refuses, not slips.
+    """Return whether a ``raise`` statement of the layer or its client raised this on purpose.
 
-    Failed assertions are slips, and so is what the standard library raises: it was not used rightly.
+    Failed assertions and errors from the standard library are mistakes, not refusals.
     """
     trace = failure.__traceback__
     if trace is None or isinstance(failure, AssertionError):
@@ -52,19 +52,19 @@ def refuses(failure: BaseException) -> bool:
 
 
 class Lost:
-    """The answer to a request that failed: it may or may not have taken effect."""
+    """The answer to a failed request, which may or may not have taken effect."""
 
 
 LOST: Final = Lost()
 
 
 class Recorder:
-    """Keeps the requests of many clients. Their order is that of a timer which all processes share.
+    """Records the requests of many clients, ordered by a timer that all processes share.
 
     Parameters
     ----------
     now
-        Gives the epoch milliseconds that it is.
+        Returns the current time in epoch milliseconds.
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
@@ -73,7 +73,7 @@ class Recorder:
         self._now = now
 
     def ask(self, subject: Subject, who: str, request: Request) -> Answer | Lost:
-        """Put a request, and return the answer."""
+        """Send a request, and return the answer, or :data:`LOST` if it failed."""
         try:
             reply: Answer = self.perform(subject, who, request)
         except IdempotencyItemNotFoundError:
@@ -82,22 +82,22 @@ class Recorder:
             return Refused(exists.old_data_record)
         except IdempotencyLeaseLostError:
             return Refused()
-        except Exception:  # noqa: BLE001 - whatever it is: it is kept as a request without an answer
+        except Exception:  # noqa: BLE001 - recorded as a request without an answer
             return LOST
         return reply
 
     def perform(self, subject: Subject, who: str, request: Request) -> Any:
-        """Put a request, and return or raise what the layer does."""
+        """Send a request, and return or raise what the layer returns or raises."""
         now, began = self._now(), time.perf_counter_ns()
         answer: Answer = None
         end: int | None = None
         try:
-            reply = _put(subject, request)
+            reply = _send(subject, request)
             end = time.perf_counter_ns()
             if isinstance(reply, Record | DataRecord):
-                answer = _of_key(reply, request)
+                answer = _with_key(reply, request)
             elif reply is not None:
-                end = None  # no answer that the contract knows; other checks tell
+                end = None  # not an answer of the contract; other checks report it
         except (IdempotencyItemNotFoundError, IdempotencyLeaseLostError) as refusal:
             end = time.perf_counter_ns()
             answer = Refused() if isinstance(refusal, IdempotencyLeaseLostError) else None
@@ -105,7 +105,7 @@ class Recorder:
         except IdempotencyItemAlreadyExistsError as exists:
             end = time.perf_counter_ns()
             old = exists.old_data_record
-            answer = Refused(_of_key(old, request) if isinstance(old, Record | DataRecord) else None)
+            answer = Refused(_with_key(old, request) if isinstance(old, Record | DataRecord) else None)
             raise
         except MISTAKES as mistake:
             if not refuses(mistake):
@@ -116,7 +116,7 @@ class Recorder:
         return reply
 
     def layer(self, subject: Subject, who: str) -> CompareAndSwapLayer:
-        """Return the layer of ``subject`` for an engine, of a client whose requests are kept."""
+        """Return the layer of ``subject`` for the engine of a client, with its requests recorded."""
         if subject.swaps:
             return _BySwaps(self, subject, who)
         return compare_and_swap(_ByMethods(self, subject, who))
@@ -158,7 +158,7 @@ class _ByMethods(BasePersistenceLayer):
         self._perform(self._subject, self._who, Delete(data_record.as_record()))
 
 
-def _put(subject: Subject, request: Request) -> Any:
+def _send(subject: Subject, request: Request) -> Any:
     if isinstance(request, Swap):
         return subject.swap(*request)
     if isinstance(request, Load):
@@ -175,10 +175,10 @@ def _put(subject: Subject, request: Request) -> Any:
 
 
 def key_of(request: Request) -> str:
-    """Return the key that a request is about."""
+    """Return the key of a request."""
     return request.key if isinstance(request, Load | Swap | Get) else request.record.idempotency_key
 
 
-def _of_key(answer: Record | DataRecord, request: Request) -> Record:
-    """Return an answer in plain form: layers may report the key as their store keeps it."""
+def _with_key(answer: Record | DataRecord, request: Request) -> Record:
+    """Return an answer in plain form, with the request's key: a layer may return its store's key."""
     return plain(answer)._replace(idempotency_key=key_of(request))

@@ -1,4 +1,4 @@
-"""The four documented methods, asked at the time that the check's clock tells, with their answers as data."""
+"""Calls of the four documented methods at the time of the check's clock, with their answers as data."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,7 @@ from .linearizability import Delete, Get, Put, Refused, Request, Update
 
 
 class Answer(NamedTuple):
-    """How one of the documented methods ended.
+    """The answer of a documented method.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
         ``done``, ``exists`` (IdempotencyItemAlreadyExistsError), ``missing`` (IdempotencyItemNotFoundError)
         or ``lost`` (IdempotencyLeaseLostError).
     record
-        What it returned, or what its exception carried.
+        The record that it returned, or that its exception carried.
     """
 
     how: Literal["done", "exists", "missing", "lost"]
@@ -43,22 +43,22 @@ def get(worker: Subject, key: str) -> Answer:
 
 
 def put(case: Case, worker: Subject, record: Record) -> Answer:
-    """Store ``record`` unless a live one stands."""
-    return _written(case, worker, record, powertools_methods.put_record, worker.put)
+    """Store ``record`` unless a live record is stored."""
+    return _write(case, worker, record, powertools_methods.put_record, worker.put)
 
 
 def update(case: Case, worker: Subject, record: Record) -> Answer:
     """Store the result in ``record``."""
-    return _written(case, worker, record, powertools_methods.update_record, worker.update)
+    return _write(case, worker, record, powertools_methods.update_record, worker.update)
 
 
 def delete(case: Case, worker: Subject, record: Record) -> Answer:
     """Remove the claim in ``record``."""
-    return _written(case, worker, record, powertools_methods.delete_record, worker.delete)
+    return _write(case, worker, record, powertools_methods.delete_record, worker.delete)
 
 
 def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer:
-    """Make any request; return its answer as the judge of histories takes it."""
+    """Send any request; return its answer as :mod:`.linearizability` needs it."""
     if isinstance(request, Swap):
         return plain(worker.swap(*request), request.key, swaps=worker.swaps)
     if isinstance(request, Load):
@@ -71,7 +71,7 @@ def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer
 
 
 def establish(layer: Subject, current: Record, keep_ms: int) -> None:
-    """Let ``standing`` stand for a key that nobody has used."""
+    """Store ``current`` for an unused key; ``keep_ms`` is how long the store keeps it, in milliseconds."""
     if layer.swaps:
         layer.swap(current.idempotency_key, None, current, keep_ms)
         return
@@ -82,19 +82,19 @@ def establish(layer: Subject, current: Record, keep_ms: int) -> None:
 
 
 def plain(found: Any, key: str, *, swaps: bool) -> Record | None:
-    """Return what a layer gave for ``key`` as a well-formed record, without ``""`` for None.
+    """Return a layer's answer for ``key`` as a well-formed record, with None for ``""``.
 
     Raises
     ------
     Broken
-        It is no well-formed record.
+        The answer is not a well-formed record.
     """
     if found is None:
         return None
     try:
         return checked(found, key) if swaps else checked_legacy(found, key)
     except IdempotencyInvalidStatusError as fault:
-        raise Broken(f"The layer gave back no well-formed record. {fault}", _clauses_of(found)) from fault
+        raise Broken(f"The layer did not return a well-formed record. {fault}", _clauses_of(found)) from fault
 
 
 def _clauses_of(malformed: Any) -> tuple[str, ...]:
@@ -106,20 +106,20 @@ def _clauses_of(malformed: Any) -> tuple[str, ...]:
     return ("REC-1",)
 
 
-def _written(
+def _write(
     case: Case,
     worker: Subject,
     record: Record,
     steps: Callable[[Record, int], Steps],
     method: Callable[[Record], None],
 ) -> Answer:
-    """Ask by the method; by its steps, which are told the time, if the process's clock may not be moved."""
+    """Call the method; if the process's clock may not be moved, run its steps with the time of the check."""
     if worker.swaps and not case.capabilities.movable_clock:
-        return _answer(worker, record[0], lambda: drive(steps(record, case.now), _TwoMethods(worker)))
+        return _answer(worker, record[0], lambda: drive(steps(record, case.now), _SwapAdapter(worker)))
     return _answer(worker, record[0], lambda: method(record))
 
 
-class _TwoMethods:
+class _SwapAdapter:
     def __init__(self, worker: Subject) -> None:
         self._load = worker.load
         self._swap = worker.swap
@@ -137,5 +137,5 @@ def _answer(worker: Subject, key: str, ask: Callable[[], Any]) -> Answer:
     except IdempotencyInvalidStatusError as fault:
         if not worker.swaps:
             raise
-        # The specification's own decision met it.
-        raise Broken(f"The layer gave back no well-formed record. {fault}", ("REC-1",)) from fault
+        # The specification rejected it.
+        raise Broken(f"The layer did not return a well-formed record. {fault}", ("REC-1",)) from fault

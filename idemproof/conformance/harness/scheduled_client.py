@@ -1,7 +1,7 @@
-"""Real threads of which exactly one runs: each stops at its pauses, and goes on when it is its turn.
+"""Real threads, of which exactly one runs at a time: each stops at its pauses until the scheduler resumes it.
 
-A client is a thread, with all that it starts in its context: tasks of an event loop, calls in worker threads.
-Whose turn it is, a play says.
+A client is a thread, with everything that it starts in its context: tasks of an event loop, calls in worker
+threads. A scheduler decides which client runs next.
 """
 
 import asyncio
@@ -12,43 +12,43 @@ from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
 What = str | Callable[[], str]
-"""What a client is about to do. A function tells it only when it is asked for."""
+"""A description of the client's next step; a function computes it on demand."""
 
-Free = Callable[[], bool]
-Holder = Callable[[], object]
+IsFree = Callable[[], bool]
+FindHolder = Callable[[], object]
 
 Kind = Literal["request", "call", "line", "await", "reply", "turn"]
-"""Why a client pauses: it begins a request; before a call of a client, a line of source, or after an await;
-after such a call; because it has to wait for its turn."""
+"""Why a client pauses: at the beginning of a request; before a call of the store's client; before a line of
+source; after an await; after a call; or because it waits for other clients."""
 
-_LOOKING: ContextVar[bool] = ContextVar("somebody looks at what stands", default=False)
-_INTERCEPTED: ContextVar[bool] = ContextVar("clients made here are to pause", default=False)
-_RACING: ContextVar["Client | None"] = ContextVar("the client that runs here", default=None)
+_OBSERVING: ContextVar[bool] = ContextVar("this code only observes the stored record", default=False)
+_INTERCEPTED: ContextVar[bool] = ContextVar("connections made here pause", default=False)
+_CURRENT: ContextVar["Client | None"] = ContextVar("the client that this code runs for", default=None)
 
 
 class Abandoned(BaseException):
-    """Ends a client's work at its pause, for the play is over."""
+    """Ends a client's task at its pause, because the interleaving is over."""
 
 
-class CannotLook(Exception):  # noqa: N818 - it reads as what happened
-    """Looking now would have to wait for a client that is paused."""
+class ObservationBlocked(Exception):  # noqa: N818 - it reads as what happened
+    """Reading the stored record now would wait for a paused client."""
 
 
-def racing() -> "Client | None":
+def current_client() -> "Client | None":
     """Return the client that this code runs for, or None."""
-    client = _RACING.get()
-    return None if client is None or client.passes else client
+    client = _CURRENT.get()
+    return None if client is None or client.pauses_disabled else client
 
 
-def racing_thread() -> "Client | None":
-    """Return the client, but None on an event loop, which a waiting thread would stop for all others."""
-    client = racing()
+def blocking_client() -> "Client | None":
+    """Return the current client, or None on an event loop, where blocking would stop every other task."""
+    client = current_client()
     return None if client is None or asyncio._get_running_loop() is not None else client
 
 
 def intercepted() -> bool:
-    """Tell whether this code belongs to a race: to its clients or to what looks after it."""
-    return _INTERCEPTED.get() or _RACING.get() is not None
+    """Return whether this code belongs to a race: to its clients, or to the code that runs it."""
+    return _INTERCEPTED.get() or _CURRENT.get() is not None
 
 
 @contextlib.contextmanager
@@ -61,164 +61,169 @@ def _inside(variable: ContextVar[Any], value: object) -> Iterator[None]:
 
 
 def intercepting() -> contextlib.AbstractContextManager[None]:
-    """Let what runs inside belong to a race."""
+    """Mark the code inside as part of a race."""
     return _inside(_INTERCEPTED, True)
 
 
-def summary(client: Any) -> contextlib.AbstractContextManager[None]:
-    """Let ``client``, which need not be one that races, be told of the calls that are made inside."""
-    return _inside(_RACING, client)
+def reporting_to(client: Any) -> contextlib.AbstractContextManager[None]:
+    """Report the calls made inside to ``client``, which need not take part in a race."""
+    return _inside(_CURRENT, client)
 
 
-def looking() -> bool:
-    """Tell whether this code runs only to see what stands."""
-    return _LOOKING.get()
+def is_observing() -> bool:
+    """Return whether this code only observes the stored record."""
+    return _OBSERVING.get()
 
 
-def only_looking() -> contextlib.AbstractContextManager[None]:
-    """Let what runs inside wait for nobody: it raises :class:`CannotLook` instead."""
-    return _inside(_LOOKING, True)
+def observing() -> contextlib.AbstractContextManager[None]:
+    """Raise :class:`ObservationBlocked` where the code inside would wait for a client."""
+    return _inside(_OBSERVING, True)
 
 
-class Hub(Protocol):
-    """Says whose turn it is. Both are called in the client's own thread."""
+class Scheduler(Protocol):
+    """Decides which client runs next. Both methods are called in the client's own thread."""
 
-    def pauses(self, client: "Client") -> None:
-        """Take note, and let whose turn it is go on; it may be the same client."""
+    def on_pause(self, client: "Client") -> None:
+        """Record the pause, and resume the next client; it may be the same one."""
 
-    def ends(self, client: "Client") -> None:
-        """Take note, and let whose turn it is go on."""
+    def on_end(self, client: "Client") -> None:
+        """Record the end, and resume the next client."""
 
 
 class Client:
-    """One of those that race.
+    """A client of a race.
 
     Parameters
     ----------
     number
         From 0.
     work
-        What its thread does, given the client.
-    hub
-        Is told when it pauses and when it ends, and lets it go on.
+        What its thread runs, called with the client.
+    scheduler
+        Receives its pauses and its end, and resumes it.
     """
 
-    def __init__(self, number: int, work: Callable[["Client"], None], hub: "Hub") -> None:
+    def __init__(self, number: int, work: Callable[["Client"], None], scheduler: "Scheduler") -> None:
         self.number = number
         self.name = f"client {number + 1}"
         self.what: What = ""
         self.kind: Kind = "request"
         self.kinds: set[Kind] = set()
-        self.news: list[str] = []
-        """What it was told since its last pause."""
+        self.notes: list[str] = []
+        """The results that it got since its last pause, in words."""
         self.state: Literal["new", "running", "paused", "outside", "done"] = "new"
         self.failure: BaseException | None = None
-        self.free: Free | None = None
-        """While it waits: whether what it waits for has come. None if it only lets others go first."""
+        self.free: IsFree | None = None
+        """While it waits: returns whether the wait is over. None if it only lets other clients run first."""
         self.waits = False
         self.forever = False
-        """Whether its wait has no end of its own."""
-        self.holder: Holder | None = None
-        """While it waits for what others have: tells who has it, a client or anybody else."""
-        self.since = 0
-        """How far the others had come when its wait began."""
+        """Whether its wait has no timeout."""
+        self.holder: FindHolder | None = None
+        """While it waits for a lock: returns the holder, a client or anything else."""
+        self.waits_since = 0
+        """The scheduler's progress counter when its wait began."""
         self.inside = False
-        """Whether it is in a call, whose own calls are no pauses."""
+        """Whether it is inside a call; nested calls do not pause."""
         self.calling: Any = None
-        """What is called: a client of a store, or the module ``sqlite3``."""
+        """The object that is called: a client of a store, or the module ``sqlite3``."""
         self._work = work
-        self._hub = hub
+        self._scheduler = scheduler
         self.abandoned = False
-        """Whether it is to end, by an exception at its next pause."""
-        self._alone = False
-        self._reports = False
+        """Whether the next pause raises, to end its task."""
+        self._gives_up = False
+        self._in_scheduler = False
         self._resume: Callable[[], object] | None = None
-        self._go = threading.Lock()
-        self._go.acquire()
+        self._wake = threading.Lock()
+        self._wake.acquire()
         self._thread = threading.Thread(target=self._run, name=f"racing-{self.name}", daemon=True)
 
     @property
-    def passes(self) -> bool:
-        """Whether it pauses no more, or is inside of a call, or paused already in another of its tasks.
+    def pauses_disabled(self) -> bool:
+        """Whether pauses have no effect: it is abandoned, inside a call, or paused in another of its tasks.
 
-        So does what the garbage collector runs in its thread while it is about to pause or to end.
+        This includes code that the garbage collector runs in its thread while the scheduler handles a pause.
         """
-        return self.abandoned or self.inside or self._reports or self._resume is not None
+        return self.abandoned or self.inside or self._in_scheduler or self._resume is not None
 
     def pause(self, what: What, kind: Kind) -> None:
-        """Wait, in its own thread, until it may go on."""
-        self._arrive(what, kind, self._go.release)
-        self._go.acquire()
-        self._went()
+        """Block its thread until the scheduler resumes it."""
+        self._announce_pause(what, kind, self._wake.release)
+        self._wake.acquire()
+        self._check_abandoned()
 
     async def pause_async(self, what: What, kind: Kind) -> None:
-        """Wait, on an event loop that goes on meanwhile."""
+        """Wait until the scheduler resumes it, without blocking the event loop."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
-        self._arrive(what, kind, lambda: loop.call_soon_threadsafe(gone.set_result, None))
+        self._announce_pause(what, kind, lambda: loop.call_soon_threadsafe(gone.set_result, None))
         await gone
-        self._went()
+        self._check_abandoned()
 
     def wait(
-        self, what: What, free: Free | None = None, *, forever: bool = False, holder: Holder | None = None
+        self,
+        what: What,
+        free: IsFree | None = None,
+        *,
+        forever: bool = False,
+        holder: FindHolder | None = None,
     ) -> bool:
-        """Let others go first, until ``free``; False if none of them can, so that it would never be."""
+        """Let other clients run until ``free`` returns True; return False if no other client can run."""
         self._begin_waiting(free, forever, holder)
         self.pause(what, "turn")
-        return not self._alone
+        return not self._gives_up
 
-    async def wait_async(self, what: What, free: Free, holder: Holder | None = None) -> bool:
-        """As :meth:`wait`, for as long as it takes, on an event loop."""
+    async def wait_async(self, what: What, free: IsFree, holder: FindHolder | None = None) -> bool:
+        """Do as :meth:`wait`, without a timeout and without blocking the event loop."""
         self._begin_waiting(free, forever=True, holder=holder)
         await self.pause_async(what, "turn")
-        return not self._alone
+        return not self._gives_up
 
     def start(self) -> None:
-        """Begin; the first thing that its work does must be to pause."""
+        """Start the thread. Its task must pause before it does anything else."""
         self.state = "running"
         self._thread.start()
 
-    def go(self, *, alone: bool = False) -> None:
-        """Let it go on; ``alone`` tells it that waiting is of no use."""
+    def go(self, *, gives_up: bool = False) -> None:
+        """Resume it; with ``gives_up``, its wait returns False."""
         resume, self._resume = self._resume, None
-        self._alone, self.waits, self.free = alone, False, None
+        self._gives_up, self.waits, self.free = gives_up, False, None
         if resume is not None:
             resume()
 
     def abandon(self) -> None:
-        """Let it end, by an exception at its pause; it pauses no more. For the hub to call."""
+        """End its task by an exception at its pause. Only the scheduler calls this."""
         self.abandoned = True
         if self._resume is not None:
             self.go()
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, if it has begun."""
+        """Wait up to ``seconds`` for its end, if it has started."""
         if self.state != "new":
             self._thread.join(seconds)
 
-    def _begin_waiting(self, free: Free | None, forever: bool, holder: Holder | None) -> None:
+    def _begin_waiting(self, free: IsFree | None, forever: bool, holder: FindHolder | None) -> None:
         self.waits, self.free, self.forever, self.holder = True, free, forever, holder
 
-    def _arrive(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
+    def _announce_pause(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind
         self.kinds.add(kind)
-        self._reports = True
+        self._in_scheduler = True
         self._resume = resume
-        self._hub.pauses(self)
-        self._reports = False
+        self._scheduler.on_pause(self)
+        self._in_scheduler = False
 
-    def _went(self) -> None:
+    def _check_abandoned(self) -> None:
         if self.abandoned:
             raise Abandoned
 
     def _run(self) -> None:
-        _RACING.set(self)
+        _CURRENT.set(self)
         try:
             self._work(self)
         except Abandoned:
             pass
-        except BaseException as failure:  # noqa: BLE001 - raised by the play
+        except BaseException as failure:  # noqa: BLE001 - raised by the interleaving
             self.failure = failure
-        self._reports = True
-        self._hub.ends(self)
+        self._in_scheduler = True
+        self._scheduler.on_end(self)
         self.calling = None

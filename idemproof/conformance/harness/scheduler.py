@@ -1,7 +1,7 @@
-"""Plays: interleavings of clients from the beginning to the end, a step at a time.
+"""Runs one interleaving of clients from beginning to end, one step at a time.
 
-Whoever pauses lets the next one go on, in its own thread: most steps are made by the one that made the last,
-and so cost no switch of threads. Only what nobody's pause brings forward is left to the thread that began.
+A client that pauses resumes the next one from its own thread. Most steps are made by the client that made the
+previous step, so they cost no switch of threads. The thread that started the interleaving does the rest.
 """
 
 import threading
@@ -12,28 +12,28 @@ from typing import NamedTuple, Protocol
 from .scheduled_client import Client, What
 
 OUTSIDE_SECONDS = 0.1
-"""After how long a client that neither pauses nor ends is left alone, and others go on."""
+"""How long a client may run without a pause or an end before the other clients go on without it."""
 
 MOST_STEPS = 3000
-"""How many steps a play has at most; then it is given up."""
+"""The number of steps after which an interleaving is given up."""
 
 _POLL_SECONDS = 0.001
 
 
 class Step(NamedTuple):
-    """One step of a play.
+    """One step of an interleaving.
 
     Parameters
     ----------
-    able
-        The clients that could go on.
+    runnable
+        The numbers of the clients that could go on.
     chosen
-        The one that did.
+        The number of the client that did.
     before
-        The one that went before, if it could have gone on.
+        The number of the client that made the previous step, if it could have gone on.
     """
 
-    able: tuple[int, ...]
+    runnable: tuple[int, ...]
     chosen: int
     before: int | None
 
@@ -42,10 +42,10 @@ Choose = Callable[[tuple[int, ...], int | None], int]
 
 
 class StepObserver(Protocol):
-    """Is told of a step that a client has made; ``reply`` if nothing but an answer to a call came before."""
+    """Observes the steps of clients; ``reply`` is True if the step only received the reply to a call."""
 
     def __call__(self, client: Client, what: What, *, reply: bool) -> None:
-        """Take note."""
+        """Record a step."""
 
 
 class Interleaving:
@@ -53,176 +53,187 @@ class Interleaving:
 
     Parameters
     ----------
-    works
-        What each client does; first of all, it must pause.
+    tasks
+        What each client runs; each task must pause before it does anything else.
     choose
-        Given those that can go on, and the one that went before if it is among them, returns who goes.
+        Returns the number of the next client, given the runnable clients and the one that made the previous
+        step, or None if that one cannot go on.
     patience
-        After how many seconds in which nobody moves they hang.
-    tell
-        Told of each step when it is done, while no client runs.
-    looks
-        Whether ``tell`` asks the layer, for which no client's thread may have to wait.
+        The number of seconds without any progress after which the clients count as hung.
+    on_step
+        Called after each step, while no client runs.
+    reads_layer
+        Whether ``on_step`` reads from the layer. Then no client's thread calls it.
     """
 
     def __init__(
         self,
-        works: Sequence[Callable[[Client], None]],
+        tasks: Sequence[Callable[[Client], None]],
         choose: Choose,
         patience: float,
-        tell: StepObserver | None = None,
+        on_step: StepObserver | None = None,
         *,
-        looks: bool = False,
+        reads_layer: bool = False,
     ) -> None:
-        self.clients = [Client(number, work, self) for number, work in enumerate(works)]
+        self.clients = [Client(number, work, self) for number, work in enumerate(tasks)]
         self.steps: list[Step] = []
         self.hung: str | None = None
-        """How they got stuck, if they did."""
+        """Why the clients hang, or None."""
         self.blocked = False
-        """Whether they got stuck where nobody can free them."""
+        """Whether they hang where the scheduler cannot free them."""
         self.given_up = False
-        """Whether it was too long."""
+        """Whether it had too many steps."""
         self._choose = choose
         self._patience = patience
-        self._tell = tell
-        self._looks = looks
+        self._on_step = on_step
+        self._reads_layer = reads_layer
         self._changed = threading.Condition(threading.Lock())
-        """Guards all that follows, and the clients' states."""
+        """Guards the following attributes, and the clients' states."""
         self._progress = 0
-        self._under_way: tuple[Client, What, bool] | None = None
-        """Who makes a step, what it does, and whether that is only to take a reply."""
+        self._current_step: tuple[Client, What, bool] | None = None
+        """The client that makes the current step, its description, and whether it only receives a reply."""
         self._before: Client | None = None
         self._idle_since: float | None = None
-        self._wrong: BaseException | None = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Interleaving it; re-raises what went wrong in a client's own work."""
+        """Run all clients to their ends; re-raise an exception of a client's task."""
         try:
             with self._changed:
                 for client in self.clients:
                     client.start()
-                    self._until_none_runs()
+                    self._wait_until_none_runs()
                 while any(client.state != "done" for client in self.clients):
-                    if not self._goes_on():
+                    if not self._advance():
                         break
         finally:
             with self._changed:
                 for client in self.clients:
                     if client.state != "done":
                         client.abandon()
-            for client in self.clients:  # with what its thread has: connections are closed as it ends
+            for client in self.clients:  # connections that belong to its thread are closed when it ends
                 client.join(OUTSIDE_SECONDS if self.blocked else self._patience)
         for client in self.clients:
             if client.failure is not None:
                 raise client.failure
 
-    def pauses(self, client: Client) -> None:
-        """Take note that ``client`` pauses; whose turn it is goes on."""
+    def on_pause(self, client: Client) -> None:
+        """Record that ``client`` pauses, and resume the next client."""
         with self._changed:
-            if client.abandoned or client.state == "done":  # what it left behind may come later
+            if client.abandoned or client.state == "done":  # late work that its task left behind
                 client.go()
                 return
             client.state = "paused"
-            self._pass_on(client)
+            self._continue(client)
 
-    def ends(self, client: Client) -> None:
-        """Take note that ``client`` has ended; whose turn it is goes on."""
+    def on_end(self, client: Client) -> None:
+        """Record that ``client`` has ended, and resume the next client."""
         with self._changed:
             client.state = "done"
-            self._pass_on(client)
+            self._continue(client)
 
-    def _pass_on(self, client: Client) -> None:
-        """Begin the next step in the thread that has made the last, if nothing speaks against it."""
-        stepped = self._under_way is not None and self._under_way[0] is client
-        if stepped and not self._looks and all(each.state in ("paused", "done") for each in self.clients):
+    def _continue(self, client: Client) -> None:
+        """Begin the next step in the thread that made the previous one, if possible."""
+        stepped = self._current_step is not None and self._current_step[0] is client
+        if (
+            stepped
+            and not self._reads_layer
+            and all(each.state in ("paused", "done") for each in self.clients)
+        ):
             try:
                 self._end_step()
-                able = self._able()
-                if able and len(self.steps) < MOST_STEPS:
-                    self._begin_step(able)
+                runnable = self._runnable()
+                if runnable and len(self.steps) < MOST_STEPS:
+                    self._begin_step(runnable)
                     return
-            except BaseException as wrong:  # noqa: BLE001 - raised by the play, not in the layer's code
-                self._wrong = wrong
+            except BaseException as error:  # noqa: BLE001 - raised by `run`, not in the layer's code
+                self._error = error
         self._changed.notify()
 
-    def _goes_on(self) -> bool:
-        """Begin a step, or wait for what comes from outside; False if there is nothing that could come."""
-        able = self._able()
-        alone = False
-        if not able:
+    def _advance(self) -> bool:
+        """Begin a step, or wait for a client outside; return False if no client can ever go on."""
+        runnable = self._runnable()
+        gives_up = False
+        if not runnable:
             outside = [client for client in self.clients if client.state == "outside"]
             if outside:
                 if self._idle_seconds() > self._patience:
-                    self.hung = f"{_names(outside)} went on no more"
+                    self.hung = f"{_names(outside)} made no more progress"
                     self.blocked = True
                     return False
                 self._changed.wait(OUTSIDE_SECONDS)
                 return True
-            patient = [client for client in self.clients if client.state == "paused"]
-            strangers = [client for client in patient if self._waits_for_a_stranger(client)]
-            # Threads and tasks that are no clients go on by themselves.
-            if strangers and self._idle_seconds() <= self._patience:
+            paused = [client for client in self.clients if client.state == "paused"]
+            waiting_for_outsiders = [client for client in paused if self._waits_for_outsider(client)]
+            # Threads and tasks outside the race may still release a lock.
+            if waiting_for_outsiders and self._idle_seconds() <= self._patience:
                 self._changed.wait(_POLL_SECONDS)
                 return True
-            able = [client for client in patient if not client.forever][:1]
-            if not able:
-                how = "waited for a lock that was never released" if strangers else "each waited for another"
-                self.hung = f"{_names(strangers or patient)} {how}"
-                self.blocked = bool(strangers)
+            runnable = [client for client in paused if not client.forever][:1]
+            if not runnable:
+                how = (
+                    "waited for a lock that was never released"
+                    if waiting_for_outsiders
+                    else "each waited for another"
+                )
+                self.hung = f"{_names(waiting_for_outsiders or paused)} {how}"
+                self.blocked = bool(waiting_for_outsiders)
                 return False
-            alone = True
+            gives_up = True
         if len(self.steps) >= MOST_STEPS:
             self.given_up = True
             return False
-        self._begin_step(able, alone=alone)
-        self._until_none_runs()
-        if self._wrong is not None:
-            raise self._wrong
-        if self._under_way is not None:
+        self._begin_step(runnable, gives_up=gives_up)
+        self._wait_until_none_runs()
+        if self._error is not None:
+            raise self._error
+        if self._current_step is not None:
             self._end_step()
         return True
 
-    def _begin_step(self, able: list[Client], *, alone: bool = False) -> None:
+    def _begin_step(self, runnable: list[Client], *, gives_up: bool = False) -> None:
         self._idle_since = None
-        numbers = tuple(client.number for client in able)
+        numbers = tuple(client.number for client in runnable)
         before = self._before
-        last = before.number if before is not None and before in able and not alone else None
-        client = able[0] if alone else self.clients[self._choose(numbers, last)]
+        last = before.number if before is not None and before in runnable and not gives_up else None
+        client = runnable[0] if gives_up else self.clients[self._choose(numbers, last)]
         self.steps.append(Step(numbers, client.number, last))
-        self._under_way = client, client.what, client.kind == "reply"
+        self._current_step = client, client.what, client.kind == "reply"
         client.state = "running"
-        client.go(alone=alone)
+        client.go(gives_up=gives_up)
 
     def _end_step(self) -> None:
-        assert self._under_way is not None
-        client, what, reply = self._under_way
-        self._under_way, self._before = None, client
+        assert self._current_step is not None
+        client, what, reply = self._current_step
+        self._current_step, self._before = None, client
         if client.waits and client.free is None:
-            client.since = self._progress
+            client.waits_since = self._progress
         else:
             self._progress += 1
-        if self._tell is None:
+        if self._on_step is None:
             return
-        if self._looks:  # a loop may have to note a pause before it can answer; nobody goes on
+        if (
+            self._reads_layer
+        ):  # an event loop may need the lock to record a pause before it can answer; no client runs
             self._changed.release()
         try:
-            self._tell(client, what, reply=reply)
+            self._on_step(client, what, reply=reply)
         finally:
-            if self._looks:
+            if self._reads_layer:
                 self._changed.acquire()
 
-    def _able(self) -> list[Client]:
-        return [client for client in self.clients if self._can_go(client)]
+    def _runnable(self) -> list[Client]:
+        return [client for client in self.clients if self._is_runnable(client)]
 
-    def _can_go(self, client: Client) -> bool:
+    def _is_runnable(self, client: Client) -> bool:
         if client.state != "paused":
             return False
         if not client.waits:
             return True
-        return client.since < self._progress if client.free is None else client.free()
+        return client.waits_since < self._progress if client.free is None else client.free()
 
-    def _waits_for_a_stranger(self, client: Client) -> bool:
-        """Tell whether it waits for what none of the clients that wait has."""
+    def _waits_for_outsider(self, client: Client) -> bool:
+        """Return whether it waits for a lock that no paused client holds."""
         if client.holder is None:
             return False
         holder = client.holder()
@@ -233,15 +244,15 @@ class Interleaving:
         self._idle_since = self._idle_since or now
         return now - self._idle_since
 
-    def _until_none_runs(self) -> None:
-        """Wait until all have paused; whoever takes too long for a step is left alone."""
+    def _wait_until_none_runs(self) -> None:
+        """Wait until every client has paused; mark a client that takes too long as outside."""
         made, until = -1, 0.0
         while any(client.state == "running" for client in self.clients):
             if made != len(self.steps):
                 made, until = len(self.steps), time.perf_counter() + OUTSIDE_SECONDS
             if not self._changed.wait(until - time.perf_counter()) and made == len(self.steps):
                 for client in self.clients:
-                    if client.state == "running":  # some may have paused while this thread woke up
+                    if client.state == "running":  # others may have paused while this thread woke up
                         client.state = "outside"
 
 

@@ -1,7 +1,7 @@
-"""Which interleavings are tried: all within bounds, those with the fewest preemptions first.
+"""Explores schedules: all within bounds, those with the fewest preemptions first.
 
-A schedule is the choices that are made at its first steps; after them whoever runs goes on until it ends or
-must wait. So every schedule can be played again, and the first that shows a fault is a short one.
+A schedule is the list of choices for the first steps. After them, each client runs until it ends or must
+wait. So every schedule can be replayed, and the first that shows a fault is short.
 """
 
 import random
@@ -15,42 +15,42 @@ from .scheduler import Choose, Step
 T = TypeVar("T")
 
 _TURNS_IN_A_ROW = 200
-"""After how many steps in a row a client that waits actively lets the others go, unasked."""
+"""The number of steps in a row after which another client runs, in case this one polls."""
 
 
 class Schedule(NamedTuple):
-    """The choices at the first steps, and how many of them preempt a client that could have gone on."""
+    """The choices for the first steps, and how many of them preempt a client that could have gone on."""
 
     choices: tuple[int, ...] = ()
     preemptions: int = 0
 
 
 class ScheduledRun(NamedTuple, Generic[T]):
-    """A schedule, the steps that it came to, and what was found in the end."""
+    """A schedule, the steps that were taken, and the result."""
 
     schedule: Schedule
     steps: Sequence[Step]
     result: T
 
 
-Player = Callable[[Choose], tuple[Sequence[Step], T]]
-"""Plays once, with these choices."""
+RunOnce = Callable[[Choose], tuple[Sequence[Step], T]]
+"""Runs one interleaving with these choices, and returns its steps and its result."""
 
 
 def chooser(choices: Sequence[int]) -> Choose:
-    """Return what makes these choices first, and then lets whoever runs go on."""
+    """Return a function that makes these choices first, and then lets the running client go on."""
     made = iter(choices)
     in_a_row = 0
     last = -1
 
-    def choose(able: tuple[int, ...], before: int | None) -> int:
+    def choose(runnable: tuple[int, ...], before: int | None) -> int:
         nonlocal in_a_row, last
         wanted = next(made, before)
-        if wanted is None or wanted not in able:
+        if wanted is None or wanted not in runnable:
             wanted = before
-        tired = in_a_row >= _TURNS_IN_A_ROW
-        if wanted is None or (tired and wanted == before):
-            wanted = _next_to(last, able)
+        too_long = in_a_row >= _TURNS_IN_A_ROW
+        if wanted is None or (too_long and wanted == before):
+            wanted = _next_after(last, runnable)
         in_a_row = in_a_row + 1 if wanted == last else 0
         last = wanted
         return wanted
@@ -58,31 +58,34 @@ def chooser(choices: Sequence[int]) -> Choose:
     return choose
 
 
-def taking_turns(able: tuple[int, ...], before: int | None) -> int:
-    """Choose whoever comes after the one that went before."""
-    return able[0] if before is None else _next_to(before, able)
+def round_robin(runnable: tuple[int, ...], before: int | None) -> int:
+    """Choose the client after the one that made the previous step."""
+    return runnable[0] if before is None else _next_after(before, runnable)
 
 
-def explore(run_once: Player[T], *, preemptions: int, most: int, seconds: float) -> Iterator[ScheduledRun[T]]:
-    """Run schedule after schedule: none twice, those with fewer preemptions first.
+def explore(
+    run_once: RunOnce[T], *, preemptions: int, most: int, seconds: float
+) -> Iterator[ScheduledRun[T]]:
+    """Run one schedule after the other: none twice, those with fewer preemptions first.
 
     Parameters
     ----------
-    play
-        Plays once.
+    run_once
+        Runs one schedule.
     preemptions, most, seconds
-        The bounds: preemptions in one schedule, schedules, time. Where the number of schedules is what ends
-        it, those with as many preemptions are drawn from all parts of the trace, and always the same ones.
+        The bounds: preemptions in a schedule, number of schedules, duration in seconds. If ``most`` is too
+        small for all schedules with the same number of preemptions, they are drawn from all parts of the
+        trace, with a fixed seed.
     """
     until = time.perf_counter() + seconds
     waiting: list[list[Schedule]] = [[Schedule()], *([] for _ in range(preemptions))]
-    draw = random.Random(0)  # noqa: S311 - which of too many are tried
+    draw = random.Random(0)  # noqa: S311 - samples schedules
     for level in waiting:
         while level:
             if most <= 0 or time.perf_counter() > until:
                 return
             most -= 1
-            # In order if all of them can be played; else from everywhere.
+            # In order if there is capacity for all of them, else a random sample.
             schedule = level.pop(0 if len(level) <= most else draw.randrange(len(level)))
             steps, result = run_once(chooser(schedule.choices))
             yield ScheduledRun(schedule, steps, result)
@@ -92,9 +95,9 @@ def explore(run_once: Player[T], *, preemptions: int, most: int, seconds: float)
 
 
 def shortest(
-    failing: ScheduledRun[T], run_once: Player[T], fails: Callable[[T], bool], tries: int = 40
+    failing: ScheduledRun[T], run_once: RunOnce[T], fails: Callable[[T], bool], tries: int = 40
 ) -> ScheduledRun[T]:
-    """Return a schedule that fails as well, with as few switches as can be found by leaving choices out."""
+    """Return a failing schedule with as few switches as can be reached by leaving out choices."""
     best = failing
     for at in range(len(best.schedule.choices) - 1, -1, -1):
         if tries <= 0:
@@ -112,13 +115,13 @@ def _deviations(schedule: Schedule, steps: Sequence[Step]) -> Iterator[Schedule]
     for at in range(len(schedule.choices), len(steps)):
         step = steps[at]
         cost = schedule.preemptions + (step.before is not None)
-        for other in step.able:
+        for other in step.runnable:
             if other != step.chosen:
                 yield Schedule((*made[:at], other), cost)
 
 
-def _next_to(number: int, able: Sequence[int]) -> int:
-    return next((other for other in able if other > number), able[0])
+def _next_after(number: int, runnable: Sequence[int]) -> int:
+    return next((other for other in runnable if other > number), runnable[0])
 
 
 def _switches(steps: Sequence[Step]) -> int:

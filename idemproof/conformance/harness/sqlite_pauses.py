@@ -1,8 +1,8 @@
 """Connections of the standard library's sqlite3 that pause before and after each statement.
 
-They cannot be patched, so others stand in for them. Where a statement would wait for another connection's
-lock, the client lets others go first, as long as one of them can: so no time is spent on it. Nor is any spent
-on waiting for the disk at each commit: that guards against a loss of power, which no race is about.
+The classes cannot be patched, so proxies replace their objects. Where a statement would wait for another
+connection's lock, the client lets other clients run instead, as long as one of them can. Commits do not wait
+for the disk: this matters only after a loss of power, which races do not test.
 """
 
 import sqlite3
@@ -11,17 +11,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from .scheduled_client import intercepted, racing_thread
+from .scheduled_client import blocking_client, intercepted
 
 _LONGEST = 60
 _real_connect = sqlite3.connect
 _WAITING = ("busy_timeout", "synchronous")
-"""For what SQLite waits, for locks and for the disk: settings of which 0 is not to wait."""
-_made: "weakref.WeakSet[PausingConnection]" = weakref.WeakSet()
+"""The settings that make SQLite wait for locks and for the disk; 0 disables waiting."""
+_proxies: "weakref.WeakSet[PausingConnection]" = weakref.WeakSet()
 
 
-class _StandIn:
-    """Has all that the real one has."""
+class _Proxy:
+    """A proxy with all attributes of the real object."""
 
     __slots__ = ("__weakref__", "real")
 
@@ -35,24 +35,26 @@ class _StandIn:
         setattr(self.real, name, value)
 
 
-class _Executes(_StandIn):
+class _ExecutingProxy(_Proxy):
     __slots__ = ()
 
     def execute(self, sql: str, *args: Any) -> Any:
-        return self._own(_paused(self, _short(sql), lambda: self.real.execute(sql, *args)))
+        return self._wrapped(_paused(self, _short(sql), lambda: self.real.execute(sql, *args)))
 
     def executemany(self, sql: str, *args: Any) -> Any:
-        return self._own(_paused(self, f"{_short(sql)} (many)", lambda: self.real.executemany(sql, *args)))
+        return self._wrapped(
+            _paused(self, f"{_short(sql)} (many)", lambda: self.real.executemany(sql, *args))
+        )
 
     def executescript(self, script: str) -> Any:
-        return self._own(_paused(self, _short(script), lambda: self.real.executescript(script)))
+        return self._wrapped(_paused(self, _short(script), lambda: self.real.executescript(script)))
 
-    def _own(self, result: Any) -> Any:
+    def _wrapped(self, result: Any) -> Any:
         return result
 
 
-class PausingCursor(_Executes):
-    """Stands in for a cursor."""
+class PausingCursor(_ExecutingProxy):
+    """A proxy of a cursor."""
 
     __slots__ = ()
 
@@ -62,12 +64,12 @@ class PausingCursor(_Executes):
     def __next__(self) -> Any:
         return next(self.real)
 
-    def _own(self, result: Any) -> Any:
+    def _wrapped(self, result: Any) -> Any:
         return self if result is self.real else result
 
 
-class PausingConnection(_Executes):
-    """Stands in for a connection; while it does, nobody waits inside of SQLite."""
+class PausingConnection(_ExecutingProxy):
+    """A proxy of a connection; as long as it is in use, SQLite itself does not wait."""
 
     __slots__ = ("_before",)
     _before: dict[str, int]
@@ -77,19 +79,19 @@ class PausingConnection(_Executes):
         before: dict[str, int] = {}
         object.__setattr__(self, "_before", before)
         for setting in _WAITING:
-            with suppress(sqlite3.Error):  # of another thread, perhaps, or closed, or in a transaction
+            with suppress(sqlite3.Error):  # closed, bound to another thread, or in a transaction
                 was = real.execute(f"PRAGMA {setting}").fetchone()[0]
                 real.execute(f"PRAGMA {setting} = 0")
                 before[setting] = was
-        _made.add(self)
+        _proxies.add(self)
 
     @property
     def timeout(self) -> int:
-        """For how many milliseconds it would wait for a lock."""
+        """The original busy timeout, in milliseconds."""
         return self._before.get("busy_timeout", 0)
 
     def cursor(self, *args: Any, **kwargs: Any) -> PausingCursor:
-        """Return a cursor that pauses, too."""
+        """Return a cursor that pauses as well."""
         return PausingCursor(self.real.cursor(*args, **kwargs))
 
     def commit(self) -> None:
@@ -108,19 +110,19 @@ class PausingConnection(_Executes):
         try:
             return _paused(self, "ROLLBACK" if failure[0] else "COMMIT", lambda: self.real.__exit__(*failure))
         except BaseException:
-            if self.real.in_transaction:  # as SQLite does if it cannot commit
+            if self.real.in_transaction:  # as sqlite3 does if the commit fails
                 self.real.rollback()
             raise
 
-    def waits_again(self) -> None:
-        """Wait for locks, and for the disk, as before."""
+    def restore_waiting(self) -> None:
+        """Restore the original settings for waiting."""
         for setting, was in self._before.items():
             with suppress(sqlite3.Error):
                 self.real.execute(f"PRAGMA {setting} = {was}")
 
 
-def stand_in(value: Any) -> Any:
-    """Return what stands in for ``value``, or None if it is nothing of sqlite3's."""
+def proxy_of(value: Any) -> Any:
+    """Return a proxy for ``value``, or None if it is no connection or cursor of sqlite3."""
     if isinstance(value, sqlite3.Connection):
         return PausingConnection(value)
     if isinstance(value, sqlite3.Cursor):
@@ -129,20 +131,20 @@ def stand_in(value: Any) -> Any:
 
 
 def connect(*args: Any, **kwargs: Any) -> Any:
-    """Open a connection as ``sqlite3.connect`` does; one that pauses, if it belongs to a race."""
+    """Open a connection as ``sqlite3.connect`` does; in a race, return a proxy that pauses."""
     made = _real_connect(*args, **kwargs)
     return PausingConnection(made) if intercepted() else made
 
 
-def wait_again() -> None:
-    """Let all connections that have had a stand-in wait as before."""
-    for each in list(_made):
-        each.waits_again()
-        _made.discard(each)
+def restore_waiting() -> None:
+    """Restore the settings of all connections that have had a proxy."""
+    for each in list(_proxies):
+        each.restore_waiting()
+        _proxies.discard(each)
 
 
-def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
-    client = racing_thread()
+def _paused(holder: _Proxy, what: str, call: Callable[[], Any]) -> Any:
+    client = blocking_client()
     if client is None:
         return call()
     client.calling = sqlite3
@@ -153,7 +155,7 @@ def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
         try:
             result = call()
         except sqlite3.OperationalError as error:
-            # Without waiting: one that can never come, as another has written since this one read.
+            # SQLite is also busy where waiting is useless, because another connection has written.
             busy = error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             if not (busy and waits):
                 raise
@@ -161,9 +163,9 @@ def _paused(holder: _StandIn, what: str, call: Callable[[], Any]) -> Any:
             break
         finally:
             client.inside = False
-        if client.passes or not client.wait(f"{what} (waits for a lock)"):
+        if client.pauses_disabled or not client.wait(f"{what} (waits for a lock)"):
             waits = False
-    if not client.passes:
+    if not client.pauses_disabled:
         client.pause(f"has done {what}", "reply")
     return result
 

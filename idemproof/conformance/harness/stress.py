@@ -1,4 +1,4 @@
-"""Crowds: many clients of one key at once, in real threads, and what is wrong with how they fared."""
+"""Stress tests: many clients of one key at once, in real threads, and the faults in their results."""
 
 import sys
 import threading
@@ -22,17 +22,17 @@ from .recording import Recorder
 LEASE_S = 3600
 WINDOW_S = 7200
 TRIES = 6
-"""How often a client calls that is told that another is at work."""
+"""How many times a client calls while another attempt is in progress."""
 BODY_SECONDS = 0.003
-"""How long a body takes, in which others may be let in by mistake."""
+"""How long a body runs, so that a broken layer may grant a second claim meanwhile."""
 SWITCH_SECONDS = 1e-5
-"""How long a thread may run before others have their turn."""
+"""How long a thread runs before Python switches to another one."""
 
 Kind = Literal["calls", "failing calls", "swaps", "methods"]
 
 
 class Plan(NamedTuple):
-    """One round: what its clients do to one key."""
+    """What the clients of one round do with one key. ``now`` is in epoch milliseconds."""
 
     kind: Kind
     key: str
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run of the body. ``began`` and ``ended`` are readings of the timer that requests have, too."""
+    """One run of the body. ``began`` and ``ended`` are readings of the timer that orders the requests."""
 
     who: str
     began: int
@@ -52,17 +52,17 @@ class Run(NamedTuple):
 
 @dataclass
 class Round:
-    """How the clients of one round fared."""
+    """The results of the clients of one round."""
 
     operations: list[Operation] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     answers: list[tuple[str, str]] = field(default_factory=list)
-    """Who was told what."""
+    """The name of each client that got an answer, with the answer."""
     mistakes: list[str] = field(default_factory=list)
-    """What the layer raised that no store should."""
+    """Errors of the layer that no failure of a store explains."""
 
     def add(self, other: "Round") -> None:
-        """Take in what others have to tell of the same round."""
+        """Add the results of other clients of the same round."""
         self.operations += other.operations
         self.runs += other.runs
         self.answers += other.answers
@@ -70,51 +70,51 @@ class Round:
 
 
 class BodyError(Exception):
-    """What a body raises that is to fail."""
+    """Raised by a body that fails on purpose."""
 
 
 def kinds(*, swaps: bool) -> tuple[Kind, ...]:
-    """Return the kinds of rounds that there are for a layer."""
+    """Return the kinds of rounds that a layer supports."""
     return ("calls", "failing calls", "swaps", "methods") if swaps else ("calls", "failing calls", "methods")
 
 
 def stress(
     plan: Plan, clients: Sequence[tuple[str, Subject]], begin: Callable[[], None] | None = None
 ) -> Round:
-    """Let clients, each in a thread of its own, do what the plan says, all at once.
+    """Run the clients at once, each in its own thread, and return their results.
 
     Parameters
     ----------
     plan
-        What they do.
+        What the clients do.
     clients
-        Their names, and the layers that they use.
+        The clients' names, and the layers that they use.
     begin
-        What to wait for when all stand ready, such as for other processes.
+        Called when all threads are ready, to wait for other processes.
     """
     barrier = threading.Barrier(len(clients), action=begin)
-    came = Round()
+    round_ = Round()
     failures: list[BaseException] = []
 
-    def take_part(who: str, subject: Subject) -> None:
-        client = _Client(plan, who, subject, came)
+    def run_client(who: str, subject: Subject) -> None:
+        client = _Client(plan, who, subject, round_)
         try:
             barrier.wait()
             client.act()
         except threading.BrokenBarrierError:
-            pass  # another failed to begin, and says so
-        except BaseException as failure:  # noqa: BLE001 - raised below, in the thread that waits
+            pass  # `begin` failed in another thread, which raises its error
+        except BaseException as failure:  # noqa: BLE001 - raised below, in the calling thread
             failures.append(failure)
         finally:
-            came.operations += client.recorder.operations
-            came.mistakes += [f"{type(each).__name__}: {each}" for each in client.recorder.mistakes]
+            round_.operations += client.recorder.operations
+            round_.mistakes += [f"{type(each).__name__}: {each}" for each in client.recorder.mistakes]
 
     threads = [
-        threading.Thread(target=take_part, args=client, name=f"conformance-{client[0]}", daemon=True)
+        threading.Thread(target=run_client, args=client, name=f"conformance-{client[0]}", daemon=True)
         for client in clients
     ]
-    if len(clients) == 1:  # who is alone stays in this thread, to which the layer may be bound
-        take_part(*clients[0])
+    if len(clients) == 1:  # the layer may be bound to this thread
+        run_client(*clients[0])
         threads = []
     with hasty_switching():
         for thread in threads:
@@ -123,12 +123,12 @@ def stress(
             thread.join()
     if failures:
         raise failures[0]
-    return came
+    return round_
 
 
 @contextmanager
 def hasty_switching() -> Iterator[None]:
-    """Let threads take turns often."""
+    """Switch between threads more often."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
@@ -138,12 +138,12 @@ def hasty_switching() -> Iterator[None]:
 
 
 class _Client:
-    def __init__(self, plan: Plan, who: str, subject: Subject, came: Round) -> None:
+    def __init__(self, plan: Plan, who: str, subject: Subject, round_: Round) -> None:
         self._plan = plan
         self._who = who
         self._subject = subject
-        self._came = came
-        self._chance = Random(f"{plan.seed} {who}")  # noqa: S311 - draws examples, no secrets
+        self._round = round_
+        self._random = Random(f"{plan.seed} {who}")  # noqa: S311 - draws examples, not secrets
         self._attempts = 0
         self._bodies = 0
         self.recorder = Recorder(lambda: plan.now)
@@ -170,9 +170,9 @@ class _Client:
             except (IdempotencyAlreadyInProgressError, BodyError):
                 time.sleep(BODY_SECONDS)
             except IdempotencyError:
-                return  # the store failed; what it did nevertheless is judged
+                return  # the store failed; its recorded requests are still judged
             else:
-                self._came.answers.append((self._who, answer))
+                self._round.answers.append((self._who, answer))
                 return
 
     def _mint(self) -> str:
@@ -183,15 +183,15 @@ class _Client:
         self._bodies += 1
         began = time.perf_counter_ns()
         time.sleep(BODY_SECONDS)
-        fails = self._plan.kind == "failing calls" and self._bodies == 1 and self._chance.random() < 0.7  # noqa: PLR2004 - mostly
+        fails = self._plan.kind == "failing calls" and self._bodies == 1 and self._random.random() < 0.7  # noqa: PLR2004 - most of them
         result = None if fails else f"the result of {self._who}, run {self._bodies}"
-        self._came.runs.append(Run(self._who, began, time.perf_counter_ns(), result))
+        self._round.runs.append(Run(self._who, began, time.perf_counter_ns(), result))
         if result is None:
             raise BodyError
         return result
 
     def _swap(self) -> None:
-        """Swap what was seen last for something else, as often as not successfully."""
+        """Swap the record that was seen last for another one, with or without success."""
         seen: Record | None = None
         for step in range(3):
             new = self._next(seen, step)
@@ -203,18 +203,18 @@ class _Client:
         mine = self._claim(step)
         if seen is None or seen.owner is None or not seen.owner.startswith(f"{self._who},"):
             return mine
-        drawn = self._chance.random()
-        if drawn < 0.4:  # noqa: PLR2004 - so often it is given back,
+        drawn = self._random.random()
+        if drawn < 0.4:  # noqa: PLR2004 - 40 % release the claim,
             return None
-        return result_of(mine) if drawn < 0.7 else mine  # noqa: PLR2004 - completed, or claimed anew
+        return result_of(mine) if drawn < 0.7 else mine  # noqa: PLR2004 - 30 % complete it, the rest renew it
 
     def _use_methods(self) -> None:
-        """Put, and complete or delete what was put; most of it is deleted, for results stay."""
+        """Put claims, then complete or delete them; delete most of them, because a result ends the round."""
         for step in range(2):
             mine = self._claim(step)
             if self.recorder.ask(self._subject, self._who, Put(mine)) is not None:
                 self.recorder.ask(self._subject, self._who, Get(self._plan.key))
-            elif self._chance.random() < 0.8:  # noqa: PLR2004 - see above
+            elif self._random.random() < 0.8:  # noqa: PLR2004 - most of them
                 self.recorder.ask(self._subject, self._who, Delete(mine))
             else:
                 self.recorder.ask(self._subject, self._who, Update(result_of(mine)))
@@ -222,37 +222,37 @@ class _Client:
     def _claim(self, step: int) -> Record:
         number = int("".join(filter(str.isdigit, self._who)) or 0)
         lease = self._plan.now + LEASE_S * 1000 + 100 * number + step
-        expiry = self._plan.now // 1000 + WINDOW_S + 100 * number + step  # one that no other claim has
+        expiry = self._plan.now // 1000 + WINDOW_S + 100 * number + step  # unique to this claim
         return Record(self._plan.key, INPROGRESS, expiry, lease, owner=f"{self._who}, attempt {step + 1}")
 
 
 def result_of(claim: Record) -> Record:
-    """Return what the completion of ``claim`` stores."""
+    """Return the record that the completion of ``claim`` stores."""
     return claim._replace(
         status=COMPLETED, in_progress_expiry_timestamp=None, response_data=f'"{claim.owner}"'
     )
 
 
 class Fault(NamedTuple):
-    """What went wrong in a round."""
+    """A fault in a round: the clauses that it breaks, and a sentence about it."""
 
     clauses: tuple[str, ...]
     why: str
 
 
-def faults_of_runs(came: Round) -> list[Fault]:
-    """Say what is wrong with runs and answers, if no lease has lapsed and no window is over."""
+def faults_of_runs(round_: Round) -> list[Fault]:
+    """Return the faults in the runs and answers of a round in which no lease and no window ends."""
     faults = []
     latest = 0
-    for run in sorted(came.runs, key=lambda run: run.began):
+    for run in sorted(round_.runs, key=lambda run: run.began):
         if run.began < latest:
-            faults.append(Fault(("INV-1", "INV-5"), "Two clients were let in at once: two bodies ran."))
+            faults.append(Fault(("INV-1", "INV-5"), "Two clients got the key at once: two bodies ran."))
             break
         latest = max(latest, run.ended)
-    returned = [run.result for run in came.runs if run.result is not None]
+    returned = [run.result for run in round_.runs if run.result is not None]
     if len(returned) > 1 and not faults:
         faults.append(Fault(("INV-5",), "The body ran again after it had returned."))
-    given = {answer for _, answer in came.answers}.union(returned[:1])
+    given = {answer for _, answer in round_.answers}.union(returned[:1])
     if len(given) > 1:
         reported = " and ".join(sorted(map(str, given))[:2])
         faults.append(Fault(("INV-4",), f"Clients of one key got different answers, such as {reported}."))

@@ -1,4 +1,4 @@
-"""The main program of another process: it makes a layer by the factory, and does what it is told."""
+"""The main program of a worker process: it creates a layer with the factory and carries out orders."""
 
 import asyncio
 import base64
@@ -21,18 +21,18 @@ from ..suite.adapters import adapted
 from ..suite.clock import MovedClock
 from ..suite.subjects import LoopThread, Subject
 from .durable_writes import written
-from .messages import Failed, Go, Join, Look, Place, Seen, Start, Up, Write
+from .messages import FactoryLocation, Failed, Go, Join, Look, Seen, Start, Up, Write
 from .stress import Round, stress
 
 _LONGEST_WAIT_NS = 1_000_000_000
 
 
 def main() -> None:
-    """Serve whoever started this process, and end with it."""
+    """Carry out the orders of the parent process, and end when it ends."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a layer prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a layer's prints must not mix with the replies
 
-    def say(what: object) -> None:
+    def reply(what: object) -> None:
         out.write(base64.b64encode(pickle.dumps(what)) + b"\n")
         out.flush()
 
@@ -42,38 +42,38 @@ def main() -> None:
     with MovedClock(moves_the_process=start.movable_clock) as clock:
         clock.move_to(start.now)
         try:
-            subject = subject_of(start.place)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told
-            say(Failed(f"{type(failure).__name__}: {failure}"))
+            subject = subject_of(start.location)
+        except Exception as failure:  # noqa: BLE001 - every failure is reported to the parent
+            reply(Failed(f"{type(failure).__name__}: {failure}"))
             return
-        say(Up(time.perf_counter_ns()))
+        reply(Up(time.perf_counter_ns()))
         while True:
-            say(_done(orders.get(), subject, say, orders.get))
+            reply(_carried_out(orders.get(), subject, reply, orders.get))
 
 
-def subject_of(place: Place) -> Subject:
-    """Make a layer by the factory that stands at ``place``."""
-    made: Any = _Factories(place).load()()
+def subject_of(location: FactoryLocation) -> Subject:
+    """Create a layer with the factory at ``location``."""
+    made: Any = _Factories(location).load()()
     loop = LoopThread()
     if asyncio.iscoroutine(made):
         made = loop.run(made)
     layer = adapted(made[0] if isinstance(made, tuple | list) else made)
     if not isinstance(layer, BasePersistenceLayer | AsyncBasePersistenceLayer):
-        raise TypeError(f"it returned a {type(layer).__name__}, and no layer")
+        raise TypeError(f"the factory returned a {type(layer).__name__}, not a layer")
     return Subject(layer, loop)
 
 
 class _Factories(pickle.Unpickler):
-    def __init__(self, place: Place) -> None:
-        super().__init__(io.BytesIO(place.pickled))
-        self._files = place.files
+    def __init__(self, location: FactoryLocation) -> None:
+        super().__init__(io.BytesIO(location.pickled))
+        self._files = location.files
 
     def find_class(self, module: str, name: str) -> Any:
         return functools.reduce(getattr, name.split("."), _imported(module, self._files.get(module)))
 
 
 def _imported(module: str, file: str | None) -> Any:
-    """Import a module by its name, or by its file where its package cannot be found."""
+    """Import a module by its name, or from ``file`` if it is not on the search path."""
     if module in sys.modules:
         return sys.modules[module]
     try:
@@ -92,40 +92,40 @@ def _imported(module: str, file: str | None) -> Any:
 def _read(orders: "queue.SimpleQueue[Any]") -> None:
     for line in sys.stdin.buffer:
         orders.put(pickle.loads(base64.b64decode(line)))  # noqa: S301 - from the process that started this
-    os._exit(0)  # nobody is there any more to tell it to
+    os._exit(0)  # the parent has ended
 
 
-def _done(
-    order: Any, subject: Subject, say: Callable[[object], None], next_order: Callable[[], Any]
+def _carried_out(
+    order: Any, subject: Subject, reply: Callable[[object], None], next_order: Callable[[], Any]
 ) -> object:
     try:
         if isinstance(order, Join):
-            return _take_part(order, subject, say, next_order)
+            return _take_part(order, subject, reply, next_order)
         if isinstance(order, Write):
             for acknowledged in written(order.claims, subject):
-                say(acknowledged)
+                reply(acknowledged)
             return "written"
         if isinstance(order, Look):
-            return Seen(_found(subject, order.key))
-    except Exception as failure:  # noqa: BLE001 - told to whoever asked
+            return Seen(_stored(subject, order.key))
+    except Exception as failure:  # noqa: BLE001 - reported to the parent
         return Failed(f"{type(failure).__name__}: {failure}")
-    raise AssertionError(f"an unknown order: {order!r}")
+    raise AssertionError(f"unknown order: {order!r}")
 
 
 def _take_part(
-    order: Join, subject: Subject, say: Callable[[object], None], next_order: Callable[[], Any]
+    order: Join, subject: Subject, reply: Callable[[object], None], next_order: Callable[[], Any]
 ) -> Round:
     def begin() -> None:
-        say("ready")
+        reply("ready")
         go: Go = next_order()
         latest = time.perf_counter_ns() + _LONGEST_WAIT_NS
         while time.perf_counter_ns() < min(go.at, latest):
-            pass  # to the moment: waiting would wake up too late
+            pass  # a sleep would wake up too late
 
     return stress(order.plan, [(who, subject) for who in order.clients], begin)
 
 
-def _found(subject: Subject, key: str) -> Record | None:
+def _stored(subject: Subject, key: str) -> Record | None:
     found = subject.load(key)
     return None if found is None else Record(*found)
 

@@ -1,12 +1,12 @@
 """An exhaustive search of the production engine: all interleavings of several clients' calls, with faults.
 
-The clients run the engine's own generators over the compare-and-swap store of
-:class:`~idemproof.conformance.simulator.World`. Each call may take its next step at any time; its requests
-may be lost, refused or late; its body may return or raise; its worker may die. Time passes second by second,
-with a lease and a window of a few seconds, so that every deadline is met and missed.
+The clients run the engine's generators over the compare-and-swap store of
+:class:`~idemproof.conformance.simulator.World`. Each call may take its next step at any time. Its requests
+may be lost, refused or late; its body may return or raise; its worker may die. Time passes in seconds, and a
+lease and a window take a few seconds, so that calls both meet and miss every deadline.
 
-The search is breadth first, so a counterexample is the shortest there is. ``states.py`` says
-when two states are the same, and why nothing is missed by visiting one of them.
+The search is breadth first, so a counterexample is as short as possible. ``states.py`` defines when two
+states are equal, and explains why it is enough to visit one of them.
 """
 
 from collections import deque
@@ -32,12 +32,12 @@ from .steps import (
     engine_in,
 )
 
-_NOBODY_FINISHES = "INV-9 a newcomer finishes once the deadline has passed"
+_NOT_CLAIMABLE = "INV-9 a newcomer finishes once the deadline has passed"
 _NEVER_ENDS = "INV-8 a call ends though every request is refused"
 
 
 class Happened(NamedTuple):
-    """One line of a timeline: milliseconds since its beginning, to whom, what, and what stands then."""
+    """One line of a timeline: milliseconds since its start, actor, event, and the record afterwards."""
 
     after_ms: int
     who: str
@@ -46,16 +46,16 @@ class Happened(NamedTuple):
 
 
 class EngineCounterexample(NamedTuple):
-    """The shortest way to a step that breaks a rule.
+    """The shortest path to a step that breaks a rule.
 
     Parameters
     ----------
     broken
-        The rules that it breaks.
+        The rules that the step breaks.
     timeline
-        What happened.
+        The events.
     path
-        The choices that lead there.
+        The choices that lead to the step.
     """
 
     broken: tuple[str, ...]
@@ -64,19 +64,19 @@ class EngineCounterexample(NamedTuple):
 
 
 class EngineResult(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Parameters
     ----------
     states, edges
-        How many there are, or were seen until it stopped.
+        The numbers of visited states and edges.
     complete
-        Whether all were visited that the bounds allow.
+        Whether all states within the bounds were visited.
     bounds
-        What was searched, in words: "complete", "complete within: ..." naming each bound that kept something
-        from happening, or "stopped at ... states".
+        The extent of the search in words: "complete", "complete within: ..." with each bound that excluded
+        a step, or "stopped at ... states".
     counterexample
-        The shortest, if a rule breaks.
+        The shortest counterexample, if a rule breaks.
     """
 
     states: int
@@ -107,29 +107,29 @@ def search_engine(
     Parameters
     ----------
     clients
-        How many processes call, one call at a time each.
+        The number of processes; each makes one call at a time.
     faults
-        How many requests, in all, may be lost, refused or late.
+        The total number of requests that may be lost, refused or late.
     crashes
-        How many workers, in all, may die.
+        The total number of workers that may die.
     cached
         Whether each client has a local cache.
     budget_states
         The number of states at which to stop; None for no limit.
     progress
-        Called now and then with the number of states seen and of those still to be visited.
+        Called from time to time with the number of known states and of those still to visit.
     calls
-        How often each client calls; None for without end.
+        The number of calls of each client; None for no limit.
     ticks
-        How many seconds may pass; None for without end.
+        The number of seconds that may pass; None for no limit.
     payloads
-        How many different payload hashes there are, at most 2.
+        The number of different payload hashes, at most 2.
     interrupts
-        How often, in all, a call may be interrupted: at a request, in a wait, or in its body.
+        The total number of interrupts: at a request, in a wait, or in a body.
     outages
-        How often the store may go away altogether, or refuse results, until it is back.
+        The number of outages, in which the store fails, or refuses results, until it is back.
     engine, world
-        What is searched: the engine and the store. Others show what the search finds.
+        The engine and the store to search. Broken ones test the search itself.
     """
     search = _Search(engine, world, cached=cached, payloads=payloads)
     allowed = {
@@ -138,7 +138,7 @@ def search_engine(
         "calls": calls,
         "ticks": ticks,
     }
-    # Named only if there are any: a search without them is one of another kind.
+    # Listed only if there are any, because most searches do not use them.
     allowed |= {name: most for name, most in (("interrupts", interrupts), ("outages", outages)) if most}
     first = search.steps.first(clients, faults, crashes, calls, ticks, interrupts=interrupts, outages=outages)
     return search.run(first, allowed, budget_states, progress)
@@ -160,8 +160,8 @@ class _Search:
         progress: Callable[[int, int], None] | None,
     ) -> EngineResult:
         self._clients = len(first.clients)
-        # How each state was first reached: the number of the state before it, and the choice.
-        came: list[tuple[int, Choice | None]] = [(0, None)]
+        # For each state, the number of the previous state on its shortest path, and the choice.
+        reached: list[tuple[int, Choice | None]] = [(0, None)]
         known = {self._keys.of(first)}
         waiting = deque([(0, first)])
         withheld: set[str] = set()
@@ -176,30 +176,30 @@ class _Search:
                     if key in known:
                         continue
                     known.add(key)
-                    came.append((number, choice))
-                    waiting.append((len(came) - 1, after))
+                    reached.append((number, choice))
+                    waiting.append((len(reached) - 1, after))
                     broken = self._broken_by_future(after)
-                    if progress is not None and len(came) % 1000 == 0:
-                        progress(len(came), len(waiting))
+                    if progress is not None and len(reached) % 1000 == 0:
+                        progress(len(reached), len(waiting))
                 if broken:
-                    path = [*_path(came, number), choice]
-                    shown = self._counterexample(path, tuple(broken))
-                    said = f"stopped at {len(came)} states: a rule is broken"
-                    return EngineResult(len(came), edges, False, said, shown)
-            if budget is not None and len(came) >= budget and waiting:
-                return EngineResult(len(came), edges, False, f"stopped at {len(came)} states")
+                    path = [*_path(reached, number), choice]
+                    counterexample = self._counterexample(path, tuple(broken))
+                    bounds = f"stopped at {len(reached)} states: a rule is broken"
+                    return EngineResult(len(reached), edges, False, bounds, counterexample)
+            if budget is not None and len(reached) >= budget and waiting:
+                return EngineResult(len(reached), edges, False, f"stopped at {len(reached)} states")
         bounds = ", ".join(f"{limit} {name}" for name, limit in allowed.items() if name in withheld)
-        said = f"complete within: {bounds}" if bounds else "complete"
-        return EngineResult(len(came), edges, True, said)
+        bounds = f"complete within: {bounds}" if bounds else "complete"
+        return EngineResult(len(reached), edges, True, bounds)
 
     def _broken_by_future(self, state: State) -> list[str]:
-        """Name what is wrong with the futures of ``state`` without faults, and with nothing else."""
+        """Return the rules that break if ``state`` continues without faults."""
         broken = []
         key: Any = self._keys.of_record(state.record, state.now)
         if key not in self._judged:
             self._judged.add(key)
             if self.steps.nobody_can_finish(state):
-                broken.append(_NOBODY_FINISHES)
+                broken.append(_NOT_CLAIMABLE)
         for client in state.clients:
             if client.call is not None:
                 key = self._keys.of_call(client.call, state.now)
@@ -210,18 +210,18 @@ class _Search:
         return broken
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
-        """Replay ``path`` in one world, from the start and without going back, and record what happens."""
+        """Replay ``path`` in one world, from the start, and record the timeline."""
         interleaving = Interleaving(self._clients, self._engine, self._world_kind, cached=self._is_cached)
         found: list[str] = []
         for choice in path:
             found = interleaving.take(choice)
-        if not set(broken) <= {*found, _NOBODY_FINISHES, _NEVER_ENDS}:
+        if not set(broken) <= {*found, _NOT_CLAIMABLE, _NEVER_ENDS}:
             raise AssertionError(f"the search found {broken}, its replay {found}")
         return EngineCounterexample(broken, tuple(interleaving.timeline), tuple(path))
 
 
 class Interleaving:
-    """Plays choices in one world, with calls that go on and on: nothing is restored, nothing forgotten.
+    """Takes choices one after the other in one world; no state is restored, and no history is dropped.
 
     Parameters
     ----------
@@ -246,13 +246,13 @@ class Interleaving:
         self._started = 0
 
     def take(self, choice: Choice) -> list[str]:
-        """Let it happen; return the names of the rules that are broken by it."""
+        """Take a step; return the names of the rules that it breaks."""
         world, what, who = self.world, choice.what, choice.who
         before, occurrences = world.record, len(world.history)
         broken: list[str] = []
         if who is None or what == ARRIVES:
             actor = act_on(world, choice)
-            self._tell("the clock" if what == TIME_PASSES else "the store", what)
+            self._log("the clock" if what == TIME_PASSES else "the store", what)
         else:
             actor, broken = self._client_step(what, who)
         if world.record is not before or len(world.history) > occurrences:
@@ -260,21 +260,21 @@ class Interleaving:
         return broken
 
     def _client_step(self, what: str, who: int) -> tuple[str, list[str]]:
-        under_way = self._calls[who]
+        running = self._calls[who]
         expiry = None
-        if under_way is None:
+        if running is None:
             self._started += 1
             number = self._started
             call = self.world.call(self._engines[who], what.removeprefix(CALLS_WITH))
-            self._tell(f"client {who + 1}", what)
+            self._log(f"client {who + 1}", what)
         else:
-            number, call, expiry = under_way
-            asked = "" if call.running else f": {_in_words(call.command)}"
+            number, call, expiry = running
+            command = "" if call.running else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
             )
-            self._tell(f"client {who + 1}", what + asked + ended)
+            self._log(f"client {who + 1}", what + command + ended)
         broken = broken_by_call(call, self.world, expiry)
         expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
@@ -282,7 +282,7 @@ class Interleaving:
             self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
         return call._owner, broken
 
-    def _tell(self, who: str, what: str) -> None:
+    def _log(self, who: str, what: str) -> None:
         self.timeline.append(Happened(self.world.now - self._began, who, what, self.world.record))
 
 
@@ -293,10 +293,10 @@ def _in_words(command: Any) -> str:
     return "a release" if new is None else "a claim" if new.response_data is None else "a completion"
 
 
-def _path(came: Sequence[tuple[int, Choice | None]], number: int) -> Iterator[Choice]:
-    """Return the choices that led to the state with this number."""
+def _path(reached: Sequence[tuple[int, Choice | None]], number: int) -> Iterator[Choice]:
+    """Return the choices that lead to the state with this number."""
     path = []
-    while (step := came[number])[1] is not None:
+    while (step := reached[number])[1] is not None:
         path.append(step[1])
         number = step[0]
     return reversed(path)

@@ -1,4 +1,4 @@
-"""Which locals of a waiting generator its future depends on."""
+"""Determines the locals on which the future of a suspended generator depends."""
 
 import dis
 from functools import cache
@@ -11,24 +11,24 @@ _JUMPS = {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
 
 @cache
 def readable(code: CodeType, lasti: int) -> frozenset[str]:
-    """Return the locals of ``code`` that may be read after ``lasti``, before they are written anew.
+    """Return the locals of ``code`` that may be read after ``lasti``, before they are written again.
 
-    What no instruction can read makes no difference to the future. Where the flow of control is in doubt, a
-    local counts as readable; and so does the variable of a loop, which tells how far the loop has come.
+    A local that no instruction can read makes no difference to the future. Where the control flow is unclear,
+    a local counts as readable. So does the variable of a loop, because it shows the progress of the loop.
 
     Parameters
     ----------
     code
-        Of a generator's frame.
+        The code of the generator's frame.
     lasti
-        The offset of the instruction at which it waits.
+        The offset of the instruction at which it is suspended.
     """
     return _readable_before(code)[lasti] | _loop_variables(code)
 
 
 @cache
 def _loop_variables(code: CodeType) -> frozenset[str]:
-    """Return what is written first in each turn of a loop."""
+    """Return the locals that are written first in each iteration of a loop."""
     instructions = list(dis.get_instructions(code))
     found: set[str] = set()
     for place, instruction in enumerate(instructions):
@@ -40,7 +40,7 @@ def _loop_variables(code: CodeType) -> frozenset[str]:
 
 @cache
 def _readable_before(code: CodeType) -> dict[int, frozenset[str]]:
-    """For each instruction, the locals that may be read from there on."""
+    """Return, for each instruction, the locals that may be read from there on."""
     bytecode = dis.Bytecode(code)
     instructions = list(bytecode)
     handlers: Any = bytecode.exception_entries  # type: ignore[attr-defined]
@@ -55,23 +55,23 @@ def _readable_before(code: CodeType) -> dict[int, frozenset[str]]:
         following[offset] = after
     found: dict[int, frozenset[str]] = {instruction.offset: frozenset() for instruction in instructions}
     everything = frozenset(code.co_cellvars + code.co_freevars)
-    settled = False
-    while not settled:
-        settled = True
+    stable = False
+    while not stable:
+        stable = True
         for instruction in reversed(instructions):
             later = everything.union(*(found[offset] for offset in following[instruction.offset]))
             earlier = _before(instruction, later)
             if earlier != found[instruction.offset]:
                 found[instruction.offset] = earlier
-                settled = False
+                stable = False
     return found
 
 
 def _before(instruction: dis.Instruction, later: frozenset[str]) -> frozenset[str]:
-    """Return what may be read before ``instruction``, given what may be read after it."""
+    """Return the locals that may be read before ``instruction``, given those that may be read after it."""
     if "_FAST" not in instruction.opname:
         return later
-    # Some instructions are two in one, such as STORE_FAST_LOAD_FAST.
+    # Some instructions combine two, such as STORE_FAST_LOAD_FAST.
     names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
     kinds = instruction.opname.replace("_BORROW", "").split("_FAST")
     for kind, name in reversed(list(zip(kinds, names, strict=False))):

@@ -1,28 +1,28 @@
-"""The states of a search of the engine: what is in them, and when two of them are the same.
+"""The states of a search of the engine: their contents, and when two of them are equal.
 
-A call is a generator, which cannot be copied. A state therefore has, for each call that is under way, the
-log of what it was told and when: to go on from there, the call is started anew and told the same.
+A call is a generator, which cannot be copied. So a state has, for each running call, a log of the replies it
+got and their times. To continue from the state, a new call is started and gets the same replies.
 
-Two states with the same key have the same futures, for the key holds all that the future depends on:
+Two states with the same key have the same futures, because the key contains all that the future depends on:
 
-- what stands, the requests that are late, what is cached, and what may still happen (faults, crashes, calls,
-  seconds that are left);
-- of each call the position of its generator and of those it delegates to, and their locals, without those
-  that no instruction can read before they are written anew. What a frame holds beyond its locals are its
-  loops' iterators, whose position the loop variable tells, and the exception that is being handled, which is
-  a local too. A local of a kind that is unknown here is an error, so that nothing is left out silently. Of
-  exceptions the type alone counts, for the engine looks at nothing else;
-- what the invariants on histories still remember: the leases of runs and the expiries of results that have
-  not yet passed. Those that have passed forbid nothing any more, and what is over was judged as it happened.
+- the stored record, the delayed requests, the cached records, and what may still happen (the faults, crashes,
+  calls and seconds that are left);
+- for each call, the positions of its generator and of those it delegates to, and their locals, without those
+  that no instruction can read before they are written again. Beyond its locals, a frame has the iterators of
+  its loops, whose position follows from the loop variable, and the exception that is being handled, which is
+  a local too. A local of an unknown type is an error, so that nothing is left out silently. Only the type of
+  an exception counts, because the engine uses nothing else;
+- what the invariants on histories still need: the leases of runs and the expiries of results that have not
+  passed yet. Those that have passed forbid nothing any more, and past events have been checked already.
 
-What it abstracts from, no future can tell apart:
+The key leaves out what makes no difference to any future:
 
-- Absolute time. The engine adds to the time now and compares; only rounding to seconds sees more of the
-  clock, so the part of a second is in the key. A time to come is in it as what remains. Times that are over
-  are never computed with, only compared, with each other or with a later one: of these the order is in it.
-- The names of owners and results. They are compared and stored, so their order of first appearance is
-  enough; a new name is none of the old ones.
-- Which client is which: all run the same engine.
+- Absolute time. The engine only adds to the current time and compares times. Rounding to seconds depends on
+  the fraction of the second, so the fraction is in the key. A future time is in the key as the time that
+  remains. Past times are only compared, with each other or with a later one, so their order is in the key.
+- The names of owners and results. They are only compared and stored, so the order of their first appearance
+  is enough; a new name differs from all others.
+- The identity of clients: all run the same engine.
 """
 
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ from ..simulator import SimulatedCall, World
 from .frames import readable
 
 OWN = object()
-"""In a log: the swap was answered with the very record that it proposed."""
+"""In a log: the swap returned the same record object that it proposed."""
 
 
 class Told(NamedTuple):
-    """One entry of a call's log: what happened to it, when, and what the store answered."""
+    """One entry of a call's log: the time (epoch milliseconds), the event, and the store's answer."""
 
     now: int
     what: str
@@ -54,7 +54,7 @@ class Told(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """A value, taken apart: its shape, the times (epoch milliseconds) and the names in it."""
+    """A decomposed value: its shape, and the times (epoch milliseconds) and names in it."""
 
     shape: int
     times: tuple[int, ...]
@@ -65,26 +65,27 @@ _IDLE = Frozen(-1, (), ())
 
 
 class Pending(NamedTuple):
-    """A call that is under way.
+    """A running call.
 
     Parameters
     ----------
     number
-        The place of the call among all calls; its body's result is named after it.
+        The number of the call among all calls; the name of its body's result contains it.
     start
-        When it began, how many owner tokens there had been, its payload hash, what was cached.
+        The time of its start (epoch milliseconds), the number of earlier owner tokens, its payload hash, and
+        the cached record.
     log
-        What it was told since.
+        The events since then.
     waits_for
-        What its next step is about.
+        The type of the command that it waits for.
     owner
-        Its attempt's token.
+        The owner token of its attempt.
     expiry
-        The expiry of the first completion that it sent.
+        The expiry of the first completion that it sent, or None.
     position
-        Where its generator is, and all that it knows.
+        The position of its generator, with all locals.
     stores_result
-        Whether it is about to store a result.
+        Whether its next command stores a result.
     """
 
     number: int
@@ -98,7 +99,7 @@ class Pending(NamedTuple):
 
 
 class Client(NamedTuple):
-    """A process that calls again and again, one call at a time."""
+    """A process that makes one call after the other."""
 
     call: Pending | None
     cached: Record | None
@@ -106,7 +107,7 @@ class Client(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that the future depends on, and how to go there. None as what is left means without end."""
+    """All that the future depends on, and how to restore it. A limit of None means no limit."""
 
     now: int
     record: Record | None
@@ -124,12 +125,12 @@ class State(NamedTuple):
 
 
 def result_of(number: int) -> str:
-    """Return what the body of the call with this number returns."""
+    """Return the result of the body in the call with this number."""
     return f"result {number}"
 
 
 def remembered(history: Sequence[Happening], now: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Return which leases of runs, and which ends of runs' claims on the key, an invariant may yet need."""
+    """Return the leases of runs, and the ends of their claims on the key, that invariants still need."""
     running: dict[str, int] = {}
     barred: dict[str, int] = {}
     for item in history:
@@ -148,7 +149,7 @@ def remembered(history: Sequence[Happening], now: int) -> tuple[dict[str, int], 
 
 
 def without_the_forgotten(history: Sequence[Happening], now: int) -> tuple[Happening, ...]:
-    """Return the part of ``history`` on which a later verdict may depend."""
+    """Return the part of ``history`` that later checks may need."""
     running, barred = remembered(history, now)
     return tuple(
         item
@@ -158,7 +159,7 @@ def without_the_forgotten(history: Sequence[Happening], now: int) -> tuple[Happe
 
 
 class Keys:
-    """Takes states apart and names their shapes; keys of the same instance can be compared."""
+    """Computes the keys of states; keys of the same instance can be compared."""
 
     def __init__(self) -> None:
         self._shapes: dict[Any, int] = {}
@@ -173,7 +174,7 @@ class Keys:
 
         def order(part: Frozen) -> tuple[Any, ...]:
             names = [known.index(name) if name in known else -1 for name in part.names]
-            until = [kind.get(name, 0) for name in part.names for kind in (running, barred)]
+            until = [times.get(name, 0) for name in part.names for times in (running, barred)]
             return part.shape, part.times, names, until
 
         delayed = sorted(map(self._value, state.delayed), key=order)
@@ -224,40 +225,40 @@ class Keys:
         return shape, relative(times, now), now % 1000
 
     def position(self, call: SimulatedCall, expiry: int | None) -> Frozen:
-        """Take a call apart; ``expiry`` is that of the first completion that it sent."""
-        apart = _Apart()
+        """Decompose a call; ``expiry`` is the expiry of the first completion that it sent."""
+        parts = _Parts()
         frames = []
         steps: Any = call._steps
         while steps is not None:
             assert isinstance(steps, GeneratorType)
-            frames.append(apart.frame(steps))
+            frames.append(parts.frame(steps))
             steps = steps.gi_yieldfrom
         shape = (
             tuple(frames),
-            apart.shape(call.command),
-            apart.shape(call._payload_hash),
-            apart.name(call._owner),
-            apart.time(call._until if call.body is None else None),  # read as the body begins
+            parts.shape(call.command),
+            parts.shape(call._payload_hash),
+            parts.name(call._owner),
+            parts.time(call._until if call.body is None else None),  # read as the body begins
             call._operations,
             call.interrupted,
-            apart.time(expiry),
+            parts.time(expiry),
         )
-        return self._frozen(shape, apart)
+        return self._frozen(shape, parts)
 
     def _value(self, value: Record | Swap | None) -> Frozen:
         known = self._known.get(value)
         if known is None:
-            apart = _Apart()
-            known = self._known[value] = self._frozen(apart.shape(value), apart)
+            parts = _Parts()
+            known = self._known[value] = self._frozen(parts.shape(value), parts)
         return known
 
-    def _frozen(self, shape: Any, apart: "_Apart") -> Frozen:
+    def _frozen(self, shape: Any, parts: "_Parts") -> Frozen:
         number = self._shapes.setdefault(shape, len(self._shapes))
-        return Frozen(number, tuple(apart.times), tuple(apart.names))
+        return Frozen(number, tuple(parts.times), tuple(parts.names))
 
 
 def relative(times: Sequence[int], now: int) -> tuple[int, ...]:
-    """Return what remains of the times to come, and the order of those that are over."""
+    """Return the remaining milliseconds of future times, and the order of past ones."""
     order = {time: -place for place, time in enumerate(sorted({time for time in times if time <= now}))}
     return tuple(time - now if time > now else order[time] for time in times)
 
@@ -269,12 +270,12 @@ def renamed(names: Sequence[str]) -> tuple[int, ...]:
 
 
 _PLAIN = (bool, int, type(None))
-_OF_NO_CALL = (Engine, LocalCache, Report, type, MethodType)
-"""What is the same for all calls of a client, or in the key for itself."""
+_SHARED = (Engine, LocalCache, Report, type, MethodType)
+"""Types whose values are the same for all calls of a client, or are in the key separately."""
 
 
-class _Apart:
-    """Takes values apart: what it returns are shapes; times and names are noted in their order."""
+class _Parts:
+    """Decomposes values: its methods return shapes, and record times and names in their order."""
 
     def __init__(self) -> None:
         self.times: list[int] = []
@@ -284,7 +285,7 @@ class _Apart:
         return self.time(value) if name == "now" else self.shape(value)
 
     def frame(self, steps: Any) -> Any:
-        """Note where a generator waits, and its locals; not what it delegates to."""
+        """Return the position of a generator and its locals, without generators that it delegates to."""
         frame = steps.gi_frame
         if frame is None:
             return None
@@ -301,34 +302,34 @@ class _Apart:
         return self.time(None if seconds is None else seconds * 1000)
 
     def name(self, text: str | None) -> Any:
-        """Note a name; a JSON text of a name is told by its quotes."""
+        """Record a name; quotes mark the JSON text of a name."""
         if not text:
             return text
         self.names.append(text.strip('"'))
         return text.startswith('"')
 
     def shape(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in _PLAIN:
-            found: Any = (kind.__name__, value)
-        elif kind is str:
+        cls = type(value)
+        if cls in _PLAIN:
+            found: Any = (cls.__name__, value)
+        elif cls is str:
             found = value if value == World.KEY or value.startswith("payload") else self.name(value)
-        elif kind in (Record, Claim, Complete):
+        elif cls in (Record, Claim, Complete):
             found = self._with_deadlines(value)
-        elif kind is Attempt:
+        elif cls is Attempt:
             found = self._attempt(value)
-        elif isinstance(value, (BaseException, *_OF_NO_CALL)):
-            found = kind.__name__
+        elif isinstance(value, (BaseException, *_SHARED)):
+            found = cls.__name__
         elif isinstance(value, Change):
-            found = (kind.__name__, value.requests)  # which tells one of a kind from another
-        elif kind is GeneratorType:
+            found = (cls.__name__, value.requests)  # tells apart changes of the same type
+        elif cls is GeneratorType:
             found = ("generator", self.frame(value))
-        elif kind is Swap:  # how long the record is to be kept, no world asks
+        elif cls is Swap:  # no world uses `keep_ms`
             found = ("Swap", self.shape(value.expected), self.shape(value.new))
-        elif kind in (Sleep, Release) or isinstance(value, Outcome):
-            found = (kind.__name__, *map(self.shape, value))
+        elif cls in (Sleep, Release) or isinstance(value, Outcome):
+            found = (cls.__name__, *map(self.shape, value))
         else:
-            raise TypeError(f"how is a {kind.__name__} compared with another? Say it here.")
+            raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
         return found
 
     def _attempt(self, attempt: Attempt) -> Any:

@@ -1,4 +1,4 @@
-"""Real threads and processes on one key: broken layers are caught, and right ones are never told broken."""
+"""Real threads and processes on one key: broken layers are caught, and correct ones pass."""
 
 import os
 import sys
@@ -46,54 +46,58 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("make", [layers.sqlite, layers.durable_sqlite, layers.async_sqlite])
-def test_a_layer_that_many_processes_share_is_kept(make: Any) -> None:
+def test_a_layer_that_processes_share_passes(make: Any) -> None:
     report = judged(make)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
     assert all(each.histories >= 4 for each in report.checks)
 
 
-def test_a_layer_of_a_real_server_is_kept(
+def test_a_layer_over_a_real_server_passes(
     valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
-    report = judged(layers.redis_or_valkey)
+    report = judged(layers.redis_layer)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
 
 
 @pytest.mark.parametrize("make", [InMemoryPersistenceLayer, AsyncInMemoryPersistenceLayer, layers.LockedRows])
-def test_a_layer_that_threads_share_is_kept(make: Any) -> None:
+def test_a_layer_that_threads_share_passes(make: Any) -> None:
     report = judged(make)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "not offered", PROCESSES: "not offered"}
 
 
-def test_a_layer_by_four_methods_is_kept() -> None:
+def test_a_layer_with_four_methods_passes() -> None:
     report = judged(layers.FourMethods, fenced=False)
     assert verdicts(report)[THREADS] == "kept"
 
 
-def test_a_pair_of_layers_is_kept() -> None:
+def test_a_pair_of_layers_passes() -> None:
     report = judged(layers.pair_of_sqlite)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "kept"}
 
 
-def test_a_factory_that_other_processes_cannot_import_is_judged_by_threads_alone() -> None:
+def test_a_factory_that_other_processes_cannot_import_is_checked_by_threads_only() -> None:
     server = fakeredis.FakeServer(version=(7,))
     report = judged(lambda: RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=server)))
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
     assert "at the top of a module" in why_not(report, PROCESSES)
 
 
-def test_a_store_within_the_process_is_not_reported_broken_for_it() -> None:
-    report = judged(layers.rows_of_this_process)
+def test_a_store_in_process_memory_is_not_reported_broken() -> None:
+    report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
     assert "does not see this one's records" in why_not(report, PROCESSES)
 
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
-    ("make", "said"), [(layers.dying, "ended by itself: exit status 3"), (layers.failing, "no store here")]
+    ("make", "said"),
+    [
+        (layers.exiting_factory, "ended unexpectedly: exit status 3"),
+        (layers.failing_factory, "no store here"),
+    ],
 )
-def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said: str) -> None:
+def test_a_factory_that_fails_in_other_processes_is_reported(make: Any, said: str) -> None:
     report = judged(make)
     assert verdicts(report)[PROCESSES] == "not judged"
     assert said in why_not(report, PROCESSES)
@@ -104,11 +108,11 @@ def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said
     [
         (layers.Rows, True),
         (layers.AsyncRows, True),
-        (layers.ForgettingWhoAsked, True),
+        (layers.SharedResult, True),
         (layers.RacingFourMethods, False),
     ],
 )
-def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fenced: bool) -> None:
+def test_a_layer_that_reads_then_writes_is_caught_by_threads(make: Any, fenced: bool) -> None:
     report = judged(make, fenced=fenced)
     assert verdicts(report)[THREADS] == "broken"
     broken = {clause for finding in report.findings for clause in finding.clauses}
@@ -118,10 +122,10 @@ def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fence
     assert 1 <= len(first.lines) <= 8
 
 
-def test_two_bodies_at_once_are_reported_of() -> None:
+def test_concurrent_bodies_are_reported() -> None:
     report = judged(layers.Rows)
     assert {"CAS-4", "INV-1", "INV-5"} <= {clause for each in report.findings for clause in each.clauses}
-    assert "Two clients were let in at once: two bodies ran." in [each.why for each in report.findings]
+    assert "Two clients got the key at once: two bodies ran." in [each.why for each in report.findings]
 
 
 def test_objects_that_race_for_one_store_are_caught() -> None:
@@ -137,17 +141,17 @@ def test_objects_that_race_for_one_store_are_caught() -> None:
     assert verdicts(tasks)[OBJECTS] == "broken"
 
 
-def test_a_layer_that_is_bound_to_its_thread_is_judged_by_processes() -> None:
-    report = judged(layers.bound_sqlite, threads=False)
+def test_a_layer_that_is_bound_to_a_thread_is_checked_by_processes() -> None:
+    report = judged(layers.thread_bound_sqlite, threads=False)
     assert verdicts(report) == {THREADS: "not offered", OBJECTS: "not offered", PROCESSES: "kept"}
 
 
-def test_a_layer_that_says_it_is_busy_makes_no_mistake() -> None:
-    assert [each.why for each in judged(layers.Busy).findings] == []
+def test_a_layer_that_raises_if_it_is_busy_is_not_broken() -> None:
+    assert [each.why for each in judged(layers.RefusesToWait).findings] == []
 
 
-def test_what_a_layer_raises_when_many_use_it_is_reported() -> None:
-    report = judged(layers.Stumbling)
+def test_an_error_of_a_layer_that_is_not_thread_safe_is_reported() -> None:
+    report = judged(layers.NotThreadSafe)
     assert any("the layer raised IndexError" in each.why for each in report.findings)
 
 
@@ -159,12 +163,12 @@ def test_processes_that_race_for_files_are_caught() -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_notes_that_other_objects_do_not_see_are_caught() -> None:
-    report = judged(layers.notes_of_its_own)
+def test_records_that_other_objects_do_not_see_are_caught() -> None:
+    report = judged(layers.own_buffer)
     assert verdicts(report)[OBJECTS] == "broken"
 
 
-def test_nothing_is_left_behind() -> None:
+def test_no_thread_or_process_is_left() -> None:
     interval, before = sys.getswitchinterval(), set(threading.enumerate())
     judged(layers.sqlite)
     assert sys.getswitchinterval() == interval

@@ -1,4 +1,4 @@
-"""What is claimed to be durable is written by a process that is killed, and read by another."""
+"""Durability: a process that is killed writes the records, and another one reads them."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("records")
 @pytest.mark.parametrize("make", [layers.sqlite, layers.durable_sqlite, layers.async_sqlite])
-def test_a_durable_layer_is_kept(make: Any) -> None:
+def test_a_durable_layer_passes(make: Any) -> None:
     report = judged(make)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "kept"}
     assert report.checks[1].histories > 10
@@ -53,16 +53,16 @@ def test_a_server_outlives_its_clients(
     valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
-    assert verdicts(judged(layers.redis_or_valkey)) == {OBJECT: "kept", PROCESS: "kept"}
+    assert verdicts(judged(layers.redis_layer)) == {OBJECT: "kept", PROCESS: "kept"}
 
 
 @pytest.mark.usefixtures("records")
-def test_what_is_not_claimed_is_not_asked() -> None:
+def test_durability_is_checked_only_if_it_is_claimed() -> None:
     assert verdicts(judged(layers.sqlite, durable=False)) == {OBJECT: "not offered", PROCESS: "not offered"}
 
 
 @pytest.mark.usefixtures("records")
-def test_without_a_factory_to_import_another_object_must_do() -> None:
+def test_without_an_importable_factory_another_object_reads_the_records() -> None:
     report = judged(lambda: layers.sqlite())  # noqa: PLW0108 - the point
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "not offered"}
     assert "at the top of a module" in (report.checks[1].why_not or "")
@@ -75,21 +75,21 @@ def test_a_layer_that_no_other_object_shares_is_not_durable() -> None:
 
 
 def test_a_store_within_the_process_is_not_durable() -> None:
-    report = judged(layers.rows_of_this_process)
+    report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     assert "another process finds nothing of it" in report.findings[0].why
     assert [line.who for line in report.findings[0].lines] == ["a process", "the process", "another process"]
 
 
 @pytest.mark.usefixtures("files")
-def test_what_is_acknowledged_before_it_is_written_is_lost_with_its_process() -> None:
+def test_a_write_that_is_acknowledged_too_early_is_lost_with_its_process() -> None:
     report = judged(layers.buffered_files)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
 
 
 @pytest.mark.usefixtures("files")
-def test_what_is_deleted_in_memory_comes_back() -> None:
-    report = judged(layers.hasty_files)
+def test_a_deletion_in_memory_only_is_lost_with_its_process() -> None:
+    report = judged(layers.delayed_deletions)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
     assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
@@ -100,5 +100,5 @@ def test_what_is_deleted_in_memory_comes_back() -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_what_only_its_object_knows_is_lost_with_it() -> None:
-    assert verdicts(judged(layers.notes_of_its_own)) == {OBJECT: "broken", PROCESS: "broken"}
+def test_a_record_in_an_object_only_is_lost_with_it() -> None:
+    assert verdicts(judged(layers.own_buffer)) == {OBJECT: "broken", PROCESS: "broken"}

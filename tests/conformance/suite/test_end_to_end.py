@@ -1,4 +1,4 @@
-"""Whole calls of the engine over a layer: what the walks of the fencing and faults tiers see."""
+"""End-to-end calls of the engine over a layer, in the fencing and faults tiers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from right_layers import FourMethods, TwoMethods
 pytestmark = pytest.mark.once
 
 TIERS = ("fencing", "faults")
-# Bounded by what may happen, not by time.
+# Limited by the bounds of the paths, not by time.
 UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
 
 
@@ -24,7 +24,7 @@ class ComparesTheStatusAlone(TwoMethods):
         return (current and current.status) == (expected and expected.status)
 
 
-class LetsAnybodyDelete(TwoMethods):
+class DeletesUnconditionally(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if new is None:
             self.rows.pop(key, None)
@@ -32,14 +32,14 @@ class LetsAnybodyDelete(TwoMethods):
         return super()._swap(key, expected, new, keep_ms)
 
 
-class AnswersWithWhatWasAskedFor(TwoMethods):
+class AlwaysReturnsTheNewRecord(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         super()._swap(key, expected, new, keep_ms)
         return new
 
 
 class RefusesItsOwnWrite(TwoMethods):
-    """Answers a repeated request with what had been asked for, but as another's."""
+    """Answers a repeated request with the new record, but with another owner."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         found = super()._swap(key, expected, new, keep_ms)
@@ -54,7 +54,7 @@ class StoresNoResults(TwoMethods):
 
 
 class NeverForgets(TwoMethods):
-    """Lets nobody take over."""
+    """Refuses every takeover."""
 
     def matches(self, current: Record | None, expected: Record | None) -> bool:
         claim = expected is None or expected.status == COMPLETED
@@ -77,7 +77,7 @@ DEATH = "a-death-costs-a-lease-only"
 
 
 @pytest.mark.parametrize("make", [TwoMethods, InMemoryPersistenceLayer])
-def test_a_right_layer_keeps_everything(make: Callable[[], Any]) -> None:
+def test_a_correct_layer_passes(make: Callable[[], Any]) -> None:
     report = check(make, profile=UNHURRIED, tiers=TIERS)
     assert report.findings == ()
     assert {report.tiers[tier] for tier in TIERS} == {"kept"}
@@ -88,8 +88,8 @@ def test_a_right_layer_keeps_everything(make: Callable[[], Any]) -> None:
     ("make", "caught"),
     [
         (ComparesTheStatusAlone, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
-        (LetsAnybodyDelete, {(OUTLIVED, "CAS-2"), (LATE, "CAS-2")}),
-        (AnswersWithWhatWasAskedFor, {(OUTLIVED, "CAS-3"), (PAYLOADS, "CAS-3"), (LOST, "CAS-3")}),
+        (DeletesUnconditionally, {(OUTLIVED, "CAS-2"), (LATE, "CAS-2")}),
+        (AlwaysReturnsTheNewRecord, {(OUTLIVED, "CAS-3"), (PAYLOADS, "CAS-3"), (LOST, "CAS-3")}),
         (RefusesItsOwnWrite, {(LOST, "CAS-3")}),
         (StoresNoResults, {(OUTLIVED, "CAS-2"), (DEATH, "CAS-2")}),
         (NeverForgets, {(OUTLIVED, "CAS-2"), (THREE, "CAS-2"), (DEATH, "CAS-2")}),
@@ -103,7 +103,7 @@ def test_a_broken_layer_is_caught(make: Callable[[], Any], caught: set[tuple[str
     assert caught <= found
 
 
-def test_a_trace_ends_where_the_rule_broke() -> None:
+def test_a_trace_ends_at_the_broken_rule() -> None:
     report = check(FourMethods, profile=UNHURRIED, tiers=("faults",))
     [finding] = [each for each in report.findings if (each.check, each.clauses) == (LOST, ("INV-6",))]
     assert finding.why == "A caller was locked out by its own claim, whose reply was lost."
@@ -121,33 +121,33 @@ def test_a_trace_ends_where_the_rule_broke() -> None:
     ]
 
 
-def test_what_is_not_fenced_is_not_asked_to_be() -> None:
+def test_fencing_is_checked_only_if_it_is_claimed() -> None:
     report = check(FourMethods, profile=UNHURRIED, tiers=TIERS, capabilities=Capabilities(fenced=False))
     assert report.findings == ()
     assert report.tiers["fencing"] == "not offered"
     assert report.tiers["faults"] == "kept"
 
 
-def test_a_layer_that_reads_a_clock_which_may_not_be_moved_is_not_judged_by_time() -> None:
+def test_a_layer_with_a_clock_that_may_not_be_moved_is_not_checked_over_time() -> None:
     claims = Capabilities(fenced=False, movable_clock=False)
     report = check(FourMethods, profile=UNHURRIED, tiers=("faults",), capabilities=claims)
     assert {each.name for each in report.checks} >= {LOST, LATE, DEATH}
     assert {each.verdict for each in report.checks} == {"not offered"}
 
 
-def test_paths_are_shortest_first_and_each_ends_in_a_step_of_its_own() -> None:
+def test_paths_are_sorted_by_length_and_end_in_different_steps() -> None:
     found = paths(Bounds(ticks=1))
     assert [len(path) for path in found] == sorted(len(path) for path in found)
     assert len(set(found)) == len(found)
 
 
-def test_paths_with_late_requests_are_reported_from_others() -> None:
+def test_paths_with_late_requests_can_be_filtered_out() -> None:
     late = [path for path in paths(Bounds(faults=1)) if not without_late_requests(path)]
     assert late
     assert all(any(choice.what == "delayed" for choice in path) for path in late)
 
 
-def test_what_was_cut_short_is_reported() -> None:
+def test_an_incomplete_walk_is_reported() -> None:
     hasty = check(TwoMethods, profile=UNHURRIED._replace(tour_seconds=0), tiers=("fencing",))
     assert OUTLIVED in hasty.notes[0]
     assert "a more thorough profile" in hasty.notes[0]

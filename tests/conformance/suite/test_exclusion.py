@@ -19,7 +19,7 @@ from race_reports import OVERWRITES, TWO_CLAIMS, UNHURRIED, broken, finding, jud
 pytestmark = pytest.mark.once
 
 
-def test_looking_before_writing_is_found_over_a_real_server(valkey_server: servers.Server) -> None:
+def test_read_then_write_is_found_over_a_real_server(valkey_server: servers.Server) -> None:
     with redis.Redis(**servers.redis_kwargs(valkey_server)) as client:
         report = judged(lambda: stores.OverRedis(client))
     assert broken(report) == {each.name for each in report.checks}
@@ -37,7 +37,7 @@ CLAIMS = {
     ("make", "how"),
     [
         (lambda _: layers.UnlockedDictionary, "the lines of the layer's source"),
-        (lambda _: layers.AsyncWithAPause, "the awaits of the layer"),
+        (lambda _: layers.AsyncReadThenWrite, "the awaits of the layer"),
         (lambda _: over_fakeredis(stores.OverRedis), "the calls of the layer's client"),
         (lambda path: lambda: stores.OverSQLite(path / "a.db"), "the calls of the layer's client"),
         (
@@ -47,7 +47,7 @@ CLAIMS = {
     ],
     ids=["dictionary", "async", "redis", "sqlite", "sqlite-each-thread"],
 )
-def test_looking_before_writing_is_found_in_every_race(
+def test_read_then_write_is_found_in_every_race(
     make: Callable[[Path], Callable[[], Any]], how: str, tmp_path: Path
 ) -> None:
     report = judged(make(tmp_path))
@@ -71,7 +71,7 @@ def test_the_verdict_and_the_schedule_do_not_depend_on_the_seed(seed: int) -> No
     assert without_keys(first) == without_keys(again)
 
 
-def test_the_trace_tells_each_step_and_what_stood_after_it() -> None:
+def test_the_trace_shows_each_step_and_the_record_after_it() -> None:
     lines = finding(judged(over_fakeredis(stores.OverRedis)), TWO_CLAIMS).lines
     said = [(line.who, line.what.split()[0]) for line in lines]
     assert said == [
@@ -90,8 +90,8 @@ def test_the_trace_tells_each_step_and_what_stood_after_it() -> None:
     assert owners == [None, None, None, None, None, "bob", "bob", "alice", "alice", "alice"]
 
 
-def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
-    report = judged(layers.FourLockedForPuts, fenced=False)
+def test_a_result_that_is_stored_without_the_lock_gets_lost() -> None:
+    report = judged(layers.FourMethodsLockedForPuts, fenced=False)
     assert broken(report) == {OVERWRITES}
     reported = finding(report, OVERWRITES)
     assert reported.clauses == ("CAS-4", "INV-2")
@@ -101,14 +101,14 @@ def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
     assert statuses[-1] == INPROGRESS
 
 
-def test_four_methods_that_look_before_they_write_are_found() -> None:
-    report = judged(layers.FourUnlocked, fenced=False)
+def test_four_methods_that_read_then_write_are_found() -> None:
+    report = judged(layers.FourMethodsUnlocked, fenced=False)
     assert broken(report) == {*CLAIMS, OVERWRITES}
     assert finding(report, TWO_CLAIMS).clauses == ("CAS-4", "CAS-7", "INV-1")
 
 
-def test_a_deadlock_is_found_and_does_no_harm_to_what_follows() -> None:
-    report = judged(layers.LockedTheWrongWayRound)
+def test_a_deadlock_is_found_and_does_not_disturb_later_checks() -> None:
+    report = judged(layers.LocksInOppositeOrder)
     found = broken(report)
     assert "a-release-never-removes-the-claim-that-took-over" in found
     assert TWO_CLAIMS not in found
@@ -144,7 +144,7 @@ def test_powertools_redis_layer_overwrites_a_result_between_its_get_and_its_set(
     ]
 
 
-def test_clients_that_are_named_are_paused_at() -> None:
+def test_named_clients_pause() -> None:
     rows = layers.UnlockedDictionary()
 
     methods = ("store.fetch", "store.store", "store.drop")
@@ -155,7 +155,7 @@ def test_clients_that_are_named_are_paused_at() -> None:
     assert any(line.what.startswith("fetch('conformance-") for line in reported.lines)
 
 
-def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
+def test_an_object_that_threads_may_not_share_is_not_raced() -> None:
     report = judged(layers.UnlockedDictionary, threads=False)
     assert {(each.verdict, each.why_not) for each in report.checks} == {
         ("not offered", "the layer may not be used by other threads than its own")
@@ -165,13 +165,13 @@ def test_one_object_that_threads_may_not_share_is_not_raced() -> None:
 def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
     rows: dict[str, Any] = {}
 
-    report = judged(lambda: layers.AsyncWithAPause(rows), threads=False)
+    report = judged(lambda: layers.AsyncReadThenWrite(rows), threads=False)
     verdicts = {each.name: each.verdict for each in report.checks}
     assert verdicts[TWO_CLAIMS] == "broken"
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"
 
 
-def test_an_error_that_only_sharing_explains_is_reported() -> None:
+def test_an_error_that_only_shared_data_explains_is_reported() -> None:
     class Searching(layers.UnlockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             for other in itertools.islice(self.rows, 3):
@@ -186,7 +186,7 @@ def test_an_error_that_only_sharing_explains_is_reported() -> None:
     assert {each.clauses for each in reported} == {("CAS-4",)}
 
 
-def test_a_fault_that_needs_no_interleaving_is_reported_as_such() -> None:
+def test_a_fault_without_interleaving_is_reported_as_such() -> None:
     class Generous(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             with self.lock:
@@ -198,7 +198,7 @@ def test_a_fault_that_needs_no_interleaving_is_reported_as_such() -> None:
     assert reported.clauses == ("CAS-2", "CAS-3", "INV-1")
 
 
-def test_what_chance_decides_is_reported_as_such() -> None:
+def test_a_fault_that_depends_on_chance_is_reported_as_such() -> None:
     class Moody(layers.LockedDictionary):
         moods = iter([*[False] * 12, True])
 
@@ -210,7 +210,7 @@ def test_what_chance_decides_is_reported_as_such() -> None:
     assert any("it did not happen again" in each.why for each in report.findings)
 
 
-def test_a_layer_without_the_moved_clock_is_raced_too() -> None:
+def test_a_layer_with_its_own_clock_is_raced_too() -> None:
     report = judged(InMemoryPersistenceLayer, movable_clock=False)
     assert report.keeps("exclusion")
     assert broken(judged(layers.UnlockedDictionary, movable_clock=False))

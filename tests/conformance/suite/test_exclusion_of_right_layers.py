@@ -1,4 +1,4 @@
-"""Races: no right layer is ever told broken, by whatever it is kept right, and however long it waits."""
+"""Races: no correct layer is reported broken, whatever mechanism it uses, and however long it waits."""
 
 import asyncio
 import threading
@@ -60,7 +60,7 @@ RIGHT: dict[str, Callable[[Path], Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_layers_are_never_reported_broken(name: str, tmp_path: Path) -> None:
+def test_correct_layers_are_never_reported_broken(name: str, tmp_path: Path) -> None:
     report = judged(RIGHT[name](tmp_path))
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept"}
@@ -68,7 +68,7 @@ def test_right_layers_are_never_reported_broken(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
-def test_right_layers_over_a_real_server_are_never_reported_broken(
+def test_correct_layers_over_a_real_server_are_never_reported_broken(
     kind: Callable[..., Any], valkey_server: servers.Server
 ) -> None:
     report = judged(lambda: kind(host=valkey_server.host, port=valkey_server.port, ssl=False))
@@ -77,22 +77,22 @@ def test_right_layers_over_a_real_server_are_never_reported_broken(
     assert all(each.schedules > 2 for each in report.checks)
 
 
-def test_a_right_layer_by_four_methods_is_never_reported_broken() -> None:
-    report = judged(layers.FourLocked, fenced=False)
+def test_a_correct_layer_with_four_methods_is_never_reported_broken() -> None:
+    report = judged(layers.FourMethodsLocked, fenced=False)
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept", "not offered"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
-def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -> None:
-    class Busy(layers.LockedDictionary):
+def test_a_layer_that_raises_instead_of_waiting_is_not_broken(error: type[Exception]) -> None:
+    class RefusesToWait(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             if not self.lock.acquire(blocking=False):
                 raise error("the store is busy")
             self.lock.release()
             return super()._swap(key, expected, new, keep_ms)
 
-    assert [each.why for each in judged(Busy).findings] == []
+    assert [each.why for each in judged(RefusesToWait).findings] == []
 
 
 def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
@@ -142,8 +142,8 @@ def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> N
     assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
 
 
-def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sharing() -> None:
-    class Strict(layers.FourLocked):
+def test_an_error_that_sequential_requests_raise_too_is_no_fault() -> None:
+    class Strict(layers.FourMethodsLocked):
         def _update_record(self, data_record: Any) -> None:
             with self.lock:
                 current = self.rows[data_record.idempotency_key]
@@ -154,6 +154,6 @@ def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sh
     assert [each.why for each in report.findings] == []
 
 
-def test_a_lock_that_cannot_be_found_costs_time_and_no_verdict() -> None:
+def test_a_lock_that_cannot_be_found_costs_time_only() -> None:
     few = UNHURRIED._replace(schedules=4)
     assert [each.why for each in judged(layers.ClosedOverLock, few).findings] == []

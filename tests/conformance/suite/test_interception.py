@@ -1,4 +1,4 @@
-"""Where pauses come from, and that nothing is left of them."""
+"""Where clients pause, and that every patch is undone."""
 
 import asyncio
 import sqlite3
@@ -27,10 +27,10 @@ from idemproof import (
 from idemproof.conformance import FactoryError
 from idemproof.conformance.harness import scheduler
 from idemproof.conformance.harness.interception import Interception
-from idemproof.conformance.harness.object_graph import places
+from idemproof.conformance.harness.object_graph import references
 from idemproof.conformance.harness.scheduled_client import Client
 from idemproof.conformance.harness.scheduler import Interleaving
-from idemproof.conformance.harness.schedules import chooser, taking_turns
+from idemproof.conformance.harness.schedules import chooser, round_robin
 from idemproof.conformance.suite.subjects import LoopThread, Subject
 from idemproof.spec.record import INPROGRESS, Record
 from racing_layers import UnlockedDictionary
@@ -40,29 +40,29 @@ PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
-def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
+def _tolerate_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not treat a client as blocked elsewhere only because the machine is slow."""
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
 def pauses(work: Callable[[], Any], choose: Any = None, clients: int = 1) -> list[str]:
-    """Return what the clients were about to do at each pause that is a call's."""
+    """Return the call that each pause before a call describes."""
     reported: list[str] = []
 
     def run(client: Client) -> None:
         client.pause("begins", "request")
         work()
 
-    def tell(client: Client, what: Any, *, reply: bool) -> None:
-        said = what if isinstance(what, str) else what()
-        if said != "begins" and not reply:
-            reported.append(said)
+    def on_step(client: Client, what: Any, *, reply: bool) -> None:
+        words = what if isinstance(what, str) else what()
+        if words != "begins" and not reply:
+            reported.append(words)
 
-    Interleaving([run] * clients, choose or chooser(()), PATIENCE, tell).run()
+    Interleaving([run] * clients, choose or chooser(()), PATIENCE, on_step).run()
     return reported
 
 
-def swap_of(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Callable[[], Any]:
+def load_and_swap(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Callable[[], Any]:
     subject = Subject(layer, loop)  # type: ignore[arg-type]
     claim = CLAIM._replace(idempotency_key=key)
     return lambda: (subject.load(key), subject.swap(key, None, claim, 1000))
@@ -71,14 +71,14 @@ def swap_of(layer: Any, loop: LoopThread | None = None, key: str = "k") -> Calla
 def test_a_redis_client_pauses_at_each_command() -> None:
     layer = RedisCachePersistenceLayer(client=fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,))))
     with Interception([layer]):
-        reported = pauses(swap_of(layer))
+        reported = pauses(load_and_swap(layer))
     assert [each.split()[:2] for each in reported] == [["GET", "k"], ["SET", "k"]]
 
 
-def test_a_pipeline_pauses_where_it_speaks_to_the_store() -> None:
+def test_a_pipeline_pauses_where_it_calls_the_store() -> None:
     layer = stores.OverRedisWatching(fakeredis.FakeRedis())
     with Interception([layer]):
-        reported = pauses(swap_of(layer))
+        reported = pauses(load_and_swap(layer))
     assert [each.split()[0] for each in reported] == ["GET", "WATCH", "GET", "EXEC"]
 
 
@@ -87,7 +87,7 @@ def test_an_async_client_pauses_without_stopping_its_loop() -> None:
     layer = AsyncRedisCachePersistenceLayer(client=fakeredis.FakeAsyncRedis())
     try:
         with Interception([layer]):
-            reported = pauses(swap_of(layer, loop), taking_turns, clients=2)
+            reported = pauses(load_and_swap(layer, loop), round_robin, clients=2)
         assert [each.split()[0] for each in reported] == ["GET", "GET", "SET", "SET"]
     finally:
         loop.run(layer.client.aclose())
@@ -100,22 +100,22 @@ def test_a_dynamodb_client_that_is_made_on_first_use_pauses() -> None:
         layer = DynamoDBPersistenceLayer("records", boto3_session=session)
         layer.create_table()
         with Interception([layer]):
-            reported = pauses(swap_of(layer))
+            reported = pauses(load_and_swap(layer))
         layer.close()
     assert reported == ["GetItem", "PutItem"]
 
 
 @pytest.mark.parametrize("kind", [SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
-def test_connections_that_are_open_and_those_that_are_opened_pause(kind: Any, tmp_path: Path) -> None:
+def test_open_and_new_connections_pause(kind: Any, tmp_path: Path) -> None:
     loop = LoopThread()
     layer = kind(tmp_path / "a.db", durable=False)
     subject = Subject(layer, loop)
     try:
         subject.load("k")
         with Interception([layer]):
-            opening = pauses(swap_of(layer, loop), taking_turns, clients=2)
-            claiming = pauses(swap_of(layer, loop, "other"), taking_turns, clients=2)
-            releasing = pauses(lambda: subject.swap("k", CLAIM, None, 0), taking_turns, clients=2)
+            opening = pauses(load_and_swap(layer, loop), round_robin, clients=2)
+            claiming = pauses(load_and_swap(layer, loop, "other"), round_robin, clients=2)
+            releasing = pauses(lambda: subject.swap("k", CLAIM, None, 0), round_robin, clients=2)
         assert "PRAGMA journal_mode = WAL" in opening
         assert [each.split()[0] for each in claiming[:6]] == ["SELECT"] * 4 + ["INSERT"] * 2
         assert releasing[:2] == ["BEGIN IMMEDIATE"] * 2
@@ -165,7 +165,7 @@ def test_transactions_and_cursors_of_sqlite_pause(tmp_path: Path) -> None:
     layer.db.close()
 
 
-def test_a_connection_that_never_waits_is_reported_at_once_that_it_must(tmp_path: Path) -> None:
+def test_a_connection_with_timeout_zero_gets_an_error_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
 
     def opened() -> Any:
@@ -191,7 +191,7 @@ def test_a_connection_that_never_waits_is_reported_at_once_that_it_must(tmp_path
         db.close()
 
 
-def test_who_waits_for_a_lock_that_nobody_will_give_back_is_refused_as_after_its_timeout(
+def test_a_lock_that_is_never_released_raises_as_after_the_timeout(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.db"
@@ -217,7 +217,7 @@ def test_who_waits_for_a_lock_that_nobody_will_give_back_is_refused_as_after_its
     layer.db.close()
 
 
-def test_nobody_waits_for_the_disk_meanwhile_but_who_has_begun_already(tmp_path: Path) -> None:
+def test_connections_do_not_wait_for_the_disk_unless_a_transaction_is_open(tmp_path: Path) -> None:
     class Layer:
         """Has two connections."""
 
@@ -254,28 +254,28 @@ def everything_patched() -> list[Any]:
     ]
 
 
-def test_in_the_end_all_is_as_before(tmp_path: Path) -> None:
+def test_every_patch_is_undone(tmp_path: Path) -> None:
     layer = SQLitePersistenceLayer(tmp_path / "a.db", durable=False)
     layer._load("k")
     before = everything_patched()
 
-    def kinds() -> set[type]:
-        return {type(place.value) for place in places(layer)}
+    def classes() -> set[type]:
+        return {type(reference.value) for reference in references(layer)}
 
-    found = kinds()
+    found = classes()
     with Interception([layer]):
         assert all(now is not was for now, was in zip(everything_patched(), before, strict=True))
-        assert kinds() != found
-        pauses(swap_of(layer), taking_turns, clients=2)
+        assert classes() != found
+        pauses(load_and_swap(layer), round_robin, clients=2)
     assert everything_patched() == before
-    assert kinds() == found
-    for place in places(layer):
-        if isinstance(place.value, sqlite3.Connection):
-            assert place.value.execute("PRAGMA busy_timeout").fetchone() == (100,)
+    assert classes() == found
+    for reference in references(layer):
+        if isinstance(reference.value, sqlite3.Connection):
+            assert reference.value.execute("PRAGMA busy_timeout").fetchone() == (100,)
     layer.close()
 
 
-def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
+def test_every_patch_is_undone_after_an_error() -> None:
     before = everything_patched()
     layer = stores.OverUnknown(UnlockedDictionary())
     with pytest.raises(FactoryError, match=r"OverUnknown has no 'store\.nothing'"):
@@ -284,15 +284,15 @@ def test_in_the_end_all_is_as_before_even_if_something_fails() -> None:
     assert "fetch" not in vars(layer.store)
 
 
-def test_methods_that_are_named_pause() -> None:
+def test_named_methods_pause() -> None:
     layer = stores.OverUnknown(UnlockedDictionary())
     with Interception([layer], ["store.fetch", "store.store"]):
-        reported = pauses(swap_of(layer))
+        reported = pauses(load_and_swap(layer))
     assert [each.partition("(")[0] for each in reported] == ["fetch", "fetch", "store"]
     assert vars(layer.store).keys() == {"_client"}
 
 
-def test_async_methods_that_are_named_pause() -> None:
+def test_named_async_methods_pause() -> None:
     class Store:
         async def ask(self, key: str) -> str:
             await asyncio.sleep(0)
@@ -305,35 +305,35 @@ def test_async_methods_that_are_named_pause() -> None:
     layer, loop = Layer(), LoopThread()
     try:
         with Interception([layer], ["store.ask"]):
-            reported = pauses(lambda: loop.run(layer.store.ask("k")), taking_turns, clients=2)
+            reported = pauses(lambda: loop.run(layer.store.ask("k")), round_robin, clients=2)
         assert reported == ["ask('k')", "ask('k')"]
     finally:
         loop.close()
 
 
-def test_a_client_of_any_class_that_executes_commands_is_found_wherever_it_is() -> None:
-    class Strange:
+def test_any_object_with_execute_command_is_found_wherever_it_is() -> None:
+    class CommandClient:
         def execute_command(self, *words: str) -> tuple[str, ...]:
             return words
 
-    class Slots:
+    class SlottedLayer:
         __slots__ = ("__hidden", "seen")
 
         def __init__(self) -> None:
-            self.__hidden = {"deep": [(Strange(),)]}
+            self.__hidden = {"deep": [(CommandClient(),)]}
 
         def ask(self) -> Any:
             return self.__hidden["deep"][0][0].execute_command("PING", "a", "b", "c")
 
-    layer = Slots()
-    original = Strange.execute_command
+    layer = SlottedLayer()
+    original = CommandClient.execute_command
     with Interception([layer]):
         assert pauses(layer.ask) == ["PING a b"]
         assert layer.ask() == ("PING", "a", "b", "c")
-    assert Strange.execute_command is original
+    assert CommandClient.execute_command is original
 
 
-def test_calls_of_those_who_do_not_race_are_not_paused() -> None:
+def test_calls_outside_the_race_do_not_pause() -> None:
     client = fakeredis.FakeRedis()
     with Interception([RedisCachePersistenceLayer(client=client)]):
         other = threading.Thread(target=client.set, args=("k", "v"))
@@ -342,7 +342,7 @@ def test_calls_of_those_who_do_not_race_are_not_paused() -> None:
         assert client.get("k") == b"v"
 
 
-def test_who_sleeps_lets_others_go_first() -> None:
+def test_a_sleeping_client_lets_others_run_first() -> None:
     order: list[str] = []
 
     def sleeps(client: Client) -> None:
@@ -350,10 +350,10 @@ def test_who_sleeps_lets_others_go_first() -> None:
         time.sleep(1000)
         order.append("slept")
 
-    def works(client: Client) -> None:
+    def tasks(client: Client) -> None:
         client.pause("begins", "request")
         order.append("worked")
 
     with Interception([]):
-        Interleaving([sleeps, works], chooser(()), PATIENCE).run()
+        Interleaving([sleeps, tasks], chooser(()), PATIENCE).run()
     assert order == ["worked", "slept"]

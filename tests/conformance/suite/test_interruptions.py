@@ -1,4 +1,4 @@
-"""Requests that are interrupted between the calls of the layer's client: what is seen of a layer, and how."""
+"""Interrupted requests: correct layers pass, broken ones are found, and the trace shows the call."""
 
 import sqlite3
 from collections.abc import Callable
@@ -29,14 +29,14 @@ DEATH = "a-death-between-two-calls-keeps-nobody-out"
 
 
 class Redis(RedisCachePersistenceLayer):
-    """A right layer, whose own client is at hand."""
+    """A correct layer that keeps its client in an attribute."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(client=client)
         self.own = client
 
 
-class TakesAnOutageForAbsence(Redis):
+class TreatsAnOutageAsAbsence(Redis):
     def _load(self, key: str) -> Record | None:
         try:
             return super()._load(key)
@@ -52,7 +52,7 @@ class ClaimsWhateverHappens(Redis):
             return new
 
 
-class LeavesALockBehind(Redis):
+class LeavesALock(Redis):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if not self.own.set(f"{key}:lock", "1", nx=True, px=60_000):
             return self._load(key)
@@ -62,8 +62,8 @@ class LeavesALockBehind(Redis):
             self.own.delete(f"{key}:lock")
 
 
-class LocksForAMoment(Redis):
-    """What a dead worker has locked is free after less than a second."""
+class LocksBriefly(Redis):
+    """The lock of a dead worker expires in less than a second."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if not self.own.set(f"{key}:lock", "1", nx=True, px=900):
@@ -75,7 +75,7 @@ class LocksForAMoment(Redis):
 
 
 class OverAPool(Redis):
-    """A death leaves it with one connection less."""
+    """A death leaves one connection less in its pool."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(client=client)
@@ -95,7 +95,7 @@ class OverAPool(Redis):
 
 
 class DeletesAndWrites(Redis):
-    """What it replaces is gone for a moment: a death in between loses it."""
+    """Deletes a record before it writes the new one: a death in between loses it."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is not None and new is not None and self._load(key) == expected:
@@ -118,7 +118,7 @@ def results(report: Report) -> dict[str, CheckResult]:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "async"])
-def test_a_right_layer_over_redis_keeps_both(asynchronous: bool) -> None:
+def test_a_correct_layer_over_redis_passes(asynchronous: bool) -> None:
     server = fakeredis.FakeServer()
     if asynchronous:
         found = results(
@@ -127,17 +127,17 @@ def test_a_right_layer_over_redis_keeps_both(asynchronous: bool) -> None:
     else:
         found = results(judged(over_redis(Redis)))
     assert {found[name].verdict for name in (FAILURE, DEATH)} == {"kept"}
-    # Seven requests, some of two calls, each call interrupted in two ways; and each request once without.
-    # Whoever takes the place of a dead worker makes it once more.
+    # Seven requests, some with two calls; each call is interrupted in two ways, and each request runs once
+    # without interruption. A replacement of a dead worker repeats it.
     assert {name: found[name].histories for name in (FAILURE, DEATH)} == {FAILURE: 21, DEATH: 21 + 13}
 
 
-@pytest.mark.parametrize("kind", [OverAPool, LocksForAMoment])
-def test_what_the_dead_leave_undone_for_themselves_or_for_a_moment_is_no_fault(kind: type[Redis]) -> None:
+@pytest.mark.parametrize("kind", [OverAPool, LocksBriefly])
+def test_harmless_leftovers_of_a_dead_worker_are_no_fault(kind: type[Redis]) -> None:
     assert results(judged(over_redis(kind)))[DEATH].findings == ()
 
 
-def test_of_a_death_it_is_not_asked_if_no_other_object_sees_what_it_left() -> None:
+def test_deaths_are_not_checked_if_no_other_object_shares_the_store() -> None:
     found = results(judged(lambda: OverAPool(fakeredis.FakeRedis(server=fakeredis.FakeServer()))))
     assert found[FAILURE].verdict == "kept"
     assert (found[DEATH].verdict, found[DEATH].why_not) == (
@@ -146,12 +146,12 @@ def test_of_a_death_it_is_not_asked_if_no_other_object_sees_what_it_left() -> No
     )
 
 
-def test_a_right_layer_over_sqlite_keeps_both(tmp_path: Path) -> None:
+def test_a_correct_layer_over_sqlite_passes(tmp_path: Path) -> None:
     found = results(judged(partial(SQLitePersistenceLayer, tmp_path / "records.db", durable=False)))
     assert {found[name].verdict for name in (FAILURE, DEATH)} == {"kept"}
 
 
-def test_of_a_layer_without_a_client_it_is_not_asked() -> None:
+def test_a_layer_without_a_client_is_not_checked() -> None:
     found = results(judged(InMemoryPersistenceLayer))
     for name in (FAILURE, DEATH):
         assert (found[name].verdict, found[name].why_not) == (
@@ -163,19 +163,19 @@ def test_of_a_layer_without_a_client_it_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "clauses"),
     [
-        (TakesAnOutageForAbsence, FAILURE, ("CAS-1",)),
+        (TreatsAnOutageAsAbsence, FAILURE, ("CAS-1",)),
         (ClaimsWhateverHappens, FAILURE, ("CAS-3", "CAS-4")),
-        (LeavesALockBehind, DEATH, ("CAS-2",)),
+        (LeavesALock, DEATH, ("CAS-2",)),
         (DeletesAndWrites, DEATH, ("CAS-3", "CAS-4")),
     ],
 )
-def test_a_broken_layer_is_seen(kind: type[Redis], name: str, clauses: tuple[str, ...]) -> None:
+def test_a_broken_layer_is_found(kind: type[Redis], name: str, clauses: tuple[str, ...]) -> None:
     [finding] = results(judged(over_redis(kind)))[name].findings
     assert finding.clauses == clauses
 
 
-def test_the_trace_says_where_it_was_interrupted() -> None:
-    [finding] = results(judged(over_redis(LeavesALockBehind)))[DEATH].findings
+def test_the_trace_shows_the_interrupted_call() -> None:
+    [finding] = results(judged(over_redis(LeavesALock)))[DEATH].findings
     reported = [(line.who, line.what.split(" conformance-")[0]) for line in finding.lines]
     assert reported == [
         ("client 2", "claims the key as bob, and dies after SET"),
@@ -185,23 +185,23 @@ def test_the_trace_says_where_it_was_interrupted() -> None:
     ]
 
 
-def interrupted(saboteur: Saboteur, client: Any) -> list[str]:
-    """Let three calls be told of; return how each fared."""
-    fared = []
+def run_calls(saboteur: Saboteur, client: Any) -> list[str]:
+    """Report three calls to the saboteur; return the outcome of each."""
+    outcomes = []
     for number in range(3):
         saboteur.calling = client
         try:
             saboteur.pause(f"call {number + 1}", "call")
             saboteur.pause(f"has done call {number + 1}", "reply")
         except (Exception, Died) as failure:
-            fared.append(type(failure).__name__)
+            outcomes.append(type(failure).__name__)
         else:
-            fared.append("passes")
-    return fared
+            outcomes.append("passes")
+    return outcomes
 
 
 @pytest.mark.parametrize(
-    ("way", "fares"),
+    ("way", "expected"),
     [
         ("fails before", ["passes", "ConnectionError", "passes"]),
         ("fails after", ["passes", "ConnectionError", "passes"]),
@@ -209,21 +209,21 @@ def interrupted(saboteur: Saboteur, client: Any) -> list[str]:
         ("dies after", ["passes", "Died", "Died"]),
     ],
 )
-def test_one_call_is_interrupted_and_the_dead_make_no_other(way: Any, fares: list[str]) -> None:
+def test_one_call_is_interrupted_and_a_dead_worker_makes_no_other(way: Any, expected: list[str]) -> None:
     saboteur = Saboteur(2, way)
-    assert interrupted(saboteur, redis.Redis()) == fares
+    assert run_calls(saboteur, redis.Redis()) == expected
     assert saboteur.happened is not None
     assert saboteur.happened.endswith(f"{way.split()[1]} call 2")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_of_sqlite_no_reply_is_lost_and_no_thread_dies_alone(way: Any) -> None:
-    fares = ["OperationalError" if way == "fails before" else "passes", "passes", "passes"]
-    assert interrupted(Saboteur(1, way), sqlite3) == fares
+def test_sqlite_loses_no_reply_and_no_thread_dies_alone(way: Any) -> None:
+    expected = ["OperationalError" if way == "fails before" else "passes", "passes", "passes"]
+    assert run_calls(Saboteur(1, way), sqlite3) == expected
 
 
-def test_each_client_fails_as_its_library_does() -> None:
+def test_each_client_raises_its_librarys_error() -> None:
     client = boto3.Session("testing", "testing", region_name="eu-west-1").client("dynamodb")
-    failures = [interrupted(Saboteur(1), each)[0] for each in (redis.Redis(), client, object())]
+    failures = [run_calls(Saboteur(1), each)[0] for each in (redis.Redis(), client, object())]
     assert failures == ["ConnectionError", "ReadTimeoutError", "ConnectionError"]
     client.close()

@@ -1,4 +1,4 @@
-"""The judge of histories finds an order if and only if there is one."""
+"""``linearization`` finds an order if and only if there is one."""
 
 from itertools import permutations
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idemproof import InMemoryPersistenceLayer, Record
+from idemproof import DataRecord, InMemoryPersistenceLayer, Record
 from idemproof.conformance.harness.linearizability import (
     Delete,
     Get,
@@ -57,10 +57,10 @@ def operation(
     return Operation(who, start, end, now, request, answer)
 
 
-def in_turn(*asked: tuple[Any, Any], now: int = NOW) -> list[Operation]:
+def sequential(*requests_and_answers: tuple[Any, Any], now: int = NOW) -> list[Operation]:
     return [
         operation(2 * turn, 2 * turn + 1, request, answer, now=now)
-        for turn, (request, answer) in enumerate(asked)
+        for turn, (request, answer) in enumerate(requests_and_answers)
     ]
 
 
@@ -81,11 +81,11 @@ RECORDS = st.sampled_from(
         result("ann", payload_hash="a hash"),
     ]
 )
-STANDING = st.none() | RECORDS
+STORED = st.none() | RECORDS
 REQUESTS = st.one_of(
     st.just(Load(KEY)),
     st.just(Get(KEY)),
-    st.builds(swap, STANDING, STANDING),
+    st.builds(swap, STORED, STORED),
     st.builds(Put, RECORDS),
     st.builds(Update, st.builds(result, st.sampled_from(["ann", "bob"]), st.sampled_from(["1", "2"]))),
     st.builds(Delete, st.sampled_from([ANN, BOB])),
@@ -93,7 +93,7 @@ REQUESTS = st.one_of(
 
 
 def ask(layer: Any, request: Any) -> Any:
-    """Do it, alone, and return the answer as the judge is given it."""
+    """Send a request, and return its answer as ``linearization`` needs it."""
     if isinstance(request, Load | Swap):
         return (layer._swap if isinstance(request, Swap) else layer._load)(*request)
     try:
@@ -120,9 +120,9 @@ def layer_at(now: int) -> InMemoryPersistenceLayer:
 
 @st.composite
 def executed(draw: st.DrawFn, at_most: int = 12) -> tuple[list[Operation], Record | None]:
-    """Give what clients were answered, where each request took effect at once at a time between."""
+    """Generate a history in which each request takes effect at one time between its start and its end."""
     layer = layer_at(NOW)
-    current = draw(STANDING)
+    current = draw(STORED)
     if current is not None:
         layer._swap(KEY, None, current, HOUR)
     requests = draw(st.lists(REQUESTS, min_size=1, max_size=at_most))
@@ -144,7 +144,7 @@ def executed(draw: st.DrawFn, at_most: int = 12) -> tuple[list[Operation], Recor
 
 
 @given(executed())
-def test_what_was_really_done_in_some_order_is_explained(history: Any) -> None:
+def test_a_history_of_sequential_effects_is_linearizable(history: Any) -> None:
     operations, current = history
     order = linearization(operations, current)
     assert order is not None
@@ -166,7 +166,7 @@ def test_an_order_contradicts_neither_the_clock_nor_the_answers(history: Any) ->
 
 SMALL = st.lists(
     st.tuples(
-        st.one_of(st.just(Load(KEY)), st.builds(swap, st.sampled_from([None, ANN, BOB]), STANDING)),
+        st.one_of(st.just(Load(KEY)), st.builds(swap, st.sampled_from([None, ANN, BOB]), STORED)),
         st.sampled_from([None, ANN, BOB, DONE]),
         st.integers(0, 8),
         st.integers(1, 8),
@@ -176,8 +176,8 @@ SMALL = st.lists(
 )
 
 
-def explained_by_trying_all(operations: list[Operation]) -> bool:
-    """Say the same by trying every order on a layer that does one thing at a time."""
+def linearizable_by_brute_force(operations: list[Operation]) -> bool:
+    """Return whether any order of the operations gives the same answers on a sequential layer."""
     for order in permutations(operations):
         in_time = all(
             later.end > earlier.start  # type: ignore[operator]
@@ -192,17 +192,17 @@ def explained_by_trying_all(operations: list[Operation]) -> bool:
 
 @settings(max_examples=150)
 @given(SMALL)
-def test_it_agrees_with_trying_all_orders(drawn: Any) -> None:
+def test_it_agrees_with_brute_force(drawn: Any) -> None:
     operations = [
         operation(100 * start + number, 100 * (start + length) + 50 + number, request, answer)
         for number, (request, answer, start, length) in enumerate(drawn)
     ]
-    assert (linearization(operations) is not None) == explained_by_trying_all(operations)
+    assert (linearization(operations) is not None) == linearizable_by_brute_force(operations)
 
 
 @settings(max_examples=150)
 @given(executed(at_most=5), st.data())
-def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, data: st.DataObject) -> None:
+def test_it_agrees_with_brute_force_for_documented_requests(history: Any, data: st.DataObject) -> None:
     operations, _ = history
     answers = st.sampled_from([None, ANN, Refused(), Refused(ANN), Refused(DONE)])
     changed = [
@@ -220,7 +220,7 @@ def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, d
             return True
         return type(reported) is type(done) and (reported == done)
 
-    def by_trying_all() -> bool:
+    def by_brute_force() -> bool:
         for order in permutations(changed):
             layer = layer_at(NOW)
             if all(
@@ -232,7 +232,7 @@ def test_it_agrees_with_trying_all_orders_of_documented_requests(history: Any, d
         return False
 
     reported = [each._replace(answer=_plain(each.answer)) for each in changed]
-    assert (linearization(reported) is not None) == by_trying_all()
+    assert (linearization(reported) is not None) == by_brute_force()
 
 
 def _expired(request: Any) -> bool:
@@ -243,10 +243,12 @@ def _expired(request: Any) -> bool:
 def _plain(answer: Any) -> Any:
     if isinstance(answer, Refused):
         return Refused(_plain(answer.record))
+    if isinstance(answer, DataRecord):
+        answer = answer.as_record()
     return None if answer is None else Record(*(each or None for each in answer))
 
 
-def test_two_claims_where_nothing_stood_cannot_both_be_granted() -> None:
+def test_two_claims_of_an_unused_key_cannot_both_be_granted() -> None:
     both = [operation(0, 2, swap(None, ANN), ANN), operation(1, 3, swap(None, BOB), BOB, "bob")]
     assert linearization(both) is None
     one = [both[0], both[1]._replace(answer=ANN)]
@@ -264,7 +266,7 @@ def test_two_puts_cannot_both_be_granted(swaps: bool) -> None:
     assert linearization([both[0], both[1]._replace(answer=Refused(DONE))], swaps=swaps) is None
 
 
-def test_a_read_after_a_read_does_not_go_back() -> None:
+def test_reads_do_not_go_back_in_time() -> None:
     history = [
         operation(0, 9, swap(None, ANN), ANN),
         operation(1, 2, Load(KEY), ANN, "bob"),
@@ -276,9 +278,9 @@ def test_a_read_after_a_read_does_not_go_back() -> None:
     )
 
 
-def test_a_refused_claim_must_have_been_refused_by_somebody() -> None:
-    assert linearization(in_turn((Put(ANN), Refused()))) is None
-    assert linearization(in_turn((Put(BOB), None), (Put(ANN), Refused()))) is not None
+def test_a_refused_claim_needs_another_record() -> None:
+    assert linearization(sequential((Put(ANN), Refused()))) is None
+    assert linearization(sequential((Put(BOB), None), (Put(ANN), Refused()))) is not None
 
 
 def test_an_unanswered_request_took_effect_at_any_time_or_never() -> None:
@@ -292,66 +294,66 @@ def test_an_unanswered_request_took_effect_at_any_time_or_never() -> None:
     assert linearization([lost]) == []
 
 
-def test_an_unanswered_request_did_nothing_before_it_was_asked() -> None:
+def test_an_unanswered_request_has_no_effect_before_its_start() -> None:
     history = [operation(0, 1, Load(KEY), ANN), operation(2, None, swap(None, ANN))]
     assert linearization(history) is None
 
 
-def test_what_is_expired_may_be_forgotten_at_any_time_and_nothing_else() -> None:
-    gone = in_turn((Load(KEY), None))
-    later = in_turn((Load(KEY), ANN), (Load(KEY), None), now=ANN.expiry_timestamp * 1000)
+def test_only_expired_records_may_be_evicted_at_any_time() -> None:
+    gone = sequential((Load(KEY), None))
+    later = sequential((Load(KEY), ANN), (Load(KEY), None), now=ANN.expiry_timestamp * 1000)
     assert linearization(later, ANN) is not None
     assert linearization(later[::-1], ANN) is not None
     assert linearization([*later, operation(9, 10, Load(KEY), ANN)], ANN) is None
     assert linearization(gone, ANN) is None
-    assert linearization(in_turn((Load(KEY), None), now=ANN.expiry_timestamp * 1000 - 1), ANN) is None
+    assert linearization(sequential((Load(KEY), None), now=ANN.expiry_timestamp * 1000 - 1), ANN) is None
 
 
-def test_an_update_of_a_holder_counts_and_that_of_another_is_refused() -> None:
+def test_only_the_holder_may_update() -> None:
     other = result("bob")
-    refused = in_turn((Put(ANN), None), (Update(other), Refused()), (Update(DONE), None), (Get(KEY), DONE))
+    refused = sequential((Put(ANN), None), (Update(other), Refused()), (Update(DONE), None), (Get(KEY), DONE))
     assert linearization(refused) is not None
-    let_in = in_turn((Put(ANN), None), (Update(other), None))
-    assert linearization(let_in) is None
-    assert linearization(let_in, swaps=False, fenced=False) is not None
-    overwritten = in_turn((Put(ANN), None), (Update(other), None), (Get(KEY), other))
+    accepted = sequential((Put(ANN), None), (Update(other), None))
+    assert linearization(accepted) is None
+    assert linearization(accepted, swaps=False, fenced=False) is not None
+    overwritten = sequential((Put(ANN), None), (Update(other), None), (Get(KEY), other))
     assert linearization(overwritten, swaps=False, fenced=False) is not None
     assert linearization(overwritten, swaps=False) is None
 
 
-def test_an_update_or_deletion_that_names_no_owner_acts_for_whoever_holds() -> None:
+def test_an_update_or_deletion_without_an_owner_acts_for_the_holder() -> None:
     done = result(None)
-    assert linearization(in_turn((Put(ANN), None), (Update(done), None), (Load(KEY), done))) is not None
-    assert linearization(in_turn((Put(ANN), None), (Delete(claim(None)), None), (Load(KEY), None)))
-    final = in_turn((Update(result(None, "2")), None), (Delete(claim(None)), None), (Load(KEY), DONE))
+    assert linearization(sequential((Put(ANN), None), (Update(done), None), (Load(KEY), done))) is not None
+    assert linearization(sequential((Put(ANN), None), (Delete(claim(None)), None), (Load(KEY), None)))
+    final = sequential((Update(result(None, "2")), None), (Delete(claim(None)), None), (Load(KEY), DONE))
     assert linearization(final, DONE) is not None
-    assert linearization(in_turn((Delete(claim(None)), None), (Load(KEY), None)), DONE) is None
+    assert linearization(sequential((Delete(claim(None)), None), (Load(KEY), None)), DONE) is None
 
 
-def test_a_put_that_names_no_owner_is_kept_under_one_that_nobody_knows() -> None:
-    nameless = claim(None)
-    kept = in_turn((Put(nameless), None), (Get(KEY), nameless._replace(owner="whatever")))
+def test_a_put_without_an_owner_gets_a_generated_owner() -> None:
+    without_owner = claim(None)
+    kept = sequential((Put(without_owner), None), (Get(KEY), without_owner._replace(owner="whatever")))
     assert linearization(kept) is not None
-    twice = in_turn((Put(nameless), None), (Put(nameless), None))
+    twice = sequential((Put(without_owner), None), (Put(without_owner), None))
     assert linearization(twice) is None
-    assert linearization(in_turn((Put(ANN), None), (Put(ANN), None))) is not None  # its own, again
+    assert linearization(sequential((Put(ANN), None), (Put(ANN), None))) is not None  # its own, again
 
 
-def test_a_layer_by_four_methods_need_not_know_its_own_claim_again_nor_tell_who_holds_it() -> None:
-    again = in_turn((Put(ANN), None), (Put(ANN), Refused(ANN._replace(owner=None))))
+def test_a_layer_with_four_methods_need_not_store_owners() -> None:
+    again = sequential((Put(ANN), None), (Put(ANN), Refused(ANN._replace(owner=None))))
     assert linearization(again, swaps=False) is not None
     assert linearization(again) is None
     changed = ANN._replace(expiry_timestamp=1)
-    assert linearization(in_turn((Put(ANN), None), (Get(KEY), changed)), swaps=False) is None
+    assert linearization(sequential((Put(ANN), None), (Get(KEY), changed)), swaps=False) is None
 
 
-def test_answers_are_the_same_however_nothing_is_written() -> None:
+def test_empty_texts_and_none_are_equal() -> None:
     reported = ANN._replace(response_data="", payload_hash="")
-    assert linearization(in_turn((swap(None, ANN), reported))) is not None
-    assert linearization(in_turn((swap(None, ANN), reported._replace(response_data="1")))) is None
+    assert linearization(sequential((swap(None, ANN), reported))) is not None
+    assert linearization(sequential((swap(None, ANN), reported._replace(response_data="1")))) is None
 
 
-def test_hundreds_of_requests_that_fail_are_judged_at_once() -> None:
+def test_many_refused_requests_are_checked_fast() -> None:
     stress = [operation(n, 1000 + n, Put(claim(f"client {n}")), Refused()) for n in range(12)]
     assert linearization(stress) is None
     assert linearization([*stress, operation(13, 2000, Put(BOB))]) is not None
@@ -367,7 +369,7 @@ def test_a_swap_that_finds_its_own_record_may_still_be_needed_later() -> None:
     assert order == [history[1], history[0], history[2]]
 
 
-def test_what_expires_while_a_request_waits_may_be_forgotten_under_it() -> None:
+def test_a_record_that_expires_during_a_request_may_be_evicted() -> None:
     over = ANN.expiry_timestamp * 1000
     waits = operation(0, 9, Load(KEY), None)
     assert linearization([waits, operation(1, 2, Load(KEY), ANN, "bob", now=over)], ANN) is not None
@@ -376,16 +378,16 @@ def test_what_expires_while_a_request_waits_may_be_forgotten_under_it() -> None:
     assert linearization([late, operation(10, 11, Load(KEY), BOB, "bob", now=over)], ANN) is not None
 
 
-def test_a_layer_by_four_methods_does_what_a_holder_asks() -> None:
+def test_a_layer_with_four_methods_obeys_the_holder() -> None:
     for request in (Update(DONE), Delete(ANN)):
-        refused = in_turn((Put(ANN), None), (request, Refused()))
-        ignored = in_turn((Put(ANN), None), (request, None), (Get(KEY), ANN))
+        refused = sequential((Put(ANN), None), (request, Refused()))
+        ignored = sequential((Put(ANN), None), (request, None), (Get(KEY), ANN))
         assert linearization(refused, swaps=False) is None
         assert linearization(ignored, swaps=False) is None
         assert linearization(ignored[:2], swaps=False) is not None
 
 
-def test_what_many_orders_lead_to_is_judged_once() -> None:
+def test_equal_states_are_searched_once() -> None:
     stress = []
     for number in range(7):
         own = claim(f"client {number}")

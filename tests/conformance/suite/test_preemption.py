@@ -1,4 +1,4 @@
-"""Pauses inside of a layer's own source, and locks that let others go on."""
+"""Pauses inside a layer's own source, and cooperative locks."""
 
 import asyncio
 import sys
@@ -20,21 +20,21 @@ from idemproof.conformance.harness.cooperative import (
     CooperativeLocks,
 )
 from idemproof.conformance.harness.preemption import AwaitsPausing, lines_pausing, own_files
-from idemproof.conformance.harness.scheduled_client import CannotLook, Client, only_looking, summary
+from idemproof.conformance.harness.scheduled_client import Client, ObservationBlocked, observing, reporting_to
 from idemproof.conformance.harness.scheduler import Interleaving
-from idemproof.conformance.harness.schedules import chooser, taking_turns
+from idemproof.conformance.harness.schedules import chooser, round_robin
 from idemproof.conformance.suite.subjects import LoopThread
 
 PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
-def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
+def _tolerate_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not treat a client as blocked elsewhere only because the machine is slow."""
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
-def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Interleaving, list[str]]:
+def run_interleaving(*tasks: Callable[[Client], Any], choose: Any = None) -> tuple[Interleaving, list[str]]:
     reported: list[str] = []
 
     def begins(work: Callable[[Client], Any]) -> Callable[[Client], None]:
@@ -44,23 +44,23 @@ def played(*works: Callable[[Client], Any], choose: Any = None) -> tuple[Interle
 
         return run
 
-    def tell(client: Client, what: Any, *, reply: bool) -> None:
-        said = what if isinstance(what, str) else what()
-        if said != "begins":
-            reported.append(f"{client.number}: {said}")
+    def on_step(client: Client, what: Any, *, reply: bool) -> None:
+        words = what if isinstance(what, str) else what()
+        if words != "begins":
+            reported.append(f"{client.number}: {words}")
 
-    interleaving = Interleaving([begins(work) for work in works], choose or chooser(()), PATIENCE, tell)
+    interleaving = Interleaving([begins(work) for work in tasks], choose or chooser(()), PATIENCE, on_step)
     interleaving.run()
     return interleaving, reported
 
 
-def test_the_own_files_are_those_of_the_author() -> None:
+def test_own_files_are_the_authors_sources() -> None:
     assert own_files([layers.LockedDictionary()]) == {layers.__file__}
     memory = own_files([InMemoryPersistenceLayer()])
     assert {name.rpartition("/")[2] for name in memory} == {"memory.py"}
 
 
-def test_each_line_is_a_pause_and_nothing_is_traced_afterwards() -> None:
+def test_each_line_is_a_pause_and_tracing_ends_afterwards() -> None:
     layer = layers.UnlockedDictionary()
     before = sys.gettrace()
     after = []
@@ -70,10 +70,10 @@ def test_each_line_is_a_pause_and_nothing_is_traced_afterwards() -> None:
             layer._swap("k", None, None, 0)
         after.append(sys.gettrace())
 
-    _, reported = played(work)
+    _, reported = run_interleaving(work)
     assert [each.partition(": line ")[2].partition(": ")[2] for each in reported] == [
-        "standing = self.rows.get(key)",
-        "if not same_version(standing, expected):",
+        "current = self.rows.get(key)",
+        "if not same_version(current, expected):",
         "if new is None:",
         "self.rows.pop(key, None)",
         "return new",
@@ -88,17 +88,17 @@ def test_each_await_that_lets_others_run_is_a_pause() -> None:
         return "quiet"
 
     async def work() -> list[str]:
-        said = [await quiet()]
+        words = [await quiet()]
         await asyncio.sleep(0)
         try:
             await asyncio.wait_for(asyncio.Event().wait(), 0.001)
         except TimeoutError:
-            said.append("late")
-        return said
+            words.append("late")
+        return words
 
     results: list[Any] = []
     try:
-        _, reported = played(lambda _: results.append(AwaitsPausing(loop).run(work())))  # type: ignore[arg-type]
+        _, reported = run_interleaving(lambda _: results.append(AwaitsPausing(loop).run(work())))  # type: ignore[arg-type]
     finally:
         loop.close()
     assert results == [["quiet", "late"]]
@@ -116,16 +116,16 @@ def test_each_await_that_lets_others_run_is_a_pause() -> None:
     ],
     ids=["lock", "rlock", "condition", "async"],
 )
-def test_locks_are_substituted_for_the_time_of_the_race(original: Any, kind: type) -> None:
+def test_locks_are_replaced_only_during_the_race(original: Any, kind: type) -> None:
     layer = layers.LockedDictionary(original)
     with CooperativeLocks([layer]):
         assert type(layer.lock) is kind
-        assert type(layers._everybodys) is CooperativeLock
+        assert type(layers._module_lock) is CooperativeLock
     assert layer.lock is original
-    assert type(layers._everybodys) is type(threading.RLock())
+    assert type(layers._module_lock) is type(threading.RLock())
 
 
-def test_a_lock_of_the_class_and_one_that_two_share_are_substituted_once() -> None:
+def test_locks_of_classes_and_shared_locks_are_replaced_once() -> None:
     shared = threading.Lock()
     one, other = layers.LockedDictionary(shared), layers.LockedDictionary(shared)
     guard = layers.Slotted._guard
@@ -136,7 +136,7 @@ def test_a_lock_of_the_class_and_one_that_two_share_are_substituted_once() -> No
     assert layers.Slotted._guard is guard
 
 
-def test_a_lock_that_somebody_holds_stays() -> None:
+def test_a_held_lock_is_not_replaced() -> None:
     for lock in (threading.Lock(), threading.RLock()):
         layer = layers.LockedDictionary(lock)
         holding, done = threading.Event(), threading.Event()
@@ -156,14 +156,14 @@ def test_a_lock_that_somebody_holds_stays() -> None:
 
 
 @pytest.mark.parametrize("original", [threading.Lock(), threading.RLock()], ids=["lock", "rlock"])
-def test_who_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any) -> None:
+def test_a_client_that_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any) -> None:
     lock = CooperativeLock(original)
 
     def work(client: Client) -> None:
         with lock:
             client.pause("inside", "call")
 
-    interleaving, reported = played(work, work, choose=chooser((0, 1)))
+    interleaving, reported = run_interleaving(work, work, choose=chooser((0, 1)))
     assert interleaving.hung is None
     assert [each for each in reported if each != "0: begins"] == [
         "0: inside",
@@ -173,25 +173,25 @@ def test_who_waits_for_a_cooperative_lock_goes_on_when_it_is_free(original: Any)
     assert not lock.locked()
 
 
-def test_who_does_not_want_to_wait_is_reported() -> None:
+def test_acquire_without_waiting_or_with_a_timeout_returns_false() -> None:
     lock = CooperativeLock(threading.Lock())
-    said: list[bool] = []
+    words: list[bool] = []
 
     def holds(client: Client) -> None:
         with lock:
             client.pause("inside", "call")
-            client.wait("for ever", lambda: len(said) == 2, forever=True)
+            client.wait("for ever", lambda: len(words) == 2, forever=True)
 
     def tries(_: Client) -> None:
-        said.append(lock.acquire(blocking=False))
-        said.append(lock.acquire(timeout=1000))
+        words.append(lock.acquire(blocking=False))
+        words.append(lock.acquire(timeout=1000))
 
-    interleaving, _ = played(holds, tries)
+    interleaving, _ = run_interleaving(holds, tries)
     assert interleaving.hung is None
-    assert said == [False, False]
+    assert words == [False, False]
 
 
-def test_a_reentrant_lock_is_taken_twice_and_given_back_by_its_holder() -> None:
+def test_a_reentrant_lock_is_acquired_twice_and_released_by_its_holder_only() -> None:
     lock = CooperativeLock(threading.RLock())
     with lock:
         assert lock.acquire()
@@ -216,8 +216,10 @@ def test_a_reentrant_lock_is_taken_twice_and_given_back_by_its_holder() -> None:
         CooperativeLock(threading.Lock()).release()
 
 
-def test_a_condition_gives_its_lock_back_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)  # who waits for it does so elsewhere
+def test_a_condition_releases_its_lock_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        scheduler, "OUTSIDE_SECONDS", 0.05
+    )  # a wait for the notification is outside the scheduler
     condition = CooperativeCondition(threading.Condition())
     done: list[str] = []
 
@@ -231,26 +233,26 @@ def test_a_condition_gives_its_lock_back_while_it_waits(monkeypatch: pytest.Monk
             done.append("done")
             condition.notify_all()
 
-    interleaving, _ = played(waits, notifies)
+    interleaving, _ = run_interleaving(waits, notifies)
     assert interleaving.hung is None
     assert done == ["done", "seen"]
 
 
-def test_looking_waits_for_nobody() -> None:
+def test_observing_never_waits() -> None:
     lock = CooperativeLock(threading.Lock())
-    with lock, only_looking(), pytest.raises(CannotLook):
+    with lock, observing(), pytest.raises(ObservationBlocked):
         lock.acquire()
     held = CooperativeAsyncLock(asyncio.Lock())
 
     async def look() -> None:
         await held.acquire()
-        with only_looking(), pytest.raises(CannotLook):
+        with observing(), pytest.raises(ObservationBlocked):
             await held.acquire()
 
     asyncio.run(look())
 
 
-def test_a_thread_that_does_not_race_waits_as_ever() -> None:
+def test_a_thread_outside_the_race_waits_as_usual() -> None:
     lock = CooperativeLock(threading.Lock())
     got: list[bool] = []
 
@@ -277,7 +279,9 @@ def test_async_clients_wait_for_an_async_lock_in_turn() -> None:
             await client.pause_async("inside", "call")
 
     try:
-        interleaving, reported = played(*[lambda client: loop.run(work(client))] * 2, choose=taking_turns)
+        interleaving, reported = run_interleaving(
+            *[lambda client: loop.run(work(client))] * 2, choose=round_robin
+        )
     finally:
         loop.close()
     assert interleaving.hung is None
@@ -287,7 +291,7 @@ def test_async_clients_wait_for_an_async_lock_in_turn() -> None:
         lock.release()
 
 
-def test_an_async_lock_is_waited_for_outside_of_races_too() -> None:
+def test_an_async_lock_works_outside_races_too() -> None:
     lock = CooperativeAsyncLock(asyncio.Lock())
 
     async def both() -> None:
@@ -301,12 +305,12 @@ def test_an_async_lock_is_waited_for_outside_of_races_too() -> None:
     asyncio.run(both())
 
 
-def test_a_client_that_races_no_longer_gives_back_what_it_took_as_one() -> None:
+def test_a_client_releases_its_lock_after_its_race_has_ended() -> None:
     lock = CooperativeLock(threading.RLock())
-    client = SimpleNamespace(passes=False)
-    with summary(client):
+    client = SimpleNamespace(pauses_disabled=False)
+    with reporting_to(client):
         with lock:
-            client.passes = True  # its race is over
+            client.pauses_disabled = True  # its race is over
             with lock:
                 assert lock.locked()
         assert not lock.locked()

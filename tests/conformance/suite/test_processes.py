@@ -1,4 +1,4 @@
-"""Other processes: what they can be given, what they do, and that they always end."""
+"""Worker processes: the factories they accept, the orders they carry out, and that they always end."""
 
 import functools
 import importlib.util
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Holder:
+class Factories:
     @staticmethod
     def make() -> InMemoryPersistenceLayer:
         return InMemoryPersistenceLayer()
@@ -35,16 +35,16 @@ class Holder:
         return layers.files()
 
 
-def test_a_factory_is_found_where_another_process_can_import_it() -> None:
-    for fit in (layers.sqlite, Holder.make, InMemoryPersistenceLayer):
+def test_another_process_can_import_a_factory_at_the_top_of_a_module() -> None:
+    for fit in (layers.sqlite, Factories.make, InMemoryPersistenceLayer):
         assert pickle.loads(place_of(fit).pickled) is fit
     for unfit in (lambda: None, functools.partial(lambda: None), None):
         with pytest.raises(NotOffered, match="at the top of a module"):
             place_of(unfit)
 
 
-@pytest.mark.parametrize("factory", [functools.partial(layers.files), Holder().files, Holder()])
-def test_a_process_is_given_whatever_pickle_takes(
+@pytest.mark.parametrize("factory", [functools.partial(layers.files), Factories().files, Factories()])
+def test_a_process_accepts_every_factory_that_pickle_supports(
     factory: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
@@ -54,7 +54,7 @@ def test_a_process_is_given_whatever_pickle_takes(
         assert process.hear() == Seen(None)
 
 
-def test_a_factory_of_the_main_program_is_reported_to_move() -> None:
+def test_a_factory_in_the_main_program_is_refused_with_advice() -> None:
     program = (
         "from idemproof.conformance.harness.processes import place_of\n"
         "def make(): ...\n"
@@ -66,13 +66,13 @@ def test_a_factory_of_the_main_program_is_reported_to_move() -> None:
 
 
 def start(factory: Any) -> Start:
-    place = place_of(factory)
-    # Without what ``python -m pytest`` adds: the packages of tests are not found by name.
-    paths = tuple(path for path in place.paths if Path(path).resolve() != ROOT)
-    return Start(place._replace(paths=paths), BEGIN_MS + 5, movable_clock=True)
+    location = place_of(factory)
+    # Without what `python -m pytest` adds: then the test packages cannot be imported by name.
+    paths = tuple(path for path in location.paths if Path(path).resolve() != ROOT)
+    return Start(location._replace(paths=paths), BEGIN_MS + 5, movable_clock=True)
 
 
-def test_a_process_does_what_it_is_reported_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_process_carries_out_orders_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
     before = set(threading.enumerate())
     with Process(start(layers.files)) as process:
@@ -86,11 +86,11 @@ def test_a_process_does_what_it_is_reported_and_ends(monkeypatch: pytest.MonkeyP
 
 
 def printing() -> InMemoryPersistenceLayer:
-    print("a layer that talks")  # noqa: T201 - the point
+    print("a layer that prints")  # noqa: T201 - what the test is about
     return InMemoryPersistenceLayer()
 
 
-def no_layer() -> str:
+def not_a_layer() -> str:
     return "no layer"
 
 
@@ -99,7 +99,7 @@ def test_a_process_finds_a_factory_by_its_file_and_may_print() -> None:
         process.wait_until_up()
 
 
-def test_a_process_finds_a_factory_that_no_path_leads_to(
+def test_a_process_finds_a_factory_that_is_not_on_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = tmp_path / "layers_of_nowhere.py"
@@ -114,12 +114,15 @@ def test_a_process_finds_a_factory_that_no_path_leads_to(
         process.wait_until_up()
 
 
-def test_a_process_whose_factory_gives_no_layer_says_so() -> None:
-    with Process(start(no_layer)) as process, pytest.raises(NotJudged, match="returned a str, and no layer"):
+def test_a_factory_that_returns_no_layer_is_reported() -> None:
+    with (
+        Process(start(not_a_layer)) as process,
+        pytest.raises(NotJudged, match="returned a str, not a layer"),
+    ):
         process.wait_until_up()
 
 
-def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_without_a_shared_timer_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     with Process(start(printing)) as process:
         monkeypatch.setattr(process, "hear", lambda: Up(0))
         with pytest.raises(NotJudged, match="do not share a timer"):
@@ -128,7 +131,7 @@ def test_processes_that_share_no_timer_are_not_compared(monkeypatch: pytest.Monk
 
 def test_a_failure_in_another_process_is_reported() -> None:
     with Process(start(printing)) as process:
-        process._said.put(Failed("no such store"))
-        heard = []
+        process._replies.put(Failed("no such store"))
+        replies = []
         with pytest.raises(NotJudged, match="no such store"):
-            heard += [process.hear(), process.hear()]
+            replies += [process.hear(), process.hear()]

@@ -1,4 +1,4 @@
-"""Random histories: right layers follow the protocol, broken ones are seen, and the trace is short."""
+"""Random histories: correct layers pass, broken layers are found, and traces are short."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, no
 
 pytestmark = pytest.mark.once
 
-# Bounded by what is drawn, not by time.
+# Limited by the number of histories, not by time.
 UNHURRIED = PROFILES["default"]._replace(tour_seconds=600)
 
 
@@ -39,46 +39,46 @@ def judged(
 
 
 @pytest.mark.parametrize("name", [name for name in RIGHT if name != "four-methods-with-the-real-clock"])
-def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:
+def test_a_correct_layer_passes(name: str, tmp_path: Path) -> None:
     factory, capabilities = RIGHT[name](tmp_path)
     result = judged(factory, capabilities, UNHURRIED._replace(examples=60), seed=len(name))
     assert result.findings == ()
     assert result.histories >= 60
 
 
-class AnswersWithTheNew(TwoMethods):
+class AlwaysReturnsTheNewRecord(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         super()._swap(key, expected, new, keep_ms)
         return new
 
 
-class AnswersWithoutTheHash(TwoMethods):
+class OmitsTheHashInRefusals(TwoMethods):
     def refusal(self, current: Record | None) -> Record | None:
         return current and current._replace(payload_hash=None)
 
 
-class LetsAnybodySwapWhatIsOver(TwoMethods):
+class SwapsExpiredRecordsUnconditionally(TwoMethods):
     def matches(self, current: Record | None, expected: Record | None) -> bool:
         return super().matches(current, expected) or (current is not None and not live(current, now_ms()))
 
 
-class ForgetsWhenLeasesEnd(TwoMethods):
+class EvictsAtTheEndOfLeases(TwoMethods):
     def _load(self, key: str) -> Record | None:
         found = super()._load(key)
         return found if found is not None and live(found, now_ms()) else None
 
 
-class RaisesWhenItRefuses(TwoMethods):
+class RaisesOnRefusal(TwoMethods):
     def refusal(self, current: Record | None) -> Record | None:
         raise RuntimeError("conflict")
 
 
-class CountsAtTheDeadline(FourMethods):
+class LivesAtTheDeadline(FourMethods):
     def live(self, record: Record, now: int) -> bool:
         return now <= deadline_ms(record)
 
 
-class CountsAtTheExpiryOfResults(FourMethods):
+class LivesAtTheExpiryOfResults(FourMethods):
     def live(self, record: Record, now: int) -> bool:
         return now < deadline_ms(record) + (1 if record[1] == COMPLETED else 0)
 
@@ -88,7 +88,7 @@ class EndsAMillisecondEarly(FourMethods):
         return now + 1 < deadline_ms(record)
 
 
-class LetsInOverResults(FourMethods):
+class ClaimsOverResults(FourMethods):
     def live(self, record: Record, now: int) -> bool:
         return record[1] == INPROGRESS and live(record, now)
 
@@ -106,40 +106,40 @@ class NeverDeletes(FourMethods):
 BROKEN: list[tuple[Any, Capabilities, set[str]]] = [
     (ForgetsTheOwner, OFFERED, {"CAS-2"}),
     (ForgetsTheLease, OFFERED, {"CAS-2"}),
-    (AnswersWithTheNew, OFFERED, {"CAS-2", "CAS-3", "CAS-7"}),
-    (AnswersWithoutTheHash, OFFERED, {"CAS-3", "CAS-7"}),
-    (LetsAnybodySwapWhatIsOver, OFFERED, {"CAS-5"}),
-    (ForgetsWhenLeasesEnd, OFFERED, {"CAS-2", "CAS-3", "CAS-6", "CAS-8"}),
+    (AlwaysReturnsTheNewRecord, OFFERED, {"CAS-2", "CAS-3", "CAS-7"}),
+    (OmitsTheHashInRefusals, OFFERED, {"CAS-3", "CAS-7"}),
+    (SwapsExpiredRecordsUnconditionally, OFFERED, {"CAS-5"}),
+    (EvictsAtTheEndOfLeases, OFFERED, {"CAS-2", "CAS-3", "CAS-6", "CAS-8"}),
     (UpdatesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
     (DeletesWithoutLooking, OFFERED, {"CAS-8", "CAS-9"}),
     (NeedsAnOwner, OFFERED, {"CAS-9"}),
-    (RaisesWhenItRefuses, OFFERED, {"CAS-3", "CAS-7", "CAS-8", "CAS-9"}),
-    (CountsAtTheDeadline, NOT_FENCED, {"TIME-2"}),
-    (CountsAtTheExpiryOfResults, NOT_FENCED, {"TIME-2"}),
+    (RaisesOnRefusal, OFFERED, {"CAS-3", "CAS-7", "CAS-8", "CAS-9"}),
+    (LivesAtTheDeadline, NOT_FENCED, {"TIME-2"}),
+    (LivesAtTheExpiryOfResults, NOT_FENCED, {"TIME-2"}),
     (EndsAMillisecondEarly, NOT_FENCED, {"TIME-2"}),
-    (LetsInOverResults, NOT_FENCED, {"CAS-7"}),
+    (ClaimsOverResults, NOT_FENCED, {"CAS-7"}),
     (LosesTheHash, NOT_FENCED, {"CAS-7", "CAS-8"}),
     (NeverDeletes, NOT_FENCED, {"CAS-7", "CAS-8"}),
-    # What is right of a layer that is not fenced is wrong of one that says it is.
+    # Correct without fencing, but broken for a layer that claims to be fenced.
     (FourMethods, OFFERED, {"CAS-8"}),
 ]
 
 
 @pytest.mark.parametrize(("layer", "capabilities", "clauses"), BROKEN)
-def test_a_broken_layer_is_seen(layer: Any, capabilities: Capabilities, clauses: set[str]) -> None:
+def test_a_broken_layer_is_found(layer: Any, capabilities: Capabilities, clauses: set[str]) -> None:
     (finding,) = judged(layer, capabilities).findings
     assert set(finding.clauses) & clauses
     assert 1 <= len(finding.lines) <= 9
 
 
-def test_the_trace_is_the_shortest_and_tells_what_stood() -> None:
+def test_the_trace_is_the_shortest_and_shows_the_stored_record() -> None:
     (finding,) = judged(UpdatesWithoutLooking).findings
     assert len(finding.lines) == 2
     assert isinstance(finding.lines[-1].current, Record)
     assert finding.lines[-1].current.status == COMPLETED
 
 
-def test_the_same_seed_finds_the_same() -> None:
+def test_the_same_seed_finds_the_same_trace() -> None:
     def trace() -> list[tuple[int, str, str]]:
         (finding,) = judged(ForgetsTheOwner, seed=5).findings
         return [line[:3] for line in finding.lines]
@@ -147,7 +147,7 @@ def test_the_same_seed_finds_the_same() -> None:
     assert trace() == trace()
 
 
-def test_a_slow_layer_is_judged_for_as_long_as_there_is_time() -> None:
+def test_a_slow_layer_is_checked_within_the_time_limit() -> None:
     class Slow(TwoMethods):
         def _load(self, key: str) -> Record | None:
             time.sleep(0.002)
@@ -158,7 +158,7 @@ def test_a_slow_layer_is_judged_for_as_long_as_there_is_time() -> None:
     assert 0 < result.histories < PROFILES["default"].examples
 
 
-def test_a_fault_that_comes_and_goes_is_reported_nevertheless() -> None:
+def test_an_intermittent_fault_is_reported() -> None:
     class FailsOnce(TwoMethods):
         left = 50
 

@@ -1,4 +1,4 @@
-"""Interleavings: one at a time, none twice, those with the fewest preemptions first."""
+"""Interleavings: each schedule runs once, and schedules with fewer preemptions come first."""
 
 import itertools
 import threading
@@ -9,83 +9,85 @@ from typing import Any
 import pytest
 
 from idemproof.conformance.harness import scheduler
-from idemproof.conformance.harness.scheduled_client import Client, racing
+from idemproof.conformance.harness.scheduled_client import Client, current_client
 from idemproof.conformance.harness.scheduler import Interleaving, Step
-from idemproof.conformance.harness.schedules import chooser, explore, shortest, taking_turns
+from idemproof.conformance.harness.schedules import chooser, explore, round_robin, shortest
 
 SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
-def _slow_is_not_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody be taken for one who waits elsewhere only because the machine is busy."""
+def _tolerate_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not treat a client as blocked elsewhere only because the machine is slow."""
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 30)
 
 
-Work = Callable[[Client], None]
+Task = Callable[[Client], None]
 
 
-def trace_of(works: Sequence[Work], choose: Any, patience: float = 60) -> tuple[Interleaving, list[Any]]:
+def run_interleaving(
+    tasks: Sequence[Task], choose: Any, patience: float = 60
+) -> tuple[Interleaving, list[Any]]:
     reported: list[Any] = []
     interleaving = Interleaving(
-        works, choose, patience, lambda client, what, *, reply: reported.append((client.number, what))
+        tasks, choose, patience, lambda client, what, *, reply: reported.append((client.number, what))
     )
     interleaving.run()
     return interleaving, reported
 
 
-def walker(letters: str) -> Work:
-    def work(client: Client) -> None:
+def task_of(letters: str) -> Task:
+    def task(client: Client) -> None:
         for letter in letters:
             client.pause(letter, "call")
 
-    return work
+    return task
 
 
-def player(*words: str) -> Callable[[Any], tuple[Sequence[Step], str]]:
+def runner_of(*words: str) -> Callable[[Any], tuple[Sequence[Step], str]]:
     def interleaving(choose: Any) -> tuple[Sequence[Step], str]:
-        made, reported = trace_of([walker(word) for word in words], choose)
+        made, reported = run_interleaving([task_of(word) for word in words], choose)
         return made.steps, "".join(what for _, what in reported)
 
     return interleaving
 
 
 def test_without_preemption_each_client_runs_to_its_end() -> None:
-    _, reported = trace_of([walker("abc"), walker("xyz")], chooser(()))
+    _, reported = run_interleaving([task_of("abc"), task_of("xyz")], chooser(()))
     assert "".join(what for _, what in reported) == "abcxyz"
 
 
 def test_exactly_one_client_runs_at_a_time() -> None:
     running, most = [0], [0]
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         for _ in range(50):
             client.pause("step", "call")
             running[0] += 1
             most[0] = max(most[0], running[0])
             running[0] -= 1
 
-    trace_of([work, work, work], taking_turns)
+    run_interleaving([task, task, task], round_robin)
     assert most == [1]
 
 
-@pytest.mark.parametrize("looks", [False, True])
-def test_who_goes_on_has_made_the_step_before_in_its_own_thread_unless_somebody_looks(looks: bool) -> None:
+@pytest.mark.parametrize("reads_layer", [False, True])
+def test_steps_need_no_switch_of_threads_unless_the_layer_is_read(reads_layer: bool) -> None:
     own: dict[str, Any] = {}
     reported: list[tuple[str, Any]] = []
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         own[client.name] = threading.current_thread()
         for _ in range(3):
             client.pause("step", "call")
 
-    def tell(client: Client, _what: Any, *, reply: bool) -> None:
+    def on_step(client: Client, _what: Any, *, reply: bool) -> None:
         reported.append((client.name, threading.current_thread()))
 
-    Interleaving([work, work], taking_turns, 60, tell, looks=looks).run()
+    Interleaving([task, task], round_robin, 60, on_step, reads_layer=reads_layer).run()
     assert len(reported) == 6
     here = threading.current_thread()
-    assert {thread is (here if looks else own[who]) for who, thread in reported} == {True}
+    assert {thread is (here if reads_layer else own[who]) for who, thread in reported} == {True}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_who_goes_on_has_made_the_step_before_in_its_own_thread_unless_somebody_
 )
 def test_with_enough_preemptions_every_interleaving_is_tried_once(words: tuple[str, ...], bound: int) -> None:
     found = Counter(
-        played.result for played in explore(player(*words), preemptions=bound, most=10_000, seconds=SECONDS)
+        run.result for run in explore(runner_of(*words), preemptions=bound, most=10_000, seconds=SECONDS)
     )
     owner = {letter: word for word in words for letter in word}
     letters = "".join(words)
@@ -105,20 +107,20 @@ def test_with_enough_preemptions_every_interleaving_is_tried_once(words: tuple[s
     assert found == dict.fromkeys(wanted, 1)
 
 
-def test_schedules_come_by_the_number_of_their_preemptions() -> None:
+def test_schedules_with_fewer_preemptions_come_first() -> None:
     tried = [
-        played.schedule.preemptions
-        for played in explore(player("abc", "xyz"), preemptions=2, most=10_000, seconds=SECONDS)
+        run.schedule.preemptions
+        for run in explore(runner_of("abc", "xyz"), preemptions=2, most=10_000, seconds=SECONDS)
     ]
     assert tried == sorted(tried)
     assert {0, 1, 2} == set(tried)
 
 
-def test_what_is_tried_within_a_bound_is_the_same_each_time() -> None:
+def test_a_bounded_exploration_tries_the_same_schedules_each_time() -> None:
     runs = [
         [
-            played.result
-            for played in explore(player("abcdef", "uvwxyz"), preemptions=2, most=30, seconds=SECONDS)
+            run.result
+            for run in explore(runner_of("abcdef", "uvwxyz"), preemptions=2, most=30, seconds=SECONDS)
         ]
         for _ in range(2)
     ]
@@ -127,15 +129,15 @@ def test_what_is_tried_within_a_bound_is_the_same_each_time() -> None:
     assert len(set(runs[0])) == 30
 
 
-def test_no_time_is_no_schedule() -> None:
-    assert list(explore(player("ab", "xy"), preemptions=2, most=100, seconds=-1)) == []
+def test_without_time_no_schedule_runs() -> None:
+    assert list(explore(runner_of("ab", "xy"), preemptions=2, most=100, seconds=-1)) == []
 
 
-def test_a_failing_schedule_is_made_short_and_can_be_played_again() -> None:
+def test_a_failing_schedule_is_shortened_and_can_be_replayed() -> None:
     def fails(result: str) -> bool:
         return result.index("x") < result.index("c")
 
-    interleaving = player("abc", "xyz")
+    interleaving = runner_of("abc", "xyz")
     longest = max(
         (
             each
@@ -150,7 +152,7 @@ def test_a_failing_schedule_is_made_short_and_can_be_played_again() -> None:
     assert interleaving(chooser([step.chosen for step in short.steps]))[1] == short.result
 
 
-def test_who_waits_for_something_goes_on_only_when_it_has_come() -> None:
+def test_a_waiting_client_goes_on_when_its_condition_holds() -> None:
     door: list[Any] = []
 
     def waits(client: Client) -> None:
@@ -163,99 +165,99 @@ def test_who_waits_for_something_goes_on_only_when_it_has_come() -> None:
         client.pause("opens", "call")
         door.append("open")
 
-    _, reported = trace_of([waits, opens], chooser(()))
+    _, reported = run_interleaving([waits, opens], chooser(()))
     assert [what for _, what in reported] == ["comes", "knocks", "opens", "waits", "enters"]
 
 
-def test_who_lets_others_go_first_is_reported_when_there_is_nobody() -> None:
-    said: list[Any] = []
+def test_wait_returns_false_if_no_other_client_can_run() -> None:
+    results: list[Any] = []
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
-        said.append(client.wait("is polite"))
+        results.append(client.wait("is polite"))
 
-    trace_of([work], chooser(()))
-    assert said == [False]
+    run_interleaving([task], chooser(()))
+    assert results == [False]
 
 
-def test_those_who_wait_for_each_other_hang_and_are_freed() -> None:
+def test_clients_that_wait_for_each_other_hang_and_are_freed() -> None:
     left: list[Any] = []
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         try:
             client.wait("waits", lambda: False, forever=True)
         finally:
             left.append(client.number)
 
-    interleaving, _ = trace_of([work, work], chooser(()))
+    interleaving, _ = run_interleaving([task, task], chooser(()))
     assert "each waited for another" in interleaving.hung
     assert not interleaving.blocked
     assert sorted(left) == [0, 1]
 
 
-def test_who_waits_for_what_no_client_has_is_given_time() -> None:
+def test_a_client_that_waits_for_an_outsider_gets_time() -> None:
     door: list[Any] = []
     opened = threading.Timer(0.05, door.append, [True])
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
-        client.wait("waits", lambda: bool(door), forever=True, holder=lambda: "a stranger")
+        client.wait("waits", lambda: bool(door), forever=True, holder=lambda: "an outsider")
 
     opened.start()
-    interleaving = Interleaving([work, work], chooser(()), patience=30)
+    interleaving = Interleaving([task, task], chooser(()), patience=30)
     interleaving.run()
     opened.join()
     assert interleaving.hung is None
     assert not interleaving.given_up
 
 
-def test_who_waits_for_what_a_stranger_never_gives_back_hangs_in_the_end() -> None:
-    def work(client: Client) -> None:
+def test_a_client_that_waits_too_long_for_an_outsider_hangs() -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
-        client.wait("waits", lambda: False, forever=True, holder=lambda: "a stranger")
+        client.wait("waits", lambda: False, forever=True, holder=lambda: "an outsider")
 
-    interleaving = Interleaving([work], chooser(()), patience=0.05)
+    interleaving = Interleaving([task], chooser(()), patience=0.05)
     interleaving.run()
     assert interleaving.hung == "client 1 waited for a lock that was never released"
     assert interleaving.blocked
 
 
-def test_clients_that_have_what_the_others_wait_for_hang_at_once() -> None:
-    def work(other: int) -> Work:
+def test_a_deadlock_of_clients_is_found_at_once() -> None:
+    def task(other: int) -> Task:
         def run(client: Client) -> None:
             client.pause("begins", "call")
             client.wait("waits", lambda: False, forever=True, holder=lambda: interleaving.clients[other])
 
         return run
 
-    interleaving = Interleaving([work(1), work(0)], chooser(()), patience=600)
+    interleaving = Interleaving([task(1), task(0)], chooser(()), patience=600)
     interleaving.run()
     assert "each waited for another" in interleaving.hung
 
 
-def test_a_lock_outside_of_our_control_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_outside_the_scheduler_does_not_stop_other_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     lock = threading.Lock()
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         with lock:
             client.pause("inside", "call")
 
-    interleaving, reported = trace_of([work, work], chooser((0, 1)))
+    interleaving, reported = run_interleaving([task, task], chooser((0, 1)))
     assert interleaving.hung is None
     assert {client.state for client in interleaving.clients} == {"done"}
     assert sorted(reported) == [(0, "begins"), (0, "inside"), (1, "begins"), (1, "inside")]
 
 
-def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_pauses_just_in_time_is_not_left_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.01)
     over, paused = threading.Event(), threading.Event()
 
     class Late(Interleaving):
-        def pauses(self, client: Client) -> None:
-            super().pauses(client)
+        def on_pause(self, client: Client) -> None:
+            super().on_pause(client)
             if client.what == "late":
                 paused.set()
 
@@ -268,12 +270,12 @@ def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.
             interleaving._changed.acquire()
         return notified
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         over.wait(SECONDS)
         client.pause("late", "call")
 
-    interleaving = Late([work], chooser(()), patience=5, looks=True)
+    interleaving = Late([task], chooser(()), patience=5, reads_layer=True)
     usual = interleaving._changed.wait
     monkeypatch.setattr(interleaving._changed, "wait", wait)
     interleaving.run()
@@ -281,8 +283,8 @@ def test_who_pauses_just_when_it_would_be_left_alone_is_not(monkeypatch: pytest.
     assert interleaving.hung is None
 
 
-def test_what_a_client_leaves_behind_neither_waits_nor_brings_it_back() -> None:
-    interleaving, _ = trace_of([walker("ab")], chooser(()))
+def test_late_work_of_a_finished_client_neither_waits_nor_revives_it() -> None:
+    interleaving, _ = run_interleaving([task_of("ab")], chooser(()))
     client = interleaving.clients[0]
     late = threading.Thread(target=client.pause, args=("late", "call"), daemon=True)
     late.start()
@@ -291,20 +293,20 @@ def test_what_a_client_leaves_behind_neither_waits_nor_brings_it_back() -> None:
     assert client.state == "done"
 
 
-def test_nothing_is_kept_of_what_a_client_called() -> None:
-    def work(client: Client) -> None:
+def test_a_finished_client_drops_its_reference_to_the_called_object() -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         client.calling = "a connection"
 
-    interleaving, _ = trace_of([work], chooser(()))
+    interleaving, _ = run_interleaving([task], chooser(()))
     assert interleaving.clients[0].calling is None
 
 
-def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadlock_outside_the_scheduler_ends_the_interleaving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "OUTSIDE_SECONDS", 0.05)
     locks = threading.Lock(), threading.Lock()
 
-    def work(number: int) -> Work:
+    def task(number: int) -> Task:
         first, second = locks[number], locks[1 - number]
 
         def run(client: Client) -> None:
@@ -318,18 +320,18 @@ def test_locks_outside_of_our_control_that_deadlock_are_given_up(monkeypatch: py
 
         return run
 
-    def choose(able: tuple[int, ...], _: int | None) -> int:
-        return next((number for number in able if not locks[number].locked()), able[0])
+    def choose(runnable: tuple[int, ...], _: int | None) -> int:
+        return next((number for number in runnable if not locks[number].locked()), runnable[0])
 
     ended: list[Any] = []
-    interleaving = Interleaving([work(0), work(1)], choose, patience=0.3)
+    interleaving = Interleaving([task(0), task(1)], choose, patience=0.3)
     interleaving.run()
     ended.append(True)
-    assert "went on no more" in interleaving.hung
+    assert "made no more progress" in interleaving.hung
     assert interleaving.blocked
 
 
-def test_who_waits_actively_lets_the_others_go_in_the_end() -> None:
+def test_a_client_that_polls_lets_the_others_run_in_the_end() -> None:
     flag: list[Any] = []
 
     def spins(client: Client) -> None:
@@ -340,56 +342,58 @@ def test_who_waits_actively_lets_the_others_go_in_the_end() -> None:
         client.pause("sets", "call")
         flag.append(True)
 
-    interleaving, _ = trace_of([spins, sets], chooser(()))
+    interleaving, _ = run_interleaving([spins, sets], chooser(()))
     assert flag
     assert not interleaving.given_up
 
 
-def test_a_play_without_end_is_given_up() -> None:
-    def work(client: Client) -> None:
+def test_an_endless_interleaving_is_given_up() -> None:
+    def task(client: Client) -> None:
         while True:
             client.pause("again", "call")
 
-    interleaving, _ = trace_of([work], chooser(()))
+    interleaving, _ = run_interleaving([task], chooser(()))
     assert interleaving.given_up
     assert interleaving.hung is None
 
 
-def test_what_fails_in_a_client_fails_the_play() -> None:
-    def work(client: Client) -> None:
+def test_an_error_in_a_client_is_raised_by_the_interleaving() -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        trace_of([work], chooser(()))
+        run_interleaving([task], chooser(()))
 
 
-@pytest.mark.parametrize("looks", [False, True])
-def test_what_fails_between_two_steps_fails_the_play_and_not_a_client(looks: bool) -> None:
+@pytest.mark.parametrize("reads_layer", [False, True])
+def test_an_error_between_two_steps_is_raised_by_the_interleaving_and_not_in_a_client(
+    reads_layer: bool,
+) -> None:
     caught: list[BaseException] = []
 
-    def work(client: Client) -> None:
+    def task(client: Client) -> None:
         client.pause("begins", "call")
         try:
             client.pause("goes on", "call")
         except Exception as error:
             caught.append(error)
 
-    def tell(_client: Client, what: Any, *, reply: bool) -> None:
+    def on_step(_client: Client, what: Any, *, reply: bool) -> None:
         raise KeyError(what)
 
     with pytest.raises(KeyError, match="begins"):
-        Interleaving([work], chooser(()), 60, tell, looks=looks).run()
+        Interleaving([task], chooser(()), 60, on_step, reads_layer=reads_layer).run()
     assert caught == []
 
 
 def test_a_client_is_known_in_its_own_thread_only() -> None:
     known: list[bool] = []
 
-    def work(client: Client) -> None:
-        known.append(racing() is client)
+    def task(client: Client) -> None:
+        known.append(current_client() is client)
         client.pause("begins", "call")
 
-    trace_of([work], chooser(()))
+    run_interleaving([task], chooser(()))
     assert known == [True]
-    assert racing() is None
+    assert current_client() is None

@@ -1,4 +1,4 @@
-"""The machinery of crowds: what is recorded, what is told of it, and processes that always end."""
+"""Stress tests: recorded requests, evidence, and faults in runs and answers."""
 
 import itertools
 import sqlite3
@@ -73,18 +73,18 @@ def clients(subject: Subject, count: int = 6) -> list[tuple[str, Subject]]:
 
 @pytest.mark.parametrize("kind", kinds(swaps=True))
 @pytest.mark.parametrize("seed", range(3))
-def test_a_crowd_on_a_right_layer_is_explained(kind: Any, seed: int, loop: LoopThread) -> None:
-    came = stress(Plan(kind, KEY, BEGIN_MS, seed), clients(Subject(InMemoryPersistenceLayer(), loop)))
-    assert {each.who for each in came.operations} == {f"client {number}" for number in range(1, 7)}
-    assert linearization(came.operations) is not None
-    assert not came.mistakes
-    assert not faults_of_runs(came)
-    results = [run.result for run in came.runs if run.result is not None]
-    assert {answer for _, answer in came.answers} == set(results)
-    assert results or kind != "calls"  # of those that may fail, each may have its last try refused
+def test_a_stress_test_of_a_correct_layer_is_linearizable(kind: Any, seed: int, loop: LoopThread) -> None:
+    round_ = stress(Plan(kind, KEY, BEGIN_MS, seed), clients(Subject(InMemoryPersistenceLayer(), loop)))
+    assert {each.who for each in round_.operations} == {f"client {number}" for number in range(1, 7)}
+    assert linearization(round_.operations) is not None
+    assert not round_.mistakes
+    assert not faults_of_runs(round_)
+    results = [run.result for run in round_.runs if run.result is not None]
+    assert {answer for _, answer in round_.answers} == set(results)
+    assert results or kind != "calls"  # failing calls may all end with a refused attempt
 
 
-def test_bodies_of_failing_calls_fail_now_and_then_and_are_tried_again(loop: LoopThread) -> None:
+def test_failing_bodies_fail_sometimes_and_are_retried(loop: LoopThread) -> None:
     subject = Subject(InMemoryPersistenceLayer(), loop)
     rounds = [
         stress(Plan("failing calls", f"order-{seed}", BEGIN_MS, seed), clients(subject, 1))
@@ -96,49 +96,49 @@ def test_bodies_of_failing_calls_fail_now_and_then_and_are_tried_again(loop: Loo
     assert all(each in ([True], [False, True]) for each in results)
 
 
-def test_clients_of_a_crowd_overlap(loop: LoopThread) -> None:
-    class Meeting(layers.LockedRows):
-        """Serves nobody before all are there."""
+def test_clients_of_a_stress_test_overlap(loop: LoopThread) -> None:
+    class WaitsForAllClients(layers.LockedRows):
+        """Serves no client before all have arrived."""
 
-        meeting, comers = threading.Barrier(6), itertools.count()
+        barrier, arrivals = threading.Barrier(6), itertools.count()
 
         def _swap(self, *args: Any) -> Record | None:
-            if next(self.comers) < self.meeting.parties:
-                self.meeting.wait(60)
+            if next(self.arrivals) < self.barrier.parties:
+                self.barrier.wait(60)
             return super()._swap(*args)
 
-    came = stress(Plan("swaps", KEY, BEGIN_MS, 1), clients(Subject(Meeting(), loop)))
-    assert not Meeting.meeting.broken
-    assert lines_of(came.operations)[1].what.startswith("meanwhile")
+    round_ = stress(Plan("swaps", KEY, BEGIN_MS, 1), clients(Subject(WaitsForAllClients(), loop)))
+    assert not WaitsForAllClients.barrier.broken
+    assert lines_of(round_.operations)[1].what.startswith("meanwhile")
 
 
-def test_a_crowd_begins_when_it_is_reported_to(loop: LoopThread) -> None:
+def test_a_stress_test_begins_after_its_callback(loop: LoopThread) -> None:
     reported = []
     plan = Plan("methods", KEY, BEGIN_MS, 1)
     stress(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), lambda: reported.append("begin"))
     assert reported == ["begin"]
 
-    def fall() -> None:
+    def fail() -> None:
         raise BodyError
 
     with pytest.raises(BodyError):
-        stress(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), fall)
+        stress(plan, clients(Subject(InMemoryPersistenceLayer(), loop), 2), fail)
 
 
-def test_runs_and_answers_are_judged() -> None:
+def test_faults_in_runs_and_answers_are_found() -> None:
     one = Run("ann", 1, 3, "1")
     assert faults_of_runs(Round(runs=[one], answers=[("ann", "1"), ("bob", "1")])) == []
-    at_once = faults_of_runs(Round(runs=[one, Run("bob", 2, 4, None)]))
-    assert [fault.clauses for fault in at_once] == [("INV-1", "INV-5")]
+    two_bodies = faults_of_runs(Round(runs=[one, Run("bob", 2, 4, None)]))
+    assert [fault.clauses for fault in two_bodies] == [("INV-1", "INV-5")]
     again = faults_of_runs(Round(runs=[one, Run("bob", 3, 4, "1")]))
     assert [fault.clauses for fault in again] == [("INV-5",)]
     after_a_failure = Round(runs=[Run("ann", 1, 3, None), Run("bob", 4, 5, "2")], answers=[("bob", "2")])
     assert faults_of_runs(after_a_failure) == []
-    others = faults_of_runs(Round(runs=[one], answers=[("bob", "2")]))
-    assert [fault.clauses for fault in others] == [("INV-4",)]
+    different_answers = faults_of_runs(Round(runs=[one], answers=[("bob", "2")]))
+    assert [fault.clauses for fault in different_answers] == [("INV-4",)]
 
 
-def test_answers_are_recorded_whatever_they_are(loop: LoopThread) -> None:
+def test_every_answer_is_recorded(loop: LoopThread) -> None:
     recorder = Recorder(lambda: BEGIN_MS)
     subject = Subject(InMemoryPersistenceLayer(), loop)
 
@@ -169,7 +169,7 @@ def test_answers_are_recorded_whatever_they_are(loop: LoopThread) -> None:
     assert linearization(recorder.operations) is not None
 
 
-class Failing(layers.Rows):
+class FailingReads(layers.Rows):
     def __init__(self, fail: Callable[[], Any]) -> None:
         super().__init__()
         self.fail = fail
@@ -178,20 +178,20 @@ class Failing(layers.Rows):
         return self.fail()
 
 
-def refusing(failure: Exception) -> Callable[[], Any]:
-    def refuse() -> Any:
+def raising(failure: Exception) -> Callable[[], Any]:
+    def fail() -> Any:
         raise failure
 
-    return refuse
+    return fail
 
 
-def changing_what_it_reads() -> Any:
+def changing_a_dictionary_in_a_loop() -> Any:
     rows = {1: 1}
     for row in rows:
         rows[row + 1] = row
 
 
-def using_what_is_closed() -> Any:
+def using_a_closed_connection() -> Any:
     connection = sqlite3.connect(":memory:")
     connection.close()
     connection.execute("SELECT 1")
@@ -200,25 +200,25 @@ def using_what_is_closed() -> Any:
 @pytest.mark.parametrize(
     ("fail", "mistakes"),
     [
-        (refusing(OSError("away")), []),
-        (refusing(TimeoutError("slow")), []),
-        (refusing(sqlite3.OperationalError("locked")), []),
-        (refusing(RuntimeError("busy")), []),
+        (raising(OSError("away")), []),
+        (raising(TimeoutError("slow")), []),
+        (raising(sqlite3.OperationalError("locked")), []),
+        (raising(RuntimeError("busy")), []),
         (lambda: {}["x"], [KeyError]),
-        (changing_what_it_reads, [RuntimeError]),
-        (using_what_is_closed, [sqlite3.ProgrammingError]),
+        (changing_a_dictionary_in_a_loop, [RuntimeError]),
+        (using_a_closed_connection, [sqlite3.ProgrammingError]),
     ],
 )
-def test_a_request_that_fails_has_no_answer(
+def test_a_failed_request_has_no_answer(
     fail: Callable[[], Any], mistakes: list[type[Exception]], loop: LoopThread
 ) -> None:
     recorder = Recorder(lambda: BEGIN_MS)
-    assert recorder.ask(Subject(Failing(fail), loop), "ann", Load(KEY)) is LOST
+    assert recorder.ask(Subject(FailingReads(fail), loop), "ann", Load(KEY)) is LOST
     assert [each.end for each in recorder.operations] == [None]
     assert [type(each) for each in recorder.mistakes] == mistakes
 
 
-def test_what_is_no_record_is_no_answer(loop: LoopThread) -> None:
+def test_a_malformed_record_is_no_answer(loop: LoopThread) -> None:
     layer = layers.Rows()
     layer.rows[KEY] = "what?"  # type: ignore[assignment]
     recorder = Recorder(lambda: BEGIN_MS)
@@ -226,16 +226,16 @@ def test_what_is_no_record_is_no_answer(loop: LoopThread) -> None:
     assert [each.end for each in recorder.operations] == [None]
 
 
-def test_a_layer_by_four_methods_is_recorded_at_its_own_methods(loop: LoopThread) -> None:
+def test_a_layer_with_four_methods_is_recorded_at_these_methods(loop: LoopThread) -> None:
     recorder = Recorder(lambda: BEGIN_MS)
-    face = recorder.layer(Subject(layers.FourMethods(), loop), "ann")
-    assert face._load(KEY) is None
-    assert face._swap(KEY, None, ANN, 1) == ANN
-    assert face._swap(KEY, ANN, result_of(ANN), 1) == result_of(ANN)
+    layer = recorder.layer(Subject(layers.FourMethods(), loop), "ann")
+    assert layer._load(KEY) is None
+    assert layer._swap(KEY, None, ANN, 1) == ANN
+    assert layer._swap(KEY, ANN, result_of(ANN), 1) == result_of(ANN)
     assert [type(each.request) for each in recorder.operations] == [Get, Put, Update]
-    face = recorder.layer(Subject(layers.FourMethods(), loop), "bob")
-    face._swap(KEY, None, BOB, 1)
-    assert face._swap(KEY, BOB, None, 0) is None
+    layer = recorder.layer(Subject(layers.FourMethods(), loop), "bob")
+    layer._swap(KEY, None, BOB, 1)
+    assert layer._swap(KEY, BOB, None, 0) is None
     assert isinstance(recorder.operations[-1].request, Delete)
     with pytest.raises(IdempotencyItemNotFoundError):
         recorder.perform(Subject(layers.FourMethods(), loop), "ann", Get(KEY))
@@ -245,7 +245,7 @@ def test_a_layer_by_four_methods_is_recorded_at_its_own_methods(loop: LoopThread
         recorder.perform(filled, "ann", Put(BOB))
 
 
-def test_evidence_is_what_matters_only() -> None:
+def test_evidence_contains_relevant_operations_only() -> None:
     history = [
         operation(0, 1, Load(KEY), None),
         operation(2, 5, swap(None, ANN), ANN),
@@ -264,7 +264,7 @@ def test_evidence_is_what_matters_only() -> None:
     assert lines[1].what.startswith("meanwhile, swaps nothing for INPROGRESS of bob")
 
 
-def test_evidence_says_where_a_record_came_from() -> None:
+def test_evidence_shows_the_origin_of_each_record() -> None:
     history = [
         operation(0, 1, Put(ANN)),
         operation(2, 3, Get(KEY), ANN, "bob"),
@@ -278,12 +278,12 @@ def test_evidence_says_where_a_record_came_from() -> None:
     assert [line.what for line in lines_of(history)] == [
         "puts INPROGRESS of ann, and succeeds",
         "reads, and finds INPROGRESS of ann",
-        "puts INPROGRESS of cat, and is refused, for there is INPROGRESS of ann",
+        "puts INPROGRESS of cat, and is refused because of INPROGRESS of ann",
         "reads, and finds nothing",
     ]
 
 
-def test_of_what_is_explained_there_is_no_evidence() -> None:
+def test_a_linearizable_history_has_no_evidence() -> None:
     history = [operation(0, 1, Put(ANN)), operation(2, None, Delete(ANN)), operation(3, 4, Get(KEY), None)]
     assert unexplained(history, swaps=True, fenced=True) is None
     assert is_explained(history, swaps=True, fenced=True)
@@ -296,7 +296,7 @@ def test_of_what_is_explained_there_is_no_evidence() -> None:
     assert reported[1].what.endswith("and gets back INPROGRESS of bob")
 
 
-def test_what_takes_too_long_to_judge_is_no_fault() -> None:
+def test_a_history_that_takes_too_long_to_check_is_no_fault() -> None:
     lost = [operation(n, None, swap(None, ANN._replace(owner=f"client {n}"))) for n in range(18)]
     lost += [
         operation(100 + n, None, swap(ANN._replace(owner=f"client {n}"), ANN._replace(owner=f"client {m}")))
@@ -308,7 +308,7 @@ def test_what_takes_too_long_to_judge_is_no_fault() -> None:
     assert unexplained(history, swaps=True, fenced=True) is None
 
 
-def test_what_was_acknowledged_is_compared_by_what_a_layer_keeps(loop: LoopThread) -> None:
+def test_acknowledged_records_are_compared_in_the_fields_that_a_layer_stores(loop: LoopThread) -> None:
     claims = [Record(f"order-{n}", "INPROGRESS", ANN[2], LEASE, owner="ann") for n in range(3)]
     said = list(written(claims, Subject(InMemoryPersistenceLayer(), loop)))
     assert [(each.key, each.record) for each in said] == [
