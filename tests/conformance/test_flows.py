@@ -96,7 +96,7 @@ def test_after_the_window_the_body_runs_again() -> None:
     ]
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "EXPIRED", "INPROGRESS", "COMPLETED"]
     assert notes(flow, "body").count("the body runs") == 2
-    assert [text for _, text in reported(flow)] == ['returns "charged"', 'returns "charged anew"']
+    assert [text for _, text in reported(flow)] == ['returns "charged"', 'returns "charged again"']
 
 
 def test_a_second_caller_is_reported_of_the_first() -> None:
