@@ -1,4 +1,4 @@
-"""Real threads and processes on one key: broken layers are caught, and right ones are never told broken."""
+"""Stress tests with threads and processes: broken layers are found, and correct ones have no findings."""
 
 import os
 import sys
@@ -83,17 +83,17 @@ def test_a_factory_that_other_processes_cannot_import_is_judged_by_threads_alone
     assert "at the top of a module" in why_not(report, PROCESSES)
 
 
-def test_a_store_within_the_process_is_not_reported_broken_for_it() -> None:
+def test_a_store_in_memory_is_not_reported_as_broken() -> None:
     report = judged(layers.rows_of_this_process)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
-    assert "does not see this one's records" in why_not(report, PROCESSES)
+    assert "does not see the records of this process" in why_not(report, PROCESSES)
 
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
     ("make", "said"), [(layers.dying, "ended by itself: exit status 3"), (layers.failing, "no store here")]
 )
-def test_a_factory_that_works_in_one_process_only_is_reported_so(make: Any, said: str) -> None:
+def test_a_factory_that_works_in_one_process_only_is_not_judged_by_processes(make: Any, said: str) -> None:
     report = judged(make)
     assert verdicts(report)[PROCESSES] == "not judged"
     assert said in why_not(report, PROCESSES)
@@ -118,7 +118,7 @@ def test_a_layer_that_checks_and_then_sets_is_caught_by_threads(make: Any, fence
     assert 1 <= len(first.lines) <= 8
 
 
-def test_two_bodies_at_once_are_reported_of() -> None:
+def test_two_bodies_at_once_are_reported() -> None:
     report = judged(layers.Rows)
     assert {"CAS-4", "INV-1", "INV-5"} <= {clause for each in report.findings for clause in each.clauses}
     assert "Two clients were let in at once: two bodies ran." in [each.why for each in report.findings]
@@ -146,7 +146,7 @@ def test_a_layer_that_says_it_is_busy_makes_no_mistake() -> None:
     assert [each.why for each in judged(layers.Busy).findings] == []
 
 
-def test_what_a_layer_raises_when_many_use_it_is_reported() -> None:
+def test_an_error_under_concurrent_requests_is_reported() -> None:
     report = judged(layers.Stumbling)
     assert any("the layer raised IndexError" in each.why for each in report.findings)
 
@@ -159,7 +159,7 @@ def test_processes_that_race_for_files_are_caught() -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_notes_that_other_objects_do_not_see_are_caught() -> None:
+def test_records_that_other_objects_do_not_see_are_found() -> None:
     report = judged(layers.notes_of_its_own)
     assert verdicts(report)[OBJECTS] == "broken"
 

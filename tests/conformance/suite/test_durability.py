@@ -1,4 +1,4 @@
-"""What is claimed to be durable is written by a process that is killed, and read by another."""
+"""The records of a durable layer are written by a process that is killed, and read by another."""
 
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,12 @@ def test_a_server_outlives_its_clients(
 
 
 @pytest.mark.usefixtures("records")
-def test_what_is_not_claimed_is_not_asked() -> None:
+def test_a_layer_that_does_not_claim_durability_is_not_tested() -> None:
     assert verdicts(judged(layers.sqlite, durable=False)) == {OBJECT: "not offered", PROCESS: "not offered"}
 
 
 @pytest.mark.usefixtures("records")
-def test_without_a_factory_to_import_another_object_must_do() -> None:
+def test_without_an_importable_factory_another_object_is_used() -> None:
     report = judged(lambda: layers.sqlite())  # noqa: PLW0108 - the point
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "not offered"}
     assert "at the top of a module" in (report.checks[1].why_not or "")
@@ -74,7 +74,7 @@ def test_a_layer_that_no_other_object_shares_is_not_durable() -> None:
     assert {each.clauses for each in report.findings} == {("CAS-6",)}
 
 
-def test_a_store_within_the_process_is_not_durable() -> None:
+def test_a_store_in_memory_is_not_durable() -> None:
     report = judged(layers.rows_of_this_process)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     assert "another process finds nothing of it" in report.findings[0].why
@@ -82,23 +82,23 @@ def test_a_store_within_the_process_is_not_durable() -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_what_is_acknowledged_before_it_is_written_is_lost_with_its_process() -> None:
+def test_a_record_that_is_acknowledged_before_it_is_written_is_lost_with_its_process() -> None:
     report = judged(layers.buffered_files)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
 
 
 @pytest.mark.usefixtures("files")
-def test_what_is_deleted_in_memory_comes_back() -> None:
+def test_a_deletion_that_is_only_in_memory_is_found() -> None:
     report = judged(layers.hasty_files)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
-    assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
+    assert finding.why.startswith("The layer claims to be durable, but lost acknowledged records: ")
     assert "otherwise than acknowledged" in finding.why
-    reported = [line.current for line in finding.lines]
-    assert reported[-3] is None
-    assert reported[-1] is not None
+    stored = [line.current for line in finding.lines]
+    assert stored[-3] is None
+    assert stored[-1] is not None
 
 
 @pytest.mark.usefixtures("files")
-def test_what_only_its_object_knows_is_lost_with_it() -> None:
+def test_a_record_that_only_one_object_knows_is_lost_with_it() -> None:
     assert verdicts(judged(layers.notes_of_its_own)) == {OBJECT: "broken", PROCESS: "broken"}

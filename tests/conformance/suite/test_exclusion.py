@@ -19,7 +19,7 @@ from race_reports import OVERWRITES, TWO_CLAIMS, UNHURRIED, broken, finding, jud
 pytestmark = pytest.mark.once
 
 
-def test_looking_before_writing_is_found_over_a_real_server(valkey_server: servers.Server) -> None:
+def test_reading_before_writing_is_found_over_a_real_server(valkey_server: servers.Server) -> None:
     with redis.Redis(**servers.redis_kwargs(valkey_server)) as client:
         report = judged(lambda: stores.OverRedis(client))
     assert broken(report) == {each.name for each in report.checks}
@@ -47,7 +47,7 @@ CLAIMS = {
     ],
     ids=["dictionary", "async", "redis", "sqlite", "sqlite-each-thread"],
 )
-def test_looking_before_writing_is_found_in_every_race(
+def test_reading_before_writing_is_found_in_every_race(
     make: Callable[[Path], Callable[[], Any]], how: str, tmp_path: Path
 ) -> None:
     report = judged(make(tmp_path))
@@ -71,7 +71,7 @@ def test_the_verdict_and_the_schedule_do_not_depend_on_the_seed(seed: int) -> No
     assert without_keys(first) == without_keys(again)
 
 
-def test_the_trace_tells_each_step_and_what_stood_after_it() -> None:
+def test_the_trace_shows_each_step_and_the_stored_record_after_it() -> None:
     lines = finding(judged(over_fakeredis(stores.OverRedis)), TWO_CLAIMS).lines
     said = [(line.who, line.what.split()[0]) for line in lines]
     assert said == [
@@ -101,13 +101,13 @@ def test_a_result_that_is_stored_without_the_lock_is_lost() -> None:
     assert statuses[-1] == INPROGRESS
 
 
-def test_four_methods_that_look_before_they_write_are_found() -> None:
+def test_four_methods_that_read_before_they_write_are_found() -> None:
     report = judged(layers.FourUnlocked, fenced=False)
     assert broken(report) == {*CLAIMS, OVERWRITES}
     assert finding(report, TWO_CLAIMS).clauses == ("CAS-4", "CAS-7", "INV-1")
 
 
-def test_a_deadlock_is_found_and_does_no_harm_to_what_follows() -> None:
+def test_a_deadlock_is_found_and_does_not_affect_later_checks() -> None:
     report = judged(layers.LockedTheWrongWayRound)
     found = broken(report)
     assert "a-release-never-removes-the-claim-that-took-over" in found
@@ -144,7 +144,7 @@ def test_powertools_redis_layer_overwrites_a_result_between_its_get_and_its_set(
     ]
 
 
-def test_clients_that_are_named_are_paused_at() -> None:
+def test_races_pause_at_the_named_client_methods() -> None:
     rows = layers.UnlockedDictionary()
 
     methods = ("store.fetch", "store.store", "store.drop")
@@ -171,7 +171,7 @@ def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
     assert verdicts["three-claims-of-an-unused-key-have-one-winner"] == "not offered"
 
 
-def test_an_error_that_only_sharing_explains_is_reported() -> None:
+def test_an_error_that_only_concurrency_causes_is_reported() -> None:
     class Searching(layers.UnlockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             for other in itertools.islice(self.rows, 3):
@@ -186,7 +186,7 @@ def test_an_error_that_only_sharing_explains_is_reported() -> None:
     assert {each.clauses for each in reported} == {("CAS-4",)}
 
 
-def test_a_fault_that_needs_no_interleaving_is_reported_as_such() -> None:
+def test_a_fault_without_an_interleaving_is_reported_as_such() -> None:
     class Generous(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             with self.lock:
@@ -198,7 +198,7 @@ def test_a_fault_that_needs_no_interleaving_is_reported_as_such() -> None:
     assert reported.clauses == ("CAS-2", "CAS-3", "INV-1")
 
 
-def test_what_chance_decides_is_reported_as_such() -> None:
+def test_a_fault_that_occurs_by_chance_is_reported_as_such() -> None:
     class Moody(layers.LockedDictionary):
         moods = iter([*[False] * 12, True])
 

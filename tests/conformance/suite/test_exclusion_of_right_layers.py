@@ -1,4 +1,4 @@
-"""Races: no right layer is ever told broken, by whatever it is kept right, and however long it waits."""
+"""Races have no findings in correct layers, whatever locks they use and however long they wait."""
 
 import asyncio
 import threading
@@ -60,7 +60,7 @@ RIGHT: dict[str, Callable[[Path], Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_layers_are_never_reported_broken(name: str, tmp_path: Path) -> None:
+def test_correct_layers_have_no_findings(name: str, tmp_path: Path) -> None:
     report = judged(RIGHT[name](tmp_path))
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept"}
@@ -68,7 +68,7 @@ def test_right_layers_are_never_reported_broken(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
-def test_right_layers_over_a_real_server_are_never_reported_broken(
+def test_correct_layers_over_a_real_server_have_no_findings(
     kind: Callable[..., Any], valkey_server: servers.Server
 ) -> None:
     report = judged(lambda: kind(host=valkey_server.host, port=valkey_server.port, ssl=False))
@@ -77,14 +77,14 @@ def test_right_layers_over_a_real_server_are_never_reported_broken(
     assert all(each.schedules > 2 for each in report.checks)
 
 
-def test_a_right_layer_by_four_methods_is_never_reported_broken() -> None:
+def test_a_correct_four_method_layer_has_no_findings() -> None:
     report = judged(layers.FourLocked, fenced=False)
     assert [each.why for each in report.findings] == []
     assert {each.verdict for each in report.checks} == {"kept", "not offered"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
-def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -> None:
+def test_a_layer_that_refuses_to_wait_has_no_findings(error: type[Exception]) -> None:
     class Busy(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
             if not self.lock.acquire(blocking=False):
@@ -95,7 +95,7 @@ def test_a_layer_that_refuses_to_wait_makes_no_mistake(error: type[Exception]) -
     assert [each.why for each in judged(Busy).findings] == []
 
 
-def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_not_a_deadlock() -> None:
     class Cleaned(layers.LockedDictionary):
         def __init__(self) -> None:
             super().__init__()
@@ -122,7 +122,7 @@ def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() ->
     assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
 
 
-def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_not_a_deadlock() -> None:
     class Cleaned(layers.AsyncLocked):
         cleaning: Any = None
 
@@ -142,7 +142,7 @@ def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> N
     assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
 
 
-def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sharing() -> None:
+def test_an_error_that_a_four_method_layer_always_raises_is_not_attributed_to_concurrency() -> None:
     class Strict(layers.FourLocked):
         def _update_record(self, data_record: Any) -> None:
             with self.lock:
@@ -154,6 +154,6 @@ def test_an_error_that_a_layer_by_four_methods_raises_anyway_is_not_blamed_on_sh
     assert [each.why for each in report.findings] == []
 
 
-def test_a_lock_that_cannot_be_found_costs_time_and_no_verdict() -> None:
+def test_an_unknown_lock_costs_time_but_does_not_change_the_verdict() -> None:
     few = UNHURRIED._replace(schedules=4)
     assert [each.why for each in judged(layers.ClosedOverLock, few).findings] == []

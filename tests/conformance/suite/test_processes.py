@@ -1,4 +1,4 @@
-"""Other processes: what they can be given, what they do, and that they always end."""
+"""Worker processes: their input, their work, and that they always end."""
 
 import functools
 import importlib.util
@@ -44,7 +44,7 @@ def test_a_factory_is_found_where_another_process_can_import_it() -> None:
 
 
 @pytest.mark.parametrize("factory", [functools.partial(layers.files), Holder().files, Holder()])
-def test_a_process_is_given_whatever_pickle_takes(
+def test_a_process_can_get_any_factory_that_pickle_accepts(
     factory: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
@@ -54,7 +54,7 @@ def test_a_process_is_given_whatever_pickle_takes(
         assert process.hear() == Seen(None)
 
 
-def test_a_factory_of_the_main_program_is_reported_to_move() -> None:
+def test_a_factory_of_the_main_program_gets_the_advice_to_move_it() -> None:
     program = (
         "from idemproof.conformance.harness.processes import place_of\n"
         "def make(): ...\n"
@@ -72,7 +72,7 @@ def start(factory: Any) -> Start:
     return Start(place._replace(paths=paths), BEGIN_MS + 5, movable_clock=True)
 
 
-def test_a_process_does_what_it_is_reported_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_process_runs_its_messages_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path))
     before = set(threading.enumerate())
     with Process(start(layers.files)) as process:
@@ -99,7 +99,7 @@ def test_a_process_finds_a_factory_by_its_file_and_may_print() -> None:
         process.wait_until_up()
 
 
-def test_a_process_finds_a_factory_that_no_path_leads_to(
+def test_a_process_finds_a_factory_that_is_not_on_its_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = tmp_path / "layers_of_nowhere.py"
@@ -114,7 +114,7 @@ def test_a_process_finds_a_factory_that_no_path_leads_to(
         process.wait_until_up()
 
 
-def test_a_process_whose_factory_gives_no_layer_says_so() -> None:
+def test_a_process_whose_factory_returns_no_layer_reports_it() -> None:
     with Process(start(no_layer)) as process, pytest.raises(NotJudged, match="returned a str, and no layer"):
         process.wait_until_up()
 

@@ -1,4 +1,4 @@
-"""What races are told to have been, in words."""
+"""The sentences that describe races."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def refused(by_swaps: bool, current: Record) -> list[Operation]:
 
 
 @pytest.mark.parametrize("by_swaps", [True, False])
-def test_that_all_are_refused_for_what_has_expired_is_reported_plainly(by_swaps: bool) -> None:
+def test_a_race_for_an_expired_record_that_no_client_wins_is_described_plainly(by_swaps: bool) -> None:
     assert outcome_in_words(refused(by_swaps, OLD), OLD) == (
         "The stored result had expired, so one of the callers had to get its key; "
         'but client 1 and client 2 were all refused. Finally stored: COMPLETED of alice: "done".'
@@ -36,7 +36,7 @@ def test_that_all_are_refused_for_what_has_expired_is_reported_plainly(by_swaps:
     assert outcome_in_words(refused(by_swaps, lapsed), lapsed).startswith("The stored claim had expired")
 
 
-def test_that_all_are_refused_for_what_lives_is_another_trace() -> None:
+def test_a_race_for_a_live_record_is_described_differently() -> None:
     alive = OLD._replace(expiry_timestamp=500)
     assert "not linearizable" in outcome_in_words(refused(by_swaps=False, current=alive), alive)
     one = refused(by_swaps=True, current=OLD)
