@@ -84,7 +84,7 @@ def test_the_cache_sends_no_request() -> None:
 def test_the_hook_changes_only_the_replay() -> None:
     first, second = of_call(FLOWS["response-hook"], 0), of_call(FLOWS["response-hook"], 1)
     assert notes(first, "remark") == []
-    assert notes(second, "remark") == ['the response hook is given {"paid": 1}']
+    assert notes(second, "remark") == ['the response hook gets {"paid": 1}']
     assert [text for _, text in reported(first)] == ['returns {"paid": 1}']
     assert [text for _, text in reported(second)] == ['returns {"paid": 1, "replayed": true}']
 

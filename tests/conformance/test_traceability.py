@@ -116,7 +116,7 @@ def test_the_hash_of_a_clause_is_sixteen_digits_of_sha_256() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("- **A-1** MUST.\n- **A-1** MAY.\n", "gives the id A-1 twice"),
+        ("- **A-1** MUST.\n- **A-1** MAY.\n", "defines the clause A-1 twice"),
         ("- **A-1** must be.\n", "A-1 has none of the keywords"),
     ],
 )
@@ -268,7 +268,7 @@ def test_an_unknown_id_is_an_error_at_collection(
     case = f"@pytest.mark.parametrize('n', [1, 2])\n@pytest.mark.clause({marks})\ndef test_it(n): pass\n"
     done = collect(write("tests/test_it.py", f"import pytest\n{case}"), "-p", "conftest")
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
-    wrong = f"A mark `clause` must name clauses that spec/protocol.md has: {said}"
+    wrong = f"A mark `clause` must name clauses of spec/protocol.md: {said}"
     assert done.stdout.splitlines().count(wrong) == 1
 
 
@@ -296,28 +296,28 @@ def test_there_is_no_complaint_if_all_agree() -> None:
         (
             {**TESTED, "A-7": {"t::x"}},
             SEEN,
-            ["t::x is marked with A-7, which is no clause"],
+            ["t::x is marked with A-7, which is not a clause"],
         ),
         (
             {"A-1": TESTED["A-1"]},
             SEEN,
-            ["A-2 says MUST NOT, and no test is marked with it", "(new: none; gone: t::both)"],
+            ["A-2 says MUST NOT, but no test is marked with it", "(new: none; removed: t::both)"],
         ),
         (
             {**TESTED, "A-2": {"t::both", "t::new"}},
             SEEN,
-            ["tests of A-2 are not", "(new: t::new; gone: none)"],
+            ["tests of A-2 differ", "(new: t::new; removed: none)"],
         ),
         (
             TESTED,
             {**SEEN, "A-1": SEEN["A-1"]._replace(fingerprint="0" * 16)},
-            ["The text of A-1 has changed", "Look at these tests: t::both, t::one; then", UPDATE],
+            ["The text of A-1 has changed", "Review these tests: t::both, t::one; then run", UPDATE],
         ),
-        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot has A-9, which is no clause any more"]),
+        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot has A-9, which is no longer a clause"]),
         (
             TESTED,
             {name: SEEN[name] for name in ("A-1", "A-2")},
-            ["A-3 is not in the snapshot: look at its tests (none)"],
+            ["A-3 is not in the snapshot. Review its tests (none)"],
         ),
         (TESTED, {}, ["There is no snapshot to compare with"]),
     ],

@@ -115,7 +115,7 @@ def deadlines_of(record: dict[str, Any]) -> dict[str, int]:
     return {"lease": record["lease"], "expiry behind the lease": expiry}
 
 
-# Releases and renewals do not depend on time: two sides show it. Only eviction waits for the expiry behind a lease.
+# Releases and renewals do not depend on time: two sides show it. Only eviction waits for the expiry.
 AROUND = {
     kind: {
         **dict.fromkeys(("lease", "claim without a lease", "result"), offsets),

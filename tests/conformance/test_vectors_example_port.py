@@ -28,12 +28,12 @@ BROKEN = {
         "owner !== null && r.status",
         "r.status",
     ),
-    "whoever is named holds a result": ('&& r.status === "INPROGRESS" && r.owner', "&& r.owner"),
+    "the owner of a result holds it": ('&& r.status === "INPROGRESS" && r.owner', "&& r.owner"),
     "an absent hash differs": ("r.payload_hash !== null && e.payload_hash !== null && ", ""),
     "a result without an owner is no attempt's own": ("e.owner !== null && r.owner", "r.owner"),
     "the owner alone proves a result": ("own && r.response === e.response", "own"),
     "an expiry is rounded down": ("Math.ceil", "Math.floor"),
-    "an expiry is always rounded up anew": (
+    "an expiry is always computed again": (
         "Math.max(e.expiry, ceilSeconds(e.lease))",
         "ceilSeconds(e.lease)",
     ),

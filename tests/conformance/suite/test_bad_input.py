@@ -129,8 +129,8 @@ def test_a_factory_that_raises_is_quoted_once_with_its_cause() -> None:
     with pytest.raises(FactoryError) as caught:
         judged(factory)
     assert str(caught.value) == (
-        "The factory raised ConnectionError: connection refused on port 6379. Call it on its own first: it must "
-        "return a layer that is ready for use."
+        "The factory raised ConnectionError: connection refused on port 6379. Call it on its own first: it "
+        "must return a layer that is ready for use."
     )
     assert isinstance(caught.value.__cause__, ConnectionError)
 

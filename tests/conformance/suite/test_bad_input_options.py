@@ -93,8 +93,11 @@ class WithClient(InMemoryPersistenceLayer):
     ("path", "said"),
     [
         ("client.gte", "client_methods names 'client.gte', which WithClient does not have: "),
-        ("pool.get", "WithClient has no 'pool.get': "),
-        ("client.rows", "WithClient has no 'client.rows': its type is int, not a method."),
+        ("pool.get", "client_methods names 'pool.get', which WithClient does not have: "),
+        (
+            "client.rows",
+            "client_methods names 'client.rows' of WithClient, which is no method: its type is int.",
+        ),
     ],
 )
 def test_methods_of_the_client_are_looked_for_whatever_is_judged(path: str, said: str) -> None:
