@@ -313,7 +313,7 @@ def test_there_is_no_complaint_if_all_agree() -> None:
             {**SEEN, "A-1": SEEN["A-1"]._replace(fingerprint="0" * 16)},
             ["The text of A-1 has changed", "Review these tests: t::both, t::one; then run", UPDATE],
         ),
-        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot has A-9, which is no longer a clause"]),
+        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot contains A-9, which is no longer a clause"]),
         (
             TESTED,
             {name: SEEN[name] for name in ("A-1", "A-2")},
