@@ -1,7 +1,7 @@
 """Faults injected into the specification, one at a time, to test whether the explorer finds them.
 
-Each changes one row of the table, or what a client does between its requests, and names what it violates.
-The explorer must find a shortest trace for each of them.
+Each fault changes one row of the table, or the steps of a client between its requests. The explorer must find
+a shortest trace for each of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -58,22 +58,22 @@ class Fault(NamedTuple):
     Parameters
     ----------
     row
-        The row of the table that is changed.
+        The id of the changed row.
     what
-        In words.
+        A description of the fault.
     guard, step
-        What stands in the row's place; None for what the row says.
-    fingerprints
-        How many payload hashes are needed to see it.
+        The replacements of the row's condition and step; None to keep the original.
+    payload_hashes
+        How many payload hashes the search needs to find it.
     invocations
-        How many of the two clients have to be invocations of one durable execution.
+        How many of the two clients must be invocations of one durable execution.
     """
 
     row: str
     what: str
     guard: Guard | None = None
     step: Step | None = None
-    fingerprints: int = 1
+    payload_hashes: int = 1
     invocations: int = 0
 
 
@@ -85,7 +85,7 @@ def _always(*_: Any) -> bool:
     return True
 
 
-def _anybody_running(record: Record | None, *_: Any) -> bool:
+def _in_progress(record: Record | None, *_: Any) -> bool:
     return record is not None and record.status == INPROGRESS
 
 
@@ -93,7 +93,7 @@ def _held_by_its_execution(record: Record | None, event: Any, *_: Any) -> bool:
     return record is not None and (holds(record, event.owner) or same_execution(record, event.owner))
 
 
-def _stands(record: Record | None, *_: Any) -> bool:
+def _exists(record: Record | None, *_: Any) -> bool:
     return record is not None
 
 
@@ -147,13 +147,11 @@ def _renew_unheld(record: Record | None, event: Any, now: int) -> tuple[Record |
 
 
 FAULTS = (
-    Fault(
-        "ROW-1", "a live claim can be taken over", lambda r, _e, now: _anybody_running(r) or claimable(r, now)
-    ),
+    Fault("ROW-1", "a live claim can be taken over", lambda r, _e, now: _in_progress(r) or claimable(r, now)),
     Fault(
         "ROW-1",
         "a live result can be claimed",
-        lambda r, _e, now: not _anybody_running(r) or claimable(r, now),
+        lambda r, _e, now: not _in_progress(r) or claimable(r, now),
     ),
     Fault(
         "ROW-1",
@@ -176,12 +174,12 @@ FAULTS = (
         step=_claimed(lambda c: c._replace(in_progress_expiry_timestamp=0)),
     ),
     Fault("ROW-2", "an attempt does not recognise its own claim", _never),
-    Fault("ROW-2", "an attempt accepts any claim as its own", _anybody_running),
-    Fault("ROW-3", "a different payload is not detected", _never, fingerprints=2),
+    Fault("ROW-2", "an attempt accepts any claim as its own", _in_progress),
+    Fault("ROW-3", "a different payload is not detected", _never, payload_hashes=2),
     Fault(
         "ROW-16",
         "a durable execution resumes any claim",
-        lambda r, e, _now: _anybody_running(r) and execution_of(e.owner) is not None,
+        lambda r, e, _now: _in_progress(r) and execution_of(e.owner) is not None,
         invocations=1,
     ),
     Fault("ROW-16", "a resumed claim gets a new lease", step=rules._claim, invocations=1),
@@ -197,7 +195,7 @@ FAULTS = (
     Fault(
         "ROW-7",
         "any attempt may complete a claim",
-        lambda r, _e, now: r is None or _anybody_running(r) or claimable(r, now),
+        lambda r, _e, now: r is None or _in_progress(r) or claimable(r, now),
     ),
     Fault(
         "ROW-7",
@@ -223,21 +221,21 @@ FAULTS = (
         "ROW-8",
         "a late attempt with a different payload gets the result",
         lambda r, _e, _now: r is not None and r.status == COMPLETED,
-        fingerprints=2,
+        payload_hashes=2,
     ),
-    Fault("ROW-8", "a late attempt gets a claim as a result", _stands),
+    Fault("ROW-8", "a late attempt gets a claim as a result", _exists),
     Fault("ROW-9", "an attempt that lost its lease overwrites the record", step=_overwrite(LeaseLost)),
     Fault("ROW-9", "an attempt that lost its lease deletes the record", step=_deletes(LeaseLost)),
-    Fault("ROW-10", "any attempt may release a claim", _anybody_running),
+    Fault("ROW-10", "any attempt may release a claim", _in_progress),
     Fault(
         "ROW-10",
         "an invocation releases a claim that a newer one has resumed",
         _held_by_its_execution,
         invocations=2,
     ),
-    Fault("ROW-10", "any attempt may release any record", _stands),
+    Fault("ROW-10", "any attempt may release any record", _exists),
     Fault("ROW-11", "an attempt that holds no claim deletes the record", step=_deletes(_not_held)),
-    Fault("ROW-12", "any attempt may renew a claim", _anybody_running),
+    Fault("ROW-12", "any attempt may renew a claim", _in_progress),
     Fault("ROW-12", "a renewal is granted but not written", step=_renew_without_writing),
     Fault("ROW-13", "an attempt that lost its lease renews it", step=_renew_unheld),
     Fault(
@@ -245,7 +243,7 @@ FAULTS = (
         "a record that is not live is evicted before its expiry",
         lambda r, _e, now: r is not None and claimable(r, now),
     ),
-    Fault("ROW-14", "any record is evicted", _stands),
+    Fault("ROW-14", "any record is evicted", _exists),
     Fault("ROW-15", "an eviction reports a record as kept, but deletes it", step=_deletes(_kept)),
 )
 
@@ -266,13 +264,13 @@ def injected(fault: Fault) -> Iterator[None]:
 def found(fault: Fault) -> Trace | None:
     """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
     with injected(fault):
-        explorer = Explorer(2, fault.fingerprints, invocations=fault.invocations)
+        explorer = Explorer(2, fault.payload_hashes, invocations=fault.invocations)
         result = explorer.search(limit=_LIMIT)
     return result.counterexample or result.stuck
 
 
 def found_beginning_late() -> Trace | None:
-    """Return the trace that shows a client that begins without checking its lease (ENG-3)."""
+    """Return the trace of a client that begins its body without checking its lease (ENG-3), or None."""
 
     def granted(attempt: Attempt) -> Iterator[Any]:
         yield attempt._then("begins its body", RUNNING)
@@ -282,15 +280,13 @@ def found_beginning_late() -> Trace | None:
 
 
 def report() -> str:
-    """Return, in Markdown, the faults and the length of the trace that finds each."""
+    """Return a Markdown table of the faults and the length of the trace that shows each."""
     lines = ["| fault in | fault | breaks | steps |", "|---|---|---|---|"]
     traces = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
     traces.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
     for place, what, trace in traces:
-        reported = (
-            "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
-        )
-        lines.append(f"| {place} | {what} | {reported} |")
+        result = "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
+        lines.append(f"| {place} | {what} | {result} |")
     return (
         _HEAD.format(count=len(traces), found=sum(trace is not None for *_, trace in traces))
         + "\n".join(lines)
@@ -303,5 +299,5 @@ def _clauses(trace: Trace) -> list[str]:
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code
-    """Return the report, by its file's name."""
+    """Return the report by its file name."""
     return {REPORT: report()}

@@ -1,8 +1,8 @@
-"""Write every file that is derived from the specification, the engine and the tests, or name the stale ones.
+"""Generate every file that is derived from the specification, the engine and the tests, or list stale files.
 
-``python -m tox -e regenerate``, or ``python tools/regenerate.py`` where the package is installed, writes what
-takes seconds. Name parts to write these alone: what takes minutes is written only when it is named. With
-``--check`` nothing is written, and the exit code is 1 if a file is stale.
+``python -m tox -e regenerate``, or ``python tools/regenerate.py`` where the package is installed, writes the
+parts that take seconds. Name parts to write only these. Parts that take minutes are written only if you name
+them. With ``--check`` nothing is written, and the exit code is 1 if a file is stale.
 """
 
 import argparse
@@ -16,18 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Part(NamedTuple):
-    """Files that are derived together.
+    """A group of generated files.
 
     Parameters
     ----------
     folder
-        Where they are, seen from the root of the checkout.
+        The folder, relative to the root of the checkout.
     module
-        What derives them: its ``files(root)`` returns each file's text by its name.
+        The module that generates them: its ``files(root)`` returns the text of each file by name.
     alone
-        Whether nothing else may be in the folder.
+        Whether the folder may contain no other files.
     slow
-        Whether deriving them takes minutes.
+        Whether generating them takes minutes.
     """
 
     folder: str
@@ -47,13 +47,13 @@ PARTS = {
 
 
 def texts_of(part: Part, root: Path) -> Mapping[str, str]:
-    """Derive the text of each file of ``part``, by its name."""
+    """Return the text of each file of ``part`` by name."""
     files: Callable[[Path], Mapping[str, str]] = import_module(part.module).files
     return files(root)
 
 
 def stale(part: Part, texts: Mapping[str, str], root: Path) -> list[Path]:
-    """Return the files that are missing or differ from ``texts``, and those that should not be there."""
+    """Return the files that are missing or differ from ``texts``, and those that should not exist."""
     folder = root / part.folder
     found = [
         folder / name
@@ -74,17 +74,17 @@ def write(part: Part, texts: Mapping[str, str], root: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the parts that were asked for, and return the exit code.
+    """Write or check the requested parts, and return the exit code.
 
     Parameters
     ----------
     arguments
-        Those of the command line, by default.
+        The command-line arguments; those of the process if None.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="*", help=f"any of: {', '.join(PARTS)}; by default, all that are quick")
+    parser.add_argument("part", nargs="*", help=f"any of: {', '.join(PARTS)}; by default, all fast ones")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is stale")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
     options = parser.parse_args(arguments)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part = PARTS[name]
         try:
             texts = texts_of(part, options.root)
-        except ValueError as problem:  # the protocol's text, or a test's mark, cannot be read
+        except ValueError as problem:  # the text of the protocol, or a mark of a test, is invalid
             sys.stderr.write(f"{problem}\n")
             return 1
         if not options.check:

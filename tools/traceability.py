@@ -1,11 +1,11 @@
-"""Which tests prove which clause, and whether anyone looked at them since the clause changed.
+"""Maps clauses to the tests that prove them, and detects clauses that changed after their tests' last review.
 
-Tests name the clauses that they would see broken: ``@pytest.mark.clause("ROW-7")`` on a function, a class
-or a ``pytest.param``, or as a module's or class's ``pytestmark``. The marks are read from the tests' source,
-for collecting the tests takes seconds. What cannot be read there exactly is refused, never passed over.
+A test names the clauses that it would find broken: ``@pytest.mark.clause("ROW-7")`` on a function, a class
+or a ``pytest.param``, or as the ``pytestmark`` of a module or class. The marks are read from the source of
+the tests, because collecting the tests takes seconds. A mark that cannot be read exactly is an error.
 
-The snapshot, ``idemproof/spec/traceability.json``, is what was last looked at; it is written anew with the
-other derived files.
+The snapshot, ``idemproof/spec/traceability.json``, contains the state of the last review. It is regenerated
+with the other generated files.
 """
 
 import ast
@@ -31,11 +31,11 @@ _Scope = ast.Module | ast.ClassDef
 
 
 class MarkError(ValueError):
-    """A mark is where, or as, it cannot be read exactly."""
+    """A mark has a position or a form that cannot be read exactly."""
 
 
 class _Test(NamedTuple):
-    """A test function, and the clauses that it or what surrounds it is marked with."""
+    """A test function, and the clauses in its marks and in those of its class and module."""
 
     name: str
     clauses: frozenset[str]
@@ -50,14 +50,14 @@ def marks_in(source: str, where: str) -> dict[str, frozenset[str]]:
     Parameters
     ----------
     source
-        The file's text.
+        The text of the file.
     where
-        The file's name, with which the tests' ids begin.
+        The name of the file, with which the ids of its tests begin.
 
     Raises
     ------
     MarkError
-        A mark is not on a test, or its ids are not written out.
+        A mark is not on a test, or its ids are not string literals.
     """
     tree = ast.parse(source)
     read: set[ast.AST] = set()
@@ -72,12 +72,12 @@ def marks_in(source: str, where: str) -> dict[str, frozenset[str]]:
 
 
 def marks_below(folder: Path) -> dict[str, set[str]]:
-    """Return the tests of each clause that is named in a folder's test files, whether it exists or not.
+    """Return the tests of each clause that a test file in the folder names, even if there is no such clause.
 
     Parameters
     ----------
     folder
-        The tests; their ids begin with its name.
+        The folder of the tests. Their ids begin with its name.
     """
     tests: dict[str, set[str]] = defaultdict(set)
     for path in sorted(folder.rglob("test_*.py")):
@@ -89,7 +89,7 @@ def marks_below(folder: Path) -> dict[str, set[str]]:
 
 
 def _tests_in(scope: _Scope, name: str, above: frozenset[str], read: set[ast.AST]) -> Iterator[_Test]:
-    """Walk a module or class as pytest does, by its rules for names."""
+    """Yield the tests of a module or class, by pytest's naming rules."""
     inherited = above | _pytestmark(scope, read)
     for node in scope.body:
         inner = f"{name}::{getattr(node, 'name', '')}"
@@ -102,7 +102,7 @@ def _tests_in(scope: _Scope, name: str, above: frozenset[str], read: set[ast.AST
 
 
 def _pytestmark(scope: _Scope, read: set[ast.AST]) -> frozenset[str]:
-    """Read the last assignment of ``pytestmark`` in a module or class: it is the one that counts."""
+    """Read the last assignment of ``pytestmark`` in a module or class, which overrides earlier ones."""
     for node in reversed(scope.body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
@@ -113,7 +113,7 @@ def _pytestmark(scope: _Scope, read: set[ast.AST]) -> frozenset[str]:
 
 
 def _decorator(node: ast.expr, where: str, read: set[ast.AST]) -> frozenset[str]:
-    """Read a decorator of a test: the mark itself, or the marks of parametrize's cases."""
+    """Read a decorator of a test: a mark, or the marks of the cases of ``parametrize``."""
     if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.parametrize")):
         return _listed(node, where, read)
     values = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "argvalues")]
@@ -130,25 +130,25 @@ def _decorator(node: ast.expr, where: str, read: set[ast.AST]) -> frozenset[str]
 
 
 def _listed(node: ast.expr, where: str, read: set[ast.AST]) -> frozenset[str]:
-    """Read a mark, or each of a list of marks; other marks say nothing here."""
+    """Read the clauses of a mark, or of a list of marks; ignore other marks."""
     marks = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
     found: set[str] = set()
     for mark in marks:
         if isinstance(mark, ast.Call) and _is_mark(mark.func):
             read.add(mark.func)
             ids = [item.value if isinstance(item, ast.Constant) else None for item in mark.args]
-            written = [item for item in ids if isinstance(item, str)]
-            if mark.keywords or not ids or len(written) < len(ids):
+            literals = [item for item in ids if isinstance(item, str)]
+            if mark.keywords or not ids or len(literals) < len(ids):
                 raise MarkError(
-                    f"{where}, line {mark.lineno}: the ids of a mark `{MARK}` must be written out as texts, "
-                    "at least one."
+                    f"{where}, line {mark.lineno}: a mark `{MARK}` needs at least one id, and its ids must "
+                    "be string literals."
                 )
-            found.update(written)
+            found.update(literals)
     return frozenset(found)
 
 
 def _is_mark(node: ast.AST) -> bool:
-    """Tell whether this is ``pytest.mark.clause``, or ``mark.clause``."""
+    """Return whether ``node`` is ``pytest.mark.clause`` or ``mark.clause``."""
     if not (isinstance(node, ast.Attribute) and node.attr == MARK):
         return False
     of = node.value
@@ -158,7 +158,7 @@ def _is_mark(node: ast.AST) -> bool:
 
 
 def complaint_of_marks(marked: Iterable[tuple[str, tuple[Any, ...]]], known: Iterable[str]) -> str | None:
-    """Return a sentence on marks that name nothing, or clauses that do not exist; None if there are none.
+    """Return a sentence about marks that name no clause or an unknown one; None if there are no such marks.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def complaint_of_marks(marked: Iterable[tuple[str, tuple[Any, ...]]], known: Ite
         The ids of all clauses.
     """
     ids = set(known)
-    # By function: a parametrised test would say the same hundreds of times.
+    # By function, because a parametrised test would repeat the message hundreds of times.
     wrong = {
         (test.partition("[")[0], str(named))
         for test, arguments in marked
@@ -178,7 +178,7 @@ def complaint_of_marks(marked: Iterable[tuple[str, tuple[Any, ...]]], known: Ite
     if not wrong:
         return None
     listed = "; ".join(f"{test} names {named}" for test, named in sorted(wrong))
-    return f"A mark `{MARK}` must name clauses that spec/{PROTOCOL} has: {listed}."
+    return f"A mark `{MARK}` must name clauses of spec/{PROTOCOL}: {listed}."
 
 
 # Comparing.
@@ -187,47 +187,49 @@ def complaint_of_marks(marked: Iterable[tuple[str, tuple[Any, ...]]], known: Ite
 def complaints(
     clauses: Mapping[str, Clause], tests: Mapping[str, Iterable[str]], snapshot: Mapping[str, Proof]
 ) -> list[str]:
-    """Compare the protocol, the marks and the snapshot; say what is wrong, one sentence each.
+    """Compare the protocol, the marks and the snapshot; return a sentence for each difference.
 
     Parameters
     ----------
     clauses
         The clauses of the protocol.
     tests
-        The tests of each clause that is named in a mark.
+        The tests of each clause that a mark names.
     snapshot
-        What was last looked at.
+        The state of the last review.
     """
     found = [
-        f"{_list(tests[name])} is marked with {name}, which is no clause of spec/{PROTOCOL}."
+        f"{_list(tests[name])} is marked with {name}, which is not a clause of spec/{PROTOCOL}."
         for name in sorted(set(tests) - set(clauses))
     ]
     if not snapshot:
-        return [*found, f"There is no snapshot to compare with: {UPDATE}"]
+        return [*found, f"There is no snapshot to compare with. Run {UPDATE}"]
     found += [
-        f"The snapshot has {name}, which is no clause any more: {UPDATE}"
+        f"The snapshot contains {name}, which is no longer a clause. Run {UPDATE}"
         for name in sorted(set(snapshot) - set(clauses))
     ]
     for name, clause in clauses.items():
         marked, seen = tuple(sorted(tests.get(name, ()))), snapshot.get(name)
         if clause.binding and not marked:
             found.append(
-                f"{name} says {clause.keyword}, and no test is marked with it: "
-                f'mark one that fails if it is broken with @pytest.mark.{MARK}("{name}").'
+                f"{name} says {clause.keyword}, but no test is marked with it. "
+                f'Mark a test that fails if it is broken with @pytest.mark.{MARK}("{name}").'
             )
         if seen is None:
-            found.append(f"{name} is not in the snapshot: look at its tests ({_list(marked)}), then {UPDATE}")
+            found.append(
+                f"{name} is not in the snapshot. Review its tests ({_list(marked)}), then run {UPDATE}"
+            )
             continue
         if seen.fingerprint != clause.fingerprint:
             found.append(
-                f"The text of {name} has changed since its tests were last looked at. "
-                f"Look at these tests: {_list(marked)}; then {UPDATE}"
+                f"The text of {name} has changed since the last review of its tests. "
+                f"Review these tests: {_list(marked)}; then run {UPDATE}"
             )
         if seen.tests != marked:
             found.append(
-                f"The tests of {name} are not those of the snapshot "
+                f"The tests of {name} differ from the snapshot "
                 f"(new: {_list(set(marked) - set(seen.tests))}; "
-                f"gone: {_list(set(seen.tests) - set(marked))}): {UPDATE}"
+                f"removed: {_list(set(seen.tests) - set(marked))}). Run {UPDATE}"
             )
     return found
 
@@ -237,7 +239,7 @@ def _list(tests: Iterable[str]) -> str:
 
 
 def files(root: Path) -> dict[str, str]:
-    """Return the snapshot of a checkout, by its name.
+    """Return the snapshot of a checkout by its file name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The clauses of ``protocol.md``, and the tests that prove each: what is read of the packaged text."""
+"""The clauses of the packaged ``protocol.md``, and the tests that prove each of them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _ROW = re.compile(r"\| ([A-Z]+-\d+) \| (.+) \|")
 _KEYWORD = re.compile(r"\b(?:MUST NOT|MUST|SHOULD NOT|SHOULD|MAY)\b")
 
 _KEYWORD_OF_ROWS = "MUST"
-"""The rows of the table name no keyword of their own: that they decide is what ROW-0 says."""
+"""The keyword of the rows of the table. They contain none, because ROW-0 makes all of them binding."""
 
 
 class Clause(NamedTuple):
@@ -27,13 +27,13 @@ class Clause(NamedTuple):
     Parameters
     ----------
     id
-        Its own for ever, such as ``INV-3``.
+        The permanent identifier, such as ``INV-3``.
     heading
-        The section that it stands in.
+        The heading of the section that contains the clause.
     keyword
         The keyword of RFC 2119.
     text
-        What it says, on one line with single spaces.
+        The text of the clause, on one line with single spaces.
     """
 
     id: str
@@ -43,17 +43,17 @@ class Clause(NamedTuple):
 
     @property
     def binding(self) -> bool:
-        """Whether it demands something, so that a test can find it broken."""
+        """Whether the clause is a requirement, so that a test can find it broken."""
         return self.keyword in ("MUST", "MUST NOT")
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of its text."""
+        """The first 16 hexadecimal digits of the SHA-256 of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
 class Proof(NamedTuple):
-    """The tests of a clause, and the fingerprint of the text that they were last compared with."""
+    """The tests of a clause, and the hash of the text that they were last compared with."""
 
     fingerprint: str
     tests: tuple[str, ...]
@@ -65,9 +65,9 @@ def protocol_text() -> str:
 
 
 def clauses_of(text: str) -> dict[str, Clause]:
-    """Read the clauses of a protocol, in its order.
+    """Parse the clauses of a protocol, and return them by id in the order of the text.
 
-    A clause may be wrapped: its text goes on over indented lines, and how it is wrapped does not matter.
+    The text of a clause may continue on indented lines. How it is wrapped does not matter.
 
     Parameters
     ----------
@@ -77,23 +77,23 @@ def clauses_of(text: str) -> dict[str, Clause]:
     Raises
     ------
     ValueError
-        An id is given twice, or a clause has no keyword.
+        The text defines an id twice, or a clause has no keyword.
     """
     found: dict[str, Clause] = {}
     for heading, name, words in _statements(text):
         if name in found:
-            raise ValueError(f"The protocol gives the id {name} twice.")
+            raise ValueError(f"The protocol defines the clause {name} twice. Give one of them a new id.")
         in_table = isinstance(words, tuple)
-        said = " | ".join(words) if in_table else " ".join(words)
-        keyword = _KEYWORD.search(said)
+        clause_text = " | ".join(words) if in_table else " ".join(words)
+        keyword = _KEYWORD.search(clause_text)
         if keyword is None and not in_table:
             raise ValueError(f"The clause {name} has none of the keywords MUST, MUST NOT, SHOULD, MAY.")
-        found[name] = Clause(name, heading, keyword.group() if keyword else _KEYWORD_OF_ROWS, said)
+        found[name] = Clause(name, heading, keyword.group() if keyword else _KEYWORD_OF_ROWS, clause_text)
     return found
 
 
 def _statements(text: str) -> Iterator[tuple[str, str, "list[str] | tuple[str, ...]"]]:
-    """Give each clause with its heading: a bullet as a list of words, a row as a tuple of cells."""
+    """Yield the heading, id and content of each clause: a bullet as words, a row as a tuple of cells."""
     heading, name, words, in_table = "", "", list[str](), False
     for line in [*text.splitlines(), ""]:
         if name and line.startswith(" ") and line.strip():
@@ -112,7 +112,7 @@ def _statements(text: str) -> Iterator[tuple[str, str, "list[str] | tuple[str, .
 
 
 def proofs_of(snapshot: str) -> dict[str, Proof]:
-    """Read what :func:`snapshot_of` wrote."""
+    """Parse the output of :func:`snapshot_of`."""
     stored: dict[str, Any] = json.loads(snapshot)
     return {name: Proof(entry["text"], tuple(entry["tests"])) for name, entry in stored.items()}
 
@@ -123,14 +123,14 @@ def proofs() -> dict[str, Proof]:
 
 
 def snapshot_of(clauses: Iterable[Clause], tests: Mapping[str, Iterable[str]]) -> str:
-    """Write down which tests were compared with which text.
+    """Return JSON that records which tests were compared with which text.
 
     Parameters
     ----------
     clauses
-        All clauses, in their order.
+        All clauses, in the order of the protocol.
     tests
-        The ids of the tests of each clause, by its id.
+        The ids of the tests of each clause, by the id of the clause.
     """
     entries = {
         clause.id: {"text": clause.fingerprint, "tests": sorted(tests.get(clause.id, ()))}

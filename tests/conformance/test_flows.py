@@ -1,4 +1,4 @@
-"""The recorded flows show what they promise."""
+"""The recorded flows show what their titles say."""
 
 import re
 
@@ -14,7 +14,7 @@ each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 
 
 def requests(flow: Flow, lane: str | None = None) -> list[str]:
-    """The events and rows that were asked of the store."""
+    """Return the events and rows of the requests to the store."""
     return [
         step.text.partition(":")[0]
         for step in flow.steps
@@ -41,7 +41,7 @@ def stood(flow: Flow) -> list[str]:
 
 
 def of_call(flow: Flow, number: int) -> Flow:
-    """What happened from one call's beginning to the next one's."""
+    """Return the steps of each call."""
     starts = [
         index for index, step in enumerate(flow.steps) if isinstance(step, Message) and step.source == CLIENT
     ]
@@ -73,7 +73,7 @@ def test_a_repeat_is_answered_with_one_request() -> None:
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "COMPLETED"]
 
 
-def test_the_cache_asks_the_store_nothing() -> None:
+def test_the_cache_sends_no_request() -> None:
     first, second = of_call(FLOWS["cached"], 0), of_call(FLOWS["cached"], 1)
     assert requests(first) == ["Claim, ROW-1", "Complete, ROW-7"]
     assert (requests(second), stood(second), notes(second, "body")) == ([], [], [])
@@ -81,10 +81,10 @@ def test_the_cache_asks_the_store_nothing() -> None:
     assert reported(second) == reported(first)
 
 
-def test_the_hook_changes_the_replay_alone() -> None:
+def test_the_hook_changes_only_the_replay() -> None:
     first, second = of_call(FLOWS["response-hook"], 0), of_call(FLOWS["response-hook"], 1)
     assert notes(first, "remark") == []
-    assert notes(second, "remark") == ['the response hook is given {"paid": 1}']
+    assert notes(second, "remark") == ['the response hook gets {"paid": 1}']
     assert [text for _, text in reported(first)] == ['returns {"paid": 1}']
     assert [text for _, text in reported(second)] == ['returns {"paid": 1, "replayed": true}']
 
@@ -96,10 +96,10 @@ def test_after_the_window_the_body_runs_again() -> None:
     ]
     assert stood(flow) == ["INPROGRESS", "COMPLETED", "EXPIRED", "INPROGRESS", "COMPLETED"]
     assert notes(flow, "body").count("the body runs") == 2
-    assert [text for _, text in reported(flow)] == ['returns "charged"', 'returns "charged anew"']
+    assert [text for _, text in reported(flow)] == ['returns "charged"', 'returns "charged again"']
 
 
-def test_a_second_caller_is_reported_of_the_first() -> None:
+def test_a_second_caller_gets_an_error_about_the_first() -> None:
     flow = FLOWS["concurrent"]
     assert reported(flow) == [
         ("Worker 2", "raises IdempotencyAlreadyInProgressError, retry after 7 s"),
@@ -138,7 +138,7 @@ def test_without_a_key_nothing_is_stored() -> None:
     assert reported(flow)[-1] == ("Worker 2", "raises IdempotencyKeyError")
 
 
-def test_of_two_who_find_an_orphan_one_runs_and_its_owner_is_superseded() -> None:
+def test_one_of_two_takeovers_wins_and_the_old_owner_is_superseded() -> None:
     flow = FLOWS["orphan-race"]
     over = "ROW-1: Claimed, may take over"
     assert notes(flow, "decision", "Worker 2") == [over]
@@ -155,7 +155,7 @@ def test_of_two_who_find_an_orphan_one_runs_and_its_owner_is_superseded() -> Non
 
 
 @each_flow
-def test_every_request_is_answered_and_what_stands_is_reported(flow: Flow) -> None:
+def test_every_request_is_answered_and_the_stored_record_is_shown(flow: Flow) -> None:
     asked = [
         index for index, step in enumerate(flow.steps) if isinstance(step, Message) and step.target == STORE
     ]

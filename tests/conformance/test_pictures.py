@@ -1,4 +1,4 @@
-"""The pictures are of the specification and the engine as they are, complete and legible."""
+"""The diagrams match the specification and the engine, and are complete and legible."""
 
 import re
 from itertools import combinations, product
@@ -62,14 +62,14 @@ def test_the_mermaid_text_is_well_formed_and_complete(flow: Flow) -> None:
     assert len(lines) == len(flow.lanes) + len(flow.steps)
 
 
-def words(picture: str) -> str:
-    """All that is written in a picture, each thing once."""
-    texts = ET.fromstring(picture).iter(f"{SVG}text")
+def words(diagram: str) -> str:
+    """Return the distinct texts of a diagram."""
+    texts = ET.fromstring(diagram).iter(f"{SVG}text")
     return " ".join(str(item.text) for item in texts if item.get("class") != "halo")
 
 
 @each_flow
-def test_the_diagram_says_all_that_happened(flow: Flow) -> None:
+def test_the_diagram_contains_every_step(flow: Flow) -> None:
     written = words(svg(flow))
     for step in flow.steps:
         texts = [step.state, *step.details] if isinstance(step, Standing) else [step.text]
@@ -81,12 +81,12 @@ def test_the_diagram_says_all_that_happened(flow: Flow) -> None:
 
 
 def test_the_diagram_of_the_states_has_every_edge() -> None:
-    picture = DRAWN["states.svg"]
-    written = words(picture)
+    diagram = DRAWN["states.svg"]
+    written = words(diagram)
     for edge in edges():
         assert label(edge) in written
     assert all(state in written for state in STATES)
-    arrows = [item for item in ET.fromstring(picture).iter(f"{SVG}path") if item.get("marker-end")]
+    arrows = [item for item in ET.fromstring(diagram).iter(f"{SVG}path") if item.get("marker-end")]
     assert len(arrows) == len({(e.source, e.target) for e in edges() if e.source != e.target})
 
 
@@ -98,7 +98,7 @@ def test_an_edge_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", SVGS)
-def test_an_svg_is_self_contained_described_and_of_both_schemes(name: str) -> None:
+def test_an_svg_is_self_contained_described_and_has_both_colour_schemes(name: str) -> None:
     text = DRAWN[name]
     root = ET.fromstring(text)
     assert root.tag == f"{SVG}svg"
@@ -143,7 +143,7 @@ class Area(NamedTuple):
 
 
 def boxes(name: str) -> list[Area]:
-    """Where boxes are; not the sheet itself, nor the bars that messages pass."""
+    """Return the areas of the boxes, without the background and the activity bars."""
     found = []
     for item in ET.fromstring(DRAWN[name]).iter(f"{SVG}rect"):
         if item.get("class") not in ("paper", "busy"):
@@ -153,7 +153,7 @@ def boxes(name: str) -> list[Area]:
 
 
 def writings(name: str) -> list[Area]:
-    """Where text is, if its letters are as wide as wide fonts have them."""
+    """Return the areas of the texts, for a wide font."""
     found = []
     for item in ET.fromstring(DRAWN[name]).iter(f"{SVG}text"):
         if item.get("class") != "halo":
@@ -165,7 +165,7 @@ def writings(name: str) -> list[Area]:
 
 
 @pytest.mark.parametrize("name", SVGS)
-def test_nothing_is_drawn_beyond_the_sheet(name: str) -> None:
+def test_nothing_is_drawn_outside_the_diagram(name: str) -> None:
     sheet = Area(0, 0, WIDTH, float(ET.fromstring(DRAWN[name]).get("height", "")))
     assert [area for area in boxes(name) + writings(name) if not area.within(sheet)] == []
 
@@ -177,7 +177,7 @@ def test_boxes_and_texts_do_not_overlap(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SVGS)
-def test_text_is_inside_of_a_box_or_outside(name: str) -> None:
+def test_text_does_not_cross_the_border_of_a_box(name: str) -> None:
     crossing = [
         (words, frame)
         for words, frame in product(writings(name), boxes(name))
@@ -195,11 +195,11 @@ def test_text_is_inside_of_a_box_or_outside(name: str) -> None:
         ("an unbreakablyLong one", ["an", "unbreakabl", "yLong one"]),
     ],
 )
-def test_text_is_wrapped_to_the_room_there_is(text: str, lines: list[str]) -> None:
+def test_text_is_wrapped_to_the_available_width(text: str, lines: list[str]) -> None:
     assert wrapped(text, 72) == lines
 
 
-def test_what_is_written_is_escaped() -> None:
+def test_text_is_escaped() -> None:
     flow = FLOWS["successful"]._replace(title="a < b & c", steps=(Note("Worker 1", "body", '<&">'),))
     root = ET.fromstring(svg(flow))
     assert root.findtext(f"{SVG}title") == "a < b & c"

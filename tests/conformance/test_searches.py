@@ -34,7 +34,7 @@ def lines_of(heading: str) -> list[Any]:
     ("clients", "fingerprints", "late", "invocations", "states", "edges"),
     lines_of("The transition function"),
 )
-def test_no_invariant_breaks_and_everybody_can_finish(
+def test_no_invariant_breaks_and_every_client_can_finish(
     clients: int, fingerprints: int, late: int, invocations: int, states: int, edges: int
 ) -> None:
     result = Explorer(clients, fingerprints, late_requests=late, invocations=invocations).search()

@@ -12,7 +12,7 @@ from injected_faults import FAULTS, Fault, found, found_beginning_late, injected
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTORIES_OF_CALLS = {"INV-8"}  # requests are counted where there are some: by the search of the engine
+HISTORIES_OF_CALLS = {"INV-8"}  # only the search of the engine counts requests
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.row}: {fault.what}")
@@ -36,7 +36,7 @@ def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
     assert broken == {rule.clause for rule in INVARIANTS} - HISTORIES_OF_CALLS
 
 
-def test_a_fault_is_gone_after_its_search() -> None:
+def test_a_fault_is_removed_after_its_search() -> None:
     before = rules.TABLE
     with injected(FAULTS[0]):
         assert before != rules.TABLE

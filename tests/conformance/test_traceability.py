@@ -1,4 +1,4 @@
-"""Every clause has tests that were looked at since it changed; and the machinery that says so is exact."""
+"""The tests of every clause were reviewed since it changed; and the tool that checks this is exact."""
 
 import json
 import os
@@ -30,15 +30,15 @@ PATHS = (TESTS, TESTS / "support", TESTS.parent / "tools")
 CLAUSES = clauses_of(protocol_text())
 
 
-# The protocol, the marks and the snapshot as they are.
+# The current protocol, marks and snapshot.
 
 
-def test_every_clause_is_tested_and_its_tests_were_looked_at() -> None:
+def test_every_clause_is_tested_and_its_tests_were_reviewed() -> None:
     found = complaints(CLAUSES, marks_below(TESTS), proofs())
     assert found == [], "\n".join(found)
 
 
-def test_all_clauses_bind_but_those_that_say_what_is_not_promised() -> None:
+def test_all_clauses_are_binding_except_those_about_missing_guarantees() -> None:
     loose = {name for name, clause in CLAUSES.items() if not clause.binding}
     assert loose == {name for name in CLAUSES if name.startswith("OUT-")}
     assert {CLAUSES[name].keyword for name in loose} == {"MAY"}
@@ -51,7 +51,7 @@ def test_every_id_of_the_text_is_a_clause() -> None:
         kinds[kind].append(int(number))
     assert list(kinds) == ["REC", "TIME", "ROW", "INV", "CAS", "ENG", "DUR", "KEY", "RES", "OUT"]
     for kind, numbers in kinds.items():
-        # The rows stand in the order in which they decide.
+        # The rows are in the order in which they decide.
         assert sorted(numbers) == list(range(kind != "ROW", max(numbers) + 1))
         assert kind == "ROW" or numbers == sorted(numbers)
 
@@ -99,7 +99,7 @@ def test_a_clause_has_id_heading_keyword_and_text() -> None:
     ]
 
 
-def test_wrapping_changes_no_fingerprint_and_words_do() -> None:
+def test_the_hash_of_a_clause_depends_on_its_words_but_not_on_wrapping() -> None:
     before = clauses_of(PROTOCOL)
     wrapped = clauses_of(PROTOCOL.replace("do\n  this.", "do this.").replace("else  (any)", "else (any)"))
     assert [c.fingerprint for c in wrapped.values()] == [c.fingerprint for c in before.values()]
@@ -109,18 +109,18 @@ def test_wrapping_changes_no_fingerprint_and_words_do() -> None:
         assert differ == {name}
 
 
-def test_a_fingerprint_is_of_sixteen_digits_of_sha_256() -> None:
+def test_the_hash_of_a_clause_is_sixteen_digits_of_sha_256() -> None:
     assert Clause("X-1", "", "MUST", "abc").fingerprint == "ba7816bf8f01cfea"
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("- **A-1** MUST.\n- **A-1** MAY.\n", "gives the id A-1 twice"),
+        ("- **A-1** MUST.\n- **A-1** MAY.\n", "defines the clause A-1 twice"),
         ("- **A-1** must be.\n", "A-1 has none of the keywords"),
     ],
 )
-def test_a_text_that_is_no_protocol_is_refused(text: str, complaint: str) -> None:
+def test_an_invalid_protocol_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         clauses_of(text)
 
@@ -268,7 +268,7 @@ def test_an_unknown_id_is_an_error_at_collection(
     case = f"@pytest.mark.parametrize('n', [1, 2])\n@pytest.mark.clause({marks})\ndef test_it(n): pass\n"
     done = collect(write("tests/test_it.py", f"import pytest\n{case}"), "-p", "conftest")
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
-    wrong = f"A mark `clause` must name clauses that spec/protocol.md has: {said}"
+    wrong = f"A mark `clause` must name clauses of spec/protocol.md: {said}"
     assert done.stdout.splitlines().count(wrong) == 1
 
 
@@ -286,7 +286,7 @@ TESTED = {"A-1": {"t::one", "t::both"}, "A-2": {"t::both"}}
 SEEN = proofs_of(snapshot_of(THREE.values(), TESTED))
 
 
-def test_what_agrees_is_not_complained_of() -> None:
+def test_there_is_no_complaint_if_all_agree() -> None:
     assert complaints(THREE, TESTED, SEEN) == []
 
 
@@ -296,34 +296,34 @@ def test_what_agrees_is_not_complained_of() -> None:
         (
             {**TESTED, "A-7": {"t::x"}},
             SEEN,
-            ["t::x is marked with A-7, which is no clause"],
+            ["t::x is marked with A-7, which is not a clause"],
         ),
         (
             {"A-1": TESTED["A-1"]},
             SEEN,
-            ["A-2 says MUST NOT, and no test is marked with it", "(new: none; gone: t::both)"],
+            ["A-2 says MUST NOT, but no test is marked with it", "(new: none; removed: t::both)"],
         ),
         (
             {**TESTED, "A-2": {"t::both", "t::new"}},
             SEEN,
-            ["tests of A-2 are not", "(new: t::new; gone: none)"],
+            ["tests of A-2 differ", "(new: t::new; removed: none)"],
         ),
         (
             TESTED,
             {**SEEN, "A-1": SEEN["A-1"]._replace(fingerprint="0" * 16)},
-            ["The text of A-1 has changed", "Look at these tests: t::both, t::one; then", UPDATE],
+            ["The text of A-1 has changed", "Review these tests: t::both, t::one; then run", UPDATE],
         ),
-        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot has A-9, which is no clause any more"]),
+        (TESTED, {**SEEN, "A-9": SEEN["A-1"]}, ["snapshot contains A-9, which is no longer a clause"]),
         (
             TESTED,
             {name: SEEN[name] for name in ("A-1", "A-2")},
-            ["A-3 is not in the snapshot: look at its tests (none)"],
+            ["A-3 is not in the snapshot. Review its tests (none)"],
         ),
         (TESTED, {}, ["There is no snapshot to compare with"]),
     ],
     ids=["unknown", "untested", "another test", "changed", "gone", "new", "no snapshot"],
 )
-def test_what_differs_is_said_helpfully(
+def test_a_difference_is_reported_with_the_next_step(
     tests: dict[str, set[str]], seen: dict[str, Proof], expected: list[str]
 ) -> None:
     found = "\n".join(complaints(THREE, tests, seen))
@@ -331,7 +331,7 @@ def test_what_differs_is_said_helpfully(
         assert part in found
 
 
-def test_a_may_needs_no_test_but_a_change_of_it_is_seen() -> None:
+def test_a_may_needs_no_test_but_its_changes_are_found() -> None:
     changed = clauses_of("- **A-1** One MUST.\n- **A-2** Two MUST NOT.\n- **A-3** Three MAY be.\n")
     (found,) = complaints(changed, TESTED, SEEN)
     assert found.startswith("The text of A-3 has changed")

@@ -1,4 +1,4 @@
-"""The portable test vectors: not stale, complete, true of the transition, of all layers and of the keys."""
+"""The portable test vectors are complete, and match the transition, all layers and the keys."""
 
 import asyncio
 import json
@@ -79,14 +79,14 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_the_schema_refuses_what_is_no_case(spoil: Any) -> None:
+def test_the_schema_refuses_an_invalid_case(spoil: Any) -> None:
     case = json.loads(json.dumps(CASES[0]))
     assert VALIDATOR.is_valid(TRANSITION | {"cases": [case]})
     spoil(case)
     assert not VALIDATOR.is_valid(TRANSITION | {"cases": [case]})
 
 
-# What is covered.
+# Coverage.
 
 
 def test_every_clause_of_record_time_and_table_is_covered() -> None:
@@ -95,7 +95,7 @@ def test_every_clause_of_record_time_and_table_is_covered() -> None:
     assert {clause for case in CASES + READINGS for clause in case["clauses"]} == stated
 
 
-def test_ids_and_questions_are_given_once() -> None:
+def test_ids_and_inputs_are_unique() -> None:
     for cases in (CASES, READINGS, KEYS["cases"]):
         assert len({case["id"] for case in cases}) == len(cases)
         questions = [
@@ -115,7 +115,7 @@ def deadlines_of(record: dict[str, Any]) -> dict[str, int]:
     return {"lease": record["lease"], "expiry behind the lease": expiry}
 
 
-# Releases and renewals look at no time: two sides show it. Only eviction waits for the expiry behind a lease.
+# Releases and renewals do not depend on time: two sides show it. Only eviction waits for the expiry.
 AROUND = {
     kind: {
         **dict.fromkeys(("lease", "claim without a lease", "result"), offsets),
@@ -132,7 +132,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("kind", AROUND)
-def test_both_sides_of_every_deadline_are_there(kind: str) -> None:
+def test_both_sides_of_every_deadline_are_covered(kind: str) -> None:
     found: dict[str, set[int]] = {}
     for case in CASES:
         *_, before, last = [{"record": None}, *case["steps"]]
@@ -186,7 +186,7 @@ def test_the_transition_decides_as_the_vectors_say(case: Any) -> None:
 
 @by_id(READINGS)
 @pytest.mark.clause("REC-1", "REC-2", "REC-3", "REC-4", "REC-7")
-def test_what_a_store_gives_is_read_as_the_vectors_say(case: Any) -> None:
+def test_stored_values_are_read_as_the_vectors_say(case: Any) -> None:
     names = ("key", "status", "expiry", "lease", "response", "payload_hash", "owner")
     stored = Record(*(case["stored"][name] for name in names))
     if case["record"] is None:
@@ -226,7 +226,7 @@ def layer_of(name: str, side: Side, folder: Path) -> Iterator[Any]:
 @pytest.mark.once
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "async"])
 @pytest.mark.parametrize("name", ["memory", "sqlite", "redis", "dynamodb"])
-def test_every_layer_keeps_what_the_vectors_say(
+def test_every_layer_follows_the_vectors(
     name: str, asynchronous: bool, runner: asyncio.Runner, tmp_path: Path
 ) -> None:
     side = Side(runner, asynchronous=asynchronous)
@@ -308,7 +308,7 @@ def test_both_derive_the_keys_that_the_vectors_say(
 
 
 @by_id(KEYS["cases"])
-def test_exact_numbers_are_said_where_a_parser_of_doubles_would_lose_them(case: Any) -> None:
+def test_vectors_that_need_exact_numbers_are_marked(case: Any) -> None:
     lost = []
     json.loads(
         case["payload"],

@@ -24,13 +24,16 @@ BROKEN = {
         'r.status === "INPROGRESS" && r.lease',
         'r.status !== "INPROGRESS" && r.lease',
     ),
-    "nobody holds what nobody claimed": ("owner !== null && r.status", "r.status"),
-    "whoever is named holds a result": ('&& r.status === "INPROGRESS" && r.owner', "&& r.owner"),
+    "an event without an owner does not hold a claim without an owner": (
+        "owner !== null && r.status",
+        "r.status",
+    ),
+    "the owner of a result holds it": ('&& r.status === "INPROGRESS" && r.owner', "&& r.owner"),
     "an absent hash differs": ("r.payload_hash !== null && e.payload_hash !== null && ", ""),
-    "nobody's result is everybody's": ("e.owner !== null && r.owner", "r.owner"),
+    "a result without an owner is no attempt's own": ("e.owner !== null && r.owner", "r.owner"),
     "the owner alone proves a result": ("own && r.response === e.response", "own"),
     "an expiry is rounded down": ("Math.ceil", "Math.floor"),
-    "an expiry is always rounded up anew": (
+    "an expiry is always computed again": (
         "Math.max(e.expiry, ceilSeconds(e.lease))",
         "ceilSeconds(e.lease)",
     ),
@@ -68,7 +71,7 @@ def run(node: str, script: Path) -> tuple[int, list[str]]:
 
 
 def broken(folder: Path, old: str, new: str) -> Path:
-    """Write the example port with one place of it changed, beside the vectors."""
+    """Write the example port with one change next to the vectors."""
     assert SCRIPT.count(old) == 1
     for name in ("transition.json", "keys.json"):
         (folder / name).write_bytes((FOLDER / name).read_bytes())

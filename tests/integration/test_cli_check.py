@@ -96,7 +96,7 @@ def test_a_layer_that_keeps_all_is_reported_so_with_exit_code_0(place: Path) -> 
     assert "profile quick, seed 7" in done.stdout
     assert "KEPT" in done.stdout
     assert "idemproof check layers:good --profile quick --seed 7 --tier contract" in done.stdout
-    assert "While it was judged, this was printed: making a layer" in done.stdout
+    assert "The layer or its factory printed: making a layer" in done.stdout
     assert "importing layers" not in done.stdout
     assert "past Python" not in done.stdout
     assert "Traceback" not in done.stderr
@@ -181,7 +181,7 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
         (["slip:good"], "(line 2 of "),
         (
             ["layers:good", "--largest-response", "-1"],
-            "largest_response is to be a whole number above 0, not -1.",
+            "largest_response must be a whole number above 0, not -1.",
         ),
         (
             ["layers:good", "--tier", "contract", "--client-methods", "a.b"],

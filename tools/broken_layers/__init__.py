@@ -1,6 +1,6 @@
-"""Layers that are wrong, each in one way, and layers that are right in their own ways.
+"""Broken layers, each with one fault, and correct layers, each with a different design.
 
-Each is a few lines over a right base of its flavour (``foundations.py``), and overrides one thing.
+Each is a few lines over a correct base class (``foundations.py``), and overrides one method.
 :mod:`~broken_layers.matrix` shows which checks find them.
 """
 

@@ -1,4 +1,4 @@
-"""Swaps and loads whose answers are not what stands (CAS-1, CAS-3)."""
+"""Swaps and loads that do not return the stored record (CAS-1, CAS-3)."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -11,7 +11,7 @@ from .foundations import Dictionary
 
 
 class _Answers(Dictionary):
-    """Swaps rightly, and says something else."""
+    """Swaps correctly, but may return something else."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
@@ -21,12 +21,12 @@ class _Answers(Dictionary):
             self.write(key, new)
             return self.granted(current, new)
 
-    def granted(self, _standing: Record | None, new: Record | None) -> Record | None:
-        """Return what is said of a swap that happened."""
+    def granted(self, _current: Record | None, new: Record | None) -> Record | None:
+        """Return the answer to a swap that was done."""
         return new
 
     def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
-        """Return what is said of a swap that did not."""
+        """Return the answer to a swap that was refused."""
         return found
 
 
@@ -66,7 +66,7 @@ class AnswersFromBefore(_Answers):
 class SaysNothingOfSuccess(_Answers):
     """It stores the new record, and answers None."""
 
-    def granted(self, _standing: Record | None, _new: Record | None) -> Record | None:
+    def granted(self, _current: Record | None, _new: Record | None) -> Record | None:
         return None
 
 

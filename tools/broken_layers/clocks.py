@@ -1,4 +1,4 @@
-"""Layers by two methods that decide by a clock (CAS-5), or keep records for too short a time (CAS-6)."""
+"""Two-method layers that decide by a clock (CAS-5), or delete records too early (CAS-6)."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -7,7 +7,7 @@ from idemproof.spec.record import INPROGRESS, Record, live
 from .exhibits import broken
 from .foundations import Dictionary
 
-_ROOM = 64
+_CAPACITY = 64
 
 
 @broken(CAS_2="contract", CAS_5="contract")
@@ -60,7 +60,7 @@ class ExtendsLeases(Dictionary):
 
 
 class _ForgetsByTime(Dictionary):
-    """Keeps a record for as long as it sees fit, as a store with a time to live does."""
+    """Deletes a record after a time that the subclass chooses, as a store with a time to live does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _ForgetsByTime(Dictionary):
         return super().read(key)
 
     def keeps_for(self, record: Record, keep_ms: int) -> int:
-        """Return for how many milliseconds a record is kept."""
+        """Return how long a record is kept (milliseconds)."""
         raise NotImplementedError
 
 
@@ -144,7 +144,7 @@ class ForgetsWhenFull(Dictionary):
 
     def write(self, key: str, new: Record | None) -> None:
         super().write(key, new)
-        while len(self.rows) > _ROOM:
+        while len(self.rows) > _CAPACITY:
             del self.rows[next(iter(self.rows))]
 
 

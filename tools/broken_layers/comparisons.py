@@ -1,4 +1,4 @@
-"""Swaps that compare too little of what stands with what is expected (CAS-2)."""
+"""Swaps that compare too little of the stored record with the expected one (CAS-2)."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -12,7 +12,7 @@ from .foundations import Dictionary
 class LastWriteWins(Dictionary):
     """It stores every record, and never compares."""
 
-    def may_replace(self, _standing: Record | None, _expected: Record | None, _new: Record | None) -> bool:
+    def may_replace(self, _current: Record | None, _expected: Record | None, _new: Record | None) -> bool:
         return True
 
 
@@ -110,7 +110,7 @@ class ComparesTheOwnerOnly(Dictionary):
 
 
 class _ComparesAllBut(Dictionary):
-    """Compares what CAS-2 names, but for one field."""
+    """Compares the fields that CAS-2 names, except one."""
 
     field: str
 

@@ -1,4 +1,4 @@
-"""Right layers in a process's memory, each made in its own way. No check may call one of them broken."""
+"""Correct layers in memory, each with a different design. No check may report any of them as broken."""
 
 import queue
 import threading
@@ -53,7 +53,7 @@ class ByVersions(Dictionary):
         return self.cells.get(key, (0, None))[1]
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
-        while True:  # whoever is sent back here has been overtaken, so somebody gets on
+        while True:  # a retry means that another caller has succeeded, so the system makes progress
             version, current = self.cells.get(key, (0, None))
             if not same_version(current, expected):
                 return current
@@ -61,7 +61,7 @@ class ByVersions(Dictionary):
                 return new
 
     def commit(self, key: str, version: int, new: Record | None) -> bool:
-        """Write unless somebody else has since ``version`` was read."""
+        """Write unless another caller has written since ``version`` was read."""
         with self.lock:
             if self.cells.get(key, (0, None))[0] != version:
                 return False
@@ -82,7 +82,7 @@ class ByALog(Dictionary):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
         log = self.logs.setdefault(key, [None])
-        while True:  # as above
+        while True:  # as in ByVersions
             tail = len(log)
             current = log[tail - 1]
             if not same_version(current, expected):
@@ -123,7 +123,7 @@ class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
         self.own = Dictionary()
         self.requests: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self.requests = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self.serve, name="zoo-one-thread", daemon=True)
+        self.thread = threading.Thread(target=self.serve, name="broken-layers-one-thread", daemon=True)
         self.thread.start()
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
         self.thread.join()
 
     def serve(self) -> None:
-        """Answer one request after the other."""
+        """Answer the requests one by one."""
         while (request := self.requests.get()) is not None:
             answer, method, arguments = request
             answer.set_result(method(*arguments))

@@ -1,4 +1,4 @@
-"""Right layers over stores, each made in its own way. No check may call one of them broken."""
+"""Correct layers over stores, each with a different design. No check may report any of them as broken."""
 
 from idemproof.conformance.suite.capabilities import Capabilities
 from idemproof.spec.record import Record, same_version
@@ -38,9 +38,9 @@ class ByWatching(Values):
     """Redis; it watches the key, reads, and replaces in a transaction that fails if the key has changed."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        from redis import WatchError  # noqa: PLC0415 - only needed if there is such a layer
+        from redis import WatchError  # noqa: PLC0415 - only this layer needs it
 
-        while True:  # whoever is sent back here has been overtaken, so somebody gets on
+        while True:  # a retry means that another caller has succeeded, so the system makes progress
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
                 current = decoded(key, pipe.get(key))

@@ -1,4 +1,4 @@
-"""The registry of the zoo: what an sample is, and how one gets in."""
+"""The registry of broken and correct layers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,32 +8,32 @@ from idemproof.conformance.suite.capabilities import Capabilities
 from idemproof.conformance.suite.factories import Factory
 
 ANYTHING = Capabilities()
-"""What a layer is assumed to claim if it says nothing."""
+"""The default claims of a layer."""
 
 UNFENCED = Capabilities(fenced=False)
-"""What a layer claims that knows no owners."""
+"""The claims of a layer that stores no owners."""
 
 
 class Sample(NamedTuple):
-    """A layer to be judged, broken or not.
+    """A broken or correct layer to test the suite with.
 
     Parameters
     ----------
     name
-        Its own, such as ``claims-without-looking``.
+        The unique name, such as ``claims-without-looking``.
     make
-        Gives a factory for one ``check``: the layers that it makes share a store of their own, if it is one
-        that can be shared.
+        Returns a factory for one ``check``. The layers that the factory makes share a new store, if the store
+        can be shared.
     violates
-        The clauses that it breaks, each with the tier where that must be seen; empty if it is right.
+        The clauses that it breaks, each with the tier that must find it; empty if the layer is correct.
     sentence
-        What is wrong with it, or how it is made if it is right.
+        The fault of a broken layer, or the design of a correct one.
     seen_in
         The published software that has this fault, or None.
     capabilities
-        What it claims.
+        What the layer claims.
     profile
-        The quickest profile that finds it.
+        The fastest profile that finds the fault.
     """
 
     name: str
@@ -46,24 +46,24 @@ class Sample(NamedTuple):
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """The tiers where something must be seen, each once."""
+        """The tiers that must find something, each once."""
         return tuple(dict.fromkeys(self.violates.values()))
 
 
 BROKEN: dict[str, Sample] = {}
-"""Layers that are wrong, each in one way, by name."""
+"""Broken layers, each with one fault, by name."""
 
 CORRECT: dict[str, Sample] = {}
-"""Layers that are right, each in its own way, by name."""
+"""Correct layers, each with a different design, by name."""
 
 
 class Exhibit(Protocol):
-    """What a class of layers needs for the zoo."""
+    """The requirements on a class of layers to be registered."""
 
     __name__: str
 
     def factory(self) -> Factory:
-        """Return what makes layers of this class over one store."""
+        """Return a factory of layers of this class over one store."""
 
 
 Kind = TypeVar("Kind", bound=Any)
@@ -76,31 +76,31 @@ def broken(
     profile: str = "quick",
     **violates: str,
 ) -> Callable[[Kind], Kind]:
-    """Register a class as a broken layer; its docstring says what is wrong.
+    """Register a class as a broken layer; its docstring states the fault.
 
-    ``CAS_2="contract"`` says that it breaks CAS-2, and that the contract tier must see that.
+    ``CAS_2="contract"`` states that it breaks CAS-2, and that the contract tier must find that.
     """
     by_clause = {name.replace("_", "-"): tier for name, tier in violates.items()}
 
     def register(kind: Kind) -> Kind:
-        _admit(BROKEN, kind, by_clause, seen_in, capabilities, profile)
+        _register(BROKEN, kind, by_clause, seen_in, capabilities, profile)
         return kind
 
     return register
 
 
 def correct(*, capabilities: Capabilities = ANYTHING) -> Callable[[Kind], Kind]:
-    """Register a class as a right layer; its docstring says how it is made."""
+    """Register a class as a correct layer; its docstring states the design."""
 
     def register(kind: Kind) -> Kind:
-        _admit(CORRECT, kind, {}, None, capabilities)
+        _register(CORRECT, kind, {}, None, capabilities)
         return kind
 
     return register
 
 
-def _admit(
-    house: dict[str, Sample],
+def _register(
+    registry: dict[str, Sample],
     kind: Any,
     violates: Mapping[str, str],
     seen_in: str | None,
@@ -109,5 +109,5 @@ def _admit(
 ) -> None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z])", "-", kind.__name__).lower()
     sentence = (kind.__doc__ or "").strip().splitlines()[0]
-    assert not any(name in each for each in (BROKEN, CORRECT)), f"two samples are called {name}"
-    house[name] = Sample(name, kind.factory, violates, sentence, seen_in, capabilities, profile)
+    assert not any(name in each for each in (BROKEN, CORRECT)), f"two layers have the name {name}"
+    registry[name] = Sample(name, kind.factory, violates, sentence, seen_in, capabilities, profile)

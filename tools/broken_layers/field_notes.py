@@ -1,6 +1,6 @@
-"""Derives ``docs/reports``: what the suite finds in layers of published packages.
+"""Generates ``docs/reports``: the findings of the suite in layers of published packages.
 
-The pages tell everything but times and keys, so the same layers give the same pages.
+The pages contain no times and no keys, so that the same layers give the same pages.
 """
 
 import re
@@ -24,25 +24,25 @@ _PLAIN = (
     (re.compile(r"\b\d{13}\b"), "epoch-ms"),
     (re.compile(r"\b\d{10}\b"), "epoch-s"),
 )
-"""What differs from run to run, or from machine to machine, and what stands for it."""
+"""The parts that differ between runs or machines, and their placeholders."""
 _WIDTH = 108
 
 
 def judged(specimen: Specimen) -> Report:
-    """Judge a specimen."""
+    """Run the suite on a published layer, and return the report."""
     with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # one of theirs announces its next version
+        warnings.simplefilter("ignore", DeprecationWarning)  # one package announces its next version
         factory = specimen.make(stack)
         return check(factory, seed=SEED, capabilities=specimen.capabilities, tiers=specimen.tiers)
 
 
 def page(specimen: Specimen, report: Report) -> str:
-    """Return what was found, as Markdown."""
+    """Return the report on a layer as Markdown."""
     return "\n".join(_lines(specimen, report)) + "\n"
 
 
 def index(pages: dict[str, tuple[Specimen, Report]]) -> str:
-    """Return the page that leads to the others."""
+    """Return the index page."""
     lines = [
         "# Published packages",
         "",
@@ -82,23 +82,23 @@ def _lines(specimen: Specimen, report: Report) -> Iterator[str]:
         yield ""
         yield _plainly(group.why)
         if group.lines:
-            reported = [line._replace(what=_plainly(line.what)) for line in group.lines]
+            lines = [line._replace(what=_plainly(line.what)) for line in group.lines]
             yield ""
             yield "```text"
-            yield from (line.rstrip() for line in plain(reported, _WIDTH).splitlines())
+            yield from (line.rstrip() for line in plain(lines, _WIDTH).splitlines())
             yield "```"
         yield ""
         yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)
         yield ""
         yield f"Found by {', '.join(group.found_by)}."
-    asked = unasked(report)
-    if asked:
+    open_checks = unasked(report)
+    if open_checks:
         yield ""
         yield "## Not tested"
         yield ""
         yield from (
             f"- {', '.join(f'`{name}`' for name in names)}: {verdict}, because {why}."
-            for (verdict, why), names in asked.items()
+            for (verdict, why), names in open_checks.items()
         )
 
 
@@ -115,6 +115,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the layers
-    """Judge all specimens and return the pages."""
+    """Run the suite on all published layers, and return the pages by name."""
     pages = {specimen.name: (specimen, judged(specimen)) for specimen in SPECIMENS}
     return {"README.md": index(pages), **{f"{name}.md": page(*found) for name, found in pages.items()}}

@@ -1,6 +1,6 @@
-"""Small right layers, one of each flavour, made so that one step can be overridden.
+"""Small correct layers, one of each kind, in which a subclass can override one step.
 
-At the end is the fault that several flavours have: to look, and then to store.
+At the end is a fault that several kinds have: they read, and then store.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class OnItsOwn:
 
     @classmethod
     def factory(cls) -> Factory:
-        """Return what makes layers of this class; each has a store of its own."""
+        """Return a factory of layers of this class, each with a separate store."""
         return cls
 
 
@@ -38,7 +38,7 @@ class Rows(OnItsOwn):
         self.rows: dict[str, Record] = {}
 
     def write(self, key: str, new: Record | None) -> None:
-        """Let ``new`` stand, or nothing."""
+        """Store ``new``, or delete the record if it is None."""
         if new is None:
             self.rows.pop(key, None)
         else:
@@ -65,11 +65,11 @@ class Dictionary(Rows, CompareAndSwapLayer):
             return new
 
     def read(self, key: str) -> Record | None:
-        """Return what stands."""
+        """Return the stored record."""
         return self.rows.get(key)
 
     def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:  # noqa: ARG002
-        """Tell whether what stands is what is expected."""
+        """Return whether the stored record is the expected one."""
         return same_version(current, expected)
 
 
@@ -91,7 +91,7 @@ class AsyncDictionary(Rows, AsyncCompareAndSwapLayer):
             return await self.replace(key, expected, new)
 
     async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
-        """Look, wait for the store, and write; return what stands."""
+        """Read, wait for the store, and write; return the stored record."""
         current = self.rows.get(key)
         await asyncio.sleep(0)
         if not same_version(current, expected):
@@ -101,30 +101,30 @@ class AsyncDictionary(Rows, AsyncCompareAndSwapLayer):
 
 
 class _FourSteps(Rows):
-    """What the four documented methods do under their lock: judges by its clock, knows no owner."""
+    """The steps of the four documented methods under their lock; decides by its clock, stores no owner."""
 
     def found(self, key: str) -> DataRecord:
-        """Return what stands, or raise as documented."""
+        """Return the stored record, or raise as documented."""
         current = self.rows.get(key)
         if current is None:
             raise IdempotencyItemNotFoundError
         return DataRecord.of(current)
 
     def refuse(self, current: Record | None) -> None:
-        """Raise as documented if what stands counts."""
+        """Raise as documented if the stored record is live."""
         if current is not None and self.live(current):
             raise IdempotencyItemAlreadyExistsError(old_data_record=DataRecord.of(current))
 
     def keep(self, record: DataRecord) -> None:
-        """Let a record stand, without its owner."""
+        """Store a record without its owner."""
         self.rows[record.idempotency_key] = record.as_record()._replace(owner=None)
 
     def live(self, record: Record) -> bool:
-        """Tell whether a record counts, by the wall clock."""
+        """Return whether a record is live by the wall clock."""
         return live(record, self.now())
 
     def now(self) -> int:
-        """Return the epoch milliseconds that it is."""
+        """Return the current time (epoch milliseconds)."""
         return wall_clock_ms()
 
 
@@ -169,7 +169,7 @@ class AsyncFourMethods(_FourSteps, AsyncBasePersistenceLayer):
             await self.put(data_record)
 
     async def put(self, data_record: DataRecord) -> None:
-        """Look, wait for the store, and write."""
+        """Read, wait for the store, and write."""
         current = self.rows.get(data_record.idempotency_key)
         await asyncio.sleep(0)
         self.refuse(current)
@@ -187,19 +187,19 @@ class AsyncFourMethods(_FourSteps, AsyncBasePersistenceLayer):
 
 
 class Overwriting(CompareAndSwapLayer):
-    """A layer that can also store without looking, for those that are wrong."""
+    """A layer that can also store unconditionally, for broken subclasses."""
 
     @abstractmethod
     def store(self, key: str, new: Record | None, keep_ms: int) -> None:
-        """Let ``new`` stand, or nothing, whatever stands now."""
+        """Store ``new``, or delete the record if it is None, whatever is stored now."""
 
 
 class LooksThenStores(Overwriting):
-    """To be put before a right layer: it reads, compares, and then stores, and others may come in between."""
+    """A mixin for a correct layer: it reads, compares, and then stores, so others may write in between."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if not self.in_steps(expected, new):
-            return super()._swap(key, expected, new, keep_ms)  # type: ignore[safe-super]  # of the right layer
+            return super()._swap(key, expected, new, keep_ms)  # type: ignore[safe-super]  # of the correct layer
         current = self._load(key)
         if not same_version(current, expected):
             return current
@@ -207,5 +207,5 @@ class LooksThenStores(Overwriting):
         return new
 
     def in_steps(self, _expected: Record | None, _new: Record | None) -> bool:
-        """Tell whether this swap is done so, and not rightly."""
+        """Return whether this swap is done in steps, and not atomically."""
         return True

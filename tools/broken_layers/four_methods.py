@@ -1,4 +1,4 @@
-"""Layers by the four documented methods, with the faults that such layers have."""
+"""Layers with the four documented methods, and with the faults that such layers have."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 

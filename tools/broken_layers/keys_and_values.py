@@ -1,4 +1,4 @@
-"""Records that do not come back as they were given, and keys that meet."""
+"""Layers that change the records they store, or confuse keys."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -16,7 +16,7 @@ _LONGEST_TEXT = 65_535
 
 
 class _Keeps(Dictionary):
-    """Changes what it keeps."""
+    """Changes the records that it stores."""
 
     def write(self, key: str, new: Record | None) -> None:
         super().write(key, None if new is None else self.kept(new))
@@ -212,7 +212,7 @@ class EndsIn2038(_Keeps):
 
 
 class _Keyed(Dictionary):
-    """Stores under something else than the key."""
+    """Stores records under a changed key."""
 
     def read(self, key: str) -> Record | None:
         found = self.rows.get(self.kept_under(key))
@@ -222,7 +222,7 @@ class _Keyed(Dictionary):
         super().write(self.kept_under(key), new)
 
     def kept_under(self, key: str) -> str:
-        """Return where a key's record is kept."""
+        """Return the key under which a record is stored."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
-"""Which check finds which broken layer: writes the kill matrix.
+"""Writes the kill matrix: which check finds which broken layer.
 
-``python tools/regenerate.py kill-matrix`` judges every broken layer by the default profile, which takes about
-half an hour, and fails with a sentence if the suite has missed something or raised a false alarm.
+``python tools/regenerate.py kill-matrix`` tests every broken layer with the default profile, which takes
+about half an hour. It fails with a message if the suite misses a fault or raises a false alarm.
 """
 
 import sys
@@ -30,7 +30,7 @@ The suite writes this page itself: `python tools/regenerate.py kill-matrix`. The
 """
 
 _SHOWN = 3
-"""How many checks of a clause are shown unfolded."""
+"""The number of checks of a clause that are shown before the fold."""
 
 
 def page(
@@ -88,7 +88,7 @@ def _in_order(clause: str) -> tuple[str, int]:
 
 
 def _marks(sample: Sample, verdict: Verdict) -> str:
-    """Return the clauses that the fault breaks, and, folded, those that are broken as a consequence."""
+    """Return the clauses that the fault breaks, and in a fold those that are broken as a consequence."""
     named = sorted(sample.violates, key=_in_order)
     found = [clause for clause in named if sample.violates[clause] in verdict.found.get(clause, ())]
     marks = [f"**{clause}**" if clause in found else f"**{clause} (missed)**" for clause in named]
@@ -96,7 +96,7 @@ def _marks(sample: Sample, verdict: Verdict) -> str:
 
 
 def _folded(items: Sequence[str], shown: int) -> str:
-    """Return a list of which only the first items are shown unfolded; one more is not worth a fold."""
+    """Return a list with all but the first items in a fold; a single further item is not folded."""
     if len(items) <= shown + 1:
         return ", ".join(items)
     summary = f"<summary>and {len(items) - shown} others</summary>"
@@ -108,12 +108,12 @@ def _escaped(sentence: str) -> str:
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the layers
-    """Judge all layers and return the page.
+    """Test all layers, and return the page.
 
     Raises
     ------
     ValueError
-        The suite is to blame: it missed a fault, or raised a false alarm.
+        The suite missed a fault, or raised a false alarm.
     """
     began = time.perf_counter()
     verdicts = judge_all(

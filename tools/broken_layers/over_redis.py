@@ -1,4 +1,4 @@
-"""Layers over Redis: a right one, by a script, and wrong ones. The server is in memory (``fakeredis``)."""
+"""Layers over Redis: a correct one, with a script, and broken ones. ``fakeredis`` simulates the server."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -14,11 +14,11 @@ from .exhibits import broken
 from .foundations import LooksThenStores, Overwriting
 
 SWAP = """\
--- KEYS[1] the key; ARGV: the version that must stand ('' for nothing), what is to stand ('' for nothing),
--- for how many milliseconds. Returns 1, or what stands.
-local standing = redis.call('GET', KEYS[1])
-if (standing and string.sub(standing, 1, #ARGV[1]) ~= ARGV[1]) or ((ARGV[1] == '') ~= (not standing)) then
-    return standing
+-- KEYS[1]: the key. ARGV: the expected version ('' for none), the new record ('' to delete), its time to live
+-- (milliseconds). Returns 1, or the stored record.
+local current = redis.call('GET', KEYS[1])
+if (current and string.sub(current, 1, #ARGV[1]) ~= ARGV[1]) or ((ARGV[1] == '') ~= (not current)) then
+    return current
 end
 if ARGV[2] == '' then
     redis.call('DEL', KEYS[1])
@@ -35,7 +35,7 @@ _LOCK_MS = 10_000
 
 
 class Values(Overwriting):
-    """A record is a text, which begins with its version; a script compares and replaces.
+    """Stores a record as text that begins with its version; a script compares and replaces.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ class Values(Overwriting):
     """
 
     def __init__(self, server: Any) -> None:
-        from fakeredis import FakeRedis  # noqa: PLC0415 - only needed if there is such a layer
+        from fakeredis import FakeRedis  # noqa: PLC0415 - only these layers need it
 
         self.client: Any = FakeRedis(server=server, decode_responses=True)
 
     @classmethod
     def factory(cls) -> Factory:
-        """Return what makes layers of this class, each with a client of its own, over one server."""
+        """Return a factory of layers of this class, each with its own client, over one server."""
         from fakeredis import FakeServer  # noqa: PLC0415 - as above
 
         return partial(cls, FakeServer())
@@ -68,7 +68,7 @@ class Values(Overwriting):
         return new if reply == 1 else decoded(key, reply)
 
     def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
-        """Return for how many milliseconds the server is to keep a record."""
+        """Return the time to live of a record (milliseconds)."""
         return keep_ms
 
     def store(self, key: str, new: Record | None, keep_ms: int) -> None:
@@ -79,7 +79,7 @@ class Values(Overwriting):
 
 
 def version(record: Record | None) -> str:
-    """Return what tells versions of a record apart, as a line; empty for none."""
+    """Return the fields that distinguish versions of a record, as a line; empty if there is no record."""
     if record is None:
         return ""
     parts = (
@@ -92,12 +92,12 @@ def version(record: Record | None) -> str:
 
 
 def encoded(record: Record) -> str:
-    """Return the text that is kept."""
+    """Return a record as the stored text."""
     return version(record) + json.dumps([record.response_data, record.payload_hash])
 
 
 def decoded(key: str, text: str | None) -> Record | None:
-    """Return the record that a text keeps."""
+    """Return the record of a stored text."""
     if text is None:
         return None
     first, _, second = text.partition("\n")
@@ -241,5 +241,5 @@ class TakesOutagesForAbsence(Values):
     def _load(self, key: str) -> Record | None:
         try:
             return super()._load(key)
-        except Exception:  # noqa: BLE001 - which is the fault
+        except Exception:  # noqa: BLE001 - this is the fault
             return None

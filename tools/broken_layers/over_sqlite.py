@@ -1,4 +1,4 @@
-"""Layers over a table of SQLite: a right one, by conditional updates, and wrong ones."""
+"""Layers over a table of SQLite: a correct one, with conditional updates, and broken ones."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -35,7 +35,7 @@ _DELETE_VERSION = "DELETE FROM records WHERE " + _SAME_VERSION  # noqa: S608 - c
 
 
 class File:
-    """A file for layers of one class, as a factory of them; removed when it is no longer used.
+    """A factory of layers of one class over one file, which is deleted when the factory is garbage collected.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class File:
     """
 
     def __init__(self, kind: "type[Table]") -> None:
-        folder = tempfile.mkdtemp(prefix="idemproof-zoo-")
+        folder = tempfile.mkdtemp(prefix="idemproof-broken-layers-")
         self._make = partial(kind, str(Path(folder, "records.db")))
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with closing(sqlite3.connect(self._make.args[0], isolation_level=None)) as db:
@@ -55,17 +55,17 @@ class File:
         return self._make()
 
     def __reduce__(self) -> Any:
-        # Another process gets what makes layers, and leaves the file to this one.
+        # Another process gets the bare function, so that only this one deletes the file.
         return partial, (self._make.func, *self._make.args)
 
 
 class Table(Overwriting):
-    """A table, connections that are used again, and updates that are conditional.
+    """A table with pooled connections and conditional updates.
 
     Parameters
     ----------
     path
-        Of the file, which is there.
+        The path of the existing file.
     """
 
     def __init__(self, path: str) -> None:
@@ -75,7 +75,7 @@ class Table(Overwriting):
 
     @classmethod
     def factory(cls) -> Factory:
-        """Return what makes layers of this class over one new file."""
+        """Return a factory of layers of this class over a new file."""
         return File(cls)
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Table(Overwriting):
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that commits each statement by itself; never again if a request fails on it."""
+        """Yield an autocommit connection from the pool; close it if a request on it fails."""
         try:
             db = self.idle.pop()
         except IndexError:
@@ -111,12 +111,12 @@ class Table(Overwriting):
             return current
 
     def read(self, db: sqlite3.Connection, key: str) -> Record | None:
-        """Return what stands."""
+        """Return the stored record."""
         row = db.execute(_READ, (key,)).fetchone()
         return None if row is None else Record(*row)
 
     def change(self, db: sqlite3.Connection, key: str, expected: Record | None, new: Record | None) -> bool:
-        """Let ``new`` stand if ``expected`` does, and tell whether that was so."""
+        """Replace ``expected`` with ``new``, and return whether that was done."""
         if expected is None:
             if new is None:
                 return self.read(db, key) is None
@@ -138,7 +138,7 @@ class Table(Overwriting):
 
 
 def write(db: sqlite3.Connection, key: str, new: Record | None) -> None:
-    """Let ``new`` stand, or nothing, whatever stands now."""
+    """Store ``new``, or delete the record if it is None, whatever is stored now."""
     if new is None:
         db.execute("DELETE FROM records WHERE id = ?", (key,))
     else:

@@ -1,4 +1,4 @@
-"""Layers in a process's memory that look and write in two steps (CAS-4)."""
+"""Layers in memory that read and write in two steps (CAS-4)."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 

@@ -1,4 +1,4 @@
-"""Layers that show what stood once, or that other objects over the same store do not see (CAS-1)."""
+"""Layers that return stale records, or whose records other objects over the same store miss (CAS-1)."""
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
@@ -92,7 +92,7 @@ class KeepsRecordsPerThread(Dictionary):
 
 
 class Host:
-    """What several layers of one process share, as threads of one machine do."""
+    """The memory that several layers of one process share."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Record] = {}
@@ -109,7 +109,7 @@ class OnAHost(Dictionary):
 
     @classmethod
     def factory(cls) -> Factory:
-        """Return what makes layers of this class over one dictionary."""
+        """Return a factory of layers of this class over one dictionary."""
         made: Callable[[], OnAHost] = partial(cls, Host())
         return made
 
@@ -163,7 +163,7 @@ class WritesLater(Table):
             return new
 
     def flush(self) -> None:
-        """Store what was acknowledged last."""
+        """Store the record that was acknowledged last."""
         last, self.last = self.last, None
         if last is not None:
             self.store(*last)
@@ -175,7 +175,7 @@ class ForgetsOnRestart(OnAHost):
 
     @classmethod
     def factory(cls) -> Factory:
-        """Return what makes layers over the memory of this process; another process finds it, too."""
+        """Return a factory of layers over the memory of this process, which other processes can import."""
         return in_this_process
 
 

@@ -1,4 +1,4 @@
-"""How the suite judges the samples of the zoo, and what is wrong with the suite if it judges wrongly."""
+"""Runs the suite on the registered layers, and reports where its verdicts are wrong."""
 
 import multiprocessing
 import time
@@ -14,23 +14,23 @@ from .exhibits import BROKEN, CORRECT, Sample
 
 _AT_ONCE = 2
 
-_CROWDED = ("concurrency", "durability")
-"""Tiers whose crowds of threads and processes find by chance what they find in broken layers."""
+_STRESS = ("concurrency", "durability")
+"""The tiers whose stress tests with threads and processes find faults only by chance."""
 
 
 class Verdict(NamedTuple):
-    """What a check of one sample found.
+    """The findings of the suite in one sample.
 
     Parameters
     ----------
     name
-        The sample's.
+        The name of the sample.
     found
-        Each broken clause, with the tiers that saw that, in their order.
+        Each broken clause, with the tiers that found it, in the order of the tiers.
     by
-        Each broken clause, with the checks that saw that.
+        Each broken clause, with the checks that found it.
     seconds
-        How long it took.
+        The duration (seconds).
     failure
         The traceback if the suite itself failed, else None.
     """
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 
 def judged(sample: Sample, profile: str, seed: int = 1, tiers: Sequence[str] = TIERS) -> Verdict:
-    """Judge one sample."""
+    """Run the suite on one sample, and return the verdict."""
     began = time.perf_counter()
     report = check(sample.make(), profile=profile, seed=seed, capabilities=sample.capabilities, tiers=tiers)
     found: dict[str, dict[str, None]] = {}
@@ -61,7 +61,7 @@ def judged(sample: Sample, profile: str, seed: int = 1, tiers: Sequence[str] = T
 
 
 def judge_all(profile: str, progress: Callable[[Verdict], object] = lambda _: None) -> list[Verdict]:
-    """Judge all samples, two processes at a time, and return the verdicts in the order of the registry."""
+    """Run the suite on all samples, two at a time, and return the verdicts in the order of the registry."""
     names = [*CORRECT, *BROKEN]
     verdicts = {}
     context = multiprocessing.get_context("spawn")
@@ -74,21 +74,21 @@ def judge_all(profile: str, progress: Callable[[Verdict], object] = lambda _: No
 
 
 def _judged_by_name(name: str, profile: str) -> Verdict:
-    """Judge an sample in all tiers: in the crowded ones if nothing else is found, or if it names them."""
+    """Run all tiers on a sample; the stress tiers only if the others find no fault, or if it names them."""
     began = time.perf_counter()
     try:
         sample = (BROKEN | CORRECT)[name]
         if profile == "quick":
             profile = sample.profile
-        steady = judged(sample, profile, tiers=[tier for tier in TIERS if tier not in _CROWDED])
-        left = [tier for tier in _CROWDED if not steady.found or tier in sample.tiers]
+        steady = judged(sample, profile, tiers=[tier for tier in TIERS if tier not in _STRESS])
+        left = [tier for tier in _STRESS if not steady.found or tier in sample.tiers]
         if not left:
             return steady
-        crowded = judged(sample, profile, tiers=left)
-    except Exception:  # noqa: BLE001 - one sample must not end the round
+        stressed = judged(sample, profile, tiers=left)
+    except Exception:  # noqa: BLE001 - one sample must not end the run
         return Verdict(name, {}, {}, time.perf_counter() - began, traceback.format_exc())
     return Verdict(
-        name, _both(steady.found, crowded.found), _both(steady.by, crowded.by), time.perf_counter() - began
+        name, _both(steady.found, stressed.found), _both(steady.by, stressed.by), time.perf_counter() - began
     )
 
 
@@ -104,16 +104,16 @@ def complaints(
     verdicts: Sequence[Verdict],
     asked: Sequence[str],
 ) -> Iterator[str]:
-    """Say what is wrong with the suite.
+    """Yield a sentence for each fault of the suite.
 
     Parameters
     ----------
     broken, correct
         The samples.
     verdicts
-        On all of them.
+        The verdicts on all samples.
     asked
-        The clauses that checks ask about.
+        The clauses that checks cover.
     """
     of = {verdict.name: verdict for verdict in verdicts}
     for name in [*correct, *broken]:
@@ -126,7 +126,7 @@ def complaints(
     for name, sample in broken.items():
         for clause, tier in sample.violates.items():
             if tier not in of[name].found.get(clause, ()):
-                yield f"{name} breaks {clause}, and the {tier} tier does not see it."
+                yield f"{name} breaks {clause}, but the {tier} tier does not find it."
     killed = {clause for name in broken for clause in of[name].found}
     for clause in sorted(set(asked) - killed):
-        yield f"No layer of the zoo shows that a check would see {clause} broken."
+        yield f"No broken layer shows that a check would find {clause} broken."

@@ -1,6 +1,6 @@
-"""Layers of published packages, each over an imitated server in this process: what is found in the wild.
+"""Layers of published packages, each over a simulated server in this process.
 
-Nothing is installed by this: a layer is made only if its package is there.
+This module installs nothing: a layer can be made only if its package is installed.
 """
 
 import json
@@ -23,7 +23,7 @@ from idemproof.spec.errors import (
 from idemproof.spec.record import COMPLETED, INPROGRESS
 
 Tokens = dict[tuple[str, str | None], str]
-"""Of each key and owner the token that a backend has handed out."""
+"""The token that a backend issued, by key and owner."""
 
 
 class Specimen(NamedTuple):
@@ -32,15 +32,15 @@ class Specimen(NamedTuple):
     Parameters
     ----------
     name
-        Its own, such as ``powertools-redis``.
+        The unique name, such as ``powertools-redis``.
     package
         The package on the index, with its version.
     store
-        What it stands on here, in words.
+        A description of the simulated store.
     make
-        Gives a factory for one ``check``; what it needs lives as long as the stack that it is given.
+        Returns a factory for one ``check``. Closing the given stack closes what the factory uses.
     capabilities, tiers
-        What is asked of it.
+        The claims and the tiers to test it with.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Specimen(NamedTuple):
 
 
 def powertools_dynamodb(stack: ExitStack) -> Factory:
-    """Make layers of Powertools over one table that moto imitates."""
+    """Return a factory of Powertools layers over one table that moto simulates."""
     import boto3  # noqa: PLC0415 - see the module
     from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer  # noqa: PLC0415
     from moto import mock_aws  # noqa: PLC0415
@@ -72,7 +72,7 @@ def powertools_dynamodb(stack: ExitStack) -> Factory:
 
 
 def powertools_redis(stack: ExitStack) -> Factory:
-    """Make layers of Powertools over one server that fakeredis imitates."""
+    """Return a factory of Powertools layers over one server that fakeredis simulates."""
     import fakeredis  # noqa: PLC0415 - see the module
     from aws_lambda_powertools.utilities.idempotency.persistence.redis import (  # noqa: PLC0415
         CachePersistenceLayer,
@@ -89,7 +89,7 @@ def powertools_redis(stack: ExitStack) -> Factory:
 
 
 def idemkit_redis(_stack: ExitStack) -> Factory:
-    """Make layers over idemkit's Redis backend, over one server that fakeredis imitates."""
+    """Return a factory of layers over idemkit's Redis backend and one server that fakeredis simulates."""
     import fakeredis  # noqa: PLC0415 - see the module
     from idemkit.backends.redis import RedisBackend  # noqa: PLC0415
 
@@ -99,17 +99,17 @@ def idemkit_redis(_stack: ExitStack) -> Factory:
 
 
 class IdemkitLayer(AsyncBasePersistenceLayer):
-    """A backend of idemkit, by the four documented methods.
+    """A backend of idemkit, with the four documented methods.
 
-    A backend hands out a token of its own with each claim, and wants it back. What it has no place for, the
-    expiry, the payload hash and whether there is a lease, travels in the fingerprint.
+    A backend issues a token with each claim, and requires it later. It has no fields for the expiry, the
+    payload hash and whether there is a lease, so its ``fingerprint`` field carries them.
 
     Parameters
     ----------
     theirs
         The backend.
     tokens
-        Where the tokens are kept, for all layers of one store: an attempt may go on with another.
+        The issued tokens, shared by all layers of a store, because an attempt may continue on another layer.
     """
 
     def __init__(self, theirs: Any, tokens: Tokens) -> None:
@@ -129,8 +129,8 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
     async def _put_record(self, data_record: DataRecord) -> None:
         key, _, expiry, lease, _, payload_hash, _, owner = data_record
         seconds = ((expiry * 1000 if lease is None else lease) - wall_clock_ms()) / 1000
-        fingerprint = json.dumps([payload_hash, expiry, lease is not None])
-        claimed = await self.theirs.claim(key, fingerprint, 1, seconds)
+        carried = json.dumps([payload_hash, expiry, lease is not None])
+        claimed = await self.theirs.claim(key, carried, 1, seconds)
         if claimed.our_claim_token is None:
             raise IdempotencyItemAlreadyExistsError(
                 f"A live record has the key {key!r}.", old_data_record=_ours(claimed.record)
@@ -143,15 +143,15 @@ class IdemkitLayer(AsyncBasePersistenceLayer):
         seconds = expiry - wall_clock_ms() / 1000
         body = (response or "").encode()
         if not await self.theirs.complete(key, await self._token(key, owner), 200, headers, body, seconds):
-            raise IdempotencyLeaseLostError(f"The claim on {key!r} is not this attempt's any more.")
+            raise IdempotencyLeaseLostError(f"The claim on {key!r} no longer belongs to this attempt.")
 
     async def _delete_record(self, data_record: DataRecord) -> None:
         key, owner = data_record.idempotency_key, data_record.owner
         if not await self.theirs.release(key, await self._token(key, owner)):
-            raise IdempotencyLeaseLostError(f"The claim on {key!r} is not this attempt's any more.")
+            raise IdempotencyLeaseLostError(f"The claim on {key!r} no longer belongs to this attempt.")
 
     async def _token(self, key: str, owner: str | None) -> str:
-        """Return the token of an owner's claim; of whoever holds it, for who names no owner."""
+        """Return the token of an owner's claim; without an owner, the token of the current claim."""
         if not owner:
             holder = await self.theirs._get_record(key)
             return "" if holder is None else str(holder.claim_token)
@@ -195,4 +195,4 @@ SPECIMENS = (
     ),
     Specimen("idemkit-redis", "idemkit 1.0.2", "a server simulated by fakeredis", idemkit_redis),
 )
-"""What was looked at."""
+"""The layers that ``docs/reports`` covers."""

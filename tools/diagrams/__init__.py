@@ -1,1 +1,1 @@
-"""Pictures of the states and of each flow: ``python tools/regenerate.py diagrams`` draws them."""
+"""The diagrams of the states and of each flow: ``python tools/regenerate.py diagrams`` draws them."""

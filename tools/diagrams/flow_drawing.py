@@ -1,4 +1,4 @@
-"""Draws recorded flows: as the text of a Mermaid ``sequenceDiagram``, and as SVG."""
+"""Draws recorded flows as the text of a Mermaid ``sequenceDiagram``, and as SVG."""
 
 from idemproof.conformance.suite.svg import (
     LINE,
@@ -19,7 +19,7 @@ _LANE_HEIGHT = 30
 _GAP = 14
 _PADDING = 8
 _CLIENT_X, _STORE_X = 94, 798
-_STANDING_WIDTH = 180
+_RECORD_WIDTH = 180
 
 
 def mermaid(flow: Flow) -> str:
@@ -42,7 +42,7 @@ def mermaid(flow: Flow) -> str:
 
 
 def svg(flow: Flow) -> str:
-    """Return a flow as a picture in SVG."""
+    """Return a flow as a diagram in SVG."""
     sheet = _Sheet(flow.lanes)
     for step in flow.steps:
         if isinstance(step, Message):
@@ -88,10 +88,10 @@ class _Sheet:
             self._idle(note.lane, self._y - _GAP)
 
     def current(self, current: Standing) -> None:
-        """Draw what stands, in the store's lane."""
-        room = _STANDING_WIDTH - 2 * _PADDING
-        lines = [line for detail in current.details for line in wrapped(detail, room)]
-        self._boxed(self._x[STORE], lines, current.state, heading=current.state, width=_STANDING_WIDTH)
+        """Draw the stored record in the lane of the store."""
+        space = _RECORD_WIDTH - 2 * _PADDING
+        lines = [line for detail in current.details for line in wrapped(detail, space)]
+        self._boxed(self._x[STORE], lines, current.state, heading=current.state, width=_RECORD_WIDTH)
 
     def jump(self, jump: Jump) -> None:
         """Draw a line across all lanes."""
@@ -104,7 +104,7 @@ class _Sheet:
         self._y += height + _GAP
 
     def finished(self) -> tuple[float, list[str]]:
-        """Return the height of the picture, and its parts from back to front."""
+        """Return the height of the diagram, and its parts from back to front."""
         for lane in list(self._since):
             self._idle(lane, self._y)
         heads: list[str] = []

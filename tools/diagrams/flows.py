@@ -1,4 +1,4 @@
-"""The flows that users of idempotency ask about, recorded while the production engine runs them."""
+"""The typical flows of idempotent calls, recorded while the production engine runs them."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def _decorated(recorder: Recorder, lane: str, **settings: Any) -> Callable[[Any]
 
 
 def successful() -> Flow:
-    """Record a first call and its repeat."""
+    """Record a first call and a repeat."""
     recorder = Recorder()
     first, second, _ = WORKERS
     _call(recorder, first).run("charged")
@@ -83,7 +83,7 @@ def response_hook() -> Flow:
     lane = WORKERS[0]
 
     def hook(response: Any, record: DataRecord) -> Any:
-        recorder.note(lane, "remark", f"the response hook is given {record.response_data}")
+        recorder.note(lane, "remark", f"the response hook gets {record.response_data}")
         return response | {"replayed": True}
 
     charge = _decorated(recorder, lane, response_hook=hook)
@@ -98,12 +98,12 @@ def response_hook() -> Flow:
 
 
 def expired() -> Flow:
-    """Record a repeat that comes after the window."""
+    """Record a repeat after the end of the window."""
     recorder = Recorder()
     first, second, _ = WORKERS
     _call(recorder, first).run("charged")
     recorder.advance(WINDOW_S * 1000)
-    _call(recorder, second).run("charged anew")
+    _call(recorder, second).run("charged again")
     return recorder.flow(
         "expired",
         "The window is over",
@@ -113,7 +113,7 @@ def expired() -> Flow:
 
 
 def concurrent() -> Flow:
-    """Record a call that comes while another is running."""
+    """Record a call that begins while another runs."""
     recorder = Recorder()
     first, second, _ = WORKERS
     running = _call(recorder, first)
@@ -145,7 +145,7 @@ def exception() -> Flow:
 
 
 def timeout() -> Flow:
-    """Record a worker that dies, and the next that takes over."""
+    """Record a worker that dies, and a worker that takes over."""
     recorder = Recorder()
     first, second, third = WORKERS
     dying = _call(recorder, first)
@@ -163,7 +163,7 @@ def timeout() -> Flow:
 
 
 def optional_key() -> Flow:
-    """Record calls that have no key, where that is allowed and where it is not."""
+    """Record calls without a key, with a configuration that allows them and with one that does not."""
     recorder = Recorder()
     lenient, strict, _ = WORKERS
     allowed = _decorated(recorder, lenient, event_key_jmespath="id", raise_on_no_idempotency_key=False)
@@ -180,7 +180,7 @@ def optional_key() -> Flow:
 
 
 def race() -> Flow:
-    """Record two callers that find an orphaned claim at once, and the late return of its owner."""
+    """Record two callers that find an orphaned claim at once, and the late end of its owner."""
     recorder = Recorder()
     first, second, third = WORKERS
     late = _call(recorder, first)
@@ -216,5 +216,5 @@ _RECORDINGS = (
 
 
 def record_flows() -> list[Flow]:
-    """Run every flow on the production engine and return what was recorded."""
+    """Run every flow on the production engine, and return the recordings."""
     return [record() for record in _RECORDINGS]

@@ -28,11 +28,11 @@ def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the co
     files: dict[str, str] = {}
     index = [_INTRODUCTION]
 
-    def add(name: str, title: str, sentence: str, diagram: str, picture: str) -> None:
-        files[f"{name}.mmd"] = diagram
-        files[f"{name}.svg"] = picture
+    def add(name: str, title: str, sentence: str, mermaid_text: str, svg_text: str) -> None:
+        files[f"{name}.mmd"] = mermaid_text
+        files[f"{name}.svg"] = svg_text
         index.append(
-            f"## {title}\n\n{sentence} ([SVG]({name}.svg))\n\n```mermaid\n{diagram}```\n",
+            f"## {title}\n\n{sentence} ([SVG]({name}.svg))\n\n```mermaid\n{mermaid_text}```\n",
         )
 
     add("states", state_drawing.TITLE, _STATES_SENTENCE, state_diagram(), state_svg())

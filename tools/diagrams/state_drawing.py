@@ -1,6 +1,6 @@
-"""Draws the states of a record, and the ways between them, as SVG.
+"""Draws the states of a record, and the transitions between them, as SVG.
 
-Where a state stands on the sheet is decided here; what leads where, and what is written there, is not.
+This module decides only the positions. The transitions and their labels come from ``states.py``.
 """
 
 from idemproof.conformance.suite.svg import LINE, box, document, lines_of_text, path, text
@@ -43,16 +43,16 @@ _ROUTES: dict[tuple[str, str], tuple[list[Point], Point]] = {
         (370, 664),
     ),
 }
-"""The course of each way, and where its label ends."""
+"""The path of each transition, and the position of the last line of its label."""
 
 
 def state_svg() -> str:
-    """Return the state diagram as a picture in SVG.
+    """Return the state diagram as SVG.
 
     Raises
     ------
     ValueError
-        The table leads along a way for which the sheet has no room yet.
+        The table has a transition for which the diagram has no path.
     """
     between = labels_between()
     unplanned = [way for way in between if way[0] != way[1] and way not in _ROUTES]
@@ -70,7 +70,7 @@ def state_svg() -> str:
 
 def _way(course: list[Point], end_of_label: Point, labels: list[str]) -> list[str]:
     x, y = end_of_label
-    sideways = len(course) == 2 and course[0][0] == course[1][0]  # noqa: PLR2004 - upright: the label is beside it
+    sideways = len(course) == 2 and course[0][0] == course[1][0]  # noqa: PLR2004 - vertical: the label is on its right
     first = y - LINE * (len(labels) - 1)
     anchor = "start" if sideways else "middle"
     return [path(course, "line", arrow=True), *lines_of_text(x, first, labels, halo=True, anchor=anchor)]

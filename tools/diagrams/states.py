@@ -1,7 +1,7 @@
-"""The states of a record and the ways between them, computed from the table, and drawn as Mermaid.
+"""The states of a record and the transitions between them, computed from the table, and drawn as Mermaid.
 
-No edge is written down: :func:`~idemproof.spec.transition.transition` is applied to one representative of
-each situation that the table can tell apart.
+No edge is written by hand: :func:`~idemproof.spec.transition.transition` is applied to one representative of
+each situation that the table distinguishes.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from idemproof.spec.record import COMPLETED, DURABLE, EXPIRED, INPROGRESS, Recor
 from idemproof.spec.transition import TABLE, deciding_row, transition
 
 ABSENT = "ABSENT"
-"""What is said of a key for which no record stands."""
+"""The state of a key that has no record."""
 
 STATES: dict[str, str] = {
     ABSENT: "no record",
@@ -21,7 +21,7 @@ STATES: dict[str, str] = {
     COMPLETED: "has a response, and is live",
     EXPIRED: "stored, but no longer live",
 }
-"""The states, and what each of them means."""
+"""The states and their meanings."""
 
 _TIME = "time"
 _DEADLINE = "TIME-2"
@@ -40,11 +40,11 @@ EVENTS: tuple[Event, ...] = (
     Renew(_OWN, _LATER),
     Evict(),
 )
-"""One event of each kind, all of one attempt and with deadlines ahead; what differs is what stands."""
+"""One event of each kind, all of one attempt and with future deadlines; only the stored records differ."""
 
 
 class Edge(NamedTuple):
-    """A way from one state to another, or back to the same.
+    """A transition from one state to another, or to the same.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Edge(NamedTuple):
     event
         The kind of event, or "time".
     clause
-        The row that decides.
+        The id of the deciding row.
     outcome
-        What the one who asked is told; empty for time, which asks nothing.
+        The outcome for the caller; empty for time, which has no caller.
     """
 
     source: str
@@ -66,11 +66,11 @@ class Edge(NamedTuple):
 
 
 def situations() -> Iterator[Record | None]:
-    """Yield one representative of every situation that the rows can tell apart.
+    """Yield one representative of every situation that the rows distinguish.
 
-    Own, foreign and unnamed owners, and another of the own durable execution; equal, different and absent
-    payload hashes; the same and another response; live, over but not past its expiry, and past its expiry;
-    with a lease and without.
+    The situations combine these variants. The owner is that of the event, another one, none, or another
+    invocation of the same durable execution. The payload hash is equal, different or absent. The response is
+    the same or another. The record is live, past its lease only, or past its expiry. It has a lease or not.
     """
     yield None
     for owner, payload_hash in product((_OWN, _RESUMED, _OTHER, None), (_EQUAL, _DIFFERENT, None)):
@@ -82,14 +82,14 @@ def situations() -> Iterator[Record | None]:
 
 
 def state_of(record: Record | None, now: int) -> str:
-    """Return which of :data:`STATES` a record is in at ``now`` (epoch milliseconds)."""
+    """Return the state of a record at ``now`` (epoch milliseconds), one of :data:`STATES`."""
     if record is None:
         return ABSENT
     return record.status if live(record, now) else EXPIRED
 
 
 def edges() -> list[Edge]:
-    """Return every way from state to state, in the order of the states and of the table."""
+    """Return every transition, in the order of the states and of the table."""
     found: set[Edge] = set()
     for record in situations():
         source = state_of(record, _NOW)
@@ -108,14 +108,14 @@ def edges() -> list[Edge]:
 
 
 def label(edge: Edge) -> str:
-    """Return what is written on an edge."""
+    """Return the label of an edge."""
     if edge.event == _TIME:
         return f"its deadline passes, {edge.clause}"
     return f"{edge.event} {edge.clause}, {edge.outcome}"
 
 
 def labels_between() -> dict[tuple[str, str], list[str]]:
-    """Return the labels of all edges, by the states that they lead from and to."""
+    """Return the labels of all edges, by source and target."""
     between: dict[tuple[str, str], list[str]] = {}
     for edge in edges():
         between.setdefault((edge.source, edge.target), []).append(label(edge))
@@ -123,7 +123,7 @@ def labels_between() -> dict[tuple[str, str], list[str]]:
 
 
 def state_diagram() -> str:
-    """Return the states and the ways between them as the text of a Mermaid ``stateDiagram-v2``."""
+    """Return the states and the transitions as the text of a Mermaid ``stateDiagram-v2``."""
     lines = ["stateDiagram-v2"]
     lines += [f"    {state} : {state}<br/>{meaning}" for state, meaning in STATES.items()]
     lines.append(f"    [*] --> {ABSENT}")

@@ -1,7 +1,7 @@
-"""Derives the portable test vectors.
+"""Generates the portable test vectors.
 
-They are for those who port the protocol to another language, and are the same whoever writes them: nothing
-in them depends on time, chance or place. ``spec/vectors/README.md`` says how to read them.
+They are for ports of the protocol to other languages. Every run generates the same vectors, because they do
+not depend on time, chance or the machine. ``spec/vectors/README.md`` describes the format.
 """
 
 import json
@@ -16,7 +16,7 @@ from .readings import KEY, readings
 from .transition import cases
 
 PROTOCOL = "1.1"
-"""The version of ``protocol.md`` that the vectors are of."""
+"""The version of ``protocol.md`` that the vectors belong to."""
 
 _WIDTH = 180
 _FIELDS = {
@@ -25,11 +25,11 @@ _FIELDS = {
     "in_progress_expiry_timestamp": "lease",
     "response_data": "response",
 }
-"""What fields of a record are called in the vectors, if not by their own names."""
+"""The names of record fields in the vectors, where they differ."""
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the code
-    """Return the text of each generated file, by its name."""
+    """Return the text of each generated file by name."""
     return {
         "transition.json": _rendered(
             {"protocol": PROTOCOL, "cases": _transition_cases(), "readings": _readings()}
@@ -82,7 +82,7 @@ def _event(event: Event) -> dict[str, Any]:
 def _record(record: Record | None, *, whole: bool = False) -> dict[str, Any] | None:
     if record is None:
         return None
-    # A case speaks of one key, wherever its record is kept.
+    # A case is about one key, so its records need not repeat it.
     left_out = () if whole else ("idempotency_key",)
     fields = record._asdict()
     return {_FIELDS.get(name, name): fields[name] for name in fields if name not in left_out}
@@ -123,7 +123,7 @@ def _key_cases() -> list[dict[str, Any]]:
 
 
 def _rendered(document: dict[str, Any]) -> str:
-    """Return JSON text, in ASCII, with a container on one line if it fits."""
+    """Return ASCII JSON text, with each container on one line if it fits."""
     return _spread(document, "") + "\n"
 
 

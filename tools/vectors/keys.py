@@ -1,4 +1,4 @@
-"""Key vectors: payloads whose keys and payload hashes other languages are likely to get wrong."""
+"""Key vectors: payloads whose keys and payload hashes ports to other languages are likely to get wrong."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from idemproof.spec.errors import IdempotencyKeyError
 
 _HOST = "AWS_LAMBDA_FUNCTION_NAME"
 _EXACT = 2**53
-"""Up to here all integers are exact where every number is a double."""
+"""Up to this number, a double represents all integers exactly."""
 
 
 class KeyInput(NamedTuple):
-    """What a key is derived from; ``payload`` is JSON text, to the letter."""
+    """The input of a key derivation; ``payload`` is the exact JSON text."""
 
     why: str
     payload: str
@@ -34,7 +34,7 @@ class KeyInput(NamedTuple):
 
 
 class KeyVector(NamedTuple):
-    """What is derived: ``result`` is "key", "missing" or "failure"; the texts are what is hashed."""
+    """The output of a key derivation: ``result`` is "key", "missing" or "failure"; the texts are hashed."""
 
     asked: KeyInput
     exact_numbers: bool
@@ -93,7 +93,7 @@ def _prefix(asked: KeyInput) -> str:
 
 
 def named_function(name: str) -> Any:
-    """Return a function that has a full name: its module and its qualified name."""
+    """Return a function with the given module and qualified name."""
 
     def function() -> None:
         """Do nothing."""
@@ -104,15 +104,15 @@ def named_function(name: str) -> Any:
 
 @contextmanager
 def _lambda_name(name: str | None) -> Iterator[None]:
-    usual = os.environ.pop(_HOST, None)
+    original = os.environ.pop(_HOST, None)
     try:
         if name is not None:
             os.environ[_HOST] = name
         yield
     finally:
         os.environ.pop(_HOST, None)
-        if usual is not None:
-            os.environ[_HOST] = usual
+        if original is not None:
+            os.environ[_HOST] = original
 
 
 def _packed(value: Any) -> str:
@@ -120,7 +120,7 @@ def _packed(value: Any) -> str:
 
 
 _PEPPER = "\u043a\u043b\u044e\u0447"
-"""What HMACs are made with here."""
+"""The secret of the HMACs."""
 
 _ORDER = '{"id": "o-1", "amount": 120, "lines": [{"sku": "s", "n": 2}], "note": null}'
 
@@ -128,7 +128,7 @@ _INPUTS = (
     # The shape of the text.
     KeyInput("An object: a space after colons and commas.", _ORDER),
     KeyInput(
-        "White space of the payload does not count.", ' {"b" :\\n[1 ,2] , "a":{ } } '.replace("\\n", "\n")
+        "White space in the payload does not matter.", ' {"b" :\\n[1 ,2] , "a":{ } } '.replace("\\n", "\n")
     ),
     KeyInput("Keys are sorted, at every depth.", '{"b": {"d": 1, "c": 2}, "a": [{"z": 1, "y": 2}]}'),
     KeyInput(
@@ -138,26 +138,24 @@ _INPUTS = (
         "Keys are sorted by code points, not by UTF-16 units: U+FF61 comes before U+1F600.",
         '{"\\ud83d\\ude00": 1, "\\uff61": 2}',
     ),
-    KeyInput("The order of a list counts.", '[3, 1, 2, "b", "a"]'),
-    KeyInput("Empty containers inside of others.", '{"a": {}, "b": [], "c": [[], {}]}'),
+    KeyInput("The order of a list matters.", '[3, 1, 2, "b", "a"]'),
+    KeyInput("Empty containers inside others.", '{"a": {}, "b": [], "c": [[], {}]}'),
     KeyInput("Deep nesting.", '{"a": [[[[[{"b": {"c": [{"d": null}]}}]]]]]}'),
-    KeyInput("Of a repeated name the last value counts.", '{"a": 1, "b": 2, "a": 3}'),
+    KeyInput("If a name is repeated, the last value is used.", '{"a": 1, "b": 2, "a": 3}'),
     KeyInput("Text alone.", '"order"'),
     KeyInput("True alone, which is a key.", "true"),
     KeyInput("False alone, which is a key.", "false"),
-    KeyInput("null, true and false inside of a list.", "[null, true, false]"),
+    KeyInput("null, true and false inside a list.", "[null, true, false]"),
     # Text.
     KeyInput("Text beyond ASCII is escaped, in lower case.", '{"\\u00fc": "\\u043a\\u043b\\u044e\\u0447"}'),
     KeyInput("A composed letter.", '"\\u00e9"'),
-    KeyInput("The same letter by a combining mark is another text: nothing is normalised.", '"e\\u0301"'),
+    KeyInput("The same letter with a combining mark is different text: nothing is normalised.", '"e\\u0301"'),
     KeyInput("Beyond the basic plane: escaped as a surrogate pair.", '"\\ud83d\\ude00"'),
     KeyInput("A lone surrogate is kept.", '"\\ud800"'),
-    KeyInput("Escapes with letters of their own.", '"\\"\\\\\\b\\f\\n\\r\\t"'),
-    KeyInput(
-        "Other control characters, U+007F among them, are escaped by number.", '"\\u0000\\u001f\\u007f"'
-    ),
+    KeyInput("Short escapes.", '"\\"\\\\\\b\\f\\n\\r\\t"'),
+    KeyInput("Other control characters, including U+007F, are escaped by number.", '"\\u0000\\u001f\\u007f"'),
     KeyInput("The line separators U+2028 and U+2029, and U+0080.", '"\\u2028\\u2029\\u0080"'),
-    KeyInput("A slash is not escaped, nor are signs of HTML.", '"a\\/b </script> & \'"'),
+    KeyInput("A slash is not escaped, and neither are HTML characters.", '"a\\/b </script> & \'"'),
     # Numbers.
     KeyInput("Zero is a key.", "0"),
     KeyInput("A negative integer.", "-7"),
@@ -168,7 +166,7 @@ _INPUTS = (
     KeyInput("An integer of forty digits.", "1234567890123456789012345678901234567890"),
     KeyInput("1.0 is not 1.", "[1.0, 1]"),
     KeyInput("The float -0.0 keeps its sign.", "[-0.0, 0.0]"),
-    KeyInput("Shortest digits.", "[0.1, 0.30000000000000004, 2.50, 100.0]"),
+    KeyInput("A float has the shortest digits that identify it.", "[0.1, 0.30000000000000004, 2.50, 100.0]"),
     KeyInput(
         "From 1e16 on a float has an exponent.", "[1e15, 999999999999999.9, 1e16, 123456789012345680.0]"
     ),
@@ -179,57 +177,66 @@ _INPUTS = (
     KeyInput(
         "The largest and the smallest double.", "[1.7976931348623157e308, 5e-324, 2.2250738585072014e-308]"
     ),
-    KeyInput("Numbers and texts of the same digits differ.", '{"n": 1, "t": "1"}'),
-    # What is no key.
-    KeyInput("null is no key.", "null"),
-    KeyInput("Empty text is no key.", '""'),
-    KeyInput("An empty object is no key.", "{}"),
-    KeyInput("An empty list is no key.", "[]"),
-    KeyInput("An object of nothing but null is no key.", '{"a": null, "b": null}'),
-    KeyInput("A list of nothing but null is no key.", "[null, null]"),
-    KeyInput("A list that holds something empty is a key.", '[null, ""]'),
-    KeyInput("A path that leads nowhere is no key.", _ORDER, "customer.id"),
-    KeyInput("Several paths, none of which leads anywhere, are no key.", _ORDER, "[customer, date]"),
+    KeyInput("A number and text with the same digits differ.", '{"n": 1, "t": "1"}'),
+    # Payloads without a key.
+    KeyInput("null is not a key.", "null"),
+    KeyInput("Empty text is not a key.", '""'),
+    KeyInput("An empty object is not a key.", "{}"),
+    KeyInput("An empty list is not a key.", "[]"),
+    KeyInput("An object that contains only null is not a key.", '{"a": null, "b": null}'),
+    KeyInput("A list that contains only null is not a key.", "[null, null]"),
+    KeyInput("A list that contains empty text is a key.", '[null, ""]'),
+    KeyInput("A path without a match gives no key.", _ORDER, "customer.id"),
+    KeyInput("Several paths without a match give no key.", _ORDER, "[customer, date]"),
     # Expressions.
     KeyInput("A path.", _ORDER, "id"),
     KeyInput("Several paths: a list.", _ORDER, "[id, amount]"),
-    KeyInput(
-        "Several paths, one of which leads nowhere: null stands in its place.", _ORDER, "[id, customer]"
-    ),
+    KeyInput("Several paths, one without a match: null takes its place.", _ORDER, "[id, customer]"),
     KeyInput("Several paths with names: an object, and its names are sorted.", _ORDER, "{n: id, a: amount}"),
     KeyInput("A projection.", _ORDER, "lines[*].sku"),
     KeyInput("A name beyond ASCII.", '{"\\u043a": 1}', '"\u043a"'),
-    KeyInput("JSON inside of text.", _packed({"id": "o-1", "n": 1.0}), "powertools_json(body)"),
-    KeyInput("A path into JSON inside of text.", _packed({"id": "o-1"}), "powertools_json(body).[id, user]"),
+    KeyInput("JSON inside text.", _packed({"id": "o-1", "n": 1.0}), "powertools_json(body)"),
+    KeyInput("A path into JSON inside text.", _packed({"id": "o-1"}), "powertools_json(body).[id, user]"),
     KeyInput("base64 gives text.", '{"data": "w7xiZXI="}', "powertools_base64(data)"),
     KeyInput(
-        "JSON inside of base64.",
+        "JSON inside base64.",
         '{"data": "eyJpZCI6ICJvLTEifQ=="}',
         "powertools_json(powertools_base64(data)).id",
     ),
     KeyInput(
-        "powertools_json of what is no text cannot be evaluated.", '{"body": 1}', "powertools_json(body)"
+        "powertools_json of a value that is not text cannot be evaluated.",
+        '{"body": 1}',
+        "powertools_json(body)",
     ),
     KeyInput(
-        "powertools_json of what is no JSON cannot be evaluated.", '{"body": "{"}', "powertools_json(body)"
+        "powertools_json of text that is not JSON cannot be evaluated.",
+        '{"body": "{"}',
+        "powertools_json(body)",
     ),
     # The payload hash.
-    KeyInput("A payload hash: of what the second expression selects.", _ORDER, "id", "amount"),
+    KeyInput("A payload hash of the value that the second expression selects.", _ORDER, "id", "amount"),
     KeyInput("A payload hash of the whole payload.", _ORDER, None, "@"),
-    KeyInput("A payload hash of nothing is the hash of null.", _ORDER, "id", "customer"),
-    KeyInput("Where there is no key there is no payload hash.", _ORDER, "customer", "amount"),
+    KeyInput(
+        "If the second expression has no match, the payload hash is the hash of null.",
+        _ORDER,
+        "id",
+        "customer",
+    ),
+    KeyInput("Without a key there is no payload hash.", _ORDER, "customer", "amount"),
     # Hash functions and prefixes.
     *(
         KeyInput(f"The hash function {name}, of the key and of the payload.", _ORDER, "id", "@", name)
         for name in ("sha1", "sha256", "sha512", "sha3_256", "blake2b", "blake2s")
     ),
-    KeyInput("Without a prefix of its own: test-func, and the function's name.", "1", key_prefix=None),
-    KeyInput("In AWS Lambda: the Lambda function's name.", "1", key_prefix=None, lambda_name="payments"),
-    KeyInput("A Lambda function's name of empty text counts.", "1", key_prefix=None, lambda_name=""),
-    KeyInput("An empty prefix is none.", "1", key_prefix="", lambda_name="payments"),
-    KeyInput("A prefix of its own stands alone.", "1", key_prefix="\u043a#", lambda_name="payments"),
+    KeyInput("Without a prefix: test-func, and the name of the function.", "1", key_prefix=None),
+    KeyInput("In AWS Lambda: the name of the Lambda function.", "1", key_prefix=None, lambda_name="payments"),
+    KeyInput("An empty name of a Lambda function is used as it is.", "1", key_prefix=None, lambda_name=""),
+    KeyInput("An empty prefix is treated as absent.", "1", key_prefix="", lambda_name="payments"),
+    KeyInput("A prefix replaces the names.", "1", key_prefix="\u043a#", lambda_name="payments"),
     KeyInput("A method of a class.", "1", key_prefix=None, function="shop.Till.<locals>.pay"),
-    KeyInput("A service has a name, and no Lambda function's.", "1", key_prefix=None, service="orders"),
+    KeyInput(
+        "A service: its name, without that of a Lambda function.", "1", key_prefix=None, service="orders"
+    ),
     KeyInput(
         "A service in AWS Lambda: both names.",
         "1",
@@ -237,17 +244,17 @@ _INPUTS = (
         service="orders",
         lambda_name="payments",
     ),
-    KeyInput("A prefix of its own stands alone, without the service's name too.", "1", service="orders"),
+    KeyInput("A prefix also replaces the name of a service.", "1", service="orders"),
     # Hash secrets.
     KeyInput(
-        "An HMAC, of the key and of the payload, under a secret in UTF-8.",
+        "An HMAC of the key and of the payload, with a secret in UTF-8.",
         _ORDER,
         "id",
         "@",
         hash_secret=_PEPPER,
     ),
     KeyInput(
-        "An HMAC by another hash function.",
+        "An HMAC with another hash function.",
         _ORDER,
         "id",
         "@",

@@ -1,4 +1,4 @@
-"""Reading vectors: what a store may give for a key, and the record that it is, or that it is corrupt."""
+"""Reading vectors: what a store may return for a key, and the record that is read, or that it is corrupt."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from idemproof.spec.record import COMPLETED, EXPIRED, INPROGRESS, RESULT_UNAVAIL
 from .transition import START
 
 KEY = "k"
-"""The key that every reading asks for."""
+"""The requested key of every reading."""
 
 _EXPIRY = START // 1000
 _CLAIM: dict[str, Any] = {
@@ -24,7 +24,7 @@ _RESULT = _CLAIM | {"status": COMPLETED, "in_progress_expiry_timestamp": None, "
 
 
 class Reading(NamedTuple):
-    """What is stored, and what it is read as; None if it is corrupt."""
+    """The stored fields, and the record that is read; None if they are corrupt."""
 
     clauses: tuple[str, ...]
     why: str
@@ -55,18 +55,18 @@ _TEXTS = {
 }
 
 _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
-    (("REC-1", "REC-3"), "A claim is read as it is.", _CLAIM),
-    (("REC-1", "REC-3"), "A result is read as it is.", _RESULT),
+    (("REC-1", "REC-3"), "A claim is read unchanged.", _CLAIM),
+    (("REC-1", "REC-3"), "A result is read unchanged.", _RESULT),
     (("REC-3",), "A lease may be absent.", _CLAIM | {"in_progress_expiry_timestamp": None}),
     (("REC-3",), "A lease of 0 is a lease.", _CLAIM | {"in_progress_expiry_timestamp": 0}),
     (("REC-1",), "An expiry of 0 is an expiry.", _CLAIM | {"expiry_timestamp": 0}),
     (
         ("REC-6",),
-        "The mark of a result that could not be stored is read as any response.",
+        "The marker of a result that could not be stored is read like any response.",
         _RESULT | {"response_data": RESULT_UNAVAILABLE},
     ),
     *(
-        (("REC-4",), f"Empty text in {name} is its absence.", _RESULT | {field: ""})
+        (("REC-4",), f"Empty text in {name} means that it is absent.", _RESULT | {field: ""})
         for field, name in _TEXTS.items()
     ),
     *(

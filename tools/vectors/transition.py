@@ -1,8 +1,8 @@
-"""Transition vectors: the shortest traces to every situation that the table tells apart, found by search.
+"""Transition vectors: the shortest trace to every situation that the table distinguishes, found by search.
 
-The search goes breadth first from no record at all, over events of three owners, of three invocations of
-two durable executions, and of nobody, at the milliseconds around every deadline. Each step says what it is
-an example of; the first example is the vector.
+The search is breadth first. It begins without a record, and tries events of three owners, of three
+invocations of two durable executions, and without an owner, at the milliseconds around every deadline. Each
+step lists the situations that it is an example of; the first example of a situation is the vector.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from idemproof.spec.record import (
 from idemproof.spec.transition import TABLE, deciding_row, transition
 
 START = 4_102_444_800_000
-"""The year 2100 in milliseconds: neither these nor its seconds fit into 32 bits."""
+"""The year 2100 (epoch milliseconds): neither the milliseconds nor the seconds fit into 32 bits."""
 
 _SECOND = START // 1000
 _LEASE = START + 2500
@@ -38,44 +38,44 @@ _RESPONSES = ('"x"', '"y"', None, RESULT_UNAVAILABLE)
 _PLAIN_RESULT = (_RESULT_EXPIRIES[0], _RESPONSES[0])
 _HASHES = (None, "a", "b")
 _INVOCATIONS = (f"{DURABLE}e/1", f"{DURABLE}e/2", f"{DURABLE}f/1")
-_FIRST_OWNERS = ("w1", None, _INVOCATIONS[0])  # who comes first is called w1
+_FIRST_OWNERS = ("w1", None, _INVOCATIONS[0])  # the first named owner is w1, by symmetry
 _OWNERS = ("w2", "w1", "w3", None, *_INVOCATIONS)
 _LONGEST = 4
 
 _NUMBERS = {row.clause: number for number, row in enumerate(TABLE)}
 _TIMELESS = ("ROW-10", "ROW-11", "ROW-12", "ROW-13")
-"""Rows whose conditions look at no time: two sides of a deadline show that."""
+"""Rows whose conditions do not depend on time: examples on two sides of a deadline show that."""
 
 _OFFSETS = {-1: "one millisecond before", 0: "exactly at", 1: "one millisecond after"}
 
 _ASKERS = {
-    "own": "the owner that the record names",
+    "own": "the owner of the record",
     "another": "another owner",
-    "resuming": "another invocation of the durable execution that the record names",
-    "another execution": "another durable execution than the record names",
-    "nobody, of a named": "nobody, of a record that names an owner",
-    "named, of nobody's": "an owner, of a record that names nobody",
-    "nobody, of nobody's": "nobody, of a record that names nobody",
+    "resuming": "another invocation of the durable execution that owns the record",
+    "another execution": "another durable execution than the one that owns the record",
+    "no owner, owned record": "no owner, for a record with an owner",
+    "owner, unowned record": "an owner, for a record without an owner",
+    "no owner, unowned record": "no owner, for a record without an owner",
 }
-_UNNAMED = ("nobody, of a named", "named, of nobody's", "nobody, of nobody's")
-_TELLING = {
+_UNNAMED = ("no owner, owned record", "owner, unowned record", "no owner, unowned record")
+_DISTINCTIVE = {
     "ROW-1": (*_UNNAMED, "resuming"),
-    "ROW-3": ("own", "nobody, of nobody's"),
+    "ROW-3": ("own", "no owner, unowned record"),
     "ROW-4": (*_UNNAMED, "another execution"),
-    "ROW-5": ("own", "nobody, of nobody's"),
+    "ROW-5": ("own", "no owner, unowned record"),
     "ROW-7": ("own", *_UNNAMED),
-    "ROW-8": ("own", "nobody, of nobody's"),
+    "ROW-8": ("own", "no owner, unowned record"),
     "ROW-9": ("own", *_UNNAMED, "resuming"),
     "ROW-11": ("own", *_UNNAMED, "resuming"),
     "ROW-13": ("own", *_UNNAMED, "resuming"),
 }
-"""Who asks, where that is worth a vector: the other rows, and another owner, have theirs already."""
+"""The owners that deserve a vector, by row. The other rows, and another owner, have vectors already."""
 
 _HASH_RELATIONS = {
-    "equal": "with the payload hash that stands",
-    "different": "with another payload hash than the one that stands",
-    "event lacks": "without a payload hash, where one stands",
-    "record lacks": "with a payload hash, where none stands",
+    "equal": "with the stored payload hash",
+    "different": "with a payload hash that differs from the stored one",
+    "event lacks": "without a payload hash, although one is stored",
+    "record lacks": "with a payload hash, although none is stored",
 }
 
 
@@ -91,7 +91,7 @@ class Move(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What a step is an example of: a key that tells it from others, its clauses, and words."""
+    """A situation that a step is an example of: a unique key, its clauses, and a description."""
 
     key: tuple[Any, ...]
     clauses: tuple[str, ...]
@@ -99,21 +99,21 @@ class Situation(NamedTuple):
 
 
 class Case(NamedTuple):
-    """The shortest trace that was found to end in a situation."""
+    """A situation, and the shortest trace that ends in it."""
 
     situation: Situation
     trace: tuple[Move, ...]
 
 
 class _Place(NamedTuple):
-    """Where the search has come to; ``earlier`` are the owners who have lost a claim on the way."""
+    """A state of the search; ``earlier`` contains the owners that have lost a claim so far."""
 
     record: Record | None
     earlier: frozenset[str]
 
 
 def cases() -> list[Case]:
-    """Return the vectors, in the order of the rows that they end in."""
+    """Return the vectors, in the order of the rows that decide their last steps."""
     found: dict[tuple[Any, ...], Case] = {}
     seen = {_Place(None, frozenset())}
     edge: list[tuple[_Place, tuple[Move, ...]]] = [(place, ()) for place in seen]
@@ -134,7 +134,7 @@ def cases() -> list[Case]:
 
 
 def _plain(place: _Place) -> bool:
-    """Return whether a long trace may lead over this place: only owners differ there."""
+    """Return whether a long trace may pass through this place, because only its owner is unusual."""
     record = place.record
     return record is None or (
         record.payload_hash is None
@@ -173,7 +173,7 @@ def _moves(place: _Place, trace: tuple[Move, ...]) -> Iterator[Move]:
 
 
 def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[Event]:
-    # What has another lease, response or expiry than the plain one has no payload hash: one oddity at a time.
+    # An event with an unusual lease, response or expiry has no payload hash: one variation at a time.
     for payload_hash, lease, owner in product(_HASHES, _LEASES, owners):
         if payload_hash is None or lease == _LEASE:
             yield Claim(owner, lease, _CLAIM_EXPIRY, payload_hash)
@@ -190,11 +190,11 @@ def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[E
     yield Evict()
 
 
-# What a step is an example of. The first kinds are the plainest.
+# The situations that a step is an example of, the plainest kinds first.
 
 
 def _situations(move: Move, place: _Place) -> Iterator[Situation]:
-    """Say what ``move`` is an example of."""
+    """Yield the situations that ``move`` is an example of."""
     outcome = type(move.outcome).__name__
     for group in (_of_time, _of_order, _of_owner, _of_hash, _of_lease, _of_result, _of_lateness):
         for key, clauses, words in group(move, place):
@@ -211,7 +211,7 @@ _Examples = Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]]
 def _of_time(move: Move, _place: _Place) -> _Examples:
     record = move.before
     if record is None:
-        yield ("nothing",), (), "when nothing stands"
+        yield ("nothing",), (), "when no record is stored"
         return
     lease = record.in_progress_expiry_timestamp
     if record.status == COMPLETED:
@@ -221,7 +221,7 @@ def _of_time(move: Move, _place: _Place) -> _Examples:
     elif lease == _LEASE:
         limits = {"the lease of a claim": lease}
         if isinstance(move.event, Evict):
-            limits["the expiry of a claim whose lease is over"] = expiry_ms(record)
+            limits["the expiry of a claim whose lease has ended"] = expiry_ms(record)
     else:
         return
     for name, limit in limits.items():
@@ -245,7 +245,7 @@ def _of_order(move: Move, _place: _Place) -> _Examples:
             and move.before is not None
             and row.guard(move.before, move.event, move.now)
         ):
-            yield (row.clause,), ("ROW-0",), f"for which {row.clause} holds as well, and comes later"
+            yield (row.clause,), ("ROW-0",), f"for which the later row {row.clause} holds as well"
 
 
 def _relation(move: Move) -> str | None:
@@ -253,9 +253,9 @@ def _relation(move: Move) -> str | None:
         return None
     named, asker = move.before.owner, move.event.owner
     if named is None:
-        return "nobody, of nobody's" if asker is None else "named, of nobody's"
+        return "no owner, unowned record" if asker is None else "owner, unowned record"
     if asker is None:
-        return "nobody, of a named"
+        return "no owner, owned record"
     if named == asker:
         return "own"
     current, asking = execution_of(named), execution_of(asker)
@@ -267,7 +267,7 @@ def _relation(move: Move) -> str | None:
 def _of_owner(move: Move, _place: _Place) -> _Examples:
     relation = _relation(move)
     record = move.before
-    if relation is not None and record is not None and relation in _TELLING.get(move.row, ()):
+    if relation is not None and record is not None and relation in _DISTINCTIVE.get(move.row, ()):
         yield (relation,), ("REC-5",), f"by {_ASKERS[relation]} ({record.status})"
 
 
@@ -292,7 +292,7 @@ def _of_lease(move: Move, _place: _Place) -> _Examples:
         if before.in_progress_expiry_timestamp is None:
             limits = {"expiry of a claim without a lease": expiry_ms(before)}
         else:
-            limits = {"lease that stands": deadline_ms(before), "expiry that stands": expiry_ms(before)}
+            limits = {"stored lease": deadline_ms(before), "stored expiry": expiry_ms(before)}
         for name, limit in limits.items():
             offset, beyond = event.lease - limit, event.lease - expiry_ms(before)
             if offset in _OFFSETS or offset == beyond == _FAR_BEYOND:
@@ -303,15 +303,19 @@ def _of_lease(move: Move, _place: _Place) -> _Examples:
 def _of_claimed_lease(event: Claim, before: Record | None) -> _Examples:
     if before is not None:
         if before.in_progress_expiry_timestamp == 0:
-            yield ("zero stands",), ("TIME-4",), "where a lease of 0 stands, which is a lease, and over"
+            yield (
+                ("zero stored",),
+                ("TIME-4",),
+                "where a lease of 0 is stored, which is a lease that has ended",
+            )
     elif event.lease is None:
         yield ("none",), (), "without a lease"
     elif event.lease == 0:
-        yield ("zero",), (), "with a lease of 0, which is not the absence of one"
+        yield ("zero",), (), "with a lease of 0, which is not an absent lease"
     elif event.lease != _LEASE:
         beyond = event.lease - event.expiry * 1000
         where = _OFFSETS.get(beyond, f"{beyond} milliseconds after")
-        yield (beyond,), _expiry_clauses(beyond), f"with a lease {where} the expiry asked for"
+        yield (beyond,), _expiry_clauses(beyond), f"with a lease {where} the requested expiry"
 
 
 def _expiry_clauses(beyond: int) -> tuple[str, ...]:
@@ -325,10 +329,10 @@ def _of_result(move: Move, _place: _Place) -> _Examples:
     if after.response_data is None:
         yield ("none",), (), "where the result has no response"
     elif after.response_data == RESULT_UNAVAILABLE:
-        yield ("unavailable",), ("REC-6",), "where the result could not be stored, which is a response too"
+        yield ("unavailable",), ("REC-6",), "where the result could not be stored, which is also a response"
     if move.row == "ROW-7" and move.before is not None and isinstance(event, Complete):
         if event.expiry < move.before.expiry_timestamp:
-            yield ("shorter",), ("TIME-3",), "with an expiry before that of the claim, which counts"
+            yield ("shorter",), ("TIME-3",), "with an expiry before that of the claim, which the result gets"
         if move.before.payload_hash is not None and event.payload_hash is None:
             yield ("hash dropped",), (), "without a payload hash, where the claim had one"
 
@@ -336,5 +340,5 @@ def _of_result(move: Move, _place: _Place) -> _Examples:
 def _of_lateness(move: Move, place: _Place) -> _Examples:
     owner = getattr(move.event, "owner", None)
     if move.before is not None and owner in place.earlier and owner != move.before.owner:
-        words = f"by an owner whose claim was taken over before ({move.before.status})"
+        words = f"by an owner whose claim was taken over earlier ({move.before.status})"
         yield (), ("REC-5",), words

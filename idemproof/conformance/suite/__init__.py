@@ -1,1 +1,1 @@
-"""The suite that judges persistence layers: what goes in, what is asked, what comes out."""
+"""The conformance suite for persistence layers: its input, its runner and its reports."""

@@ -1,4 +1,4 @@
-"""Layers of other libraries, as layers of this one."""
+"""Adapters that present layers of other libraries as layers of this one."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ _POWERTOOLS = "aws_lambda_powertools.utilities.idempotency"
 
 
 def adapted(made: Any) -> Any:
-    """Return ``made`` as a layer that can be judged if its library is known here, else ``made`` itself."""
+    """Return an adapter for ``made`` if its library is known, else ``made`` itself."""
     if any(kind.__module__.startswith(_POWERTOOLS) for kind in type(made).__mro__):
         return PowertoolsLayer(made)
     return made
 
 
 class PowertoolsLayer(BasePersistenceLayer):
-    """A persistence layer of Powertools for AWS Lambda, by the four methods that both libraries document.
+    """A persistence layer of Powertools for AWS Lambda, with the four methods that both libraries document.
 
     Parameters
     ----------
     theirs
-        The layer. It is told to validate payloads, as its functions tell it if they do.
+        The layer. Payload validation is switched on, as by a Powertools function that validates payloads.
     """
 
     def __init__(self, theirs: Any) -> None:
@@ -53,7 +53,7 @@ class PowertoolsLayer(BasePersistenceLayer):
                 str(exists),
                 old_data_record=None if old is None else self._ours(old, data_record.idempotency_key),
             ) from exists
-        except self._differs as differs:  # another payload's record stands, and is not told
+        except self._differs as differs:  # the record of another payload is stored, but not attached
             raise IdempotencyItemAlreadyExistsError(str(differs)) from differs
 
     def _update_record(self, data_record: DataRecord) -> None:
@@ -65,7 +65,7 @@ class PowertoolsLayer(BasePersistenceLayer):
     def _of(self, record: DataRecord) -> Any:
         return self._record(
             record.idempotency_key,
-            record._status,  # the status that is stored: theirs derives the rest by itself, too
+            record._status,  # the stored status, from which their class derives the others
             record.expiry_timestamp,
             record.in_progress_expiry_timestamp,
             record.response_data or "",

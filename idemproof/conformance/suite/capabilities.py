@@ -1,4 +1,4 @@
-"""What a persistence layer claims, and what a suite may do to it."""
+"""What a persistence layer claims, and what the suite may do to it."""
 
 import ast
 import inspect
@@ -9,35 +9,36 @@ from typing import NamedTuple, TypeGuard
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a layer claims. What it does not claim is reported as not offered, and never quietly left out."""
+    """What a layer claims. The report lists a check that needs an unclaimed capability as not offered."""
 
     fenced: bool = True
-    """A run that outlived its lease can neither change nor remove what others have stored since."""
+    """An attempt that outlived its lease can neither change nor remove a record that others stored since."""
 
     durable: bool = False
-    """What it has acknowledged outlives the process that wrote it."""
+    """An acknowledged record survives the process that wrote it."""
 
     threads: bool = True
-    """One layer object may be used by several threads, or tasks, at once."""
+    """Several threads, or tasks, may use one layer object at once."""
 
     processes: bool = True
-    """Layers of other processes see the same records. Only asked if another layer object sees them."""
+    """Layers in other processes see the same records. It is tested only if another layer object sees them."""
 
     movable_clock: bool = True
-    """The wall clock of this process may be moved under it. No, if its client signs requests or checks
-    certificates by that clock; and no, if its store decides by a clock of its own, as a native time to live
-    does: then what depends on time is not judged for layers by the four methods."""
+    """The suite may move the wall clock of this process. Set it to False if the client signs requests or
+    checks certificates by that clock, or if the store uses its own clock, as a native time to live does. For
+    a four-method layer, checks that depend on time are then not offered."""
 
     largest_response: int = 300_000
-    """The longest response, in bytes of UTF-8, that it stores."""
+    """The largest response that the layer stores (bytes of UTF-8)."""
 
     client_methods: tuple[str, ...] = ()
-    """Where races are to pause, if the layer's client cannot be found: methods that ask the store, as paths
-    of attributes from the layer, such as ``"_pool.connection.execute"``. Clients of redis, valkey, boto3,
-    aiobotocore and sqlite3 are found; without any, races pause at each line of the layer's own source."""
+    """Where races pause, if the suite cannot find the layer's client: methods that send requests to the
+    store, as attribute paths from the layer, such as ``"_pool.connection.execute"``. The suite finds clients
+    of redis, valkey, boto3, aiobotocore and sqlite3. Without a client, races pause at each line of the
+    layer's own source."""
 
     def __post_init__(self) -> None:
-        """Refuse, by a ``ValueError``, what no layer can claim."""
+        """Raise ``ValueError`` for a value of the wrong type or out of range."""
         for each in fields(self):
             value = getattr(self, each.name)
             allowed, what = True, ""
@@ -49,11 +50,11 @@ class Capabilities:
                 allowed = isinstance(value, tuple | list) and all(map(_is_path, value))
                 what = 'a tuple of paths such as "_pool.connection.execute"'
             if not allowed:
-                raise ValueError(f"The claim {each.name} is to be {what}, not {value!r}.")
+                raise ValueError(f"The claim {each.name} must be {what}, not {value!r}.")
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Tell whether it is a number without a fraction; True and False are none."""
+    """Return whether ``value`` is an ``int``, but not a ``bool``."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -62,7 +63,7 @@ def _is_path(value: object) -> bool:
 
 
 class Claim(NamedTuple):
-    """One field of :class:`Capabilities`: its name, what is assumed, and what it says."""
+    """One field of :class:`Capabilities`: its name, default and description."""
 
     name: str
     default: bool | int | tuple[str, ...]
@@ -70,19 +71,19 @@ class Claim(NamedTuple):
 
 
 def claims() -> list[Claim]:
-    """Return the fields of :class:`Capabilities` with what their docstrings say, for other ways in."""
+    """Return the fields of :class:`Capabilities` with their docstrings, for the class of tests."""
     try:
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(Capabilities))).body
     except OSError:  # installed without its source
-        said: dict[str, str] = {}
+        descriptions: dict[str, str] = {}
     else:
         assert isinstance(body, ast.ClassDef)
-        said = {
+        descriptions = {
             before.target.id: " ".join(str(after.value.value).split())
             for before, after in zip(body.body, body.body[1:], strict=False)
             if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         }
-    assumed = Capabilities()
+    defaults = Capabilities()
     names = [each.name for each in fields(Capabilities)]
-    return [Claim(name, getattr(assumed, name), said.get(name, "")) for name in names]
+    return [Claim(name, getattr(defaults, name), descriptions.get(name, "")) for name in names]

@@ -1,4 +1,4 @@
-"""What a check is: a question to a persistence layer, the clauses it stands for, and what it finds."""
+"""The definition of a check: what it tests, which clauses it covers, and how it reports findings."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,18 +11,18 @@ from .subjects import Subject
 from .trace import CLOCK, Line, Trace
 
 TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
-"""In the order in which they are judged: later ones build on what earlier ones have shown."""
+"""The tiers in the order in which they run. Later tiers rely on earlier ones."""
 
 
-class Broken(Exception):  # noqa: N818 - it reads as what happened
-    """A clause is broken; ends the check that found it.
+class Broken(Exception):  # noqa: N818 - an outcome, not an error
+    """A clause is broken. It ends the check that raises it.
 
     Parameters
     ----------
     why
         What went wrong, as a sentence about the layer.
     clauses
-        The clauses that this breaks.
+        The ids of the broken clauses.
     lines
         The trace that shows it.
     """
@@ -35,34 +35,33 @@ class Broken(Exception):  # noqa: N818 - it reads as what happened
 
 
 class NotOffered(Exception):  # noqa: N818 - as Broken
-    """The layer does not claim what the check is about; the message says what."""
+    """The layer does not claim the capability that the check tests; the message says which."""
 
 
 class NotJudged(Exception):  # noqa: N818 - as Broken
-    """What the check is about is offered, but could not be tried; the message says what stood in the way."""
+    """The layer claims what the check tests, but the check could not run; the message says why."""
 
 
 class Check(NamedTuple):
-    """One question to a layer.
+    """One check of a layer.
 
     Parameters
     ----------
     name
-        Its own, such as ``a-late-completion-is-refused``; reports and tests name it so.
+        The unique name in reports and tests, such as ``a-late-completion-is-refused``.
     tier
         One of :data:`TIERS`.
     clauses
-        The clauses of ``protocol.md`` that a failure breaks, unless the finding itself says others.
+        The clauses of ``protocol.md`` that a failure breaks, unless the finding names others.
     asks
         What it shows if it passes, as a sentence.
     run
-        Asks; raises :class:`Broken` or calls :meth:`Case.found`.
+        Runs the check; raises :class:`Broken` or calls :meth:`Case.found`.
     seen_in, seen_as
-        In which published software this fault was seen, for the report, or None; and the clauses that it
-        breaks there.
+        The published software in which this fault was seen, or None; and the clauses that it breaks there.
     needs
-        The names of the :class:`Capabilities` without which it is not asked, and ``swaps`` for layers by the
-        two methods, ``shared`` for layers of which another object sees the same records.
+        The names of the required :class:`Capabilities`. ``swaps`` requires a layer with the two methods,
+        ``shared`` one whose records another layer object sees, ``time`` one whose clock can be moved.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Check(NamedTuple):
 
 
 CHECKS: list[Check] = []
-"""All checks, in the order of their definition; :mod:`idemproof.conformance.tiers` fills it."""
+"""All checks, in the order of their definition. Importing :mod:`idemproof.conformance.tiers` fills it."""
 
 
 def check(
@@ -86,7 +85,7 @@ def check(
     seen_as: Sequence[str] = (),
     needs: Sequence[str] = (),
 ) -> Callable[[Callable[["Case"], None]], Callable[["Case"], None]]:
-    """Register a function as a check: its name names it, the first line of its docstring is what it asks."""
+    """Register a function as a check. Its name and the first line of its docstring describe the check."""
     assert tier in TIERS
 
     def register(run: Callable[["Case"], None]) -> Callable[["Case"], None]:
@@ -99,24 +98,24 @@ def check(
 
 
 class Case:
-    """What a check works with, and where it says what it has found. Each check gets a new one.
+    """The input of a check, and the collector of its findings. Each check gets a new one.
 
     Parameters
     ----------
     workers
-        At least two faces of the same store: two layers over it, or the same layer twice.
+        At least two clients of one store: two layers over it, or the same layer twice.
     clock
-        The clock that all of them live by; a check moves it, forwards.
+        The clock that all layers use. A check may only move it forwards.
     capabilities, profile, seed
-        What is claimed, how much is tried, and what decides what is drawn.
+        What the layer claims, how much to try, and the seed of all random choices.
     clauses
         The clauses of the check.
     restarted
-        Makes another layer over the same store, as a new process would; None if that is not to be had.
+        Makes another layer over the same store, as a new process would; None if that is not possible.
     factory
-        What the user gave, for checks that start other processes; None if they cannot.
+        The user's factory, for checks that start other processes; None if those would not share the store.
     prefix
-        What the keys of this run begin with.
+        The prefix of the keys of this run.
     """
 
     def __init__(
@@ -144,54 +143,54 @@ class Case:
         self.histories = 0
         self.schedules = 0
         self.cut_short = False
-        """Whether the profile's time was over before all was tried that it bounds otherwise."""
+        """Whether the profile's time ended before its other bounds were reached."""
         self._prefix = prefix
         self._keys = 0
 
     @property
     def layer(self) -> Subject:
-        """The first worker's."""
+        """The layer of the first worker."""
         return self.workers[0]
 
     @property
     def now(self) -> int:
-        """The epoch milliseconds that it is."""
+        """The time by the moved clock (epoch milliseconds)."""
         return self.clock.ms()
 
     def new_key(self) -> str:
-        """Return a key that nobody has used."""
+        """Return an unused key."""
         self._keys += 1
         return f"{self._prefix}#{self._keys}"
 
     def require_clients(self, count: int) -> None:
-        """Go on only if so many clients, in threads or tasks of their own, may use the layers at once."""
+        """Raise :class:`NotOffered` unless ``count`` clients, each in a thread or task, may run at once."""
         if self.capabilities.threads:
             return
-        if not self.layer.asynchronous:  # async ones live on one thread, whatever their clients
-            raise NotOffered("the layer may not be used by other threads than its own")
+        if not self.layer.asynchronous:  # async layers run on one thread, however many clients they have
+            raise NotOffered("only the thread that made the layer may use it")
         if count > len({id(worker.layer) for worker in self.workers}):
             raise NotOffered(
-                "one layer object may not be used by several tasks, and there are too few of them"
+                "several tasks may not use one layer object, and there are fewer layer objects than clients"
             )
 
     def trace(self, key: str) -> Trace:
-        """Begin a trace about ``key``, which counts as one history."""
+        """Return a new trace about ``key``. It counts as one history."""
         self.histories += 1
         return Trace(self.clock.ms, lambda: self.layer.load(key))
 
     def pass_time(self, ms: int, trace: Trace | None = None) -> None:
-        """Let so many milliseconds pass, and tell of it."""
+        """Move the clock by ``ms`` milliseconds, and add that to the trace."""
         self.clock.advance(ms)
         if trace is not None:
             trace.tell(CLOCK, f"{ms:,} ms pass")
 
     def found(self, why: str, trace: Trace | Sequence[Line] = (), clauses: Sequence[str] = ()) -> None:
-        """Note that clauses are broken, by default all of the check's; the check goes on."""
+        """Record that clauses are broken, by default all of the check's. The check continues."""
         lines = trace.lines if isinstance(trace, Trace) else trace
         self.findings.append(Broken(why, clauses or self.clauses, lines))
 
     def fail(self, why: str, trace: Trace | Sequence[Line] = (), clauses: Sequence[str] = ()) -> NoReturn:
-        """Say that clauses are broken, by default all of the check's, and end the check."""
+        """Record that clauses are broken, by default all of the check's, and end the check."""
         lines = trace.lines if isinstance(trace, Trace) else trace
         raise Broken(why, clauses or self.clauses, lines)
 
@@ -202,6 +201,6 @@ class Case:
         trace: Trace | Sequence[Line] = (),
         clauses: Sequence[str] = (),
     ) -> None:
-        """Go on only if ``holds``; ``why`` says what is wrong otherwise."""
+        """End the check unless ``holds``; ``why`` says what is wrong."""
         if not holds:
             self.fail(why, trace, clauses)

@@ -1,4 +1,4 @@
-"""The wall clock of this process, moved by a check instead of waited for."""
+"""The wall clock of this process, which a check moves so that it need not wait."""
 
 import datetime as dt
 from types import TracebackType
@@ -7,20 +7,19 @@ from typing import Any, Self
 import time_machine
 
 BEGIN_MS = 1_900_000_000_000
-"""When the first trace begins. Later than any real write, so that no store takes its records for old."""
+"""When the first trace begins. It is later than any real write, so that no store sees its records as old."""
 
 
 class MovedClock:
-    """A wall clock that stands still unless told.
+    """A wall clock that changes only when it is moved.
 
-    Inside its ``with`` block, everything in this process that asks for the time of day is told this clock's.
-    Timers, which measure how long something takes, are not touched. The block may be entered again: the time
-    is then what it was.
+    Inside its ``with`` block, this process reads the wall-clock time from this clock. Timers, which measure
+    durations, are unaffected. The block may be entered again: the clock keeps its time.
 
     Parameters
     ----------
     moves_the_process
-        Whether to tell the process; otherwise only who asks :meth:`ms` is told.
+        Whether to replace the wall clock of the process. If False, only :meth:`ms` returns the moved time.
     """
 
     def __init__(self, *, moves_the_process: bool = True) -> None:
@@ -42,11 +41,11 @@ class MovedClock:
             self._traveller.stop()
 
     def ms(self) -> int:
-        """Return the epoch milliseconds that it is."""
+        """Return the current time of this clock (epoch milliseconds)."""
         return self._now
 
     def move_to(self, ms: int) -> None:
-        """Let it be ``ms`` (epoch milliseconds); never earlier than it was."""
+        """Set the clock to ``ms`` (epoch milliseconds); raise ``ValueError`` if that is in its past."""
         if ms < self._now:
             raise ValueError(f"The clock cannot go back by {self._now - ms} ms.")
         self._now = ms
@@ -54,7 +53,7 @@ class MovedClock:
             self._coordinates.move_to(_moment(ms))
 
     def advance(self, ms: int) -> None:
-        """Let so many milliseconds pass."""
+        """Move the clock forwards by ``ms`` milliseconds."""
         self.move_to(self._now + ms)
 
 

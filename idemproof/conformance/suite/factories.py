@@ -1,4 +1,4 @@
-"""From what a user gives, to two workers over one store: or a sentence that says what to do."""
+"""Turns a user's factory into two workers over one store, or raises an error that says what to do."""
 
 import functools
 import inspect
@@ -17,14 +17,14 @@ from .workers import Task, Worker
 Factory = Callable[[], Any]
 
 _WANTED = (
-    "Give a function that takes nothing and returns a persistence layer, or a pair of layers over one store."
+    "Pass a function without parameters that returns a persistence layer, or a pair of layers over one store."
 )
 _PAIR = 2
 _METHODS = ("_get_record", "_put_record", "_update_record", "_delete_record")
 
 
 class FactoryError(Exception):
-    """The factory gives nothing that can be judged; the message says what to do."""
+    """The factory does not return a layer that can be tested; the message says what to do."""
 
 
 class Bench:
@@ -33,13 +33,13 @@ class Bench:
     Parameters
     ----------
     factory
-        What the user gave.
+        The user's factory.
     clock
-        The clock that they live by.
+        The clock that the layers use.
     patience
-        After how many seconds a factory that has not returned hangs.
+        How long to wait for the factory before it counts as hung (seconds).
     client_methods
-        Methods of the layers' clients that the author names: each layer must have them.
+        The paths of the client methods that the user names. Each layer must have them.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Bench:
         self._layers: list[Any] = []
         self._since: float | None = None
         self.at_first: Exception | None = None
-        """What the layer raised at its first write, if it did: then there is nothing else to ask it."""
+        """The error of the layer's first write, if it failed. No check runs then."""
         try:
             self.workers, self.shared = self._two_workers()
             self.reopens = self._can_reopen()
@@ -67,21 +67,21 @@ class Bench:
 
     @property
     def layer(self) -> Subject:
-        """The first worker's."""
+        """The layer of the first worker."""
         return self.workers[0]
 
     def restarted(self) -> Subject:
-        """Return another layer over the same store, as a new process would have it."""
+        """Return another layer over the same store, as a new process would make it."""
         made = self._make()
         return self._subject(made[0] if _is_pair(made) else made)
 
     def close(self, *, abandon: bool = False) -> list[str]:
-        """Close the layers that can be closed, and what they ran on; return what went wrong, in sentences.
+        """Close the layers that have a close method, the thread and the event loop; return the errors.
 
         Parameters
         ----------
         abandon
-            Whether to leave the layers as they are, for one of them still works.
+            Whether to leave the layers open, because one of them is still in a request.
         """
         wrong = []
         for layer in [] if abandon else self._layers:
@@ -105,13 +105,13 @@ class Bench:
         if self._made_pairs:
             if first[0] is first[1]:
                 raise FactoryError(
-                    "The factory returned a pair that is one object twice. Two workers need an object each: "
-                    "return the layer alone, and threads will share it."
+                    "The factory returned a pair that contains the same object twice. Each worker needs its "
+                    "own object. Return two objects, or one layer, which threads will share."
                 )
             pair = [self._subject(layer) for layer in first]
             if pair[0].swaps is not pair[1].swaps:
                 raise FactoryError(
-                    "The factory returned a layer by two methods and one by four. Judge them one by one."
+                    "The factory returned a two-method layer and a four-method layer. Test them separately."
                 )
             if self._sees(*pair) is False:
                 raise FactoryError(
@@ -123,7 +123,10 @@ class Bench:
         self._sees(one, one)
         second = self._make(again=" at its second call")
         if _is_pair(second):
-            raise FactoryError("The factory returned a layer at first, and a pair later. Decide for one.")
+            raise FactoryError(
+                "The factory returned one layer at its first call, and a pair at its second. "
+                "Always return the same kind."
+            )
         if second is first:
             return [one, one], False
         other = self._subject(second)
@@ -132,7 +135,7 @@ class Bench:
         return [one, one], False
 
     def _refuse_methods_that_are_not_there(self, paths: Sequence[str]) -> None:
-        """Look for each in the thread that has used the layers: some make a client at its first request."""
+        """Look up each method in the thread that used the layers: a client may belong to its thread."""
 
         def look() -> None:
             for worker in self.workers:
@@ -144,7 +147,7 @@ class Bench:
             raise outcome.failure
 
     def _can_reopen(self) -> bool:
-        """Tell whether what the factory makes later sees the same records, too."""
+        """Return whether a layer that the factory makes later sees the same records."""
         if not self._made_pairs:
             return self.shared
         made = self._make(again=" at its second call")
@@ -155,31 +158,31 @@ class Bench:
         if outcome is None:
             raise FactoryError(
                 f"The factory has not returned within {self._patience:g} seconds{again}. Is its store "
-                "running, and can it be reached? Give its client a short timeout, to see its own error."
+                "running, and can it be reached? Set a short timeout on its client to see the client's error."
             )
         failure = outcome.failure
         if failure is not None:
             advice = (
-                "It is called more than once: each time, it must return another layer that is ready for use."
+                "The suite calls it more than once: each call must return another layer that is ready to use."
                 if again
-                else "Call it by itself first: it must return a layer that is ready for use."
+                else "Call it on its own first: it must return a layer that is ready for use."
             )
-            said = f"{type(failure).__name__}{again}: {failure}".rstrip(". ")
-            raise FactoryError(f"The factory raised {said}. {advice}") from failure
+            error = f"{type(failure).__name__}{again}: {failure}".rstrip(". ")
+            raise FactoryError(f"The factory raised {error}. {advice}") from failure
         return outcome.value
 
     def waited(self) -> float:
-        """Return for how many seconds a check has waited for another layer."""
+        """Return how long a check has waited for the factory (seconds)."""
         return 0.0 if self._since is None else time.perf_counter() - self._since
 
     def _bounded(self, work: Callable[[], Any]) -> Task | None:
-        """Do what may hang; return what came of it, or None if it hangs."""
+        """Run ``work``, which may hang; return the finished task, or None if it hangs."""
 
         def awaited() -> Any:
             value = work()
             return self.loop.run(value) if inspect.iscoroutine(value) else value
 
-        if self.worker.is_here:  # in a check, whose end is being waited for
+        if self.worker.is_here:  # in a check, whose end another thread waits for
             self._since = time.perf_counter()
             task = Task(awaited)
             task.do()
@@ -201,9 +204,9 @@ class Bench:
         return subject
 
     def _sees(self, writer: Subject, reader: Subject) -> bool | None:
-        """Tell whether one sees what the other writes; None if that cannot be told."""
+        """Return whether ``reader`` sees the records of ``writer``; None if that is unknown."""
         now = self._clock.ms()
-        key = f"conformance-sharing-{secrets.token_hex(8)}"  # that no earlier run has left behind
+        key = f"conformance-sharing-{secrets.token_hex(8)}"  # not used by an earlier run
         record = Record(key, INPROGRESS, now // 1000 + 3600, now + 3_600_000, owner="sharing")
 
         def try_it() -> bool | None:
@@ -214,36 +217,39 @@ class Bench:
 
         outcome = self._bounded(try_it)
         if outcome is None:
-            return None  # what hangs so early is judged by the first check
+            return None  # the first check reports a layer that hangs here
         if isinstance(outcome.failure, Exception) and self.at_first is None:
             self.at_first = outcome.failure
-        return outcome.value  # type: ignore[no-any-return]  # what try_it returns, or None
+        return outcome.value  # type: ignore[no-any-return]  # the result of try_it, or None
 
 
 def client_method(layer: Any, path: str) -> tuple[Any, str]:
-    """Return the object that has a method which the layer's author names by its path, and the method's name.
+    """Return the object that has the method at ``path``, seen from the layer, and the method's name.
 
     Raises
     ------
     FactoryError
-        There is none; the message says what is missing.
+        There is no such method; the message says which part is missing.
     """
     *way, method = path.split(".")
     theirs = getattr(layer, "theirs", layer)
-    said = f"Of the client's methods that are named, {type(theirs).__name__} has no {path!r}"
+    problem = f"client_methods names {path!r}, which {type(theirs).__name__} does not have"
     try:
         holder = functools.reduce(getattr, way, theirs)
         found = getattr(holder, method)
     except AttributeError as missing:
-        raise FactoryError(f"{said}: {missing}.") from missing
+        raise FactoryError(f"{problem}: {missing}.") from missing
     if not callable(found):
-        raise FactoryError(f"{said}: its type is {type(found).__name__}, not a method.")
+        raise FactoryError(
+            f"client_methods names {path!r} of {type(theirs).__name__}, which is no method: its type is "
+            f"{type(found).__name__}."
+        )
     return holder, method
 
 
 def _refuse_what_cannot_be_called(factory: Any) -> None:
     if isinstance(factory, BasePersistenceLayer | AsyncBasePersistenceLayer):
-        raise FactoryError(f"This is a layer ({type(factory).__name__}), not what makes one. {_WANTED}")
+        raise FactoryError(f"This is a layer ({type(factory).__name__}), not a factory. {_WANTED}")
     if not callable(factory):
         raise FactoryError(f"{factory!r} is not a factory: it cannot be called. {_WANTED}")
     try:
@@ -254,7 +260,7 @@ def _refuse_what_cannot_be_called(factory: Any) -> None:
             f"The factory {name} cannot be called without arguments: {refusal}. {_WANTED}"
         ) from None
     except ValueError:
-        return  # it does not tell its signature
+        return  # it has no signature
 
 
 def _is_pair(made: Any) -> bool:
@@ -264,20 +270,21 @@ def _is_pair(made: Any) -> bool:
 def _not_a_layer(made: Any) -> str:
     kind = type(made).__name__
     if isinstance(made, type):
-        return f"The factory returned the class {made.__name__}. Return an object of it: {made.__name__}(…)."
+        return f"The factory returned the class {made.__name__}. Return an instance: {made.__name__}(…)."
     if isinstance(made, tuple | list):
-        return f"The factory returned {len(made)} things in a {kind}. {_WANTED}"
+        return f"The factory returned a {kind} of {len(made)} objects. {_WANTED}"
     if inspect.isgenerator(made) or inspect.isasyncgen(made):
-        return f"The factory returned a generator: it has a yield. {_WANTED} Layers with close are closed."
+        return (
+            f"The factory returned a generator, because it contains a yield. {_WANTED} The suite closes "
+            "layers that have a close method."
+        )
     if inspect.isroutine(made):
-        return f"The factory returned the function {made.__name__}: call it there. {_WANTED}"
+        return f"The factory returned the function {made.__name__}: call it, and return its result. {_WANTED}"
     if made is None:
-        return f"The factory returned None: does it lack a return? {_WANTED}"
+        return f"The factory returned None: is a return statement missing? {_WANTED}"
     missing = [name for name in _METHODS if not hasattr(made, name)]
-    said = (
-        f"it lacks {', '.join(missing)}" if missing else "it has the methods, but inherits from none of them"
-    )
+    problem = f"it lacks {', '.join(missing)}" if missing else "it has the methods, but the wrong base class"
     return (
-        f"The factory returned a {kind}, which is no persistence layer: {said}. Let its class inherit from "
-        "BasePersistenceLayer or CompareAndSwapLayer (or their Async twins). " + _WANTED
+        f"The factory returned a {kind}, which is not a persistence layer: {problem}. Let its class inherit "
+        "from BasePersistenceLayer or CompareAndSwapLayer (or their Async variants). " + _WANTED
     )

@@ -1,4 +1,4 @@
-"""The report as one page of HTML, which needs nothing else: no network, no script."""
+"""The report as a self-contained HTML page, without network access or scripts."""
 
 import re
 from collections.abc import Sequence
@@ -8,21 +8,31 @@ from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
 from .report_text import grouped
-from .trace_diagram import picture
+from .trace_diagram import diagram
 from .trace_table import plain
-from .wording import Group, LeftOut, TierCounts, Told, clause_text, clean, found_by, reported, shortest
+from .wording import (
+    Contents,
+    Group,
+    LeftOut,
+    TierCounts,
+    clause_text,
+    clean,
+    contents_of,
+    found_by,
+    shortest,
+)
 
 _PURPOSE = (
-    "This page says which clauses of the idempotency protocol a persistence layer keeps, and shows, for each "
-    "that is broken, the shortest trace that breaks it. A <em>persistence layer</em> keeps the records that "
-    "let an operation run once although it is asked for twice."
+    "This page lists the clauses of the idempotency protocol that a persistence layer keeps. For each broken "
+    "clause, it shows the shortest trace that breaks it. A <em>persistence layer</em> stores the records "
+    "that let an operation run once even if it is called twice."
 )
 
 _DESKTOP, _PHONE = 840, 344
-"""How wide a picture is."""
+"""The widths of a diagram (CSS pixels)."""
 
 _COLUMNS = 100
-"""How wide a trace is that is told as text."""
+"""The width of a trace as text (characters)."""
 
 _CLASSES: dict[Verdict, str] = {
     "kept": "kept",
@@ -33,33 +43,33 @@ _CLASSES: dict[Verdict, str] = {
 
 
 def page(report: Report, command: str | None = None, required: Sequence[str] = ()) -> str:
-    """Return a report as a page.
+    """Return a report as an HTML page.
 
     Parameters
     ----------
     report
-        What was found.
+        The report.
     command
-        How to run it again; in Python's words if None.
+        The command that repeats the run; a Python expression if None.
     required
         The tiers that were required.
     """
-    tells = reported(report, command, required)
+    contents = contents_of(report, command, required)
     groups = grouped(report.findings)
     title = f"Conformance of {report.subject}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict {_verdict_of(tells, broken=bool(groups))}">{escape(tells.verdict)}</p>',
+        f'<p class="verdict {_verdict_of(contents, broken=bool(groups))}">{escape(contents.verdict)}</p>',
         f"<p>{_PURPOSE}</p>",
-        _facts(report, tells.command),
+        _facts(report, contents.command),
         "<h2>Tiers</h2>",
-        _tiers(tells.tiers),
+        _tiers(contents.tiers),
         *(["<h2>What is broken</h2>"] if groups else []),
         *(_finding(group, index) for index, group in enumerate(groups, 1)),
         "<h2>Clauses</h2>",
         _matrix(report),
-        *_left_out(tells.left_out),
-        *_notes(tells.notes),
+        *_left_out(contents.left_out),
+        *_notes(contents.notes),
     ]
     body = "\n".join(parts)
     return (
@@ -71,8 +81,8 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     )
 
 
-def _verdict_of(tells: Told, *, broken: bool) -> str:
-    return "kept" if tells.keeps else "broken" if broken else "not-judged"
+def _verdict_of(contents: Contents, *, broken: bool) -> str:
+    return "kept" if contents.keeps else "broken" if broken else "not-judged"
 
 
 def _facts(report: Report, command: str) -> str:
@@ -82,7 +92,7 @@ def _facts(report: Report, command: str) -> str:
         "Judged by": f"idemproof {escape(report.version)}",
         "To run it again": f"<code>{escape(command)}</code>",
     }
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{said}</dd>" for name, said in facts.items()) + "</dl>"
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items()) + "</dl>"
 
 
 def _tiers(tiers: Sequence[TierCounts]) -> str:
@@ -102,22 +112,22 @@ def _tiers(tiers: Sequence[TierCounts]) -> str:
 def _finding(group: Group, index: int) -> str:
     clauses = "".join(f"<dt>{name}</dt><dd>{_marked_up(clause_text(name))}</dd>" for name in group.clauses)
     seen = "".join(f"<p>Seen in: {escape(fault)}</p>" for fault in group.seen_in)
-    pictures = ""
+    diagrams = ""
     if group.lines:
         name = f"What happened, step by step. {group.why}"
-        pictures = (
-            f'<div class="wide desktop">{picture(group.lines, _DESKTOP, name)}</div>'
-            f'<div class="wide phone">{picture(group.lines, _PHONE, name)}</div>'
+        diagrams = (
+            f'<div class="wide desktop">{diagram(group.lines, _DESKTOP, name)}</div>'
+            f'<div class="wide phone">{diagram(group.lines, _PHONE, name)}</div>'
         )
     return (
-        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{pictures}'
+        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{diagrams}'
         f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p>'
         f"{_others(group)}</section>"
     )
 
 
 def _others(group: Group) -> str:
-    """Return the findings that are told by another's trace, each with its own, to be unfolded."""
+    """Return the other findings of a group, each with its own trace, in a fold."""
     first = shortest(group.members)
     others = [each for each in group.members if each is not first]
     if not others:
@@ -128,9 +138,7 @@ def _others(group: Group) -> str:
         + "</li>"
         for each in others
     )
-    summary = (
-        f"{len(others)} more finding{'s' * (len(others) != 1)} that say{'s' * (len(others) == 1)} the same"
-    )
+    summary = f"{len(others)} more finding{'s' * (len(others) != 1)} of the same kind"
     return f"<details><summary>{summary}</summary><ol>{items}</ol></details>"
 
 
@@ -156,15 +164,15 @@ def _matrix(report: Report) -> str:
 
 def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
     items = [
-        f"<li>{_badge(each.verdict)} for {escape(each.why)}: {escape(each.reported)}{_names(each)}</li>"
+        f"<li>{_badge(each.verdict)} because {escape(each.why)}: {escape(each.summary)}{_names(each)}</li>"
         for each in left_out
     ]
-    return ["<h2>What was not asked</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
+    return ["<h2>What was not tested</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
 
 
 def _names(each: LeftOut) -> str:
     names = ", ".join(each.names)
-    return "" if names == each.reported else f"<details><summary>which</summary>{escape(names)}</details>"
+    return "" if names == each.summary else f"<details><summary>which</summary>{escape(names)}</details>"
 
 
 def _notes(notes: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How the page looks: in light and in dark, on a desk and on a telephone."""
+"""The style sheet of the page: light and dark, for desktops and phones."""
 
 from . import trace_diagram
 

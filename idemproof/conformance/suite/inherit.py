@@ -1,4 +1,4 @@
-"""The suite as a class of tests to inherit from, for pytest."""
+"""The suite as a base class for pytest tests."""
 
 import difflib
 import secrets
@@ -25,9 +25,9 @@ _ALIKE = 0.7
 
 
 class PersistenceLayerConformance:
-    """Tests that judge a persistence layer, one for each check of the suite.
+    """Tests of a persistence layer, one for each check of the suite.
 
-    Inherit from it, under a name that pytest collects, and say how to make a layer::
+    Inherit from this class, under a name that pytest collects, and define how to make a layer::
 
         from idemproof.conformance import PersistenceLayerConformance
 
@@ -37,33 +37,33 @@ class PersistenceLayerConformance:
             def make_layer(self):
                 return MyLayer("somewhere")
 
-    Each test bears the name of its check and the clauses of the protocol that it stands for, so that
-    ``pytest -k CAS-4`` asks about one clause. What the layer does not claim is skipped, with the reason.
-    What could not be judged fails.
-    Layers are made once for a class, with the first test that runs; what ``make_layer`` uses must last for
-    all of its tests: take fixtures of the scope of a class, or wider.
+    The id of each test contains the name of its check and the clauses that it covers, so that
+    ``pytest -k CAS-4`` tests one clause. A check of something that the layer does not claim is skipped, with
+    the reason. A check that could not be judged fails.
+    The first test that runs makes the layers for the whole class. What ``make_layer`` uses must last for all
+    tests of the class: use fixtures with the scope ``class`` or wider.
 
     """
 
     profile: ClassVar[str | Profile] = "default"
-    """``quick``, ``default`` or ``thorough``; or bounds of your own."""
+    """``quick``, ``default`` or ``thorough``; or your own bounds."""
 
     seed: ClassVar[int | None] = 0
-    """What decides all that is drawn; None draws one, which a failure tells."""
+    """The seed of all random choices. If it is None, a random seed is used; a failure shows it."""
 
     tiers: ClassVar[Sequence[str]] = TIERS
-    """The tiers that are judged."""
+    """The tiers to test."""
 
     expected_failures: ClassVar[Mapping[str, str]] = {}
-    """Why a check, by its name, or a clause, by its id, is known to fail. It is reported as such. If it does
-    not fail, or if there is no such check or clause, that is a failure of its own."""
+    """The known failures: a check name or a clause id, with the reason. They are reported as xfail. It is an
+    error if nothing breaks an expected clause or check, or if there is no such check or clause."""
 
     def make_layer(self) -> Any:
-        """Return a fresh layer, or a pair of layers over one store; as a coroutine, if it must be awaited."""
+        """Return a new layer, or a pair of layers over one store; it may be ``async``."""
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test of each check, and of each failure that is expected."""
+        """Generate a test for each check, and for each expected failure."""
         if "asked" not in metafunc.fixturenames:
             return
         try:
@@ -77,10 +77,10 @@ class PersistenceLayerConformance:
         metafunc.parametrize("asked", asked, ids=[_name_of(each) for each in asked])
 
     def test_protocol(self, asked: "Check | str | None", request: pytest.FixtureRequest) -> None:
-        """Ask one check, or whether an expected failure still happens."""
+        """Run one check, or require that an expected failure still happens."""
         if asked is None:
             pytest.fail(
-                f"{type(self).__name__} does not say what to judge: define make_layer(self), which returns a "
+                f"{type(self).__name__} has no layer to test: define make_layer(self), which returns a "
                 "persistence layer, or a pair of layers over one store.",
                 pytrace=False,
             )
@@ -95,36 +95,36 @@ for _claim in claims():
     setattr(PersistenceLayerConformance, _claim.name, _claim.default)
 if PersistenceLayerConformance.__doc__ is not None:
     PersistenceLayerConformance.__doc__ += "Attributes\n    ----------\n" + "".join(
-        f"    {each.name}\n        {each.says} {each.default} if not said.\n" for each in claims()
+        f"    {each.name}\n        {each.says} The default is {each.default}.\n" for each in claims()
     )
 
 
 def _refuse_what_means_nothing(tests: type[PersistenceLayerConformance]) -> None:
-    """Raise ``ValueError`` for settings of the wrong kind, and for names that look like some and are none."""
+    """Raise ``ValueError`` for settings of the wrong type, and for names that look like misspelt settings."""
     for kind in tests.__mro__:
         if kind in PersistenceLayerConformance.__mro__:
             continue
         for name, value in vars(kind).items():
             if not name.startswith("_") and not hasattr(PersistenceLayerConformance, name):
-                _refuse_a_slip(name, value)
+                _refuse_misspelling(name, value)
     profile_named(tests.profile)
     seed_given(tests.seed)
     refuse_expectations_without_reasons(tests.expected_failures)
     _claimed(tests)
 
 
-def _refuse_a_slip(name: str, value: object) -> None:
+def _refuse_misspelling(name: str, value: object) -> None:
     known = [*(each.name for each in claims()), *_SETTINGS]
     near = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
-    # What a class defines for itself is seldom a truth value, and claims mostly are.
+    # Most claims are booleans; the attributes that test classes add rarely are.
     if callable(value) or isinstance(value, property | staticmethod | classmethod):
         return
     if near or isinstance(value, bool):
-        meant = f"; is {near[0]} meant?" if near else "."
+        meant = f"; did you mean {near[0]}?" if near else "."
         raise ValueError(
             f"{name} is neither a claim nor a setting{meant} The claims are "
             f"{', '.join(each.name for each in claims())}; the settings are {', '.join(_SETTINGS)}. "
-            f"If it is your own, begin its name with an underscore."
+            f"If it is your own attribute, begin its name with an underscore."
         )
 
 
@@ -139,7 +139,7 @@ def _name_of(asked: Check | str) -> str:
 
 
 def _judge_of(test: PersistenceLayerConformance, request: pytest.FixtureRequest) -> "_Judge":
-    """Return what judges for the class of a test; it is made by the first, and closed after the last."""
+    """Return the judge of the test's class. The first test makes it, and pytest closes it after the last."""
     owner = request.node.getparent(pytest.Class)
     assert owner is not None
     judge: _Judge | None = owner.stash.get(_SESSION, None)
@@ -150,13 +150,13 @@ def _judge_of(test: PersistenceLayerConformance, request: pytest.FixtureRequest)
 
 
 class _Judge:
-    """Judges for one class of tests."""
+    """Runs the checks for one class of tests, and keeps their results."""
 
     def __init__(self, test: PersistenceLayerConformance) -> None:
         self._expected = test.expected_failures
         self._refusal = ""
         self._refused: str | None = None
-        """The test that tells why nothing can be judged; the others only point to it."""
+        """The test that reports why there is no layer; the others refer to it."""
         self._session: Session | None = None
         self._results: dict[str, CheckResult] = {}
         self._tiers = test.tiers
@@ -197,19 +197,19 @@ class _Judge:
         others = [each for each in known if each not in named]
         if not any(self._breaks(each, name) for each in (*named, *others)):
             pytest.fail(
-                f"{name} is expected to fail ({self._expected[name]}), but nothing that was judged "
-                "breaks it. Take it off expected_failures.",
+                f"{name} is expected to fail ({self._expected[name]}), but no check that ran "
+                "breaks it. Remove it from expected_failures.",
                 pytrace=False,
             )
 
     def _require_layers(self, test: str) -> None:
-        """Fail if there are no layers: the first test that asks says why, the others where it is said."""
+        """Fail if there are no layers: the first test reports why, the others name that test."""
         if self._session is not None:
             return
         self._refused = self._refused or test
         if test == self._refused:
             pytest.fail(self._refusal, pytrace=False)
-        pytest.fail(f"There is no layer to judge: {self._refused} says why.", pytrace=False)
+        pytest.fail(f"There is no layer to test: {self._refused} reports why.", pytrace=False)
 
     def _breaks(self, asked: Check, name: str) -> bool:
         findings = self._result(asked).findings
@@ -244,7 +244,7 @@ class _Judge:
             if group.others:
                 yield f"{group.others} more findings of this check are not shown."
         yield ""
-        yield f"The check asks: {result.asks}"
-        yield f"Judged with the profile {self._session.profile.name} and the seed {self._session.seed}."
+        yield f"The check requires: {result.asks}"
+        yield f"Tested with the profile {self._session.profile.name} and the seed {self._session.seed}."
         for note in self._session.notes:
             yield clean(note)

@@ -1,31 +1,31 @@
-"""How thorough a check is."""
+"""The profiles: how thoroughly the suite tests a layer."""
 
 from typing import NamedTuple
 
 
 class Profile(NamedTuple):
-    """Bounds of a check. All of them bound work, none of them changes what is right.
+    """The bounds of a run. They limit the work, and never change what counts as correct.
 
     Parameters
     ----------
     name
         ``quick``, ``default`` or ``thorough``.
     examples
-        How many random histories the sequential machine tries.
+        The number of random histories.
     steps
-        How many operations such a history has.
+        The number of operations in a random history.
     schedules
-        How many interleavings of one race are tried, at most.
+        The maximum number of interleavings of one race.
     preemptions
-        How often, at most, a running client is made to wait for another in one interleaving.
+        The maximum number of times that one interleaving preempts a running client.
     tour_seconds, race_seconds
-        The time that the tours of whole calls, and each race, may take (seconds).
+        The maximum time of an exploration of whole calls, and of each race (seconds).
     crowds
-        How many rounds of real threads, and of real processes, are run.
+        The number of stress-test rounds with real threads, and with real processes.
     patience
-        After how many seconds without an answer a layer hangs.
+        How long a layer may take to answer before it counts as hung (seconds).
     depth
-        How much more may happen on a tour than what its check is about at least.
+        How many more clock moves than its minimum an exploration of whole calls may contain.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a check of a layer found, as data."""
+"""The report of a run, as data."""
 
 import json
 from typing import Any, Literal, NamedTuple
@@ -9,9 +9,9 @@ from .options import tiers_named
 from .trace import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
-"""Of a clause or a tier. "not offered" is what the layer does not claim; "not judged", what it
-claims, but could not be tried: an earlier fault hid it, an interruption left it out, or something failed that
-is no part of the layer."""
+"""The verdict on a clause, a check or a tier. "not offered": the layer does not claim it. "not judged": the
+layer claims it, but it could not be tested, because of an earlier fault, an interruption, or a failure
+outside the layer."""
 
 
 class Finding(NamedTuple):
@@ -20,13 +20,13 @@ class Finding(NamedTuple):
     Parameters
     ----------
     check, tier, clauses
-        What found it, and what it breaks.
+        The check that found it, its tier, and the clauses that are broken.
     why
-        What went wrong.
+        What went wrong, as a sentence.
     lines
         The shortest trace that shows it.
     seen_in
-        In which published software this fault was seen, or None.
+        The published software in which this fault was seen, or None.
     """
 
     check: str
@@ -38,22 +38,22 @@ class Finding(NamedTuple):
 
 
 class CheckResult(NamedTuple):
-    """How one check went.
+    """The result of one check.
 
     Parameters
     ----------
     name, tier, clauses, asks
         The check.
     verdict
-        How it went.
+        Its verdict.
     why_not
         Why it was not offered or not judged, or None.
     findings
-        What it found.
+        The faults that it found.
     histories, schedules
         How many it tried.
     seconds
-        How long it took.
+        The duration (seconds).
     """
 
     name: str
@@ -69,22 +69,22 @@ class CheckResult(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All that was found out about a layer.
+    """The report on a layer.
 
     Parameters
     ----------
     subject
-        What was judged, in words.
+        A description of the layer.
     profile, seed
-        How; the same again gives the same examples.
+        The name of the profile, and the seed. The same seed gives the same examples.
     version
-        Of this library.
+        The version of this library.
     checks
-        Every check, in order.
+        The result of every check, in order.
     finished
-        False if it was interrupted.
+        False if the run was interrupted.
     notes
-        What the reader should know, such as that the factory printed something.
+        Remarks, such as the text that the factory printed.
     """
 
     subject: str
@@ -97,12 +97,12 @@ class Report(NamedTuple):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Everything that is wrong."""
+        """The findings of all checks."""
         return tuple(finding for check in self.checks for finding in check.findings)
 
     @property
     def tiers(self) -> dict[str, Verdict]:
-        """The verdict on each tier that was asked about."""
+        """The verdict on each tier that was tested."""
         asked = {each.tier for each in self.checks}
         return {
             tier: _all_of([each.verdict for each in self.checks if each.tier == tier])
@@ -112,7 +112,7 @@ class Report(NamedTuple):
 
     @property
     def clauses(self) -> dict[str, Verdict]:
-        """The verdict on each clause that some check asked about."""
+        """The verdict on each clause that a check covers or a finding names."""
         broken = {clause for finding in self.findings for clause in finding.clauses}
         asked: dict[str, list[Verdict]] = {}
         for each in self.checks:
@@ -130,10 +130,19 @@ class Report(NamedTuple):
         return verdicts
 
     def keeps(self, *tiers: str) -> bool:
-        """Tell whether the tiers are kept; without any, whether nothing that is offered is broken.
+        """Return whether the layer keeps the tiers; without any, whether it keeps all that it offers.
 
-        A tier that is required must be offered, too; and a report that was interrupted keeps nothing. What
-        could not be judged is not kept either. ``ValueError`` if there is no such tier.
+        A tier that is not offered or not judged is not kept. An interrupted run keeps nothing.
+
+        Parameters
+        ----------
+        *tiers
+            The names of the required tiers.
+
+        Raises
+        ------
+        ValueError
+            There is no such tier.
         """
         if tiers:
             tiers_named(tiers)
@@ -145,7 +154,7 @@ class Report(NamedTuple):
         return all(verdict in ("kept", "not offered") for verdict in found.values())
 
     def as_json(self) -> str:
-        """Return it as JSON, for other programs."""
+        """Return the report as JSON."""
         return json.dumps(
             {
                 "subject": self.subject,

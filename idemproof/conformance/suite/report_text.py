@@ -1,4 +1,4 @@
-"""How findings are told: those that say the same once, the most basic first, and only a few in full."""
+"""Selects findings for a report: groups similar ones, sorts by tier, and shows only a few in full."""
 
 import re
 from collections import Counter
@@ -12,13 +12,13 @@ from .report import Finding
 from .wording import Group, clean, groups_of
 
 IN_FULL = 3
-"""How many groups the terminal tells with their traces."""
+"""How many groups the terminal shows with their traces."""
 
 _NAMED = 3
-"""How many of the checks that saw the same are named."""
+"""How many of the checks that found the same fault are named."""
 
 _RAISED = re.compile(r"The layer raised \w+(?:: (?:(?!\. (?:No interleaving|Found by) )[^:(])*)?")
-"""What a layer raised, up to where its words turn to particulars, or to the place."""
+"""The error that a layer raised, up to the particulars of its message, or the place."""
 
 _PLACE = re.compile(rf"\(line \d+ of (?!{re.escape(str(Path(__file__).parents[1]))})")
 """Where the layer raised, unless it is in this package."""
@@ -26,28 +26,28 @@ _PLACE = re.compile(rf"\(line \d+ of (?!{re.escape(str(Path(__file__).parents[1]
 _PARTICULARS = (
     (re.compile(r"\('[^']*', '(?:INPROGRESS|COMPLETED)'.*?\)|\bRecord\(.*?\)"), "a record"),
     (re.compile(r"conformance-[0-9a-f]+-[0-9a-f]+#[^'\"\s,]*"), "a key"),
-    (re.compile(r"\b(?:alice|bob|carol|client \d+)\b"), "somebody"),
+    (re.compile(r"\b(?:alice|bob|carol|client \d+)\b"), "a client"),
     (re.compile(r"\d[\d,]*"), "0"),
 )
-"""What differs between findings that say the same, and what stands for it."""
+"""The parts that differ between similar findings, and their placeholders."""
 
 _DETAILS = re.compile(r": .+?(?=\. [A-Z]|\.?$)")
-"""What follows a colon, up to the end of the sentence."""
+"""The text from a colon to the end of the sentence."""
 
 
 class Summary(NamedTuple):
-    """What a short report tells of all groups.
+    """The selection of groups for a short report.
 
     Parameters
     ----------
     full
-        Those that are told with their traces.
+        The groups that are shown with their traces.
     brief
-        The others, for which a line is enough.
+        The groups that are shown in a line.
     preface
-        What explains most of it, as a sentence; or None.
+        A sentence that may explain most of the findings, or None.
     hidden
-        How many findings there are besides those whose traces are told.
+        The number of findings whose traces are not shown.
     """
 
     full: list[Group]
@@ -57,25 +57,25 @@ class Summary(NamedTuple):
 
 
 def grouped(findings: Sequence[Finding]) -> list[Group]:
-    """Group the findings that say the same, and put first what is most basic: its tier, then its trace."""
+    """Group similar findings, and sort the groups by tier and by the length of their traces."""
     return sorted(map(_with_place, groups_of(findings, shape)), key=_how_involved)
 
 
 def shape(why: str) -> str:
-    """Return a sentence without its keys, records, names and numbers: what it shares with others like it."""
-    for found, instead in _PARTICULARS:
-        why = found.sub(instead, why)
+    """Return a sentence without its keys, records, names and numbers, so that similar ones are equal."""
+    for pattern, placeholder in _PARTICULARS:
+        why = pattern.sub(placeholder, why)
     raised = _RAISED.match(why)
     return raised[0].rstrip(" .") if raised else without_details(why)
 
 
 def without_details(why: str) -> str:
-    """Return a sentence without what follows its colon; what a layer raised is no detail."""
+    """Return a sentence without the text after its colon, unless the layer raised an error."""
     return why if _RAISED.match(why) else _DETAILS.sub("", why, count=1)
 
 
 def summary(groups: Sequence[Group]) -> Summary:
-    """Choose what to tell in full: the first few of which each breaks a clause that none before it breaks."""
+    """Select the first few groups that each break a new clause to be shown in full."""
     full: list[Group] = []
     shown: set[str] = set()
     for each in groups:
@@ -94,30 +94,30 @@ def summary(groups: Sequence[Group]) -> Summary:
 
 
 def tier_of(group: Group) -> str:
-    """Return the first tier that shows it."""
+    """Return the first tier that has a finding of the group."""
     return min((each.tier for each in group.members), key=TIERS.index)
 
 
 def seen_by(group: Group) -> str:
-    """Return which checks found it: the first of them, and of many others how many in each tier."""
+    """Return which checks found the fault: the first by name, many others as a number for each tier."""
     first, *others = dict.fromkeys((each.check, each.tier) for each in group.members)
-    said = f"Found by {first[0]} ({first[1]})"
+    sentence = f"Found by {first[0]} ({first[1]})"
     if others:
         more = f"{len(others)} more check{'s' * (len(others) != 1)}"
         counts = Counter(tier for _, tier in others)
-        reported = starmap("{} ({})".format, others if len(others) <= _NAMED else counts.items())
-        said += f"; seen by {more}: {', '.join(reported)}"
+        parts = starmap("{} ({})".format, others if len(others) <= _NAMED else counts.items())
+        sentence += f"; seen by {more}: {', '.join(parts)}"
     elif group.others:
-        said += f"; {group.others + 1} findings"
-    return f"{said}."
+        sentence += f"; {group.others + 1} findings"
+    return f"{sentence}."
 
 
 def _with_place(group: Group) -> Group:
-    """Tell where the layer raised, if any of the findings knows, whichever trace is told."""
+    """Add where the layer raised, if any finding of the group contains the place."""
     if not _RAISED.match(group.why) or _PLACE.search(group.why):
         return group
-    knowing = (each.why for each in group.members if _PLACE.search(each.why))
-    return group._replace(why=clean(next(knowing, group.why)))
+    with_place = (each.why for each in group.members if _PLACE.search(each.why))
+    return group._replace(why=clean(next(with_place, group.why)))
 
 
 def _how_involved(group: Group) -> tuple[int, bool, int]:

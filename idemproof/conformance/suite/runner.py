@@ -1,4 +1,4 @@
-"""Runs the checks on a layer, one after the other, and reports."""
+"""Runs the checks on a layer, one by one, and makes the report."""
 
 import contextlib
 import io
@@ -13,21 +13,21 @@ from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
-from .options import claimed, profile_named, refuse_what_cannot_be_told, seed_given, tiers_named
+from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
-"""Told the check that begins, its number from 0, and how many there are."""
+"""Called with the check that begins, its number from 0, and the number of checks."""
 
 _Open = tuple[Verdict, str]
-"""What a check that was not asked to its end gives: that it is not offered, or not judged; and why."""
+"""The verdict of a check that was not completed, "not offered" or "not judged", and the reason."""
 
 _LONGEST_NOTE = 200
 _GRACE = 1.0
-"""How many seconds a check that is interrupted has to come to its end."""
+"""How long an interrupted check may take to end (seconds)."""
 
 
 def check(
@@ -39,41 +39,41 @@ def check(
     tiers: Sequence[str] = TIERS,
     progress: Progress | None = None,
 ) -> Report:
-    """Judge a persistence layer.
+    """Test a persistence layer against the protocol.
 
     Parameters
     ----------
     factory
-        Takes nothing; returns a fresh layer, or a pair of layers over one store. If two layers that it
-        returned see each other's records, they are taken for two workers; else two threads share one layer.
-        Layers that have ``close`` are closed in the end. Each history uses keys of its own, so the store need
-        not be empty.
+        A function without parameters that returns a new layer, or a pair of layers over one store. If two
+        returned layers see each other's records, they are used as two workers; otherwise two threads share
+        one layer. Layers that have a ``close`` method are closed at the end. Each history uses new keys, so
+        the store need not be empty.
     profile
-        ``quick``, ``default`` or ``thorough``; or bounds of your own.
+        ``quick``, ``default`` or ``thorough``; or your own bounds.
     seed
-        What decides all that is drawn; drawn itself if None. The report tells it.
+        The seed of all random choices; a random one if None. The report contains it.
     capabilities
-        What the layer claims; see :class:`~idemproof.conformance.Capabilities` for what is assumed.
+        What the layer claims; see :class:`~idemproof.conformance.Capabilities` for the defaults.
     tiers
-        The tiers to judge.
+        The tiers to test.
     progress
-        Called as each check begins.
+        Called when a check begins, with the check, its number from 0 and the number of checks.
 
     Returns
     -------
     Report
-        What was found. An interruption by Ctrl-C gives what was found so far.
+        The findings. If Ctrl-C interrupts the run, the report contains the findings so far.
 
     Raises
     ------
     FactoryError
-        The factory gives nothing that can be judged; the message says what to do.
+        The factory does not return a layer that can be tested; the message says what to do.
     ValueError
-        There is no such profile or tier, or something else is of the wrong kind. Nothing has run then.
+        There is no such profile or tier, or an argument has the wrong type. No check has run then.
     """
     bounds, wanted, given = profile_named(profile), checks(tiers), seed_given(seed)
     claims = claimed(capabilities)
-    refuse_what_cannot_be_told(progress)
+    require_callable_progress(progress)
     session = Session(factory, bounds, secrets.randbelow(2**32) if given is None else given, claims)
     results: list[CheckResult] = []
     try:
@@ -101,23 +101,23 @@ def check(
 
 def checks(tiers: Sequence[str] = TIERS) -> list[Check]:
     """Return all checks of the tiers, in their order, or raise ``ValueError`` with the names of all tiers."""
-    from .. import tiers as _  # noqa: F401, PLC0415 - defining them needs this module's neighbours
+    from .. import tiers as _  # noqa: F401, PLC0415 - the checks import modules of this package
 
     wanted = tiers_named(tiers)
     return sorted((each for each in CHECKS if each.tier in wanted), key=lambda each: TIERS.index(each.tier))
 
 
 class Session:
-    """The layers of one run, and the checks that are asked of them, one by one. Close it in the end.
+    """The layers of one run. :meth:`judge` runs a check on them; call :meth:`close` at the end.
 
-    The process's clock is moved only while it works, and what layers print is kept for the report.
+    The clock of the process is moved only while a check runs. Output that a layer prints goes to the report.
 
     Parameters
     ----------
     factory, capabilities
-        As of :func:`check`.
+        As for :func:`check`.
     profile, seed
-        Chosen.
+        The bounds of the run, and the seed of all random choices.
     """
 
     def __init__(
@@ -141,31 +141,31 @@ class Session:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the report should know besides."""
+        """Remarks for the reader of the report."""
         notes = list(self._notes)
         if self._cut_short:
             notes.append(
-                "Time was over before all was tried, and a more thorough profile gives more of it, in: "
-                f"{', '.join(self._cut_short)}."
+                "These checks ran out of time before they tried everything; a more thorough profile gives "
+                f"them more: {', '.join(self._cut_short)}."
             )
-        said = self._printed.getvalue().strip()
-        if not said:
+        printed = self._printed.getvalue().strip()
+        if not printed:
             return tuple(notes)
-        if len(said) > _LONGEST_NOTE:
-            said = f"{said[:_LONGEST_NOTE]}…"
-        return (*notes, f"While it was judged, this was printed: {said}")
+        if len(printed) > _LONGEST_NOTE:
+            printed = f"{printed[:_LONGEST_NOTE]}…"
+        return (*notes, f"The layer or its factory printed: {printed}")
 
     def judge(self, asked: Check) -> CheckResult:
-        """Ask one check. After a request that hung, nothing is asked any more."""
+        """Run one check, and return its result. After a request has hung, no further check runs."""
         if self._hung is not None:
             return _without(asked, "not judged", self._hung)
         if self._bench.at_first is not None:
-            return self._of_no_use(asked, self._bench.at_first)
+            return self._failed_at_first(asked, self._bench.at_first)
         lacking = self._lacking(asked, self._bench)
         if lacking is not None:
             return _without(asked, "not offered", lacking)
         bench = self._bench
-        own = zlib.crc32(asked.name.encode())  # the same examples, whatever else is judged
+        own = zlib.crc32(asked.name.encode())  # the same examples, whichever other checks run
         case = Case(
             bench.workers,
             self._clock,
@@ -198,19 +198,19 @@ class Session:
             time.perf_counter() - began,
         )
 
-    def _of_no_use(self, asked: Check, failure: Exception) -> CheckResult:
-        """Tell once of a layer that raises at its first write."""
+    def _failed_at_first(self, asked: Check, failure: Exception) -> CheckResult:
+        """Report once that the layer raised at its first write."""
         why = "the layer raised at its first write"
         if self._reported:
             return _without(asked, "not judged", why)
         self._reported = True
         broken = Broken(
-            f"{as_a_sentence(failure)} It was its first write; nothing else was judged.", [clause_of(failure)]
+            f"{as_a_sentence(failure)} This was its first write, so no check ran.", [clause_of(failure)]
         )
         return _without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
 
     def close(self) -> None:
-        """Close the layers, unless one of them hangs or was left in the middle of a request."""
+        """Close the layers, unless one of them hangs or was interrupted in a request."""
         with self._working():
             self._notes += self._bench.close(
                 abandon=self._hung is not None or (self._interrupted and self._busy())
@@ -225,14 +225,14 @@ class Session:
         return any(subject.waited() for subject in self._bench.subjects)
 
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
-        """Return the first thing that the check needs and the layer does not offer, in words."""
+        """Return why the layer does not offer what the check needs, or None if it does."""
         claims = self._capabilities
         reasons = {
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
-            "shared": (bench.shared, "another layer from the factory does not see this one's records"),
+            "shared": (bench.shared, "a second layer from the factory does not see the first one's records"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
-                "the layer decides by the wall clock, which may not be moved under it",
+                "the layer uses the wall clock, and does not allow the suite to move it",
             ),
         }
         for need in asked.needs:
@@ -243,7 +243,7 @@ class Session:
         return None
 
     def _run(self, asked: Check, case: Case, subjects: list[Subject]) -> tuple[_Open | None, list[Broken]]:
-        """Run a check in the thread of the layers, which may hang; return why not, or what broke it."""
+        """Run a check in the thread of the layers; return why it was not completed, or what is broken."""
         task = self._bench.worker.begin(lambda: asked.run(case))
         hung = self._hangs(task, asked, subjects)
         if hung is not None:
@@ -262,7 +262,7 @@ class Session:
         return None, [Broken(as_a_sentence(failure), [clause_of(failure)])]
 
     def _hangs(self, task: Task, asked: Check, subjects: list[Subject]) -> str | None:
-        """Wait for a check to end; say so if a request of it hangs."""
+        """Wait until a check ends; return a sentence if one of its requests hangs, else None."""
         try:
             while not task.ended(0.05):
                 waited = max(self._bench.waited(), *(subject.waited() for subject in subjects))
@@ -270,7 +270,7 @@ class Session:
                     self._hung = f"a request of {asked.name} was not answered within {waited:.0f} seconds"
                     return (
                         f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
-                        "Nothing else was judged."
+                        "No further check ran."
                     )
         except KeyboardInterrupt:
             self._interrupted = True
@@ -283,7 +283,7 @@ class Session:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Let the engine's warnings not reach the terminal: they are about calls that a check makes go wrong."""
+    """Keep the engine's warnings off the terminal: they are about calls that a check makes fail."""
     logger = logging.getLogger("idemproof")
     usual, handler = logger.propagate, logging.NullHandler()
     logger.addHandler(handler)
@@ -300,7 +300,7 @@ def _without(asked: Check, verdict: Verdict, why: str | None) -> CheckResult:
 
 
 def _finding(asked: Check, broken: Broken) -> Finding:
-    # What merely raises is no fault that is known.
+    # An error that the layer raises, which has no trace, is not the known fault.
     seen_in = (
         asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
     )
@@ -308,9 +308,9 @@ def _finding(asked: Check, broken: Broken) -> Finding:
 
 
 def _in_words(bench: Bench) -> str:
-    kinds = {True: "two methods", False: "four methods"}
+    contracts = {True: "two methods", False: "four methods"}
     layer = bench.layer
-    parts = [kinds[layer.swaps], "async" if layer.asynchronous else "blocking"]
+    parts = [contracts[layer.swaps], "async" if layer.asynchronous else "blocking"]
     parts.append("two objects over one store" if bench.shared else "one object shared by threads")
     name = type(getattr(layer.layer, "theirs", layer.layer)).__name__
     return f"{name} ({', '.join(parts)})"

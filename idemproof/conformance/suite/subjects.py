@@ -1,4 +1,4 @@
-"""A layer under test, behind one blocking face."""
+"""A layer under test, behind one blocking interface."""
 
 import asyncio
 import inspect
@@ -27,21 +27,21 @@ _OURS = tuple(
     for folder in ("backends", "drivers", "reference", "spec", "conformance/harness", "conformance/suite")
 )
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
-"""Where Python's own source is, and that of packages that are installed."""
+"""The folders of Python's own source, and of installed packages."""
 
 _FROZEN = "<frozen "
-"""What the names of Python's own modules begin with that are built into it."""
+"""The prefix of the file names of modules that are built into Python."""
 
 _GRACE = 2.0
-"""How many seconds an event loop has to come to its end."""
+"""How long an event loop may take to end (seconds)."""
 
 
 class Stopped(BaseException):
-    """Ends a check that is interrupted, at its next request."""
+    """Ends an interrupted check at its next request."""
 
 
 class LoopThread:
-    """An event loop in a thread of its own, on which all async layers of a check live."""
+    """An event loop in a separate thread, on which all async layers of a run are used."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -49,15 +49,15 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run ``work`` to its end and return its result."""
+        """Run ``work`` on the loop, wait until it ends, and return its result."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self.loop).result()
         finally:
-            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:  # for the loop is closed
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:  # because the loop is closed
                 work.close()
 
     def close(self) -> None:
-        """Stop it, and whatever still runs on it; a layer that blocks the loop itself is left behind."""
+        """Cancel the tasks on the loop, and stop it. If a layer blocks the loop, abandon its thread."""
         self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._stop()))
         self._thread.join(_GRACE)
         if not self._thread.is_alive():
@@ -73,21 +73,21 @@ class LoopThread:
 
 
 class Subject:
-    """A layer, blocking or async, by either contract, called as if it were blocking and had both.
+    """A blocking interface with both contracts to a layer of any kind.
 
     Parameters
     ----------
     layer
-        The layer, one of the four kinds in ``idemproof.backends.base``.
+        The layer, of one of the four base classes in ``idemproof.backends.base``.
     loop
-        Where an async layer runs.
+        The event loop for an async layer.
     """
 
     def __init__(self, layer: BasePersistenceLayer | AsyncBasePersistenceLayer, loop: LoopThread) -> None:
         self.layer = layer
         self.asynchronous = isinstance(layer, AsyncBasePersistenceLayer)
         self.swaps = isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)
-        """Whether it is a compare-and-swap layer, whose decisions are the specification's."""
+        """Whether it is a compare-and-swap layer, for which the specification decides."""
         self._loop = loop
         self._since: dict[int, float] = {}
         self._stopped = False
@@ -98,12 +98,12 @@ class Subject:
         )
 
     def load(self, key: str) -> Record | None:
-        """Return what stands for ``key``."""
+        """Return the stored record of ``key``."""
         found: Record | None = self._ask(self._face, "_load", key)
         return found
 
     def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        """Compare and swap; of a layer by the four methods, as the engine does it."""
+        """Compare and swap; for a four-method layer, as the engine does it. ``keep_ms``: milliseconds."""
         found: Record | None = self._ask(self._face, "_swap", key, expected, new, keep_ms)
         return found
 
@@ -125,12 +125,12 @@ class Subject:
         self._ask(self.layer, "_delete_record", DataRecord.of(record))
 
     def waited(self) -> float:
-        """Return for how many seconds the request that waits longest has waited."""
+        """Return how long the oldest pending request has waited (seconds)."""
         now = time.perf_counter()
         return max((now - since for since in list(self._since.values())), default=0.0)
 
     def stop(self) -> None:
-        """Answer no request from now on: whoever asks is stopped."""
+        """Raise :class:`Stopped` for every request from now on."""
         self._stopped = True
 
     def _ask(self, layer: Any, method: str, *args: Any) -> Any:
@@ -147,7 +147,7 @@ class Subject:
 
 
 async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:
-    """Ask on the loop: a method may return anything that can be awaited."""
+    """Call a method on the loop, and await its result: it may return any awaitable."""
     return await getattr(layer, method)(*args)
 
 
@@ -162,7 +162,7 @@ _OWED = {
 
 
 def clause_of(failure: BaseException) -> str:
-    """Return the clause that a layer breaks which raises this instead of an answer."""
+    """Return the clause that a layer breaks if it raises ``failure`` instead of answering."""
     asked = [
         frame.f_code.co_name
         for frame, _ in traceback.walk_tb(failure.__traceback__)
@@ -172,19 +172,19 @@ def clause_of(failure: BaseException) -> str:
 
 
 def came_from_the_layer(failure: BaseException) -> bool:
-    """Tell whether the layer raised it, rather than the check."""
+    """Return whether the layer raised ``failure``, not the check."""
     return any(frame.f_code is Subject._ask.__code__ for frame, _ in traceback.walk_tb(failure.__traceback__))
 
 
 def as_a_sentence(failure: BaseException) -> str:
-    """Tell what the layer raised, and where in its own source."""
-    said = f"The layer raised {type(failure).__name__}: {failure}".rstrip(". ")
+    """Return what the layer raised, and where in its own source, as a sentence."""
+    sentence = f"The layer raised {type(failure).__name__}: {failure}".rstrip(". ")
     frame = frame_of_the_users(failure)
-    return f"{said}." if frame is None else f"{said} ({place_of(frame)}, in {frame.name})."
+    return f"{sentence}." if frame is None else f"{sentence} ({place_of(frame)}, in {frame.name})."
 
 
 def frame_of_the_users(failure: BaseException) -> traceback.FrameSummary | None:
-    """Return the last frame in the user's own source; if there is none, in a package that is not this one."""
+    """Return the last frame in the user's own source; without one, the last in another package."""
     frames = traceback.extract_tb(failure.__traceback__)
     for packages in ((*_OURS, *_OTHERS, _FROZEN), (*_OURS, _FROZEN)):
         own = [frame for frame in frames if not frame.filename.startswith(packages)]

@@ -1,13 +1,13 @@
-"""What a picture in SVG is made of: text that is wrapped and escaped, boxes, arrows, a frame."""
+"""The elements of a diagram in SVG: wrapped and escaped text, boxes, arrows and a frame."""
 
 from html import escape
 
 WIDTH = 900
 LINE = 17
-"""The height of a line of text."""
+"""The height of a line of text (pixels)."""
 
 _CHARACTER = 7.2
-"""The width that a character is given: generous, for fonts differ from system to system."""
+"""The assumed width of a character (pixels): generous, because fonts differ between systems."""
 
 _LIGHT = {
     "paper": "fill: #ffffff",
@@ -85,7 +85,7 @@ markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0L10 5L0 10z"
 
 
 def document(title: str, description: str, height: float, parts: list[str]) -> str:
-    """Return a whole picture, with its title written at the top."""
+    """Return a complete diagram with a title at the top."""
     body = "\n".join(f"  {part}" for part in [text(24, 34, title, "ink title", "start"), *parts])
     return _FRAME.format(
         width=WIDTH,
@@ -103,22 +103,22 @@ def number(value: float) -> str:
 
 
 def wrapped(words: str, width: float) -> list[str]:
-    """Return ``words`` as lines that fit into ``width``; a word that is too long is broken."""
-    room = max(1, int(width / _CHARACTER))
+    """Return ``words`` as lines that fit into ``width``; words that are too long are split."""
+    space = max(1, int(width / _CHARACTER))
     lines = [""]
     for word in words.split(" "):
         rest = word
-        if lines[-1] and len(lines[-1]) + 1 + len(rest) > room:
+        if lines[-1] and len(lines[-1]) + 1 + len(rest) > space:
             lines.append("")
-        while len(rest) > room:
-            lines[-1], rest = rest[:room], rest[room:]
+        while len(rest) > space:
+            lines[-1], rest = rest[:space], rest[space:]
             lines.append("")
         lines[-1] = f"{lines[-1]} {rest}" if lines[-1] else rest
     return lines
 
 
 def width_of(lines: list[str]) -> float:
-    """Return the width that ``lines`` are given."""
+    """Return the assumed width of ``lines``."""
     return max(len(line) for line in lines) * _CHARACTER
 
 
@@ -132,7 +132,7 @@ def text(x: float, y: float, words: str, kind: str = "ink", anchor: str = "middl
 def lines_of_text(
     x: float, y: float, lines: list[str], *, halo: bool = False, anchor: str = "middle"
 ) -> list[str]:
-    """Return lines of text, the first baseline at ``y``; with a halo they are legible over other lines."""
+    """Return lines of text, the first baseline at ``y``; a halo keeps them legible over other lines."""
     kinds = ["halo", "ink"] if halo else ["ink"]
     return [
         text(x, y + LINE * index, line, kind, anchor) for index, line in enumerate(lines) for kind in kinds

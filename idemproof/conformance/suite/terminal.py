@@ -1,4 +1,4 @@
-"""The report in the terminal."""
+"""The report for the terminal."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from rich.text import Text
 from .report import Report
 from .report_text import Summary, grouped, seen_by, summary, tier_of, without_details
 from .trace_table import laid_out, wrapped
-from .wording import Group, LeftOut, TierCounts, clause_text, reported
+from .wording import Group, LeftOut, TierCounts, clause_text, contents_of
 
 _STYLES = {
     "frame": "dim",
@@ -26,11 +26,11 @@ _STYLES = {
 _VERDICTS = {"kept": "green", "broken": "bold red", "not offered": "dim", "not judged": "yellow"}
 _WIDEST = 120
 _NARROW = 78
-"""Where the table of tiers has no room for the clauses, which then stand below it."""
+"""The width below which the table of tiers has no space for the clauses; they follow it then."""
 _MOST = 3
-"""How many clauses are told in full where nothing but an exception was seen: it breaks whatever is asked."""
+"""How many clauses are quoted for a finding without a trace: an exception breaks every clause it meets."""
 _BRIEF = 3
-"""How many lines of text are enough for what is not told in full."""
+"""The maximum number of lines for a group that is not shown in full."""
 
 
 def show(report: Report, console: Console, command: str | None = None, required: Sequence[str] = ()) -> None:
@@ -39,31 +39,31 @@ def show(report: Report, console: Console, command: str | None = None, required:
     Parameters
     ----------
     report
-        What was found.
+        The report.
     console
-        Where to.
+        The console to print to.
     command
-        How to run it again; in Python's words if None.
+        The command that repeats the run; a Python expression if None.
     required
         The tiers that were required.
     """
-    tells = reported(report, command, required)
+    contents = contents_of(report, command, required)
     width = min(console.width, _WIDEST)
     console.print(Text(report.subject, "bold"), highlight=False)
-    _say(console, f"profile {report.profile}, seed {report.seed}, idemproof {report.version}")
+    _print(console, f"profile {report.profile}, seed {report.seed}, idemproof {report.version}")
     console.print()
-    console.print(_tiers(tells.tiers, narrow=width < _NARROW), width=width)
+    console.print(_tiers(contents.tiers, narrow=width < _NARROW), width=width)
     if width < _NARROW:
-        for each in tells.tiers:
+        for each in contents.tiers:
             if each.broken:
-                _say(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
-    _tell_all(console, summary(grouped(report.findings)), width, by_command=command is not None)
-    _show_left_out(console, tells.left_out)
-    for note in tells.notes:
-        _say(console, f"Note: {note}")
+                _print(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
+    _show_all(console, summary(grouped(report.findings)), width, by_command=command is not None)
+    _show_left_out(console, contents.left_out)
+    for note in contents.notes:
+        _print(console, f"Note: {note}")
         console.print()
-    _say(console, tells.verdict, "bold green" if tells.keeps else "bold red")
-    console.print(f"To run it again: {tells.command}", soft_wrap=True, highlight=False, markup=False)
+    _print(console, contents.verdict, "bold green" if contents.keeps else "bold red")
+    console.print(f"To run it again: {contents.command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
@@ -88,17 +88,17 @@ def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
     return table
 
 
-def _tell_all(console: Console, found: Summary, width: int, *, by_command: bool) -> None:
+def _show_all(console: Console, found: Summary, width: int, *, by_command: bool) -> None:
     if found.preface:
         console.print()
-        _say(console, found.preface)
+        _print(console, found.preface)
     for group in found.full:
-        _tell(console, group, width)
+        _show_in_full(console, group, width)
     if found.brief:
         console.print()
-        _say(console, f"ALSO BROKEN, after {'this' if len(found.full) == 1 else 'these'}:", "bold red")
+        _print(console, f"ALSO BROKEN, after {'this' if len(found.full) == 1 else 'these'}:", "bold red")
         for group in found.brief:
-            _tell_briefly(console, group)
+            _show_briefly(console, group)
     if found.hidden:
         where = (
             "--html FILE writes a page with all of them"
@@ -106,10 +106,10 @@ def _tell_all(console: Console, found: Summary, width: int, *, by_command: bool)
             else "report.findings holds all of them"
         )
         console.print()
-        _say(console, f"{found.hidden} more finding{'s' * (found.hidden != 1)}: {where}.", "dim")
+        _print(console, f"{found.hidden} more finding{'s' * (found.hidden != 1)}: {where}.", "dim")
 
 
-def _tell_briefly(console: Console, group: Group) -> None:
+def _show_briefly(console: Console, group: Group) -> None:
     named = ", ".join(group.clauses[:_MOST])
     if len(group.clauses) > _MOST:
         named += f" and {len(group.clauses) - _MOST} more"
@@ -129,7 +129,7 @@ def _tell_briefly(console: Console, group: Group) -> None:
         console.print(text, no_wrap=True, crop=False, highlight=False)
 
 
-def _tell(console: Console, group: Group, width: int) -> None:
+def _show_in_full(console: Console, group: Group, width: int) -> None:
     console.print()
     heading = Text(f"BROKEN: {', '.join(group.clauses)}", "bold red").wrap(console, width)
     for line in heading:
@@ -143,24 +143,24 @@ def _tell(console: Console, group: Group, width: int) -> None:
         console.print(line, no_wrap=True, crop=False, highlight=False)
     if group.lines:
         console.print()
-    _say(console, group.why, "bold")
+    _print(console, group.why, "bold")
     for name in group.clauses if group.lines else group.clauses[:_MOST]:
         _indented(console, Text.assemble((name, "bold"), " ", clause_text(name)))
     for fault in group.seen_in:
-        _say(console, f"Seen in: {fault.rstrip('.')}.")
-    _say(console, seen_by(group), "dim")
+        _print(console, f"Seen in: {fault.rstrip('.')}.")
+    _print(console, seen_by(group), "dim")
 
 
 def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
     console.print()
     for each in left_out:
-        _say(console, f"{each.verdict.capitalize()}, for {each.why}:", _VERDICTS[each.verdict])
-        _indented(console, Text(each.reported))
+        _print(console, f"{each.verdict.capitalize()}, because {each.why}:", _VERDICTS[each.verdict])
+        _indented(console, Text(each.summary))
     if left_out:
         console.print()
 
 
-def _say(console: Console, sentence: str, style: str = "") -> None:
+def _print(console: Console, sentence: str, style: str = "") -> None:
     for line in Text(sentence, style).wrap(console, min(console.width, _WIDEST)):
         console.print(line, highlight=False)
 

@@ -1,4 +1,4 @@
-"""What happened to one key, told line by line: the evidence for a verdict."""
+"""The trace of one key, line by line: the evidence for a finding."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ CLOCK = "the clock"
 STORE = "the store"
 
 NOT_LOOKED_AT = "not looked at"
-"""Stands for what was stored where nobody looked, for a look would have disturbed what was shown."""
+"""The placeholder for a stored record that was not read, because reading would have changed the trace."""
 
 
 class Line(NamedTuple):
@@ -18,13 +18,13 @@ class Line(NamedTuple):
     Parameters
     ----------
     at_ms
-        Milliseconds since the trace's beginning, by its clock.
+        The time since the start of the trace, by its clock (milliseconds).
     who
         ``client 1``, ``client 2`` …, :data:`CLOCK` or :data:`STORE`.
     what
-        What it did, and how it fared, in words.
-    standing
-        What was stored for the key afterwards; :data:`NOT_LOOKED_AT` if nobody looked.
+        What it did, and the outcome, in words.
+    current
+        The stored record of the key afterwards; :data:`NOT_LOOKED_AT` if it was not read.
     """
 
     at_ms: int
@@ -34,14 +34,14 @@ class Line(NamedTuple):
 
 
 class Trace:
-    """Collects lines.
+    """Collects the lines of a trace.
 
     Parameters
     ----------
     clock
-        Gives the epoch milliseconds that it is.
+        Returns the current time (epoch milliseconds).
     look
-        Returns what stands, or None for a trace that is told without looking.
+        Returns the stored record; if it is None, the trace does not read the store.
     """
 
     def __init__(self, clock: Callable[[], int], look: Callable[[], Record | None] | None = None) -> None:
@@ -51,26 +51,26 @@ class Trace:
         self.lines: list[Line] = []
 
     def tell(self, who: str, what: str) -> None:
-        """Add a line, with what stands now."""
+        """Add a line with the record that is stored now."""
         current: Record | str | None = NOT_LOOKED_AT
         if self._look is not None:
             try:
                 current = self._look()
-            except Exception as failure:  # noqa: BLE001 - a trace tells of what cannot be read, too
+            except Exception as failure:  # noqa: BLE001 - a trace also shows that a record is unreadable
                 current = f"unreadable: {failure!r}"
         self.lines.append(Line(self._clock() - self._began, who, what, current))
 
 
 def in_words(record: Record | str | None) -> str:
-    """Return what stands as a few words."""
+    """Return a short description of a stored record."""
     if record is None:
         return "nothing"
     if isinstance(record, str):
         return record
     whose = f" of {record.owner}" if record.owner else ""
     if record[1] == "COMPLETED":
-        said = record.response_data or "nothing"
-        return f"COMPLETED{whose}: {said if len(said) <= _WIDEST else said[:_WIDEST] + '…'}"
+        response = record.response_data or "nothing"
+        return f"COMPLETED{whose}: {response if len(response) <= _WIDEST else response[:_WIDEST] + '…'}"
     return f"{record[1]}{whose}"
 
 

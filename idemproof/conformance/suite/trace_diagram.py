@@ -1,4 +1,4 @@
-"""A trace as a space-time diagram in SVG: a lane for each client and one for the store, time downward."""
+"""A trace as a space-time diagram in SVG: a lane for each client and for the store; time runs downward."""
 
 from collections.abc import Sequence
 from html import escape
@@ -10,10 +10,10 @@ from .trace_table import across, kind_of, lanes_of, looked_at, moment, wrapped
 from .wording import clean
 
 STYLE = svg.STYLE
-"""The rules for the classes that the pictures use, light and dark."""
+"""The style rules of the classes in a diagram, light and dark."""
 
 _HEAD = 13
-"""How much higher the heads of the lanes are than their words."""
+"""The vertical padding of the heads of the lanes (pixels)."""
 _GAP = 12
 _PADDING = 7
 _STORE_LANE = "stored"
@@ -21,10 +21,10 @@ _NARROWEST = 100
 _WIDEST_HEAD = 150
 _CAUTION = 0.94
 _CAUTION_IN_FIGURES = 0.83
-"""For fonts that are wider than most: of words, and of what is bold or has wide letters such as "ms"."""
+"""Safety factors for wide fonts: for words, and for text that is bold or has wide letters such as "ms"."""
 
 
-def picture(lines: Sequence[Line], width: float, name: str) -> str:
+def diagram(lines: Sequence[Line], width: float, name: str) -> str:
     """Return a trace as an ``svg`` element for a page that has :data:`STYLE`.
 
     Parameters
@@ -32,9 +32,9 @@ def picture(lines: Sequence[Line], width: float, name: str) -> str:
     lines
         The trace.
     width
-        How wide it is to be; wider, if its lanes would be too narrow for words.
+        The minimum width (pixels). The diagram is wider if its lanes would be too narrow.
     name
-        What it is called, for readers who do not see it.
+        The accessible name, for screen readers.
     """
     sheet = _Sheet(lines, width)
     for line in lines:
@@ -48,20 +48,20 @@ class _Sheet:
         times = width_of([moment(line.at_ms) for line in lines] or [""]) / _CAUTION_IN_FIGURES
         self._margin = times + 6 + _PADDING
         self._times_apart = self._margin + _NARROWEST * len(self._lanes) > width
-        """Whether there is no room for times beside the lanes: then they stand above what happens."""
+        """Whether the times are above the steps, because there is no space on the left of the lanes."""
         if self._times_apart:
             self._margin = 0
         self._width = max(width, self._margin + _NARROWEST * len(self._lanes))
         self._each = (self._width - self._margin) / max(1, len(self._lanes))
         self._x = {lane: self._margin + self._each * (index + 0.5) for index, lane in enumerate(self._lanes)}
-        room = (min(self._each - 8, _WIDEST_HEAD) - 2 * _PADDING) * _CAUTION_IN_FIGURES
-        self._heads = {lane: _wrapped(lane, room) for lane in self._lanes}
+        space = (min(self._each - 8, _WIDEST_HEAD) - 2 * _PADDING) * _CAUTION_IN_FIGURES
+        self._heads = {lane: _wrapped(lane, space) for lane in self._lanes}
         self._head = _HEAD + LINE * max(map(len, self._heads.values()), default=1)
         self._y: float = self._head + _GAP
         self._parts: list[str] = []
         self._bars: list[str] = []
         self._time: str | None = None
-        self._standing: tuple[str, str] | None = None
+        self._current: tuple[str, str] | None = None
         self._since: float = 0
 
     def add(self, line: Line) -> None:
@@ -77,7 +77,7 @@ class _Sheet:
         words = across(line)
         height = self._across(words) if words is not None else self._mark(line)
         if _STORE_LANE in self._x and line.current != NOT_LOOKED_AT:
-            stored = self._stands(line)
+            stored = self._stored(line)
             if stored and words is None:
                 ends = [(self._x[lane], self._y + LINE / 2 + 3) for lane in (clean(line.who), _STORE_LANE)]
                 self._bars.append(path(ends, "line", arrow=False))
@@ -85,7 +85,7 @@ class _Sheet:
         self._y += height + _GAP
 
     def finished(self, name: str) -> str:
-        """Return the whole."""
+        """Return the complete ``svg`` element."""
         self._end_bar()
         heads = []
         for lane, x in self._x.items():
@@ -119,19 +119,19 @@ class _Sheet:
         self._parts += lines_of_text(middle, self._y + LINE - 2, parts)
         return height
 
-    def _stands(self, line: Line) -> float:
+    def _stored(self, line: Line) -> float:
         words, kind = clean(in_words(line.current)), kind_of(line.current)
         kind = kind if kind != "quiet" else "ABSENT"
-        if (words, kind) == self._standing:
+        if (words, kind) == self._current:
             return 0
         self._end_bar()
-        self._standing, self._since = (words, kind), self._y
+        self._current, self._since = (words, kind), self._y
         return self._boxed(self._x[_STORE_LANE], [("ink", part) for part in self._fitted(words)], kind)
 
     def _end_bar(self) -> None:
-        if self._standing is not None:
+        if self._current is not None:
             x = self._x[_STORE_LANE]
-            self._bars.append(box(x - 5, self._since, 10, self._y - self._since, self._standing[1]))
+            self._bars.append(box(x - 5, self._since, 10, self._y - self._since, self._current[1]))
 
     def _fitted(self, words: str) -> list[str]:
         return _wrapped(words, (self._each - 8 - 2 * _PADDING) * _CAUTION)

@@ -1,4 +1,4 @@
-"""A trace as a table of text: a column for each client, time downward, and what is stored on the right."""
+"""A trace as a text table: a column for each client, the stored record on the right; time runs downward."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from .trace import CLOCK, NOT_LOOKED_AT, STORE, Line, in_words
 from .wording import clean
 
 _NARROWEST = 14
-"""A column that would be narrower is none: then all clients share one."""
+"""The minimum width of a column (characters). If columns would be narrower, all clients share one."""
 
 _PLACES_TO_BREAK = (re.compile(r"(?<=[(\[{,=:/])|(?=\.)"), re.compile(r"(?<=[_-])"))
-"""Between the parts of an expression; if there are none, between the words of a name."""
+"""Where to break a long word: between the parts of an expression, else between the words of a name."""
 
 _BAR = " │ "
 _STORED = "then stored"
 
 
 class Piece(NamedTuple):
-    """Some text of one line. Its kind: ``frame``, ``head``, ``time``, ``act``, ``across``, or a status."""
+    """Part of a line of text. Its kind is ``frame``, ``head``, ``time``, ``act``, ``across`` or a status."""
 
     text: str
     kind: str
@@ -31,7 +31,7 @@ def plain(lines: Sequence[Line], width: int = 100) -> str:
 
 
 def laid_out(lines: Sequence[Line], width: int) -> Iterator[list[Piece]]:
-    """Give the lines of text that tell a trace, none of them wider than ``width``."""
+    """Yield the lines of text of a trace, none of them wider than ``width``."""
     if not lines:
         return
     sheet = _Sheet(lines, width)
@@ -41,7 +41,7 @@ def laid_out(lines: Sequence[Line], width: int) -> Iterator[list[Piece]]:
 
 
 def lanes_of(lines: Sequence[Line]) -> list[str]:
-    """Return who takes part, clients in the order of their numbers."""
+    """Return the actors of a trace, clients in the order of their numbers."""
     actors = dict.fromkeys(clean(line.who) for line in lines if line.who not in (CLOCK, STORE))
     return sorted(
         actors, key=lambda who: [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", who)]
@@ -49,12 +49,12 @@ def lanes_of(lines: Sequence[Line]) -> list[str]:
 
 
 def moment(ms: int) -> str:
-    """Return a time since the beginning, in words."""
+    """Return the time since the start of the trace, in words."""
     return f"{ms // 1000:,} s" if ms and ms % 1000 == 0 else f"{ms:,} ms"
 
 
 def kind_of(current: Record | str | None) -> str:
-    """Return how what stands is coloured: by its status; what nobody read is ``quiet``."""
+    """Return the colour class of a stored record: its status, or ``quiet`` if it was not read."""
     if current is None:
         return "ABSENT"
     if isinstance(current, str):
@@ -63,12 +63,12 @@ def kind_of(current: Record | str | None) -> str:
 
 
 def looked_at(lines: Sequence[Line]) -> bool:
-    """Tell whether anybody looked at what is stored."""
+    """Return whether any line of the trace contains the stored record."""
     return any(line.current != NOT_LOOKED_AT for line in lines)
 
 
 def across(line: Line) -> str | None:
-    """Return the words of a line that belongs to no client."""
+    """Return the text of a line that belongs to no client, else None."""
     if line.who == CLOCK:
         return clean(line.what)
     return f"{line.who} {clean(line.what)}" if line.who == STORE else None
@@ -93,13 +93,13 @@ class _Sheet:
         self._each = max(1, min(self._each, max(*own, *map(len, self._lanes), _NARROWEST)))
 
     def _share(self, width: int, columns: int, stored: int) -> int:
-        """Return how wide each of so many columns is, after setting the width of what is stored."""
-        room = width - self._time - len(_BAR) * columns
+        """Set the width of the column for the stored record, and return the width of the others."""
+        space = width - self._time - len(_BAR) * columns
         self._stored = 0
         if self._looked:
-            room -= len(_BAR)
-            self._stored = min(max(stored, len(_STORED)), max(2 * room // (columns + 3), len(_STORED)), 40)
-        return (room - self._stored) // columns
+            space -= len(_BAR)
+            self._stored = min(max(stored, len(_STORED)), max(2 * space // (columns + 3), len(_STORED)), 40)
+        return (space - self._stored) // columns
 
     def head(self) -> Iterator[list[Piece]]:
         cells = [(lane.ljust(self._each), "head") for lane in self._lanes]
@@ -151,7 +151,7 @@ class _Sheet:
 
 
 def wrapped(words: str, width: int) -> list[str]:
-    """Return ``words`` as lines; a word that is longer than a line is broken where code reads on best."""
+    """Return ``words`` as lines; a word that is longer than a line is split where code reads best."""
     lines = [""]
     for word in words.split():
         rest = word

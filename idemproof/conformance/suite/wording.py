@@ -1,4 +1,4 @@
-"""What all forms of the report have in common: the findings in groups, and the sentences."""
+"""The parts that all forms of the report share: groups of findings, and sentences."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,26 +11,26 @@ from .report import CheckResult, Finding, Report, Verdict
 from .trace import Line
 
 _FEW = 5
-"""How many checks are named."""
+"""The maximum number of checks that are listed by name."""
 
 
 class Group(NamedTuple):
-    """Findings that are told as one.
+    """Similar findings that a report shows as one.
 
     Parameters
     ----------
     clauses
-        All that they break.
+        All clauses that they break.
     why, lines
-        Of the finding with the shortest trace.
+        The sentence and the trace of the finding with the shortest trace.
     seen_in
-        In which published software such faults were seen.
+        The published software in which such faults were seen.
     found_by
         The checks that found them, each with its tier.
     others
-        How many findings there are besides the one that is told.
+        The number of findings that are not shown.
     members
-        All of them.
+        All findings of the group.
     """
 
     clauses: tuple[str, ...]
@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 class TierCounts(NamedTuple):
-    """A tier, counted."""
+    """The counts of one tier: its clauses, histories, schedules and duration (seconds)."""
 
     tier: str
     verdict: Verdict
@@ -55,16 +55,16 @@ class TierCounts(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Checks that were left out for one reason; ``told`` names them, or counts them if they are many."""
+    """Checks that were left out for the same reason; ``summary`` lists them, or counts them if many."""
 
     verdict: Verdict
     why: str
     names: tuple[str, ...]
-    reported: str
+    summary: str
 
 
-class Told(NamedTuple):
-    """What every form of a report tells."""
+class Contents(NamedTuple):
+    """The contents that every form of a report has."""
 
     verdict: str
     keeps: bool
@@ -74,14 +74,14 @@ class Told(NamedTuple):
     notes: list[str]
 
 
-def groups_of(findings: Sequence[Finding], said: Callable[[str], str] = str) -> list[Group]:
-    """Group the findings of each check, and checks that say the same; the shortest trace is told.
+def groups_of(findings: Sequence[Finding], shape: Callable[[str], str] = str) -> list[Group]:
+    """Group the findings of each check, and checks with similar findings; show the shortest trace.
 
-    ``said`` returns what counts of a sentence: all of it if not given.
+    ``shape`` returns the part of a sentence by which findings are grouped; by default, all of it.
     """
     alike: dict[str, list[Finding]] = {}
     for members in by_check(findings):
-        alike.setdefault(said(shortest(members).why), []).extend(members)
+        alike.setdefault(shape(shortest(members).why), []).extend(members)
     return [group_of(members) for members in alike.values()]
 
 
@@ -99,12 +99,12 @@ def shortest(members: Sequence[Finding]) -> Finding:
 
 
 def group_of(members: Sequence[Finding]) -> Group:
-    """Return findings as one, told by the shortest trace."""
-    reported = shortest(members)
+    """Return findings as one group, shown by the shortest trace."""
+    shown = shortest(members)
     return Group(
         in_order({clause for each in members for clause in each.clauses}),
-        clean(reported.why),
-        reported.lines,
+        clean(shown.why),
+        shown.lines,
         tuple(dict.fromkeys(clean(each.seen_in) for each in members if each.seen_in)),
         tuple(dict.fromkeys(f"{each.check} ({each.tier})" for each in members)),
         len(members) - 1,
@@ -113,7 +113,7 @@ def group_of(members: Sequence[Finding]) -> Group:
 
 
 def counted(report: Report) -> list[TierCounts]:
-    """Count what was found, tier by tier; tiers that nobody asked about are left out."""
+    """Return the counts of each tier that was tested."""
     return [
         _counts(tier, verdict, [each for each in report.checks if each.tier == tier])
         for tier, verdict in report.tiers.items()
@@ -145,7 +145,7 @@ def unasked(report: Report) -> dict[tuple[Verdict, str], list[str]]:
 
 
 def left_out(report: Report) -> list[LeftOut]:
-    """Return what was not offered or not judged, by reason; of many checks, only how many of each tier."""
+    """Return the checks that were not offered or not judged, by reason; many as a number for each tier."""
     tier_of = {each.name: each.tier for each in report.checks}
     all_of = Counter(tier_of.values())
     return [
@@ -161,9 +161,9 @@ def _folded(counts: Counter[str], all_of: Counter[str], names: Sequence[str]) ->
     return ", ".join(f"{tier} ({share} {all_of[tier]} checks)" for tier, share in shares.items())
 
 
-def reported(report: Report, command: str | None = None, required: Sequence[str] = ()) -> Told:
-    """Return what every form of a report tells."""
-    return Told(
+def contents_of(report: Report, command: str | None = None, required: Sequence[str] = ()) -> Contents:
+    """Return the contents that every form of a report has."""
+    return Contents(
         verdict_line(report, required),
         report.keeps(*required),
         command or again(report),
@@ -185,15 +185,15 @@ def in_order(ids: "set[str] | Sequence[str]") -> tuple[str, ...]:
 
 
 def clause_text(name: str) -> str:
-    """Return what a clause says; of a row of the table, as a sentence."""
+    """Return the text of a clause; for a row of the table, as a sentence."""
     clause = _clauses().get(name)
     if clause is None:
-        return "A clause of a later protocol."
+        return "A clause of a later version of the protocol."
     if " | " not in clause.text:
         return clause.text
     event, when, then, outcome = clause.text.split(" | ")
-    stands = "the record is unchanged" if then == "unchanged" else f"the next record is {then}"
-    return f"{event}, when {when}: {stands}; the outcome is {outcome}."
+    change = "the record is unchanged" if then == "unchanged" else f"the next record is {then}"
+    return f"{event}, when {when}: {change}; the outcome is {outcome}."
 
 
 def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
@@ -202,47 +202,47 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     broken = in_order([name for name, verdict in verdicts.items() if verdict == "broken"])
     kept = sum(verdict == "kept" for verdict in verdicts.values())
     if broken:
-        said = f"BROKEN: {_clauses_of_a_number(len(broken))} ({', '.join(broken)}); {kept} kept."
+        line = f"BROKEN: {_number_of_clauses(len(broken))} ({', '.join(broken)}); {kept} kept."
     elif not report.finished:
-        said = f"INTERRUPTED: {_clauses_of_a_number(kept)} kept so far, none broken."
+        line = f"INTERRUPTED: {_number_of_clauses(kept)} kept so far, none broken."
     elif not kept and "not judged" not in verdicts.values():
-        said = "NOTHING JUDGED: no clause was asked about, or none is offered."
+        line = "NOTHING JUDGED: no clause was tested, or the layer offers none."
     elif open_ones := [each for each in report.checks if each.verdict == "not judged"]:
-        said = (
-            f"NOT ALL JUDGED: {_clauses_of_a_number(kept)} kept, none broken; "
+        line = (
+            f"NOT ALL JUDGED: {_number_of_clauses(kept)} kept, none broken; "
             f"{len(open_ones)} check{'s' * (len(open_ones) != 1)} could not be judged."
         )
     else:
-        said = f"KEPT: {_clauses_of_a_number(kept)}; nothing that this layer offers is broken."
+        line = f"KEPT: {_number_of_clauses(kept)}; nothing that this layer offers is broken."
     if broken and not report.finished:
-        said += " It was interrupted."
+        line += " The run was interrupted."
     tiers = report.tiers
     found = {tier: tiers.get(tier, "not judged") for tier in required}
     missing = [f"{tier} is {verdict}" for tier, verdict in found.items() if verdict != "kept"]
     if missing:
-        said += f" Required, but: {', '.join(missing)}."
+        line += f" Required, but: {', '.join(missing)}."
     elif required:
-        said += f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
-    return said
+        line += f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
+    return line
 
 
 def again(report: Report) -> str:
-    """Return how to run it again, from Python."""
+    """Return the Python expression that repeats the run."""
     return f"check(factory, profile={report.profile!r}, seed={report.seed})"
 
 
 def found_by(group: Group) -> str:
-    """Return what found it."""
+    """Return a sentence that names the checks of a group."""
     more = f"; {group.others + 1} findings" if group.others else ""
     return f"Found by {', '.join(group.found_by)}{more}."
 
 
-def _clauses_of_a_number(number: int) -> str:
+def _number_of_clauses(number: int) -> str:
     return f"{number} clause{'' if number == 1 else 's'}"
 
 
 def clean(text: str) -> str:
-    """Return text from a layer on one line, so that nothing in it steers a terminal."""
+    """Return text from a layer on one line, without control characters for the terminal."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode()
         for each in " ".join(text.split())

@@ -1,4 +1,4 @@
-"""A thread that does one thing after the other, and may be left behind if it hangs."""
+"""A worker thread that runs one task at a time, and can be abandoned if it hangs."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ _GRACE = 2.0
 
 
 class Task:
-    """Something to do, and what came of it."""
+    """A function to run, and its result or its error."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.value: Any = None
@@ -20,26 +20,26 @@ class Task:
         self._done = threading.Event()
 
     def ended(self, within: float) -> bool:
-        """Wait for its end, at most so many seconds; tell whether it has come."""
-        enough = time.perf_counter() + within
-        # By little and little, for not every wait can be interrupted by Ctrl-C.
+        """Wait at most ``within`` seconds for the end of the task; return whether it has ended."""
+        deadline = time.perf_counter() + within
+        # In slices, because Ctrl-C cannot interrupt every wait.
         while not self._done.wait(min(_SLICE, within)):
-            if time.perf_counter() >= enough:
+            if time.perf_counter() >= deadline:
                 return False
         return True
 
     def do(self) -> None:
-        """Do it here and now."""
+        """Run the task in this thread."""
         try:
             self.value = self._work()
-        except BaseException as failure:  # noqa: BLE001 - it is told to who waits
+        except BaseException as failure:  # noqa: BLE001 - the thread that waits handles it
             self.failure = failure
         finally:
             self._done.set()
 
 
 class Worker:
-    """Does all that may hang in one thread, where layers are made and used: some are bound to theirs."""
+    """The thread that makes and uses the layers, because some layers are bound to their thread."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -47,23 +47,23 @@ class Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether this is its own thread."""
+        """Whether the caller runs in the worker's thread."""
         return threading.current_thread() is self._thread
 
     def begin(self, work: Callable[[], Any]) -> Task:
-        """Let it do ``work``."""
+        """Queue ``work``, and return its task."""
         task = Task(work)
         self._tasks.put(task)
         return task
 
     def leave_behind(self) -> None:
-        """Go on with another thread: this one hangs."""
-        self._tasks.put(None)  # should it come back, it ends
+        """Replace the thread, because it hangs."""
+        self._tasks.put(None)  # it ends if it ever returns
         self._tasks = queue.SimpleQueue()
         self._thread = self._started()
 
     def close(self, *, wait: bool) -> None:
-        """End it, once it has done what it was given; ``wait`` for that, if it does not hang."""
+        """End the thread after its queued tasks; ``wait`` for its end."""
         self._tasks.put(None)
         if wait:
             self._thread.join(_GRACE)

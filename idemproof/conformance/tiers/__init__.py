@@ -1,4 +1,4 @@
-"""The checks, tier by tier. Importing this package defines them all."""
+"""The checks of all tiers. Importing this package registers them."""
 
 from . import capacity as capacity
 from . import concurrency as concurrency

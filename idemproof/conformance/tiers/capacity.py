@@ -1,16 +1,16 @@
-"""Of the contract tier: a record need not make room for others."""
+"""The contract tier: a layer keeps a record however many others it stores."""
 
 from ..harness import requests
 from ..suite.checks import Case, check
 from .contract import claim_of
 
 _MANY = 300
-"""More than caches of the usual sizes hold."""
+"""More records than a cache of a usual size holds."""
 
 
 @check("contract", "CAS-6", "INV-7")
 def a_record_stands_however_many_others_do(case: Case) -> None:
-    """Hundreds of live claims stand at once: none of them has to make room for another."""
+    """A layer that stores hundreds of live claims evicts none of them."""
     claims = [claim_of(case, case.new_key()) for _ in range(_MANY)]
     for claim in claims:
         requests.put(case, case.layer, claim)
@@ -18,5 +18,5 @@ def a_record_stands_however_many_others_do(case: Case) -> None:
     lost = [claim for claim in claims if requests.get(case.workers[-1], claim[0]).how != "done"]
     if lost:
         trace = case.trace(lost[0].idempotency_key)
-        trace.tell("client 1", f"has put {_MANY} live claims under keys of their own, this one among them")
+        trace.tell("client 1", f"has put {_MANY} live claims with different keys, including this one")
         case.fail(f"Of {_MANY} live claims that were put, {len(lost)} are gone.", trace)

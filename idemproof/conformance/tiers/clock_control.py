@@ -1,4 +1,4 @@
-"""Checks that move the clock: asked only of layers that live by the clock that is moved."""
+"""Checks that move the clock. They run only on layers that use the clock that is moved."""
 
 import functools
 import time
@@ -11,19 +11,19 @@ from ..suite.checks import Case, NotOffered, check
 from ..suite.subjects import Subject
 from .contract import HOUR_MS
 
-_ANOTHER_CLOCK = "the layer decides by another clock than this process's: claim movable_clock = False"
+_ANOTHER_CLOCK = "the layer uses a clock other than this process's: claim movable_clock = False"
 
 _MINUTES_MS = 300_000
 _MOMENT_MS = 300
 _REAL_WAIT_SECONDS = 0.5
 
 _LONG_AGO_MS = 1_000_000_000_000
-"""In 2001: long ago by any clock."""
+"""In 2001 (epoch milliseconds): in the past by any clock."""
 _DAYS_MS = 72 * HOUR_MS
-"""More than a clock is wrong by that mistakes its time zone, and less than the years by which it is moved."""
+"""More than the error of a clock in the wrong time zone, but less than the distance to the moved clock."""
 
 _other_clocks: WeakKeyDictionary[Subject, bool] = WeakKeyDictionary()
-"""Of each layer by the four methods whether it decides by a clock of its own, once that was asked."""
+"""Whether each four-method layer uses a clock that the suite cannot move, once that is known."""
 
 
 def check_by_the_clock(
@@ -33,10 +33,10 @@ def check_by_the_clock(
     seen_as: Sequence[str] = (),
     needs: Sequence[str] = (),
 ) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Register a check that moves the clock, as :func:`..suite.checks.check` does: it needs ``time``, too.
+    """Register a check that moves the clock, as :func:`..suite.checks.check` does; it also needs ``time``.
 
-    It is not offered to a layer by the four methods that decides by a clock which cannot be moved, such as
-    its store's own; whether it does is found out by asking it.
+    The check is not offered to a four-method layer that uses a clock which cannot be moved, such as the
+    clock of its store. The suite finds out by a few requests to the layer.
     """
 
     def register(run: Callable[[Case], None]) -> Callable[[Case], None]:
@@ -54,13 +54,13 @@ def check_by_the_clock(
 
 
 def _has_another_clock(case: Case) -> bool:
-    """Tell, asking each layer once, whether its claims lapse, but not as the clock is moved."""
+    """Return whether the layer's claims lapse by a clock other than the moved one; test each layer once."""
     if case.layer not in _other_clocks:
         try:
             another = not _lapses_as_the_clock_is_moved(case) and (
                 _lapses_as_real_time_passes(case) or _lapses_by_a_real_date(case)
             )
-        except Exception:  # noqa: BLE001 - the checks themselves will meet it, and judge
+        except Exception:  # noqa: BLE001 - the checks will raise it too, and report it
             another = False
         _other_clocks[case.layer] = another
     return _other_clocks[case.layer]
@@ -73,19 +73,22 @@ def _lapses_as_the_clock_is_moved(case: Case) -> bool:
 
 
 def _lapses_as_real_time_passes(case: Case) -> bool:
-    """As under a time to live that the store counts down."""
+    """Return whether a claim ends as real time passes, as with a native time to live."""
     is_over = _put_until(case, case.now + _MOMENT_MS)
     time.sleep(_REAL_WAIT_SECONDS)
     return is_over()
 
 
 def _lapses_by_a_real_date(case: Case) -> bool:
-    """As by a server's ``now()``, for which what was over years later, by the moved clock, is yet to come."""
+    """Return whether a claim ends by the real date, as with a server's ``now()``.
+
+    By the real date, a lease that has ended by the moved clock, years ahead, still lies in the future.
+    """
     return _put_until(case, _LONG_AGO_MS)() and not _put_until(case, case.now - _DAYS_MS)()
 
 
 def _put_until(case: Case, lease: int) -> Callable[[], bool]:
-    """Put a claim with such a lease; return what tells, by another put, whether it is over."""
+    """Put a claim with this lease (epoch milliseconds); return a function that tests if it has ended."""
     key = case.new_key()
     claim = Record(key, INPROGRESS, ceil_seconds(lease), lease, payload_hash="a hash", owner="alice")
     requests.put(case, case.layer, claim)

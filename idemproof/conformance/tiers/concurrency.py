@@ -1,4 +1,4 @@
-"""The concurrency tier: real threads and real processes, all at once, on one key."""
+"""The concurrency tier: stress tests with real threads and real processes on one key."""
 
 import contextlib
 import time
@@ -26,13 +26,13 @@ _CLAUSES = ("CAS-4", "INV-1", "INV-4", "INV-5")
 
 @check("concurrency", *_CLAUSES, needs=("threads",))
 def many_threads_may_share_a_layer(case: Case) -> None:
-    """Eight threads, or tasks, use one layer for one key: each request is atomic, and one body runs."""
+    """Eight threads, or tasks, use one layer and one key: each request is atomic, and one body runs."""
     _in_threads(case, [case.layer] * _CLIENTS)
 
 
 @check("concurrency", *_CLAUSES, needs=("shared",))
 def many_threads_may_share_a_store(case: Case) -> None:
-    """Threads with layer objects of their own use one key: each request is atomic, and one body runs."""
+    """Threads with separate layer objects use one key: each request is atomic, and one body runs."""
     case.require_clients(2)
     share = _CLIENTS // 2 if case.capabilities.threads else 1
     _in_threads(case, case.workers[:2] * share)
@@ -40,7 +40,7 @@ def many_threads_may_share_a_store(case: Case) -> None:
 
 @check("concurrency", *_CLAUSES, needs=("shared", "processes"))
 def many_processes_may_share_a_store(case: Case) -> None:
-    """Processes with layers of their own use one key: each request is atomic, and one body runs."""
+    """Processes with separate layers use one key: each request is atomic, and one body runs."""
     start = Start(place_of(case.factory), case.now, case.capabilities.movable_clock)
     share = _CLIENTS_PER_PROCESS if case.capabilities.threads else 1
     with contextlib.ExitStack() as running:
@@ -66,10 +66,10 @@ def _in_processes(plan: Plan, processes: Sequence[Process], share: int) -> Round
     go = Go(time.perf_counter_ns() + _HEAD_START_NS)
     for process in processes:
         process.tell(go)
-    came = Round()
+    outcome = Round()
     for process in processes:
-        came.add(process.hear())
-    return came
+        outcome.add(process.hear())
+    return outcome
 
 
 def _require_one_store(case: Case, process: Process) -> None:
@@ -80,13 +80,13 @@ def _require_one_store(case: Case, process: Process) -> None:
     seen: Seen = process.hear()
     if seen.record is None:
         raise NotOffered(
-            "a layer that the factory makes in another process does not see this one's records: "
-            "if the layer's store can be shared, let the factory open the same one in each process"
+            "a layer that the factory makes in another process does not see the records of this process: "
+            "if the store can be shared, let the factory open the same store in each process"
         )
 
 
-def _rounds(case: Case, interleaving: Callable[[Plan], Round]) -> None:
-    """Interleaving rounds of every kind; of each clause that is broken, keep the first evidence."""
+def _rounds(case: Case, run: Callable[[Plan], Round]) -> None:
+    """Run rounds of every kind; keep the first evidence for each clause that is broken."""
     known: set[str] = set()
     began = time.perf_counter()
     for number in range(case.profile.crowds):
@@ -96,35 +96,36 @@ def _rounds(case: Case, interleaving: Callable[[Plan], Round]) -> None:
         for kind in kinds(swaps=case.layer.swaps):
             key = case.new_key()
             case.histories += 1
-            came = interleaving(Plan(kind, key, case.now, case.seed + number))
-            faults = [fault for fault in _faults(case, key, came) if not known.issuperset(fault.clauses)]
+            outcome = run(Plan(kind, key, case.now, case.seed + number))
+            faults = [fault for fault in _faults(case, key, outcome) if not known.issuperset(fault.clauses)]
             if faults:
-                lines = _evidence(case, came)
+                lines = _evidence(case, outcome)
                 for fault in faults:
                     case.found(fault.why, lines, fault.clauses)
                     known.update(fault.clauses)
 
 
-def _faults(case: Case, key: str, came: Round) -> list[Fault]:
+def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
     swaps, fenced = case.layer.swaps, case.capabilities.fenced
     reader = Recorder(lambda: case.now)
     reader.ask(case.workers[-1], "the final reader", Load(key) if swaps else Get(key))
-    came.operations += reader.operations
+    outcome.operations += reader.operations
     faults = []
-    if not is_explained(came.operations, swaps=swaps, fenced=fenced):
+    if not is_explained(outcome.operations, swaps=swaps, fenced=fenced):
         why = (
-            "No order of what was asked at once, one request at a time, gives the answers that were given: "
-            "the layer does not do each request as a whole."
+            "The answers to concurrent requests are not linearizable: no sequential order of the requests "
+            "gives them, so the layer's requests are not atomic."
         )
         faults.append(Fault(("CAS-4",), why))
-    if came.mistakes:
-        faults.append(Fault(("CAS-4",), f"Used by many at once, the layer raised {came.mistakes[0]}."))
-    if fenced or all(each.end is not None for each in came.operations):
-        # Without fencing, a request that was given up may arrive late, and let another in by right.
-        faults += faults_of_runs(came)
+    if outcome.mistakes:
+        why = f"Under concurrent requests, the layer raised {outcome.mistakes[0]}."
+        faults.append(Fault(("CAS-4",), why))
+    if fenced or all(each.end is not None for each in outcome.operations):
+        # Without fencing, an abandoned request may arrive late, and legitimately free the key.
+        faults += faults_of_runs(outcome)
     return faults
 
 
-def _evidence(case: Case, came: Round) -> list[Line]:
+def _evidence(case: Case, outcome: Round) -> list[Line]:
     swaps, fenced = case.layer.swaps, case.capabilities.fenced
-    return lines_of(unexplained(came.operations, swaps=swaps, fenced=fenced) or came.operations)
+    return lines_of(unexplained(outcome.operations, swaps=swaps, fenced=fenced) or outcome.operations)

@@ -1,4 +1,4 @@
-"""The contract tier: each documented method does what is documented, and raises what is documented."""
+"""The contract tier: each documented method returns, changes and raises what its documentation says."""
 
 from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..harness import requests
@@ -12,18 +12,18 @@ _IN_EVERY_LAYER = ("status", "expiry_timestamp", "in_progress_expiry_timestamp",
 
 
 def claim_of(case: Case, key: str, owner: str = "alice") -> Record:
-    """Return a claim that holds for an hour."""
+    """Return a claim with a lease of one hour."""
     lease = case.now + HOUR_MS
     return Record(key, INPROGRESS, lease // 1000 + 3600, lease, payload_hash="a hash", owner=owner)
 
 
 def result_of(claim: Record, response: str = '"done"') -> Record:
-    """Return what the completion of ``claim`` stores."""
+    """Return the result that a completion of ``claim`` stores."""
     return claim._replace(status=COMPLETED, in_progress_expiry_timestamp=None, response_data=response)
 
 
 def put_claim(case: Case, claim: Record) -> Trace:
-    """Let the first worker put ``claim`` under its unused key, and begin the trace with it."""
+    """Let the first worker put ``claim`` under an unused key, and return the trace that begins with it."""
     trace = case.trace(claim.idempotency_key)
     answer = requests.put(case, case.layer, claim)
     trace.tell("client 1", f"puts a claim: {_how(answer)}")
@@ -42,15 +42,15 @@ def complete(case: Case, claim: Record, trace: Trace, response: str = '"done"') 
     return result
 
 
-def require_standing(case: Case, wanted: Record, trace: Trace, why: str) -> None:
-    """Go on only if the other worker reads ``wanted``, in every field that this kind of layer keeps."""
+def require_stored(case: Case, wanted: Record, trace: Trace, why: str) -> None:
+    """Fail unless the other worker reads ``wanted``, in every field that this kind of layer stores."""
     answer = requests.get(case.workers[-1], wanted.idempotency_key)
     trace.tell("client 2", f"reads the record: {_how(answer)}")
-    case.require(answer.how == "done", f"{why}: reading it says that there is none.", trace)
+    case.require(answer.how == "done", f"{why}: no record was found.", trace)
     found = answer.record
     fields = ["response_data", "owner", *_IN_EVERY_LAYER] if case.layer.swaps else [*_IN_EVERY_LAYER]
     if wanted.status == COMPLETED and not case.layer.swaps:
-        # Layers by the four methods may leave the lease standing, and a claim has no response yet.
+        # A four-method layer may keep the lease of a completed record, and a claim has no response.
         fields.remove("in_progress_expiry_timestamp")
         fields.append("response_data")
     for field in fields:
@@ -69,22 +69,22 @@ def _how(answer: Answer) -> str:
 
 @check("contract", "CAS-1", "CAS-7")
 def a_claim_comes_back_as_it_was_put(case: Case) -> None:
-    """What was put is what is read, in every field that the protocol needs."""
+    """A claim is read as it was put, in every field that the protocol needs."""
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
-    require_standing(case, claim, trace, "The claim did not come back as it was put")
+    require_stored(case, claim, trace, "The claim did not come back as it was put")
 
 
 @check("contract", "CAS-1")
 def a_missing_record_is_reported_as_missing(case: Case) -> None:
-    """Reading a key that nothing stands for raises IdempotencyItemNotFoundError."""
+    """Reading a key that has no record raises IdempotencyItemNotFoundError."""
     key = case.new_key()
     trace = case.trace(key)
     answer = requests.get(case.layer, key)
     trace.tell("client 1", f"reads an unused key: {_how(answer)}")
     case.require(
         answer.how == "missing" or answer == Answer("done"),
-        f"Reading an unused key gave {answer.record!r}, not IdempotencyItemNotFoundError.",
+        f"Reading an unused key returned {answer.record!r} instead of raising IdempotencyItemNotFoundError.",
         trace,
     )
     case.require(
@@ -116,7 +116,7 @@ def a_completion_stores_the_result(case: Case) -> None:
     "same payload as changed",
 )
 def a_completion_keeps_the_payload_hash(case: Case) -> None:
-    """A result is stored with the payload hash it was given."""
+    """A result is stored with its payload hash."""
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
     complete(case, claim, trace)
@@ -160,7 +160,7 @@ def _refuse(case: Case, current: Record, trace: Trace) -> None:
 
 @check("contract", "CAS-7", "INV-4")
 def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
-    """The old_data_record of a refusal, if there is one, is the record that stands: it is replayed from."""
+    """The old_data_record of a refusal, if present, is the stored record, because it is replayed."""
     for completed in (False, True):
         claim = claim_of(case, case.new_key())
         trace = put_claim(case, claim)
@@ -169,7 +169,7 @@ def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
         trace.tell("client 2", f"puts another claim: {_how(answer)}")
         old = answer.record
         if answer.how != "exists" or old is None:
-            continue  # another check is about that; and a refusal need not carry anything
+            continue  # another check tests the refusal itself, and a refusal need not carry a record
         for field in ("status", "expiry_timestamp", "payload_hash", *(["response_data"] * completed)):
             given, got = getattr(current, field), getattr(old, field)
             case.require(
@@ -192,7 +192,7 @@ def a_deleted_claim_is_gone(case: Case) -> None:
     trace = put_claim(case, claim)
     answer = requests.delete(case, case.layer, claim)
     trace.tell("client 1", f"deletes its claim: {_how(answer)}")
-    case.require(answer.how == "done", "Deleting a claim of one's own was refused.", trace)
+    case.require(answer.how == "done", "A deletion by the owner of the claim was refused.", trace)
     answer = requests.get(case.workers[1], claim.idempotency_key)
     trace.tell("client 2", f"reads the record: {_how(answer)}")
     case.require(answer.how != "done" or answer.record is None, "A deleted claim can still be read.", trace)
@@ -203,7 +203,7 @@ def a_deleted_claim_is_gone(case: Case) -> None:
 
 @check("contract", "CAS-1")
 def what_one_writes_the_other_reads_at_once(case: Case) -> None:
-    """A worker that has read a key sees what another has stored since: nothing stale is served."""
+    """A worker that has read a key sees what another worker stores later: no read is stale."""
     first, second = case.workers[0], case.workers[1]
     claim = claim_of(case, case.new_key())
     trace = case.trace(claim.idempotency_key)
@@ -219,7 +219,7 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
         trace.tell("client 2", "reads the record")
         case.require(
             seen is not None and seen.status == status,
-            f"After one client had stored a record that is {status}, the other still read "
+            f"After one client had stored a record with the status {status}, the other client still read "
             f"{'nothing' if seen is None else seen.status}.",
             trace,
         )
@@ -227,32 +227,32 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
 
 @check("contract", "CAS-8", needs=("swaps",))
 def who_lost_a_claim_is_told(case: Case) -> None:
-    """Who does not hold the claim can neither update nor delete it, and is told IdempotencyLeaseLostError."""
+    """An update or deletion by an attempt that does not hold the claim raises IdempotencyLeaseLostError."""
     for completed in (False, True):
         for what, ask in (("update", requests.update), ("deletion", requests.delete)):
             claim = claim_of(case, case.new_key())
             trace = put_claim(case, claim)
             current = complete(case, claim, trace) if completed else claim
             answer = ask(case, case.workers[1], result_of(claim, '"late"')._replace(owner="bob"))
-            trace.tell("client 2", f"asks for the {what} of what is not its own: {_how(answer)}")
-            require_standing(case, current, trace, f"The {what} by a stranger changed the record")
+            trace.tell("client 2", f"requests the {what} of another client's record: {_how(answer)}")
+            require_stored(case, current, trace, f"The {what} by another client changed the record")
             case.require(
                 answer.how == "lost",
-                f"The {what} of another's record was not refused with IdempotencyLeaseLostError.",
+                f"The {what} of another client's record did not raise IdempotencyLeaseLostError.",
                 trace,
             )
 
 
 @check("contract", "CAS-9", needs=("swaps",))
 def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
-    """Without an owner, an update completes and a deletion frees whatever claim stands."""
+    """Without an owner, an update completes the stored claim, and a deletion removes it."""
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
-    nameless = result_of(claim)._replace(owner=None)
-    answer = requests.update(case, case.workers[1], nameless)
+    without_owner = result_of(claim)._replace(owner=None)
+    answer = requests.update(case, case.workers[1], without_owner)
     trace.tell("client 2", f"completes without naming an owner: {_how(answer)}")
     case.require(answer.how == "done", "An update that names no owner was refused.", trace)
-    require_standing(case, nameless, trace, "An update that names no owner did not complete the claim")
+    require_stored(case, without_owner, trace, "An update that names no owner did not complete the claim")
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
     answer = requests.delete(case, case.workers[1], claim._replace(owner=None))
@@ -270,5 +270,5 @@ def who_names_no_owner_leaves_a_live_result_alone(case: Case) -> None:
         trace = put_claim(case, claim)
         result = complete(case, claim, trace)
         ask(case, case.workers[1], result._replace(owner=None, response_data='"another"'))
-        trace.tell("client 2", f"asks for the {what} without naming an owner")
-        require_standing(case, result, trace, f"The {what} that names no owner changed a live result")
+        trace.tell("client 2", f"requests the {what} without naming an owner")
+        require_stored(case, result, trace, f"The {what} that names no owner changed a live result")

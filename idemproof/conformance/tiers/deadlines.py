@@ -1,4 +1,4 @@
-"""The time tier: a record counts until its deadline, to the millisecond, and is over at it."""
+"""The time tier: a record is live until its deadline, to the millisecond, and no longer at it."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from .clock_control import check_by_the_clock
 from .contract import HOUR_MS
 
 _AT_ITS_DEADLINE = (
-    "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with the strict <, so that a record still "
-    "counts at its deadline, and for the rest of its second if that is an expiry"
+    "Powertools for AWS Lambda 3.37: its DynamoDB layer compares with a strict <, so that a record is still "
+    "live at its deadline, and for the rest of that second if the deadline is an expiry"
 )
 
 _LEASES_MS = (1, 500, 999, 1_000, 30_001)
-"""How long leases are: within a second, at its end, and longer."""
+"""Leases (milliseconds): shorter than a second, a whole second, and longer."""
 
 _YEAR_2100_MS = 4_102_444_800_000
 
 
 class Kind(NamedTuple):
-    """A record with a deadline: how it is called, what it is, and the clause that says when it is over."""
+    """A record with a deadline: its name in messages, how to make it, and the clause about its deadline."""
 
     name: str
     record: Callable[[int, str], Record]
@@ -65,8 +65,8 @@ RESULT = Kind("a result", _result, "TIME-3")
 _Put = tuple[Kind, Record, Trace, requests.Answer]
 
 
-def _stand(case: Case, kind: Kind) -> tuple[Record, Trace]:
-    """Let a record of this kind stand under a fresh key; a result follows a claim with a short lease."""
+def _store(case: Case, kind: Kind) -> tuple[Record, Trace]:
+    """Store a record of this kind under a new key; a result replaces a claim with a short lease."""
     record = kind.record(case.now, case.new_key())
     trace = case.trace(record.idempotency_key)
     claim = record
@@ -92,14 +92,14 @@ def _put_another(case: Case, current: Record, trace: Trace, owner: str = "bob") 
         owner=owner,
     )
     answer = requests.put(case, case.workers[1], rival)
-    reported = {"done": "is let in", "exists": "is refused"}.get(answer.how, answer.how)
-    trace.tell("client 2", f"puts a claim, and {reported}")
+    outcome = {"done": "gets it", "exists": "is refused"}.get(answer.how, answer.how)
+    trace.tell("client 2", f"puts a claim, and {outcome}")
     return answer
 
 
 def _at(case: Case, kinds: tuple[Kind, ...], offset: int) -> Iterator[_Put]:
-    """Let a record of each kind stand, and another claim be put so many milliseconds after its deadline."""
-    current = [(kind, *_stand(case, kind)) for kind in kinds]
+    """Store a record of each kind, and put another claim ``offset`` milliseconds after its deadline."""
+    current = [(kind, *_store(case, kind)) for kind in kinds]
     current.sort(key=lambda each: deadline_ms(each[1]))
     for kind, record, trace in current:
         case.clock.move_to(deadline_ms(record) + offset)
@@ -117,14 +117,14 @@ def _must_be_over(case: Case, kinds: tuple[Kind, ...], offset: int, *also: str) 
     for kind, record, trace, answer in _at(case, kinds, offset):
         case.require(
             answer.how == "done",
-            f"{_capital(kind.name)} still counted {_in_words(offset)} its deadline: a put was refused.",
+            f"{_capital(kind.name)} was still live {_in_words(offset)} its deadline: a put was refused.",
             trace,
             [kind.clause, *also],
         )
         found = requests.get(case.layer, record.idempotency_key).record
         case.require(
             found is not None and found.status == INPROGRESS and deadline_ms(found) == case.now + HOUR_MS,
-            f"After {kind.name} was over, a put was accepted, but what it put does not stand.",
+            f"After the deadline of {kind.name}, a put was accepted, but its claim is not stored.",
             trace,
             ["ROW-1"],
         )
@@ -136,37 +136,37 @@ def _capital(text: str) -> str:
 
 @check_by_the_clock("time", "TIME-4", "ROW-4", "INV-1")
 def a_claim_counts_until_its_last_millisecond(case: Case) -> None:
-    """One millisecond before a claim's deadline, its lease or else its expiry, a put is refused."""
+    """One millisecond before a claim's deadline (its lease, or its expiry without one), a put is refused."""
     for kind, _, trace, answer in _at(case, CLAIMS, -1):
         case.require(
             answer.how == "exists",
-            f"{_capital(kind.name)} was over one millisecond before its deadline: a put was accepted.",
+            f"{_capital(kind.name)} had ended one millisecond before its deadline: a put was accepted.",
             trace,
         )
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", seen_in=_AT_ITS_DEADLINE)
 def a_claim_is_over_at_its_deadline(case: Case) -> None:
-    """At a claim's deadline itself a put is accepted, and takes over."""
+    """At the deadline of a claim, a put is accepted, and takes over."""
     _must_be_over(case, CLAIMS, 0, "TIME-2", "ROW-1")
 
 
 @check_by_the_clock("time", "TIME-4", "ROW-1", "INV-9")
 def a_claim_is_over_after_its_deadline(case: Case) -> None:
-    """Whole seconds after a claim's deadline a put is accepted: a dead worker locks nobody out."""
+    """Seconds after the deadline of a claim, a put is accepted: a dead worker does not block the key."""
     _must_be_over(case, CLAIMS, 2_000, "ROW-1", "INV-9")
 
 
 @check_by_the_clock("time", "TIME-4", "ROW-1")
 def a_millisecond_after_its_lease_a_claim_is_over(case: Case) -> None:
-    """One millisecond after a lease has ended a put is accepted: leases are in milliseconds."""
+    """One millisecond after a lease has ended, a put is accepted: leases are in milliseconds."""
     _must_be_over(case, tuple(map(_with_lease, _LEASES_MS)), 1, "ROW-1")
 
 
 @check_by_the_clock("time", "TIME-3", "INV-7", "INV-2")
 def a_result_counts_until_its_last_millisecond(case: Case) -> None:
-    """Until one millisecond before its expiry, and long after its claim's lease, a result refuses a put."""
-    record, trace = _stand(case, RESULT)
+    """A result refuses a put until one millisecond before its expiry, long after the lease of its claim."""
+    record, trace = _store(case, RESULT)
     key, end = record.idempotency_key, expiry_ms(record)
     for moment in (case.now + 2_000, case.now + 2_001, end - 1_000, end - 999, end - 1):
         case.clock.move_to(moment)
@@ -181,22 +181,22 @@ def a_result_counts_until_its_last_millisecond(case: Case) -> None:
         answer = _put_another(case, record, trace)
         case.require(
             answer.how == "exists",
-            f"A result was over {end - moment:,} ms before its expiry: a put was accepted.",
+            f"A result had ended {end - moment:,} ms before its expiry: a put was accepted.",
             trace,
         )
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-3", "ROW-1", seen_in=_AT_ITS_DEADLINE)
 def a_result_is_over_at_its_expiry(case: Case) -> None:
-    """At a result's expiry itself a put is accepted, and begins anew."""
+    """At the expiry of a result, a put is accepted, and the operation runs again."""
     _must_be_over(case, (RESULT,), 0, "TIME-2", "ROW-1")
 
 
 @check_by_the_clock("time", "TIME-3", "ROW-1", "INV-9")
 def a_result_is_over_after_its_expiry(case: Case) -> None:
-    """Whole seconds after a result's expiry a put is accepted, and a new result can be stored."""
+    """Seconds after the expiry of a result, a put is accepted, and a new result can be stored."""
     _must_be_over(case, (RESULT,), 2_000, "ROW-1", "INV-9")
-    record, trace = _stand(case, RESULT)
+    record, trace = _store(case, RESULT)
     case.clock.move_to(expiry_ms(record) + 2_000)
     claim = record._replace(
         status=INPROGRESS,
@@ -206,21 +206,21 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
         expiry_timestamp=ceil_seconds(case.now + 2 * HOUR_MS),
     )
     requests.put(case, case.workers[1], claim)
-    again = claim._replace(status=COMPLETED, response_data='"done anew"', in_progress_expiry_timestamp=None)
+    again = claim._replace(status=COMPLETED, response_data='"done again"', in_progress_expiry_timestamp=None)
     requests.update(case, case.workers[1], again)
     trace.tell("client 2", "runs again after the expiry, and stores its result")
     found = requests.get(case.layer, record.idempotency_key).record
     case.require(
         found is not None and found.status == COMPLETED and found.response_data == again.response_data,
-        "After an expired result was taken over, the new result does not stand.",
+        "After a takeover of an expired result, the new result is not stored.",
         trace,
     )
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", "INV-7")
 def a_claim_that_took_over_counts_anew(case: Case) -> None:
-    """Who takes over gets a lease of its own: it counts until its own deadline, not the one it replaced."""
-    record, trace = _stand(case, CLAIMS[0])
+    """A claim that takes over is live until its own deadline, not that of the claim it replaced."""
+    record, trace = _store(case, CLAIMS[0])
     case.pass_time(3_000, trace)
     answer = _put_another(case, record, trace)
     why = "A put was refused after the lease had ended."
@@ -231,7 +231,7 @@ def a_claim_that_took_over_counts_anew(case: Case) -> None:
     answer = _put_another(case, taken, trace, "carol")
     case.require(
         answer.how == "exists",
-        "A claim that had taken over was over before its own deadline.",
+        "A claim that had taken over ended before its own deadline.",
         trace,
         ["TIME-4", "INV-1"],
     )
@@ -239,14 +239,14 @@ def a_claim_that_took_over_counts_anew(case: Case) -> None:
 
 @check_by_the_clock("time", "TIME-1", "TIME-2", "TIME-3", "TIME-4")
 def deadlines_are_kept_in_the_year_2100(case: Case) -> None:
-    """Far from today, beyond 31 bits of seconds, deadlines are kept as ever."""
+    """Deadlines far in the future, beyond 31 bits of seconds, are exact too."""
     if case.now < _YEAR_2100_MS:
         case.clock.move_to(_YEAR_2100_MS)
     kinds = (_with_lease(30_001), *CLAIMS[-2:], RESULT)
     for kind, _, trace, answer in _at(case, kinds, -1):
         case.require(
             answer.how == "exists",
-            f"In the year 2100, {kind.name} was over one millisecond before its deadline.",
+            f"In the year 2100, {kind.name} had ended one millisecond before its deadline.",
             trace,
             [kind.clause],
         )

@@ -1,7 +1,7 @@
-"""The durability tier: what a layer has acknowledged is there when the process that wrote it is not.
+"""The durability tier: acknowledged records survive the process that wrote them.
 
-The protocol does not ask that of a store (OUT-2), so only layers that claim it are asked: a store that keeps
-records for the time it was told (CAS-6) whatever becomes of its clients.
+The protocol does not require this of a store (OUT-2), so these checks apply only to layers that claim
+``durable``: their store keeps a record for the requested time (CAS-6) even if its clients die.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from .contract import HOUR_MS
 
 _FEW = 6
 _MANY = 400
-"""More than are acknowledged before the process is killed: it dies in the middle of writing."""
+"""More records than are acknowledged before the process is killed, so that it dies while it writes."""
 _ACKNOWLEDGED_AT_LEAST = 25
 
 _ROUNDS_PER_DEATH = 20
 
-_CLAIMED = "It claims to be durable, and "
+_CLAIMED = "The layer claims to be durable, but "
 
 
 @check("durability", "CAS-6", needs=("durable",))
@@ -37,7 +37,7 @@ def acknowledged_records_outlive_their_layer(case: Case) -> None:
 
 @check("durability", "CAS-6", needs=("durable",))
 def acknowledged_records_outlive_a_killed_process(case: Case) -> None:
-    """A process is killed while it writes: whoever comes next finds all that was acknowledged to it."""
+    """A process is killed while it writes: other clients find every record that it had acknowledged."""
     _require_sharing(case)
     place = place_of(case.factory)
     start = Start(place, case.now, case.capabilities.movable_clock)
@@ -64,11 +64,11 @@ def _written_until_killed(start: Start, claims: Sequence[Record]) -> list[Acknow
     with Process(start) as writer:
         writer.wait_until_up()
         writer.tell(Write(tuple(claims)))
-        said = [writer.hear() for _ in range(_ACKNOWLEDGED_AT_LEAST)]
+        messages = [writer.hear() for _ in range(_ACKNOWLEDGED_AT_LEAST)]
         writer.kill()
-        said += writer.rest()
-    acknowledged = [each for each in said if isinstance(each, Acknowledged)]
-    # More may have been done for the last key than the process lived to say.
+        messages += writer.rest()
+    acknowledged = [each for each in messages if isinstance(each, Acknowledged)]
+    # The process may have written more for the last key than it could acknowledge.
     return [each for each in acknowledged if each.key != acknowledged[-1].key]
 
 
@@ -83,7 +83,7 @@ def _claims(case: Case, count: int) -> list[Record]:
 def _require_sharing(case: Case) -> None:
     case.require(
         case.restarted is not None,
-        f"{_CLAIMED}another layer of its factory does not even see what a living one has written.",
+        f"{_CLAIMED}another layer from its factory does not see the records of the first one, which is open.",
     )
 
 
@@ -94,7 +94,7 @@ def _require_all(
     writers: tuple[str, ...],
     reader: str,
 ) -> None:
-    """Require that what was acknowledged last for each key is what stands."""
+    """Require that the last acknowledged record of each key is stored."""
     wanted = {each.key: each.record for each in acknowledged}
     case.histories += len(wanted)
     found = {key: look(key) for key in wanted}
@@ -111,12 +111,12 @@ def _require_all(
         lines.append(Line(0, writers[1], "is killed", NOT_LOOKED_AT))
     lines.append(Line(0, reader, "reads", found[first]))
     why = (
-        f"{_CLAIMED}lost what it had acknowledged: {reader} finds {len(lost)} of {len(wanted)} keys "
-        "otherwise than acknowledged."
+        f"{_CLAIMED}lost acknowledged records: {reader} finds {len(lost)} of {len(wanted)} keys "
+        "changed or missing."
     )
     if all(record is None for record in found.values()):
         why = (
-            f"{_CLAIMED}lost all that it had acknowledged: {reader} finds nothing of it. Does the factory "
+            f"{_CLAIMED}lost every acknowledged record: {reader} finds none. Does the factory "
             "open the same store each time?"
         )
     case.fail(why, lines)

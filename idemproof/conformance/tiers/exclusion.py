@@ -1,4 +1,4 @@
-"""The exclusion tier: requests for one key that come at once are answered as if one came after the other."""
+"""The exclusion tier: concurrent requests for one key are linearizable."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,22 +14,22 @@ from .clock_control import check_by_the_clock
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000
 _SEEN_IN_POWERTOOLS = (
-    "Powertools for AWS Lambda 3.37: its Redis layer looks, and then overwrites; a result that is stored in "
+    "Powertools for AWS Lambda 3.37: its Redis layer reads, and then overwrites; a result that is stored in "
     "between is lost, and the operation runs again"
 )
 
 
 class Scene(NamedTuple):
-    """The records that a race is about.
+    """The records of a race.
 
     Parameters
     ----------
     key
         The key.
     began
-        The epoch milliseconds at which what stands was put.
+        When the current record was put (epoch milliseconds).
     swaps
-        Whether clients ask by the two methods, else by the documented ones.
+        Whether clients use the two methods, else the four documented ones.
     """
 
     key: str
@@ -38,16 +38,16 @@ class Scene(NamedTuple):
 
     @property
     def now(self) -> int:
-        """The epoch milliseconds at which clients race for what has lapsed."""
+        """When clients race for the record that has lapsed (epoch milliseconds)."""
         return self.began + LEASE_MS + 1
 
     def claim(self, owner: str, number: int = 0, *, lapses: bool = False) -> Record:
-        """Return a claim; ``number`` keeps the deadlines of different clients apart."""
+        """Return a claim; ``number`` gives different clients different deadlines."""
         lease = self.began + LEASE_MS if lapses else self.now + HOUR_MS + number * 1000
         return Record(self.key, INPROGRESS, (self.now + 2 * HOUR_MS) // 1000 + number, lease, owner=owner)
 
     def result(self, claim: Record, *, expires: bool = False) -> Record:
-        """Return what a completion of ``claim`` stores."""
+        """Return the result that a completion of ``claim`` stores."""
         expiry = (self.began + LEASE_MS) // 1000 if expires else claim.expiry_timestamp + 60
         return claim._replace(
             status=COMPLETED,
@@ -57,17 +57,17 @@ class Scene(NamedTuple):
         )
 
     def ask(self, expected: Record | None, new: Record | None) -> Request:
-        """Return the request that makes ``new`` stand where ``expected`` does."""
+        """Return the request that replaces ``expected`` with ``new``."""
         if self.swaps:
             return Swap(self.key, expected, new, 0 if new is None else KEEP_MS)
         if new is None:
-            assert expected is not None  # nobody releases nothing
+            assert expected is not None  # no race deletes an unused key
             return Delete(expected)
         return Update(new) if new.status == COMPLETED else Put(new)
 
 
 def race(case: Case, stage: Callable[[Scene], Race], explain: Explain, *, clients: int = 2) -> None:
-    """Run one race by each contract that the layer has."""
+    """Run one race with each set of methods that the layer has: the two, and the four."""
     case.require_clients(clients)
     forms = [True, False] if case.layer.swaps else [False]
     with Course(case) as course:
@@ -80,7 +80,7 @@ def race(case: Case, stage: Callable[[Scene], Race], explain: Explain, *, client
 
 
 def one_winner(outcome: Outcome) -> Fault | None:
-    """Say that several were given the key, if they were."""
+    """Return a fault if several clients got the key."""
     won = [each for each in outcome.operations if granted(each)]
     if len(won) < 2:  # noqa: PLR2004 - several
         return None
@@ -92,24 +92,24 @@ def one_winner(outcome: Outcome) -> Fault | None:
 
 
 def result_stays(outcome: Outcome) -> Fault | None:
-    """Say that a result that was stored is gone, if it is."""
+    """Return a fault if an acknowledged result is gone."""
     stored = [_result_of(each.request) for each in outcome.operations if each.end is not None]
-    reported = [
+    acknowledged = [
         result
         for result, each in zip(stored, (each for each in outcome.operations if each.end), strict=True)
         if result is not None and each.answer in (None, result)
     ]
-    if reported and (outcome.final is None or outcome.final.status != COMPLETED):
-        whose = f" of {reported[-1].owner}" if reported[-1].owner else ""
+    if acknowledged and (outcome.final is None or outcome.final.status != COMPLETED):
+        whose = f" of {acknowledged[-1].owner}" if acknowledged[-1].owner else ""
         return Fault(
-            f"The result{whose} was acknowledged as stored, and is gone: its operation runs again.",
+            f"The result{whose} was acknowledged as stored, but it is gone: the operation runs again.",
             ("INV-2",),
         )
     return one_winner(outcome)
 
 
 def _against_a_successor(scene: Scene, late: Record, ends_with: Record | None) -> Race:
-    """Let a late worker end its run while another takes over and completes."""
+    """Let a late worker finish while another worker takes over and completes."""
     successor = scene.claim("bob", 1)
     return Race(
         late,
@@ -128,7 +128,7 @@ def _result_of(request: Request) -> Record | None:
 
 @check("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
-    """Of two clients that claim an unused key at once, exactly one is given it."""
+    """If two clients claim an unused key at once, exactly one gets it."""
 
     def stage(scene: Scene) -> Race:
         claims = (scene.claim("alice"), scene.claim("bob", 1))
@@ -139,7 +139,7 @@ def two_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
 
 @check("exclusion", "CAS-4", "CAS-7", "INV-1")
 def three_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
-    """Of three clients that claim an unused key at once, exactly one is given it."""
+    """If three clients claim an unused key at once, exactly one gets it."""
 
     def stage(scene: Scene) -> Race:
         claims = (scene.claim("alice"), scene.claim("bob", 1), scene.claim("carol", 2))
@@ -150,7 +150,7 @@ def three_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_takeovers_of_a_lapsed_claim_have_one_winner(case: Case) -> None:
-    """Of two clients that take over from a dead worker at once, exactly one is given the key."""
+    """If two clients take over from a dead worker at once, exactly one gets the key."""
 
     def stage(scene: Scene) -> Race:
         dead = scene.claim("alice", lapses=True)
@@ -162,7 +162,7 @@ def two_takeovers_of_a_lapsed_claim_have_one_winner(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_claims_of_an_expired_result_have_one_winner(case: Case) -> None:
-    """Of two clients that claim a key whose result has expired, exactly one is given it."""
+    """If two clients claim a key whose result has expired, exactly one gets it."""
 
     def stage(scene: Scene) -> Race:
         old = scene.result(scene.claim("alice"), expires=True)
@@ -174,7 +174,7 @@ def two_claims_of_an_expired_result_have_one_winner(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-2", seen_in=_SEEN_IN_POWERTOOLS)
 def a_takeover_never_overwrites_a_result_stored_meanwhile(case: Case) -> None:
-    """If a late worker stores its result while another takes over, either it is kept or it is refused."""
+    """If a late worker stores its result while another takes over, the result is either kept or refused."""
 
     def stage(scene: Scene) -> Race:
         late = scene.claim("alice", lapses=True)
@@ -189,7 +189,7 @@ def a_takeover_never_overwrites_a_result_stored_meanwhile(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-3")
 def a_release_never_removes_the_claim_that_took_over(case: Case) -> None:
-    """If a late worker releases its key while another takes over, the new claim stands."""
+    """If a late worker releases its key while another takes over, the new claim remains stored."""
 
     def stage(scene: Scene) -> Race:
         late = scene.claim("alice", lapses=True)
@@ -200,7 +200,7 @@ def a_release_never_removes_the_claim_that_took_over(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "INV-2", "INV-3")
 def a_late_result_never_replaces_its_successors(case: Case) -> None:
-    """If a late worker stores its result while another takes over and completes, one of the two stays."""
+    """If a late worker stores its result while another takes over and completes, one result is kept."""
 
     def stage(scene: Scene) -> Race:
         late = scene.claim("alice", lapses=True)
@@ -211,7 +211,7 @@ def a_late_result_never_replaces_its_successors(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "INV-2", "INV-3")
 def a_late_release_never_removes_its_successors_result(case: Case) -> None:
-    """If a late worker releases its key while another takes over and completes, the result stands."""
+    """If a late worker releases its key while another takes over and completes, the result is kept."""
 
     def stage(scene: Scene) -> Race:
         return _against_a_successor(scene, scene.claim("alice", lapses=True), None)
@@ -221,7 +221,7 @@ def a_late_release_never_removes_its_successors_result(case: Case) -> None:
 
 @check_by_the_clock("exclusion", "CAS-4", "INV-1", "INV-3", needs=("swaps",))
 def an_eviction_never_removes_the_claim_that_came_first(case: Case) -> None:
-    """If an expired result is deleted while another client claims its key, the new claim stands."""
+    """If an expired result is deleted while another client claims its key, the new claim remains stored."""
 
     def stage(scene: Scene) -> Race:
         old = scene.result(scene.claim("alice"), expires=True)

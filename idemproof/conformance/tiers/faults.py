@@ -1,4 +1,4 @@
-"""The faults tier: requests and replies are lost, workers die, and nobody is locked out."""
+"""The faults tier: requests and replies are lost and workers die, but no key stays blocked."""
 
 from ...spec.commands import Load
 from ..harness.end_to_end import Bounds, walk, without_late_requests
@@ -16,19 +16,19 @@ _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9"
     "faults",
     *_RULES,
     "INV-6",
-    seen_in="Powertools for AWS Lambda 3.37: a put that was applied while its reply was lost refuses its own "
-    "caller, and no call can run until the lease ends",
+    seen_in="Powertools for AWS Lambda 3.37: if a put is applied but its reply is lost, its own caller is "
+    "refused on retry, and no call can run until the lease ends",
     seen_as=("INV-6",),
 )
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:
-    """Any one request of two calls is lost, or its reply: the caller gets in, and nothing runs twice."""
-    # Without owners two calls cannot be told apart: of layers without fencing one call is asked about.
+    """If any one request of two calls is lost, or its reply, a retry succeeds, and no body runs twice."""
+    # Without owners two calls cannot be distinguished, so an unfenced layer is tested with one call.
     walk(case, Bounds(clients=2 if case.capabilities.fenced else 1, faults=1), without_late_requests)
 
 
 @check_by_the_clock("faults", *_RULES, needs=("fenced",))
 def a_late_request_changes_nothing(case: Case) -> None:
-    """Any one request of two calls arrives long after its sender gave up: it costs waiting, never safety."""
+    """If any one request of two calls arrives after its sender gave up, it costs time, but not safety."""
     walk(
         case, Bounds(faults=1, ticks=min(case.profile.depth, 1)), lambda path: not without_late_requests(path)
     )
@@ -36,13 +36,13 @@ def a_late_request_changes_nothing(case: Case) -> None:
 
 @check_by_the_clock("faults", *_RULES)
 def a_death_costs_a_lease_only(case: Case) -> None:
-    """The worker of either call dies at any point: the other takes over once the lease has ended."""
+    """If the worker of either call dies at any point, the other takes over once the lease has ended."""
     walk(case, Bounds(crashes=1, ticks=1 if case.capabilities.fenced else 0))
 
 
 @check_by_the_clock("faults", "CAS-1", "CAS-3", "CAS-4", "CAS-7")
 def a_failure_of_the_client_is_no_answer(case: Case) -> None:
-    """The layer's own client fails at any of its calls: the layer raises, and never makes an answer up."""
+    """If the layer's own client fails at any of its calls, the layer raises, and never makes up an answer."""
     _interrupt_all(case, ("fails before", "fails after"))
 
 
@@ -53,11 +53,11 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     "CAS-7",
     "ROW-1",
     seen_in="Powertools for AWS Lambda 3.37: a worker that dies while it takes over on Redis leaves a lock "
-    "behind that keeps everybody out for ten seconds",
+    "that blocks all callers for ten seconds",
     seen_as=("ROW-1",),
 )
 def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
-    """A worker dies between two calls of the layer's client: once deadlines have passed, others get in."""
+    """If a worker dies between two calls of the layer's client, others get the key after the deadlines."""
     _interrupt_all(case, ("dies before", "dies after"))
 
 

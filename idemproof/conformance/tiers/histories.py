@@ -1,4 +1,4 @@
-"""The time tier, of histories: random ones, with previous owners, lost replies and the clock at deadlines."""
+"""The time tier: random histories with previous owners, lost replies and the clock at deadlines."""
 
 from ..harness import random_histories
 from ..suite.checks import Case
@@ -20,5 +20,5 @@ from .clock_control import check_by_the_clock
     "INV-7",
 )
 def a_random_history_follows_the_protocol(case: Case) -> None:
-    """Random operations by two workers on two keys, with lost requests and replies, go as the table says."""
+    """Random operations by two workers on two keys, with lost requests and replies, follow the table."""
     random_histories.judge(case)

@@ -1,4 +1,4 @@
-"""The contract tier, of values: every field comes back as it was given, and every key has its own record."""
+"""The contract tier: every field is read as it was written, and every key has its own record."""
 
 import json
 from collections.abc import Iterable
@@ -61,7 +61,7 @@ _PRECISE_MS = (1, 10, 123, 499, 500, 501, 999, 1000)
 
 @check("contract", "CAS-3", "CAS-8")
 def a_response_of_any_size_comes_back(case: Case) -> None:
-    """A response of any size up to the largest that is claimed comes back, byte for byte."""
+    """A response of any size up to the claimed limit is read as it was stored, byte for byte."""
     largest = case.capabilities.largest_response
     sizes = [size for size in _SIZES if size < largest] + [largest]
     for size in sizes:
@@ -71,7 +71,7 @@ def a_response_of_any_size_comes_back(case: Case) -> None:
 
 @check("contract", "CAS-3", "CAS-8")
 def a_response_of_any_text_comes_back(case: Case) -> None:
-    """A response comes back as the very text it was, whatever characters it is made of."""
+    """A response is read as the text that was stored, whatever its characters."""
     encoded = [json.dumps(text, ensure_ascii=ascii_only) for text in _TEXTS for ascii_only in (True, False)]
     for text in (*_RAW_TEXTS, *encoded):
         _response(case, text, f"the response {text!a}")
@@ -79,20 +79,20 @@ def a_response_of_any_text_comes_back(case: Case) -> None:
 
 @check("contract", "CAS-3", "REC-6")
 def the_marker_of_an_unavailable_result_comes_back(case: Case) -> None:
-    """That a result is unavailable is stored and read as what it is, though it is not JSON."""
+    """The marker of an unavailable result is stored and read unchanged, although it is not JSON."""
     _response(case, RESULT_UNAVAILABLE, "the marker of a result that is unavailable")
 
 
 @check("contract", "CAS-3", "REC-4")
 def no_response_comes_back_as_none(case: Case) -> None:
-    """A completion without a response comes back without one: empty text and absence mean the same."""
+    """A result without a response is read without one: empty and absent mean the same."""
     for nothing in (None, ""):
         _response(case, nothing, f"the response {nothing!r}")
 
 
 @check("contract", "CAS-3")
 def a_payload_hash_comes_back(case: Case) -> None:
-    """A payload hash comes back as it was given, even one that looks like a number, and so does none."""
+    """A payload hash is read as it was stored, even if it looks like a number or is absent."""
     for text in (*_HASHES, None, ""):
         claim = claim_of(case, case.new_key())._replace(payload_hash=text)
         _round_trip(case, claim, f"a claim with the payload hash {text!r}", ("payload_hash",))
@@ -101,7 +101,7 @@ def a_payload_hash_comes_back(case: Case) -> None:
 
 @check("contract", "CAS-3", "REC-3")
 def a_lease_comes_back_to_the_millisecond(case: Case) -> None:
-    """A lease comes back to the millisecond, and so does none."""
+    """A lease is read to the millisecond, and an absent lease stays absent."""
     second = case.now // 1000 * 1000 + HOUR_MS
     for ms in _PRECISE_MS:
         claim = claim_of(case, case.new_key())._replace(in_progress_expiry_timestamp=second + ms)
@@ -112,7 +112,7 @@ def a_lease_comes_back_to_the_millisecond(case: Case) -> None:
 
 @check("contract", "CAS-3", "REC-1")
 def deadlines_of_any_year_come_back(case: Case) -> None:
-    """An expiry comes back beyond 31 and 32 bits of seconds, and the lease with it."""
+    """An expiry beyond 31 and 32 bits of seconds is read as it was stored, and so is its lease."""
     for expiry in _EXPIRIES:
         if expiry * 1000 <= case.now + HOUR_MS:
             continue
@@ -125,7 +125,7 @@ def deadlines_of_any_year_come_back(case: Case) -> None:
 
 @check("contract", "CAS-3", "REC-3", needs=("swaps",))
 def deadlines_keep_every_digit(case: Case) -> None:
-    """A lease of more digits than a floating-point number has comes back exact, and is compared so."""
+    """A lease with more digits than a floating-point number holds is stored and compared exactly."""
     lease = 2**53 + 1
     key = case.new_key()
     trace = case.trace(key)
@@ -134,19 +134,19 @@ def deadlines_keep_every_digit(case: Case) -> None:
     )
     try:
         case.layer.swap(key, None, claim, expiry_ms(claim) - case.now)
-    except Exception:  # noqa: BLE001 - a store may say that it knows no time so far away
+    except Exception:  # noqa: BLE001 - a store may refuse a time so far in the future
         return
     trace.tell("client 1", f"stores a claim whose lease is {lease}")
     found = _read(case, key)
     if found is None:
-        return  # nor need it keep a record for so long
+        return  # a store need not keep a record for so long
     case.require(found == claim, f"The lease {lease} did not come back: {found!r} is stored.", trace)
     near = claim._replace(in_progress_expiry_timestamp=lease - 1)
     case.layer.swap(key, near, None, 0)
     trace.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
     case.require(
         _read(case, key) == claim,
-        f"A claim was taken for another whose lease is one millisecond earlier, {lease - 1}.",
+        f"A claim was treated as another one whose lease is one millisecond earlier, {lease - 1}.",
         trace,
         ["CAS-2"],
     )
@@ -154,7 +154,7 @@ def deadlines_keep_every_digit(case: Case) -> None:
 
 @check("contract", "CAS-3", "REC-4", "REC-5", needs=("swaps",))
 def an_owner_comes_back(case: Case) -> None:
-    """An owner's token comes back as it was given, even one that looks like a number, and so does none."""
+    """An owner token is read as it was stored, even if it looks like a number or is absent."""
     for owner in (*_HASHES, "a/b#c:d e", "é€😀", None, ""):
         claim = claim_of(case, case.new_key())._replace(owner=owner)
         _round_trip(case, claim, f"a claim of the owner {owner!r}", ("owner",))
@@ -162,7 +162,7 @@ def an_owner_comes_back(case: Case) -> None:
 
 @check("contract", "CAS-1", "REC-1")
 def every_key_has_its_own_record(case: Case) -> None:
-    """Keys that differ in case, in a separator, in accents, in spaces or only at their end do not collide."""
+    """Keys that differ only in case, a separator, accents, spaces or the last character do not collide."""
     for keys in _alike(case.new_key()):
         records = [
             claim_of(case, key)._replace(expiry_timestamp=case.now // 1000 + 7200 + number)
@@ -174,14 +174,14 @@ def every_key_has_its_own_record(case: Case) -> None:
             trace.tell("client 1", f"puts a claim for {_short(record.idempotency_key)}")
             case.require(
                 answer.how == "done",
-                f"The unused key {_short(record.idempotency_key)} was refused after one that is like it.",
+                f"The unused key {_short(record.idempotency_key)} was refused after a similar one was used.",
                 trace,
             )
         for record in records:
             found = requests.get(case.workers[-1], record.idempotency_key).record
             case.require(
                 found is not None and found.expiry_timestamp == record.expiry_timestamp,
-                f"The key {_short(record.idempotency_key)} was answered with the record of one like it.",
+                f"The key {_short(record.idempotency_key)} returned the record of a similar key.",
             )
         requests.delete(case, case.layer, records[0])
         for record in records[1:]:
@@ -193,7 +193,7 @@ def every_key_has_its_own_record(case: Case) -> None:
 
 
 def _alike(key: str) -> Iterable[list[str]]:
-    """Return groups of keys that careless stores take for one another."""
+    """Return groups of keys that a careless store confuses."""
     yield [f"{key}-case", f"{key}-CASE", f"{key}-Case"]
     yield [key + end for end in ("", "-", "-0", "-0-", "-00")]
     yield [f"{key}a{separator}b" for separator in "#:/ |.\\_%*?\t"]
@@ -215,10 +215,10 @@ def _sized(size: int, characters: str) -> str:
     """Return JSON text of ``size`` bytes of UTF-8, made of ``characters``."""
     if size <= 1:
         return "7" * size
-    room = size - 2
+    space = size - 2
     width = len(characters.encode())
-    text = characters * (room // width)
-    return f'"{text}{"x" * (room - len(text.encode()))}"'
+    text = characters * (space // width)
+    return f'"{text}{"x" * (space - len(text.encode()))}"'
 
 
 def _response(case: Case, response: str | None, what: str) -> None:
@@ -226,7 +226,7 @@ def _response(case: Case, response: str | None, what: str) -> None:
 
 
 def _result(case: Case, what: str, field: str, **values: Any) -> None:
-    """See that a result with such values, which follows a claim, has its ``field`` when it is read."""
+    """Replace a claim with a result that has these values, and require that its ``field`` is unchanged."""
     claim = claim_of(case, case.new_key())
     done = {"status": COMPLETED, "in_progress_expiry_timestamp": None, "response_data": '"done"'}
     result = claim._replace(**{**done, **values})
@@ -241,12 +241,12 @@ def _result(case: Case, what: str, field: str, **values: Any) -> None:
 def _round_trip(
     case: Case, record: Record, what: str, fields: tuple[str, ...], after: Record | None = None
 ) -> None:
-    """Store ``record``, where ``after`` stands or nothing, and see that it has its ``fields`` when read."""
+    """Store ``record`` in place of ``after``, if given, and require that its ``fields`` are unchanged."""
     key = record.idempotency_key
     trace = case.trace(key)
     try:
         _store(case, record, after)
-    except Exception as failure:  # noqa: BLE001 - whatever it raises, it refuses what it must store
+    except Exception as failure:  # noqa: BLE001 - any error refuses a record that it must store
         case.fail(f"Storing {what} raised {type(failure).__name__}: {str(failure).rstrip('. ')}.", trace)
     found = _read(case, key)
     wanted = requests.plain(record, key, swaps=True)
@@ -255,7 +255,7 @@ def _round_trip(
         if found is None or given != got:
             trace.tell("client 1", f"stores {what[:100]}")
             case.require(found is not None, f"After storing {what[:100]} no record is stored.", trace)
-            why = f"Of {what[:100]} the {field} came back as {_few(got)}, not {_few(given)}."
+            why = f"Of {what[:100]}, the {field} came back as {_few(got)}, not {_few(given)}."
             case.fail(why, trace)
 
 

@@ -1,4 +1,4 @@
-"""The contract tier, of the two methods: what a swap may replace and answers, how long a record stands."""
+"""The contract tier for the two methods: what a swap replaces and returns, and how long a record is kept."""
 
 import time
 
@@ -12,35 +12,35 @@ _SHORTER_MS = 300_000
 _DAY_MS = 24 * HOUR_MS
 
 _KEEP_SECONDS = (601, 3_600, 86_401, 2**31 // 1000 + 1, 2**32 // 1000 + 1, 36_525 * 86_400)
-"""How long records are told to be kept: long enough for a store with a clock of its own, too."""
+"""Requested retention times (seconds), long enough for a store that uses its own clock."""
 
 _FINDINGS = 6
 _UNIT_MS = 60_000
 _REAL_WAIT_SECONDS = 0.15
-"""A store that takes the milliseconds for microseconds forgets after 0.06 s."""
+"""A store that treats the milliseconds as microseconds deletes the record after 0.06 s."""
 
 
 def load(case: Case, key: str, worker: int = 0) -> Record | None:
-    """Return what stands, as far as it matters."""
+    """Return the stored record without the differences that the protocol ignores."""
     return requests.plain(case.workers[worker].load(key), key, swaps=True)
 
 
 def swap(
     case: Case, key: str, expected: Record | None, new: Record | None, keep_ms: int = _DAY_MS, worker: int = 0
 ) -> Record | None:
-    """Swap, and return the answer as far as it matters."""
+    """Swap, and return the answer without the differences that the protocol ignores."""
     answer = case.workers[worker].swap(key, expected, new, 0 if new is None else keep_ms)
     return requests.plain(answer, key, swaps=True)
 
 
 _NEVER_STORED = ("the status", "the response")
-"""Of the family, what no row of the transition makes: a result with a lease, a claim with a response."""
+"""Variants that no row of the table stores: a result with a lease, a claim with a response."""
 
 _SAME_OWNER = {"the absence of an owner", "the empty owner"}
 
 
-def _family(claim: Record) -> dict[str, Record | None]:
-    """Return records that differ from ``claim`` in one thing each, which the names say."""
+def _variants(claim: Record) -> dict[str, Record | None]:
+    """Return variants of ``claim``, each by the name of the one field in which it differs."""
     lease, expiry = deadline_ms(claim), claim.expiry_timestamp
     result = result_of(claim)
     return {
@@ -64,17 +64,17 @@ def _family(claim: Record) -> dict[str, Record | None]:
 
 @check("contract", "CAS-2", "CAS-3", needs=("swaps",))
 def a_swap_replaces_what_is_expected_and_nothing_else(case: Case) -> None:
-    """Of all records that differ in one thing, a swap replaces the expected version only, and says so."""
-    names = list(_family(claim_of(case, "")))
+    """Among records that differ in one field, a swap replaces only the expected version, and reports it."""
+    names = list(_variants(claim_of(case, "")))
     complaints: set[tuple[tuple[str, ...], str]] = set()
     for current in (name for name in names if name not in _NEVER_STORED):
         for expected in names:
             for replaced_by in ("another claim", "a result", "nothing"):
-                reported = _one_swap(case, current, expected, replaced_by)
-                if reported is None:
+                fault = _one_swap(case, current, expected, replaced_by)
+                if fault is None:
                     continue
-                clauses, why, trace = reported
-                # One finding for each thing that is overlooked, not one for each pair.
+                clauses, why, trace = fault
+                # One finding for each ignored field, not one for each pair.
                 known = {(clauses, expected), (clauses, current)} & complaints
                 if not known and len(case.findings) < _FINDINGS:
                     complaints |= {(clauses, expected), (clauses, current)}
@@ -82,12 +82,12 @@ def a_swap_replaces_what_is_expected_and_nothing_else(case: Case) -> None:
 
 
 def _one_swap(
-    case: Case, stands: str, expects: str, replaced_by: str
+    case: Case, stored: str, expects: str, replaced_by: str
 ) -> tuple[tuple[str, ...], str, Trace] | None:
     key = case.new_key()
     claim = claim_of(case, key)
-    family = _family(claim)
-    current, expected = family[stands], family[expects]
+    variants = _variants(claim)
+    current, expected = variants[stored], variants[expects]
     new = {
         "another claim": claim._replace(owner="carol", payload_hash=None),
         "a result": result_of(claim._replace(owner="carol"), '"new"'),
@@ -104,19 +104,19 @@ def _one_swap(
         return None
     trace.tell(
         "client 2",
-        f"swaps {replaced_by} for {_named(expects, expected)} where {_named(stands, current)} was "
+        f"swaps in {replaced_by}, expecting {_named(expects, expected)} while {_named(stored, current)} was "
         f"stored, and gets: {in_words(answer)}",
     )
     if found == right:
         done = "done" if allowed else "refused"
-        why = f"A swap that was {done} answered with {_few(answer)}, but {_few(right)} is stored."
+        why = f"A swap that was {done} returned {_few(answer)}, but {_few(right)} is stored."
         return ("CAS-3",), why, trace
     if allowed and found == _kept(current) and answer == right:
-        why = f"A swap was answered as done, with {_few(right)}, but {_few(found)} is still stored."
+        why = f"A swap reported success, with {_few(right)}, but {_few(found)} is still stored."
         return ("CAS-3",), why, trace
     if allowed and found == _kept(current):
-        difference = "" if expects == stands else f", which differ only in what does not count ({expects})"
-        clauses = ("CAS-2", "REC-4") if {stands, expects} == _SAME_OWNER else ("CAS-2",)
+        difference = "" if expects == stored else f", because of a difference that does not count ({expects})"
+        clauses = ("CAS-2", "REC-4") if {stored, expects} == _SAME_OWNER else ("CAS-2",)
         return (
             clauses,
             f"A swap was refused although the stored record was the expected version{difference}.",
@@ -126,7 +126,7 @@ def _one_swap(
         return ("CAS-3",), f"A swap stored {_few(found)} instead of {_few(right)}.", trace
     why = (
         f"A swap was done although the stored record was not the expected one: {_named(expects, expected)} "
-        f"was expected, {_named(stands, current)} was stored."
+        f"was expected, {_named(stored, current)} was stored."
     )
     return ("CAS-2",), why, trace
 
@@ -147,7 +147,7 @@ def _few(record: Record | None) -> str:
 
 @check("contract", "CAS-3", "INV-6", needs=("swaps",))
 def a_swap_recognises_what_was_written_already(case: Case) -> None:
-    """The same swap again, as after a lost reply, is answered with the record it wrote, or with nothing."""
+    """A repeated swap, as after a lost reply, returns the record that it wrote, or nothing if it deleted."""
     key = case.new_key()
     claim = claim_of(case, key)
     renewed = claim._replace(in_progress_expiry_timestamp=deadline_ms(claim) + 1)
@@ -172,7 +172,7 @@ def a_swap_recognises_what_was_written_already(case: Case) -> None:
 
 @check("contract", "CAS-5", needs=("swaps", "movable_clock"))
 def neither_load_nor_swap_looks_at_a_clock(case: Case) -> None:
-    """Before and after a lease, up to the expiry and after it, the same records are found and replaced."""
+    """Before and after the lease and the expiry, the layer finds and replaces the same records."""
     began = case.now
     lease, expiry = began + 1_500, began // 1000 + 7_200
     end = expiry * 1000
@@ -193,19 +193,19 @@ def neither_load_nor_swap_looks_at_a_clock(case: Case) -> None:
                 prepared.append((moment, current, expects))
     for moment, current, expects in prepared:
         case.clock.move_to(moment)
-        reported = _decides(case, current, expects, moment - began)
-        if reported is None:
+        decision = _decides(case, current, expects, moment - began)
+        if decision is None:
             continue
-        right, why, trace = reported
-        at_first = first.setdefault((current.status, expects), reported)
+        right, why, trace = decision
+        at_first = first.setdefault((current.status, expects), decision)
         if right is not at_first[0]:
-            case.fail(f"{why}, other than before: the layer decides by a clock.", trace, ["CAS-5"])
+            case.fail(f"{why}, unlike before: the layer decides by a clock.", trace, ["CAS-5"])
     for right, why, trace in first.values():
         case.require(right, f"{why}.", trace, ["CAS-2"])
 
 
 def _decides(case: Case, current: Record, expects: str, passed: int) -> tuple[bool, str, Trace] | None:
-    """Return whether a swap is decided rightly; None if it does not matter how, for what stood is over."""
+    """Return whether a swap decides correctly; None if any decision is allowed because the record expired."""
     key = current.idempotency_key
     trace = case.trace(key)
     where = f"{passed:,} ms after {in_words(current)} was stored"
@@ -213,10 +213,10 @@ def _decides(case: Case, current: Record, expects: str, passed: int) -> tuple[bo
     try:
         found = load(case, key)
     except Broken as malformed:
-        # It was well-formed before time passed.
+        # The record was well-formed before time passed.
         case.fail(malformed.why, trace, ("CAS-5", *malformed.clauses))
     if found is None and over:
-        return None  # it may be forgotten by then
+        return None  # the store may have deleted it by then
     case.require(found == current, f"{where}, it is read as {_few(found)}.", trace, _late(found))
     expected = {
         "nothing": None,
@@ -227,17 +227,17 @@ def _decides(case: Case, current: Record, expects: str, passed: int) -> tuple[bo
     answer = swap(case, key, expected, new, 7_200_000, worker=1)
     trace.tell("client 2", f"swaps, expecting {expects}, and gets: {in_words(answer)}")
     right = new if expects == "it" else current
-    reported = (answer, load(case, key))
+    outcome = (answer, load(case, key))
     allowed: list[tuple[Record | None, Record | None]] = [(right, right)]
     if over:
-        # Since it was read it may have been forgotten, before the swap or after it.
+        # The store may have deleted it after the read, before the swap or after it.
         instead = new if expects == "nothing" else None
         allowed += [(instead, instead), (current, None)]
-    if over and reported in allowed:
+    if over and outcome in allowed:
         return None
     done = answer == new
     return (
-        reported in allowed,
+        outcome in allowed,
         f"{where}, a swap that expected {expects} was {'done' if done else 'refused'}",
         trace,
     )
@@ -249,7 +249,7 @@ def _late(found: Record | None) -> tuple[str, ...]:
 
 @check("contract", "CAS-6", needs=("swaps", "movable_clock"))
 def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
-    """A record stands until the very last of the milliseconds it was told to be kept."""
+    """A record is kept until the last millisecond of the requested time."""
     case.clock.move_to(ceil_seconds(case.now) * 1000 + 1)
     began = case.now
     records = []
@@ -263,7 +263,7 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
         first = _kept_for(case, key, _SHORTER_MS)._replace(status=INPROGRESS, response_data=None, owner="bob")
         swap(case, key, None, first, _SHORTER_MS)
         swap(case, key, first, rewritten, keep_ms)
-        records.append((keep_ms, rewritten, "replaced one that was to be kept for less"))
+        records.append((keep_ms, rewritten, "replaced one with a shorter retention time"))
         key = refused.idempotency_key
         swap(case, key, None, refused, keep_ms)
         swap(case, key, None, _kept_for(case, key, _SHORTER_MS), _SHORTER_MS)
@@ -276,29 +276,29 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
             trace.tell("client 1", f"reads the record {keep_ms - 1:,} ms after it {how}")
         case.require(
             found == record,
-            f"A record that was to be kept for {keep_ms:,} ms was gone {keep_ms - 1:,} ms after it {how}.",
+            f"A record with a retention time of {keep_ms:,} ms was gone {keep_ms - 1:,} ms after it {how}.",
             trace,
         )
 
 
 def _kept_for(case: Case, key: str, keep_ms: int) -> Record:
-    # A store is told to keep a record until its expiry, never for less.
+    # The engine never requests a retention time that ends before the expiry.
     return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, "alice")
 
 
 @check("contract", "CAS-6", needs=("swaps",))
 def a_record_stands_for_milliseconds_and_not_less(case: Case) -> None:
-    """The time to keep a record is in milliseconds, by the store's own clock too: a moment is waited for."""
+    """The retention time is in milliseconds by the store's own clock too: the check waits for a moment."""
     record = _kept_for(case, case.new_key(), _UNIT_MS)
     trace = case.trace(record.idempotency_key)
     swap(case, record.idempotency_key, None, record, _UNIT_MS)
-    trace.tell("client 1", f"stores a result that is to be kept for {_UNIT_MS:,} ms")
+    trace.tell("client 1", f"stores a result with a retention time of {_UNIT_MS:,} ms")
     time.sleep(_REAL_WAIT_SECONDS)
     found = load(case, record.idempotency_key)
     trace.tell("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
     case.require(
         found == record,
-        f"A record that was to be kept for {_UNIT_MS:,} ms was gone after "
-        f"{_REAL_WAIT_SECONDS * 1000:.0f} ms: is the time taken for microseconds?",
+        f"A record with a retention time of {_UNIT_MS:,} ms was gone after "
+        f"{_REAL_WAIT_SECONDS * 1000:.0f} ms: does the layer treat the time as microseconds?",
         trace,
     )

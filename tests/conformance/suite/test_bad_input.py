@@ -1,4 +1,4 @@
-"""Factories and layers that cannot be judged, or not to the end: each gets a sentence that helps."""
+"""Factories and layers that cannot be tested: the errors and reports say what to do."""
 
 import _thread
 import asyncio
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 
 PATIENT = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
 HASTY = PATIENT._replace(patience=0.5)
-"""For what hangs."""
+"""For factories and layers that hang."""
 
 
 def judged(factory: Callable[[], Any], profile: Profile = PATIENT, **options: Any) -> Report:
@@ -39,23 +39,23 @@ def refused(factory: Any, profile: Profile = PATIENT) -> str:
 
 @pytest.fixture
 def never() -> Iterator[threading.Event]:
-    """Return what nobody sets until the test is over."""
+    """Return an event that is set only after the test."""
     event = threading.Event()
     yield event
     event.set()
 
 
-# What is not a factory, or gives no layer.
+# Wrong factories.
 
 
-def test_a_layer_in_place_of_a_factory_is_reported_from_other_things() -> None:
+def test_a_layer_is_not_a_factory() -> None:
     assert refused(InMemoryPersistenceLayer()).startswith(
-        "This is a layer (InMemoryPersistenceLayer), not what"
+        "This is a layer (InMemoryPersistenceLayer), not a factory."
     )
-    assert refused("layer").startswith("'layer' is not a factory: it cannot be called. Give a function")
+    assert refused("layer").startswith("'layer' is not a factory: it cannot be called. Pass a function")
 
 
-def test_a_factory_that_wants_arguments_is_refused_with_their_names() -> None:
+def test_a_factory_with_required_arguments_is_refused_with_their_names() -> None:
     said = refused(SQLitePersistenceLayer)
     assert said.startswith("The factory SQLitePersistenceLayer cannot be called without arguments: missing")
     assert "'path'" in said
@@ -64,32 +64,32 @@ def test_a_factory_that_wants_arguments_is_refused_with_their_names() -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (None, "The factory returned None: does it lack a return?"),
+        (None, "The factory returned None: is a return statement missing?"),
         (
             InMemoryPersistenceLayer,
-            "The factory returned the class InMemoryPersistenceLayer. Return an object",
+            "The factory returned the class InMemoryPersistenceLayer. Return an instance",
         ),
-        ((), "The factory returned 0 things in a tuple."),
-        ([InMemoryPersistenceLayer()] * 3, "The factory returned 3 things in a list."),
-        (len, "The factory returned the function len: call it there."),
+        ((), "The factory returned a tuple of 0 objects."),
+        ([InMemoryPersistenceLayer()] * 3, "The factory returned a list of 3 objects."),
+        (len, "The factory returned the function len: call it, and return its result."),
         (
             object(),
-            "The factory returned a object, which is no persistence layer: it lacks _get_record, _put",
+            "The factory returned a object, which is not a persistence layer: it lacks _get_record, _put",
         ),
-        ((None, None), "The factory returned a pair that is one object twice."),
+        ((None, None), "The factory returned a pair that contains the same object twice."),
         ((InMemoryPersistenceLayer(), None), "The factory returned None"),
         ((InMemoryPersistenceLayer(), InMemoryPersistenceLayer()), "do not see each other's records"),
     ],
 )
-def test_what_is_no_layer_is_named(made: Any, said: str) -> None:
+def test_the_error_describes_an_object_that_is_not_a_layer(made: Any, said: str) -> None:
     assert said in refused(lambda: made)
 
 
-def test_a_class_with_the_methods_alone_is_reported_to_inherit() -> None:
+def test_a_class_that_has_the_methods_must_also_inherit() -> None:
     class Methods:
         _get_record = _put_record = _update_record = _delete_record = print
 
-    assert "it has the methods, but inherits from none" in refused(Methods)
+    assert "it has the methods, but the wrong base class" in refused(Methods)
     assert "Let its class inherit from BasePersistenceLayer" in refused(Methods)
 
 
@@ -97,16 +97,16 @@ def test_a_factory_with_a_yield_is_recognised() -> None:
     def factory() -> Iterator[Any]:
         yield InMemoryPersistenceLayer()
 
-    assert refused(factory).startswith("The factory returned a generator: it has a yield.")
+    assert refused(factory).startswith("The factory returned a generator, because it contains a yield.")
 
 
-def test_one_object_twice_is_no_pair() -> None:
+def test_a_pair_of_the_same_object_is_refused() -> None:
     layer = InMemoryPersistenceLayer()
-    assert "one object twice" in refused(lambda: (layer, layer))
+    assert "the same object twice" in refused(lambda: (layer, layer))
 
 
-def test_a_pair_is_of_one_kind(four_methods: type[BasePersistenceLayer]) -> None:
-    assert "a layer by two methods and one by four" in refused(
+def test_a_pair_of_different_kinds_is_refused(four_methods: type[BasePersistenceLayer]) -> None:
+    assert "a two-method layer and a four-method layer" in refused(
         lambda: (InMemoryPersistenceLayer(), four_methods())
     )
 
@@ -124,13 +124,13 @@ def four_methods() -> type[BasePersistenceLayer]:
 
 def test_a_factory_that_raises_is_quoted_once_with_its_cause() -> None:
     def factory() -> Any:
-        raise ConnectionError("nobody listens on port 6379.")
+        raise ConnectionError("connection refused on port 6379.")
 
     with pytest.raises(FactoryError) as caught:
         judged(factory)
     assert str(caught.value) == (
-        "The factory raised ConnectionError: nobody listens on port 6379. Call it by itself first: it must "
-        "return a layer that is ready for use."
+        "The factory raised ConnectionError: connection refused on port 6379. Call it on its own first: it "
+        "must return a layer that is ready for use."
     )
     assert isinstance(caught.value.__cause__, ConnectionError)
 
@@ -139,7 +139,7 @@ def test_an_abstract_class_is_quoted() -> None:
     assert "The factory raised TypeError: Can't instantiate abstract class" in refused(BasePersistenceLayer)
 
 
-def test_a_factory_that_works_once_is_reported_that_it_is_called_again() -> None:
+def test_a_factory_that_works_once_gets_the_advice_that_it_is_called_again() -> None:
     made: list[Any] = []
 
     def factory() -> Any:
@@ -148,14 +148,15 @@ def test_a_factory_that_works_once_is_reported_that_it_is_called_again() -> None
         made.append(InMemoryPersistenceLayer())
         return made[0]
 
-    assert "raised OSError at its second call: the file is locked. It is called more than once" in refused(
-        factory
+    assert (
+        "raised OSError at its second call: the file is locked. The suite calls it more than once"
+        in refused(factory)
     )
 
 
-def test_a_factory_that_decides_anew_is_refused() -> None:
+def test_a_factory_that_returns_different_kinds_is_refused() -> None:
     layers = [InMemoryPersistenceLayer(), (InMemoryPersistenceLayer(), InMemoryPersistenceLayer())]
-    assert "a layer at first, and a pair later" in refused(lambda: layers.pop(0))
+    assert "one layer at its first call, and a pair at its second" in refused(lambda: layers.pop(0))
 
 
 def test_a_factory_that_hangs_is_not_waited_for(never: threading.Event) -> None:
@@ -171,7 +172,7 @@ def test_an_async_factory_that_hangs_is_not_waited_for() -> None:
     assert refused(factory, HASTY).startswith("The factory has not returned within 0.5 seconds.")
 
 
-def test_a_second_call_that_hangs_is_reported_from_the_first(never: threading.Event) -> None:
+def test_a_second_call_that_hangs_is_reported_as_such(never: threading.Event) -> None:
     layers = [InMemoryPersistenceLayer()]
 
     def factory() -> Any:
@@ -182,11 +183,11 @@ def test_a_second_call_that_hangs_is_reported_from_the_first(never: threading.Ev
 
 def test_what_the_factory_prints_is_noted_and_kept_from_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     def factory() -> Any:
-        print("connecting\n" * 100)  # noqa: T201 - it is what is shown
+        print("connecting\n" * 100)  # noqa: T201 - the test is about printing
         return InMemoryPersistenceLayer()
 
     (note,) = judged(factory).notes
-    assert note.startswith("While it was judged, this was printed: connecting\nconnecting")
+    assert note.startswith("The layer or its factory printed: connecting\nconnecting")
     assert len(note) < 300
     assert capsys.readouterr().out == ""
 
@@ -196,22 +197,22 @@ def test_what_the_factory_prints_is_noted_and_kept_from_stdout(capsys: pytest.Ca
 
 class Printing(InMemoryPersistenceLayer):
     def _load(self, key: str) -> Record | None:
-        print("loading")  # noqa: T201 - it is what is shown
+        print("loading")  # noqa: T201 - the test is about printing
         return super()._load(key)
 
 
 class Raising(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
-        raise ConnectionError("nobody there")
+        raise ConnectionError("connection refused")
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         raise SystemExit("enough")
 
 
-def test_a_layer_that_prints_is_judged_and_it_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_layer_becomes_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     report = judged(Printing)
     assert report.keeps("contract")
-    assert "this was printed: loading" in report.notes[0]
+    assert "printed: loading" in report.notes[0]
     assert capsys.readouterr().out == ""
 
 
@@ -220,7 +221,7 @@ def test_a_layer_that_raises_at_once_is_quoted_with_the_line() -> None:
     assert report.tiers["contract"] == "broken"
     assert "kept" not in {each.verdict for each in report.checks}
     whys = {finding.why for finding in report.findings}
-    assert any(why.startswith("The layer raised ConnectionError: nobody there (line ") for why in whys)
+    assert any(why.startswith("The layer raised ConnectionError: connection refused (line ") for why in whys)
     assert all(Path(__file__).name in why for why in whys if "raised" in why)
     assert {finding.seen_in for finding in report.findings if not finding.lines} == {None}
 
@@ -240,14 +241,14 @@ class AsyncHanging(AsyncInMemoryPersistenceLayer):
 
 
 @pytest.mark.parametrize("layer", [Hanging, AsyncHanging])
-def test_a_layer_that_hangs_ends_the_judging_and_says_so(
+def test_a_layer_that_hangs_ends_the_run_with_a_finding(
     layer: Any, never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Hanging, "never", never, raising=False)
     first, *rest = judged(layer, HASTY).checks
     assert first.verdict == "broken"
     assert first.findings[0].why.startswith("The layer has not answered a request for")
-    assert "it hangs. Nothing else was judged." in first.findings[0].why
+    assert "it hangs. No further check ran." in first.findings[0].why
     assert {each.verdict for each in rest} == {"not judged"}
     assert all(first.name in str(each.why_not) for each in rest)
 
@@ -262,7 +263,7 @@ class ClosingForEver(InMemoryPersistenceLayer):
         Hanging.never.wait()
 
 
-def test_closing_that_fails_is_a_note_and_no_loss_of_the_report(
+def test_an_error_while_closing_becomes_a_note(
     never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Hanging, "never", never, raising=False)
@@ -287,7 +288,7 @@ def test_layers_that_can_be_closed_are_closed() -> None:
 # Interruptions.
 
 
-def test_an_interruption_gives_the_report_so_far() -> None:
+def test_an_interruption_returns_the_findings_so_far() -> None:
     begun: list[str] = []
 
     def progress(asked: Any, number: int, _all: int) -> None:
@@ -306,7 +307,7 @@ def test_an_interruption_gives_the_report_so_far() -> None:
 
 @pytest.mark.usefixtures("_heeding_interrupts")
 @pytest.mark.parametrize("hangs", [False, True])
-def test_an_interruption_in_the_middle_of_a_request_is_heard(hangs: bool, never: threading.Event) -> None:
+def test_an_interruption_during_a_request_ends_the_run(hangs: bool, never: threading.Event) -> None:
     class Interrupting(InMemoryPersistenceLayer):
         requests = 0
 
@@ -326,7 +327,7 @@ def test_an_interruption_in_the_middle_of_a_request_is_heard(hangs: bool, never:
 
 
 @pytest.mark.usefixtures("_heeding_interrupts")
-def test_an_interruption_before_anything_was_judged_is_the_callers(never: threading.Event) -> None:
+def test_an_interruption_in_the_factory_reaches_the_caller(never: threading.Event) -> None:
     def factory() -> Any:
         _thread.interrupt_main()
         return never.wait()
@@ -343,11 +344,11 @@ class RaisesWhenItWrites(CompareAndSwapLayer):
         return json.loads(new)  # type: ignore[arg-type]
 
 
-def test_a_layer_that_raises_at_its_first_write_is_reported_so_once_and_where() -> None:
+def test_an_error_at_the_first_write_is_reported_once_with_its_place() -> None:
     report = judged(RaisesWhenItWrites)
     [finding] = report.findings
     assert "The layer raised TypeError: the JSON object must be str" in finding.why
-    assert f"of {__file__}, in _swap). It was its first write; nothing else was judged." in finding.why
+    assert f"of {__file__}, in _swap). This was its first write, so no check ran." in finding.why
     assert finding.clauses == ("CAS-3",)
     assert {each.verdict for each in report.checks[1:]} == {"not judged"}
     assert not report.keeps()
@@ -359,7 +360,7 @@ class AnswersWithDictionaries(InMemoryPersistenceLayer):
         return found and found._asdict()
 
 
-def test_a_layer_that_answers_with_no_record_is_reported_what_it_gave() -> None:
+def test_an_answer_of_the_wrong_type_is_named() -> None:
     report = judged(AnswersWithDictionaries)
     assert report.findings
     assert all("AttributeError" not in finding.why for finding in report.findings)

@@ -1,4 +1,4 @@
-"""What is asked for in a wrong way: a sentence, before anything runs."""
+"""Invalid options are refused before anything runs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,31 +20,31 @@ def never_called() -> Any:
     ("options", "said"),
     [
         ({"profile": "slow"}, "There is no profile 'slow'. There are: quick, default, thorough."),
-        ({"profile": None}, "The profile is to be one of quick, default, thorough, or a Profile, not None."),
+        ({"profile": None}, "The profile must be one of quick, default, thorough, or a Profile, not None."),
         (
             {"profile": TINY._replace(patience=0)},
-            "The profile's patience is to be a number of seconds above 0",
+            "The profile's patience must be a number of seconds above 0",
         ),
         (
             {"profile": TINY._replace(examples="9")},
-            "The profile's examples is to be a whole number above 0, not",
+            "The profile's examples must be a whole number above 0, not",
         ),
         (
             {"profile": TINY._replace(depth=-1)},
-            "The profile's depth is to be a whole number, 0 or more, not -1.",
+            "The profile's depth must be a whole number, 0 or more, not -1.",
         ),
-        ({"profile": TINY._replace(tour_seconds=-1)}, "tour_seconds is to be a number of seconds, 0 or more"),
+        ({"profile": TINY._replace(tour_seconds=-1)}, "tour_seconds must be a number of seconds, 0 or more"),
         ({"tiers": ["speed"]}, f"There is no tier 'speed'. {TIERS}"),
-        ({"tiers": []}, f"No tier is asked about: the list of tiers is empty. {TIERS}"),
-        ({"tiers": "contract"}, f"The tiers are to be a list of names, not 'contract'. {TIERS}"),
-        ({"tiers": None}, f"The tiers are to be a list of names, not None. {TIERS}"),
-        ({"seed": "a"}, "The seed is to be a whole number, or None to draw one, not 'a'."),
-        ({"seed": True}, "The seed is to be a whole number, or None to draw one, not True."),
-        ({"capabilities": {"fenced": False}}, "The capabilities are to be a Capabilities(…), not {'fenced'"),
-        ({"progress": "bar"}, "The progress is to be a function of three arguments, or None, not 'bar'."),
+        ({"tiers": []}, f"The list of tiers is empty. {TIERS}"),
+        ({"tiers": "contract"}, f"The tiers must be a list of names, not 'contract'. {TIERS}"),
+        ({"tiers": None}, f"The tiers must be a list of names, not None. {TIERS}"),
+        ({"seed": "a"}, "The seed must be a whole number, or None for a random one, not 'a'."),
+        ({"seed": True}, "The seed must be a whole number, or None for a random one, not True."),
+        ({"capabilities": {"fenced": False}}, "The capabilities must be a Capabilities(…), not {'fenced'"),
+        ({"progress": "bar"}, "The progress must be a function of three arguments, or None, not 'bar'."),
     ],
 )
-def test_what_means_nothing_is_refused_before_anything_runs(options: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_refused_before_anything_runs(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as caught:
         check(never_called, **options)
     assert said in str(caught.value)
@@ -53,14 +53,14 @@ def test_what_means_nothing_is_refused_before_anything_runs(options: dict[str, A
 @pytest.mark.parametrize(
     ("claims", "said"),
     [
-        ({"largest_response": -1}, "The claim largest_response is to be a whole number above 0, not -1."),
-        ({"largest_response": 0}, "The claim largest_response is to be a whole number above 0, not 0."),
-        ({"largest_response": "9"}, "The claim largest_response is to be a whole number above 0, not '9'."),
-        ({"largest_response": True}, "The claim largest_response is to be a whole number above 0, not True."),
-        ({"fenced": "no"}, "The claim fenced is to be True or False, not 'no'."),
-        ({"durable": 1}, "The claim durable is to be True or False, not 1."),
-        ({"client_methods": "get"}, "The claim client_methods is to be a tuple of paths such as"),
-        ({"client_methods": ("a..b",)}, "The claim client_methods is to be a tuple of paths such as"),
+        ({"largest_response": -1}, "The claim largest_response must be a whole number above 0, not -1."),
+        ({"largest_response": 0}, "The claim largest_response must be a whole number above 0, not 0."),
+        ({"largest_response": "9"}, "The claim largest_response must be a whole number above 0, not '9'."),
+        ({"largest_response": True}, "The claim largest_response must be a whole number above 0, not True."),
+        ({"fenced": "no"}, "The claim fenced must be True or False, not 'no'."),
+        ({"durable": 1}, "The claim durable must be True or False, not 1."),
+        ({"client_methods": "get"}, "The claim client_methods must be a tuple of paths such as"),
+        ({"client_methods": ("a..b",)}, "The claim client_methods must be a tuple of paths such as"),
     ],
 )
 def test_what_no_layer_can_claim_is_refused(claims: dict[str, Any], said: str) -> None:
@@ -92,9 +92,12 @@ class WithClient(InMemoryPersistenceLayer):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("client.gte", "Of the client's methods that are named, WithClient has no 'client.gte': "),
-        ("pool.get", "WithClient has no 'pool.get': "),
-        ("client.rows", "WithClient has no 'client.rows': its type is int, not a method."),
+        ("client.gte", "client_methods names 'client.gte', which WithClient does not have: "),
+        ("pool.get", "client_methods names 'pool.get', which WithClient does not have: "),
+        (
+            "client.rows",
+            "client_methods names 'client.rows' of WithClient, which is no method: its type is int.",
+        ),
     ],
 )
 def test_methods_of_the_client_are_looked_for_whatever_is_judged(path: str, said: str) -> None:

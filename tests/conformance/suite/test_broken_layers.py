@@ -1,4 +1,4 @@
-"""The suite finds what is wrong with the layers of the zoo, and nothing wrong with those that are right."""
+"""The suite finds the faults of the broken layers, and none in the correct layers."""
 
 import re
 import sqlite3
@@ -37,13 +37,13 @@ def test_a_broken_layer_is_found_in_the_tiers_and_clauses_it_names(sample: Sampl
 
 
 @by_name(CORRECT)
-def test_a_right_layer_is_reported_nothing(sample: Sample) -> None:
+def test_a_correct_layer_has_no_findings(sample: Sample) -> None:
     assert not verdicts.judged(sample, "quick").found
 
 
 @pytest.mark.nightly
 @by_name(BROKEN)
-def test_every_seed_finds_what_a_broken_layer_names(sample: Sample) -> None:
+def test_every_seed_finds_the_named_faults(sample: Sample) -> None:
     for seed in SEEDS:
         found = verdicts.judged(sample, sample.profile, seed, sample.tiers)
         assert set(sample.violates.items()) <= first_tiers(found), seed
@@ -51,12 +51,12 @@ def test_every_seed_finds_what_a_broken_layer_names(sample: Sample) -> None:
 
 @pytest.mark.nightly
 @by_name(CORRECT)
-def test_no_seed_finds_anything_in_a_right_layer(sample: Sample) -> None:
+def test_no_seed_finds_a_fault_in_a_correct_layer(sample: Sample) -> None:
     for seed in SEEDS:
         assert not verdicts.judged(sample, "quick", seed).found, seed
 
 
-def test_the_zoo_is_large_enough() -> None:
+def test_there_are_enough_layers() -> None:
     assert len(BROKEN) >= 40
     assert len(CORRECT) >= 8
 
@@ -69,11 +69,11 @@ def test_a_broken_layer_names_clauses_of_the_protocol_and_tiers_of_the_suite(sam
 
 
 @by_name(BROKEN | CORRECT)
-def test_a_sample_says_in_a_sentence_what_it_is(sample: Sample) -> None:
+def test_a_sample_has_a_one_sentence_description(sample: Sample) -> None:
     assert re.fullmatch(r"[A-Z].*[.]", sample.sentence)
 
 
-def test_every_clause_that_is_asked_about_is_named_or_found_by_the_committed_matrix() -> None:
+def test_every_tested_clause_is_named_or_found_in_the_committed_matrix() -> None:
     page = (ROOT / "docs" / matrix.REPORT).read_text(encoding="utf-8")
     for sample in BROKEN.values():
         assert f"| {sample.name} | {matrix._escaped(sample.sentence)} |" in page
@@ -81,12 +81,12 @@ def test_every_clause_that_is_asked_about_is_named_or_found_by_the_committed_mat
         assert re.search(rf"^\| {clause} \| [1-9]", page, re.MULTILINE), clause
 
 
-def test_a_file_of_a_flavour_is_short_enough_to_read() -> None:
+def test_the_files_are_short() -> None:
     for path in ZOO.glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) < 400, path.name
 
 
-def test_layers_of_one_factory_share_a_file_that_is_removed_after_use() -> None:
+def test_layers_of_one_factory_share_a_file_that_is_deleted_after_use() -> None:
     factory = Table.factory()
     one, other = factory(), factory()
     assert one.path == other.path
@@ -96,7 +96,7 @@ def test_layers_of_one_factory_share_a_file_that_is_removed_after_use() -> None:
     assert not folder.exists()
 
 
-def test_a_table_uses_its_connections_again_but_for_one_on_which_a_request_failed() -> None:
+def test_a_table_reuses_its_connections_unless_a_request_failed_on_them() -> None:
     factory = Table.factory()
     layer = factory()
     with layer.connection() as first:
@@ -126,7 +126,7 @@ def test_a_pair_that_shares_nothing_is_refused() -> None:
         )
 
 
-# The harness itself.
+# The verdicts and the page.
 
 RIGHT = Sample("right", lambda: object, {}, "It is right.")
 WRONG = Sample("wrong", lambda: object, {"CAS-2": "contract"}, "It is wrong | in a way.", "a product")
@@ -147,26 +147,26 @@ def blamed(*found: Verdict, asked: tuple[str, ...] = ("CAS-2",)) -> list[str]:
     return list(verdicts.complaints({"wrong": WRONG}, {"right": RIGHT}, found, asked))
 
 
-def test_nothing_is_to_blame_if_the_wrong_is_found_and_the_right_is_not() -> None:
+def test_there_is_no_complaint_if_only_the_broken_layer_has_findings() -> None:
     assert not blamed(verdict("right"), verdict("wrong", CAS_2="contract"))
 
 
-def test_a_false_alarm_is_to_blame() -> None:
+def test_a_false_alarm_is_a_complaint() -> None:
     found = blamed(verdict("right", INV_1="time"), verdict("wrong", CAS_2="contract"))
     assert found == ["right is correct, but the suite reports that it breaks INV-1."]
 
 
 def test_another_tier_than_the_named_one_is_not_enough() -> None:
     found = blamed(verdict("right"), verdict("wrong", CAS_2="fencing"))
-    assert found == ["wrong breaks CAS-2, and the contract tier does not see it."]
+    assert found == ["wrong breaks CAS-2, but the contract tier does not find it."]
 
 
-def test_a_clause_without_a_killer_is_to_blame() -> None:
+def test_a_clause_without_a_broken_layer_is_a_complaint() -> None:
     found = blamed(verdict("right"), verdict("wrong", CAS_2="contract"), asked=("CAS-2", "CAS-9"))
-    assert found == ["No layer of the zoo shows that a check would see CAS-9 broken."]
+    assert found == ["No broken layer shows that a check would find CAS-9 broken."]
 
 
-def test_a_failure_of_the_suite_is_to_blame() -> None:
+def test_a_failure_of_the_suite_is_a_complaint() -> None:
     found = blamed(verdict("right", failure="…\nKeyError: 1\n"), verdict("wrong", CAS_2="contract"))
     assert found == ["The suite failed on right: KeyError: 1"]
 
@@ -191,7 +191,7 @@ def test_the_page_folds_long_lists() -> None:
     assert f"| **CAS-2**{folded} |" in page
 
 
-def test_no_matrix_is_written_if_the_suite_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_matrix_is_written_if_there_are_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix, "BROKEN", {"wrong": WRONG})
     monkeypatch.setattr(matrix, "CORRECT", {"right": RIGHT})
     monkeypatch.setattr(matrix, "checks", list)
@@ -204,16 +204,16 @@ def test_no_matrix_is_written_if_the_suite_is_to_blame(monkeypatch: pytest.Monke
         matrix.files(ROOT)
 
 
-def test_samples_are_judged_in_other_processes_and_a_failure_ends_none(
+def test_samples_are_judged_in_other_processes_and_a_failure_does_not_end_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = next(iter(CORRECT))
     monkeypatch.setattr(verdicts, "CORRECT", {one: CORRECT[one]})
-    monkeypatch.setattr(verdicts, "BROKEN", {"nobody": WRONG})
+    monkeypatch.setattr(verdicts, "BROKEN", {"missing": WRONG})
     seen: list[str] = []
     found = verdicts.judge_all("quick", lambda each: seen.append(each.name))
-    assert [each.name for each in found] == [one, "nobody"]
-    assert sorted(seen) == sorted([one, "nobody"])
+    assert [each.name for each in found] == [one, "missing"]
+    assert sorted(seen) == sorted([one, "missing"])
     assert not found[0].found
     assert found[1].failure is not None
-    assert "nobody" in found[1].failure
+    assert "missing" in found[1].failure

@@ -1,4 +1,4 @@
-"""The layers of this library, judged by the suite on real servers: nothing is broken."""
+"""The suite has no findings in the layers of this library on real servers."""
 
 import uuid
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SORT_KEY = "order"
 
 
 class Kind(NamedTuple):
-    """A layer, the fixture that says where its records are, and what is claimed of it."""
+    """A layer, the fixture that provides its store, and its claims."""
 
     factory: Callable[[], Any]
     place: str
@@ -40,7 +40,7 @@ KINDS = {
 
 @pytest.fixture
 def nowhere() -> None:
-    """Keep the records in the process."""
+    """Return None, because the records are in memory."""
 
 
 @pytest.fixture
@@ -93,6 +93,6 @@ def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", KINDS)
-def test_nothing_is_broken_however_long_it_is_looked_for(name: str, request: pytest.FixtureRequest) -> None:
+def test_nothing_is_broken_in_a_thorough_run(name: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(KINDS[name].place)
     assert_kept(KINDS[name], "thorough")

@@ -86,7 +86,7 @@ def test_a_factory_that_other_processes_cannot_import_is_checked_by_threads_only
 def test_a_store_in_process_memory_is_not_reported_broken() -> None:
     report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {THREADS: "kept", OBJECTS: "kept", PROCESSES: "not offered"}
-    assert "does not see this one's records" in why_not(report, PROCESSES)
+    assert "does not see the records of this process" in why_not(report, PROCESSES)
 
 
 @pytest.mark.usefixtures("files")

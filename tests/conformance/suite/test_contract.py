@@ -1,4 +1,4 @@
-"""The contract tier passes every right layer, and sees each way of breaking it."""
+"""The contract tier passes every correct layer, and finds each kind of broken one."""
 
 import datetime as dt
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:
+def test_a_correct_layer_passes(name: str, tmp_path: Path) -> None:
     factory, capabilities = RIGHT[name](tmp_path)
     report = check(factory, tiers=("contract",), capabilities=capabilities, seed=1)
     assert report.findings == ()
@@ -77,7 +77,7 @@ BROKEN: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("layer", "name", "clause"), BROKEN)
-def test_a_broken_layer_is_seen(layer: Any, name: str, clause: str) -> None:
+def test_a_broken_layer_is_found(layer: Any, name: str, clause: str) -> None:
     capabilities = NOT_FENCED if issubclass(layer, FourMethods) else OFFERED
     report = check(layer, profile="quick", tiers=("contract",), capabilities=capabilities, seed=1)
     broken = {finding.check: set(finding.clauses) for finding in report.findings}
@@ -86,19 +86,19 @@ def test_a_broken_layer_is_seen(layer: Any, name: str, clause: str) -> None:
 
 
 @pytest.mark.parametrize("layer", [layers.RefusesWithoutARecord])
-def test_what_is_optional_may_be_left_out(layer: Any) -> None:
+def test_optional_behaviour_may_be_absent(layer: Any) -> None:
     assert check(layer, profile="quick", tiers=("contract",), capabilities=NOT_FENCED, seed=1).findings == ()
 
 
-class DeletesInWordsOnly(TwoMethods):
+class ReportsADeletionOnly(TwoMethods):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if new is None and self.matches(self._load(key), expected):
             return None
         return super()._swap(key, expected, new, keep_ms)
 
 
-def test_who_says_that_something_is_deleted_and_keeps_it_answers_wrongly() -> None:
-    report = check(DeletesInWordsOnly, profile="quick", tiers=("contract",), seed=1)
+def test_a_deletion_that_is_reported_but_not_done_is_a_wrong_answer() -> None:
+    report = check(ReportsADeletionOnly, profile="quick", tiers=("contract",), seed=1)
     clauses = {
         finding.clauses
         for finding in report.findings
@@ -113,7 +113,7 @@ class TakesAbsenceForAnotherOwner(TwoMethods):
         return not differ and super().matches(current, expected)
 
 
-def test_empty_and_absent_owners_that_are_reported_apart_break_rec_4() -> None:
+def test_distinguishing_empty_and_absent_owners_breaks_rec_4() -> None:
     report = check(TakesAbsenceForAnotherOwner, profile="quick", tiers=("contract",), seed=1)
     assert {finding.clauses for finding in report.findings} == {("CAS-2", "REC-4")}
 
@@ -124,7 +124,7 @@ class MarksWhatIsOver(TwoMethods):
         return found if found is None or live(found, now_ms()) else found._replace(status="EXPIRED")
 
 
-def test_what_is_malformed_only_after_its_deadline_was_looked_at_by_a_clock() -> None:
+def test_a_record_that_is_malformed_only_after_its_deadline_breaks_cas_5() -> None:
     report = check(MarksWhatIsOver, profile="quick", tiers=("contract",), seed=1)
     assert [(each.check, each.clauses) for each in report.findings] == [
         ("neither-load-nor-swap-looks-at-a-clock", ("CAS-5", "REC-1", "REC-2"))
@@ -137,13 +137,13 @@ class NeverCompares(TwoMethods):
 
 
 @pytest.mark.parametrize("layer", [layers.RoundsLeasesToSeconds, NeverCompares])
-def test_what_is_wrong_from_the_beginning_is_not_put_down_to_a_clock(layer: Any) -> None:
+def test_a_fault_that_does_not_depend_on_time_does_not_break_cas_5(layer: Any) -> None:
     report = check(layer, profile="quick", tiers=("contract",), seed=1)
     assert "CAS-5" not in {clause for each in report.findings for clause in each.clauses}
 
 
 class ForgetsWhatHasExpired(TwoMethods):
-    """It tidies up before each swap, as a store with a time to live may at any moment."""
+    """Deletes expired records before each swap, as a store with a time to live may at any time."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         for name, record in list(self.rows.items()):
@@ -165,7 +165,7 @@ class ForgetsWhatIsTooFarAway(TwoMethods):
 
 
 class WritesWhatTheProtocolWrites(TwoMethods):
-    """A table with constraints, which follow from the transition and the clauses of time."""
+    """A table with constraints that follow from the transition and the clauses about time."""
 
     def write(self, name: str, new: Record, keep_ms: int) -> None:
         lease = new.in_progress_expiry_timestamp
@@ -187,11 +187,11 @@ class WritesWhatTheProtocolWrites(TwoMethods):
         WritesWhatTheProtocolWrites,
     ],
 )
-def test_no_more_is_asked_than_the_protocol_says(layer: Any) -> None:
+def test_the_checks_require_no_more_than_the_protocol(layer: Any) -> None:
     assert check(layer, profile="quick", tiers=("contract",), capabilities=OFFERED, seed=1).findings == ()
 
 
-def test_the_largest_response_is_what_is_claimed() -> None:
+def test_the_largest_response_is_the_claimed_one() -> None:
     class Refuses(TwoMethods):
         def write(self, name: str, new: Record, keep_ms: int) -> None:
             if len((new.response_data or "").encode()) > 5000:
@@ -207,6 +207,6 @@ def test_the_largest_response_is_what_is_claimed() -> None:
     assert findings(5001) == ["Storing a response of 5,001 bytes raised ValueError: too large."]
 
 
-def test_every_check_of_these_modules_has_been_seen_to_fail() -> None:
+def test_every_check_of_these_modules_fails_for_some_layer() -> None:
     mine = {module.__name__ for module in (contract, round_trips, swaps)}
     assert {each.name for each in checks() if each.run.__module__ in mine} == {name for _, name, _ in BROKEN}

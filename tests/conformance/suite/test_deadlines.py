@@ -1,4 +1,4 @@
-"""The time tier passes every right layer, and sees deadlines that are missed by a millisecond."""
+"""The time tier passes every correct layer, and finds deadlines that are off by a millisecond."""
 
 import time
 from pathlib import Path
@@ -17,14 +17,14 @@ from right_layers import NOT_FENCED, OFFERED, RIGHT, FourMethods, TwoMethods, no
 pytestmark = pytest.mark.once
 
 RANDOM = "a-random-history-follows-the-protocol"
-ANOTHER_CLOCK = "the layer decides by another clock than this process's: claim movable_clock = False"
+ANOTHER_CLOCK = "the layer uses a clock other than this process's: claim movable_clock = False"
 
-# Random histories have tests of their own.
+# Random histories have separate tests.
 WITHOUT_CHANCE = PROFILES["quick"]._replace(examples=1, tour_seconds=0)
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_right_layer_passes(name: str, tmp_path: Path) -> None:
+def test_a_correct_layer_passes(name: str, tmp_path: Path) -> None:
     factory, capabilities = RIGHT[name](tmp_path)
     report = check(factory, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=capabilities, seed=1)
     assert report.findings == ()
@@ -49,7 +49,7 @@ class EndsAMillisecondEarly(FourMethods):
 
 
 class CountsInSeconds(FourMethods):
-    """As software does that compares whole seconds by <."""
+    """Compares whole seconds with <."""
 
     def live(self, record: Record, now: int) -> bool:
         return now // 1000 <= deadline_ms(record) // 1000
@@ -99,7 +99,7 @@ class NeverEndsWithoutALease(FourMethods):
 
 
 class EndsResultsWithTheirLease(FourMethods):
-    """The lease of the claim is left standing, and still looked at."""
+    """The lease of the claim is kept, and still used."""
 
     def write(self, record: Record) -> None:
         before = self.rows.get(record.idempotency_key)
@@ -148,7 +148,7 @@ class OverflowsIn2038(FourMethods):
 
 
 class ForgetsASecondEarly(TwoMethods):
-    """A time to live that is rounded down to seconds, and counted from the second's beginning."""
+    """Its time to live is rounded down to seconds, and begins with the second."""
 
     def _load(self, key: str) -> Record | None:
         found = super()._load(key)
@@ -181,14 +181,14 @@ BROKEN: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("layer", "name", "clause"), BROKEN)
-def test_a_broken_layer_is_seen(layer: Any, name: str, clause: str) -> None:
+def test_a_broken_layer_is_found(layer: Any, name: str, clause: str) -> None:
     capabilities = NOT_FENCED if issubclass(layer, FourMethods) else OFFERED
     report = check(layer, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=capabilities, seed=1)
     broken = {finding.check: set(finding.clauses) for finding in report.findings}
     assert clause in broken[name]
 
 
-def test_one_boundary_is_reported_as_one_boundary() -> None:
+def test_a_fault_at_one_boundary_is_one_finding() -> None:
     report = check(
         CountsAtTheDeadline, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1
     )
@@ -197,12 +197,12 @@ def test_one_boundary_is_reported_as_one_boundary() -> None:
         "a-result-is-over-at-its-expiry",
     }
     finding = report.findings[0]
-    assert finding.why == "A claim with a lease of 1 ms still counted at its deadline: a put was refused."
+    assert finding.why == "A claim with a lease of 1 ms was still live at its deadline: a put was refused."
     assert [line.who for line in finding.lines] == ["client 1", "the clock", "client 2"]
 
 
 class LetsItsStoreDecide(FourMethods):
-    """SET NX with a time to live, of a store whose clock nobody moves."""
+    """SET NX with a time to live, in a store whose clock is not moved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class LetsItsStoreDecide(FourMethods):
 
 
 class AsksItsServer(FourMethods):
-    """WHERE lease <= now(), of a server that lives in 2026, whatever this process takes for the time."""
+    """WHERE lease <= now(), on a server in 2026, whatever the clock of this process says."""
 
     def live(self, record: Record, _now: int) -> bool:
         return super().live(record, 1_767_225_600_000)
@@ -229,13 +229,13 @@ class MistakesItsTimeZone(FourMethods):
         return super().live(record, now - 12 * 3_600_000)
 
 
-class NeverLetsAnybodyTakeOver(FourMethods):
+class NeverAllowsATakeover(FourMethods):
     def live(self, _record: Record, _now: int) -> bool:
         return True
 
 
-class TakesNothingThatIsOver(NeverLetsAnybodyTakeOver):
-    """As servers do that are told to keep a record for less than nothing."""
+class TakesNothingThatIsOver(NeverAllowsATakeover):
+    """Rejects a negative time to live, as some servers do."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         if not live(data_record, now_ms()):
@@ -244,7 +244,7 @@ class TakesNothingThatIsOver(NeverLetsAnybodyTakeOver):
 
 
 def verdicts(layer: Any) -> set[tuple[str, str | None]]:
-    """Return how the checks fare that move the clock, with the reasons for which they are not asked."""
+    """Return the verdicts of the checks that move the clock, with the reasons why they did not run."""
     session = Session(layer, WITHOUT_CHANCE, 1)
     try:
         asked = [each for each in checks() if "time" in each.needs and "swaps" not in each.needs]
@@ -256,22 +256,22 @@ def verdicts(layer: Any) -> set[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("layer", [LetsItsStoreDecide, AsksItsServer])
-def test_a_store_with_a_clock_of_its_own_cannot_be_judged_by_one_that_is_moved(layer: Any) -> None:
+def test_a_store_with_its_own_clock_is_not_offered_checks_that_move_the_clock(layer: Any) -> None:
     assert verdicts(layer) == {("not offered", ANOTHER_CLOCK)}
 
 
-@pytest.mark.parametrize("layer", [FourMethods, MistakesItsTimeZone, NeverLetsAnybodyTakeOver])
-def test_a_layer_by_this_clock_is_judged_in_every_tier(layer: Any) -> None:
+@pytest.mark.parametrize("layer", [FourMethods, MistakesItsTimeZone, NeverAllowsATakeover])
+def test_a_layer_that_uses_the_moved_clock_is_judged_in_every_tier(layer: Any) -> None:
     assert ANOTHER_CLOCK not in {why for _, why in verdicts(layer)}
 
 
-@pytest.mark.parametrize("layer", [NeverLetsAnybodyTakeOver, TakesNothingThatIsOver])
-def test_who_never_lets_anybody_take_over_has_no_clock_of_its_own(layer: Any) -> None:
+@pytest.mark.parametrize("layer", [NeverAllowsATakeover, TakesNothingThatIsOver])
+def test_a_layer_that_never_allows_a_takeover_is_not_treated_as_having_its_own_clock(layer: Any) -> None:
     report = check(layer, profile=WITHOUT_CHANCE, tiers=("time",), capabilities=NOT_FENCED, seed=1)
     assert {"TIME-3", "TIME-4", "INV-9"} <= {each for found in report.findings for each in found.clauses}
 
 
-def test_every_check_of_these_modules_has_been_seen_to_fail() -> None:
+def test_every_check_of_these_modules_fails_for_some_layer() -> None:
     mine = {module.__name__ for module in (deadlines, histories)}
     assert {each.name for each in checks() if each.run.__module__ in mine} == {
         name for _, name, _ in BROKEN

@@ -92,11 +92,11 @@ def test_a_deletion_in_memory_only_is_lost_with_its_process() -> None:
     report = judged(layers.delayed_deletions)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
-    assert finding.why.startswith("It claims to be durable, and lost what it had acknowledged: ")
+    assert finding.why.startswith("The layer claims to be durable, but lost acknowledged records: ")
     assert "otherwise than acknowledged" in finding.why
-    reported = [line.current for line in finding.lines]
-    assert reported[-3] is None
-    assert reported[-1] is not None
+    stored = [line.current for line in finding.lines]
+    assert stored[-3] is None
+    assert stored[-1] is not None
 
 
 @pytest.mark.usefixtures("files")

@@ -95,7 +95,7 @@ def test_a_result_that_is_stored_without_the_lock_gets_lost() -> None:
     assert broken(report) == {OVERWRITES}
     reported = finding(report, OVERWRITES)
     assert reported.clauses == ("CAS-4", "INV-2")
-    assert "The result of alice was stored" in reported.why
+    assert "The result of alice was acknowledged as stored" in reported.why
     statuses = [line.current.status for line in reported.lines if isinstance(line.current, Record)]
     assert COMPLETED in statuses
     assert statuses[-1] == INPROGRESS

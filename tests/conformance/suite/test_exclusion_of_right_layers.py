@@ -95,7 +95,7 @@ def test_a_layer_that_raises_instead_of_waiting_is_not_broken(error: type[Except
     assert [each.why for each in judged(RefusesToWait).findings] == []
 
 
-def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_not_a_deadlock() -> None:
     class Cleaned(layers.LockedDictionary):
         def __init__(self) -> None:
             super().__init__()
@@ -122,7 +122,7 @@ def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_no_deadlock() ->
     assert judged(Cleaned, UNHURRIED._replace(schedules=4)).findings == ()
 
 
-def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_no_deadlock() -> None:
+def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_not_a_deadlock() -> None:
     class Cleaned(layers.AsyncLocked):
         cleaning: Any = None
 

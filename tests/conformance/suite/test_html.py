@@ -1,4 +1,4 @@
-"""The page: complete by itself, well-formed, escaped, and with a picture of each finding."""
+"""The page: self-contained, well-formed, escaped, and with a diagram of each finding."""
 
 import re
 from html.parser import HTMLParser
@@ -10,7 +10,7 @@ from idemproof import Record
 from idemproof.conformance.suite.html import page
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
 from idemproof.conformance.suite.trace import CLOCK, NOT_LOOKED_AT, STORE, Line
-from idemproof.conformance.suite.trace_diagram import picture
+from idemproof.conformance.suite.trace_diagram import diagram
 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"<script>"', owner="bob")
@@ -70,7 +70,7 @@ class Elements(HTMLParser):
         return [attrs for name, attrs in self.seen if name == tag]
 
 
-def test_the_page_is_complete_by_itself() -> None:
+def test_the_page_is_self_contained() -> None:
     text = page(report(FINDING))
     elements = Elements(text)
     assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
@@ -83,7 +83,7 @@ def test_the_page_is_complete_by_itself() -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in elements.tags("meta")
 
 
-def test_all_that_was_found_is_on_it_and_escaped() -> None:
+def test_the_page_contains_all_findings_escaped() -> None:
     elements = Elements(page(report(FINDING), "idemproof check shop:layer"))
     said = " ".join(elements.text.split())
     for words in (
@@ -94,7 +94,7 @@ def test_all_that_was_found_is_on_it_and_escaped() -> None:
         f"Seen in: Software {EVIL}",
         "Found by a-check (contract).",
         "At most one running body MUST have a granted lease that is live.",
-        f"not offered for no {EVIL}: c-check",
+        f"not offered because no {EVIL}: c-check",
         f"It printed {EVIL}",
         "completes with <b>&amp;",
     ):
@@ -112,25 +112,25 @@ def test_every_clause_has_its_line_with_verdict_and_text() -> None:
     ("options", "kind"),
     [({"checks": report().checks[1:2]}, "kept"), ({}, "broken"), ({"finished": False}, "not-judged")],
 )
-def test_the_verdict_is_coloured_by_what_it_is(options: dict[str, Any], kind: str) -> None:
+def test_the_verdict_has_its_colour(options: dict[str, Any], kind: str) -> None:
     made = report(*([FINDING] if kind == "broken" else []), **options)
     assert f'<p class="verdict {kind}">' in page(made)
 
 
-def test_each_finding_has_a_diagram_for_the_desk_and_one_for_the_telephone() -> None:
+def test_each_finding_has_a_diagram_for_desktops_and_one_for_phones() -> None:
     drawings = Elements(page(report(FINDING))).tags("svg")
-    desk, telephone = (float(str(each["width"])) for each in drawings)
-    assert desk == 840
-    assert 344 <= telephone < 400
+    desktop, phone = (float(str(each["width"])) for each in drawings)
+    assert desktop == 840
+    assert 344 <= phone < 400
     assert all("It let" in str(each["aria-label"]) for each in drawings)
     assert Elements(page(report(FINDING._replace(lines=())))).tags("svg") == []
 
 
-# The picture.
+# The diagram.
 
 
-def test_lanes_are_those_who_take_part_and_the_store() -> None:
-    drawing = Elements(picture(TRACE, 800, "a trace"))
+def test_there_is_a_lane_for_each_actor_and_the_store() -> None:
+    drawing = Elements(diagram(TRACE, 800, "a trace"))
     for words in ("client 1", "client 2", "stored", "claims", "30,000 ms pass", "the store forgets", "30 s"):
         assert words in drawing.text
     kinds = [each["class"] for each in drawing.tags("rect")]
@@ -143,7 +143,7 @@ def test_everything_is_inside_the_diagram() -> None:
         Line(3_600_000 + number, f"client {number}", "does " * 20 + "x" * 80, RESULT) for number in range(6)
     ]
     for width in (344, 840):
-        drawing = Elements(picture(lines, width, "many"))
+        drawing = Elements(diagram(lines, width, "many"))
         (svg,) = drawing.tags("svg")
         _, _, wide, high = map(float, str(svg["viewbox"]).split())
         assert wide >= width
@@ -162,7 +162,7 @@ def test_everything_is_inside_the_diagram() -> None:
 def test_times_are_not_clipped_and_heads_stay_in_their_boxes(width: int) -> None:
     wide = 9.0  # of a letter such as m, in a wide font
     lines = [Line(0, who, "looks", None) for who in ("the final reader", "a new layer object")]
-    drawing = Elements(picture([*lines, *TRACE], width, "long names"))
+    drawing = Elements(diagram([*lines, *TRACE], width, "long names"))
     times = [(each, words) for each, words in drawing.texts if words.endswith((" ms", " s"))]
     assert times
     for each, words in times:
@@ -182,17 +182,17 @@ def test_a_status_is_never_broken_in_two() -> None:
     many = [
         Line(0, f"client {number}", "looks", current) for number in range(6) for current in (CLAIM, RESULT)
     ]
-    text = picture(many, 344, "narrow")
+    text = diagram(many, 344, "narrow")
     assert text.count(">INPROGRESS") == text.count(">COMPLETED") == 6
 
 
-def test_what_stands_is_written_where_it_changes() -> None:
-    drawing = Elements(picture([TRACE[0], TRACE[0], TRACE[3]], 800, "a trace"))
+def test_the_stored_record_is_shown_where_it_changes() -> None:
+    drawing = Elements(diagram([TRACE[0], TRACE[0], TRACE[3]], 800, "a trace"))
     assert drawing.text.count("INPROGRESS of alice") == 1
     assert drawing.text.count("COMPLETED of bob") == 1
 
 
 def test_a_trace_without_looks_has_no_lane_for_the_store() -> None:
     unseen = [line._replace(current=NOT_LOOKED_AT) for line in TRACE]
-    assert "stored" not in Elements(picture(unseen, 800, "a trace")).text
-    assert "the store forgets" in Elements(picture(unseen[1:3], 800, "a trace")).text
+    assert "stored" not in Elements(diagram(unseen, 800, "a trace")).text
+    assert "the store forgets" in Elements(diagram(unseen[1:3], 800, "a trace")).text

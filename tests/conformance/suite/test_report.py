@@ -1,4 +1,4 @@
-"""Reports: what they conclude, and what all forms of them say."""
+"""Reports: their verdicts, and the parts that all forms share."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def report(*checks: CheckResult, **options: Any) -> Report:
     return Report("Layer", "quick", 7, "1.0", checks)._replace(**options)
 
 
-def test_a_clause_is_broken_if_any_finding_says_so_and_kept_if_any_check_shows_it() -> None:
+def test_a_clause_is_broken_if_any_finding_breaks_it_and_kept_if_any_check_keeps_it() -> None:
     made = report(
         result("a", "kept", "CAS-1", "CAS-2"),
         broken("b", "CAS-2"),
@@ -83,7 +83,7 @@ def test_a_tier_is_as_good_as_its_worst_check(
     assert not made._replace(finished=False).keeps()
 
 
-def test_json_holds_all_of_it() -> None:
+def test_the_json_is_complete() -> None:
     made = json.loads(report(broken("b", "CAS-2")).as_json())
     assert (made["subject"], made["profile"], made["seed"], made["keeps"]) == ("Layer", "quick", 7, False)
     line = made["checks"][0]["findings"][0]["lines"][0]
@@ -91,7 +91,7 @@ def test_json_holds_all_of_it() -> None:
     assert line["who"] == "client 1"
 
 
-# What all forms say.
+# The shared parts.
 
 
 def test_findings_of_a_check_are_reported_as_one_by_the_shortest_trace() -> None:
@@ -106,20 +106,20 @@ def test_findings_of_a_check_are_reported_as_one_by_the_shortest_trace() -> None
     assert found_by(group) == "Found by a (contract); 3 findings."
 
 
-def test_checks_that_say_the_same_are_reported_as_one() -> None:
+def test_similar_findings_of_several_checks_are_one_group() -> None:
     same = [finding(name, "CAS-1", lines=(), why="It raised.") for name in "abc"]
     (group, other) = groups_of([*same, finding("d", "CAS-1", why="Other.", seen_in="Software 1.0")])
     assert found_by(group) == "Found by a (contract), b (contract), c (contract); 3 findings."
     assert other.seen_in == ("Software 1.0",)
 
 
-def test_tiers_are_counted_and_those_that_nobody_asked_about_left_out() -> None:
+def test_only_tiers_that_were_tested_are_counted() -> None:
     made = report(result("a", "kept", "CAS-1", "CAS-2"), broken("b", "CAS-2"))
     (contract,) = counted(made)
     assert contract == ("contract", "broken", ("CAS-1",), ("CAS-2",), 4, 6, 1.0)
 
 
-def test_what_was_not_asked_is_listed_by_reason() -> None:
+def test_checks_that_were_left_out_are_listed_by_reason() -> None:
     made = report(
         result("a", "not offered", "CAS-1", why_not="it is not claimed"),
         result("b", "not offered", "CAS-1", why_not="it is not claimed"),
@@ -132,17 +132,17 @@ def test_what_was_not_asked_is_listed_by_reason() -> None:
     }
 
 
-def test_many_that_were_left_out_are_counted_by_tier_and_few_named() -> None:
+def test_many_left_out_checks_are_counted_by_tier_and_few_are_named() -> None:
     many = [result(f"c{number}", "not judged", "CAS-1", why_not="it hangs") for number in range(4)]
     time = [
         result(f"t{number}", "not judged", "TIME-1", tier="time", why_not="it hangs") for number in range(2)
     ]
     kept = result("k", "kept", "CAS-1")
-    (reported,) = left_out(report(kept, *many, *time))
-    assert reported.reported == "contract (4 of 5 checks), time (all 2 checks)"
-    assert reported.names == ("c0", "c1", "c2", "c3", "t0", "t1")
+    (left,) = left_out(report(kept, *many, *time))
+    assert left.summary == "contract (4 of 5 checks), time (all 2 checks)"
+    assert left.names == ("c0", "c1", "c2", "c3", "t0", "t1")
     (few,) = left_out(report(kept, *many))
-    assert few.reported == "c0, c1, c2, c3"
+    assert few.summary == "c0, c1, c2, c3"
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_many_that_were_left_out_are_counted_by_tier_and_few_named() -> None:
         (
             [broken("a", "CAS-2")],
             {"finished": False},
-            "BROKEN: 1 clause (CAS-2); 0 kept. It was interrupted.",
+            "BROKEN: 1 clause (CAS-2); 0 kept. The run was interrupted.",
         ),
         (
             [result("a", "not offered", "CAS-1")],
             {},
-            "NOTHING JUDGED: no clause was asked about, or none is offered.",
+            "NOTHING JUDGED: no clause was tested, or the layer offers none.",
         ),
         (
             [result("a", "kept", "CAS-1"), result("b", "not judged", "CAS-2", why_not="it failed")],
@@ -184,7 +184,7 @@ def test_the_verdict_is_one_line(checks: list[CheckResult], options: dict[str, A
     assert verdict_line(report(*checks, **options)) == line
 
 
-def test_the_verdict_tells_of_what_was_required() -> None:
+def test_the_verdict_names_required_tiers() -> None:
     made = report(result("a", "kept", "CAS-1"))
     assert verdict_line(made, ["contract"]).endswith(" Required and kept: contract.")
     assert verdict_line(made, ["contract", "time"]).endswith(" Required, but: time is not judged.")
@@ -192,19 +192,19 @@ def test_the_verdict_tells_of_what_was_required() -> None:
     assert verdict_line(offers_less, ["contract"]).endswith(" Required, but: contract is not offered.")
 
 
-def test_it_tells_how_to_run_it_again() -> None:
+def test_the_report_contains_the_expression_that_repeats_the_run() -> None:
     assert again(report()) == "check(factory, profile='quick', seed=7)"
 
 
-def test_clauses_are_quoted_and_rows_of_the_table_made_sentences() -> None:
+def test_clauses_are_quoted_and_rows_become_sentences() -> None:
     assert clause_text("INV-2") == "A live COMPLETED record MUST NOT change."
     assert clause_text("ROW-10") == (
         "Release, when held by the owner: the next record is absent; the outcome is Released."
     )
     assert clause_text("ROW-4").startswith("Claim, when INPROGRESS: the record is unchanged; the outcome is")
-    assert clause_text("XYZ-1") == "A clause of a later protocol."
+    assert clause_text("XYZ-1") == "A clause of a later version of the protocol."
     assert in_order({"XYZ-1", "CAS-1", "REC-1"}) == ("REC-1", "CAS-1", "XYZ-1")
 
 
-def test_text_of_a_layer_cannot_steer_a_terminal() -> None:
+def test_text_of_a_layer_cannot_control_a_terminal() -> None:
     assert clean("a\n  b\x1b[31m\u202e") == "a b\\x1b[31m\\u202e"

@@ -1,4 +1,4 @@
-"""What a report tells first, what it tells once, and what in full; and that it loses nothing."""
+"""What a report shows first, once and in full; and that it loses nothing."""
 
 import io
 import json
@@ -59,17 +59,19 @@ def shown(made: Report, width: int = 80, command: str | None = "idemproof check 
             "The layer raised Conflict: lost: None.",
         ),
         (
-            "It answered nothing, but ('k', 'INPROGRESS', 19, 20, None, None, None, 'carol') stands.",
-            "It answered nothing, but ('j', 'COMPLETED', 21, None, '\"x\"', None, None, 'bob') stands.",
+            "It answered nothing, but ('k', 'INPROGRESS', 19, 20, None, None, None, 'carol') is stored.",
+            "It answered nothing, but ('j', 'COMPLETED', 21, None, '\"x\"', None, None, 'bob') is stored.",
         ),
         ("client 1 overwrote what alice stored.", "client 12 overwrote what bob stored."),
         (
-            "The answers fit no order: client 1 claims; in the end nothing stood. Found by luck.",
-            "The answers fit no order: client 2 evicts; in the end all stood. Found by luck.",
+            "The answers fit no order: client 1 claims; finally stored: nothing. Found by luck.",
+            "The answers fit no order: client 2 evicts; finally stored: all. Found by luck.",
         ),
     ],
 )
-def test_what_differs_in_keys_records_names_and_details_says_the_same(one: str, another: str) -> None:
+def test_findings_that_differ_only_in_keys_records_names_and_details_are_similar(
+    one: str, another: str
+) -> None:
     assert shape(one) == shape(another)
     (group,) = grouped([finding("a", "CAS-1", why=one), finding("b", "CAS-2", why=another)])
     assert group.clauses == ("CAS-1", "CAS-2")
@@ -88,11 +90,11 @@ def test_what_differs_in_keys_records_names_and_details_says_the_same(one: str, 
         ),
     ],
 )
-def test_what_differs_in_what_it_says_is_reported_apart(one: str, another: str) -> None:
+def test_findings_with_different_causes_are_separate(one: str, another: str) -> None:
     assert len(grouped([finding("a", "CAS-1", why=one), finding("b", "CAS-1", why=another)])) == 2
 
 
-def test_the_most_basic_comes_first() -> None:
+def test_groups_are_sorted_by_tier_and_length() -> None:
     made = [
         finding("raises", "CAS-7", why="The layer raised OSError.", lines=()),
         finding("late", "INV-1", why="Late.", tier="time"),
@@ -108,7 +110,7 @@ def test_the_most_basic_comes_first() -> None:
     ]
 
 
-def test_what_was_raised_is_reported_with_its_place_and_with_a_trace() -> None:
+def test_an_error_is_reported_with_its_place_and_a_trace() -> None:
     where = f"The layer raised OSError: full (line 7 of {SHOP}, in swap)."
     in_the_suite = f"The layer raised OSError: full (line 9 of {SUITE}/tiers/contract.py, in put_claim)."
     reported = [
@@ -122,7 +124,7 @@ def test_what_was_raised_is_reported_with_its_place_and_with_a_trace() -> None:
     assert group.why == "The layer raised OSError: full."
 
 
-def test_a_trace_is_reported_in_full_if_it_breaks_what_none_before_it_breaks() -> None:
+def test_a_group_is_shown_in_full_if_it_breaks_a_new_clause() -> None:
     same = [finding(f"s{number}", "CAS-1", why=f"Same as {'i' * number}.") for number in range(3)]
     others = [finding(f"o{number}", f"CAS-{number + 2}", why=f"Other {'i' * number}.") for number in range(4)]
     reported = summary(grouped([*same, *others]))
@@ -132,7 +134,7 @@ def test_a_trace_is_reported_in_full_if_it_breaks_what_none_before_it_breaks() -
     assert reported.hidden == 4
 
 
-def test_a_broken_contract_is_said_to_explain_the_rest_and_nothing_else_is() -> None:
+def test_only_a_broken_contract_tier_is_named_as_the_cause_of_the_rest() -> None:
     contract, time = (finding(name, "CAS-1", why=f"{name}.", tier=name) for name in ("contract", "time"))
     faults = finding("faults", "CAS-1", why="Faults.", tier="faults")
     assert "fix it first" in str(summary(grouped([time, contract])).preface)
@@ -141,7 +143,7 @@ def test_a_broken_contract_is_said_to_explain_the_rest_and_nothing_else_is() -> 
     assert summary([]) == ([], [], None, 0)
 
 
-def test_many_checks_that_saw_the_same_are_counted_and_few_named() -> None:
+def test_many_checks_of_a_group_are_counted_and_few_are_named() -> None:
     def saw(count: int) -> str:
         tiers = ["contract", "contract", "time", "time", "time"]
         (group,) = grouped(
@@ -159,14 +161,14 @@ def test_many_checks_that_saw_the_same_are_counted_and_few_named() -> None:
     assert seen_by(group) == "Found by c (contract); 3 findings."
 
 
-def test_details_are_left_out_where_there_is_no_room() -> None:
+def test_details_can_be_left_out() -> None:
     assert without_details("It fits no order: a, b. Found by: luck.") == "It fits no order. Found by: luck."
     assert without_details("It fits no order: a, b.") == "It fits no order."
     assert without_details("The layer raised OSError: disk full.") == "The layer raised OSError: disk full."
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_what_is_not_reported_in_full_has_few_lines_of_its_own(width: int) -> None:
+def test_a_group_that_is_not_shown_in_full_has_at_most_three_lines(width: int) -> None:
     first = finding("a", "CAS-1", "CAS-2", "CAS-3", "CAS-4", why="First.")
     long = finding("b", "CAS-1", "CAS-2", "CAS-3", "CAS-4", why=f"Second {'and on ' * 99}.", tier="faults")
     said = shown(report(first, long), width)
@@ -180,7 +182,7 @@ def test_what_is_not_reported_in_full_has_few_lines_of_its_own(width: int) -> No
     assert "1 more finding: report.findings holds all of them." in shown(report(first, long), width, None)
 
 
-def test_details_go_first_where_there_is_no_room() -> None:
+def test_details_are_left_out_if_there_is_no_space() -> None:
     first = finding("a", "CAS-1", why="First.")
     long = finding("b", "CAS-1", why=f"It fits no order: {'and on ' * 99}. Found by luck.")
     assert "  CAS-1 (contract, 1 check): It fits no order. Found by luck.\n" in shown(report(first, long))
@@ -188,7 +190,7 @@ def test_details_go_first_where_there_is_no_room() -> None:
     assert "It fits no order: a, b. Found by luck.\n" in shown(report(first, short))
 
 
-def test_what_is_reported_in_full_has_no_more_to_it() -> None:
+def test_nothing_is_hidden_if_all_is_shown_in_full() -> None:
     said = shown(report(finding("a", "CAS-1", why="First.")))
     assert "ALSO BROKEN" not in said
     assert "more finding" not in said
@@ -204,7 +206,7 @@ def test_the_page_and_the_json_lose_nothing() -> None:
     )
     text = page(made)
     assert text.count("<section") == 1
-    assert "3 more findings that say the same" in text
+    assert "3 more findings of the same kind" in text
     for number in range(4):
         assert f"Key {number} is lost." in text
         assert f"claims the &lt;b&gt;{number}&lt;/b&gt;th time" in text
@@ -236,7 +238,7 @@ def test_a_forgotten_return_is_reported_on_the_first_screen(width: int) -> None:
     made = check(WithoutReturn, profile="quick", seed=7, tiers=["contract"])
     said = shown(made, width).splitlines()
     first = next(
-        number for number, line in enumerate(said) if line.startswith("A swap that was done answered")
+        number for number, line in enumerate(said) if line.startswith("A swap that was done returned")
     )
     assert first < 20
     last = next(number for number, line in enumerate(said) if " more findings: " in line)

@@ -1,4 +1,4 @@
-"""Sessions: how one check is asked, and what comes of it."""
+"""Sessions: how a check runs, and its result."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ TINY = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
 
 
 class Shared(CompareAndSwapLayer):
-    """Layers over one dictionary, which outlives them."""
+    """Layers over one shared dictionary."""
 
     rows: dict[str, Record]
 
@@ -65,7 +65,7 @@ def judged(session: Session, run: Callable[[Case], None], **options: Any) -> Che
     return session.judge(asked(run, **options))
 
 
-def test_a_check_that_finds_nothing_is_kept_with_what_it_tried(session: Session) -> None:
+def test_a_check_without_findings_is_kept_with_its_counts(session: Session) -> None:
     def run(case: Case) -> None:
         case.trace(case.new_key())
         case.schedules += 3
@@ -89,7 +89,7 @@ def test_findings_break_a_check_whether_it_goes_on_or_ends(session: Session) -> 
     ]
 
 
-def test_what_a_check_finds_not_offered_is_reported_with_the_reason(session: Session) -> None:
+def test_a_check_may_report_that_it_is_not_offered_with_the_reason(session: Session) -> None:
     def run(_: Case) -> None:
         raise NotOffered("its client is unknown")
 
@@ -97,7 +97,7 @@ def test_what_a_check_finds_not_offered_is_reported_with_the_reason(session: Ses
     assert (result.verdict, result.why_not) == ("not offered", "its client is unknown")
 
 
-def test_what_could_not_be_tried_is_not_judged_and_not_kept(session: Session) -> None:
+def test_a_check_that_could_not_run_is_not_judged(session: Session) -> None:
     def run(_: Case) -> None:
         raise NotJudged("another process failed")
 
@@ -108,7 +108,7 @@ def test_what_could_not_be_tried_is_not_judged_and_not_kept(session: Session) ->
     assert not made.keeps("contract")
 
 
-def test_what_was_found_before_is_broken_and_not_left_out(session: Session) -> None:
+def test_findings_before_a_check_ends_early_are_reported(session: Session) -> None:
     def run(case: Case) -> None:
         case.found("It broke.")
         raise NotJudged("another process failed")
@@ -117,7 +117,7 @@ def test_what_was_found_before_is_broken_and_not_left_out(session: Session) -> N
     assert (result.verdict, result.why_not) == ("broken", None)
 
 
-def test_a_fault_of_a_check_is_no_finding_about_the_layer(session: Session) -> None:
+def test_an_error_in_a_check_is_not_a_finding(session: Session) -> None:
     def run(_: Case) -> None:
         raise ZeroDivisionError
 
@@ -129,13 +129,13 @@ def test_a_fault_of_a_check_is_no_finding_about_the_layer(session: Session) -> N
     ("need", "claimed", "why"),
     [
         ("swaps", {}, None),
-        ("shared", {}, "another layer from the factory does not see this one's records"),
+        ("shared", {}, "a second layer from the factory does not see the first one's records"),
         ("durable", {}, "it is not claimed (durable)"),
         ("threads", {"threads": False}, "it is not claimed (threads)"),
         ("threads", {}, None),
     ],
 )
-def test_what_a_check_needs_is_claimed_or_it_is_not_asked(
+def test_a_check_runs_only_if_the_layer_claims_what_it_needs(
     need: str, claimed: dict[str, bool], why: str | None
 ) -> None:
     opened = Session(InMemoryPersistenceLayer, TINY, 5, Capabilities(**claimed))  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_what_a_check_needs_is_claimed_or_it_is_not_asked(
     assert bool(ran) is (why is None)
 
 
-def test_layers_that_see_each_other_are_two_workers_and_can_be_made_anew(shared: Any) -> None:
+def test_layers_that_see_each_other_are_two_workers_and_can_be_reopened(shared: Any) -> None:
     opened = Session(shared, TINY, 5)
     assert "two objects over one store" in opened.subject
     seen: list[Any] = []
@@ -164,7 +164,7 @@ def test_layers_that_see_each_other_are_two_workers_and_can_be_made_anew(shared:
     assert [each.owner for each in seen] == ["alice", "alice"]
 
 
-def test_the_clock_is_moved_while_a_check_runs_and_at_no_other_time(session: Session) -> None:
+def test_the_clock_is_moved_only_while_a_check_runs(session: Session) -> None:
     times: list[float] = []
 
     def run(case: Case) -> None:
@@ -187,7 +187,7 @@ def test_a_fixed_clock_is_not_moved() -> None:
     assert times[0] < time.time() + 1
 
 
-def test_the_same_seed_draws_the_same_for_each_check_whatever_else_is_judged() -> None:
+def test_the_same_seed_gives_a_check_the_same_examples_whichever_checks_run() -> None:
     drawn: dict[str, list[int]] = {"one": [], "other": []}
 
     def draws(name: str) -> Check:
@@ -214,7 +214,7 @@ def test_the_same_seed_uses_other_keys_so_that_a_store_may_be_judged_twice(share
         assert report.keeps("contract"), [finding.why for finding in report.findings]
 
 
-def test_warnings_of_the_engine_stay_away_from_the_terminal(
+def test_warnings_of_the_engine_do_not_reach_the_terminal(
     session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judged(session, lambda _: logging.getLogger("idemproof").warning("superseded"))
@@ -231,7 +231,7 @@ def test_a_request_that_the_layer_refuses_is_a_finding_of_the_check_that_sent_it
     assert judged(session, run).verdict == "broken"
 
 
-def test_all_checks_come_in_the_order_of_the_tiers_under_names_of_their_own() -> None:
+def test_checks_are_in_the_order_of_the_tiers_and_have_unique_names() -> None:
     every = checks()
     assert [TIERS.index(each.tier) for each in every] == sorted(TIERS.index(each.tier) for each in every)
     assert len({each.name for each in every}) == len(every)
@@ -240,7 +240,7 @@ def test_all_checks_come_in_the_order_of_the_tiers_under_names_of_their_own() ->
     ]
 
 
-def test_check_reports_what_it_was_reported_and_tells_what_it_does() -> None:
+def test_check_reports_its_arguments_and_its_progress() -> None:
     reported: list[tuple[str, int, int]] = []
     report = check(
         InMemoryPersistenceLayer,

@@ -1,4 +1,4 @@
-"""The report in the terminal: it reads well at any width, with colours and without."""
+"""The report in the terminal, at several widths, with colours and without."""
 
 import io
 from typing import Any
@@ -15,13 +15,13 @@ from idemproof.conformance.suite.trace_table import laid_out, lanes_of, moment, 
 CLAIM = Record("key", "INPROGRESS", 2, 1000, owner="alice")
 RESULT = Record("key", "COMPLETED", 2, response_data='"done"', owner="bob")
 TRACE = (
-    Line(0, "client 1", "claims, and is let in although somebody else was quicker", CLAIM),
+    Line(0, "client 1", "claims, and gets it although another client was faster", CLAIM),
     Line(0, "client 2", "claims", CLAIM),
     Line(30_000, CLOCK, "30,000 ms pass", CLAIM),
     Line(30_000, STORE, "forgets", None),
     Line(30_500, "client 2", "completes", RESULT),
 )
-FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), "Two were [red]let in.", TRACE, "Software 1.0")
+FINDING = Finding("a-check", "contract", ("CAS-4", "INV-1"), "Two [red]got the key.", TRACE, "Software 1.0")
 
 
 def result(verdict: Any, *findings: Finding, **options: Any) -> CheckResult:
@@ -44,14 +44,14 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_all_of_it_is_there_at_any_width(width: int) -> None:
+def test_the_report_is_complete_at_any_width(width: int) -> None:
     said = shown(report(result("broken", FINDING)), width)
     assert max(map(len, said.splitlines())) <= min(width, 120)
     for sentence in (
         "Layer (two methods)",
         "profile quick, seed 7, idemproof 1.0",
         "BROKEN: INV-1, CAS-4",
-        "Two were [red]let in.",
+        "Two [red]got the key.",
         "INV-1 At most one running body MUST have a granted lease that is live.",
         "CAS-4 `swap` MUST be atomic with respect to every other request for the key.",
         "Seen in: Software 1.0.",
@@ -83,27 +83,27 @@ def test_code_is_broken_between_its_parts_and_names_between_their_words() -> Non
     assert wrapped("", 3) == [""]
 
 
-def test_without_colours_there_is_not_one_escape_sequence() -> None:
+def test_without_colours_there_is_no_escape_sequence() -> None:
     assert "\x1b" not in shown(report(result("broken", FINDING)))
     coloured = shown(report(result("broken", FINDING)), colours=True)
     assert "\x1b[33mINPROGRESS of alice" in coloured
     assert "\x1b[32mCOMPLETED of bob" in coloured
 
 
-def test_what_was_not_asked_and_the_notes_are_reported() -> None:
+def test_left_out_checks_and_notes_are_shown() -> None:
     made = report(
         result("kept"),
         result("not offered", name="b-check", why_not="it is not claimed (durable)"),
         notes=("It printed\nsomething.",),
     )
     said = words(shown(made, command="idemproof check shop:layer --seed 7"))
-    assert "Not offered, for it is not claimed (durable): b-check" in said
+    assert "Not offered, because it is not claimed (durable): b-check" in said
     assert "Note: It printed something." in said
     assert "KEPT: 1 clause" in said
     assert "To run it again: idemproof check shop:layer --seed 7" in said
 
 
-def test_an_exception_that_breaks_all_is_no_wall_of_clauses() -> None:
+def test_a_finding_without_a_trace_quotes_few_clauses() -> None:
     clauses = ("CAS-1", "CAS-2", "CAS-3", "CAS-4", "CAS-5")
     said = shown(report(result("broken", FINDING._replace(clauses=clauses, lines=()))))
     assert "  CAS-1 " in said
@@ -118,10 +118,9 @@ def test_a_trace_has_a_column_for_each_client_and_time_downward() -> None:
     assert plain(TRACE, 80).splitlines() == [
         "time      │ client 1            │ client 2            │ then stored",
         "──────────┼─────────────────────┼─────────────────────┼─────────────────────────",
-        "     0 ms │ claims, and is let  │                     │ INPROGRESS of alice",
-        "          │ in although         │                     │",
-        "          │ somebody else was   │                     │",
-        "          │ quicker             │                     │",
+        "     0 ms │ claims, and gets it │                     │ INPROGRESS of alice",
+        "          │ although another    │                     │",
+        "          │ client was faster   │                     │",
         "     0 ms │                     │ claims              │ INPROGRESS of alice",
         "     30 s │ ───────────── 30,000 ms pass ──────────── │ INPROGRESS of alice",
         "     30 s │ ─────────── the store forgets ─────────── │ nothing",
@@ -147,7 +146,7 @@ def test_a_trace_without_looks_has_no_column_for_the_store() -> None:
     assert plain([]) == ""
 
 
-def test_a_trace_of_the_clock_and_the_store_alone_can_be_reported() -> None:
+def test_a_trace_may_contain_only_the_clock_and_the_store() -> None:
     assert "the store forgets" in plain(TRACE[2:4], 60)
 
 
@@ -156,7 +155,7 @@ def test_clients_are_in_the_order_of_their_numbers() -> None:
     assert lanes_of(lines) == ["client 1", "client 2", "client 10"]
 
 
-def test_what_stands_is_reported_by_its_kind() -> None:
+def test_a_stored_record_is_coloured_by_its_status() -> None:
     lines = [
         Line(0, "client 1", "looks", current)
         for current in (None, CLAIM, RESULT, "unreadable: OSError()", NOT_LOOKED_AT)

@@ -1,4 +1,4 @@
-"""Right layers of unusual construction: none of them is told broken."""
+"""Correct layers with an unusual design have no findings."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 
 @dataclass(frozen=True)
 class Frozen(CompareAndSwapLayer):
-    """Lets nobody set its attributes."""
+    """Does not allow attributes to be set."""
 
     rows: dict[str, Record] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
@@ -39,7 +39,7 @@ class Frozen(CompareAndSwapLayer):
 
 
 class Futures(AsyncCompareAndSwapLayer):
-    """Its methods are no coroutine functions, and return what can be awaited."""
+    """Its methods are not coroutine functions, but return awaitables."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Record] = {}
@@ -64,7 +64,7 @@ class Futures(AsyncCompareAndSwapLayer):
 
 
 class InItsConnection(CompareAndSwapLayer):
-    """Uses a connection as a context, in which SQLite commits, or rolls back if it cannot."""
+    """Uses a connection as a context manager, in which SQLite commits, or rolls back."""
 
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
@@ -96,7 +96,7 @@ class InItsConnection(CompareAndSwapLayer):
 
 
 class BoundToItsThread(InItsConnection):
-    """Its connection is for the thread that made it, as sqlite3 has it if it is not told otherwise."""
+    """Its connection belongs to the thread that made it, which is the default of sqlite3."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -104,14 +104,14 @@ class BoundToItsThread(InItsConnection):
         self.connection = sqlite3.connect(path)
 
 
-def test_a_layer_that_is_bound_to_its_thread_is_never_reported_that_it_keeps_races(tmp_path: Path) -> None:
+def test_the_races_of_a_layer_that_is_bound_to_its_thread_are_not_reported_as_kept(tmp_path: Path) -> None:
     factory = partial(BoundToItsThread, tmp_path / "records.db")
     report = check(factory, profile="quick", tiers=["exclusion"], seed=1)
     assert report.tiers == {"exclusion": "broken"}
     assert all("can only be used in that same thread" in each.why for each in report.findings)
 
 
-def test_a_layer_that_claims_no_threads_is_not_asked_for_races(tmp_path: Path) -> None:
+def test_a_layer_that_does_not_claim_threads_is_not_raced(tmp_path: Path) -> None:
     factory = partial(BoundToItsThread, tmp_path / "records.db")
     report = check(factory, profile="quick", capabilities=Capabilities(threads=False), seed=1)
     assert [(each.check, each.why) for each in report.findings] == []
@@ -119,7 +119,7 @@ def test_a_layer_that_claims_no_threads_is_not_asked_for_races(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
-def test_it_is_reported_nothing(kind: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_unusual_layer_has_no_findings(kind: Callable[..., Any], tmp_path: Path) -> None:
     factory = partial(kind, tmp_path / "records.db") if kind is InItsConnection else kind
     report = check(factory, profile="quick", seed=1)
     assert [(each.check, each.why) for each in report.findings] == []

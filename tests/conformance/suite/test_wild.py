@@ -1,4 +1,4 @@
-"""What the suite finds by itself in layers of published packages, and what the committed pages say of it."""
+"""The findings of the suite in layers of published packages, and the committed pages about them."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ Judge = Callable[[str, str], Report]
 
 @pytest.fixture(scope="module")
 def judged() -> Judge:
-    """Return what judges one tier of a specimen, each once."""
+    """Return a cached function that judges one tier of a specimen."""
     known: dict[tuple[str, str], Report] = {}
 
     def judge(name: str, tier: str) -> Report:
@@ -46,7 +46,7 @@ def judged() -> Judge:
 @pytest.mark.parametrize(
     ("name", "tier", "check_name", "clauses"),
     [
-        # Who outlived its lease overwrites its successor's result, or deletes it.
+        # An attempt that outlived its lease overwrites its successor's result, or deletes it.
         (
             "powertools-dynamodb",
             "fencing",
@@ -56,11 +56,11 @@ def judged() -> Judge:
         ("powertools-redis", "fencing", "calls-that-outlive-their-leases-change-nothing", {"INV-2", "INV-3"}),
         # Completing drops the payload hash.
         ("powertools-redis", "contract", "a-completion-keeps-the-payload-hash", {"CAS-8"}),
-        # A put that was applied while its reply was lost locks its own caller out.
+        # If the reply to a put is lost, its own caller is refused.
         ("powertools-dynamodb", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
         ("powertools-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
         ("idemkit-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
-        # A result is overwritten between GET and SET; a lock that is left behind keeps everybody out.
+        # A result is overwritten between GET and SET; a lock that is left behind blocks all callers.
         (
             "powertools-redis-races",
             "exclusion",
@@ -79,7 +79,7 @@ def test_known_faults_are_found(
 
 
 @pytest.mark.parametrize("tier", ["contract", "exclusion", "fencing"])
-def test_a_layer_that_is_fenced_is_not_reported_otherwise(judged: Judge, tier: str) -> None:
+def test_a_fenced_layer_has_no_fencing_findings(judged: Judge, tier: str) -> None:
     assert judged("idemkit-redis", tier).tiers[tier] == "kept"
 
 
@@ -91,7 +91,7 @@ def test_every_specimen_has_its_page(specimen: Specimen) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:RedisCachePersistenceLayer will be removed:DeprecationWarning")
-def test_a_page_tells_what_is_found(judged: Judge) -> None:
+def test_a_page_contains_the_findings(judged: Judge) -> None:
     specimen = BY_NAME["powertools-redis"]
     committed = (PAGES / "powertools-redis.md").read_text(encoding="utf-8")
     page = field_notes.page(specimen, judged(specimen.name, "contract"))
