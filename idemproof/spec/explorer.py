@@ -137,35 +137,38 @@ class Explorer:
         limit
             How many states to meet at most; None for all.
         """
-        came: dict[State, tuple[State, str, int | None] | None] = {self._start: None}
+        reached_from: dict[State, tuple[State, str, int | None] | None] = {self._start: None}
         faultless_from: dict[State, list[State]] = {}
         finishing: set[State] = set()
         waiting = deque([self._start])
         rows: set[str] = set()
         edges = 0
         while waiting:
-            if progress is not None and len(came) % PROGRESS_EVERY == 0:
-                progress(len(came), len(waiting))
-            if limit is not None and len(came) >= limit:
-                return Result(len(came), edges, complete=False, rows=frozenset(rows) - {""})
+            if progress is not None and len(reached_from) % PROGRESS_EVERY == 0:
+                progress(len(reached_from), len(waiting))
+            if limit is not None and len(reached_from) >= limit:
+                return Result(len(reached_from), edges, complete=False, rows=frozenset(rows) - {""})
             state = waiting.popleft()
             for edge in self._edges(state):
                 edges += 1
                 rows.add(edge.row)
                 if edge.broken:
-                    trace = self._trace(came, state, edge.broken, (edge.what, edge.client))
-                    return Result(len(came), edges, False, frozenset(rows) - {""}, trace)
+                    trace = self._trace(reached_from, state, edge.broken, (edge.what, edge.client))
+                    return Result(len(reached_from), edges, False, frozenset(rows) - {""}, trace)
                 after = canonical(edge.after)
-                if after not in came:
-                    came[after] = (state, edge.what, edge.client)
+                if after not in reached_from:
+                    reached_from[after] = (state, edge.what, edge.client)
                     waiting.append(after)
                 if edge.faultless:
                     faultless_from.setdefault(after, []).append(state)
                 if edge.finishes:
                     finishing.add(state)
-        hopeless = came.keys() - _reaching(finishing, faultless_from)
-        stuck = next((self._trace(came, state, ("INV-9",)) for state in came if state in hopeless), None)
-        return Result(len(came), edges, True, frozenset(rows) - {""}, None, stuck)
+        stuck_states = reached_from.keys() - _reaching(finishing, faultless_from)
+        stuck = next(
+            (self._trace(reached_from, state, ("INV-9",)) for state in reached_from if state in stuck_states),
+            None,
+        )
+        return Result(len(reached_from), edges, True, frozenset(rows) - {""}, None, stuck)
 
     def _edges(self, state: State) -> Iterator[Edge]:
         yield Edge("a second passes", None, tick(state), faultless=True, finishes=False, row="", broken=())
@@ -194,14 +197,14 @@ class Explorer:
 
     def _trace(
         self,
-        came: dict[State, tuple[State, str, int | None] | None],
+        reached_from: dict[State, tuple[State, str, int | None] | None],
         state: State,
         broken: tuple[str, ...],
         last: tuple[str, int | None] | None = None,
     ) -> Trace:
         """Tell how ``state`` is reached, under names that the clients keep."""
         taken = [] if last is None else [last]
-        while (step := came[state]) is not None:
+        while (step := reached_from[state]) is not None:
             state, what, place = step
             taken.insert(0, (what, place))
         names = [f"client {number + 1}" for number in range(len(state.clients))]

@@ -147,8 +147,8 @@ def answers_agree(history: Sequence[Occurrence]) -> bool:
 def answer_is_the_record(step: Step) -> bool:
     """An answer is what stands, and never another payload's (INV-4)."""
     if isinstance(step.outcome, Completed):
-        told, response = step.outcome.record, getattr(step.event, "response", None)
-        return told == step.after and told.status == COMPLETED and told.response_data == response
+        recorded, response = step.outcome.record, getattr(step.event, "response", None)
+        return recorded == step.after and recorded.status == COMPLETED and recorded.response_data == response
     if not isinstance(step.outcome, Replay | Superseded):
         return True
     record, event = step.outcome.record, step.event

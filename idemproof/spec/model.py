@@ -243,7 +243,7 @@ class Attempt:
             lease = deadline_ms(asked.outcome.record) // 1000
             yield self._then("claims", GRANTED, asked, lease=lease)
         else:
-            yield self._told(asked, finishes=isinstance(asked.outcome, Replay))
+            yield self._answered(asked, finishes=isinstance(asked.outcome, Replay))
         yield from self._sends_late("claim", LEASE, WINDOW)
         if "raise" in self._faults:
             yield self._then("gives up", RELEASING, faultless=False)
@@ -275,18 +275,18 @@ class Attempt:
             return
         asked = self._ask("complete", 0, client.expiry)
         if isinstance(asked.outcome, Completed):
-            yield self._told(asked, stored=client.expiry, finishes=True)
+            yield self._answered(asked, stored=client.expiry, finishes=True)
             if "lost" in self._faults:
                 what = "is not told that it has completed"
                 yield self._then(what, COMPLETING, asked, stored=client.expiry, faultless=False)
         else:
             finishes = isinstance(asked.outcome, Superseded)
-            yield self._told(asked, crashed=client.lease, finishes=finishes)
+            yield self._answered(asked, crashed=client.lease, finishes=finishes)
         yield from self._sends_late("complete", 0, client.expiry)
 
     def _releasing(self) -> Iterator[Move]:
         asked = self._ask("release", 0, 0)
-        yield self._told(asked)
+        yield self._answered(asked)
         if "lost" in self._faults:
             yield self._then("is not told that it has released", RELEASING, asked, faultless=False)
         yield from self._sends_late("release", 0, 0)
@@ -340,7 +340,7 @@ class Attempt:
             what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced, released
         )
 
-    def _told(self, asked: _Asked, **more: Any) -> Move:
+    def _answered(self, asked: _Asked, **more: Any) -> Move:
         return self._over(f"is told {type(asked.outcome).__name__}", asked, **more)
 
     def _over(self, what: str, asked: _Asked | None = None, **more: Any) -> Move:

@@ -67,7 +67,7 @@ class Change:
 
 
 def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
-    change: Change, subject: Any, key: str, standing: Record | None, clock: Callable[[], int]
+    change: Change, subject: Any, key: str, current: Record | None, clock: Callable[[], int]
 ) -> Steps:
     """Make ``change`` happen to what stands for ``key``, or find out why it may not; return the outcome.
 
@@ -91,7 +91,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                 yield Sleep(pause)
             now = clock()
             event = change.event(subject, now)
-            acting = standing if acts is None else acts(subject, standing)
+            acting = current if acts is None else acts(subject, current)
             new, outcome = transition(acting, event, now)
             if new is not acting:
                 if (conflicts or failures) and (
@@ -107,24 +107,24 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         keep_ms = 1  # the store is never told to keep it for ever
                 if claims:
                     subject.held = new
-                found = yield Swap(key, standing, new, keep_ms)
+                found = yield Swap(key, current, new, keep_ms)
                 if found is new:
-                    standing = new
+                    current = new
                 else:
-                    standing = None if found is None else checked(found, key)
-                    if new is not None and same_record(standing, new):
-                        standing = found if isinstance(found, Granted) else new
+                    current = None if found is None else checked(found, key)
+                    if new is not None and same_record(current, new):
+                        current = found if isinstance(found, Granted) else new
                     else:
                         conflicts += 1
                         change.refused(subject, failures)
-                        acting = standing if acts is None else acts(subject, standing)
+                        acting = current if acts is None else acts(subject, current)
                         new, outcome = transition(acting, event, clock())
                         if new is not acting:
                             pause = 0
                             continue
             # The reply may have come after the lease that it grants: then it grants nothing.
-            if not claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
-                subject.held = standing
+            if not claims or not isinstance(outcome, Claimed) or live(current, clock()):  # type: ignore[arg-type]  # what was granted stands
+                subject.held = current
                 return outcome
             conflicts += 1
             pause = 0

@@ -69,9 +69,9 @@ def test_a_name_that_is_set_on_a_copy_is_its_own(layer: Any, copied: Copy) -> No
 
 def test_nothing_that_connects_or_locks_is_shared(layer: Any, copied: Copy) -> None:
     if isinstance(layer, DynamoDBPersistenceLayer):
-        layer._use(object())
+        layer._set_client(object())
     twin = copied(layer)
-    for name in ("client", "_client", "_own", "_clients", "_lock"):
+    for name in ("client", "_client", "_created_client", "_clients", "_lock"):
         made = vars(layer).get(name)
         assert made is None or vars(twin)[name] is not made
 

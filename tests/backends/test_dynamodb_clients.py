@@ -15,7 +15,7 @@ from botocore.exceptions import NoRegionError
 
 import servers
 from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer, Record
-from idemproof.backends.dynamodb_clients import tells_holder
+from idemproof.backends.dynamodb_clients import returns_conflict
 from idemproof.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
 from idemproof.spec.record import COMPLETED
 from places import AsyncSession, Table
@@ -246,7 +246,7 @@ def test_an_async_client_waits_a_bounded_time_or_as_configured(configured: bool)
     layer = AsyncDynamoDBPersistenceLayer(
         "records", boto_config=AioConfig(read_timeout=3) if configured else None, session=Noting("http://x")
     )
-    asyncio.run(layer._opened())
+    asyncio.run(layer._get_client())
     ((service, config),) = seen
     assert service == "dynamodb"
     assert config.read_timeout == (3 if configured else 10)
@@ -310,8 +310,8 @@ def test_a_replaced_client_may_be_of_another_sdk(moto_table: Table, old_moto_tab
     layer.client = recording = Recording(after.client)
     assert layer._swap("key", None, RECORD._replace(owner="another"), 1) == RECORD
     # The one that is installed may be old itself.
-    assert recording.methods == (["put_item"] if tells_holder(after.client) else ["put_item", "get_item"])
-    assert not (old and tells_holder(after.client))
+    assert recording.methods == (["put_item"] if returns_conflict(after.client) else ["put_item", "get_item"])
+    assert not (old and returns_conflict(after.client))
 
 
 # Async clients and event loops.

@@ -124,7 +124,9 @@ def test_a_key_that_is_too_long_is_refused_before_anything_is_sent(
     assert found is not None
     assert same_version(found, record)
     client.asked.clear()
-    with pytest.raises(IdempotencyPersistenceConfigError, match=f"bytes; in .* may have {most}"):
+    with pytest.raises(
+        IdempotencyPersistenceConfigError, match=f"bytes, but a key in .* may have at most {most}"
+    ):
         side.load(layer, longest + sign)
     with pytest.raises(IdempotencyPersistenceConfigError, match="Nothing was sent"):
         side.swap(layer, longest + sign, None, record)

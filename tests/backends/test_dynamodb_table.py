@@ -98,7 +98,9 @@ def test_a_table_of_another_kind_is_refused_and_left_alone(
             TableName="records", TimeToLiveSpecification={"Enabled": True, "AttributeName": "somebody's"}
         )
     before = lifetime(moto_table.client, "records")
-    with pytest.raises(IdempotencyPersistenceConfigError, match=f"'records' already, and its {difference}"):
+    with pytest.raises(
+        IdempotencyPersistenceConfigError, match=f"'records' already exists, but its {difference}"
+    ):
         side.wait(side.dynamodb(moto_table.client, **options).create_table())
     assert lifetime(moto_table.client, "records") == before
 
@@ -115,7 +117,7 @@ def test_a_table_whose_keys_are_no_strings_is_refused(client: Any, side: Side, s
         AttributeDefinitions=[{"AttributeName": k, "AttributeType": "N" if k == odd else "S"} for k in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    with pytest.raises(IdempotencyPersistenceConfigError, match="'made' already, and its key is"):
+    with pytest.raises(IdempotencyPersistenceConfigError, match="'made' already exists, but its key is"):
         side.wait(side.dynamodb(client, "made", sort_key_attr=sort_key).create_table())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from idemproof.drivers import exchanges
-from idemproof.drivers.exchanges import Ask, Exchange, kinds, perform, perform_async
+from idemproof.drivers.exchanges import Ask, Exchange, class_names, perform, perform_async
 from idemproof.spec.commands import Sleep
 from sides import Side
 
@@ -146,7 +146,7 @@ def test_a_sleep_is_slept_and_answered_with_nothing(held: Hold, monkeypatch: pyt
 def test_an_error_is_known_by_the_names_of_its_classes() -> None:
     class OddError(KeyError): ...
 
-    assert kinds(OddError()) == {
+    assert class_names(OddError()) == {
         "OddError",
         "KeyError",
         "LookupError",

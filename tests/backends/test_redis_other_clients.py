@@ -238,7 +238,7 @@ class LosesAReply(Three):
         return done
 
 
-@pytest.mark.filterwarnings("ignore:LosesAReply has get, set and delete alone")
+@pytest.mark.filterwarnings("ignore:LosesAReply has only get, set and delete")
 def test_a_takeover_knows_its_own_lock_when_the_reply_was_lost() -> None:
     client = LosesAReply()
     layer = CachePersistenceLayer(client=client)
@@ -251,7 +251,7 @@ def test_a_takeover_knows_its_own_lock_when_the_reply_was_lost() -> None:
     assert client.lost == 1
 
 
-@pytest.mark.filterwarnings("ignore:Three has get, set and delete alone")
+@pytest.mark.filterwarnings("ignore:Three has only get, set and delete")
 def test_a_renewal_and_a_completion_need_no_lock() -> None:
     client = Three()
     layer = CachePersistenceLayer(client=client)

@@ -173,7 +173,7 @@ def make_torn(path: Path) -> None:
         (make_garbage, "not a SQLite database"),
         (make_foreign, "of other software"),
         (make_foreign_and_marked, "of other software"),
-        (make_newer, "schema version 2, this release knows 1"),
+        (make_newer, "schema version 2, but this release supports 1"),
         (make_torn, "not a SQLite database"),
     ],
 )
@@ -194,7 +194,7 @@ def test_what_is_no_file_of_ours_is_refused_on_first_use_and_left_alone(
 def test_a_file_in_no_directory_is_refused(make_sqlite: Make, tmp_path: Path, between: str) -> None:
     (tmp_path / "a file").touch()
     where = tmp_path / between / "records.db"
-    with pytest.raises(IdempotencyPersistenceConfigError, match="Is the directory there") as refused:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="Check that the directory exists") as refused:
         make_sqlite(where)._load("key")
     assert repr(str(where)) in str(refused.value)
 
