@@ -59,7 +59,7 @@ def test_a_trace_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
         ({"clients": 0}, "client"),
         ({"fingerprints": 0}, "fingerprints"),

@@ -31,7 +31,7 @@ def test_who_ends_without_having_begun_stands_in_nobodys_way() -> None:
 
 @pytest.mark.clause("INV-4")
 @pytest.mark.parametrize(
-    ("event", "after", "told"),
+    ("event", "after", "reported"),
     [
         (COMPLETE, done('"2"'), done('"2"')),
         (COMPLETE, done(), done('"2"')),

@@ -44,7 +44,7 @@ def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
     late = ("release", 0, 0)
     at = Client("completing", "a", 2, 2, owns=True, late=late)
     moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
-    reported = next(move for move in moves if move.what == "is told Completed")
+    reported = next(move for move in moves if move.what == "gets Completed")
     assert reported.left == Client("gone", "a", owns=True, late=late)
 
 

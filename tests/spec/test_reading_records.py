@@ -21,7 +21,7 @@ def test_whole_numbers_of_any_kind_are_read_as_integers(kind: Any) -> None:
 
 @pytest.mark.clause("REC-7")
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "reported"),
     [
         ("status", "PAUSED", "its status is 'PAUSED'"),
         ("expiry_timestamp", None, "the expiry is None, not a whole number"),

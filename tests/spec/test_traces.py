@@ -83,13 +83,13 @@ def test_progress_is_reported_at_each_full_thousand_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
-        ({"clients": 0}, "at least 1 client, and 1 to 3 fingerprints, are needed"),
-        ({"fingerprints": 4}, "at least 1 client, and 1 to 3 fingerprints, are needed"),
+        ({"clients": 0}, "clients must be 1 or more, and fingerprints 1 to 3"),
+        ({"fingerprints": 4}, "clients must be 1 or more, and fingerprints 1 to 3"),
         (
             {"faults": ("thunder", "lost", "fire")},
-            "there is no fault fire, thunder; there are lost, crash, raise, renew, evict",
+            "there is no fault fire, thunder; use lost, crash, raise, renew, evict",
         ),
     ],
 )
@@ -209,7 +209,7 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_trace(monkeypatch: py
         ("begins its body", "client 1"),
         ("returns", "client 1"),
         ("sends a late complete", "client 1"),
-        ("is told Completed", "client 1"),
+        ("gets Completed", "client 1"),
         ("has its late complete arrive", "an earlier attempt"),
     ]
 
@@ -249,5 +249,5 @@ def test_a_stored_result_is_answered_and_that_finishes() -> None:
     edges = list(Explorer(1, faults=())._edges(State(stored, (Client("claiming", "a"),))))
     assert [(edge.what, edge.faultless, edge.finishes, edge.row, edge.broken) for edge in edges] == [
         ("a second passes", True, False, "", ()),
-        ("is told Replay", True, True, "ROW-5", ()),
+        ("gets Replay", True, True, "ROW-5", ()),
     ]

@@ -363,4 +363,4 @@ def test_a_layer_that_answers_with_no_record_is_reported_what_it_gave() -> None:
     report = judged(AnswersWithDictionaries)
     assert report.findings
     assert all("AttributeError" not in finding.why for finding in report.findings)
-    assert any("with dict, not with a record" in finding.why for finding in report.findings)
+    assert any("returned a dict for" in finding.why for finding in report.findings)
