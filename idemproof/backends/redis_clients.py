@@ -111,7 +111,7 @@ class Address(NamedTuple):
                 )
             else:
                 failure = IdempotencyPersistenceConnectionError(
-                    f"Cannot connect to {self!r}: {self._told(error)}. Retry."
+                    f"Cannot connect to {self!r}: {self._describe(error)}. Retry."
                 )
         raise failure  # outside of the handlers, because its context may contain a secret
 

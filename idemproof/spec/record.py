@@ -108,14 +108,8 @@ def ceil_seconds(milliseconds: int) -> int:
 def same_version(standing: Record | None, expected: Record | None) -> bool:
     """Return whether the stored record is the one that a compare-and-swap expects (CAS-2).
 
-    Owner, status and both deadlines are compared. An empty owner means no owner (REC-4).
-
-    Parameters
-    ----------
-    standing
-        The stored record, or None for no record.
-    expected
-        The expected record, or None for no record.
+    Owner, status and both deadlines are compared. None means no record, and an empty owner means no owner
+    (REC-4).
     """
     if standing is None or expected is None:
         return standing is expected

@@ -255,8 +255,8 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
     assert asked_by_a_call(lambda: "again") == ["put_item", "put_item", "update_item"]
     clock[0] += 101_000
     rival = Record(KEY, INPROGRESS, clock[0] // 1000 + 100, clock[0] + 10_000, owner="rival")
-    standing = side.swap(layer, KEY, None, rival)
-    assert side.swap(layer, KEY, standing, rival) == rival
+    current = side.swap(layer, KEY, None, rival)
+    assert side.swap(layer, KEY, current, rival) == rival
     assert asked_by_a_call(never) == ["put_item"]  # refused: in progress
     clock[0] += 10_000
     assert asked_by_a_call(lambda: "taken over") == ["put_item", "put_item", "update_item"]

@@ -37,19 +37,19 @@ def result(text: str) -> Record:
     [("x" * (LARGEST_ITEM + 1), 0), ("x" * (LARGEST_ITEM - 10), 1), ("é" * (LARGEST_ITEM // 2), 1)],
     ids=["too many characters", "too much with the other attributes", "too many bytes"],
 )
-@pytest.mark.parametrize("standing", [None, result("small")], ids=["first", "replacing"])
+@pytest.mark.parametrize("current", [None, result("small")], ids=["first", "replacing"])
 def test_a_record_that_is_too_large_is_refused_by_name(
-    any_table: Table, side: Side, text: str, requests: int, standing: Record | None
+    any_table: Table, side: Side, text: str, requests: int, current: Record | None
 ) -> None:
     client = Recording(any_table.client)
     layer = side.dynamodb(client, any_table.name)
-    if standing is not None:
-        side.swap(layer, "key", None, standing)
+    if current is not None:
+        side.swap(layer, "key", None, current)
     client.asked.clear()
     with pytest.raises(IdempotencyRecordTooLargeError, match="'key'"):
-        side.swap(layer, "key", standing, result(text))
+        side.swap(layer, "key", current, result(text))
     assert len(client.asked) == requests
-    assert side.load(layer, "key") == standing
+    assert side.load(layer, "key") == current
 
 
 def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -> None:

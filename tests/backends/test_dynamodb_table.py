@@ -35,10 +35,10 @@ def test_a_table_is_made_with_its_key_its_time_to_live_and_payment_by_request(
 ) -> None:
     layer = side.dynamodb(client, "made", key_attr="pk", expiry_attr="gone_at")
     assert side.wait(layer.create_table()) is None
-    told = described(client)
-    assert told["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
-    assert told["AttributeDefinitions"] == [{"AttributeName": "pk", "AttributeType": "S"}]
-    assert told["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    description = described(client)
+    assert description["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
+    assert description["AttributeDefinitions"] == [{"AttributeName": "pk", "AttributeType": "S"}]
+    assert description["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     assert lifetime(client)["AttributeName"] == "gone_at"
     record = Record("key", COMPLETED, 2**40)
     assert side.swap(layer, "key", None, record) == record
@@ -57,8 +57,8 @@ def test_dynamodb_itself_takes_what_is_asked(dynamodb_client: Any, side: Side, r
     layer = side.dynamodb(dynamodb_client, "made", sort_key_attr="sk")
     for _ in range(2):
         side.wait(layer.create_table())
-    told = lifetime(dynamodb_client)
-    assert (told["TimeToLiveStatus"], told["AttributeName"]) == ("ENABLED", "expiration")
+    description = lifetime(dynamodb_client)
+    assert (description["TimeToLiveStatus"], description["AttributeName"]) == ("ENABLED", "expiration")
 
 
 def test_making_it_again_changes_nothing_and_keeps_the_records(client: Any, side: Side) -> None:
@@ -136,10 +136,13 @@ class Racing:
         raise ClientError({"Error": {"Code": "ValidationException", "Message": "already enabled"}}, "Some")
 
     def describe_time_to_live(self, **request: Any) -> Any:
-        told = self.client.describe_time_to_live(**request)
+        description = self.client.describe_time_to_live(**request)
         if self.disabling:
-            told["TimeToLiveDescription"] |= {"TimeToLiveStatus": "DISABLING", "AttributeName": "expiration"}
-        return told
+            description["TimeToLiveDescription"] |= {
+                "TimeToLiveStatus": "DISABLING",
+                "AttributeName": "expiration",
+            }
+        return description
 
 
 def test_of_two_who_make_a_table_at_once_both_have_it(client: Any, side: Side) -> None:
@@ -164,15 +167,15 @@ class Slow:
 
     def describe_table(self, **request: Any) -> Any:
         self.looks -= 1
-        told = self.client.describe_table(**request)
+        description = self.client.describe_table(**request)
         if self.looks >= 0:
-            told["Table"]["TableStatus"] = "CREATING"
-        return told
+            description["Table"]["TableStatus"] = "CREATING"
+        return description
 
 
 @pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idemproof.backends.dynamodb_table._BETWEEN_LOOKS_MS", 0)
+    monkeypatch.setattr("idemproof.backends.dynamodb_table._PAUSE_MS", 0)
 
 
 @pytest.mark.usefixtures("_no_waiting")

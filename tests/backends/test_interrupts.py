@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from idemproof.backends import interrupts
+from idemproof.drivers import interrupts
 from idemproof.drivers.interrupts import TIME_LIMITS, Interrupts, any_interrupts, raise_interrupt
 
 
@@ -40,9 +40,9 @@ def test_what_any_configuration_declares_is_raised_where_all_are_served() -> Non
     raise_interrupt(limit)  # nobody has declared it yet
     Interrupts((Limit,))
     assert any_interrupts().includes(limit)
-    with pytest.raises(Limit) as told:
+    with pytest.raises(Limit) as raised:
         raise_interrupt(limit)
-    assert told.value is limit
+    assert raised.value is limit
 
 
 @pytest.mark.clause("ENG-15")
@@ -53,9 +53,9 @@ def test_it_is_raised_from_wherever_it_is_among_the_causes_and_no_context_counts
     interrupt = kind()
     Interrupts((Limit,))
     for error in (interrupt, raised_from(OSError(), raised_from(OSError(), interrupt))):
-        with pytest.raises(type(interrupt)) as told:
+        with pytest.raises(type(interrupt)) as raised:
             raise_interrupt(error)
-        assert told.value is interrupt
+        assert raised.value is interrupt
     raise_interrupt(raised_in(OSError(), interrupt))
     raise_interrupt(raised_from(OSError(), raised_in(OSError(), interrupt)))
 

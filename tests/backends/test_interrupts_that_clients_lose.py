@@ -106,13 +106,13 @@ def test_a_client_that_retries_takes_those_that_are_not_like_its_socket_s(layer:
 @pytest.mark.clause("ENG-15")
 @pytest.mark.parametrize("mode", ["standard", "adaptive"])
 @pytest.mark.parametrize("layer", [by_client, by_config])
-@pytest.mark.parametrize("told", ["config", "environment"])
+@pytest.mark.parametrize("source", ["config", "environment"])
 def test_an_sdk_that_retries_after_anything_takes_none(
-    layer: Callable[..., Any], mode: str, told: str, monkeypatch: pytest.MonkeyPatch
+    layer: Callable[..., Any], mode: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if told == "environment":
+    if source == "environment":
         monkeypatch.setenv("AWS_RETRY_MODE", mode)
-    made = layer(mode=mode) if told == "config" else layer()
+    made = layer(mode=mode) if source == "config" else layer()
     with pytest.raises(
         IdempotencyConfigError, match=r"interrupts has Limit.*Make the client without retries"
     ):

@@ -305,15 +305,15 @@ def test_an_async_function_is_protected(layer: BasePersistenceLayer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "stands"), [(StubbornLayer, True), (ClosedLayer, True), (ClosedLayer, False)]
+    ("kind", "stored"), [(StubbornLayer, True), (ClosedLayer, True), (ClosedLayer, False)]
 )
 def test_a_layer_that_refuses_what_may_be_claimed_ends_the_call_and_nothing_runs(
-    kind: type[TableLayer], table: Table, clock: Any, stands: bool
+    kind: type[TableLayer], table: Table, clock: Any, stored: bool
 ) -> None:
     charge, runs = counted(kind(table))
     counted(TableLayer(table))[0](order=1)
     clock.shift(3600)
-    if not stands:
+    if not stored:
         table.rows.clear()
     table.asked.clear()
     with pytest.raises(IdempotencyInconsistentStateError):

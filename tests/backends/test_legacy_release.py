@@ -32,8 +32,8 @@ class Table(BasePersistenceLayer):
         if self.failures:
             self.failures -= 1
             raise TimeoutError
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and not standing.is_expired:
+        current = self.rows.get(data_record.idempotency_key)
+        if current is not None and not current.is_expired:
             raise IdempotencyItemAlreadyExistsError
         kept = data_record if self.keeps_leases else data_record._replace(in_progress_expiry_timestamp=None)
         self.rows[data_record.idempotency_key] = kept

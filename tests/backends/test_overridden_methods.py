@@ -208,7 +208,7 @@ def test_an_override_that_does_without_its_own_is_said_not_to_be_fenced(
         return n
 
     assert charge(n=1) == 1
-    assert "Bare._put_record does without" in caplog.text
+    assert "Bare._put_record does not call" in caplog.text
 
 
 def test_an_attribute_that_is_lengthened_by_an_override_still_lets_the_claim_go() -> None:

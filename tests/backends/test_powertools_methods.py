@@ -84,15 +84,15 @@ def test_putting_tidies_what_old_code_writes(store: Any) -> None:
 
 @pytest.mark.clause("CAS-7")
 @pytest.mark.parametrize(
-    "standing", [RIVAL, RESULT._replace(owner="rival"), NAMELESS], ids=["claim", "result", "nameless"]
+    "current", [RIVAL, RESULT._replace(owner="rival"), NAMELESS], ids=["claim", "result", "nameless"]
 )
 @pytest.mark.parametrize("new", [CLAIM, NAMELESS, RESULT], ids=["claim", "nameless", "result"])
-def test_putting_over_a_live_record_raises_and_carries_it(store: Any, standing: Record, new: Record) -> None:
-    store.swap("key", None, standing)
+def test_putting_over_a_live_record_raises_and_carries_it(store: Any, current: Record, new: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyItemAlreadyExistsError, match="'key'") as raised:
         store.put(new)
-    assert raised.value.old_data_record == DataRecord.of(standing)
-    assert store.load("key") == standing
+    assert raised.value.old_data_record == DataRecord.of(current)
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("INV-6")
@@ -125,7 +125,7 @@ def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
 
 @pytest.mark.clause("TIME-2", "TIME-3", "TIME-4", "CAS-7")
 @pytest.mark.parametrize(
-    ("standing", "deadline"),
+    ("current", "deadline"),
     [
         (RIVAL, LEASE),
         (RIVAL._replace(in_progress_expiry_timestamp=None), EXPIRY * 1000),
@@ -135,16 +135,16 @@ def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
 )
 @pytest.mark.parametrize("past", [-1, 0, 1])
 def test_a_record_yields_at_its_deadline_and_not_before(
-    store: Any, standing: Record, deadline: int, past: int
+    store: Any, current: Record, deadline: int, past: int
 ) -> None:
-    store.swap("key", None, standing)
+    store.swap("key", None, current)
     now = deadline + past
     claim = CLAIM._replace(in_progress_expiry_timestamp=now + 10_000, expiry_timestamp=now // 1000 + 60)
     store.at(now)
     if past < 0:
         with pytest.raises(IdempotencyItemAlreadyExistsError):
             store.put(claim)
-        assert store.load("key") == standing
+        assert store.load("key") == current
     else:
         store.put(claim)
         assert store.load("key") == claim
@@ -161,35 +161,35 @@ def test_a_claims_expiry_is_never_before_its_lease(store: Any) -> None:
 
 @pytest.mark.clause("CAS-8")
 @pytest.mark.parametrize(
-    "standing",
+    "current",
     [CLAIM, None, RIVAL._replace(in_progress_expiry_timestamp=NOW), RESULT],
     ids=["own claim", "nothing", "lapsed claim of another", "own result"],
 )
-def test_updating_stores_the_result(store: Any, standing: Record | None) -> None:
-    if standing is not None:
-        store.swap("key", None, standing)
+def test_updating_stores_the_result(store: Any, current: Record | None) -> None:
+    if current is not None:
+        store.swap("key", None, current)
     store.update(RESULT)
     assert store.load("key") == RESULT
 
 
 @pytest.mark.clause("REC-5", "CAS-8")
 @pytest.mark.parametrize(
-    "standing",
+    "current",
     [RIVAL, NAMELESS, RESULT._replace(owner="rival"), RESULT._replace(response_data='"another"')],
     ids=["claim of another", "nameless claim", "result of another", "another result under our name"],
 )
-def test_a_refused_update_raises_if_an_owner_was_given(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+def test_a_refused_update_raises_if_an_owner_was_given(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyLeaseLostError, match="'key'"):
         store.update(RESULT)
-    assert store.load("key") == standing
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("CAS-9")
-@pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
+@pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
 @pytest.mark.parametrize("now", [NOW, LEASE], ids=["live", "lapsed"])
-def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, standing: Record, now: int) -> None:
-    store.swap("key", None, standing)
+def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, current: Record, now: int) -> None:
+    store.swap("key", None, current)
     store.at(now).update(RESULT._replace(owner=None))
     assert store.load("key") == RESULT._replace(owner=None)
 
@@ -225,18 +225,18 @@ def test_deleting_what_is_gone_is_done(store: Any) -> None:
 
 
 @pytest.mark.clause("CAS-8")
-@pytest.mark.parametrize("standing", [RIVAL, NAMELESS, RESULT], ids=["another's", "nameless", "a result"])
-def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+@pytest.mark.parametrize("current", [RIVAL, NAMELESS, RESULT], ids=["another's", "nameless", "a result"])
+def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyLeaseLostError, match="'key'"):
         store.delete(CLAIM)
-    assert store.load("key") == standing
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("CAS-9")
-@pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
-def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+@pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
+def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     store.delete(DataRecord("key"))
     assert store.load("key") is None
 

@@ -77,7 +77,7 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "reported"),
     [
         ({"host": HERE, "mode": "sentinel"}, "'sentinel'"),
         ({"host": HERE, "mode": ""}, "mode"),
@@ -89,8 +89,8 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
     ],
     ids=repr,
 )
-def test_what_says_not_where_or_how_is_refused(side: Side, parameters: dict[str, Any], told: str) -> None:
-    with pytest.raises(IdempotencyPersistenceConfigError, match=told):
+def test_what_says_not_where_or_how_is_refused(side: Side, parameters: dict[str, Any], reported: str) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match=reported):
         side.redis_layer(**parameters)
 
 
@@ -174,17 +174,17 @@ def test_a_cluster_client_that_reads_from_replicas_is_refused(
 # Nothing tells a password.
 
 
-def told_by(error: BaseException | None) -> str:
+def reported_by(error: BaseException | None) -> str:
     """Return all that an error tells, with whatever it hangs together."""
-    told, seen = [], set()
+    reported, seen = [], set()
     chain = [error]
     while chain:
         one = chain.pop()
         if one is not None and id(one) not in seen:
             seen.add(id(one))
-            told += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", [])]
+            reported += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", [])]
             chain += [one.__cause__, one.__context__]
-    return "\n".join([*told, *traceback.format_exception(error)])
+    return "\n".join([*reported, *traceback.format_exception(error)])
 
 
 def assert_silent(text: str) -> None:
@@ -192,24 +192,24 @@ def assert_silent(text: str) -> None:
     assert END not in text
 
 
-def told_by_use(side: Side, parameters: dict[str, Any]) -> str:
+def reported_by_use(side: Side, parameters: dict[str, Any]) -> str:
     """Return all that a layer tells that is made of these parameters and used."""
-    told = []
+    reported = []
     try:
         layer = side.redis_layer(**parameters)
     except IdempotencyPersistenceLayerError as error:
-        return told_by(error)
-    told.append(f"{layer!r} {layer} {layer.client!r}" if side.asynchronous else f"{layer!r} {layer}")
+        return reported_by(error)
+    reported.append(f"{layer!r} {layer} {layer.client!r}" if side.asynchronous else f"{layer!r} {layer}")
     for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
         try:
             side.swap(layer, "key", expected, new)
         except IdempotencyPersistenceLayerError as error:
-            told.append(told_by(error))
+            reported.append(reported_by(error))
         else:
             raise AssertionError("it worked")
     with suppress(IdempotencyPersistenceLayerError):
         side.wait(layer.close())
-    return "\n".join(told)
+    return "\n".join(reported)
 
 
 def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[str, Any]]:
@@ -233,7 +233,7 @@ def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[s
 def refuse(side: Side, url: str) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError) as raised:
         side.load(side.redis_layer(url), "key")
-    assert_silent(told_by(raised.value))
+    assert_silent(reported_by(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_an_error_of_the_server_that_has_the_password_is_not_quoted(
     for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
         with pytest.raises(named, match=error.__name__) as raised:
             side.swap(layer, "key", expected, new)
-        assert_silent(told_by(raised.value))
+        assert_silent(reported_by(raised.value))
         assert raised.value.__cause__ is None
 
 
@@ -320,7 +320,7 @@ def test_a_command_that_a_server_quotes_is_not_quoted_even_in_part(side: Side, b
         client.error.__context__ = echoed
     with pytest.raises(IdempotencyPersistenceConnectionError) as raised:
         side.load(side.redis(client), "key")
-    assert "swordf" not in told_by(raised.value)
+    assert "swordf" not in reported_by(raised.value)
     assert raised.value.__cause__ is None
 
 
@@ -373,7 +373,7 @@ def test_a_server_that_echoes_the_password_is_not_quoted(
     side: Side, echo: str, mode: str, password: str, way: int
 ) -> None:
     parameters = list(ways(password, echo, mode))[way]
-    assert_silent(told_by_use(side, parameters))
+    assert_silent(reported_by_use(side, parameters))
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster"])
@@ -383,6 +383,6 @@ def test_a_place_that_cannot_be_reached_is_told_without_the_password(
 ) -> None:
     place = f"{HERE}:{port_of_nobody}"
     parameters = list(ways(BEGINNING + END, place, mode))[way]
-    told = told_by_use(side, parameters)
-    assert_silent(told)
-    assert place.partition(":")[2] in told
+    reported = reported_by_use(side, parameters)
+    assert_silent(reported)
+    assert place.partition(":")[2] in reported

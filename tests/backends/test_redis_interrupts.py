@@ -61,9 +61,9 @@ def test_after_an_interruption_nobody_reads_the_reply_that_was_left(
         layer = filled(RedisCachePersistenceLayer(client=client))
         proxy.delay_request(to=command("GET"), seconds=0.05)  # so that it is not there when somebody looks
         Interrupted.alarm = alarm
-        with pytest.raises(BaseException) as told:
+        with pytest.raises(BaseException) as raised:
             layer._load("first")
-        assert alarm in (told.value, told.value.__cause__)
+        assert alarm in (raised.value, raised.value.__cause__)
         assert layer._load("second") == SECOND
 
 

@@ -182,12 +182,12 @@ def test_a_glide_client_that_reads_from_replicas_is_refused(valkey_place: RedisP
 
 
 def test_a_client_of_three_methods_is_warned_of_once() -> None:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", IdempotencyWarning)
         layer = CachePersistenceLayer(client=Three())
         layer._swap("key", None, CLAIM, AN_HOUR)
         layer._swap("key", CLAIM, RESULT, AN_HOUR)
-    assert len(told) == 1
+    assert len(caught) == 1
 
 
 def test_a_client_of_the_other_side_is_refused() -> None:

@@ -275,13 +275,13 @@ def test_parameters_become_the_clients() -> None:
     layer = RedisCachePersistenceLayer(
         host="here", port=1234, username="me", password="open sesame", db_index=3, ssl=True
     )
-    told = layer.client.connection_pool.connection_kwargs
+    options = layer.client.connection_pool.connection_kwargs
     expected = {"host": "here", "port": 1234, "username": "me", "password": "open sesame", "db": 3}
-    assert {name: told[name] for name in expected} == expected
+    assert {name: options[name] for name in expected} == expected
     assert layer.client.connection_pool.connection_class is redis.SSLConnection
-    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
-    told = RedisCachePersistenceLayer("redis://here").client.connection_pool.connection_kwargs
-    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5, 5)
+    options = RedisCachePersistenceLayer("redis://here").client.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5, 5)
 
 
 def test_the_documented_short_names_are_the_same_layers() -> None:

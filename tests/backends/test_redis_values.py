@@ -211,31 +211,31 @@ def spellings(record: Record) -> st.SearchStrategy[str]:
 
 
 @many
-@given(data=st.data(), standing=RECORDS, new=st.none() | RECORDS)
+@given(data=st.data(), current=RECORDS, new=st.none() | RECORDS)
 def test_a_record_in_any_spelling_is_replaced_in_two_scripts_at_most(
-    client: Recording, side: Side, data: st.DataObject, standing: Record, new: Record | None
+    client: Recording, side: Side, data: st.DataObject, current: Record, new: Record | None
 ) -> None:
     layer = side.redis(client)
-    put_behind(client, data.draw(spellings(standing)))
-    assert side.swap(layer, "key", standing, new) == new
+    put_behind(client, data.draw(spellings(current)))
+    assert side.swap(layer, "key", current, new) == new
     assert client.methods.count("evalsha") <= 2
     assert len(client.asked) <= 3  # before them, the option that compares texts
     assert side.load(layer, "key") == new
 
 
 @many
-@given(data=st.data(), standing=RECORDS, expected=RECORDS, new=st.none() | RECORDS)
+@given(data=st.data(), current=RECORDS, expected=RECORDS, new=st.none() | RECORDS)
 def test_a_record_in_any_spelling_is_kept_if_another_was_expected(
-    client: Recording, side: Side, data: st.DataObject, standing: Record, expected: Record, new: Record | None
+    client: Recording, side: Side, data: st.DataObject, current: Record, expected: Record, new: Record | None
 ) -> None:
     layer = side.redis(client)
-    text = data.draw(spellings(standing))
+    text = data.draw(spellings(current))
     put_behind(client, text)
     found = side.swap(layer, "key", expected, new)
-    if same_version(standing, expected):
+    if same_version(current, expected):
         assert found == new
     else:
-        assert found == standing
+        assert found == current
         assert client.methods.count("evalsha") == 1
         assert client.client.get("key") in (text, text.encode())
 
@@ -345,8 +345,8 @@ def test_a_corrupt_value_is_told_and_never_taken_for_absence(
     layer = side.redis(client)
     with pytest.raises(IdempotencyInvalidStatusError, match=KEY):
         side.function(layer, never)()
-    standing = RESULT._replace(idempotency_key=KEY)
-    for expected, new in ((None, None), (standing, None), (standing, standing)):
+    current = RESULT._replace(idempotency_key=KEY)
+    for expected, new in ((None, None), (current, None), (current, current)):
         try:
             found = side.swap(layer, KEY, expected, new)
         except IdempotencyInvalidStatusError:

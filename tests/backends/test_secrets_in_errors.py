@@ -40,8 +40,8 @@ def quoting_redis() -> Iterator[Address]:
         def handle(self) -> None:
             while sent := self.request.recv(65536):
                 words = " ".join(sent.decode().split("\r\n")[2::2])
-                told = f"-ERR unknown command {words.split()[0]}, args: {words}\r\n"
-                self.request.sendall(told.encode() * sent.count(b"*"))
+                reply = f"-ERR unknown command {words.split()[0]}, args: {words}\r\n"
+                self.request.sendall(reply.encode() * sent.count(b"*"))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Quoting) as server:
         server.daemon_threads = True
@@ -58,11 +58,11 @@ def quoting_aws() -> Iterator[Address]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             headers = "\n".join(f"{name.lower()}:{value}" for name, value in self.headers.items())
-            told = {
+            reply = {
                 "__type": "com.amazon.coral.service#InvalidSignatureException",
                 "message": f"The Canonical String for this request should have been 'POST\n/\n\n{headers}'",
             }
-            body = json.dumps(told).encode()
+            body = json.dumps(reply).encode()
             self.send_response(400)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

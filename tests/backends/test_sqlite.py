@@ -96,9 +96,9 @@ def test_another_process_sees_and_changes_the_same_records(make_sqlite: Make, pa
 import sys
 from idemproof import SQLitePersistenceLayer
 layer = SQLitePersistenceLayer(sys.argv[1])
-standing = layer._load("key")
-print(standing.response_data)
-layer._swap("key", standing, standing._replace(response_data='"changed"'), 1)
+current = layer._load("key")
+print(current.response_data)
+layer._swap("key", current, current._replace(response_data='"changed"'), 1)
 layer.close()
 """
     assert output_of(in_another_process(script, path)) == '"done"\n'

@@ -81,8 +81,8 @@ while True:  # until the other process has the lock
     finally:
         db.close()
     time.sleep(0.01)
-told = []
-thread = threading.Thread(target=lambda: told.append(claim("of the thread")))
+results = []
+thread = threading.Thread(target=lambda: results.append(claim("of the thread")))
 thread.start()
 time.sleep(0.2)
 parent_closed, tell = os.pipe()
@@ -102,7 +102,7 @@ layer.close()
 os.close(tell)
 join(child)
 join(other)
-assert told == [True]
+assert results == [True]
 """
     run(script, path)
     with closing(SQLitePersistenceLayer(path)) as layer:

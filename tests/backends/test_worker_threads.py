@@ -378,9 +378,9 @@ begun.wait()
 @pytest.mark.parametrize("use", ["used before", "not used before"])
 def test_what_ran_is_stored_though_the_interpreter_is_exiting(tmp_path: Path, use: str) -> None:
     command = [sys.executable, "-c", EXIT, str(tmp_path / "records"), use]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert told.stdout.splitlines()[-2:] == ["effect 1", "answer 1"], told.stderr
-    assert "shutdown" not in told.stderr
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-2:] == ["effect 1", "answer 1"], done.stderr
+    assert "shutdown" not in done.stderr
     layer = SQLitePersistenceLayer(tmp_path / "records")
     with layer._file.connection() as db:
         statuses = dict(db.execute("SELECT data, status FROM records"))
