@@ -1,4 +1,4 @@
-"""The compare-and-swap contract, kept by every built-in layer."""
+"""Every built-in layer keeps the compare-and-swap contract."""
 
 import sys
 import time
@@ -219,7 +219,7 @@ def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("a clock was read")
 
     def forbidden(clock: Callable[[], Any]) -> Callable[[], Any]:
-        # A client has timeouts of its own; the layer has no business with the time.
+        # Only the client has timeouts; the layer does not read the time.
         return lambda: read() if "idemproof" in sys._getframe(1).f_globals["__name__"] else clock()
 
     monkeypatch.setattr(store.layer, "clock", read)
@@ -289,7 +289,7 @@ def test_housekeeping_asks_the_layers_own_clock(store: Any) -> None:
 
 
 class AgainstADictionary(RuleBasedStateMachine):
-    """Random swaps, the same on the layer and on a dictionary."""
+    """Random swaps have the same results on a layer and on a dictionary."""
 
     examples = 0
 

@@ -1,4 +1,4 @@
-"""Copies and pickles of layers over clients: names, locks and connections of their own."""
+"""Copies and pickles of layers with clients have their own names, locks and connections."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""After a fork parent and child work at once, and each gets the replies to its own requests."""
+"""After a fork, parent and child work at the same time, and each gets the replies to its own requests."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def store(key):
 def work(me):
     for number in range(15):
         assert finish(layer._load(me)) == record(me)
-        # Refused: the reply has what stands.
+        # Refused: the reply has the stored record.
         other = record(me)._replace(owner=str(number))
         assert finish(layer._swap(me, None, other, 3_600_000)) == record(me)
 
@@ -95,7 +95,7 @@ PER_PROCESS = {"redis-async-client"}
 
 
 class Run:
-    """Runs a script with a layer that is named."""
+    """Runs a script with a layer, by its name."""
 
     def __init__(self, table: Table, dynamodb: servers.Server, place: RedisPlace) -> None:
         self._names = {"table": table.name, "redis": place.url, "host": place.host, "port": place.port}

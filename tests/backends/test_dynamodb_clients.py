@@ -1,4 +1,4 @@
-"""The DynamoDB layers' clients: made when first needed, once, from what was given; and replaceable."""
+"""The clients of the DynamoDB layers are made once, on first use, and can be replaced."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ ATTRIBUTES = (
 
 
 class Session:
-    """A session of boto3 that makes clients as it is told."""
+    """A boto3 session that makes the given clients."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
@@ -48,7 +48,7 @@ class Session:
 
 @pytest.fixture
 def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what a client takes from the environment."""
+    """Set the environment variables that a client reads."""
     for name, value in {
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -188,7 +188,7 @@ def test_many_threads_make_one_client(moto_clients: Callable[..., Any]) -> None:
     def make() -> Any:
         if len(session.made) > 1:
             second.set()
-        second.wait(0.2)  # long enough for anybody who does not wait for us
+        second.wait(0.2)  # long enough for a thread that does not wait
         return client
 
     session = Session(make)

@@ -1,4 +1,4 @@
-"""Items that other software wrote, or broke, end a call with the right answer, and never with a run."""
+"""Items that other software has written or damaged give the right answer, and the body never runs."""
 
 from typing import Any
 

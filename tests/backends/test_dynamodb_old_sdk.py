@@ -1,6 +1,6 @@
-"""An SDK that cannot pass on which item was in the way costs a read, and nothing else.
+"""An SDK that cannot return the item that prevented a write costs one read, and nothing else.
 
-That the whole contract holds with one is in test_contract.py.
+test_contract.py checks the whole contract with such an SDK.
 """
 
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ READ = ["get_item"]
 
 
 def refuse(side: Side, client: Any, current: Record | None, expected: Record | None, new: Any) -> list[str]:
-    """Return what a swap that is refused asks the client."""
+    """Return the requests of a swap that is refused."""
     recording = Recording(client)
     layer = side.dynamodb(recording)
     if current is not None:

@@ -1,4 +1,4 @@
-"""What is asked of DynamoDB, word by word."""
+"""The exact requests to DynamoDB."""
 
 import math
 import re
@@ -43,7 +43,7 @@ NAMES = {
 
 
 class Silent:
-    """A client that is asked and has nothing to say."""
+    """A client that records requests and returns empty replies."""
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         return {}
@@ -263,7 +263,7 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
 
 
 class Denying:
-    """A client whose role may not update items, for good or for a while."""
+    """A client whose role may not update items, permanently or temporarily."""
 
     def __init__(self, client: Any, code: str, times: float = math.inf) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Results over DynamoDB's 400 KB: the effect happens once, and nobody is told otherwise."""
+"""Results over DynamoDB's 400 KB: the effect happens once, and every caller gets the right answer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Making a table for development: once, with its time to live, and never over another's."""
+"""Creating a table for development: once, with its time to live, and never in place of another table."""
 
 from typing import Any
 
@@ -122,7 +122,7 @@ def test_a_table_whose_keys_are_no_strings_is_refused(client: Any, side: Side, s
 
 
 class Racing:
-    """A table whose time to live another sets first, or whose time to live is being disabled."""
+    """A table whose time to live is set by another process first, or is being disabled."""
 
     def __init__(self, client: Any, *, disabling: bool = False) -> None:
         self.client = client
@@ -156,7 +156,7 @@ def test_a_table_whose_time_to_live_is_being_disabled_is_refused(client: Any, si
 
 
 class Slow:
-    """A table that becomes active after ``looks`` looks."""
+    """A table that becomes active after ``looks`` requests."""
 
     def __init__(self, client: Any, looks: int) -> None:
         self.client = client
@@ -193,7 +193,7 @@ def test_it_does_not_wait_for_ever(client: Any, side: Side) -> None:
 
 
 class Denying:
-    """A client that is not allowed one thing."""
+    """A client without permission for one method."""
 
     def __init__(self, client: Any, denied: str, code: str) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""One client for each event loop: opened once, closed with its loop, and never mixed up."""
+"""Each event loop has one client, which is opened once, closed with its loop, and never used by another."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ class Client:
 
 
 class Connecting:
-    """Connects as it is told, and knows all the clients that it gave."""
+    """Returns clients or raises errors as configured, and records all clients."""
 
     def __init__(self) -> None:
         self.tries = 0

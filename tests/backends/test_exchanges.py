@@ -1,4 +1,4 @@
-"""An exchange meets each reply and each failure of a client, whether the client blocks or is awaited."""
+"""An exchange gets each reply and each error of a client, blocking or async."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from sides import Side
 
 
 class Client:
-    """Echoes, or raises what it is given."""
+    """Returns its argument, or raises it."""
 
     def echo(self, *args: Any, **kwargs: Any) -> Any:
         return args, kwargs
@@ -23,7 +23,7 @@ class Client:
 
 @pytest.fixture
 def held(side: Side) -> Callable[[Exchange], Any]:
-    """Hold an exchange with a client of either side."""
+    """Perform an exchange with a blocking or an async client."""
     if not side.asynchronous:
         return lambda exchange: perform(exchange, Client())
 

@@ -1,4 +1,4 @@
-"""What is recognized as an interrupt, and behind what."""
+"""Which exceptions, causes and contexts are recognized as interrupts."""
 
 import asyncio
 from itertools import pairwise
@@ -37,7 +37,7 @@ def cycle(*errors: BaseException) -> BaseException:
 @pytest.mark.clause("ENG-15")
 def test_what_any_configuration_declares_is_raised_where_all_are_served() -> None:
     limit = Limit()
-    raise_interrupt(limit)  # nobody has declared it yet
+    raise_interrupt(limit)  # no configuration has declared it yet
     Interrupts((Limit,))
     assert any_interrupts().includes(limit)
     with pytest.raises(Limit) as raised:

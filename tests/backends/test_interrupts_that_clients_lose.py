@@ -1,4 +1,4 @@
-"""A client that tries again by itself may lose a time limit: such a pair is refused at decoration."""
+"""A client that retries by itself may lose a time limit, so this pair is refused at decoration."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ class Limit(Exception):  # noqa: N818 - as those of job queues
 
 
 class SocketLimit(TimeoutError):  # noqa: N818 - same
-    """One that a client takes for its socket's."""
+    """A time limit that a client mistakes for one of its socket."""
 
 
 def decorate(layer: Any, kind: type[Exception]) -> None:

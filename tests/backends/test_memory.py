@@ -1,4 +1,4 @@
-"""What is particular to the layer in the process's memory."""
+"""Behavior that only the in-memory layer has."""
 
 import copy
 import gc

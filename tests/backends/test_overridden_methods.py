@@ -120,7 +120,7 @@ def test_an_async_function_calls_the_methods_of_a_blocking_layer() -> None:
 
 
 def zombie(layer: Any, clock: Clock, *, raising: bool = False) -> tuple[Any, Any]:
-    """Return a function whose first run outlives its lease, and is overtaken by its second."""
+    """Return a function whose first attempt outlives its lease and is taken over by the second."""
     runs: list[int] = []
 
     @idempotent_function(

@@ -1,4 +1,4 @@
-"""The four documented methods, as they follow from a compare-and-swap layer."""
+"""The four documented methods of a compare-and-swap layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -252,7 +252,7 @@ def test_a_nameless_deletion_never_removes_a_result(store: Any) -> None:
 
 
 class Meddling(CompareAndSwapLayer):
-    """A layer where somebody else's request comes just before each swap."""
+    """A layer where another client's request happens just before each swap."""
 
     clock = staticmethod(lambda: NOW)
 

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything ran, and no error tells a password."""
+"""An invalid configuration is refused before anything runs, and no error shows a password."""
 
 import socketserver
 import threading
@@ -42,7 +42,7 @@ ATTRIBUTES = (
     "owner_attr",
 )
 
-# Both ends are looked for: no part of a password may be told.
+# Search for both ends, because no part of a password may be shown.
 BEGINNING, END = "hunter2", "zwiebel"
 SPECIAL = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~é€\N{GRINNING FACE}"
 few = settings(
@@ -175,7 +175,7 @@ def test_a_cluster_client_that_reads_from_replicas_is_refused(
 
 
 def reported_by(error: BaseException | None) -> str:
-    """Return all that an error tells, with whatever it hangs together."""
+    """Return all texts of an error, its causes and its contexts."""
     reported, seen = [], set()
     chain = [error]
     while chain:
@@ -193,7 +193,7 @@ def assert_silent(text: str) -> None:
 
 
 def reported_by_use(side: Side, parameters: dict[str, Any]) -> str:
-    """Return all that a layer tells that is made of these parameters and used."""
+    """Return all texts of a layer with these parameters and of the errors of its requests."""
     reported = []
     try:
         layer = side.redis_layer(**parameters)
@@ -213,7 +213,7 @@ def reported_by_use(side: Side, parameters: dict[str, Any]) -> str:
 
 
 def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[str, Any]]:
-    """Yield parameters by which a password can be given."""
+    """Yield parameters that contain a password."""
     host, _, port = place.partition(":")
     quoted = quote(password, safe="")
     yield {"host": host, "port": int(port), "password": password, "ssl": False, "mode": mode}
@@ -273,7 +273,7 @@ def test_a_url_with_a_wrong_option_is_refused_without_its_password(
 
 
 class Refused:
-    """A stand-in for a client whose server echoes what it does not understand."""
+    """A fake client whose server repeats commands that it does not know."""
 
     def __init__(self, password: str, error: type[Exception], where: str) -> None:
         self.error = error(f"unknown command 'AUTH', with args beginning with: '{password}'")
@@ -313,7 +313,7 @@ def test_an_error_of_the_server_that_has_the_password_is_not_quoted(
 @pytest.mark.parametrize("behind", [False, True], ids=["itself", "behind another"])
 def test_a_command_that_a_server_quotes_is_not_quoted_even_in_part(side: Side, behind: bool) -> None:
     client = Refused(BEGINNING, redis.ConnectionError, "connection_pool")
-    # A server cuts long words; and who brings credentials by a provider tells nobody the password.
+    # A server truncates long words, and the password of a provider is unknown.
     client.error = echoed = redis.ResponseError("unknown command 'AUTH', with args beginning with: 'swordf")
     if behind:
         client.error = redis.ConnectionError("no handshake")
@@ -340,7 +340,7 @@ def test_an_error_without_the_password_is_quoted_and_is_the_cause(side: Side) ->
 
 
 class Echo(socketserver.StreamRequestHandler):
-    """Answers each request with an error that quotes all of it, as a server does that knows no command."""
+    """Answers each request with an error that quotes the whole request."""
 
     def handle(self) -> None:
         while head := self.rfile.readline():
@@ -356,7 +356,7 @@ class Echo(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[str]:
-    """Return the place of a server that echoes what it is told."""
+    """Return the address of a server that quotes each request in an error."""
     with socketserver.ThreadingTCPServer((HERE, 0), Echo) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

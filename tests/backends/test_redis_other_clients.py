@@ -1,4 +1,4 @@
-"""Clients beside redis-py's protocol: Valkey GLIDE's, and those with get, set and delete alone."""
+"""Clients that differ from redis-py: Valkey GLIDE, and clients with only get, set and delete."""
 
 import asyncio
 import inspect
@@ -36,7 +36,7 @@ glide_sync = pytest.importorskip("glide_sync", reason="valkey-glide-sync is miss
 
 
 class Three:
-    """The least that Powertools asks of a client."""
+    """The methods that Powertools needs of a client."""
 
     def __init__(self) -> None:
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
@@ -159,7 +159,7 @@ def test_glide_is_fenced_and_its_errors_have_their_names(valkey_place: RedisPlac
         warnings.simplefilter("error")
         layer = CachePersistenceLayer(client=client)
     assert layer._swap("key", None, CLAIM, AN_HOUR) == CLAIM
-    # Another spelling of the same record: the script compares what stands.
+    # Another text of the same record: the script compares the stored text.
     text = client.get("key")
     client.set("key", text.replace(b": ", b":"))
     assert layer._swap("key", CLAIM, RESULT, AN_HOUR) == RESULT
@@ -224,7 +224,7 @@ def test_a_client_that_is_set_later_is_looked_at_when_it_is_first_asked() -> Non
 
 
 class LosesAReply(Three):
-    """The first lock is taken, and its reply lost."""
+    """Acquires the first lock, but loses the reply."""
 
     def __init__(self) -> None:
         super().__init__()

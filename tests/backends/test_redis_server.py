@@ -1,4 +1,4 @@
-"""What reaches Redis and Valkey: the time to live, the script, and each parameter of a layer."""
+"""The requests to Redis and Valkey: the time to live, the script, and each parameter of a layer."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ A_DAY = 86_400_000
 
 
 def sent(client: Recording) -> list[str]:
-    """Name the requests, and the options of SET."""
+    """Return the names of the requests, and the options of SET."""
     return [
         " ".join(["SET", *(word.decode() for word in (b"NX", b"GET", b"IFEQ") if word in ask.args)])
         if ask.method == "execute_command"

@@ -1,4 +1,4 @@
-"""Texts of records: written one way, read however other software spells them, and never taken for absence."""
+"""Texts of records: one way to write them, every valid text is read, and none counts as an absent record."""
 
 import json
 from collections.abc import Callable
@@ -241,7 +241,7 @@ def test_a_record_in_any_spelling_is_kept_if_another_was_expected(
 
 
 class Rewriting(Recording):
-    """A client before each of whose requests somebody spells the record anew."""
+    """A client where other software rewrites the record before each request."""
 
     texts: list[str]
 

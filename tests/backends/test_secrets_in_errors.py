@@ -1,4 +1,4 @@
-"""Servers that quote what they were sent: no credential is in an error's text, chain, notes or log."""
+"""Servers that quote requests: no credential is in an error's text, chain, notes or log."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def quoting_redis() -> Iterator[Address]:
 
 @pytest.fixture
 def quoting_aws() -> Iterator[Address]:
-    """Refuse each signature, with the request that should have been signed."""
+    """Refuse each signature, and quote the request that should have been signed."""
 
     class Quoting(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -79,7 +79,7 @@ def quoting_aws() -> Iterator[Address]:
 
 
 class Rotating(redis.CredentialProvider):
-    """Gives a token that is kept nowhere."""
+    """Returns a token without storing it."""
 
     def get_credentials(self) -> tuple[str, str]:
         return "u", SECRET
@@ -90,7 +90,7 @@ class Provider(redis.UsernamePasswordCredentialProvider):
 
 
 def failure_of(layer: Any) -> IdempotencyPersistenceLayerError:
-    """Return what a call over a blocking or async layer fails with."""
+    """Return the error of a call over a blocking or async layer."""
     config = IdempotencyConfig(in_progress_expires_after_seconds=3000)
     protect = idempotent_function(data_keyword_argument="p", persistence_store=layer, config=config)
 
@@ -175,7 +175,7 @@ def test_the_session_token_of_aws(
             )
     assert_kept_secret(error, caplog)
     assert "InvalidSignatureException" in str(error)
-    assert "x-amz-security-token:***" in str(error)  # all else is told
+    assert "x-amz-security-token:***" in str(error)  # the rest is shown
     assert getattr(error, "may_pass", False) is True
 
 

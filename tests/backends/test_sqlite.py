@@ -1,4 +1,4 @@
-"""What is particular to the SQLite layer: its file, its locks, its connections."""
+"""Behavior that only the SQLite layer has: its file, its locks, its connections."""
 
 import os
 import sqlite3
@@ -201,7 +201,7 @@ def test_a_file_in_no_directory_is_refused(make_sqlite: Make, tmp_path: Path, be
 
 @pytest.fixture
 def readonly_directory() -> Iterator[Path]:
-    """A directory in which the tests' user may not write, though it be root."""
+    """A directory in which not even root can write."""
     # Not under tmp_path, which is closed to other users.
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)

@@ -1,4 +1,4 @@
-"""What befalls a SQLite file: corrupt rows, no room, another file in its place, and waits of any length."""
+"""Faults of a SQLite file: corrupt rows, no space, a replaced file, and waits of any length."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""A disk that is really full: claims are refused, repeats are answered, and results are marked."""
+"""A full disk: claims are refused, results are replayed, and results that cannot be stored are marked."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ SIZE = 3 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a small disk; only root may."""
+    """Mount a small disk, which needs root."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount")
@@ -41,7 +41,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Take all the room that is left."""
+    """Fill the remaining space."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

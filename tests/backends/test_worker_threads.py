@@ -1,4 +1,4 @@
-"""Blocking layers under ``async def``: their requests wait for nothing that belongs to the application."""
+"""Blocking layers under ``async def``: their requests use no resource of the application."""
 
 import asyncio
 import contextvars
@@ -32,7 +32,7 @@ WAITING = {"in_progress_expires_after_seconds": 3000}
 
 
 class Blocking(InMemoryPersistenceLayer):
-    """Memory that a request may have to wait for: requests that are let in are counted."""
+    """An in-memory layer whose requests can be delayed, and which counts the running ones."""
 
     blocks = True
 

@@ -14,7 +14,7 @@ WAY = re.compile(r"^    (\w+) --> (\w+) : ([^:;#]+)$")
 
 
 def ways(event: str, target: str | None = None) -> set[tuple[str, str]]:
-    """The states that an event leads from, with the rows by which it does."""
+    """The states from which an event leads on, with the rows that decide it."""
     return {
         (edge.source, edge.clause)
         for edge in edges()

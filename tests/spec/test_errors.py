@@ -1,4 +1,4 @@
-"""What every error of the library carries, and how it reads."""
+"""The attributes and texts of every error of the library."""
 
 import pickle
 

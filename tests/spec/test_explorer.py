@@ -1,4 +1,4 @@
-"""The search is complete, sees every row, and its counts are known."""
+"""The search is complete, covers every row, and finds the known numbers of states and steps."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each invariant just where it begins to hold, and over steps that the table would never take."""
+"""Each invariant at its boundary, and on steps that the table never takes."""
 
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_a_live_claim_is_owed_even_after_its_expiry() -> None:
     assert i.eviction_owes_nothing(i.Step(late, Evict(), 70_000, None, e.Evicted()))
 
 
-# From every state some client can finish: judged by what a newcomer is told.
+# From every state some client can finish: judged by the outcome of a new client.
 
 
 @pytest.mark.clause("INV-9")

@@ -1,4 +1,4 @@
-"""What the model asks of the transition function and of the invariants: now, of what stands, in full."""
+"""How the model calls the transition function and the invariants: with the current time and record."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_wa
         return [f"broken {len(history)}"]
 
     monkeypatch.setattr(model, "broken_by_history", judging)
-    # No search knows a lease of 17 seconds, so what is remembered of this is asked for by nobody else.
+    # No search has a lease of 17 seconds, so no other test uses the cache entry of this one.
     me, begins = Client("granted", "a", 17, owns=True), Began("me", 0, 17_000)
     broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)
     assert judged == [[begins], [*history, begins]]

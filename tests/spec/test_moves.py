@@ -1,4 +1,4 @@
-"""What a client of the model may do next, move by move, and what moves make of the state."""
+"""The possible moves of a client of the model, and the states after them."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def completing(name: str, lease: int, expiry: int) -> Case:
-    """Return the case of an owner whose result counts for ``expiry`` seconds yet."""
+    """Return the case of an owner whose result is live for ``expiry`` more seconds."""
     at = client("completing", lease, expiry, owns=True)
     stores: dict[str, Any] = {"stored": expiry, "row": "ROW-7", "replaced": True}
     return Case(

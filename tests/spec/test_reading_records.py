@@ -1,4 +1,4 @@
-"""What a store gave is a well-formed record, or a corrupt one that is named with what is wrong."""
+"""A stored record is well-formed, or an error says why it is corrupt."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""What moves, time and the store make of a state, and who may begin in it."""
+"""How moves, time and the store change a state, and which clients may begin in it."""
 
 import pytest
 

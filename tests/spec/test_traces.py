@@ -1,4 +1,4 @@
-"""What a search reports: its counts, how far it has come, and traces told step by step."""
+"""The reports of a search: its counts, its progress, and its traces step by step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ ROWS_OF_ONE = frozenset(("ROW-1", "ROW-5", "ROW-7"))
 def search_with(
     monkeypatch: pytest.MonkeyPatch, forbidden: Callable[[State, int], bool], explorer: Explorer
 ) -> Trace:
-    """Return how a body comes to begin in a state that is forbidden here."""
+    """Return the trace to a body that begins in a state that the test forbids."""
     monkeypatch.setattr(
         "idemproof.spec.explorer.broken_by_beginning",
         lambda state, place: ("forbidden",) if forbidden(state, place) else (),

@@ -1,4 +1,4 @@
-"""The local cache before a real store: it saves requests, and decides nothing."""
+"""The local cache in front of a real store saves requests, and decides nothing."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""Messages that are lost or late, with real connections that really break."""
+"""Lost and late messages, on real connections that break."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ TICK = 600
 
 
 def count(proxy: Proxy, marker: bytes) -> Callable[[], int]:
-    """Return a function that tells how many such requests have come from now on."""
+    """Return a function that returns the number of such requests since now."""
     before = proxy.requests(marker)
     return lambda: proxy.requests(marker) - before
 

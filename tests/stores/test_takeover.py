@@ -1,4 +1,4 @@
-"""Taking over from the dead: one conditional write, no lock beside the record, and no outage on the way."""
+"""A takeover from a dead attempt is one conditional write, without a lock and without an outage."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ TAKEOVER = 2
 
 
 def before_swap(store: Any, layer: Any, number: int, action: Callable[[], object]) -> None:
-    """Have ``action`` done just before the layer's swap of that ``number``."""
+    """Run ``action`` just before the swap with this ``number``."""
     swap, numbers = layer._swap, itertools.count(1)
 
     def hooked(*args: Any) -> Any:
