@@ -56,7 +56,7 @@ records = st.builds(
 )
 
 
-def test_nothing_stands_at_first(store: Any) -> None:
+def test_there_is_no_record_at_first(store: Any) -> None:
     assert store.load("key") is None
 
 
@@ -237,7 +237,7 @@ def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.clause("CAS-5")
 @pytest.mark.needs("fenced", "steady")
 @pytest.mark.parametrize("wall", ["1970-01-02T00:00:00Z", "2500-01-01T00:00:00Z"])
-def test_a_record_stands_whatever_the_wall_clock_says(store: Any, wall: str) -> None:
+def test_a_record_does_not_depend_on_the_wall_clock(store: Any, wall: str) -> None:
     record = RESULT._replace(expiry_timestamp=2_000_000_000)
     store.swap("key", None, record)
     with time_machine.travel(wall, tick=False):

@@ -124,7 +124,7 @@ def brought() -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("made", brought())
-def test_what_was_brought_keeps_a_layer_from_being_pickled(made: str) -> None:
+def test_a_layer_with_a_supplied_client_cannot_be_pickled(made: str) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match=r"pickled with the (session|client)"):
         pickle.dumps(brought()[made]())
 
@@ -135,7 +135,7 @@ def test_a_client_of_dynamodb_keeps_a_layer_from_being_pickled(table: Table) -> 
 
 
 @pytest.mark.parametrize("copied_by", BY_COPYING)
-def test_copies_share_what_was_brought(table: Table, copied_by: Copy) -> None:
+def test_copies_share_supplied_clients(table: Table, copied_by: Copy) -> None:
     layer = DynamoDBPersistenceLayer(table.name, boto3_client=table.client)
     twin = copied_by(layer)
     assert twin.client is layer.client is table.client

@@ -211,7 +211,7 @@ def test_an_async_client_that_the_parent_does_not_use_serves_the_child(run: Run,
     run(layer, "os.fork", "join(fork(lambda: (store('child'), work('child')), by))")
 
 
-def test_a_client_of_glide_goes_on_after_a_fork_that_python_is_told_of(run: Run) -> None:
+def test_a_glide_client_works_after_a_fork_by_python(run: Run) -> None:
     run("glide", "os.fork", f"{BOTH}in_parent()")
 
 
@@ -236,7 +236,7 @@ layer.close()
 
 @pytest.mark.once
 @pytest.mark.parametrize("layer", ["dynamodb", "redis"])
-def test_a_child_that_runs_another_program_disturbs_nobody(run: Run, layer: str) -> None:
+def test_a_child_that_runs_another_program_does_not_disturb_its_parent(run: Run, layer: str) -> None:
     script = """
 import subprocess
 store("parent")

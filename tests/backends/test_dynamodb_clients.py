@@ -72,9 +72,7 @@ def test_a_name_that_is_none_is_refused(side: Side, parameter: str, name: Any) -
 
 
 @pytest.mark.parametrize("parameter", NAMED)
-def test_a_name_that_is_missing_is_told_at_the_first_request_which_is_not_sent(
-    side: Side, parameter: str
-) -> None:
+def test_a_missing_name_is_an_error_before_the_first_request_is_sent(side: Side, parameter: str) -> None:
     client = Mock(spec=["put_item", "get_item", "delete_item"])
     names = {"table": "records", "sort_key_attr": "sk", parameter.replace("table_name", "table"): ""}
     layer = side.dynamodb(client, **names)
@@ -85,7 +83,7 @@ def test_a_name_that_is_missing_is_told_at_the_first_request_which_is_not_sent(
     assert client.method_calls == []
 
 
-def test_what_is_missing_is_told_before_a_client_is_made(side: Side) -> None:
+def test_a_missing_name_is_an_error_before_a_client_is_made(side: Side) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match="table_name is None"):
         side.load(side.dynamodb_layer(None), "key")
 
@@ -253,7 +251,7 @@ def test_an_async_client_waits_a_bounded_time_or_as_configured(configured: bool)
     assert configured or (config.connect_timeout, config.retries["total_max_attempts"]) == (5, 1)
 
 
-def test_a_client_that_cannot_be_made_is_told_by_name_and_tried_again(moto_table: Table) -> None:
+def test_a_failure_to_make_a_client_has_its_documented_name_and_is_retried(moto_table: Table) -> None:
     def fail() -> Any:
         raise NoRegionError
 
@@ -267,7 +265,7 @@ def test_a_client_that_cannot_be_made_is_told_by_name_and_tried_again(moto_table
     assert layer._load("key") is None
 
 
-def test_an_async_client_that_cannot_be_made_is_told_by_name_and_tried_again(
+def test_a_failure_to_make_an_async_client_has_its_documented_name_and_is_retried(
     dynamodb_server: servers.Server, table: Table
 ) -> None:
     failing = [True, True]
@@ -384,7 +382,7 @@ def test_each_error_of_dynamodb_has_its_documented_name(
     assert raised.value.__cause__ is error
 
 
-def test_a_table_that_is_not_there_is_told_as_such(dynamodb_client: Any, side: Side) -> None:
+def test_a_missing_table_is_reported_as_missing(dynamodb_client: Any, side: Side) -> None:
     layer = side.dynamodb(dynamodb_client, "not-there")
     with pytest.raises(IdempotencyPersistenceConfigError, match="'not-there'"):
         side.swap(layer, "key", None, RECORD)

@@ -65,7 +65,7 @@ def never() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("current", [RESULT, CLAIM], ids=["result", "claim"])
-def test_a_corrupt_item_is_told_and_neither_run_over_nor_changed(
+def test_a_corrupt_item_is_an_error_and_stays_unchanged(
     moto_table: Table, side: Side, current: dict[str, Any], attribute: str, value: Any
 ) -> None:
     broken = {name: old for name, old in current.items() if name != attribute}

@@ -43,7 +43,7 @@ def refuse(side: Side, client: Any, current: Record | None, expected: Record | N
     ],
     ids=["claim", "completion", "release", "completion of nothing", "release of nothing"],
 )
-def test_an_old_sdk_reads_once_when_it_is_refused_and_a_new_one_only_where_nothing_stands(
+def test_an_old_sdk_reads_after_each_refusal_and_a_new_one_only_without_a_record(
     moto_table: Table, old_moto_table: Table, side: Side, current: Any, expected: Any, new: Any, asked: str
 ) -> None:
     requests = [asked] if current is not None else [asked, *READ]
@@ -98,7 +98,7 @@ def test_a_replay_by_an_old_sdk_takes_two_requests(old_moto_table: Table, side: 
 
 
 @pytest.mark.parametrize("new", [OTHER, None], ids=["completion", "release"])
-def test_a_server_that_keeps_quiet_about_the_holder_is_asked_for_it(
+def test_the_record_is_read_if_the_server_does_not_return_it(
     moto_table: Table, side: Side, new: Record | None
 ) -> None:
     def forget(parsed: dict[str, Any], **_: Any) -> None:

@@ -70,7 +70,7 @@ WHOLE_CLAIM = {
 }
 
 
-def test_a_claim_is_put_where_nothing_stands() -> None:
+def test_a_claim_is_put_without_a_record() -> None:
     assert asked(None, CLAIM) == (
         "put_item",
         {
@@ -103,7 +103,7 @@ def test_the_partition_is_named_after_the_lambda_function_if_not_given(
     assert asked(None, CLAIM, sort_key_attr=SORT_KEY)[1]["Item"]["id"] == {"S": partition}
 
 
-def test_a_keys_partition_is_one_of_as_many_as_asked_for_and_always_the_same() -> None:
+def test_a_key_is_always_in_the_same_of_the_given_number_of_partitions() -> None:
     options = {"sort_key_attr": SORT_KEY, "static_pk_value": "tenant", "static_pk_shards": 4}
     partitions = {}
     for key in (f"pay#{number}" for number in range(100)):
@@ -120,7 +120,7 @@ def test_a_key_that_is_no_text_is_refused_before_it_meets_another(
 ) -> None:
     # On the wire all lone surrogates would be the same.
     client = Recording(Silent())
-    with pytest.raises(IdempotencyPersistenceConfigError, match="no valid text"):
+    with pytest.raises(IdempotencyPersistenceConfigError, match="not valid text"):
         DynamoDBPersistenceLayer("records", boto3_client=client)._swap("\ud800", expected, new, 1)
     assert client.asked == []
 

@@ -92,7 +92,9 @@ def test_a_result_that_is_too_large_is_given_once_and_its_effect_never_repeated(
 
 
 @pytest.mark.parametrize("key", ["", "x" * 2049], ids=["empty", "too long"])
-def test_a_key_that_dynamodb_refuses_is_told_before_anything_ran(table: Table, side: Side, key: str) -> None:
+def test_a_key_that_dynamodb_refuses_is_an_error_before_anything_runs(
+    table: Table, side: Side, key: str
+) -> None:
     layer = side.dynamodb(table.client, table.name)
     with pytest.raises(IdempotencyPersistenceConfigError, match=r"key"):
         side.swap(layer, key, None, result("{}")._replace(idempotency_key=key))

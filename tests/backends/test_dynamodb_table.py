@@ -52,7 +52,7 @@ def test_a_table_with_a_sort_key_has_both_keys(client: Any, side: Side) -> None:
     ]
 
 
-def test_dynamodb_itself_takes_what_is_asked(dynamodb_client: Any, side: Side, request: Any) -> None:
+def test_dynamodb_itself_accepts_the_requests(dynamodb_client: Any, side: Side, request: Any) -> None:
     request.addfinalizer(lambda: dynamodb_client.delete_table(TableName="made"))
     layer = side.dynamodb(dynamodb_client, "made", sort_key_attr="sk")
     for _ in range(2):
@@ -145,7 +145,7 @@ class Racing:
         return description
 
 
-def test_of_two_who_make_a_table_at_once_both_have_it(client: Any, side: Side) -> None:
+def test_two_clients_can_create_a_table_at_the_same_time(client: Any, side: Side) -> None:
     side.wait(side.dynamodb(Racing(client), "made").create_table())
     assert lifetime(client)["AttributeName"] == "expiration"
 

@@ -68,7 +68,7 @@ def test_causes_that_go_round_in_a_circle_come_to_an_end() -> None:
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
-def test_what_clients_end_their_own_waits_with_is_none_behind_their_errors(
+def test_exceptions_that_end_a_clients_own_waits_are_not_interrupts(
     kind: type[BaseException],
 ) -> None:
     own = kind()

@@ -129,7 +129,7 @@ def test_a_cluster_s_client_follows_its_nodes(valkey_cluster: servers.Cluster) -
     layer.close()
 
 
-def test_a_stand_in_for_a_client_is_not_asked() -> None:
+def test_a_fake_client_is_not_called() -> None:
     client = boto3.client("dynamodb", **servers.dynamodb_kwargs("http://127.0.0.1:1"))
 
     class StandIn:

@@ -70,7 +70,7 @@ def test_getting_a_corrupt_record_says_so(store: Any) -> None:
 # Putting.
 
 
-def test_putting_where_nothing_stands_stores_the_claim(store: Any) -> None:
+def test_putting_without_a_record_stores_the_claim(store: Any) -> None:
     store.put(CLAIM)
     assert store.load("key") == CLAIM
 
@@ -96,7 +96,7 @@ def test_putting_over_a_live_record_raises_and_carries_it(store: Any, current: R
 
 
 @pytest.mark.clause("INV-6")
-def test_putting_ones_own_claim_again_is_recognised(store: Any) -> None:
+def test_putting_the_same_claim_again_is_recognized(store: Any) -> None:
     store.put(CLAIM)
     store.put(CLAIM)
     store.at(NOW + 5).put(CLAIM._replace(in_progress_expiry_timestamp=LEASE + 5))
@@ -111,14 +111,14 @@ def test_a_nameless_claim_put_twice_is_granted_once(store: Any) -> None:
     assert unowned(store.load("key")) == NAMELESS
 
 
-def test_a_result_put_over_ones_own_claim_is_refused_and_not_silently_dropped(store: Any) -> None:
+def test_a_result_put_over_its_own_claim_is_refused_and_not_silently_dropped(store: Any) -> None:
     store.put(CLAIM)
     with pytest.raises(IdempotencyItemAlreadyExistsError):
         store.put(RESULT)
     assert store.load("key") == CLAIM
 
 
-def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
+def test_a_result_can_be_put_without_a_record(store: Any) -> None:
     store.put(RESULT)
     assert store.load("key") == RESULT
 
@@ -188,7 +188,9 @@ def test_a_refused_update_raises_if_an_owner_was_given(store: Any, current: Reco
 @pytest.mark.clause("CAS-9")
 @pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
 @pytest.mark.parametrize("now", [NOW, LEASE], ids=["live", "lapsed"])
-def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, current: Record, now: int) -> None:
+def test_an_update_without_an_owner_applies_to_the_current_claim(
+    store: Any, current: Record, now: int
+) -> None:
     store.swap("key", None, current)
     store.at(now).update(RESULT._replace(owner=None))
     assert store.load("key") == RESULT._replace(owner=None)
@@ -206,7 +208,7 @@ def test_a_nameless_update_never_changes_a_live_result(store: Any, past: int) ->
 # Deleting.
 
 
-def test_deleting_ones_own_claim_frees_the_key(store: Any) -> None:
+def test_deleting_the_own_claim_releases_the_key(store: Any) -> None:
     store.put(CLAIM)
     store.delete(CLAIM)
     assert store.load("key") is None
@@ -235,7 +237,7 @@ def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, current: Re
 
 @pytest.mark.clause("CAS-9")
 @pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
-def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, current: Record) -> None:
+def test_a_deletion_without_an_owner_applies_to_the_current_claim(store: Any, current: Record) -> None:
     store.swap("key", None, current)
     store.delete(DataRecord("key"))
     assert store.load("key") is None

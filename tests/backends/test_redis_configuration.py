@@ -60,7 +60,7 @@ def test_a_name_that_is_none_is_refused(side: Side, parameter: str) -> None:
 
 @pytest.mark.parametrize("parameter", ATTRIBUTES)
 @pytest.mark.parametrize("name", ["", None], ids=repr)
-def test_a_name_that_is_missing_is_told_at_the_first_request(side: Side, parameter: str, name: Any) -> None:
+def test_a_missing_name_is_an_error_at_the_first_request(side: Side, parameter: str, name: Any) -> None:
     layer = side.redis(fakeredis.FakeRedis(), **{parameter: name})
     with pytest.raises(IdempotencyPersistenceConfigError, match=f"{parameter} is {name!r}"):
         side.load(layer, "key")
@@ -89,13 +89,13 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
     ],
     ids=repr,
 )
-def test_what_says_not_where_or_how_is_refused(side: Side, parameters: dict[str, Any], reported: str) -> None:
+def test_invalid_parameters_are_refused(side: Side, parameters: dict[str, Any], reported: str) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match=reported):
         side.redis_layer(**parameters)
 
 
 @pytest.mark.parametrize("nowhere", [{}, {"host": None}, {"url": None, "host": ""}], ids=repr)
-def test_what_says_not_where_is_told_at_the_first_request(side: Side, nowhere: dict[str, Any]) -> None:
+def test_a_missing_address_is_an_error_at_the_first_request(side: Side, nowhere: dict[str, Any]) -> None:
     layer = side.redis_layer(port=1234, password=BEGINNING, **nowhere)
     with pytest.raises(IdempotencyPersistenceConfigError, match="url, a host or a client"):
         side.load(layer, "key")
@@ -378,7 +378,7 @@ def test_a_server_that_echoes_the_password_is_not_quoted(
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster"])
 @pytest.mark.parametrize("way", [2, 3, 4])
-def test_a_place_that_cannot_be_reached_is_told_without_the_password(
+def test_an_unreachable_address_is_reported_without_the_password(
     side: Side, mode: str, way: int, port_of_nobody: int
 ) -> None:
     place = f"{HERE}:{port_of_nobody}"

@@ -53,9 +53,7 @@ def filled(layer: RedisCachePersistenceLayer) -> RedisCachePersistenceLayer:
 @pytest.mark.parametrize(
     "alarm", [Alarm("time is up"), KeyboardInterrupt()], ids=lambda alarm: type(alarm).__name__
 )
-def test_after_an_interruption_nobody_reads_the_reply_that_was_left(
-    proxy: Proxy, alarm: BaseException
-) -> None:
+def test_after_an_interrupt_no_request_reads_the_unread_reply(proxy: Proxy, alarm: BaseException) -> None:
     pool = redis.ConnectionPool(connection_class=Interrupted, host=proxy.host, port=proxy.port)
     with redis.Redis(connection_pool=pool) as client:
         layer = filled(RedisCachePersistenceLayer(client=client))

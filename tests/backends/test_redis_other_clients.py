@@ -213,7 +213,7 @@ def test_an_async_client_of_three_methods_works() -> None:
     assert asyncio.run(scenario()) == [1, 1]
 
 
-def test_a_client_that_is_set_later_is_looked_at_when_it_is_first_asked() -> None:
+def test_a_client_that_is_set_later_is_checked_on_first_use() -> None:
     layer = CachePersistenceLayer(client=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
     layer.client = object()
     with pytest.raises(IdempotencyPersistenceConfigError, match="object has no get"):

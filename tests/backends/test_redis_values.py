@@ -252,7 +252,7 @@ class Rewriting(Recording):
 
 
 @pytest.mark.parametrize("times", [24, 2])
-def test_a_record_that_is_spelled_anew_again_and_again_ends_the_request(
+def test_a_record_that_is_rewritten_again_and_again_ends_the_request(
     client: Recording, side: Side, times: int
 ) -> None:
     fields = {
@@ -337,7 +337,7 @@ CORRUPT: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.clause("REC-7")
 @pytest.mark.parametrize("corrupt", CORRUPT)
-def test_a_corrupt_value_is_told_and_never_taken_for_absence(
+def test_a_corrupt_value_is_an_error_and_never_counts_as_absent(
     client: Recording, side: Side, corrupt: str
 ) -> None:
     CORRUPT[corrupt](client.client)

@@ -179,7 +179,7 @@ def test_the_session_token_of_aws(
     assert getattr(error, "may_pass", False) is True
 
 
-def test_a_token_that_nobody_here_knows_is_hidden_where_it_is_named() -> None:
+def test_an_unknown_token_is_hidden_where_it_is_named() -> None:
     refused = IdempotencyPersistenceLayerError(f'{{"X-Amz-Security-Token": "{SECRET}"}} is not valid')
     assert str(without_aws_secrets(refused)) == '{"X-Amz-Security-Token": "***"} is not valid'
     sound = IdempotencyPersistenceLayerError("Signature expired")

@@ -124,7 +124,7 @@ layer.close()
 
 
 @pytest.mark.parametrize("used", ["idle", "inside"])
-def test_a_fork_that_python_is_not_told_of_is_noticed(path: Path, used: str) -> None:
+def test_a_fork_without_pythons_knowledge_is_noticed(path: Path, used: str) -> None:
     script = """
 claim("before")
 if sys.argv[2] == "inside":

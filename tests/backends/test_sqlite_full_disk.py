@@ -89,7 +89,7 @@ def calls(disk: Path, request: pytest.FixtureRequest) -> Iterator[Calls]:
 
 
 @pytest.mark.clause("ENG-10")
-def test_a_result_that_the_disk_has_no_room_for_is_marked(calls: Calls) -> None:
+def test_a_result_without_space_on_the_disk_is_marked(calls: Calls) -> None:
     with pytest.raises(IdempotencyPersistenceLayerError, match=r"will not run again.*full") as caught:
         calls(SIZE * 2)
     assert caught.value.result == "x" * SIZE * 2

@@ -172,7 +172,7 @@ class Small(Counting):
 
 
 @pytest.mark.clause("ENG-10")
-def test_a_result_for_which_the_disk_has_no_room_is_marked(tmp_path: Path) -> None:
+def test_a_result_without_disk_space_is_marked(tmp_path: Path) -> None:
     runs = []
 
     def body(p: int) -> str:

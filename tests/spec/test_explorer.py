@@ -32,7 +32,7 @@ def test_a_limit_ends_the_search_and_is_reported() -> None:
     assert 100 <= result.states < 200
 
 
-def test_where_nobody_can_finish_the_way_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_to_a_state_where_no_client_can_finish_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = Attempt._granted
     # A worker that hangs for ever, alone, once it has claimed with one of two payloads.
     monkeypatch.setattr(

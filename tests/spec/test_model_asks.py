@@ -16,12 +16,12 @@ ENDS_SOON = CLAIMED._replace(in_progress_expiry_timestamp=1)
 CLAIM = Claim("me", 2000, 3, "a")
 
 
-def test_the_question_is_asked_now() -> None:
+def test_the_transition_gets_the_current_time() -> None:
     asked = ask(ENDS_SOON, CLAIM)
     assert (asked.outcome, asked.row) == (InProgress(ENDS_SOON, 1), "ROW-4")
 
 
-def test_what_is_broken_is_asked_now_and_with_what_was_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invariants_get_the_current_time_and_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
     assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
     reported = Replay(STORED._replace(response_data="another"))

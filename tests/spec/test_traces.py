@@ -100,7 +100,7 @@ def test_what_cannot_be_searched_is_reported_with_what_can(wrong: dict[str, obje
 
 
 @pytest.mark.parametrize("fingerprints", [1, 2, 3])
-def test_calls_have_as_many_payloads_as_asked_for(monkeypatch: pytest.MonkeyPatch, fingerprints: int) -> None:
+def test_calls_have_the_given_number_of_payloads(monkeypatch: pytest.MonkeyPatch, fingerprints: int) -> None:
     seen: set[str] = set()
 
     def begins(state: State, place: int) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ def test_a_search_that_is_repeated_finds_the_same() -> None:
 
 
 @pytest.mark.clause("ENG-3")
-def test_a_trace_tells_each_step_who_took_it_and_what_stood_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_has_each_step_with_its_client_and_the_stored_record(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = search_with(
         monkeypatch,
         lambda state, place: any(client.phase == RUNNING for client in state.clients),
@@ -214,7 +214,7 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_trace(monkeypatch: py
     ]
 
 
-def test_where_nobody_can_finish_the_first_such_state_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_state_where_no_client_can_finish_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempt, "_running", lambda attempt: iter(()))
     monkeypatch.setattr(Attempt, "_granted", lambda attempt: iter(()))
     result = Explorer(1, faults=()).search()

@@ -135,7 +135,7 @@ class Proxy:
             raise TimeoutError("the server does not answer what was released")
 
     def drop_randomly(self, rng: random.Random, probability: float) -> None:
-        """From now on, lose each request with ``probability``: half of them before, half after it is served."""
+        """From now on, lose each request with ``probability``: half before, half after it is served."""
         with self._changed:
             self._random = (rng, probability) if probability else None
 
