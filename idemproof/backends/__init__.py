@@ -1,1 +1,1 @@
-"""Persistence layers and the contracts they keep."""
+"""Persistence layers and their contracts."""

@@ -1,6 +1,6 @@
-"""The contracts for a persistence layer: four documented methods, or two for compare-and-swap.
+"""The contracts of a persistence layer: four documented methods, or two for compare-and-swap.
 
-A layer holds no per-function state: any number of functions, configurations and threads may share one.
+A layer holds no state of a function, so functions, configurations and threads can share one.
 """
 
 from abc import ABC, abstractmethod
@@ -22,18 +22,18 @@ class _Layer(WhatLayersOffer):
     """What all layers have in common."""
 
     blocks: bool = True
-    """Whether a request may wait. False only for layers that never leave the process's memory."""
+    """Whether a request may wait. False only for layers that keep their records in the process's memory."""
 
     def _loses(self, kind: type[Exception]) -> bool:  # noqa: ARG002 - for layers over clients that retry
-        """Return whether the layer's client takes ``kind`` for its own failure if a handler raises it."""
+        """Return whether the client may catch ``kind`` from a signal handler, and retry its request."""
         return False
 
 
 class BasePersistenceLayer(_Layer, ABC):
-    """A store, by the four documented methods.
+    """A store with the four documented methods.
 
-    A layer of this kind decides for itself, by its own clock, whether a record is live, and knows no owner:
-    it works, but is not fenced. :class:`CompareAndSwapLayer` is the safer way, with less to write.
+    Such a layer decides by its own clock whether a record is live, and stores no owner token. It works, but
+    it is not fenced. :class:`CompareAndSwapLayer` is safer and takes less code.
     """
 
     @abstractmethod
@@ -48,12 +48,12 @@ class BasePersistenceLayer(_Layer, ABC):
 
     @abstractmethod
     def _put_record(self, data_record: DataRecord) -> None:
-        """Store a record if no live one has its key.
+        """Store a record if no live record has its key.
 
         Raises
         ------
         IdempotencyItemAlreadyExistsError
-            A live record has this key; ``old_data_record`` may carry it.
+            A live record has this key. ``old_data_record`` may carry it.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class BasePersistenceLayer(_Layer, ABC):
         data
             The payload, as plain data.
         remaining_time_in_millis
-            How long the claim is to last; None for the whole window.
+            Milliseconds until the claim's lease ends; None for the whole window.
 
         Raises
         ------
@@ -84,41 +84,41 @@ class BasePersistenceLayer(_Layer, ABC):
         drive(public_methods.save_inprogress(self, data, remaining_time_in_millis), Methods(self))
 
     def save_success(self, data: Any, result: Any) -> None:
-        """Store the result of a payload, on behalf of the holder of its claim.
+        """Store the result of a payload for the attempt that holds its claim.
 
         Parameters
         ----------
         data
             The payload, as plain data.
         result
-            What JSON can hold.
+            The result, as plain data that JSON can represent.
 
         Raises
         ------
         IdempotencyLeaseLostError
-            A result stands already. Nothing changed.
+            A result is already stored. Nothing changed.
         """
         drive(public_methods.save_success(self, data, result), Methods(self))
 
     def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
-        """Free the key of a payload, on behalf of the holder of its claim.
+        """Release the key of a payload for the attempt that holds its claim.
 
         Parameters
         ----------
         data
             The payload, as plain data.
         exception
-            What the function raised.
+            The exception that the function raised.
 
         Raises
         ------
         IdempotencyLeaseLostError
-            A result stands already. Nothing changed.
+            A result is already stored. Nothing changed.
         """
         drive(public_methods.delete_record(self, data), Methods(self))
 
     def get_record(self, data: Any) -> DataRecord | None:
-        """Return the record of a payload, None if the payload has no key.
+        """Return the record of a payload, or None if the payload has no key.
 
         Parameters
         ----------
@@ -137,42 +137,42 @@ class BasePersistenceLayer(_Layer, ABC):
 
 
 class CompareAndSwapLayer(BasePersistenceLayer):
-    """A store, by two methods: read, and replace if unchanged.
+    """A store with two methods: read, and replace if unchanged.
 
-    Neither method looks at a clock or decides anything: every decision is the specification's.
-    The four documented methods follow from them.
+    Neither method reads a clock or decides anything: the specification decides.
+    The four documented methods are built on these two.
     """
 
     _settings_can_be_set = False
 
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
-    """Epoch milliseconds; read by the four documented methods only."""
+    """Returns epoch milliseconds. Only the four documented methods read it."""
 
     @abstractmethod
     def _load(self, key: str) -> Record | None:
-        """Return what stands for ``key``, strongly consistently (CAS-1)."""
+        """Return the stored record of ``key``, or None; the read is strongly consistent (CAS-1)."""
 
     @abstractmethod
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        """Make ``new`` stand where ``expected`` does, atomically, and return what stands afterwards.
+        """Replace ``expected`` with ``new`` atomically, and return the record that is stored afterwards.
 
         Parameters
         ----------
         key
             Names the operation.
         expected
-            What must stand for the swap to happen, None for nothing:
-            :func:`~idemproof.spec.record.same_version` tells (CAS-2).
+            The record that must be stored for the swap to happen, None for no record.
+            :func:`~idemproof.spec.record.same_version` compares them (CAS-2).
         new
-            What is to stand, None for nothing.
+            The record to store, None to delete it.
         keep_ms
-            How many milliseconds, at least, the store must keep ``new``; for a native time to live.
+            For how many milliseconds the store must keep ``new`` at least; use it for a native time to live.
             0 when ``new`` is None.
 
         Returns
         -------
         Record or None
-            ``new`` if it was stored, else the record that was in the way, or None (CAS-3).
+            ``new`` if it was stored, else the record that prevented it, or None (CAS-3).
         """
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
@@ -198,7 +198,7 @@ class AsyncBasePersistenceLayer(_Layer, ABC):
 
     @abstractmethod
     async def _put_record(self, data_record: DataRecord) -> None:
-        """Store a record if no live one has its key, or raise ``IdempotencyItemAlreadyExistsError``."""
+        """Store a record if no live record has its key, or raise ``IdempotencyItemAlreadyExistsError``."""
 
     @abstractmethod
     async def _update_record(self, data_record: DataRecord) -> None:
@@ -215,15 +215,15 @@ class AsyncBasePersistenceLayer(_Layer, ABC):
         )
 
     async def save_success(self, data: Any, result: Any) -> None:
-        """Store the result of a payload, on behalf of the holder of its claim."""
+        """Store the result of a payload for the attempt that holds its claim."""
         await drive_lazily(public_methods.save_success(self, data, result), AsyncMethods(self))
 
     async def delete_record(self, data: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002 - for overrides
-        """Free the key of a payload, on behalf of the holder of its claim."""
+        """Release the key of a payload for the attempt that holds its claim."""
         await drive_lazily(public_methods.delete_record(self, data), AsyncMethods(self))
 
     async def get_record(self, data: Any) -> DataRecord | None:
-        """Return the record of a payload, None if the payload has no key."""
+        """Return the record of a payload, or None if the payload has no key."""
         found: DataRecord | None = await drive_lazily(
             public_methods.get_record(self, data), AsyncMethods(self)
         )
@@ -236,17 +236,17 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
     _settings_can_be_set = False
 
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
-    """Epoch milliseconds; read by the four documented methods only."""
+    """Returns epoch milliseconds. Only the four documented methods read it."""
 
     @abstractmethod
     async def _load(self, key: str) -> Record | None:
-        """Return what stands for ``key``, strongly consistently (CAS-1)."""
+        """Return the stored record of ``key``, or None; the read is strongly consistent (CAS-1)."""
 
     @abstractmethod
     async def _swap(
         self, key: str, expected: Record | None, new: Record | None, keep_ms: int
     ) -> Record | None:
-        """Make ``new`` stand where ``expected`` does; see :meth:`CompareAndSwapLayer._swap`."""
+        """Replace ``expected`` with ``new`` atomically; see :meth:`CompareAndSwapLayer._swap`."""
 
     async def _get_record(self, idempotency_key: str) -> DataRecord:
         record: DataRecord = await drive_lazily(powertools_methods.get_record(idempotency_key), self)
@@ -263,7 +263,7 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
 
 
 class _OverDocumentedMethods(CompareAndSwapLayer):
-    """A four-method layer that speaks the engine's language."""
+    """Adapts a four-method layer to compare-and-swap."""
 
     def __init__(self, layer: BasePersistenceLayer, settings: Settings | None) -> None:
         self._methods = Methods(layer, Visit(layer, settings))
@@ -278,7 +278,7 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
 
 
 class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
-    """An async four-method layer that speaks the engine's language."""
+    """Adapts an async four-method layer to compare-and-swap."""
 
     def __init__(self, layer: AsyncBasePersistenceLayer, settings: Settings | None) -> None:
         self._methods = AsyncMethods(layer, Visit(layer, settings))
@@ -299,14 +299,14 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
 
 
 class InThreads(AsyncCompareAndSwapLayer):
-    """A blocking layer for ``async def`` functions: requests wait in threads of the layer's own.
+    """A blocking layer for ``async def`` functions: its requests run in threads that belong to the layer.
 
     Parameters
     ----------
     layer
         The blocking layer.
     works_for
-        The layer that the user has made, if it is another: the threads are that one's.
+        The layer that owns the threads, if it is a different one: the layer that the user has made.
     """
 
     def __init__(self, layer: CompareAndSwapLayer, works_for: BasePersistenceLayer | None = None) -> None:
@@ -332,22 +332,22 @@ class InThreads(AsyncCompareAndSwapLayer):
 
 
 async def drive_lazily(steps: Steps, layer: Any) -> Any:
-    """Perform ``steps`` on an async layer; load asyncio only then."""
-    # asyncio is half of all that an import would load, and blocking programs never need it.
+    """Perform ``steps`` on an async layer, and import asyncio only when this is called."""
+    # asyncio takes half of the import time, and blocking programs never need it.
     from ..drivers.asynchronous import drive_async  # noqa: PLC0415
 
     return await drive_async(steps, layer)
 
 
 def compare_and_swap(layer: BasePersistenceLayer, settings: Settings | None = None) -> CompareAndSwapLayer:
-    """Return ``layer`` as the engine uses it, for a function with these settings."""
+    """Return ``layer`` as a compare-and-swap layer, for a function with these settings."""
     return layer if isinstance(layer, CompareAndSwapLayer) else _OverDocumentedMethods(layer, settings)
 
 
 def async_compare_and_swap(
     layer: BasePersistenceLayer | AsyncBasePersistenceLayer, settings: Settings | None = None
 ) -> AsyncCompareAndSwapLayer:
-    """Return ``layer`` as the engine uses it for ``async def`` functions."""
+    """Return ``layer`` as an async compare-and-swap layer."""
     if isinstance(layer, AsyncCompareAndSwapLayer):
         return layer
     if isinstance(layer, AsyncBasePersistenceLayer):
@@ -356,5 +356,5 @@ def async_compare_and_swap(
 
 
 def keeps_owners(layer: BasePersistenceLayer | AsyncBasePersistenceLayer) -> bool:
-    """Return whether ``layer`` stores who made a claim: layers of four methods need not. A mock passes."""
+    """Return whether ``layer`` stores owner tokens. Four-method layers need not. True for a mock."""
     return isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer) or is_double(layer)

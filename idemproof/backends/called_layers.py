@@ -1,4 +1,4 @@
-"""Layers that are called by their methods, as stores of the engine: one store for each call."""
+"""Adapters for layers whose public methods must be called: one adapter for each call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from .overrides import AsyncMethods, CallOfMethods, Methods
 
 
 class _OneCall(CompareAndSwapLayer):
-    """One call of a layer that is called by its public methods."""
+    """One call over a layer whose public methods must be called."""
 
     def __init__(self, call: CallOfMethods, layer: Any) -> None:
         self._call = call
@@ -36,7 +36,7 @@ class _OneCall(CompareAndSwapLayer):
 
 
 class _AsyncOneCall(AsyncCompareAndSwapLayer):
-    """One call of an async layer that is called by its public methods."""
+    """One call over an async layer whose public methods must be called."""
 
     def __init__(self, call: CallOfMethods, layer: Any) -> None:
         self._call = call
@@ -56,16 +56,16 @@ class _AsyncOneCall(AsyncCompareAndSwapLayer):
 
 
 class CalledByMethods:
-    """A layer whose methods are overridden, or a mock of a layer: for one function.
+    """A layer with overridden methods, or a mock of a layer, for one function.
 
     Parameters
     ----------
     layer
         The layer.
     settings
-        Those of the function.
+        The settings of the function.
     configure
-        Calls the layer's ``configure`` with what the decorator got.
+        Calls the layer's ``configure`` with the arguments of the decorator.
     """
 
     def __init__(self, layer: Any, settings: Settings, configure: Callable[[], None]) -> None:
@@ -75,12 +75,12 @@ class CalledByMethods:
         self._fenced = isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)
 
     def call(self, payload: Callable[[], Any]) -> tuple[CallOfMethods, CompareAndSwapLayer]:
-        """Return a blocking function's next call: what notes how its body went, and its store."""
+        """Return the next call of a blocking function: the object that records its outcome, and its store."""
         call = self._next(payload)
         return call, _OneCall(call, self._layer)
 
     def async_call(self, payload: Callable[[], Any]) -> tuple[CallOfMethods, AsyncCompareAndSwapLayer]:
-        """Return an async function's next call."""
+        """Return the next call of an async function."""
         call = self._next(payload)
         if isinstance(self._layer, AsyncBasePersistenceLayer):
             return call, _AsyncOneCall(call, self._layer)
@@ -92,7 +92,7 @@ class CalledByMethods:
 
 
 def called_by_methods(layer: Any) -> bool:
-    """Return whether the layer has methods that a call must not pass over."""
+    """Return whether the layer overrides methods that a call must not bypass."""
     for kind in (
         CompareAndSwapLayer,
         AsyncCompareAndSwapLayer,

@@ -1,8 +1,8 @@
-"""The wall clock, read by the engine and by the four documented methods only."""
+"""The wall clock. Only the engine and the four documented methods read it."""
 
 import time
 
 
 def wall_clock_ms() -> int:
-    """Return the time now, in milliseconds since the epoch (UTC)."""
+    """Return the current time in milliseconds since the epoch (UTC)."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Copies of layers: each has names, locks and connections of its own."""
+"""Copies of layers: each has its own names, locks and connections."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -9,53 +9,53 @@ from .names import ChangeableNames
 
 
 class Copied(ABC):
-    """What a layer over a client is copied and pickled by.
+    """Copying and pickling of a layer that uses a client.
 
-    A client that the layer has made is not copied: the copy makes its own. What the user has brought is
-    shared by copies, and keeps a layer from being pickled.
+    A client that the layer has made is not copied: the copy makes its own. Copies share the objects that the
+    user has supplied, and a layer with such objects cannot be pickled.
     """
 
-    _made_anew: ClassVar[frozenset[str]]
-    """The attributes that each copy gets its own of."""
-    _brought: ClassVar[tuple[str, ...]]
-    """The attributes that hold what the user has brought, if anything."""
+    _recreated: ClassVar[frozenset[str]]
+    """The attributes that each copy creates again."""
+    _supplied: ClassVar[tuple[str, ...]]
+    """The attributes that hold objects supplied by the user, or None."""
 
     @abstractmethod
-    def _begin(self) -> None:
-        """Make what is made anew."""
+    def _initialize(self) -> None:
+        """Create the attributes in ``_recreated``."""
 
     def __copy__(self) -> Self:
         return self._twin(self._kept())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        for thing in self._brought_things().values():
-            memo[id(thing)] = thing
+        for value in self._supplied_objects().values():
+            memo[id(value)] = value
         return self._twin(copy.deepcopy(self._kept(), memo))
 
     def __getstate__(self) -> dict[str, Any]:
-        if brought := self._brought_things():
+        if supplied := self._supplied_objects():
             raise IdempotencyPersistenceConfigError(
-                f"{type(self).__name__} cannot be pickled with the {' and '.join(brought)} that it was "
-                "given: connections do not leave their process. Make a layer in each process, or give it "
-                "what says where the store is."
+                f"{type(self).__name__} cannot be pickled with the {' and '.join(supplied)} that it was "
+                "given, because connections cannot leave their process. Make a layer in each process, or "
+                "give the layer the address of the store instead."
             )
         return self._kept()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._begin()
+        self._initialize()
 
-    def _brought_things(self) -> dict[str, Any]:
+    def _supplied_objects(self) -> dict[str, Any]:
         found = {
-            name.removeprefix("_").removeprefix("brought_"): vars(self).get(name) for name in self._brought
+            name.removeprefix("_").removeprefix("supplied_"): vars(self).get(name) for name in self._supplied
         }
-        return {name: thing for name, thing in found.items() if thing is not None}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _kept(self) -> dict[str, Any]:
         return {
             name: copy.copy(value) if isinstance(value, ChangeableNames) else value
             for name, value in vars(self).items()
-            if name not in self._made_anew
+            if name not in self._recreated
         }
 
     def _twin(self, state: dict[str, Any]) -> Self:

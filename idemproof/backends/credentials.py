@@ -1,6 +1,6 @@
-"""What an error must not be quoted with: what clients were given to prove who they are.
+"""Removes credentials from error messages.
 
-Servers and proxies repeat what they were sent, and SDKs what they were about to send.
+Servers and proxies repeat what they received, and SDKs repeat what they were about to send.
 """
 
 import os
@@ -12,7 +12,7 @@ from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersiste
 
 HIDDEN = "***"
 
-_TELLING_NAME = re.compile("pass|secret|token|credential", re.IGNORECASE)
+_SECRET_NAME = re.compile("pass|secret|token|credential", re.IGNORECASE)
 _AWS_VARIABLES = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_SECRET_ACCESS_KEY")
 _AWS_QUOTED = re.compile(
     r"((?:x-amz-security-token|sessiontoken|session_token|secretaccesskey|secret_access_key)"
@@ -22,7 +22,10 @@ _AWS_QUOTED = re.compile(
 
 
 def secrets_in(holder: Any) -> list[str]:
-    """Return the texts that an object keeps under telling names. Asks it nothing: it might ask a network."""
+    """Return the texts that an object keeps under names like ``password``.
+
+    Reads its attributes without running its code, which might use the network.
+    """
     attributes = getattr(holder, "__dict__", None)
     fields = getattr(holder, "_asdict", None)  # a named tuple of credentials
     found: dict[str, Any] = dict(attributes) if isinstance(attributes, dict) else {}
@@ -30,13 +33,13 @@ def secrets_in(holder: Any) -> list[str]:
         found |= fields()
     secrets = []
     for name, value in found.items():
-        if _TELLING_NAME.search(name):
+        if _SECRET_NAME.search(name):
             secrets += [value] if isinstance(value, str) else secrets_in(value)
     return [secret for secret in secrets if secret]
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield ``error`` and all that is behind it."""
+    """Yield ``error``, its causes and its contexts."""
     waiting, seen = [error], set()
     while waiting:
         link = waiting.pop()
@@ -47,7 +50,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def texts(error: BaseException) -> Iterator[str]:
-    """Yield all that is said by an error and by what is behind it."""
+    """Yield all texts of an error, its causes and its contexts."""
     for link in chain(error):
         yield str(link)
         yield repr(link.args)
@@ -57,29 +60,29 @@ def texts(error: BaseException) -> Iterator[str]:
 def without_aws_secrets(
     error: IdempotencyPersistenceLayerError, client: Any = None
 ) -> IdempotencyPersistenceLayerError:
-    """Return ``error``, or one of its kind that says the same without credentials and what is behind it.
+    """Return ``error``, or an error of the same class without credentials, causes and context.
 
     Parameters
     ----------
     error
-        What a request to AWS ended with.
+        The error of a request to AWS.
     client
-        The SDK's client that made it, if there is one.
+        The SDK client that made the request, if there is one.
     """
     signer = getattr(client, "_request_signer", None)
     known = [os.environ.get(name, "") for name in _AWS_VARIABLES]
     known += secrets_in(getattr(signer, "_credentials", None))
     secrets = sorted({secret for secret in known if secret}, key=len, reverse=True)
-    if not any(_tells_aws(text, secrets) for text in texts(error)):
+    if not any(_has_aws_secret(text, secrets) for text in texts(error)):
         return error
     text = str(error)
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    told = type(error)(_AWS_QUOTED.sub(rf"\g<1>{HIDDEN}", text))
-    if isinstance(told, IdempotencyPersistenceConfigError) and isinstance(error, type(told)):
-        told.may_pass = error.may_pass
-    return told
+    safe = type(error)(_AWS_QUOTED.sub(rf"\g<1>{HIDDEN}", text))
+    if isinstance(safe, IdempotencyPersistenceConfigError) and isinstance(error, type(safe)):
+        safe.may_pass = error.may_pass
+    return safe
 
 
-def _tells_aws(text: str, secrets: Collection[str]) -> bool:
+def _has_aws_secret(text: str, secrets: Collection[str]) -> bool:
     return _AWS_QUOTED.search(text) is not None or any(secret in text for secret in secrets)

@@ -1,8 +1,8 @@
-"""What stands in for a client or a layer in tests."""
+"""Recognizes mocks of clients and layers."""
 
 from typing import Any
 
 
 def is_double(thing: Any) -> bool:
-    """Return whether a thing is a mock: it has whatever it is asked for, and notes each call."""
+    """Return whether an object is a mock, which has every attribute and records each call."""
     return any(kind.__module__ in ("unittest.mock", "mock.mock") for kind in type(thing).__mro__)

@@ -1,4 +1,4 @@
-"""Clients for DynamoDB: how they are made, which of the users' can be used, and what they can tell."""
+"""Clients for DynamoDB: making them, checking those of users, and finding out what they support."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
-"""What a client gets that is made here without a configuration: the engine retries, and nobody else."""
+"""Timeouts of clients that are made here without a configuration. Only the engine retries."""
 
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -21,20 +21,20 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def make_client(session: Any, config: Any) -> Any:
-    """Make a client of boto3's, or of botocore's if there is no session."""
+    """Make a boto3 client, or a botocore client if there is no session."""
     if config is None:
         from botocore.config import Config  # noqa: PLC0415 - loaded when used
 
         config = Config(**_DEFAULTS)
     if session is not None:
         return session.client("dynamodb", config=config)
-    from botocore.session import get_session  # noqa: PLC0415 - half of what all of boto3 takes
+    from botocore.session import get_session  # noqa: PLC0415 - takes half as long as boto3
 
     return get_session().create_client("dynamodb", config=config)
 
 
 def make_async_client(session: Any, config: Any) -> "AbstractAsyncContextManager[Any]":
-    """Make a client of aiobotocore's, not yet opened."""
+    """Make an aiobotocore client that is not yet open."""
     if config is None:
         from aiobotocore.config import AioConfig  # noqa: PLC0415 - loaded when used
 
@@ -48,39 +48,39 @@ def make_async_client(session: Any, config: Any) -> "AbstractAsyncContextManager
 
 
 def check_client(client: Any, *, asynchronous: bool) -> None:
-    """Refuse what is no client of DynamoDB's, such as a resource, and a client of the other side.
+    """Refuse an object that is not a DynamoDB client, such as a resource, or a client of the wrong side.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        It is one of these.
+        The client lacks methods, is a resource, or is async where a blocking one is needed or vice versa.
     """
     missing = [
         name for name in ("get_item", "put_item", "delete_item") if not callable(getattr(client, name, None))
     ]
-    # A resource's Table has all of them, and takes items of another form.
+    # A resource's Table has all of these methods, but its items have another format.
     if missing or type(client).__module__.startswith("boto3.resources."):
         why = f"has no {', '.join(missing)}" if missing else "is a resource"
         raise IdempotencyPersistenceConfigError(
-            f"{type(client).__name__} {why}. Give an open DynamoDB client, as boto3.client('dynamodb') is."
+            f"{type(client).__name__} {why}. Pass an open DynamoDB client, such as boto3.client('dynamodb')."
         )
-    # Stand-ins are taken as they are: only the SDKs' own clients tell which side they are of.
+    # Fakes pass, because only the SDKs' own clients show whether they are async.
     if hasattr(type(client), "_make_api_call") and hasattr(type(client), "__aenter__") is not asynchronous:
         raise IdempotencyPersistenceConfigError(
-            "The client is a blocking one. Use DynamoDBPersistenceLayer, or give one of aiobotocore."
+            "The client is blocking. Use DynamoDBPersistenceLayer, or pass an aiobotocore client."
             if asynchronous
-            else "The client is an async one. Use AsyncDynamoDBPersistenceLayer, or give one of boto3."
+            else "The client is async. Use AsyncDynamoDBPersistenceLayer, or pass a boto3 client."
         )
 
 
-def tells_holder(client: Any) -> bool:
-    """Return whether a client's SDK can pass on which item made a condition fail.
+def returns_conflict(client: Any) -> bool:
+    """Return whether a client's SDK can return the item that made a condition fail.
 
-    Its service model knows: it checks requests and reads replies by it. A stand-in without one is taken to
-    be recent.
+    The SDK checks requests and parses replies by its service model, which shows this. A fake without a
+    service model counts as recent.
     """
     if is_double(client):
-        return True  # and it is asked nothing
+        return True  # without calling the mock
     try:
         parameters = frozenset(client.meta.service_model.operation_model("PutItem").input_shape.members)
     except (AttributeError, TypeError):
@@ -89,9 +89,9 @@ def tells_holder(client: Any) -> bool:
 
 
 def retries_after(config: Any, kind: type[Exception]) -> bool:
-    """Return whether a client with this ``config`` of botocore's asks again when ``kind`` strikes.
+    """Return whether a client with this botocore ``config`` retries a request after ``kind`` is raised in it.
 
-    The standard and the adaptive mode do so after any exception, the legacy mode after those of connections.
+    The standard and the adaptive mode retry after any exception, the legacy mode after connection errors.
     """
     retries = getattr(config, "retries", None) or {}
     if retries.get("total_max_attempts") == 1 or retries.get("max_attempts") == 0:

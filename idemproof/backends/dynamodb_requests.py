@@ -1,4 +1,4 @@
-"""What is asked of DynamoDB, and what its replies mean. No client, no clock, no decision."""
+"""Builds requests to DynamoDB and parses its replies. Uses no client and no clock, and decides nothing."""
 
 import itertools
 import logging
@@ -11,14 +11,14 @@ from typing import Any
 from ..drivers.exchanges import Ask, Exchange
 from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyRecordTooLargeError
 from ..spec.record import COMPLETED, INPROGRESS, Record
-from .dynamodb_errors import check_reply, error_code, explained, unusable
+from .dynamodb_errors import check_reply, error_code, translate_error, unusable
 from .logs import log
 from .names import ChangeableNames, check_attributes, check_name, missing, whole
 
 Item = dict[str, dict[str, Any]]
 
 LARGEST_ITEM = 400 * 1024
-"""Bytes that an item may have at most, its attributes' names included."""
+"""The largest size of an item in bytes, including the names of its attributes."""
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _REFUSED = "ConditionalCheckFailedException"
@@ -31,7 +31,7 @@ NAMES = frozenset(
         *("in_progress_expiry_attr", "status_attr", "data_attr", "validation_key_attr", "owner_attr"),
     }
 )
-"""The fields of a table that its layers show, and that can be set there."""
+"""The fields of a table that can be read and set on its layers."""
 
 
 @dataclass
@@ -43,19 +43,19 @@ class DynamoDBTable(ChangeableNames):
     table_name
         The table.
     key_attr, sort_key_attr, expiry_attr, in_progress_expiry_attr, status_attr, data_attr
-        Names of attributes; ``sort_key_attr`` is None for a table whose key is simple.
+        Names of attributes; ``sort_key_attr`` is None for a table without a sort key.
     validation_key_attr, owner_attr
-        Same.
+        Names of attributes.
     static_pk_value
-        The partition of a table with composite keys, None for one named after the Lambda function.
+        The partition of all records in a table with a sort key; None to name it after the Lambda function.
     static_pk_shards
-        Over how many such partitions the records are spread.
+        The number of such partitions over which the records are spread.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        A name is used twice, or the number of partitions cannot be. A missing name is an error when something
-        is to be stored.
+        A name is used twice, or the number of partitions is invalid. A missing name is an error at the first
+        request.
     """
 
     table_name: str
@@ -75,13 +75,13 @@ class DynamoDBTable(ChangeableNames):
             self.static_pk_value = f"idempotency#{os.getenv('AWS_LAMBDA_FUNCTION_NAME', '')}"
         self.static_pk_shards = whole("static_pk_shards", self.static_pk_shards, 1)
         self._check()
-        self._told_of_denial = False
+        self._denial_logged = False
 
     def _check(self) -> None:
         self.sort_key_attr = self.sort_key_attr or None
         if self.static_pk_shards > 1 and self.sort_key_attr is None:
             raise IdempotencyPersistenceConfigError(
-                "static_pk_shards spreads what sort_key_attr puts into one partition: set both, or neither."
+                "static_pk_shards has no effect without sort_key_attr. Set both, or neither."
             )
         attributes = {name: value for name, value in vars(self).items() if name.endswith("_attr")}
         if self.sort_key_attr is None:
@@ -103,13 +103,13 @@ class DynamoDBTable(ChangeableNames):
         }
 
     def load(self, key: str) -> Exchange:
-        """Read what stands for ``key``."""
+        """Read the stored record of ``key``."""
         self.require(key)
         request = {"TableName": self.table_name, "Key": self.key(key), "ConsistentRead": True}
         try:
             reply = yield Ask("get_item", kwargs=request)
         except Exception as error:
-            raise explained(self.table_name, error, key) from error
+            raise translate_error(self.table_name, error, key) from error
         check_reply(self.table_name, key, reply, reads=True)
         item = reply.get("Item")
         return None if item is None else self.record(key, item)
@@ -120,13 +120,19 @@ class DynamoDBTable(ChangeableNames):
         expected: Record | None,
         new: Record | None,
         *,
-        tells_holder: bool,
+        returns_conflict: bool,
         updates: bool = True,
     ) -> Exchange:
-        """Put ``new`` where ``expected`` stands, or delete it.
+        """Replace ``expected`` with ``new``, or delete it.
 
-        ``tells_holder`` is whether the client's SDK can pass on which item was in the way; otherwise it is
-        read. ``updates`` is whether the client has ``update_item``.
+        Parameters
+        ----------
+        key, expected, new
+            As for :meth:`~idemproof.backends.base.CompareAndSwapLayer._swap`.
+        returns_conflict
+            Whether the client's SDK returns the item that prevents a write. Otherwise the item is read.
+        updates
+            Whether the client has ``update_item``.
         """
         if self._missing:
             self.require(key)
@@ -134,7 +140,7 @@ class DynamoDBTable(ChangeableNames):
             if (
                 expected is not None
                 and expected.status == INPROGRESS
-                # The outcome of the claim that is expected, not another claim.
+                # This ends or renews the expected claim, and is not a takeover.
                 and (new.status == COMPLETED or new.owner == expected.owner)
                 and updates
             ):
@@ -145,40 +151,42 @@ class DynamoDBTable(ChangeableNames):
             ask = Ask("delete_item", kwargs=self._request(expected, {"Key": self.key(key)}))
         else:
             return (yield from self.load(key))
-        if tells_holder:
+        if returns_conflict:
             ask.kwargs["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # type: ignore[index]
         try:
             reply = yield ask
         except Exception as error:
             code = error_code(error)
             if code in _DENIED and ask.method == "update_item":
-                self._tell_of_denial(error)
-                # For this request alone: the permission may be on its way.
-                return (yield from self.swap(key, expected, new, tells_holder=tells_holder, updates=False))
+                self._log_denial(error)
+                # Only for this request, because the permission may be granted later.
+                return (
+                    yield from self.swap(key, expected, new, returns_conflict=returns_conflict, updates=False)
+                )
             if code != _REFUSED:
-                raise explained(self.table_name, error, key) from error
-            item = error.response.get("Item")  # type: ignore[attr-defined]  # only they have a code
+                raise translate_error(self.table_name, error, key) from error
+            item = error.response.get("Item")  # type: ignore[attr-defined]  # errors with a code have it
         else:
             check_reply(self.table_name, key, reply, reads=False)
             return new
-        # Without one, nothing stands, or the SDK or the server keeps quiet about it.
+        # Without an item, there is no record, or the SDK or the server does not return it.
         return (yield from self.load(key)) if item is None else self.record(key, item)
 
-    def _tell_of_denial(self, error: Exception) -> None:
-        if self._told_of_denial:
+    def _log_denial(self, error: Exception) -> None:
+        if self._denial_logged:
             return
-        self._told_of_denial = True
+        self._denial_logged = True
         log(
             logging.WARNING,
-            "DynamoDB table %r: completing by PutItem where UpdateItem is denied (%s). Each such completion "
-            "takes a request more, and attributes that other software puts on an item while its function "
-            "runs are lost. Allow dynamodb:UpdateItem.",
+            "DynamoDB table %r denies UpdateItem (%s), so completions use PutItem. Each takes one more "
+            "request and loses the attributes that other software put on the item while its function ran. "
+            "Allow dynamodb:UpdateItem.",
             self.table_name,
             error,
         )
 
     def require(self, key: str | None = None) -> None:
-        """Raise what is missing, if anything is. Called before anything is sent."""
+        """Raise an error if a name is missing. Called before a request is sent."""
         if self._missing:
             raise unusable(self.table_name, self._missing, key)
 
@@ -187,12 +195,14 @@ class DynamoDBTable(ChangeableNames):
         try:
             encoded = key.encode()
         except UnicodeEncodeError as error:
-            raise IdempotencyPersistenceConfigError(f"The key {key!r} is no valid text: {error}.") from error
+            raise IdempotencyPersistenceConfigError(
+                f"The key {key!r} is not valid text: {error}. Nothing was sent."
+            ) from error
         largest = _LARGEST_PARTITION_KEY if self.sort_key_attr is None else _LARGEST_SORT_KEY
         if len(encoded) > largest:
             raise IdempotencyPersistenceConfigError(
-                f"The key {key!r} has {len(encoded)} bytes; in DynamoDB table {self.table_name!r} it may "
-                f"have {largest}. Nothing was sent. Give a shorter key_prefix."
+                f"The key {key!r} has {len(encoded)} bytes, but a key in DynamoDB table {self.table_name!r} "
+                f"may have at most {largest}. Nothing was sent. Use a shorter key_prefix."
             )
         if self.sort_key_attr is None:
             return {self.key_attr: {"S": key}}
@@ -202,20 +212,20 @@ class DynamoDBTable(ChangeableNames):
         return {self.key_attr: {"S": partition}, self.sort_key_attr: {"S": key}}
 
     def _put(self, key: str, expected: Record | None, new: Record) -> dict[str, Any]:
-        """Replace the whole item: a claim begins anew, and what stood is over."""
+        """Return a request that replaces the whole item, because a new claim starts from an empty item."""
         self._check_size(key, new)
         item = self.key(key)
         for name, value in self._fields(new):
             if isinstance(value, int):
                 item[name] = {"N": str(value)}
-            elif value is not None:  # an attribute of the type NULL would exist
+            elif value is not None:  # an attribute of type NULL would count as present
                 item[name] = {"S": value}
         return self._request(expected, {"Item": item})
 
     def _update(self, key: str, expected: Record, new: Record) -> dict[str, Any]:
-        """Replace the record alone: attributes that other software put on the item stay."""
+        """Return a request that replaces the record and keeps the attributes of other software."""
         self._check_size(key, new)
-        condition, values = _standing(expected)
+        condition, values = _unchanged(expected)
         _, status, expiry, lease, response, payload_hash, owner = new
         values[":new_status"] = {"S": status}
         values[":new_expiry"] = {"N": str(expiry)}
@@ -241,22 +251,22 @@ class DynamoDBTable(ChangeableNames):
     def _check_size(self, key: str, new: Record) -> None:
         if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
             raise IdempotencyRecordTooLargeError(
-                f"The result for {key!r} has {len(new.response_data)} characters; a DynamoDB item may have "
-                f"{LARGEST_ITEM} bytes."
+                f"The result for {key!r} has {len(new.response_data)} characters, but a DynamoDB item may "
+                f"have at most {LARGEST_ITEM} bytes. Nothing was sent."
             )
 
     def _request(self, expected: Record | None, what: dict[str, Any]) -> dict[str, Any]:
-        """Make a conditional request of ``what`` is to be written."""
+        """Return a request that writes ``what`` if ``expected`` is stored."""
         return {"TableName": self.table_name, **what, **self._condition(expected)}
 
     def _condition(self, expected: Record | None) -> dict[str, Any]:
-        """Return the parameters that let a write happen only where ``expected`` stands (CAS-2)."""
+        """Return the parameters that make a write conditional on ``expected`` (CAS-2)."""
         if expected is None:
             return {
                 "ConditionExpression": "attribute_not_exists(#key)",
                 "ExpressionAttributeNames": {"#key": self.key_attr},
             }
-        condition, values = _standing(expected)
+        condition, values = _unchanged(expected)
         return {
             "ConditionExpression": condition,
             "ExpressionAttributeNames": {
@@ -279,7 +289,7 @@ class DynamoDBTable(ChangeableNames):
         )
 
     def record(self, key: str, item: Item) -> Record:
-        """Return what an item says, well-formed or not: the specification judges that (REC-7)."""
+        """Return the record in an item. It may be malformed; the specification checks that (REC-7)."""
         return Record(
             key,
             _value(item, self.status_attr),
@@ -291,8 +301,8 @@ class DynamoDBTable(ChangeableNames):
         )
 
 
-def _standing(expected: Record) -> tuple[str, Item]:
-    """Return the condition that ``expected`` stands, and its values (CAS-2)."""
+def _unchanged(expected: Record) -> tuple[str, Item]:
+    """Return the condition that ``expected`` is stored unchanged, and its values (CAS-2)."""
     values: Item = {":status": {"S": expected.status}, ":expiry": {"N": str(expected.expiry_timestamp)}}
     lease, owner = expected.in_progress_expiry_timestamp, expected.owner
     if lease is not None:
@@ -300,14 +310,14 @@ def _standing(expected: Record) -> tuple[str, Item]:
     if owner:
         values[":owner"] = {"S": owner}
     else:
-        values[":empty"] = {"S": ""}  # which means none (REC-4)
+        values[":empty"] = {"S": ""}  # means no owner (REC-4)
     if lease is None or not owner:
-        values[":null"] = {"NULL": True}  # other software may write that for an absent attribute
-    return _STANDS[lease is None, not owner], values
+        values[":null"] = {"NULL": True}  # other software may write this instead of leaving an attribute out
+    return _UNCHANGED[lease is None, not owner], values
 
 
 def _replacement(absent: dict[str, bool]) -> str:
-    """Return the expression that replaces a record some of whose fields are absent."""
+    """Return the expression that replaces a record whose ``absent`` fields are removed."""
     placed = ["status", "expiry", *(label for label in absent if not absent[label])]
     removed = [f"#{label}" for label in absent if absent[label]]
     expression = f"SET {', '.join(f'#{label} = :new_{label}' for label in placed)}"
@@ -318,11 +328,11 @@ _REPLACEMENTS = {
     absent: _replacement(dict(zip(("lease", "data", "validation", "owner"), absent, strict=True)))
     for absent in itertools.product((True, False), repeat=4)
 }
-"""These expressions, by whether lease, response, payload hash and owner are absent."""
+"""The update expressions, by whether lease, response, payload hash and owner are absent."""
 
 _NO_LEASE = "(attribute_not_exists(#lease) OR #lease = :null)"
 _NO_OWNER = "(attribute_not_exists(#owner) OR #owner = :null OR #owner = :empty)"
-_STANDS = {
+_UNCHANGED = {
     (no_lease, no_owner): (
         "#status = :status AND #expiry = :expiry "
         f"AND {_NO_LEASE if no_lease else '#lease = :lease'} "
@@ -331,11 +341,11 @@ _STANDS = {
     for no_lease in (True, False)
     for no_owner in (True, False)
 }
-"""The condition that a record stands, by whether it lacks a lease and an owner."""
+"""The condition that a record is unchanged, by whether it has no lease and no owner."""
 
 
 def _value(item: Item, name: str) -> Any:
-    """Return an attribute as Python knows it, None if there is none."""
+    """Return an attribute as a Python value, or None if it is absent."""
     for kind, value in item.get(name, {}).items():
         if kind == "N":
             return int(value) if value.removeprefix("-").isdecimal() else Decimal(value)

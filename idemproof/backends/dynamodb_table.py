@@ -1,4 +1,4 @@
-"""Making a table for development. In production it belongs to the infrastructure's description."""
+"""Creates a table for development. In production, create it with your infrastructure as code."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from ..spec.errors import (
     IdempotencyPersistenceConnectionError,
     IdempotencyPersistenceLayerError,
 )
-from .dynamodb_errors import error_code, explained
+from .dynamodb_errors import error_code, translate_error
 from .dynamodb_requests import DynamoDBTable
 
-_LOOKS = 120
-_BETWEEN_LOOKS_MS = 500
+_ATTEMPTS = 120
+_PAUSE_MS = 500
 
 
 def create_table(table: DynamoDBTable) -> Exchange:
-    """Create ``table`` with its time to live, unless it is there already, and wait until it can be used."""
+    """Create ``table`` with its time to live, unless it exists, and wait until it is active."""
     name = {"TableName": table.table_name}
     key = [(table.key_attr, "HASH")]
     if table.sort_key_attr is not None:
@@ -32,21 +32,23 @@ def create_table(table: DynamoDBTable) -> Exchange:
         )
     except Exception as error:
         if error_code(error) != "ResourceInUseException":
-            raise explained(table.table_name, error) from error
+            raise translate_error(table.table_name, error) from error
     try:
-        standing = yield from _when_active(table)
-        fits = standing["KeySchema"] == schema and all(a in standing["AttributeDefinitions"] for a in types)
+        actual = yield from _when_active(table)
+        fits = actual["KeySchema"] == schema and all(a in actual["AttributeDefinitions"] for a in types)
         lifetime = yield from _time_to_live(table, enable=fits)
     except IdempotencyPersistenceLayerError:
         raise
     except Exception as error:
-        raise explained(table.table_name, error) from error
+        raise translate_error(table.table_name, error) from error
     if not fits:
-        raise _other(table, f"its key is {standing['KeySchema']}, not {schema} of strings")
+        raise _mismatch(table, f"its key is {actual['KeySchema']}, not {schema} of strings")
     if lifetime["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
-        raise _other(table, "its time to live is being disabled")
+        raise _mismatch(table, "its time to live is being disabled")
     if lifetime["AttributeName"] != table.expiry_attr:
-        raise _other(table, f"its time to live is {lifetime['AttributeName']!r}, not {table.expiry_attr!r}")
+        raise _mismatch(
+            table, f"its time to live is {lifetime['AttributeName']!r}, not {table.expiry_attr!r}"
+        )
 
 
 def _time_to_live(table: DynamoDBTable, *, enable: bool) -> Exchange:
@@ -59,26 +61,26 @@ def _time_to_live(table: DynamoDBTable, *, enable: bool) -> Exchange:
     try:
         yield Ask("update_time_to_live", kwargs=name | {"TimeToLiveSpecification": wanted})
     except Exception as error:
-        # Somebody was faster, or this request's own lost reply was.
+        # Another process has enabled it, or an earlier try of this request whose reply was lost.
         if error_code(error) != "ValidationException":
             raise
     return (yield Ask("describe_time_to_live", kwargs=name))["TimeToLiveDescription"]
 
 
 def _when_active(table: DynamoDBTable) -> Exchange:
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         description: dict[str, Any] = (yield Ask("describe_table", kwargs={"TableName": table.table_name}))[
             "Table"
         ]
         if description["TableStatus"] == "ACTIVE":
             return description
-        yield Sleep(_BETWEEN_LOOKS_MS)
+        yield Sleep(_PAUSE_MS)
     raise IdempotencyPersistenceConnectionError(
-        f"DynamoDB table {table.table_name!r} is not active yet. Try again later."
+        f"DynamoDB table {table.table_name!r} is still not active. Retry later."
     )
 
 
-def _other(table: DynamoDBTable, difference: str) -> IdempotencyPersistenceConfigError:
+def _mismatch(table: DynamoDBTable, difference: str) -> IdempotencyPersistenceConfigError:
     return IdempotencyPersistenceConfigError(
-        f"There is a DynamoDB table {table.table_name!r} already, and {difference}. Use another name."
+        f"DynamoDB table {table.table_name!r} already exists, but {difference}. Use another name."
     )

@@ -1,7 +1,7 @@
-"""What a layer may ask about the function that it serves: the settings of the call in progress.
+"""The settings of the call in progress, which a layer may read.
 
-A layer is shared by any number of functions, so it keeps none of theirs. While one of its methods runs for a
-call, a context variable has that call's settings; threads and tasks do not see each other's.
+Functions share a layer, so the layer does not keep their settings. While one of its methods runs for a call,
+a context variable holds the settings of that call. Threads and tasks do not see each other's.
 """
 
 import warnings
@@ -16,33 +16,33 @@ from .warning import IdempotencyWarning
 
 
 class Settings(Protocol):
-    """One function's settings under the names that Powertools' layers have for them, and what follows."""
+    """The settings of one function, named as in Powertools, and values derived from them."""
 
     def key_of(self, data: Any) -> str | None:
-        """Return the idempotency key of a payload, None if it has none."""
+        """Return the idempotency key of a payload, or None if it has no key."""
 
     def payload_hash_of(self, data: Any) -> str:
-        """Return the hash of a payload's validated part, '' if nothing is validated."""
+        """Return the hash of the validated part of a payload, or '' if nothing is validated."""
 
     def hash_of(self, data: Any) -> str:
         """Return the hash of plain data."""
 
     def expiry_from_now(self) -> int:
-        """Return the epoch seconds at which a result that is stored now is over."""
+        """Return the epoch seconds at which a result that is stored now expires."""
 
     def claim(self, key: str, data: Any, remaining_ms: int | None) -> DataRecord:
-        """Return the record of a run that begins now."""
+        """Return the claim of an attempt that starts now."""
 
     def result(self, key: str, data: Any, result: Any) -> DataRecord:
-        """Return the record of a run that ends now."""
+        """Return the result record of an attempt that ends now."""
 
     def encode(self, result: Any) -> str:
-        """Return a result as it is stored."""
+        """Return the JSON text of a result."""
 
 
 @dataclass(eq=False)
 class Visit:
-    """One method of a layer at work for a call.
+    """A method of a layer that runs for a call.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Visit:
     settings
         The settings of the call's function.
     record
-        The record that the call is about, None while it only looks.
+        The record that the call writes, or None while it only reads.
     expected
-        What the call believes to stand.
+        The record that the call expects to be stored.
     now
-        The call's time.
+        The time of the call, in epoch milliseconds.
     """
 
     layer: Any
@@ -64,29 +64,29 @@ class Visit:
     expected: Record | None = None
     now: int = 0
     known: DataRecord | None = None
-    """What stands, if a refusal has told already."""
+    """The stored record, if a refused claim has already returned it."""
     reached: bool = False
-    """Whether the layer's own method was reached, or an override did without it."""
-    stands: Record | None = None
-    """What stood after the last request of the layer's own method."""
+    """Whether the layer's own method was called. An override may replace it."""
+    stored: Record | None = None
+    """The record that was stored after the last request of the layer's own method."""
 
 
 ACTIVE: ContextVar[Visit | None] = ContextVar("idemproof_visit", default=None)
 
 
 def visit_of(layer: Any) -> Visit | None:
-    """Return the visit to this very layer, None if there is none: a layer may call another."""
+    """Return the visit to exactly this layer, or None. A layer may call another layer."""
     visit = ACTIVE.get()
     return visit if visit is not None and visit.layer is layer else None
 
 
 def settings_of(layer: Any) -> Settings:
-    """Return the settings of the call in progress, else what the layer was configured with.
+    """Return the settings of the call in progress, else those from :meth:`configure`.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        There is neither.
+        No call is in progress, and the layer is not configured.
     """
     visit = visit_of(layer)
     found: Settings | None = None if visit is None else visit.settings
@@ -94,21 +94,22 @@ def settings_of(layer: Any) -> Settings:
         found = vars(layer).get("_settings")
     if found is None:
         raise IdempotencyPersistenceConfigError(
-            f"{type(layer).__name__} serves any number of functions, and does not know which is meant. Call "
-            "layer.configure(config, function_name, key_prefix) first, with what the decorator got."
+            f"{type(layer).__name__} is not configured, and no call is in progress, so its function is "
+            "unknown. Nothing ran. Call layer.configure(config, function_name, key_prefix) first, with the "
+            "arguments of the decorator."
         )
     return found
 
 
 class Setting:
-    """An attribute of a layer that follows the call in progress.
+    """An attribute of a layer that has the value of the call in progress.
 
-    Outside of calls it is what was set, else what :meth:`configure` was given, else the default.
+    Outside of calls it has the value that was set, else the one from :meth:`configure`, else the default.
 
     Parameters
     ----------
     default
-        Its value where nothing says another.
+        The default value.
     """
 
     def __init__(self, default: Any) -> None:
@@ -131,8 +132,8 @@ class Setting:
     def __set__(self, layer: Any, value: Any) -> None:
         if not layer._settings_can_be_set or _SERVES in vars(layer):
             raise AttributeError(
-                f"{self._name} of {type(layer).__name__} cannot be set: a layer serves any number of "
-                "functions. Set it in the IdempotencyConfig of the function."
+                f"{self._name} of {type(layer).__name__} cannot be set, because functions share the layer. "
+                "Set it in the IdempotencyConfig of the function."
             )
         vars(layer)[self._name] = value
 
@@ -141,22 +142,22 @@ _SERVES = "_serves_functions"
 
 
 def begin_to_serve(layer: Any, settings: Settings) -> None:
-    """Note that a function is decorated with ``layer``; warn of settings of its own that give way.
+    """Record that ``layer`` is used by a decorated function, and warn of its settings that are overridden.
 
-    From then on they cannot be set, because that would not count.
+    From then on its settings cannot be set, because they would have no effect.
     """
     own = vars(layer)
     own[_SERVES] = True
-    given_way = [
+    overridden = [
         f"{name}={own[name]!r}"
         for kind in type(layer).__mro__
         for name, attribute in vars(kind).items()
         if isinstance(attribute, Setting) and name in own and own[name] != getattr(settings, name)
     ]
-    if given_way:
+    if overridden:
         warnings.warn(
-            f"{type(layer).__name__} sets {', '.join(given_way)}, which gives way to the function's "
-            "IdempotencyConfig. Set it there.",
+            f"{type(layer).__name__} sets {', '.join(overridden)}, which the function's IdempotencyConfig "
+            "overrides. Set it there.",
             IdempotencyWarning,
             stacklevel=2,
         )

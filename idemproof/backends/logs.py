@@ -1,4 +1,4 @@
-"""What is logged decides nothing: the trouble of filters and handlers goes where logging puts its own."""
+"""Logging that cannot change a call: errors of filters and handlers are printed, as logging does."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ def log(
     exc_info: BaseException | None = None,
     interrupts: Interrupts | None = None,
 ) -> None:
-    """Log a message; an interrupt that comes meanwhile is raised, and nothing else.
+    """Log a message. Raise an interrupt that arrives meanwhile, but no other exception.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def log(
         return
     try:
         logger.log(level, message, *args, extra=extra, exc_info=exc_info)
-    except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
+    except Exception as error:  # noqa: BLE001 - handled below, outside of this handler
         failure = error
     else:
         return
@@ -41,5 +41,5 @@ def log(
     if interrupt is not None:
         raise interrupt
     if logging.raiseExceptions and sys.stderr is not None:
-        with suppress(OSError, ValueError, RecursionError):  # as logging does, if it cannot be shown either
+        with suppress(OSError, ValueError, RecursionError):  # as logging does, if it cannot be printed
             traceback.print_exception(failure)

@@ -1,4 +1,4 @@
-"""A layer in the process's own memory: for tests, and for work that one process does."""
+"""A layer in the memory of the process, for tests and for work in a single process."""
 
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
@@ -13,9 +13,10 @@ _PURGE_EVERY = 1024
 
 
 class InMemoryPersistenceLayer(CompareAndSwapLayer):
-    """Keeps records in a dictionary. Thread-safe; gone with the process, and a fork has its own copy.
+    """Stores records in a dictionary. Thread-safe.
 
-    Expired records are forgotten as new ones come.
+    The records are lost when the process ends, and a forked child has its own copy. Expired records are
+    deleted while new ones are written.
     """
 
     blocks = False
@@ -28,8 +29,8 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
 
     def __reduce__(self) -> NoReturn:
         raise IdempotencyPersistenceConfigError(
-            f"{type(self).__name__} cannot be copied or pickled: the copy would be another store, and "
-            "operations would run again. Share the layer itself; for several processes there is "
+            f"{type(self).__name__} cannot be copied or pickled, because the copy would be another store and "
+            "operations would run again. Share the layer itself. For several processes, use "
             "SQLitePersistenceLayer."
         )
 
@@ -39,10 +40,10 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         with self._lock:
             while True:
-                standing = self._records.get(key)
-                if standing is not expected and not same_version(standing, expected):
-                    return standing
-                if self._replace(key, standing, new):
+                current = self._records.get(key)
+                if current is not expected and not same_version(current, expected):
+                    return current
+                if self._replace(key, current, new):
                     break
             if new is not None:
                 self._writes_until_purge -= 1
@@ -50,22 +51,22 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
                     self._purge(callers_now(new, keep_ms) - MARGIN_MS)
             return new
 
-    def _replace(self, key: str, standing: Record | None, new: Record | None) -> bool:
-        """Put ``new`` where ``standing`` is, unless something else stands there by now.
+    def _replace(self, key: str, current: Record | None, new: Record | None) -> bool:
+        """Replace ``current`` with ``new``; return whether ``current`` was still stored.
 
-        This calls nothing and has no loop, so no signal's handler comes in between with a call of its own.
+        This calls nothing and has no loop, so no signal handler can run in between and change the record.
         """
         records = self._records
-        if (records[key] if key in records else None) is not standing:  # noqa: SIM401 - get() is a call
+        if (records[key] if key in records else None) is not current:  # noqa: SIM401 - get() is a call
             return False
         if new is not None:
             records[key] = new
-        elif standing is not None:
+        elif current is not None:
             del records[key]
         return True
 
     def purge(self, now: int | None = None) -> int:
-        """Forget all expired records and return how many there were.
+        """Delete all expired records and return how many there were.
 
         Parameters
         ----------
@@ -78,7 +79,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
     def _purge(self, now: int) -> int:
         over = [item for item in list(self._records.items()) if expiry_ms(item[1]) <= now]
         gone = sum(evictable(record, now) and self._replace(key, record, None) for key, record in over)
-        # In proportion to what is kept, so that the cost of a write stays constant.
+        # In proportion to the number of records, so that the cost of a write stays constant.
         self._writes_until_purge = max(_PURGE_EVERY, 2 * len(self._records))
         return gone
 
@@ -106,7 +107,7 @@ class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
         return self._layer._swap(key, expected, new, keep_ms)
 
     def purge(self, now: int | None = None) -> int:
-        """Forget all expired records and return how many there were; ``now`` in epoch milliseconds."""
+        """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""
         return self._layer.purge(self.clock() if now is None else now)
 
     def __len__(self) -> int:

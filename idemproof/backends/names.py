@@ -1,4 +1,4 @@
-"""Names and numbers that a user gives to stores: of tables, attributes, ports, partitions."""
+"""Checks of names and numbers that users set: tables, attributes, ports, partitions."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -10,15 +10,15 @@ from .public_methods import METHODS, REPLACED
 
 
 class ChangeableNames(ABC):
-    """What makes requests of names that may change between them."""
+    """Builds requests from names that may change between requests."""
 
     def change(self, name: str, value: Any) -> None:
-        """Give a field another value, which counts from the next request on.
+        """Change the value of a field from the next request on.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            As when the names are first given. Then nothing has changed.
+            The value is invalid, as in the constructor. Nothing changed.
         """
         before = getattr(self, name)
         setattr(self, name, value)
@@ -30,16 +30,16 @@ class ChangeableNames(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """Refuse names that cannot be; note what follows from them."""
+        """Refuse invalid names, and update the values that depend on names."""
 
 
 class NamesOnLayer:
-    """Names of a layer that can be read from it, and set: they count from the next request on."""
+    """Names that can be read and set on a layer. A new name is used from the next request on."""
 
     _names: ClassVar[frozenset[str]]
-    """Which these are."""
+    """The attributes with these names."""
     _names_holder: ClassVar[str]
-    """The layer's attribute that makes requests of them, and has a method ``change``."""
+    """The attribute that holds the :class:`ChangeableNames`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in METHODS:
@@ -50,42 +50,42 @@ class NamesOnLayer:
         super().__setattr__(name, value)
 
     def _show_names(self) -> None:
-        """Let the names be read; once what holds them is made."""
+        """Copy the names to the layer, once the object that holds them exists."""
         for name in self._names:
             if isinstance(inspect.getattr_static(type(self), name, None), property):
                 raise IdempotencyPersistenceConfigError(
-                    f"{name} is a property of {type(self).__name__}, which no request would ask. Assign "
-                    f"layer.{name} when it changes: that counts from the next request on."
+                    f"{name} is a property of {type(self).__name__}, which requests do not read. Set "
+                    f"layer.{name} when it changes instead. Requests use the new value from then on."
                 )
             super().__setattr__(name, getattr(getattr(self, self._names_holder), name))
 
 
 def check_attributes(attributes: Mapping[str, Any]) -> None:
-    """Refuse what cannot name anything, and two attributes of the same name: one would overwrite the other.
+    """Refuse invalid names, and two attributes with the same name, because one would overwrite the other.
 
-    A name that is missing passes: see :func:`missing`.
+    A missing name passes; see :func:`missing`.
     """
     seen: dict[str, str] = {}
     for parameter, name in attributes.items():
         check_name(parameter, name)
         if name and name in seen:
             raise IdempotencyPersistenceConfigError(
-                f"{seen[name]} and {parameter} are both {name!r}. Give each attribute a name of its own."
+                f"{seen[name]} and {parameter} are both {name!r}. Give each attribute a different name."
             )
         seen[name] = parameter
 
 
 def check_name(parameter: str, name: Any) -> None:
-    """Refuse what is no text. None and empty text are no name yet."""
+    """Refuse a name that is not text. None and empty text pass as missing names."""
     if name is not None and not isinstance(name, str):
         raise IdempotencyPersistenceConfigError(f"{parameter} must be a name, not {name!r}.")
 
 
 def missing(names: Mapping[str, Any]) -> str:
-    """Return which names are missing, '' for none.
+    """Return a text that lists the missing names, or '' if there are none.
 
-    That is an error when something is to be stored, not before: a module can be imported without its
-    settings, and its functions called while idempotency is switched off.
+    A missing name is an error at the first request and not before. So a module can be imported without its
+    settings, and its functions can be called while idempotency is disabled.
     """
     return " and ".join(
         f"{parameter} is {name!r}" for parameter, name in names.items() if name is None or name == ""
@@ -93,12 +93,12 @@ def missing(names: Mapping[str, Any]) -> str:
 
 
 def whole(parameter: str, number: Any, least: int) -> int:
-    """Return a number; a text of digits, as environment variables are, is one.
+    """Return a whole number, also from a text of digits such as an environment variable.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        It is no whole number, or less than ``least``.
+        The value is not a whole number, or less than ``least``.
     """
     found = number
     if isinstance(number, str) and number.strip().isdecimal():

@@ -1,8 +1,8 @@
-"""Layers whose documented or public methods are overridden, and mocks of layers: called as Powertools does.
+"""Calls layers with overridden methods, and mocks of layers, through their methods as Powertools does.
 
-A subclass of a compare-and-swap layer that overrides ``_put_record``, say, is called by its methods. Where
-these reach the layer's own, what they ask for is a compare-and-swap for the call's owner, so it stays fenced.
-Where they do without it, the layer is trusted as one of four methods is.
+A subclass of a compare-and-swap layer may override a method such as ``_put_record``. The engine then calls
+it. If the override calls ``super()``, the layer's own method does a compare-and-swap for the owner of the
+call, so the call stays fenced. If it does not, the layer is treated like a four-method layer.
 """
 
 import copy
@@ -41,7 +41,7 @@ _BY_NAME = dict.fromkeys(DOCUMENTED, "data_record") | {"_get_record": "idempoten
 
 
 def overridden(layer: Any, own: type) -> list[str]:
-    """Return which methods of ``layer`` are not those of the class ``own``; all of them for a mock."""
+    """Return the methods of ``layer`` that differ from those of the class ``own``; all of them for a mock."""
     if is_double(layer):
         return list(METHODS)
     return [
@@ -56,13 +56,13 @@ def overridden(layer: Any, own: type) -> list[str]:
 
 
 _FOR_TESTS = frozenset(("pytest", "unittest"))
-"""Where one of these is loaded, methods may be replaced on the class."""
+"""If one of these modules is loaded, tests may replace methods on the class."""
 
 
 def replaced_later(layer: Any, called: Callable[[], Any]) -> Callable[[], Any] | None:
-    """Return what gives ``called()`` once a test has replaced methods of a layer, and None before.
+    """Return a function that returns ``called()`` once a test has replaced methods of a layer, else None.
 
-    None if nothing can tell of that layer.
+    Return None if this layer does not record replaced methods.
     """
     if is_double(layer) or not isinstance(layer, NamesOnLayer):
         return None
@@ -75,45 +75,45 @@ def replaced_later(layer: Any, called: Callable[[], Any]) -> Callable[[], Any] |
     def look_at_the_class_too() -> Any:
         return called() if REPLACED in own or methods(kind) != known else None
 
-    # Comparing methods takes half a microsecond of each call: production need not pay for tests.
+    # Comparing methods takes half a microsecond of each call, which only tests should pay.
     return look if _FOR_TESTS.isdisjoint(sys.modules) else look_at_the_class_too
 
 
-# What the own methods of a compare-and-swap layer do while a call visits it.
+# The layer's own four methods, which know the call in progress.
 
 
 def put_record(layer: Any, record: Record | DataRecord) -> Steps:
-    """Claim for the owner of the call in progress, or as documented."""
+    """Claim for the owner of the call in progress; outside of calls, as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
         return powertools_methods.put_record(record, layer.clock())
-    return _noting(visit, powertools_methods.put_record(_for_its_owner(visit, record), visit.now))
+    return _track(visit, powertools_methods.put_record(_with_owner(visit, record), visit.now))
 
 
 def update_record(layer: Any, record: Record | DataRecord) -> Steps:
-    """Complete for the owner of the call in progress, or as documented."""
+    """Complete for the owner of the call in progress; outside of calls, as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
         return powertools_methods.update_record(record, layer.clock())
-    return _noting(visit, powertools_methods.update_record(_for_its_owner(visit, record), visit.now))
+    return _track(visit, powertools_methods.update_record(_with_owner(visit, record), visit.now))
 
 
 def delete_record(layer: Any, record: Record | DataRecord) -> Steps:
-    """Release for the owner of the call in progress, or as documented."""
+    """Release for the owner of the call in progress; outside of calls, as documented."""
     visit = visit_of(layer)
     if visit is None or visit.record is None:
         return powertools_methods.delete_record(record, layer.clock())
-    return _noting(visit, powertools_methods.delete_record(_for_its_owner(visit, record), visit.now))
+    return _track(visit, powertools_methods.delete_record(_with_owner(visit, record), visit.now))
 
 
-def _for_its_owner(visit: Visit, record: Record | DataRecord) -> Record | DataRecord:
-    # An override may have made a record of its own.
-    assert visit.record is not None  # its callers have looked
+def _with_owner(visit: Visit, record: Record | DataRecord) -> Record | DataRecord:
+    # An override may have made another record, without the owner.
+    assert visit.record is not None  # the callers have checked
     return record._replace(owner=record.owner or visit.record.owner)
 
 
-def _noting(visit: Visit, steps: Steps) -> Steps:
-    """Perform ``steps``; note what stood, and begin with what the call believes instead of a request."""
+def _track(visit: Visit, steps: Steps) -> Steps:
+    """Perform ``steps`` and record what is stored; use the expected record instead of a first read."""
     visit.reached = True
     reply: Any = None
     error: BaseException | None = None
@@ -131,24 +131,24 @@ def _noting(visit: Visit, steps: Steps) -> Steps:
         except GeneratorExit:
             steps.close()
             raise
-        except BaseException as failure:  # noqa: BLE001 - it belongs to the steps
+        except BaseException as failure:  # noqa: BLE001 - thrown into the steps
             reply, error = None, failure
         else:
             if isinstance(command, Swap):
-                visit.stands = reply
+                visit.stored = reply
 
 
 class Methods:
-    """A layer's methods for the drivers: by name where the parameter has the documented one.
+    """A layer's methods for the drivers, called by keyword if the parameter has its documented name.
 
-    Of an async layer they give coroutines.
+    With an async layer they return coroutines.
 
     Parameters
     ----------
     layer
         The layer.
     visit
-        What its methods are to see of the call; None leaves that as it is.
+        The visit that the methods see; None leaves the current one.
     """
 
     def __init__(self, layer: Any, visit: Visit | None = None) -> None:
@@ -159,7 +159,7 @@ class Methods:
             setattr(self, method, self._caller(method, _BY_NAME[method]))
 
     def _caller(self, method: str, name: str) -> Callable[[Any], Any]:
-        """Return what calls one method: looked up anew each time, since tests replace methods."""
+        """Return a function that calls one method, looked up each time because tests replace methods."""
         layer, visit = self._layer, self._visit
         of_a_record = name == "data_record"
         see, forget = ACTIVE.set, ACTIVE.reset
@@ -179,7 +179,7 @@ class Methods:
             try:
                 if not by_name:
                     return found(argument)
-                if of_a_record:  # most are; and without a dictionary for the name
+                if of_a_record:  # the usual case, without a dictionary for the name
                     return found(data_record=argument)
                 return found(idempotency_key=argument)
             finally:
@@ -199,7 +199,7 @@ class Methods:
 
 
 class AsyncMethods(Methods):
-    """:class:`Methods` of an async layer: what it sees of the call lasts as long as its coroutines."""
+    """:class:`Methods` of an async layer: its coroutines see the visit until they end."""
 
     def _caller(self, method: str, name: str) -> Callable[[Any], Any]:
         visit, self._visit = self._visit, None
@@ -227,7 +227,7 @@ class AsyncMethods(Methods):
 
 @functools.lru_cache(maxsize=1024)
 def _takes(method: Any, name: str) -> bool:
-    """Return whether a method takes its argument by ``name``, or by any name."""
+    """Return whether a method accepts its argument as the keyword ``name``."""
     try:
         parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):
@@ -243,31 +243,31 @@ def _takes(method: Any, name: str) -> bool:
 
 
 def _copy(payload: Any) -> Any:
-    # As in Powertools: a body that changes its event does not change what the layer gets.
+    # As in Powertools: if the body changes its event, the layer still gets the original.
     try:
         return copy.deepcopy(payload)
-    except Exception as error:  # noqa: BLE001 - not all can be copied
+    except Exception as error:  # noqa: BLE001 - not every object can be copied
         raise_interrupt(error)
         return payload
 
 
-def _asking(visit: Visit, method: str, **arguments: Any) -> Invoke:
+def _call_method(visit: Visit, method: str, **arguments: Any) -> Invoke:
     return Invoke("_visit_by", (visit, method, arguments))
 
 
 class CallOfMethods:
-    """One call of a function whose layer is called by its public methods.
+    """One call of a function over a layer whose public methods must be called.
 
     Parameters
     ----------
     layer
         The layer, blocking or async, or a mock of one.
     settings
-        Those of the function.
+        The settings of the function.
     payload
         Returns the payload as plain data.
     fenced
-        Whether the layer's own methods compare and swap.
+        Whether the layer's own methods use compare-and-swap.
     """
 
     def __init__(self, layer: Any, settings: Settings, payload: Callable[[], Any], *, fenced: bool) -> None:
@@ -275,21 +275,21 @@ class CallOfMethods:
         self._settings = settings
         self._payload = functools.cache(lambda: _copy(payload()))
         self._fenced = fenced
-        # An override of _get_record is asked, even where a refusal has told what stands.
+        # An override of _get_record must be called, even if a refused claim has returned the record.
         own = getattr(type(layer), "_get_record", None)
-        self._looks_itself = (
+        self._reads_itself = (
             fenced and getattr(own, "__module__", __package__).rpartition(".")[0] != __package__
         )
         self._claimed: Record | None = None
         self.failure: BaseException | None = None
-        """What the body raised."""
+        """The exception that the body raised."""
 
     def load(self, key: str) -> Steps:
-        """Return what stands for ``key``."""
+        """Return the stored record of ``key``, or None."""
         return (yield from powertools_methods.load(key))
 
     def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Steps:
-        """Make ``new`` stand where ``expected`` does, by the method that does this in Powertools."""
+        """Replace ``expected`` with ``new`` by the method that does this in Powertools."""
         if new is None:
             return (yield from self._release(key, expected))
         now = callers_now(new, keep_ms)
@@ -298,30 +298,30 @@ class CallOfMethods:
         visit = self._visit(new, None, now)
         lease = new.in_progress_expiry_timestamp
         try:
-            yield _asking(
+            yield _call_method(
                 visit,
                 "save_inprogress",
                 data=self._payload(),
                 remaining_time_in_millis=None if lease is None else lease - now,
             )
         except IdempotencyItemAlreadyExistsError as exists:
-            if not self._looks_itself:
+            if not self._reads_itself:
                 visit.known = exists.old_data_record
             try:
-                found = yield _asking(visit, "get_record", data=self._payload())
+                found = yield _call_method(visit, "get_record", data=self._payload())
             except IdempotencyItemNotFoundError:
                 return None
             return checked_legacy(exists.old_data_record if found is None else found, key)
         assert visit.record is not None  # it was made above
         self._claimed = None if visit.reached else visit.record.as_record()
         if visit.reached:
-            return visit.stands
+            return visit.stored
         if self._fenced and not is_double(self._layer):
             if execution_of(new.owner) is not None:
                 raise IdempotencyConfigError(
-                    f"{type(self._layer).__name__}._put_record does without the method that it overrides, so "
-                    f"the claim on {key!r} has no owner token, and its durable execution could not resume. "
-                    "The function did not run. Call super()._put_record(data_record) in it."
+                    f"{type(self._layer).__name__}._put_record does not call the method that it overrides, "
+                    f"so the claim on {key!r} has no owner token, and its durable execution could not "
+                    "resume. The function did not run. Call super()._put_record(data_record) in it."
                 )
             self._warn("_put_record")
         return new
@@ -330,24 +330,24 @@ class CallOfMethods:
         visit = self._visit(new, expected, now)
         assert visit.record is not None  # it was made above
         try:
-            if new.response_data == RESULT_UNAVAILABLE:  # nothing that save_success could be given
-                yield _asking(visit, "_update_record", data_record=visit.record)
+            if new.response_data == RESULT_UNAVAILABLE:  # there is no result to pass to save_success
+                yield _call_method(visit, "_update_record", data_record=visit.record)
             else:
                 result = None if new.response_data is None else json.loads(new.response_data)
-                yield _asking(visit, "save_success", data=self._payload(), result=result)
+                yield _call_method(visit, "save_success", data=self._payload(), result=result)
         except IdempotencyLeaseLostError:
             return (yield from powertools_methods.load(key))
-        stands = visit.stands
-        if stands is None or (stands.status == COMPLETED and stands.owner == visit.record.owner):
-            return new  # perhaps with what an override made of its text
-        return stands
+        stored = visit.stored
+        if stored is None or (stored.status == COMPLETED and stored.owner == visit.record.owner):
+            return new  # an override may have changed its text
+        return stored
 
     def _release(self, key: str, expected: Record | None) -> Steps:
         claim = self._claimed or expected
         if claim is None:
             return (yield from powertools_methods.load(key))
         if not self._fenced and not is_double(self._layer):
-            # As for any layer of four methods: deleting is the one thing that cannot be taken back.
+            # A deletion cannot be undone, so read first, as for every four-method layer.
             found = yield from powertools_methods.load(key)
             granted = Granted(*claim)
             granted.as_left = DataRecord.of(claim)
@@ -355,13 +355,13 @@ class CallOfMethods:
                 return found
         visit = self._visit(claim, expected, 0)
         try:
-            yield _asking(visit, "delete_record", data=self._payload(), exception=self.failure)
+            yield _call_method(visit, "delete_record", data=self._payload(), exception=self.failure)
         except IdempotencyLeaseLostError:
             return (yield from powertools_methods.load(key))
         return None
 
     def _visit(self, record: Record, expected: Record | None, now: int) -> Visit:
-        # A claim that the layer's own method has not written has no owner in the store (CAS-9).
+        # A claim that was not written by the layer's own method has no owner in the store (CAS-9).
         owner = record.owner if self._claimed is None else None
         carried = DataRecord.of(record._replace(owner=owner))
         return Visit(self._layer, self._settings, carried, expected, now)
@@ -369,15 +369,15 @@ class CallOfMethods:
     def _warn(self, method: str) -> None:
         log(
             logging.WARNING,
-            "%s.%s does without the method that it overrides: its records are not fenced. A call that "
-            "outlives its lease may overwrite another's. Call super().%s(data_record) in it.",
+            "%s.%s does not call the method that it overrides, so its records are not fenced. A call that "
+            "outlives its lease may overwrite the record of another. Call super().%s(data_record) in it.",
             type(self._layer).__name__,
             method,
             method,
         )
 
     def body(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``function``, noting what it raises."""
+        """Return ``function`` wrapped so that the exception it raises is recorded."""
         return partial(self._run, function)
 
     def _run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -388,7 +388,7 @@ class CallOfMethods:
             raise
 
     def async_body(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return an async ``function``, noting what it raises."""
+        """Return an async ``function`` wrapped so that the exception it raises is recorded."""
         return partial(self._run_async, function)
 
     async def _run_async(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The two contracts, each in terms of the other, as generators for both drivers."""
+"""Implements each of the two contracts by the other, as generators for both drivers."""
 
 from typing import Any
 
@@ -15,16 +15,17 @@ from ..spec.settle import Change, Granted, Steps, settle
 from .records import ByHand, DataRecord, checked_legacy, new_owner
 
 SWAPS_PER_CALL = 16
-"""How often one documented method may find that the record has changed under it (INV-8)."""
+"""How many conflicting changes one documented method may encounter (INV-8)."""
 
-_WHOEVER_HOLDS = "whoever holds the claim"
+_CURRENT_HOLDER = "the holder of the claim"
+"""Owner token for changes without an owner. It is never stored."""
 
 
 # The four documented methods, over a compare-and-swap layer.
 
 
 def get_record(key: str) -> Steps:
-    """Return the record of ``key``, or raise that there is none."""
+    """Return the record of ``key``, or raise ``IdempotencyItemNotFoundError``."""
     found = yield Load(key)
     if found is None:
         raise IdempotencyItemNotFoundError(f"No record has the key {key!r}.")
@@ -32,19 +33,19 @@ def get_record(key: str) -> Steps:
 
 
 def put_record(record: Record | DataRecord, now: int) -> Steps:
-    """Store ``record`` unless a live one stands, by the rules of a claim (CAS-7)."""
+    """Store ``record`` unless a live record is stored, by the rules of a claim (CAS-7)."""
     wanted = _plain(record)
     if wanted.owner is None:
-        # Two nameless writes of the same record must not take each other for their own.
+        # Two writes of the same record without an owner must not mistake each other for their own.
         wanted = wanted._replace(owner=new_owner())
     subject = _Subject(wanted)
     outcome = yield from settle(_PUT, subject, wanted.idempotency_key, None, lambda: now)
-    standing = subject.held
-    # A claim of its own lets no result be put over it.
-    if not isinstance(outcome, Claimed) or (standing is not None and standing.status != wanted.status):
+    current = subject.held
+    # A result cannot replace the owner's own claim here.
+    if not isinstance(outcome, Claimed) or (current is not None and current.status != wanted.status):
         raise IdempotencyItemAlreadyExistsError(
             f"A live record has the key {wanted.idempotency_key!r}.",
-            old_data_record=None if standing is None else DataRecord.of(standing),
+            old_data_record=None if current is None else DataRecord.of(current),
         )
 
 
@@ -53,7 +54,7 @@ def update_record(record: Record | DataRecord, now: int) -> Steps:
     wanted = _plain(record)
     key, owner = wanted.idempotency_key, wanted.owner
     completion = Complete(
-        _WHOEVER_HOLDS if owner is None else owner,
+        _CURRENT_HOLDER if owner is None else owner,
         wanted.response_data,
         wanted.payload_hash,
         wanted.expiry_timestamp,
@@ -65,32 +66,32 @@ def update_record(record: Record | DataRecord, now: int) -> Steps:
 def delete_record(record: Record | DataRecord, now: int) -> Steps:
     """Remove the claim of ``record``'s owner, by the rules of a release (CAS-8)."""
     owner = record.owner or None
-    release = Release(_WHOEVER_HOLDS if owner is None else owner)
+    release = Release(_CURRENT_HOLDER if owner is None else owner)
     yield from _change(record.idempotency_key, owner, release, now, by_hand=isinstance(record, ByHand))
 
 
 def _change(key: str, owner: str | None, event: Event, now: int, *, by_hand: bool) -> Steps:
-    """Apply an owner's event to what stands; without an owner, on behalf of whoever holds it (CAS-9)."""
+    """Apply the event of an owner to the stored record; without an owner, for its current holder (CAS-9)."""
     found = yield Load(key)
-    standing = None if found is None else checked(found, key)
-    change = _FOR_ANYBODY if owner is None else _FOR_ITS_OWNER
+    current = None if found is None else checked(found, key)
+    change = _FOR_CURRENT_HOLDER if owner is None else _FOR_OWNER
     subject = _Subject(event)
-    outcome = yield from settle(change, subject, key, standing, lambda: now)
+    outcome = yield from settle(change, subject, key, current, lambda: now)
     refused = not isinstance(outcome, Completed | Released)
     if refused and owner is not None and subject.held is not None:
         raise IdempotencyLeaseLostError(
-            f"The record of {key!r} is not this attempt's claim: another took over, or completed it. "
-            "Nothing changed."
+            f"The record of {key!r} is not the claim of this attempt. Another attempt has taken over or "
+            "completed it. Nothing changed."
         )
     if refused and by_hand and subject.held is not None and live(subject.held, now):
         raise IdempotencyLeaseLostError(
-            f"The record of {key!r} is a result, which is neither replaced nor deleted while it counts. "
+            f"The record of {key!r} is a result, which cannot be replaced or deleted before it expires. "
             "Nothing changed. Delete it in the store if the operation may run again."
         )
 
 
 class _Subject:
-    """What a documented method wants, and what stands in the end."""
+    """What a documented method wants to write, and the record that is stored in the end."""
 
     __slots__ = ("held", "wanted")
 
@@ -99,21 +100,21 @@ class _Subject:
         self.held: Record | None = None
 
 
-class _Documented(Change):
-    """A change that a documented method makes: who calls it retries it."""
+class _DocumentedChange(Change):
+    """A change by a documented method. The caller of the method retries it."""
 
     conflicts = SWAPS_PER_CALL
 
     def restless(self, key: str, requests: int) -> Exception:
         return IdempotencyInconsistentStateError(
-            f"The record of {key!r} changed {requests} times under one request. Retry."
+            f"The record of {key!r} changed {requests} times during one request. Retry."
         )
 
 
-class _Putting(_Documented):
-    """A claim, for the record that is put."""
+class _PutChange(_DocumentedChange):
+    """A claim for the record that is put."""
 
-    def event(self, subject: _Subject, now: int) -> Claim:  # noqa: ARG002 - the record has its deadlines
+    def event(self, subject: _Subject, now: int) -> Claim:  # noqa: ARG002 - the record has deadlines
         wanted: Record = subject.wanted
         return Claim(
             wanted.owner,
@@ -129,36 +130,36 @@ class _Putting(_Documented):
         return wanted if wanted.status == COMPLETED else new
 
 
-class _Changing(_Documented):
-    """The event itself."""
+class _OwnerChange(_DocumentedChange):
+    """An event of the record's owner."""
 
-    def event(self, subject: _Subject, now: int) -> Event:  # noqa: ARG002 - it is decided now
+    def event(self, subject: _Subject, now: int) -> Event:  # noqa: ARG002 - the event has deadlines
         event: Event = subject.wanted
         return event
 
 
-class _ChangingForAnybody(_Changing):
-    """The event, on behalf of the holder of the claim; no owner is written."""
+class _HolderChange(_OwnerChange):
+    """An event for the current holder of the claim. No owner is written."""
 
     @staticmethod
-    def acting(subject: _Subject, standing: Record | None) -> Record | None:  # noqa: ARG004 - any event
-        if standing is not None and standing.status == INPROGRESS:
-            return standing._replace(owner=_WHOEVER_HOLDS)
-        return standing
+    def acting(subject: _Subject, current: Record | None) -> Record | None:  # noqa: ARG004 - any event
+        if current is not None and current.status == INPROGRESS:
+            return current._replace(owner=_CURRENT_HOLDER)
+        return current
 
     @staticmethod
     def proposed(subject: _Subject, new: Record | None) -> Record | None:  # noqa: ARG004 - any event
         return None if new is None else new._replace(owner=None)
 
 
-_PUT, _FOR_ITS_OWNER, _FOR_ANYBODY = _Putting(), _Changing(), _ChangingForAnybody()
+_PUT, _FOR_OWNER, _FOR_CURRENT_HOLDER = _PutChange(), _OwnerChange(), _HolderChange()
 
 
-# The two methods, over a layer that has only the documented four. Not fenced: it knows no owner.
+# The two methods over a layer with the four documented ones. Not fenced, because it stores no owner.
 
 
 def load(key: str) -> Steps:
-    """Return what a four-method layer has for ``key``, or None."""
+    """Return the record that a four-method layer has for ``key``, or None."""
     try:
         found = yield Invoke("_get_record", key)
     except IdempotencyItemNotFoundError:
@@ -167,13 +168,13 @@ def load(key: str) -> Steps:
 
 
 def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
-    """Put, update or delete, whichever makes ``new`` stand; the layer decides whether it may."""
+    """Store ``new`` by a put, an update or a deletion. The layer decides whether it may."""
     if new is None:
-        # Deleting is the one thing that cannot be taken back, so what stands is looked at first.
+        # A deletion cannot be undone, so read first.
         found = yield from load(key)
         if not may_be_the_claim(found, expected):
             return found
-        assert expected is not None  # what may be the claim is one
+        assert expected is not None  # may_be_the_claim has checked
         claim = expected.as_left if isinstance(expected, Granted) else expected
         yield Invoke("_delete_record", DataRecord.of(claim))
         return None
@@ -195,7 +196,7 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
 def may_be_the_claim(found: Record | None, claim: Record | None) -> bool:
     """Return whether ``found`` may be ``claim``, in a store that keeps no owner and perhaps no lease.
 
-    Unless the claim was surely written, only its lease, to the millisecond, is proof enough.
+    Unless the layer has confirmed that it wrote the claim, only the same lease, to the millisecond, is proof.
     """
     if found is None or claim is None:
         return False

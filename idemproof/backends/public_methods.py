@@ -1,4 +1,4 @@
-"""The methods that Powertools calls on a layer, for those who call or override them; as generators."""
+"""The methods that Powertools calls on a layer, as generators. Users call and override them."""
 
 from collections.abc import Generator
 from typing import Any
@@ -13,14 +13,14 @@ Steps = Generator[Command, Any, Any]
 DOCUMENTED = ("_get_record", "_put_record", "_update_record", "_delete_record")
 PUBLIC = ("save_inprogress", "save_success", "get_record", "delete_record")
 METHODS = (*DOCUMENTED, *PUBLIC, "configure")
-"""What users override, and tests replace."""
+"""Methods that users override and tests replace."""
 
 REPLACED = "_methods_replaced"
-"""The attribute of a layer that tells that one of them was set on it."""
+"""The attribute that marks a layer on which one of them was set."""
 
 
 class WhatLayersOffer:
-    """What a layer of either side offers beside its store, under the names that Powertools has."""
+    """The attributes and methods of layers that are named as in Powertools."""
 
     _settings_can_be_set = True
 
@@ -30,7 +30,7 @@ class WhatLayersOffer:
     event_key_compiled_jmespath = Setting(None)
     jmespath_options = Setting(None)
     payload_validation_enabled = Setting(True)
-    """Whether payloads are validated. True where no call is in progress: then a record's hash counts."""
+    """Whether payloads are validated. True outside of calls, so that stored hashes are compared."""
     validation_key_jmespath = Setting(None)
     raise_on_no_idempotency_key = Setting(False)
     expires_after_seconds = Setting(3600)
@@ -38,18 +38,18 @@ class WhatLayersOffer:
     hash_function = Setting(None)
 
     def configure(self, config: Any, function_name: str | None = None, key_prefix: str | None = None) -> None:
-        """Say for which function the public methods and the settings are, outside of its calls.
+        """Set the function whose settings the public methods use outside of calls.
 
-        The decorators do not need it: they pass the settings of each call.
+        The decorators do not need it, because they pass the settings of each call.
 
         Parameters
         ----------
         config
-            The function's ``IdempotencyConfig``.
+            The ``IdempotencyConfig`` of the function.
         function_name
-            Its module and qualified name, joined with a dot.
+            The module and the qualified name of the function, joined with a dot.
         key_prefix
-            What the decorator got as ``key_prefix``.
+            The ``key_prefix`` of the decorator.
         """
         own = vars(self)
         for name in [name for name in own if isinstance(getattr(type(self), name, None), Setting)]:
@@ -58,12 +58,12 @@ class WhatLayersOffer:
 
     @staticmethod
     def is_missing_idempotency_key(data: Any) -> bool:
-        """Return whether what was selected is no key: nothing, or a list or dict of nothing.
+        """Return whether the selected data has no key: it is empty, or a list or dict with only None.
 
         Parameters
         ----------
         data
-            What ``event_key_jmespath`` selected.
+            The data that ``event_key_jmespath`` selected.
         """
         if isinstance(data, dict):
             return all(value is None for value in data.values())
@@ -92,27 +92,27 @@ class WhatLayersOffer:
             given = self._get_hashed_payload(data_payload)
         if (stored_data_record.payload_hash or "") != (given or ""):
             raise IdempotencyValidationError(
-                f"The payload of {stored_data_record.idempotency_key!r} is not the one that this key came "
-                "with first. Nothing ran. Use a new key for a new operation."
+                f"The payload of {stored_data_record.idempotency_key!r} differs from the payload that this "
+                "key was first used with. Nothing ran. Use a new key for a new operation."
             )
 
-    # The engine keeps the local cache itself; layers written for Powertools may still ask.
+    # The engine has the local cache; layers written for Powertools may still call these.
 
     def _save_to_cache(self, data_record: DataRecord) -> None:
-        """Do nothing: completed records are cached by the engine."""
+        """Do nothing, because the engine caches completed records."""
 
     def _retrieve_from_cache(self, idempotency_key: str) -> DataRecord | None:
-        """Return None: before it asks a layer, the engine has looked."""
+        """Return None, because the engine has read its cache before it calls the layer."""
 
     def _delete_from_cache(self, idempotency_key: str) -> None:
-        """Do nothing: the engine caches no record that is deleted."""
+        """Do nothing, because the engine never caches a record that is deleted."""
 
 
-# What each public method does. In a call it carries the record that the engine has decided on.
+# The public methods. During a call they pass on the record that the engine has decided on.
 
 
 def save_inprogress(layer: Any, data: Any, remaining_time_in_millis: int | None) -> Steps:
-    """Claim the key of ``data``, or raise that a live record has it."""
+    """Claim the key of ``data``, or raise ``IdempotencyItemAlreadyExistsError``."""
     visit = visit_of(layer)
     record = None if visit is None else visit.record
     if record is None:
@@ -152,7 +152,7 @@ def delete_record(layer: Any, data: Any) -> Steps:
 
 
 def get_record(layer: Any, data: Any) -> Steps:
-    """Return the record of ``data``, or raise that there is none, or that its payload is another."""
+    """Return the record of ``data``; raise if there is no record, or if its payload differs."""
     visit = visit_of(layer)
     if visit is not None and visit.known is not None:
         return visit.known

@@ -1,4 +1,4 @@
-"""The record as the four documented methods and hooks see it: the specification's, with a clock."""
+"""The record that the four documented methods and hooks get: the specification's record, with a clock."""
 
 import datetime as dt
 import json
@@ -12,23 +12,23 @@ from .clock import wall_clock_ms
 
 
 class DataRecord:
-    """What a store holds for one idempotency key, as the four documented methods and hooks see it.
+    """The record of one idempotency key, as the four documented methods and hooks get it.
 
-    The fields of :class:`~idemproof.spec.record.Record`, which can be changed here, as in Powertools for AWS
-    Lambda; other attributes can be set too, and ``vars(record)`` has them all but the owner. ``status`` and
-    ``is_expired`` read the wall clock. Code that must not, such as ``_load`` and ``_swap``, gets and returns
-    the plain record: :meth:`as_record` makes one.
+    It has the fields of :class:`~idemproof.spec.record.Record`, but is mutable, as in Powertools for AWS
+    Lambda. You can set other attributes too. ``vars(record)`` has all of them except ``owner``. ``status``
+    and ``is_expired`` read the wall clock. ``_load`` and ``_swap`` must not read it, so they use the plain
+    record, which :meth:`as_record` returns.
 
     Parameters
     ----------
     idempotency_key
         Names the operation.
     status
-        ``INPROGRESS`` or ``COMPLETED``. Kept as ``_status``.
+        ``INPROGRESS`` or ``COMPLETED``. Stored as ``_status``.
     expiry_timestamp
-        Epoch seconds at which the record is over.
+        Epoch seconds at which the record expires.
     in_progress_expiry_timestamp
-        Epoch milliseconds at which a claim may be taken over, or None.
+        Epoch milliseconds at which the lease of a claim ends, or None.
     response_data
         The result as JSON text. The empty string means the same as None.
     payload_hash
@@ -36,10 +36,10 @@ class DataRecord:
     sort_key
         The sort key, for stores with composite keys.
     owner
-        The token of the attempt that wrote the record, or None.
+        The owner token of the attempt that wrote the record, or None.
     """
 
-    # The owner is ours: kept out of vars(record), which layers write to their stores.
+    # The owner is not in vars(record), because layers for Powertools write all of it to their stores.
     __slots__ = ("__dict__", "__weakref__", "owner")
 
     def __init__(
@@ -64,7 +64,7 @@ class DataRecord:
 
     @classmethod
     def of(cls, record: "Record | DataRecord") -> "DataRecord":
-        """Return ``record`` as old code expects it, with ``""`` where the specification says None."""
+        """Return ``record`` as code for Powertools expects it, with ``""`` instead of None."""
         if isinstance(record, DataRecord):
             sort_key, record = record.sort_key, record.as_record()
         else:
@@ -73,11 +73,11 @@ class DataRecord:
         return cls(key, status, expiry, lease, response or "", payload_hash or "", sort_key, owner)
 
     def as_record(self) -> Record:
-        """Return the fields as the specification's record, well-formed or not."""
+        """Return the fields as the specification's record, without checking them."""
         return Record(
             self.idempotency_key,
             self._status,
-            self.expiry_timestamp,  # type: ignore[arg-type]  # None makes it ill-formed, which is its reader's to say
+            self.expiry_timestamp,  # type: ignore[arg-type]  # None is malformed, which the reader checks
             self.in_progress_expiry_timestamp,
             self.response_data,
             self.payload_hash,
@@ -85,17 +85,17 @@ class DataRecord:
         )
 
     def _asdict(self) -> dict[str, Any]:
-        """Return the fields by the names and in the order of the parameters; the status as it is stored."""
+        """Return the fields by name, in the order of the parameters, with the stored status."""
         fields = self.as_record()._asdict()
         owner = fields.pop("owner")
         return {**fields, "sort_key": self.sort_key, "owner": owner}
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the fields in the order of the parameters; the status as it is stored."""
+        """Yield the fields in the order of the parameters, with the stored status."""
         return iter(self._asdict().values())
 
     def __getitem__(self, place: int) -> Any:
-        """Return a field by its place among the parameters."""
+        """Return a field by its position among the parameters."""
         return tuple(self)[place]
 
     def _replace(self, **changes: Any) -> "DataRecord":
@@ -121,8 +121,8 @@ class DataRecord:
         return bool(expiry) and wall_clock_ms() >= expiry * 1000  # type: ignore[operator]  # it is not None
 
     @property
-    def status(self) -> str:  # derived here, stored in the parent
-        """``EXPIRED`` once the record is past its expiry by the wall clock, else what is stored.
+    def status(self) -> str:
+        """``EXPIRED`` once the record is past its expiry by the wall clock, else the stored status.
 
         Raises
         ------
@@ -139,18 +139,18 @@ class DataRecord:
         return stored
 
     def response_json_as_dict(self) -> Any:
-        """Return the decoded result, None if there is none."""
+        """Return the decoded result, or None if there is no result."""
         return json.loads(self.response_data) if self.response_data else None
 
     def get_expiration_datetime(self) -> dt.datetime | None:
-        """Return the expiry in local time without a time zone, as documented; None if there is none."""
+        """Return the expiry in local time without a time zone, or None if there is no expiry."""
         if not self.expiry_timestamp:
             return None
         return dt.datetime.fromtimestamp(self.expiry_timestamp)  # noqa: DTZ006 - documented as naive
 
 
 class ByHand(DataRecord):
-    """What is written outside of any call: nobody else learns that the protocol refuses it."""
+    """A record that is written outside of a call, so that only the caller can report a refusal."""
 
     __slots__ = ()
 
@@ -158,16 +158,17 @@ class ByHand(DataRecord):
 def new_owner() -> str:
     """Return a token that no other attempt has: 128 random bits (ENG-1).
 
-    Drawn anew each time: tokens kept ready would be the same in each clone of a process, after a fork or in
-    a restored snapshot.
+    It is generated on each call. Tokens generated in advance would be the same in each clone of a process,
+    such as a fork or a restored snapshot.
     """
     return os.urandom(16).hex()
 
 
 def checked_legacy(raw: Any, key: str) -> Record:
-    """Return what a four-method layer gave for ``key`` as a plain, well-formed record.
+    """Return the record that a four-method layer returned for ``key`` as a plain, well-formed record.
 
-    Such layers may report the key as their store keeps it (a partition, a hash): what was asked counts.
+    Such a layer may report the key as its store keeps it, such as a partition or a hash. It is replaced by
+    ``key``.
     """
     if isinstance(raw, DataRecord):
         raw = raw.as_record()

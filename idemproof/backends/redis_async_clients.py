@@ -1,24 +1,24 @@
-"""Async clients of Redis and Valkey that leave no connection open when they are closed."""
+"""Closes async clients of Redis and Valkey with all their connections."""
 
 import asyncio
 from collections import deque
 from typing import Any
 
 _REMEMBERED = 256
-"""How many dropped connections are remembered; a transport that closes in time needs no remembering."""
+"""How many dropped connections are remembered. The older ones have closed by then."""
 
 
 class ClosingAll:
     """Opens a client, and closes it with every connection that it has dropped.
 
-    After an error, such as a refused login, redis-py begins to close a connection and does not wait for the
-    end. Under TLS the end takes an answer of the server: if the event loop is closed before, the socket
-    stays open.
+    After an error, such as a refused login, redis-py starts to close a connection without waiting for the
+    end. With TLS, closing needs a reply of the server. If the event loop is closed before the reply, the
+    socket stays open.
 
     Parameters
     ----------
     client
-        Of redis-py's protocol, and not yet opened.
+        A client with the methods of redis-py that is not yet open.
     """
 
     def __init__(self, client: Any) -> None:
@@ -42,22 +42,22 @@ class ClosingAll:
     async def _close_dropped(self) -> None:
         for transport in self._dropped:
             transport.abort()
-        await asyncio.sleep(0)  # by then the event loop has closed their sockets
+        await asyncio.sleep(0)  # so that the event loop closes their sockets
 
 
 def _watch(client: Any, dropped: deque[asyncio.WriteTransport]) -> None:
-    """Let each connection that ``client`` will open note its transport in ``dropped`` when it is dropped."""
+    """Make each connection that ``client`` opens add its transport to ``dropped`` when it is dropped."""
     if hasattr(client, "nodes_manager"):
         options = client.nodes_manager.connection_kwargs
-        options["connection_class"] = _noting(options["connection_class"], dropped)
+        options["connection_class"] = _recording(options["connection_class"], dropped)
         for node in client.nodes_manager.startup_nodes.values():
             node.connection_class = options["connection_class"]
     else:
         pool = client.connection_pool
-        pool.connection_class = _noting(pool.connection_class, dropped)
+        pool.connection_class = _recording(pool.connection_class, dropped)
 
 
-def _noting(connection_class: type[Any], dropped: deque[asyncio.WriteTransport]) -> type[Any]:
+def _recording(connection_class: type[Any], dropped: deque[asyncio.WriteTransport]) -> type[Any]:
     async def disconnect(self: Any, *args: Any, **kwargs: Any) -> None:
         writer = getattr(self, "_writer", None)  # the library has no public name for it
         if writer is not None:

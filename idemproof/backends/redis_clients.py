@@ -1,4 +1,4 @@
-"""Clients for Redis and Valkey: made from the documented parameters, or brought by the user."""
+"""Clients for Redis and Valkey: made from the documented parameters, or supplied by the user."""
 
 import inspect
 from importlib import import_module
@@ -11,20 +11,20 @@ from ..spec.errors import IdempotencyPersistenceConfigError, IdempotencyPersiste
 from .credentials import secrets_in
 from .doubles import is_double
 from .names import whole
-from .redis_errors import NO_CLUSTER, PROVIDED, tells_secret
+from .redis_errors import CREDENTIAL_PROVIDER, NO_CLUSTER, contains_secret
 
 _SECONDS = 5.0
-"""How long a client that is made here waits for a connection or a reply."""
+"""How many seconds a client that is made here waits for a connection or a reply."""
 
 _CONNECTIONS = 10_000
-"""How many a client that is made here may have; the libraries' own limit fails what comes beyond it."""
+"""The largest number of connections of a client that is made here. Requests beyond the limit would fail."""
 
 _COMMANDS = ("get", "eval", "evalsha", "execute_command")
 _THREE_METHODS = ("get", "set", "delete")
 
 
 class Address(NamedTuple):
-    """Where the store is, and how to speak to it: the documented parameters."""
+    """The address of the store, and the options of the connection: the documented parameters."""
 
     url: str
     host: str
@@ -36,12 +36,12 @@ class Address(NamedTuple):
     ssl: bool
 
     def checked(self) -> "Address":
-        """Return the address with its numbers as numbers; refuse what cannot be one.
+        """Return the address with its numbers converted to int.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The mode is unknown, a number is none, or redis is not installed.
+            The mode is unknown, a number is invalid, or redis is not installed.
         """
         if self.mode not in ("standalone", "cluster"):
             raise IdempotencyPersistenceConfigError(
@@ -55,23 +55,23 @@ class Address(NamedTuple):
         )
 
     def require(self, key: str | None = None) -> None:
-        """Raise that nothing says where the store is, if so.
+        """Raise an error if there is no url and no host.
 
-        That is an error at the first request, so that a module can be imported without it.
+        It is raised at the first request and not before, so that a module can be imported without an address.
         """
         if not self.url and not self.host:
             whose = "" if key is None else f" for {key!r}"
             raise IdempotencyPersistenceConfigError(
-                f"Nothing can be stored{whose}. Say where the store is: give a url, a host or a client."
+                f"The store has no address, so nothing was sent{whose}. Set a url, a host or a client."
             )
 
     def client(self, module: Any) -> Any:
-        """Make a client of ``module``, which is ``redis`` or ``redis.asyncio``.
+        """Make a client with ``module``, which is ``redis`` or ``redis.asyncio``.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            A parameter cannot be used.
+            A parameter is invalid.
         IdempotencyPersistenceConnectionError
             No node of the cluster can be reached.
         """
@@ -84,7 +84,7 @@ class Address(NamedTuple):
         }
         failure: Exception
         try:
-            # A cluster's client has to retry once, to follow its nodes.
+            # A cluster client needs one retry to follow a moved slot.
             options["retry"] = _retries(module, 1 if cluster else 0)
             if self.url:
                 return kind.from_url(self.url, **options)
@@ -99,50 +99,54 @@ class Address(NamedTuple):
                 **options,
             )
         except (ValueError, TypeError) as error:
-            # Its text may have parts of the URL, and so of the password.
+            # The text of the error may contain parts of the URL, and so of the password.
             failure = IdempotencyPersistenceConfigError(
                 f"No client can be made of these parameters ({type(error).__name__}). A url looks like "
                 "rediss://user:password@host:6379/0, with special characters percent-encoded."
             )
-        except Exception as error:  # noqa: BLE001 - whatever the library calls it: it cannot connect
+        except Exception as error:  # noqa: BLE001 - every other error means that it cannot connect
             if NO_CLUSTER in str(error):
-                failure = IdempotencyPersistenceConfigError(f"{self!r} is no cluster: leave mode out.")
+                failure = IdempotencyPersistenceConfigError(
+                    f"{self!r} is not a cluster. Use mode='standalone'."
+                )
             else:
                 failure = IdempotencyPersistenceConnectionError(
-                    f"Cannot connect to {self!r}: {self._told(error)}. Retry."
+                    f"Cannot connect to {self!r}: {self._describe(error)}. Retry."
                 )
-        raise failure  # outside of the handlers, so that no secret stands in its context
+        raise failure  # outside of the handlers, because its context may contain a secret
 
     def secrets(self) -> list[str]:
-        """Return what nobody may be told."""
+        """Return the texts that must not appear in messages."""
         found = [self.password]
         try:
             url = urlsplit(self.url)
             found += [url.password or "", unquote(url.password or "")]
             found += parse_qs(url.query).get("password", [])
         except ValueError:
-            pass  # of such a URL no client is made
+            pass  # no client can be made of such a URL
         return [secret for secret in found if secret]
 
-    def _told(self, error: Exception) -> str:
-        return type(error).__name__ if tells_secret(error, self.secrets()) else str(error).removesuffix(".")
+    def _describe(self, error: Exception) -> str:
+        return (
+            type(error).__name__ if contains_secret(error, self.secrets()) else str(error).removesuffix(".")
+        )
 
     def __repr__(self) -> str:
-        """Name the place, and no secret."""
+        """Return host and port, without secrets."""
         if not self.url:
             return f"{self.host}:{self.port}"
         return self.url.partition("?")[0].rpartition("@")[2]
 
 
 def _retries(module: Any, number: int) -> Any:
-    """Return the library's word for so many: the engine retries, and both would multiply to minutes."""
+    """Return the library's policy for ``number`` retries. The engine retries too, and both would multiply."""
     from redis.backoff import NoBackoff  # noqa: PLC0415 - loaded when used
 
     return import_module(f"{module.__name__}.retry").Retry(NoBackoff(), number)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def retries_after(client: Any, kind: type[Exception]) -> bool:
-    """Return whether a client asks again by itself when ``kind`` strikes: it may, if sockets raise such."""
+    """Return whether a client may retry a request by itself after ``kind`` is raised in it."""
     if not issubclass(kind, OSError):
         return False
     if hasattr(client, "get_nodes"):
@@ -150,23 +154,23 @@ def retries_after(client: Any, kind: type[Exception]) -> bool:
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     if options.get("retry_on_timeout") or options.get("retry_on_error"):
         return True
-    retries = getattr(options.get("retry"), "get_retries", None)  # older releases do not tell
+    retries = getattr(options.get("retry"), "get_retries", None)  # older releases do not have it
     return retries is not None and retries() != 0
 
 
 def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "three methods"]:
-    """Return how a client is to be asked; refuse one that cannot be used.
+    """Return the kind of a client, by the methods that it has.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        It is async where a blocking one is needed or the other way, lacks commands, or reads from replicas,
-        which may not know yet what was written.
+        The client is async where a blocking one is needed or vice versa, it lacks methods, or it reads from
+        replicas, which may return stale records.
     """
-    missing = _lacks(client, _THREE_METHODS)
-    # A mock has whatever it is asked for: it is asked what Powertools asks.
+    missing = _missing_methods(client, _THREE_METHODS)
+    # A mock has every method, so it gets the calls that Powertools makes.
     mocked = is_double(client) and not missing
-    if not mocked and not _lacks(client, _COMMANDS):
+    if not mocked and not _missing_methods(client, _COMMANDS):
         _check_side(client, "execute_command", asynchronous=asynchronous)
         _check_redis(client, asynchronous=asynchronous)
         return "redis"
@@ -175,21 +179,21 @@ def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "th
         read_from = getattr(getattr(client, "_config", None), "read_from", None)
         if getattr(read_from, "name", "PRIMARY") != "PRIMARY":
             raise IdempotencyPersistenceConfigError(
-                "The client reads from replicas, which may not know yet what was written. Make it with "
+                "The client reads from replicas, which may return stale records. Make it with "
                 "read_from=ReadFrom.PRIMARY."
             )
         return "glide"
     if missing:
         raise IdempotencyPersistenceConfigError(
-            f"The client {type(client).__name__} has no {', '.join(missing)}. Give one that speaks "
-            "redis-py's protocol (redis, valkey, fakeredis), or one of Valkey GLIDE."
+            f"The client {type(client).__name__} has no {', '.join(missing)}. Pass a client with the methods "
+            "of redis-py (redis, valkey, fakeredis), or a Valkey GLIDE client."
         )
     if not mocked:
         _check_side(client, "set", asynchronous=asynchronous)
     return "three methods"
 
 
-def _lacks(client: Any, methods: tuple[str, ...]) -> list[str]:
+def _missing_methods(client: Any, methods: tuple[str, ...]) -> list[str]:
     return [name for name in methods if not callable(getattr(client, name, None))]
 
 
@@ -202,26 +206,26 @@ def _check_side(client: Any, method: str, *, asynchronous: bool) -> None:
             else ("a blocking", "AsyncRedisCachePersistenceLayer")
         )
         raise IdempotencyPersistenceConfigError(
-            f"The client is of {type(client).__module__}; this layer needs {needed} one. For this one there "
-            f"is {layer}."
+            f"The client is of {type(client).__module__}, but this layer needs {needed} client. Use {layer} "
+            "for this client."
         )
 
 
 def _check_redis(client: Any, *, asynchronous: bool) -> None:
     if _is_set(client, "read_from_replicas") or _is_set(client, "load_balancing_strategy"):
         raise IdempotencyPersistenceConfigError(
-            "The client reads from replicas, which may not know yet what was written. Make it without "
+            "The client reads from replicas, which may return stale records. Make it without "
             "read_from_replicas and load_balancing_strategy."
         )
     if getattr(getattr(client, "connection_pool", None), "is_master", True) is False:
         raise IdempotencyPersistenceConfigError(
-            "The client asks a replica that Sentinel names, which may not know yet what was written. Make it "
-            "by master_for."
+            "The client reads from a replica of Sentinel, which may return stale records. Make it with "
+            "master_for."
         )
     if _is_set(getattr(client, "connection_pool", None), "cache"):
         raise IdempotencyPersistenceConfigError(
-            "The client answers from a cache of its own, which may not know yet what was written. Make it "
-            "without cache_config."
+            "The client has a client-side cache, which may return stale records. Make it without "
+            "cache_config."
         )
     if not asynchronous and _is_set(client, "connection"):
         raise IdempotencyPersistenceConfigError(
@@ -231,7 +235,7 @@ def _check_redis(client: Any, *, asynchronous: bool) -> None:
 
 
 def secrets_of(client: Any) -> list[str]:
-    """Return what a client must not be quoted with."""
+    """Return the texts of a client that must not appear in messages."""
     found = []
     for holder in (client, getattr(client, "connection_pool", None), getattr(client, "nodes_manager", None)):
         options = getattr(holder, "connection_kwargs", None)
@@ -239,14 +243,14 @@ def secrets_of(client: Any) -> list[str]:
             found += [str(options[name]) for name in ("password", "ssl_password") if options.get(name)]
             provider = options.get("credential_provider")
             if provider is not None:
-                found += [PROVIDED, *secrets_in(provider)]
+                found += [CREDENTIAL_PROVIDER, *secrets_in(provider)]
     return found
 
 
 def drop_idle_connections(client: Any) -> None:
-    """Close idle connections, so that the next request opens one to where the store is now."""
+    """Close idle connections, so that the next request opens a new one."""
     for pool in _pools(client):
-        if _tells_idle_from_used(pool):
+        if _can_close_idle_only(pool):
             pool.disconnect(inuse_connections=False)
         elif hasattr(pool, "pool"):
             _disconnect_queued(pool.pool)
@@ -258,10 +262,10 @@ async def drop_idle_connections_async(client: Any) -> None:
     closing = [
         connection.disconnect(nowait=True)
         for node in nodes.values()
-        for connection in tuple(getattr(node, "_free", ()))  # there is no pool to ask
+        for connection in tuple(getattr(node, "_free", ()))  # there is no pool
     ]
     closing += [
-        pool.disconnect(inuse_connections=False) for pool in _pools(client) if _tells_idle_from_used(pool)
+        pool.disconnect(inuse_connections=False) for pool in _pools(client) if _can_close_idle_only(pool)
     ]
     for each in closing:
         await each
@@ -275,7 +279,7 @@ def _pools(client: Any) -> list[Any]:
     return [pool for pool in pools if hasattr(pool, "disconnect")]
 
 
-def _tells_idle_from_used(pool: Any) -> bool:
+def _can_close_idle_only(pool: Any) -> bool:
     try:
         inspect.signature(pool.disconnect).bind(inuse_connections=False)
     except TypeError:
@@ -284,7 +288,7 @@ def _tells_idle_from_used(pool: Any) -> bool:
 
 
 def _disconnect_queued(connections: Any) -> None:
-    """Close what waits in the queue of a blocking pool whose own ``disconnect`` would close all."""
+    """Close the queued connections of a blocking pool whose ``disconnect`` would close all connections."""
     taken = []
     try:
         while True:
@@ -301,7 +305,7 @@ def _disconnect_queued(connections: Any) -> None:
 
 
 def _is_set(holder: Any, name: str) -> bool:
-    # Statically first: a stand-in may have any attribute that it is asked for.
+    # Statically first, because a mock has every attribute.
     if inspect.getattr_static(holder, name, None) is None:
         return False
     return bool(getattr(holder, name, None))

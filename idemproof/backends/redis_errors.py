@@ -1,9 +1,9 @@
-"""Errors of Redis and Valkey clients, under their documented names and without secrets."""
+"""Translates errors of Redis and Valkey clients into the documented ones, without secrets."""
 
 import re
 from collections.abc import Collection
 
-from ..drivers.exchanges import kinds
+from ..drivers.exchanges import class_names
 from ..spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceConfigError,
@@ -24,20 +24,20 @@ _MISCONFIGURED = frozenset(
     {
         *_ACCESS,
         "DataError",
-        "MovedError",  # a cluster's node, asked by a client that knows no clusters
+        "MovedError",  # from a cluster node to a client without cluster support
         "UnicodeEncodeError",
     }
 )
 _ECHO = re.compile(r"with args beginning with|unknown command\W+(auth|hello)\b", re.IGNORECASE)
-"""How a server begins to repeat a command that it does not know, such as AUTH."""
+"""How a server starts to repeat a command that it does not know, such as AUTH."""
 
 _CREDENTIALS_SENT = re.compile(r"\b(?:AUTH|HELLO)\b", re.IGNORECASE)
-PROVIDED = "\0 what a credential provider gives"
-"""Among the secrets of a client: it gets them when it connects, and they are not known here."""
+CREDENTIAL_PROVIDER = "\0 credential provider"
+"""Marks, among the secrets of a client, that it gets more of them from a provider when it connects."""
 
 NO_CLUSTER = "Cluster mode is not enabled"
 _MISCONFIGURED_TEXTS = (NO_CLUSTER, "DB index is out of range", "unexpected keyword argument")
-"""Servers and clients say these under names that are for much else."""
+"""Texts of errors whose classes have many other meanings."""
 
 
 _MOVED = frozenset(
@@ -52,30 +52,30 @@ _MOVED = frozenset(
     }
 )
 _MOVED_TEXTS = ("CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY")
-"""Some libraries, and scripts, pass these codes on under names that are for much else."""
+"""Codes in the texts of errors from some libraries and scripts, whose classes have many other meanings."""
 
 
 def may_have_moved(error: BaseException) -> bool:
-    """Return whether the store may be elsewhere by now: after a failover, say."""
-    return bool(kinds(error) & _MOVED) or any(code in str(error) for code in _MOVED_TEXTS)
+    """Return whether the store may have moved to another address, for example after a failover."""
+    return bool(class_names(error) & _MOVED) or any(code in str(error) for code in _MOVED_TEXTS)
 
 
 def refuses_writes_only(error: Exception) -> bool:
-    """Return whether a primary can be read, and has no room to write."""
-    return "OutOfMemoryError" in kinds(error) or any(
+    """Return whether a primary serves reads but refuses writes, because its memory is full."""
+    return "OutOfMemoryError" in class_names(error) or any(
         text in str(error) for text in ("OOM command not allowed", "> 'maxmemory'", "MISCONF")
     )
 
 
-def interrupt_behind(error: BaseException, before: BaseException | None) -> BaseException | None:
-    """Return the interrupt that a client's clean-up has covered with ``error``, if there is one.
+def hidden_interrupt(error: BaseException, before: BaseException | None) -> BaseException | None:
+    """Return the interrupt that a client's clean-up has replaced with ``error``, or None.
 
     Parameters
     ----------
     error
-        What the client raised.
+        The exception that the client raised.
     before
-        The exception that was being handled before the client was asked: it is not this request's.
+        The exception that was being handled before the request. It does not belong to this request.
     """
     link: BaseException | None = error
     seen: set[int] = set()
@@ -87,25 +87,25 @@ def interrupt_behind(error: BaseException, before: BaseException | None) -> Base
     return None
 
 
-def explained(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
-    """Return a client's error under its documented name, as its cause unless it would tell a secret."""
-    known = kinds(error)
-    secret = tells_secret(error, secrets)
-    told = type(error).__name__
-    told += " (its text would show the password)" if secret else f": {error}".removesuffix(".")
+def translate_error(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
+    """Return the documented error for ``error``, which becomes its cause unless it contains a secret."""
+    known = class_names(error)
+    secret = contains_secret(error, secrets)
+    message = type(error).__name__
+    message += " (its text would show the password)" if secret else f": {error}".removesuffix(".")
     named: IdempotencyPersistenceLayerError
-    if "UnicodeDecodeError" in known or "WRONGTYPE" in told:
-        named = corrupt(key, f"it is no record ({told})")
-    elif known & _MISCONFIGURED or any(text in told for text in _MISCONFIGURED_TEXTS):
+    if "UnicodeDecodeError" in known or "WRONGTYPE" in message:
+        named = corrupt(key, f"it is not a record ({message})")
+    elif known & _MISCONFIGURED or any(text in message for text in _MISCONFIGURED_TEXTS):
         refused = IdempotencyPersistenceConfigError(
-            f"The store cannot be used for {key!r}: {told}. Check the client, its credentials and what they "
-            "allow: GET, SET, DEL, EVAL and EVALSHA."
+            f"The store cannot be used for {key!r}: {message}. Check the client, its credentials and their "
+            "permissions, which must include GET, SET, DEL, EVAL and EVALSHA."
         )
         refused.may_pass = bool(known & _ACCESS)
         named = refused
     else:
         named = IdempotencyPersistenceConnectionError(
-            f"The store did not serve a request for {key!r}: {told}. Retry."
+            f"The store did not serve a request for {key!r}: {message}. Retry."
         )
     if not secret:
         named.__cause__ = error
@@ -113,16 +113,16 @@ def explained(error: Exception, key: str, secrets: Collection[str]) -> Idempoten
 
 
 def corrupt(key: str, why: str) -> IdempotencyInvalidStatusError:
-    """Return the error for what is no record (REC-7)."""
+    """Return the error for a stored value that is not a record (REC-7)."""
     return IdempotencyInvalidStatusError(
-        f"What is stored under {key!r} is corrupt: {why}. Inspect it, and delete it if the operation may run "
-        "again."
+        f"The value stored under {key!r} is corrupt: {why}. Inspect it, and delete it if the operation may "
+        "run again."
     )
 
 
-def tells_secret(error: BaseException, secrets: Collection[str]) -> bool:
-    """Return whether an error, or one behind it, quotes a secret, or a command that may have had one."""
-    provided = PROVIDED in secrets
+def contains_secret(error: BaseException, secrets: Collection[str]) -> bool:
+    """Return whether an error, a cause or a context quotes a secret, or a command that may contain one."""
+    provided = CREDENTIAL_PROVIDER in secrets
     return any(
         _ECHO.search(text) is not None
         or (provided and _CREDENTIALS_SENT.search(text) is not None)

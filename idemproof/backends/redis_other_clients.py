@@ -1,4 +1,4 @@
-"""Clients of Redis and Valkey beside redis-py's protocol: GLIDE's, and those with three methods alone."""
+"""Adapters for clients of Redis and Valkey that differ from redis-py: GLIDE, and those with three methods."""
 
 import inspect
 import os
@@ -12,14 +12,14 @@ from ..spec.record import INPROGRESS, Record, ceil_seconds, same_version
 from .redis_values import RedisValues
 from .warning import IdempotencyWarning
 
-_LOOKS = 3
+_ATTEMPTS = 3
 
 _LOCK_SECONDS = 10
-"""How long a takeover keeps others from one, as in Powertools, whose lock this is."""
+"""How many seconds a takeover locks the key against other takeovers. Powertools uses the same lock."""
 
 
 class Glide:
-    """A client of Valkey GLIDE's, blocking or async, asked as one of redis-py's is.
+    """Gives a Valkey GLIDE client, blocking or async, the methods of redis-py.
 
     Parameters
     ----------
@@ -30,23 +30,23 @@ class Glide:
     def __init__(self, client: Any) -> None:
         self._ask = client.custom_command
         self._process = os.getpid()
-        # It renews itself where Python tells it of a fork. The async ones cannot.
+        # Blocking clients reconnect after a fork of which Python notifies them. Async ones cannot.
         self._knows_forks = not inspect.iscoroutinefunction(self._ask)
 
     def get(self, key: str) -> Any:
-        """Ask for GET."""
+        """Send GET."""
         return self._command(["GET", key])
 
     def execute_command(self, *words: str | bytes, **_options: Any) -> Any:
-        """Ask for any command. GLIDE needs no word on how to read the reply."""
+        """Send any command. GLIDE needs no options to parse the reply."""
         return self._command(list(words))
 
     def evalsha(self, *words: Any) -> Any:
-        """Ask for EVALSHA."""
+        """Send EVALSHA."""
         return self._script("EVALSHA", *words)
 
     def eval(self, *words: Any) -> Any:
-        """Ask for EVAL."""
+        """Send EVAL."""
         return self._script("EVAL", *words)
 
     def _script(self, command: str, script: str, keys: int, *words: str | bytes) -> Any:
@@ -60,28 +60,28 @@ class Glide:
 
 
 class ThreeMethods:
-    """What is asked of a client that has ``get``, ``set`` and ``delete`` alone.
+    """Builds requests for a client that has only ``get``, ``set`` and ``delete``.
 
-    Claims are atomic. Takeovers, completions and releases look first and write then, so another's write in
-    between is lost: they are not fenced. One caller at a time takes over: it has the lock that Powertools
-    uses too, and does not give it back, since others may have looked before it wrote.
+    Claims are atomic. Takeovers, completions and releases read before they write, so they overwrite a write
+    that happens in between: they are not fenced. Only one caller at a time takes over. It holds the lock that
+    Powertools uses too, and does not release it, because others may have read before it wrote.
 
     Parameters
     ----------
     values
-        How records are written.
+        Encodes and decodes records.
     """
 
     def __init__(self, values: RedisValues) -> None:
         self._values = values
 
     def load(self, key: str) -> Exchange:
-        """Read what stands for ``key``."""
+        """Read the stored record of ``key``."""
         reply = yield Ask("get", (key,))
         return self._values.decode(key, reply) if reply else None
 
     def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Exchange:
-        """Put ``new`` where ``expected`` stands, or delete it."""
+        """Replace ``expected`` with ``new``, or delete it."""
         if expected is None and new is not None:
             return (yield from self._claim(key, new, keep_ms))
         locked = True
@@ -97,7 +97,7 @@ class ThreeMethods:
         return new
 
     def _lock(self, key: str, owner: str | None) -> Exchange:
-        """Return whether ``owner`` may take over, also if the reply to its first request was lost."""
+        """Return whether ``owner`` has the lock, also if the reply to its first request was lost."""
         lock = f"{key}:lock"
         token = owner or "True"
         if (yield Ask("set", (), {"name": lock, "value": token, "ex": _LOCK_SECONDS, "nx": True})):
@@ -105,14 +105,15 @@ class ThreeMethods:
         return owner is not None and (yield Ask("get", (lock,))) in (owner, owner.encode())
 
     def _claim(self, key: str, new: Record, keep_ms: int) -> Exchange:
-        for _ in range(_LOOKS):
+        for _ in range(_ATTEMPTS):
             if (yield self._set(key, new, keep_ms, nx=True)):
                 return new
             found = yield from self.load(key)
             if found is not None:
                 return found
         raise IdempotencyPersistenceConsistencyError(
-            f"The store neither takes nor has a record of {key!r}, asked {_LOOKS} times. Retry."
+            f"The store refused a claim on {key!r} {_ATTEMPTS} times, but returned no record that explains "
+            "it. Retry."
         )
 
     def _set(self, key: str, new: Record, keep_ms: int, **options: Any) -> Ask:
@@ -121,10 +122,10 @@ class ThreeMethods:
 
 
 def warn_of_three_methods(client: Any) -> None:
-    """Say, once for each client, what it cannot do."""
+    """Warn, once for each client, that its records are not fenced."""
     warnings.warn(
-        f"{type(client).__name__} has get, set and delete alone. It works, but takeovers, completions and "
-        "releases are not fenced: a call that outlives its lease may overwrite another's record. Give a "
+        f"{type(client).__name__} has only get, set and delete. It works, but takeovers, completions and "
+        "releases are not fenced: a call that outlives its lease may overwrite the record of another. Use a "
         "client of redis, valkey or Valkey GLIDE.",
         IdempotencyWarning,
         stacklevel=2,

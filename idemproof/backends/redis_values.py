@@ -1,10 +1,10 @@
-"""What is asked of Redis or Valkey, and what the replies mean. No client, no clock, no decision."""
+"""Builds requests to Redis or Valkey and parses replies. Uses no client and no clock, and decides nothing."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 
-from ..drivers.exchanges import Ask, Exchange, kinds
+from ..drivers.exchanges import Ask, Exchange, class_names
 from ..spec.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConsistencyError,
@@ -15,16 +15,16 @@ from .names import ChangeableNames, check_attributes, missing
 from .redis_errors import corrupt, refuses_writes_only
 
 SWAP = """\
--- Replace a record if exactly the expected text stands; else change nothing.
--- KEYS[1]  the record's key
--- ARGV[1]  the text that must stand, '' for nothing
--- ARGV[2]  the text that is to stand, '' for nothing
--- ARGV[3]  how many milliseconds to keep it
--- Returns 1 if it was replaced, else what stands, nil for nothing.
--- Texts are compared, never decoded: a number of Lua's would lose digits of what it compares.
-local standing = redis.call('GET', KEYS[1])
-if standing ~= (ARGV[1] ~= '' and ARGV[1]) then
-    return standing
+-- Replace a record if its text is the expected one; else change nothing.
+-- KEYS[1]  the key of the record
+-- ARGV[1]  the expected text, '' for no record
+-- ARGV[2]  the new text, '' to delete the record
+-- ARGV[3]  for how many milliseconds to keep the new text
+-- Returns 1 if the record was replaced, else the current text, or nil for no record.
+-- Texts are compared without decoding, because Lua's numbers would lose digits.
+local current = redis.call('GET', KEYS[1])
+if current ~= (ARGV[1] ~= '' and ARGV[1]) then
+    return current
 end
 if ARGV[2] == '' then
     redis.call('DEL', KEYS[1])
@@ -36,12 +36,12 @@ return 1
 SWAP_SHA = hashlib.sha1(SWAP.encode(), usedforsecurity=False).hexdigest()
 
 SWAP_WHEN_FULL = "#!lua flags=allow-oom\n" + SWAP
-"""The same where the memory is full, for a record that takes no more of it than the one before."""
-_ROOM = 64
-"""By how many bytes it may be longer all the same."""
+"""The same script for a store with full memory, for a record that is not much larger than the old one."""
+_EXTRA_BYTES = 64
+"""By how many bytes the new record may be larger."""
 
 LARGEST_VALUE = 512 * 1024 * 1024
-"""Bytes that a value may have at most."""
+"""The largest size of a value in bytes."""
 
 _FOREVER_MS = 2**52  # more would overflow the store's clock
 _REWRITES = 3
@@ -53,8 +53,8 @@ _quoted = json.encoder.encode_basestring_ascii
 class RedisValues(ChangeableNames):
     """The names of a record's attributes, as both persistence layers use them.
 
-    A record is one JSON object under its key. Its attributes come in one order, which is also that of
-    Powertools for AWS Lambda: so the text of a known record is known, and comparing texts compares records.
+    A record is one JSON object under its key. Its attributes have a fixed order, the same as in Powertools
+    for AWS Lambda. So a known record has a known text, and comparing texts compares records.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class RedisValues(ChangeableNames):
 
     def __post_init__(self) -> None:
         self._check()
-        # Options of SET that the store turned out not to know.
+        # The options of SET that the store has rejected.
         self._unknown_options: set[str] = set()
 
     def _check(self) -> None:
@@ -96,26 +96,26 @@ class RedisValues(ChangeableNames):
         )
 
     def require(self, key: str) -> None:
-        """Raise what is missing, if anything is. Called before anything is sent."""
+        """Raise an error if a name is missing. Called before a request is sent."""
         if self.missing:
             raise IdempotencyPersistenceConfigError(
-                f"Nothing can be stored for {key!r}: {self.missing}. Give each attribute a name."
+                f"Nothing was sent for {key!r}, because {self.missing}. Give each attribute a name."
             )
 
     def load(self, key: str) -> Exchange:
-        """Read what stands for ``key``."""
+        """Read the stored record of ``key``."""
         reply = yield Ask("get", (key,))
         return None if reply is None else self.decode(key, reply)
 
     def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Exchange:
-        """Put ``new`` where ``expected`` stands, or delete it."""
+        """Replace ``expected`` with ``new``, or delete it."""
         if expected is None and new is None:
             return (yield from self.load(key))
-        # Bytes wherever the client need not know better: it takes a microsecond to encode a text.
+        # Bytes where possible, because the client takes a microsecond to encode a text.
         text = b"" if new is None else self.encode(new)
-        stands = b"" if expected is None else self.encode(expected)
-        arguments = stands, text, b"%d" % min(keep_ms, _FOREVER_MS)
-        if new is None:  # no option of SET deletes
+        expected_text = b"" if expected is None else self.encode(expected)
+        arguments = expected_text, text, b"%d" % min(keep_ms, _FOREVER_MS)
+        if new is None:  # SET has no option to delete
             return (yield from self._by_script(key, expected, new, arguments))
         try:
             return (yield from self._by_option(key, expected, new, arguments))
@@ -127,15 +127,15 @@ class RedisValues(ChangeableNames):
     def _by_option(
         self, key: str, expected: Record | None, new: Record, arguments: tuple[bytes, bytes, bytes]
     ) -> Exchange:
-        """Claim or replace by an option of SET; by a script where the store does not know it."""
-        stands, text, keep = arguments
-        # As the client's own set() asks, whose checks of its options cost a tenth of the round trip.
+        """Claim or replace with an option of SET, or with a script if the store does not know the option."""
+        expected_text, text, keep = arguments
+        # The client's set() sends the same, but checking its options takes a tenth of the round trip.
         if expected is None:
             option, words = "NX GET", ("SET", key, text, b"NX", b"GET", b"PX", keep)
             ask = Ask("execute_command", words, _GET)
         else:
             option = "IFEQ"
-            ask = Ask("execute_command", ("SET", key, text, b"IFEQ", stands, b"PX", keep))
+            ask = Ask("execute_command", ("SET", key, text, b"IFEQ", expected_text, b"PX", keep))
         if option not in self._unknown_options:
             try:
                 reply = yield ask
@@ -153,40 +153,40 @@ class RedisValues(ChangeableNames):
     def _when_full(
         self, key: str, new: Record, arguments: tuple[bytes, bytes, bytes], error: Exception
     ) -> Exchange:
-        """Do what needs no memory: read what stands, or replace it by something as small."""
-        stands, text, keep = arguments
-        if not stands:
-            standing = yield from self.load(key)
-            if standing is None:
+        """Read the stored record, or replace it with one that is not larger, which needs no memory."""
+        expected_text, text, keep = arguments
+        if not expected_text:
+            current = yield from self.load(key)
+            if current is None:
                 raise error
-            return standing
-        if len(text) > len(stands) + _ROOM:
+            return current
+        if len(text) > len(expected_text) + _EXTRA_BYTES:
             raise error
-        reply = yield Ask("eval", (SWAP_WHEN_FULL, 1, key, stands, text, keep))
+        reply = yield Ask("eval", (SWAP_WHEN_FULL, 1, key, expected_text, text, keep))
         return new if reply == 1 else None if reply is None else self.decode(key, reply)
 
     def _by_script(
         self, key: str, expected: Record | None, new: Record | None, arguments: tuple[bytes, bytes, bytes]
     ) -> Exchange:
-        """Do what the options of SET do, where they are not known or another spelling stands."""
-        stands: str | bytes
-        stands, text, keep = arguments
+        """Do what the options of SET do, if the store does not know them or the stored text differs."""
+        expected_text: str | bytes
+        expected_text, text, keep = arguments
         for _ in range(_REWRITES):
-            reply = yield from _replace(key, stands, text, keep)
+            reply = yield from _replace(key, expected_text, text, keep)
             if reply == 1:
                 return new
-            standing = None if reply is None else self.decode(key, reply)
-            if not same_version(standing, expected):
-                return standing
-            stands = reply  # the same version, in another's spelling
+            current = None if reply is None else self.decode(key, reply)
+            if not same_version(current, expected):
+                return current
+            expected_text = reply  # the same version, but written by other software
         raise IdempotencyPersistenceConsistencyError(
-            f"The record of {key!r} was rewritten {_REWRITES} times under one request. Retry."
+            f"The record of {key!r} was rewritten {_REWRITES} times during one request. Retry."
         )
 
     def encode(self, record: Record) -> bytes:
-        """Return the text under which a record is kept; it is ASCII."""
+        """Return the stored text of a record, in ASCII."""
         _, status, expiry, lease, response, payload_hash, owner = record
-        # By hand, in a quarter of json.dumps's time: it is done for each record written or expected.
+        # This takes a quarter of the time of json.dumps, and runs for each record written or expected.
         parts = [] if response is None else [self._data + _quoted(response)]
         parts.append(f"{self._status}{_quoted(status)}, {self._expiry}{expiry}")
         if lease is not None:
@@ -198,13 +198,13 @@ class RedisValues(ChangeableNames):
         text = f"{{{', '.join(parts)}}}".encode("ascii")
         if len(text) > LARGEST_VALUE:
             raise IdempotencyRecordTooLargeError(
-                f"The record of {record.idempotency_key!r} has {len(text)} bytes; a value may have "
-                f"{LARGEST_VALUE}."
+                f"The record of {record.idempotency_key!r} has {len(text)} bytes, but a value may have at "
+                f"most {LARGEST_VALUE}. Nothing was sent."
             )
         return text
 
     def decode(self, key: str, text: str | bytes) -> Record:
-        """Return the record that a text is, well-formed or not: the specification judges that (REC-7)."""
+        """Return the record in a text. It may be malformed; the specification checks that (REC-7)."""
         try:
             fields = json.loads(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
@@ -227,6 +227,8 @@ def _replace(*arguments: str | bytes) -> Exchange:
     try:
         return (yield Ask("evalsha", (SWAP_SHA, 1, *arguments)))
     except Exception as error:
-        if "NoScriptError" not in kinds(error) and "NoScriptError" not in str(error):  # the latter is GLIDE's
+        if "NoScriptError" not in class_names(error) and "NoScriptError" not in str(
+            error
+        ):  # the text is for GLIDE
             raise
-    return (yield Ask("eval", (SWAP, 1, *arguments)))  # which also loads it
+    return (yield Ask("eval", (SWAP, 1, *arguments)))  # also loads the script

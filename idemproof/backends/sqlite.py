@@ -1,4 +1,4 @@
-"""The durable embedded layer: one SQLite file, many threads, many processes."""
+"""The SQLite layer: one durable file for many threads and processes."""
 
 import math
 import os
@@ -44,30 +44,30 @@ _Reply = TypeVar("_Reply")
 
 
 class SQLitePersistenceLayer(CompareAndSwapLayer):
-    """Keeps records in a SQLite file, for any number of threads and processes of one machine.
+    """Stores records in a SQLite file, for any number of threads and processes of one machine.
 
-    The file and its table are created on first use. Expired records are deleted as new ones come. Safe to
-    share between threads and to use on both sides of a fork. Keep the file on a local disk: SQLite's locks
-    are not reliable on network file systems. A new file is readable by its owner alone. A copy, also one by
-    ``pickle``, uses the same file by connections of its own.
+    The file and its table are created on first use. Expired records are deleted while new ones are written.
+    The layer is safe to share between threads and to use on both sides of a fork. Keep the file on a local
+    disk, because SQLite's locks are not reliable on network file systems. Only its owner can read a new file.
+    A copy of the layer, also one by ``pickle``, uses the same file with its own connections.
 
     Parameters
     ----------
     path
-        The file. It must be new, empty, or have been made by this class.
+        The file. It must be new, empty, or created by this class.
     timeout_seconds
-        How many seconds a request waits for its turn to write.
+        How many seconds a request waits for the write lock.
     durable
-        Whether a result survives a power failure the moment it is acknowledged. Without, it survives the
-        death of any process, and writes are faster.
+        Whether an acknowledged result survives a power failure. If False, it survives the death of any
+        process, and writes are faster.
 
     Raises
     ------
     IdempotencyPersistenceConfigError
-        The path cannot be used: in memory, a directory, or not a file of this class. The latter is
-        raised on first use. Also if the file is deleted or replaced under the layer, or if the process was
-        forked while a connection was open, which only a fork by other means than ``os.fork`` or from a
-        signal handler does.
+        The path cannot be used: it is in memory, a directory, or not a file of this class. The last is raised
+        on first use. It is also raised if the file is deleted or replaced while the layer uses it, or if the
+        process was forked while a connection was open. That happens only with a fork by other means than
+        ``os.fork`` or from a signal handler.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             )
         self._timeout = _checked_timeout(timeout_seconds)
         self._durable = durable
-        # Absolute, so that a later chdir() does not lead to another file.
+        # Absolute, so that the file stays the same after chdir().
         self._path = Path(name).expanduser().absolute()
         self._use_file()
 
@@ -93,7 +93,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         self._purged_up_to = _BEFORE_ALL
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the connections out: they belong to this object, and to this process."""
+        """Leave out the connections, because they belong to this object and to this process."""
         state = self.__dict__.copy()
         del state["_file"]
         return state
@@ -106,27 +106,27 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         return f"{type(self).__name__}({str(self._path)!r})"
 
     def _load(self, key: str) -> Record | None:
-        return self._patiently(lambda db: _read(db, key))
+        return self._retry_while_busy(lambda db: _read(db, key))
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         if expected is None:
-            return self._patiently(lambda db: self._insert(db, key, new, keep_ms))
-        return self._patiently(lambda db: self._replace(db, key, expected, new))
+            return self._retry_while_busy(lambda db: self._insert(db, key, new, keep_ms))
+        return self._retry_while_busy(lambda db: self._replace(db, key, expected, new))
 
     def _insert(self, db: Connection, key: str, new: Record | None, keep_ms: int) -> Record | None:
-        # Looks without the write lock first: replays and refusals never wait for writers.
-        while (standing := _read(db, key)) is None and new is not None:
+        # Read without the write lock first, so that replays and refusals never wait for writers.
+        while (current := _read(db, key)) is None and new is not None:
             if _write(db, _INSERT, new):
                 self._file.after_write(db)
                 self._tidy(db, callers_now(new, keep_ms))
                 return new
-        return standing
+        return current
 
     def _replace(self, db: Connection, key: str, expected: Record, new: Record | None) -> Record | None:
         with write_transaction(db):
-            standing = _read(db, key)
-            if not same_version(standing, expected):
-                return standing
+            current = _read(db, key)
+            if not same_version(current, expected):
+                return current
             if new is None:
                 db.execute(_DELETE, (key,))
             else:
@@ -135,16 +135,16 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         return new
 
     def _tidy(self, db: Connection, now: int) -> None:
-        """Delete expired records after every so many new ones."""
+        """Delete expired records after every ``_PURGE_EVERY`` claims."""
         self._claims_until_purge -= 1
         if self._claims_until_purge <= 0:
             self._claims_until_purge = _PURGE_EVERY
-            # The claim is stored. What cannot be deleted now is deleted later, or purge() says why not.
+            # The claim is stored, so ignore errors here. purge() reports them.
             with suppress(sqlite3.OperationalError), write_transaction(db):
                 _, self._purged_up_to = _purge(db, now - MARGIN_MS, self._purged_up_to)
 
     def purge(self, now: int | None = None) -> int:
-        """Delete all expired records and return how many there were. Corrupt ones stay, to be looked at.
+        """Delete all expired records and return how many there were. Corrupt records are kept for inspection.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         over = self.clock() if now is None else now
         total, up_to = 0, _BEFORE_ALL
         while True:
-            gone, up_to = self._patiently(partial(_purge_at_once, now=over, up_to=up_to))
+            gone, up_to = self._retry_while_busy(partial(_purge_at_once, now=over, up_to=up_to))
             total += gone
             if up_to == _BEFORE_ALL:
                 return total
@@ -163,10 +163,10 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         """Close the idle connections. The layer stays usable: it opens new ones."""
         self._file.close()
 
-    def _patiently(self, request: Callable[[Connection], _Reply]) -> _Reply:
-        """Ask again while others have the lock, until the time is over.
+    def _retry_while_busy(self, request: Callable[[Connection], _Reply]) -> _Reply:
+        """Repeat a request while another connection holds the lock, until the timeout.
 
-        Between two tries nothing is open that a fork would have to wait for.
+        Between two tries the connection is returned, so that a fork does not have to wait.
         """
         until = time.monotonic() + self._timeout
         while True:
@@ -181,16 +181,16 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
 
 class AsyncSQLitePersistenceLayer(InThreads):
-    """:class:`SQLitePersistenceLayer` for ``async def`` functions: requests wait in threads of its own.
+    """:class:`SQLitePersistenceLayer` for ``async def`` functions: requests run in the layer's own threads.
 
     Parameters
     ----------
     path
-        The file. It must be new, empty, or have been made by this class or its blocking twin.
+        The file. It must be new, empty, or created by this class or its blocking counterpart.
     timeout_seconds
-        How many seconds a request waits for its turn to write.
+        How many seconds a request waits for the write lock.
     durable
-        Whether a result survives a power failure the moment it is acknowledged.
+        Whether an acknowledged result survives a power failure.
     """
 
     _layer: SQLitePersistenceLayer
@@ -234,19 +234,19 @@ def _read(db: Connection, key: str) -> Record | None:
         if "decode to UTF-8" not in str(cause):
             raise
         raise IdempotencyInvalidStatusError(
-            f"What is stored under {key!r} is corrupt: {cause}. Inspect it, and delete it if the operation "
-            "may run again."
+            f"The record stored under {key!r} is corrupt: {cause}. Inspect it, and delete it if the "
+            "operation may run again."
         ) from cause
     return None if row is None else Record(*row)
 
 
 def _write(db: sqlite3.Connection, statement: str, new: Record) -> bool:
-    """Insert or update; return whether that changed anything."""
+    """Insert or update a record; return whether a row changed."""
     try:
         return db.execute(statement, (*new[1:6], new.owner, new.idempotency_key)).rowcount == 1
     except (sqlite3.DataError, OverflowError) as cause:
         raise IdempotencyRecordTooLargeError(
-            f"SQLite refuses the record of {new.idempotency_key!r}: {cause}."
+            f"SQLite refuses the record of {new.idempotency_key!r}: {cause}. It was not stored."
         ) from cause
 
 
@@ -256,9 +256,9 @@ def _purge_at_once(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[
 
 
 def _purge(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[int, tuple[float, int]]:
-    """Delete some expired records after ``up_to``; return how many, and where to go on.
+    """Delete some expired records after ``up_to``; return how many, and where to continue.
 
-    What stays, because it is corrupt or may still be owed, is passed over: so it never keeps the rest.
+    Corrupt records, and those that may still be needed, are skipped so that they never block the rest.
     """
     db.text_factory = _text_or_bytes
     try:
@@ -280,7 +280,7 @@ def _text_or_bytes(stored: bytes) -> str | bytes:
 
 
 def _well_formed(row: Any) -> bool:
-    """Return whether housekeeping may judge a row; a corrupt one stays for somebody to look at."""
+    """Return whether a row is a valid record. Corrupt rows are kept for inspection."""
     try:
         checked(Record(*row), row[0])
     except IdempotencyInvalidStatusError:

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean."""
+"""Classifies SQLite's errors."""
 
 import sqlite3
 
@@ -6,7 +6,7 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return the kind of an error, or 0 for one of Python's own; the rest of its code is finer."""
+    """Return the primary code of an error, without its extended part; 0 for an error of Python's module."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
@@ -16,6 +16,6 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def note_if_busy(error: sqlite3.OperationalError) -> None:
-    """Let the engine know if a statement failed because others kept the lock: it changed nothing."""
+    """Mark an error for the engine if another connection held the lock, because then nothing changed."""
     if is_busy(error):
         error.nothing_written = True  # type: ignore[attr-defined]  # the engine looks for it

@@ -1,4 +1,4 @@
-"""A SQLite file of ours: how it is opened, that it stays the same file, and what a fork leaves of it."""
+"""The SQLite file of a layer: opens it, detects that it was replaced, and protects it across forks."""
 
 import os
 import sqlite3
@@ -14,12 +14,12 @@ from ..spec.errors import IdempotencyPersistenceConfigError
 from .sqlite_errors import is_busy, primary_code
 
 APPLICATION_ID = 0x1DE3900F
-"""Marks a file as ours in SQLite's header."""
+"""Identifies our files in SQLite's header."""
 
 SCHEMA_VERSION = 1
 
 LARGEST_LOG = 16 * 1024 * 1024
-"""From how many bytes on the write-ahead log is emptied and cut off. SQLite by itself keeps its length."""
+"""The size in bytes from which the write-ahead log is truncated. SQLite itself never shrinks it."""
 
 _SCHEMA = """
 CREATE TABLE records (
@@ -36,7 +36,7 @@ _WRITES_BETWEEN_CUTS = 32
 _IDLE_CONNECTIONS = 16
 _FORK_WAITS_SECONDS = 10.0
 _BUSY_SECONDS = 0.1
-"""How long SQLite itself waits for a lock. A longer wait is several: in between, a fork gets its turn."""
+"""How long SQLite itself waits for a lock. Longer waits repeat this one, so that forks can happen between."""
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -56,7 +56,7 @@ class SQLiteFile:
     Parameters
     ----------
     path
-        The file. It must be new, empty, or have been made by this class.
+        The file. It must be new, empty, or created by this class.
     durable
         Whether a commit waits for the disk.
     """
@@ -66,30 +66,29 @@ class SQLiteFile:
         self._durable = durable
         self._identity: Identity | None = None
         self._writes_until_cut = 0
-        # By process: SQLite's connections do not survive a fork, so a child neither uses nor closes them.
+        # By process: a child must neither use nor close the connections that it has inherited.
         self._idle: dict[int, list[Connection]] = {}
         weakref.finalize(self, _close_idle, self._idle)
-        with _gate.still():
+        with _gate.no_forks():
             _files.add(self)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection. A fork waits for its return, so it is lent for short.
+        """Lend a connection. A fork waits until it is returned, so use it only for a short time.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The path cannot be used, the file is another than it was, or this process has inherited
-            connections to it.
+            The path cannot be used, the file was replaced, or this process has inherited connections to it.
         """
         with _gate:
             idle = self._idle.setdefault(os.getpid(), [])
-            self._check_the_same()
+            self._check_identity()
             try:
                 db = idle.pop()
             except IndexError:
                 db = None
-            if db is None:  # not in the handler: what fails there would tell of an empty list first
+            if db is None:  # not in the handler, so that its errors do not have the IndexError as context
                 db = self._open()
             healthy = False
             try:
@@ -109,12 +108,12 @@ class SQLiteFile:
         _close_idle(self._idle)
 
     def after_write(self, db: Connection) -> None:
-        """Check that what was written is in a log that others see, and empty a log that has grown.
+        """Check that the write is in the current write-ahead log, and truncate a log that has grown.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The log was deleted, and what was written with it.
+            The log was deleted, and with it the write.
         """
         try:
             found = db.log_path.stat()
@@ -126,12 +125,12 @@ class SQLiteFile:
             raise self._replaced("write-ahead log")
         self._writes_until_cut -= 1
         if found.st_size >= LARGEST_LOG and self._writes_until_cut <= 0:
-            self._writes_until_cut = _WRITES_BETWEEN_CUTS  # each waits for readers, and may fail
+            self._writes_until_cut = _WRITES_BETWEEN_CUTS  # truncating waits for readers, and may fail
             with suppress(sqlite3.OperationalError):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def _check_the_same(self) -> None:
-        """Refuse a file that is not the one whose records were promised to be kept."""
+    def _check_identity(self) -> None:
+        """Refuse a file that was replaced since this layer has opened it."""
         if self._identity is None and not _inherited:
             return
         found = _identity_of(self.path)
@@ -153,10 +152,12 @@ class SQLiteFile:
         )
 
     def _open(self) -> Connection:
-        with _gate.still():  # closing a file that is being made must not take the locks of another thread
+        with (
+            _gate.no_forks()
+        ):  # closing a file that is being created must not drop the locks of another thread
             try:
                 os.close(os.open(self.path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            except OSError as error:  # it is there, or SQLite says better what is wrong
+            except OSError as error:  # the file exists, or SQLite has a better error message
                 raise_interrupt(error)
             before = _identity_of(self.path)
             try:
@@ -169,14 +170,15 @@ class SQLiteFile:
                 )
             except sqlite3.OperationalError as cause:
                 raise IdempotencyPersistenceConfigError(
-                    f"SQLite cannot open {str(self.path)!r}: {cause}. Is the directory there, and writable?"
+                    f"SQLite cannot open {str(self.path)!r}: {cause}. Check that the directory exists and is "
+                    "writable."
                 ) from cause
             file = _identity_of(self.path)
             if file is None or file != before or file != (self._identity or file):
                 db.close()
                 raise self._replaced("file")
             db.file = file
-            db.log_path = Path(f"{self.path.resolve()}-wal")  # SQLite follows links as well
+            db.log_path = Path(f"{self.path.resolve()}-wal")  # SQLite also resolves links
             _open_files[file] += 1
         try:
             self._prepare(db)
@@ -194,15 +196,15 @@ class SQLiteFile:
             found = _pragma(db, "user_version")
             if found != SCHEMA_VERSION:
                 raise IdempotencyPersistenceConfigError(
-                    f"{str(self.path)!r} has schema version {found}, this release knows {SCHEMA_VERSION}. "
-                    "Upgrade idemproof, or use another file."
+                    f"{str(self.path)!r} has schema version {found}, but this release supports "
+                    f"{SCHEMA_VERSION}. Upgrade idemproof, or use another file."
                 )
             db.execute("PRAGMA journal_mode = WAL")
         except sqlite3.DatabaseError as cause:
             if primary_code(cause) == sqlite3.SQLITE_READONLY:
                 raise IdempotencyPersistenceConfigError(
                     f"SQLite cannot write to {str(self.path)!r}: {cause}. "
-                    "Are the file and its directory writable?"
+                    "Check that the file and its directory are writable."
                 ) from cause
             if isinstance(cause, sqlite3.OperationalError):
                 raise
@@ -213,12 +215,12 @@ class SQLiteFile:
 
     def _create(self, db: Connection) -> None:
         if _pragma(db, "application_id") == APPLICATION_ID:
-            return  # another process was faster
+            return  # another process has created the table
         if self._identity is not None:
-            raise self._replaced("file")  # by an empty one, under the same inode
+            raise self._replaced("file")  # by an empty file with the same inode
         if _pragma(db, "application_id") or _pragma(db, "user_version") or _pragma(db, "schema_version"):
             raise IdempotencyPersistenceConfigError(
-                f"{str(self.path)!r} is a database of other software. Use a file of its own for idempotency."
+                f"{str(self.path)!r} is a database of other software. Use a separate file for idempotency."
             )
         db.execute(_SCHEMA)
         db.execute("CREATE INDEX records_by_expiration ON records (expiration)")
@@ -228,12 +230,12 @@ class SQLiteFile:
 
 @contextmanager
 def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Hold the lock for writing; commit in the end, or take all back."""
+    """Hold the write lock; commit at the end, or roll back after an exception."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
-        if db.in_transaction:  # SQLite may have rolled back by itself
+        if db.in_transaction:  # SQLite may have rolled back already
             db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
@@ -248,14 +250,14 @@ def _identity_of(path: Path) -> Identity | None:
     try:
         found = path.stat()
     except OSError as error:
-        raise_interrupt(error)  # a TimeoutError, say
+        raise_interrupt(error)  # a declared interrupt may be an OSError, such as TimeoutError
         return None
     return found.st_dev, found.st_ino
 
 
-# SQLite notes per process which file locks it has, and a child inherits the notes without the locks: its own
-# connections would go unlocked, and the log be deleted under them. So a fork waits until none is open. A
-# child that has inherited open ones all the same refuses these files.
+# SQLite keeps a list of its file locks per process. A child inherits the list without the locks, so its
+# connections would run without locks, and other processes could delete the log. So a fork waits until no
+# connection is open. A child that has nevertheless inherited open connections refuses these files.
 
 _files: "weakref.WeakSet[SQLiteFile]" = weakref.WeakSet()
 _open_files: Counter[Identity] = Counter()
@@ -263,7 +265,7 @@ _inherited: set[Identity] = set()
 
 
 def _close(db: Connection) -> None:
-    with _gate.still():
+    with _gate.no_forks():
         db.close()
         _open_files[db.file] -= 1
         if not _open_files[db.file]:
@@ -271,7 +273,7 @@ def _close(db: Connection) -> None:
 
 
 def _close_idle(idle: dict[int, list[Connection]]) -> None:
-    with _gate.still(), suppress(IndexError):
+    with _gate.no_forks(), suppress(IndexError):
         connections = idle.get(os.getpid(), [])
         while True:
             _close(connections.pop())

@@ -2,4 +2,4 @@
 
 
 class IdempotencyWarning(UserWarning):
-    """Something is probably not meant: no key, half a key, no known time limit, no fence."""
+    """A probable mistake: a missing or incomplete key, an unknown time limit, records that are not fenced."""

@@ -1,1 +1,1 @@
-"""Perform the commands of the protocol: blocking, on an event loop, and with a store's client."""
+"""Perform the commands of the protocol: blocking, on an event loop, and with the client of a store."""

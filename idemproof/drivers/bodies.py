@@ -1,4 +1,4 @@
-"""Runs the body of an ``async def`` call, and tells what it raised from what ended it from outside."""
+"""Runs the body of an ``async def`` call, and distinguishes its own exceptions from a close from outside."""
 
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -11,10 +11,10 @@ from ..spec.commands import Call
 def run_body(
     call: Call, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Generator[Any, Any, None]:
-    """Await the body and note on ``call`` how it went.
+    """Await the body and record its result or its exception on ``call``.
 
-    What the body raises is noted, a ``GeneratorExit`` of its own too. Only one that comes from outside, as
-    when the event loop is gone, is raised: then nothing can be awaited any more.
+    An exception of the body is recorded, even a ``GeneratorExit``. A ``GeneratorExit`` from outside, for
+    example when the event loop has ended, is raised, because nothing can be awaited any more.
     """
     reply: Any = None
     error: BaseException | None = None
@@ -30,7 +30,7 @@ def run_body(
                 closed = True
                 _close(steps, closing)
                 raise
-            except BaseException as thrown:  # noqa: BLE001 - it is meant for the body
+            except BaseException as thrown:  # noqa: BLE001 - thrown into the body
                 error = thrown
     except StopIteration as done:
         call.result = done.value
@@ -50,5 +50,5 @@ async def _awaited(body: Awaitable[Any]) -> Any:
 def _close(steps: Any, closing: GeneratorExit) -> None:
     try:
         steps.close()
-    except BaseException as failure:  # noqa: BLE001 - the body's, and nobody is left to be told
+    except BaseException as failure:  # noqa: BLE001 - from the body, whose caller is gone
         closing.__cause__ = failure

@@ -1,4 +1,4 @@
-"""Async clients live in one event loop; a layer lives longer. So each loop gets a client of its own."""
+"""One client for each event loop, because an async client belongs to one loop and a layer outlives loops."""
 
 import asyncio
 import os
@@ -8,47 +8,47 @@ from typing import Any
 
 from .forksafe import refuse_inherited
 
-_of_parents: list[AsyncExitStack] = []
+_inherited: list[AsyncExitStack] = []
 
 
 class ClientPerLoop:
-    """Opens a client for each event loop that asks for one, and closes it when the loop shuts down.
+    """Opens a client for each event loop that needs one, and closes it when the loop shuts down.
 
-    ``asyncio.run`` and its like end a loop's unfinished async generators before they close it; here such a
-    generator holds the client open.
+    Each client is held open by an async generator, because ``asyncio.run`` and similar functions end a loop's
+    unfinished async generators before they close the loop.
 
     Parameters
     ----------
     connect
-        Returns an unopened client: an async context manager that gives the client.
+        Returns an unopened client: an async context manager that returns the client.
     """
 
     def __init__(self, connect: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._connect = connect
         self._open: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[Any, None], int]] = {}
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
-        self._given: tuple[Any, int] = (None, 0)
+        self._supplied: tuple[Any, int] = (None, 0)
 
-    def given(self, client: Any, key: str | None) -> Any:
-        """Return a client that the user has opened, to ask for the record of ``key``.
+    def check_supplied(self, client: Any, key: str | None) -> Any:
+        """Return a client that the user has opened, for a request about ``key``.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            A process has used it before this one.
+            Another process has used the client before.
         """
-        if self._given[0] is not client:
-            self._given = (client, os.getpid())
-        refuse_inherited("the client", self._given[1], key, "Make a client in each process.")
+        if self._supplied[0] is not client:
+            self._supplied = (client, os.getpid())
+        refuse_inherited("the client", self._supplied[1], key, "Make a client in each process.")
         return client
 
     async def get(self, key: str | None = None) -> Any:
-        """Return the client of the running event loop, to ask for the record of ``key``.
+        """Return the client of the running event loop, for a request about ``key``.
 
         Raises
         ------
         IdempotencyPersistenceConfigError
-            The loop was forked with its client.
+            The process was forked while the loop had a client.
         """
         loop = asyncio.get_running_loop()
         held = self._open.get(loop)
@@ -56,7 +56,7 @@ class ClientPerLoop:
             async with self._opening.setdefault(loop, asyncio.Lock()):
                 held = self._open.get(loop) or await self._begin(loop)
         refuse_inherited(
-            "this event loop", held[2], key, "Begin a new one in each child: asyncio.run() does."
+            "this event loop", held[2], key, "Start a new one in each child, for example with asyncio.run()."
         )
         return held[0]
 
@@ -80,9 +80,9 @@ class ClientPerLoop:
                 yield client
             finally:
                 if process != os.getpid():
-                    # Its parent still uses the connections: TLS would say goodbye in its name, and a
-                    # closed transport would take them from the selector that both have.
-                    _of_parents.append(closing.pop_all())
+                    # The parent still uses the connections. Closing them here would send a TLS close in its
+                    # name, and remove them from the selector that both processes share.
+                    _inherited.append(closing.pop_all())
                 if self._open.get(loop, (None,))[0] is client:
                     del self._open[loop]
 

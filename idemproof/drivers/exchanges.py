@@ -1,8 +1,8 @@
-"""Exchanges with a store's client: written once as generators, for blocking and for async clients.
+"""Exchanges with the client of a store, written once as generators for blocking and async clients.
 
-Such a generator yields what to ask the client, and is sent the reply or thrown the client's error. It
-returns what the layer answers, or raises the layer's own error. It knows a store's requests and replies, and
-no clock.
+Such a generator yields the calls of the client. It receives each reply, or the exception of the client. It
+returns the result of the layer, or raises the error of the layer. It knows the requests and replies of a
+store, but no clock.
 """
 
 import time
@@ -26,7 +26,7 @@ Exchange = Generator[Ask | Sleep, Any, Any]
 
 
 def perform(exchange: Exchange, client: Any) -> Any:
-    """Hold ``exchange`` with a blocking client, and return what it returns."""
+    """Perform ``exchange`` with a blocking client, and return its result."""
     try:
         ask = next(exchange)
         while True:
@@ -36,7 +36,7 @@ def perform(exchange: Exchange, client: Any) -> Any:
                     reply = getattr(client, ask.method)(*ask.args, **ask.kwargs)
                 else:
                     time.sleep(ask.milliseconds / 1000)
-            except Exception as error:  # noqa: BLE001 - the exchange knows what it means
+            except Exception as error:  # noqa: BLE001 - the exchange handles it
                 ask = exchange.throw(error)
             else:
                 ask = exchange.send(reply)
@@ -45,7 +45,7 @@ def perform(exchange: Exchange, client: Any) -> Any:
 
 
 async def perform_async(exchange: Exchange, client: Any) -> Any:
-    """Hold ``exchange`` with an async client, and return what it returns."""
+    """Perform ``exchange`` with an async client, and return its result."""
     try:
         ask = next(exchange)
         while True:
@@ -54,7 +54,7 @@ async def perform_async(exchange: Exchange, client: Any) -> Any:
                 if isinstance(ask, Ask):
                     reply = await getattr(client, ask.method)(*ask.args, **ask.kwargs)
                 else:
-                    import asyncio  # noqa: PLC0415 - blocking programs do without
+                    import asyncio  # noqa: PLC0415 - blocking programs do not need it
 
                     await asyncio.sleep(ask.milliseconds / 1000)
             except Exception as error:  # noqa: BLE001 - as in perform
@@ -65,6 +65,6 @@ async def perform_async(exchange: Exchange, client: Any) -> Any:
         return done.value
 
 
-def kinds(error: BaseException) -> set[str]:
-    """Return the names of an error's classes: libraries of one protocol share these, not the classes."""
+def class_names(error: BaseException) -> set[str]:
+    """Return the names of an error's classes. Libraries with the same protocol share only the names."""
     return {kind.__name__ for kind in type(error).__mro__}

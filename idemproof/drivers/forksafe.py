@@ -1,4 +1,4 @@
-"""What a fork leaves usable: locks that another thread may have held at that moment, and shared resources."""
+"""Keeps locks and shared resources usable after a fork."""
 
 import os
 import threading
@@ -23,8 +23,9 @@ _owners: "weakref.WeakSet[_Locked]" = weakref.WeakSet()
 def give_lock(owner: _Locked) -> None:
     """Give ``owner`` its ``_lock``, and a new one in each forked child.
 
-    A signal's handler or a finalizer may come back in while its own thread holds it, so it keeps out other
-    threads only: what must not be seen half done may call nothing in between.
+    The lock is reentrant, because a signal handler or a finalizer may run while its own thread holds it. So
+    it excludes only other threads. A change that must not be seen half done must not call anything in
+    between.
     """
     owner._lock = threading.RLock()
     _owners.add(owner)
@@ -37,49 +38,49 @@ def _renew_locks() -> None:
     _process = os.getpid()
 
 
-_process = _told = os.getpid()
-"""For which process the locks are, and which of Python's processes this is, or was forked from."""
+_process = _python_process = os.getpid()
+"""The process that the locks belong to, and the last process of which Python has notified us."""
 
 
 def _begin_child() -> None:
-    global _told  # noqa: PLW0603 - as above
+    global _python_process  # noqa: PLW0603 - as above
     _renew_locks()
-    _told = os.getpid()
+    _python_process = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_child)
 
 
-_arriving = threading.Lock()
+_child_lock = threading.Lock()
 
 
 def notice_fork() -> None:
-    """Give new locks in a child that was forked by other means than Python's, too."""
+    """Create new locks in a child that was forked without Python's knowledge, too."""
     if _process != os.getpid():
-        with _arriving:
+        with _child_lock:
             if _process != os.getpid():
                 _renew_locks()
 
 
 def was_forked_unnoticed() -> bool:
-    """Return whether this process was forked by other means than Python's, so that no library was told."""
-    return _told != os.getpid()
+    """Return whether this process was forked without Python's knowledge, so that libraries got no notice."""
+    return _python_process != os.getpid()
 
 
 def refuse_inherited(what: str, process: int, key: str | None, instead: str) -> None:
-    """Refuse what another process has used and this one has inherited: each would get the other's replies.
+    """Refuse an inherited resource, because both processes would get each other's replies.
 
     Parameters
     ----------
     what
-        What it is.
+        The name of the resource in the message.
     process
-        The process that uses it.
+        The id of the process that uses the resource.
     key
-        Whose record was asked for, None for nobody's.
+        The key of the request, or None.
     instead
-        What to do instead.
+        What to do instead, for the message.
 
     Raises
     ------
@@ -95,19 +96,20 @@ def refuse_inherited(what: str, process: int, key: str | None, instead: str) -> 
 
 
 class ForkGate:
-    """Holds a fork back while anybody is inside, so that nothing half done reaches the child.
+    """Delays a fork while a thread is inside, so that the child inherits nothing half done.
 
-    A fork cannot be refused, and not every fork can wait: one from a signal's handler may wait for its own
-    thread, and one by other means than ``os.fork`` asks nobody. The child learns what it has inherited.
+    A fork cannot be refused, and not every fork can wait. A fork from a signal handler would wait for its own
+    thread, and a fork by other means than ``os.fork`` is not noticed. So the child checks what it has
+    inherited.
 
     Parameters
     ----------
     before_fork
-        Called in the parent when nobody is inside any more, to give up what a child must not inherit.
+        Called in the parent when no thread is inside any more, to close what a child must not inherit.
     in_child
-        Called in each child before anybody comes in, to take note of what was not given up.
+        Called in each child before a thread enters, to record what was not closed.
     wait_seconds
-        How long a fork waits at most.
+        How many seconds a fork waits at most.
     """
 
     def __init__(
@@ -118,16 +120,18 @@ class ForkGate:
         self._wait_seconds = wait_seconds
         self._renew()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._arrive)
+            os.register_at_fork(
+                before=self._close_gate, after_in_parent=self._open_gate, after_in_child=self._enter_child
+            )
 
     def __enter__(self) -> None:
-        with self.still():
+        with self.no_forks():
             while self._forks:
                 self._turn.wait()
             self._inside[threading.get_ident()] += 1
 
     def __exit__(self, *_: object) -> None:
-        with self.still():
+        with self.no_forks():
             thread = threading.get_ident()
             self._inside[thread] -= 1
             if not self._inside[thread]:
@@ -135,31 +139,31 @@ class ForkGate:
             if self._forks:
                 self._turn.notify_all()
 
-    def still(self) -> threading.Condition:
-        """Return what to hold for a moment in which no fork can happen. Reentrant, for finalizers."""
-        if self._process != os.getpid():  # forked by other means than Python's
-            with _arriving:
+    def no_forks(self) -> threading.Condition:
+        """Return a lock that prevents forks. Hold it only briefly. It is reentrant, for finalizers."""
+        if self._process != os.getpid():  # forked without Python's knowledge
+            with _child_lock:
                 if self._process != os.getpid():
-                    self._arrive()
+                    self._enter_child()
         return self._turn
 
-    def _shut(self) -> None:
+    def _close_gate(self) -> None:
         self._turn.acquire()
         me = threading.get_ident()
-        self._forks.append(me)  # from here on nobody comes in
+        self._forks.append(me)  # from here on no thread enters
         try:
             self._turn.wait_for(lambda: self._inside.keys() <= {me}, self._wait_seconds)
         finally:
             self._before_fork()
 
-    def _open(self) -> None:
+    def _open_gate(self) -> None:
         me = threading.get_ident()
-        if me in self._forks:  # else an interrupt came before it had its turn
+        if me in self._forks:  # otherwise an interrupt arrived before the lock was acquired
             self._forks.remove(me)
             self._turn.notify_all()
             self._turn.release()
 
-    def _arrive(self) -> None:
+    def _enter_child(self) -> None:
         self._in_child()
         self._renew()
 

@@ -1,15 +1,15 @@
-"""What stops a call from outside: interrupts, which are never taken for a failure of anything."""
+"""Interrupts: exceptions that stop a call from outside, and are never treated as a failure of the call."""
 
 import sys
 from collections.abc import Iterator
 
 TIME_LIMITS = frozenset({"AirflowTaskTimeout", "JobTimeoutException", "SoftTimeLimitExceeded"})
-"""What job queues raise from a signal's handler, though it is an ``Exception``: old releases of Airflow, RQ,
-Celery. Known by name, so that none of them is imported."""
+"""Subclasses of ``Exception`` that job queues raise from signal handlers: old releases of Airflow, RQ, and
+Celery. They are recognized by name, so that none of these packages is imported."""
 
 
 _OF_CLIENTS = frozenset({"CancelledError", "GeneratorExit"})
-"""What clients end their own waits and generators with, and turn into errors: behind these, no interrupt."""
+"""Exceptions with which clients end their own waits and generators. As a cause they are not interrupts."""
 
 
 class Interrupts:
@@ -18,8 +18,8 @@ class Interrupts:
     Parameters
     ----------
     declared
-        Classes of ``Exception`` that are interrupts besides the known time limits, and besides every
-        BaseException that is no ``Exception``.
+        Subclasses of ``Exception`` that are interrupts, in addition to the known time limits and to every
+        ``BaseException`` that is not an ``Exception``.
     """
 
     __slots__ = ("_declared",)
@@ -37,10 +37,10 @@ class Interrupts:
         )
 
     def behind(self, error: BaseException) -> BaseException | None:
-        """Return the interrupt that ``error`` is, or that other code has turned into it; None if neither.
+        """Return the interrupt that ``error`` is, or that other code has converted into it; None if neither.
 
-        Not to be called while ``error`` is being handled: what the caller was handling when it made the call
-        is behind ``error`` too, and did not interrupt the call.
+        Do not call it while ``error`` is being handled. An exception that the caller was handling when it
+        made the call is in the context of ``error`` too, but did not interrupt the call.
         """
         if self.includes(error):
             return error
@@ -52,23 +52,23 @@ class Interrupts:
 
 
 _declared_anywhere: set[type[Exception]] = set()
-"""What any configuration declares."""
+"""The interrupts that any configuration declares."""
 
 KNOWN_INTERRUPTS = Interrupts()
-"""Those that nobody has to declare."""
+"""The interrupts that need no declaration."""
 
 
 def any_interrupts() -> Interrupts:
-    """Return what recognizes all that any configuration declares."""
+    """Return an object that recognizes the interrupts of all configurations."""
     return Interrupts(tuple(_declared_anywhere))
 
 
 def raise_interrupt(error: BaseException) -> None:
     """Raise the interrupt that ``error`` is, or was raised from; return if neither.
 
-    For handlers that take an exception for an answer and go on. They serve all configurations, so what any of
-    them declares is an interrupt here. An implicit context does not count: while an exception is handled, it
-    also leads to what the caller was handling before.
+    Use it in handlers that ignore an exception and continue. They serve all configurations, so the interrupts
+    of all of them count. The implicit context does not count, because it also contains exceptions that the
+    caller was handling before.
     """
     interrupts = any_interrupts()
     link: BaseException | None = error
@@ -81,7 +81,7 @@ def raise_interrupt(error: BaseException) -> None:
 
 
 def _links(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and all that is behind it, or in it if it is a group."""
+    """Yield an error, its causes, its contexts, and the members of groups."""
     waiting, seen = [error], set()
     while waiting:
         link = waiting.pop()

@@ -1,7 +1,7 @@
-"""Where blocking layers work for ``async def`` functions: threads of their own, never the loop's executor.
+"""Runs blocking layers for ``async def`` functions in threads of the layer, never in the loop's executor.
 
-The executor of a loop belongs to the application: its threads may be busy, or wait for the very call that
-would need one, and it takes no work once the interpreter has begun to exit.
+The executor of a loop belongs to the application. Its threads may be busy, or wait for the same call that
+needs a thread, and it accepts no work once the interpreter has started to exit.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 THREADS_PER_LAYER = 32
-"""How many requests of one layer may be under way at once; more wait for their turn."""
+"""How many requests of one layer run at the same time. Further requests wait."""
 
 
 async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
     """Call a blocking ``method`` of ``layer`` in one of the layer's threads.
 
-    A cancellation gives up what has not begun. A thread cannot be stopped, so what has begun is awaited: it
-    must not happen unobserved.
+    A cancellation drops a request that has not started. A request that has started is awaited, because a
+    thread cannot be stopped and its effect must be observed.
     """
-    call = functools.partial(contextvars.copy_context().run, _with_nameable_errors, method, *args)
+    call = functools.partial(contextvars.copy_context().run, _without_stop_errors, method, *args)
     future = _threads_of(layer).submit(call)
     loop = asyncio.get_running_loop()
     cancelling: Any = getattr(asyncio.current_task(), "cancelling", int)
     interrupted: BaseException | None = None
     while not future.done():
-        # Woken by a function that is written in C, in which no signal's handler can strike: a lost call would
-        # be waited for without end. How often the task was cancelled tells that from a cancellation.
+        # The waiter is woken by a function in C, in which no signal handler can run, because a lost wake-up
+        # would block forever. The task's number of cancellations distinguishes it from a cancellation.
         waiter = loop.create_future()
         cancellations = cancelling()
-        future.add_done_callback(functools.partial(_tell, loop, waiter.cancel))
+        future.add_done_callback(functools.partial(_wake_loop, loop, waiter.cancel))
         try:
             await waiter
         except BaseException as interrupt:
@@ -42,7 +42,7 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
             if is_cancellation and future.done() and cancelling() == cancellations:
                 break
             if future.cancel():
-                interrupt.nothing_written = True  # type: ignore[attr-defined]  # so nothing is to be taken back
+                interrupt.nothing_written = True  # type: ignore[attr-defined]  # so there is nothing to undo
                 raise
             if not is_cancellation:
                 raise
@@ -52,42 +52,42 @@ async def in_thread(layer: Any, method: Callable[..., Any], *args: Any) -> Any:
     try:
         raise interrupted
     finally:
-        del interrupted  # its traceback refers to this frame
+        del interrupted  # because its traceback refers to this frame
 
 
-def _tell(loop: asyncio.AbstractEventLoop, wake: Callable[[], object], _done: "Future[Any]") -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+def _wake_loop(loop: asyncio.AbstractEventLoop, wake: Callable[[], object], _done: "Future[Any]") -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no waiter
         loop.call_soon_threadsafe(wake)
 
 
-def _with_nameable_errors(method: Callable[..., Any], *args: Any) -> Any:
+def _without_stop_errors(method: Callable[..., Any], *args: Any) -> Any:
     try:
         return method(*args)
     except (StopIteration, GeneratorExit) as stop:
-        # A coroutine cannot raise the one, and would seem to be closed by the other.
+        # A coroutine cannot raise StopIteration, and GeneratorExit would look like a close.
         raise RuntimeError(f"{method!r} raised {type(stop).__name__}") from stop
 
 
 class _Threads:
-    """The threads of one layer: started when needed, ended with it, joined by an exiting interpreter."""
+    """The threads of one layer: started when needed, ended with it, joined when the interpreter exits."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew, as a forked child has to: it has none of its parent's threads."""
+        """Start over with no threads, as in a forked child, which does not inherit threads."""
         self._pool = ThreadPoolExecutor(THREADS_PER_LAYER, thread_name_prefix="idemproof")
         self.process = os.getpid()
 
     def submit(self, call: Callable[[], Any]) -> "Future[Any]":
-        """Have ``call`` made in a thread, or here if there is none."""
+        """Run ``call`` in a thread, or in the current one if no thread can be started."""
         future: Future[Any] = Future()
         job = functools.partial(_perform, future, [call])
         try:
             self._pool.submit(job)
         except RuntimeError:
-            # There is no thread to be had: there are too many, or the interpreter exits, which waits for the
-            # loops that still run. What has run there must be stored, so the loop waits for the request.
+            # No thread can be started: there are too many, or the interpreter exits while loops still run.
+            # Their results must be stored, so the loop waits for the request.
             job()
         return future
 
@@ -96,7 +96,7 @@ def _perform(future: "Future[Any]", call: list[Callable[[], Any]]) -> None:
     try:
         perform = call.pop()
     except IndexError:
-        return  # a pool that could not start a thread has refused it, and kept it
+        return  # the pool raised because it could not start a thread, but kept the job
     if not future.set_running_or_notify_cancel():
         return
     try:
@@ -108,23 +108,23 @@ def _perform(future: "Future[Any]", call: list[Callable[[], Any]]) -> None:
 
 
 _threads: dict[int, _Threads] = {}
-_of_parents: list[Any] = []
+_inherited: list[Any] = []
 
 
 def _threads_of(layer: Any) -> _Threads:
-    """Return the threads of ``layer``, its own, so that a store that hangs does not hold up others."""
+    """Return the threads of ``layer``. Each layer has its own, so that a hanging store blocks no other."""
     found = _threads.get(id(layer))
     if found is None:
-        # By identity: a layer may be equal to another, and need not be hashable.
+        # By identity, because layers may be equal and need not be hashable.
         found = _threads.setdefault(id(layer), _Threads())
         weakref.finalize(layer, _threads.pop, id(layer), None).atexit = False
-    if found.process != os.getpid():  # forked by other means than Python's
+    if found.process != os.getpid():  # forked without Python's knowledge
         _renew(found)
     return found
 
 
 def _renew(threads: _Threads) -> None:
-    _of_parents.append(threads._pool)  # ending it would take locks that nobody is left to release
+    _inherited.append(threads._pool)  # ending it would wait for locks that no thread can release
     threads.renew()
 
 

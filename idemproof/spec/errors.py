@@ -1,6 +1,6 @@
-"""Every error that Idemproof raises, under the documented names.
+"""Every error that Idemproof raises, with its documented name.
 
-Each names what happened, to which key, and what to do. ``IdempotencyError`` is the common base.
+Each message says what happened, to which key, and what to do. ``IdempotencyError`` is the common base.
 """
 
 from typing import Any, Self
@@ -14,7 +14,7 @@ class IdempotencyError(Exception):
     message
         What happened, to which key, and what to do.
     *details
-        More, appended to the message in parentheses.
+        Details, appended to the message in parentheses.
     """
 
     def __init__(self, message: object = "", *details: object) -> None:
@@ -23,12 +23,12 @@ class IdempotencyError(Exception):
         self.details = "".join(str(detail) for detail in details) or None
 
     def because(self, cause: BaseException) -> Self:
-        """Put ``cause`` behind the message in ``args``, where code written for Powertools looks for it.
+        """Add ``cause`` to ``args`` after the message, where code written for Powertools looks for it.
 
         Parameters
         ----------
         cause
-            What went wrong. The message already says so: it is not appended again.
+            The exception behind this error. It is not appended to the message, which already describes it.
         """
         self.args = (self.message, cause)
         return self
@@ -40,7 +40,7 @@ class IdempotencyError(Exception):
 
 
 BaseError = IdempotencyError
-"""The name that Powertools for AWS Lambda has for the common base."""
+"""The name of the common base in Powertools for AWS Lambda."""
 
 _NOTHING: Any = object()
 
@@ -53,47 +53,48 @@ class _CarriesResultError(IdempotencyError):
     message
         What happened, to which key, and what to do.
     *details
-        More, appended to the message in parentheses.
+        Details, appended to the message in parentheses.
     result
-        What the function returned in this call, so that nothing is lost; left out if it did not.
+        The value that the function returned in this call, so that it is not lost; omitted if the function did
+        not return.
     """
 
     result: Any
-    """What the function returned in this call, which may be None; None if it did not."""
+    """The value that the function returned in this call, which may be None; None if it did not return."""
     function_returned: bool
-    """Whether the function has run in this call, and returned ``result``."""
+    """Whether the function ran in this call and returned ``result``."""
 
     def __init__(self, message: object = "", *details: object, result: Any = _NOTHING) -> None:
         super().__init__(message, *details)
         self.carry(result)
 
     def carry(self, result: Any) -> None:
-        """Take what the function returned."""
+        """Store the value that the function returned."""
         self.function_returned = result is not _NOTHING
         self.result = result if self.function_returned else None
 
 
 class IdempotencyConfigError(IdempotencyError, ValueError):
-    """A setting is invalid. Raised when the configuration or the decorated function is made."""
+    """A setting is invalid. Raised when the configuration or the decorated function is created."""
 
 
 class IdempotencyKeyError(IdempotencyError):
-    """No key can be derived from the payload. Raised before anything ran."""
+    """No key can be derived from the payload. Raised before the function runs."""
 
 
 class IdempotencyValidationError(IdempotencyError):
-    """The key is known, but came with another payload the first time."""
+    """The key was used before with a different payload."""
 
 
 class IdempotencyAlreadyInProgressError(IdempotencyError):
-    """Another attempt is running. Safe to retry.
+    """Another attempt is running. It is safe to retry.
 
     Parameters
     ----------
     message
         What happened, to which key, and what to do.
     *details
-        More, appended to the message in parentheses.
+        Details, appended to the message in parentheses.
     retry_after_ms
         Milliseconds until the running attempt's lease ends.
     """
@@ -104,46 +105,46 @@ class IdempotencyAlreadyInProgressError(IdempotencyError):
 
 
 class IdempotencyInconsistentStateError(IdempotencyError):
-    """The store gave contradictory answers. The function did not run. Safe to retry."""
+    """The store gave contradictory replies. The function did not run. It is safe to retry."""
 
 
 class IdempotencyLeaseLostError(_CarriesResultError):
-    """The attempt outlived its lease and another took over; ``result`` was not stored."""
+    """The attempt outlived its lease and another attempt took over. ``result`` was not stored."""
 
 
 class IdempotencyResultUnavailableError(_CarriesResultError):
     """The function ran once, but its result could not be stored. It will not run again.
 
-    An attempt that came too late carries what it returned itself.
+    If another attempt took over, the error of the late attempt carries the value that this attempt returned.
     """
 
 
 class IdempotencyModelTypeError(IdempotencyError):
-    """The serializer's model is not of the kind that it handles."""
+    """The serializer does not support the type of the model."""
 
 
 class IdempotencyNoSerializationModelError(IdempotencyError):
-    """No model was given to the serializer, and the return annotation names none."""
+    """The serializer has no model, and the return annotation names none."""
 
 
 class IdempotencyPersistenceLayerError(_CarriesResultError):
-    """The persistence layer failed. ``function_returned`` tells whether after the function."""
+    """The persistence layer failed. ``function_returned`` shows whether the function had returned before."""
 
 
 class IdempotencySerializationError(IdempotencyPersistenceLayerError):
-    """The result cannot be encoded (``result`` has it), or a stored one cannot be decoded."""
+    """The result cannot be encoded (then ``result`` has it), or a stored result cannot be decoded."""
 
 
 class IdempotencyPayloadError(IdempotencyKeyError, IdempotencyPersistenceLayerError):
-    """The payload cannot be searched or hashed, so it has no key. Raised before anything ran."""
+    """The payload cannot be searched or hashed, so it has no key. Raised before the function runs."""
 
 
 class IdempotencyArgumentError(IdempotencyError, TypeError, RuntimeError):
-    """The call, or the function, lacks the argument that the key is derived from. Nothing ran."""
+    """The call or the function does not have the argument that the key is derived from. Nothing ran."""
 
 
 class IdempotencyInvalidStatusError(IdempotencyPersistenceLayerError):
-    """A stored record is corrupt: unknown status, missing or fractional deadline, foreign key."""
+    """A stored record is corrupt: an unknown status, a missing or fractional deadline, another key."""
 
 
 class IdempotencyRecordTooLargeError(IdempotencyPersistenceLayerError):
@@ -151,10 +152,10 @@ class IdempotencyRecordTooLargeError(IdempotencyPersistenceLayerError):
 
 
 class IdempotencyPersistenceConfigError(IdempotencyPersistenceLayerError, ValueError):
-    """The persistence layer is set up wrongly: its parameters, or what it found."""
+    """The persistence layer is misconfigured: its parameters are invalid, or do not fit the store."""
 
     may_pass: bool = False
-    """Whether it may pass by itself, as refused credentials do when they are renewed."""
+    """Whether the error may be temporary, like expired credentials that are renewed."""
 
 
 class IdempotencyPersistenceConnectionError(IdempotencyPersistenceLayerError):
@@ -173,9 +174,9 @@ class IdempotencyItemAlreadyExistsError(IdempotencyError):
     message
         What happened, to which key, and what to do.
     *details
-        More, appended to the message in parentheses.
+        Details, appended to the message in parentheses.
     old_data_record
-        The record that stands, if the layer knows it.
+        The stored record, if the layer knows it.
     """
 
     def __init__(self, message: object = "", *details: object, old_data_record: Any = None) -> None:

@@ -1,6 +1,6 @@
-"""What can happen to a record, and what the one who asked is told.
+"""Events that can happen to a record, and their outcomes.
 
-All of these are tuples, for they are made on every call; two of different kinds are never equal.
+They are tuples, because every call creates several. Tuples of different classes are never equal.
 """
 
 from typing import NamedTuple, TypeVar
@@ -12,7 +12,7 @@ _Items = tuple[object, ...]
 
 
 def _distinct(kind: T) -> T:
-    """Let only tuples of the same kind be equal."""
+    """Make only tuples of the same class equal."""
 
     def __eq__(self: _Items, other: object) -> bool:  # noqa: N807
         return type(self) is type(other) and tuple.__eq__(self, other)
@@ -35,11 +35,11 @@ class Claim(NamedTuple):
     Parameters
     ----------
     owner
-        The attempt's token; None for software that has none.
+        The owner token of the attempt; None for software without tokens.
     lease
-        Epoch milliseconds until which the claim is exclusive; None for as long as the record lives.
+        Epoch milliseconds until which the claim is exclusive; None for the lifetime of the record.
     expiry
-        Epoch seconds at which the record is over.
+        Epoch seconds at which the record expires.
     payload_hash
         Hash of the validated part of the payload, or None.
     idempotency_key
@@ -60,13 +60,13 @@ class Complete(NamedTuple):
     Parameters
     ----------
     owner
-        The attempt's token.
+        The owner token of the attempt.
     response
         The result as JSON text, or ``RESULT_UNAVAILABLE``.
     payload_hash
         Hash of the validated part of the payload, or None.
     expiry
-        Epoch seconds at which the record is over.
+        Epoch seconds at which the record expires.
     idempotency_key
         Names the operation.
     """
@@ -80,14 +80,14 @@ class Complete(NamedTuple):
 
 @_distinct
 class Release(NamedTuple):
-    """An attempt gives its claim back: it failed, or it never began."""
+    """An attempt releases its claim, because it failed or never began."""
 
     owner: str | None
 
 
 @_distinct
 class Renew(NamedTuple):
-    """A running attempt asks for a longer lease (epoch milliseconds)."""
+    """A running attempt extends its lease (epoch milliseconds)."""
 
     owner: str | None
     lease: int
@@ -95,7 +95,7 @@ class Renew(NamedTuple):
 
 @_distinct
 class Evict(NamedTuple):
-    """The store's own housekeeping wants to forget the record."""
+    """The store wants to delete an expired record."""
 
 
 Event = Claim | Complete | Release | Renew | Evict
@@ -103,14 +103,14 @@ Event = Claim | Complete | Release | Renew | Evict
 
 @_distinct
 class Claimed(NamedTuple):
-    """The attempt may run, for as long as the lease in ``record`` lasts.
+    """The attempt may run until the lease in ``record`` ends.
 
     Parameters
     ----------
     record
-        The claim as it stands.
+        The stored claim.
     took_over
-        The record that had to yield, or None.
+        The record that the claim replaced, or None.
     """
 
     record: Record
@@ -119,14 +119,14 @@ class Claimed(NamedTuple):
 
 @_distinct
 class PayloadMismatch(NamedTuple):
-    """The key is in use with another payload."""
+    """The key is in use with a different payload."""
 
     record: Record
 
 
 @_distinct
 class InProgress(NamedTuple):
-    """Another attempt is running; it may be asked again in ``retry_after`` milliseconds."""
+    """Another attempt is running. Its lease ends in ``retry_after`` milliseconds."""
 
     record: Record
     retry_after: int
@@ -148,26 +148,26 @@ class Completed(NamedTuple):
 
 @_distinct
 class Superseded(NamedTuple):
-    """Another attempt completed first; ``record`` has the result that counts."""
+    """Another attempt completed first; ``record`` has its result, which is the valid one."""
 
     record: Record
 
 
 @_distinct
 class LeaseLost(NamedTuple):
-    """The claim is no longer the attempt's; ``record`` stands there instead, or nothing."""
+    """The attempt no longer holds the claim; ``record`` is stored instead, or None."""
 
     record: Record | None
 
 
 @_distinct
 class Released(NamedTuple):
-    """The claim is gone; anyone may begin."""
+    """The claim is deleted, so any attempt may begin."""
 
 
 @_distinct
 class NotHeld(NamedTuple):
-    """There was no claim of this owner to give back."""
+    """There was no claim of this owner to release."""
 
 
 @_distinct
@@ -179,12 +179,12 @@ class Renewed(NamedTuple):
 
 @_distinct
 class Evicted(NamedTuple):
-    """The record is forgotten."""
+    """The record is deleted."""
 
 
 @_distinct
 class Kept(NamedTuple):
-    """The record may still be owed to somebody."""
+    """The record is kept, because a caller may still need it."""
 
 
 Outcome = (

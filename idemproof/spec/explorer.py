@@ -1,7 +1,7 @@
-"""An exhaustive search: everything that several clients of one key can do to each other, each step checked.
+"""An exhaustive search of all interactions of several clients of one key. It checks every step.
 
 The states and moves are those of :mod:`~idemproof.spec.model`. The search is breadth first, so the first step
-that breaks an invariant is the end of a shortest trace, and it is complete when no state is left to visit.
+that breaks an invariant ends a shortest trace. The search is complete when no unvisited state is left.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ PROGRESS_EVERY = 1000
 
 
 class Edge(NamedTuple):
-    """One step from one state to the next, in which clients keep their places."""
+    """One step from one state to the next. Clients keep their positions."""
 
     what: str
     client: int | None
@@ -43,7 +43,7 @@ class Edge(NamedTuple):
 
 
 class TraceLine(NamedTuple):
-    """One line of a trace: what happened, to whom, and what stands then."""
+    """One line of a trace: what happened, to which client, and the record that is stored then."""
 
     what: str
     who: str
@@ -51,27 +51,27 @@ class TraceLine(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The shortest way to something that must not be."""
+    """The shortest trace to a fault."""
 
     broken: tuple[str, ...]
     lines: tuple[TraceLine, ...]
 
 
 class Result(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Parameters
     ----------
     states, edges
-        How many there are.
+        The numbers of states and steps.
     complete
-        Whether all were visited.
+        Whether all states were visited.
     rows
         The rows of the table that decided a step.
     counterexample
-        A shortest way to a step that breaks an invariant, or None.
+        A shortest trace to a step that breaks an invariant, or None.
     stuck
-        A way to a state from which, without faults, nobody can finish, or None.
+        A trace to a state from which no client can finish without faults, or None.
     """
 
     states: int
@@ -83,26 +83,26 @@ class Result(NamedTuple):
 
 
 class Explorer:
-    """Searches what clients of one key can do.
+    """Searches the interactions of clients of one key.
 
     Parameters
     ----------
     clients
-        How many there are.
+        The number of clients.
     fingerprints
-        How many payload hashes their calls have, up to three; the third is none at all.
+        How many payload hashes their calls have, up to three. The third means no payload hash.
     faults
-        Which of :data:`~idemproof.spec.model.FAULTS` may happen.
+        The faults that may happen, out of :data:`~idemproof.spec.model.FAULTS`.
     late_requests
-        How many requests may be on their way at once, to arrive when nobody expects them.
+        How many requests may be delayed at the same time, to arrive after their attempt has moved on.
     invocations
-        How many of the clients are invocations of one durable execution, which may be suspended, and may
-        run at once.
+        How many of the clients are invocations of one durable execution, which may be suspended and may run
+        at the same time.
 
     Raises
     ------
     ValueError
-        There is no such fault, no client, or not so many fingerprints or invocations.
+        A fault is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Explorer:
     ) -> None:
         unknown = sorted(set(faults) - set(FAULTS))
         if unknown:
-            raise ValueError(f"there is no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+            raise ValueError(f"there is no fault {', '.join(unknown)}; use {', '.join(FAULTS)}")
         if clients < 1 or not 1 <= fingerprints <= len(HASHES):
-            raise ValueError(f"at least 1 client, and 1 to {len(HASHES)} fingerprints, are needed")
+            raise ValueError(f"clients must be 1 or more, and fingerprints 1 to {len(HASHES)}")
         if not 0 <= invocations <= clients:
-            raise ValueError(f"of {clients} clients, 0 to {clients} can be invocations, not {invocations}")
+            raise ValueError(f"invocations must be 0 to {clients} of {clients} clients, not {invocations}")
         self._hashes = HASHES[:fingerprints]
         self._faults = frozenset(faults)
         self._late_requests = late_requests
@@ -133,39 +133,42 @@ class Explorer:
         Parameters
         ----------
         progress
-            Called now and then with how many states were met, and how many of them are still to be visited.
+            Called from time to time with the number of states found, and how many of them are unvisited.
         limit
-            How many states to meet at most; None for all.
+            How many states to find at most; None for all.
         """
-        came: dict[State, tuple[State, str, int | None] | None] = {self._start: None}
+        reached_from: dict[State, tuple[State, str, int | None] | None] = {self._start: None}
         faultless_from: dict[State, list[State]] = {}
         finishing: set[State] = set()
         waiting = deque([self._start])
         rows: set[str] = set()
         edges = 0
         while waiting:
-            if progress is not None and len(came) % PROGRESS_EVERY == 0:
-                progress(len(came), len(waiting))
-            if limit is not None and len(came) >= limit:
-                return Result(len(came), edges, complete=False, rows=frozenset(rows) - {""})
+            if progress is not None and len(reached_from) % PROGRESS_EVERY == 0:
+                progress(len(reached_from), len(waiting))
+            if limit is not None and len(reached_from) >= limit:
+                return Result(len(reached_from), edges, complete=False, rows=frozenset(rows) - {""})
             state = waiting.popleft()
             for edge in self._edges(state):
                 edges += 1
                 rows.add(edge.row)
                 if edge.broken:
-                    trace = self._trace(came, state, edge.broken, (edge.what, edge.client))
-                    return Result(len(came), edges, False, frozenset(rows) - {""}, trace)
+                    trace = self._trace(reached_from, state, edge.broken, (edge.what, edge.client))
+                    return Result(len(reached_from), edges, False, frozenset(rows) - {""}, trace)
                 after = canonical(edge.after)
-                if after not in came:
-                    came[after] = (state, edge.what, edge.client)
+                if after not in reached_from:
+                    reached_from[after] = (state, edge.what, edge.client)
                     waiting.append(after)
                 if edge.faultless:
                     faultless_from.setdefault(after, []).append(state)
                 if edge.finishes:
                     finishing.add(state)
-        hopeless = came.keys() - _reaching(finishing, faultless_from)
-        stuck = next((self._trace(came, state, ("INV-9",)) for state in came if state in hopeless), None)
-        return Result(len(came), edges, True, frozenset(rows) - {""}, None, stuck)
+        stuck_states = reached_from.keys() - _reaching(finishing, faultless_from)
+        stuck = next(
+            (self._trace(reached_from, state, ("INV-9",)) for state in reached_from if state in stuck_states),
+            None,
+        )
+        return Result(len(reached_from), edges, True, frozenset(rows) - {""}, None, stuck)
 
     def _edges(self, state: State) -> Iterator[Edge]:
         yield Edge("a second passes", None, tick(state), faultless=True, finishes=False, row="", broken=())
@@ -178,7 +181,7 @@ class Explorer:
         previous = None
         for place, client in enumerate(state.clients):
             if client == previous:
-                continue  # of equal clients one is enough
+                continue  # equal clients are interchangeable
             previous = client
             key = (client, state.record, may_be_late)
             moves = self._moves.get(key)
@@ -194,14 +197,14 @@ class Explorer:
 
     def _trace(
         self,
-        came: dict[State, tuple[State, str, int | None] | None],
+        reached_from: dict[State, tuple[State, str, int | None] | None],
         state: State,
         broken: tuple[str, ...],
         last: tuple[str, int | None] | None = None,
     ) -> Trace:
-        """Tell how ``state`` is reached, under names that the clients keep."""
+        """Return how ``state`` is reached. Each client keeps its name."""
         taken = [] if last is None else [last]
-        while (step := came[state]) is not None:
+        while (step := reached_from[state]) is not None:
             state, what, place = step
             taken.insert(0, (what, place))
         names = [f"client {number + 1}" for number in range(len(state.clients))]
@@ -218,7 +221,7 @@ class Explorer:
 
 
 def _reaching(targets: set[State], before: dict[State, list[State]]) -> set[State]:
-    """Return all states from which ``targets`` are reached by the steps that ``before`` tells backwards."""
+    """Return all states from which ``targets`` can be reached; ``before`` has the steps backwards."""
     found = set(targets)
     waiting = list(targets)
     while waiting:

@@ -1,7 +1,7 @@
-"""What is true of the protocol, as predicates that explorers, simulators and tests evaluate.
+"""The invariants of the protocol, as predicates that explorers, simulators and tests evaluate.
 
-Some speak of one step of :func:`~idemproof.spec.transition.transition`; the others of the history of
-all that happened to one key.
+Some check one step of :func:`~idemproof.spec.transition.transition`. The others check the history of one
+key.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Ended(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A caller with ``payload_hash`` was told ``response`` while ``standing`` was in the store."""
+    """A caller with ``payload_hash`` got ``response`` while the record ``standing`` was stored."""
 
     now: int
     response: str | None
@@ -63,7 +63,7 @@ class Answered(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call was over after ``operations`` requests to the store."""
+    """A call ended after ``operations`` requests to the store."""
 
     owner: str
     now: int
@@ -74,7 +74,7 @@ Happening = Began | Ended | Answered | Asked | Occurrence
 """What a history has. The invariants go by what was seen, and not by what was reported."""
 
 OPERATIONS_PER_CALL = 64
-"""No call asks its store more often than this (INV-8)."""
+"""The largest number of requests that a call sends to its store (INV-8)."""
 
 
 def step_of(before: Record | None, event: Event, now: int) -> Step:
@@ -83,7 +83,7 @@ def step_of(before: Record | None, event: Event, now: int) -> Step:
 
 
 def one_live_run(history: Sequence[Happening]) -> bool:
-    """At most one running body has a granted lease that is live (INV-1)."""
+    """At most one running body has a live lease (INV-1)."""
     running: dict[str, int] = {}
     for item in history:
         if isinstance(item, Began):
@@ -104,14 +104,14 @@ def _are_one(owner: str, other: str) -> bool:
 
 
 def _end(runs: dict[str, int], owner: str) -> None:
-    """End the run of ``owner``, or a durable execution with all its runs, if the newest one raises."""
+    """End the run of ``owner``, or all runs of a durable execution if the newest one raises."""
     invocations = [each for each in runs if _are_one(each, owner)]
     for each in invocations if invocations[-1:] == [owner] else [owner]:
         runs.pop(each, None)
 
 
 def begins_under_its_lease(history: Sequence[Happening]) -> bool:
-    """A body begins only while the lease that it was granted is live (ENG-3)."""
+    """A body begins only while its lease is live (ENG-3)."""
     return all(item.now < item.until for item in history if isinstance(item, Began))
 
 
@@ -123,7 +123,7 @@ def live_result_is_final(step: Step) -> bool:
 
 
 def others_are_untouched(step: Step) -> bool:
-    """Nobody changes a live record of another (INV-3)."""
+    """No attempt changes a live record of another owner (INV-3)."""
     before = step.before
     if before is None or not live(before, step.now):
         return True
@@ -136,7 +136,7 @@ def others_are_untouched(step: Step) -> bool:
 
 
 def answers_agree(history: Sequence[Happening]) -> bool:
-    """All who are answered during the life of one COMPLETED record get its response (INV-4)."""
+    """All calls that are answered during the life of one COMPLETED record get its response (INV-4)."""
     for item in history:
         standing = item.standing if isinstance(item, Answered) else None
         if isinstance(item, Answered) and standing is not None and live(standing, item.now):
@@ -147,10 +147,10 @@ def answers_agree(history: Sequence[Happening]) -> bool:
 
 
 def answer_is_the_record(step: Step) -> bool:
-    """An answer is what stands, and never another payload's (INV-4)."""
+    """An answer is the stored record, and never that of another payload (INV-4)."""
     if isinstance(step.outcome, Completed):
-        told, response = step.outcome.record, getattr(step.event, "response", None)
-        return told == step.after and told.status == COMPLETED and told.response_data == response
+        recorded, response = step.outcome.record, getattr(step.event, "response", None)
+        return recorded == step.after and recorded.status == COMPLETED and recorded.response_data == response
     if not isinstance(step.outcome, Replay | Superseded):
         return True
     record, event = step.outcome.record, step.event
@@ -159,8 +159,8 @@ def answer_is_the_record(step: Step) -> bool:
 
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
-    """The body runs again only after a crash, a lapsed lease, an exception, or an expiry (INV-5)."""
-    until: dict[str, int] = {}  # when each earlier run stops standing in the way
+    """The body runs again only after a crash, an ended lease, an exception, or an expiry (INV-5)."""
+    until: dict[str, int] = {}  # when each earlier run stops blocking others
     for item in history:
         if isinstance(item, Began):
             if any(item.now < end for owner, end in until.items() if not _are_one(owner, item.owner)):
@@ -171,12 +171,12 @@ def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
                 until[item.owner] = item.until
             elif item.how == "raised":
                 _end(until, item.owner)
-            # A run that crashed, was fenced off or suspended stands in the way until its lease ends.
+            # A run that crashed, was fenced off or suspended blocks others until its lease ends.
     return True
 
 
 def retry_changes_nothing(step: Step) -> bool:
-    """Asking again, because the reply was lost, changes nothing within the deadline asked for (INV-6)."""
+    """Sending an event again, because the reply was lost, changes nothing before its deadline (INV-6)."""
     event = step.event
     deadlines = []
     if isinstance(event, Claim):
@@ -186,7 +186,7 @@ def retry_changes_nothing(step: Step) -> bool:
     if any(step.now >= deadline for deadline in deadlines):
         return True
     if getattr(event, "owner", "") is None:
-        return True  # without a name there is no telling whose write it was
+        return True  # without an owner, nothing shows which attempt wrote the record
     again, outcome = transition(step.after, event, step.now)
     if isinstance(step.outcome, Claimed | Completed) and type(outcome) is not type(step.outcome):
         return False
@@ -194,14 +194,14 @@ def retry_changes_nothing(step: Step) -> bool:
 
 
 def eviction_owes_nothing(step: Step) -> bool:
-    """Eviction changes no answer that was owed: whoever comes next would have begun anyway (INV-7)."""
+    """Eviction changes no answer: the next claim would have been granted anyway (INV-7)."""
     if not isinstance(step.event, Evict) or step.after == step.before:
         return True
     return claimable(step.before, step.now) and step.before is not None and step.now >= expiry_ms(step.before)
 
 
 def bounded(history: Sequence[Happening]) -> bool:
-    """No call spins: a bounded number of store operations, whatever stands there (INV-8)."""
+    """Every call sends a bounded number of requests, whatever record is stored (INV-8)."""
     return all(item.operations <= OPERATIONS_PER_CALL for item in history if isinstance(item, Asked))
 
 
@@ -221,7 +221,7 @@ def claim_outlives_its_lease(step: Step) -> bool:
     if not isinstance(step.event, Claim) or step.after == step.before or step.after is None:
         return True
     if step.before is not None and step.after == step.before._replace(owner=step.after.owner):
-        return True  # resumed: its deadlines are those of an earlier claim
+        return True  # a resumed claim keeps the deadlines of the earlier one
     lease = step.after.in_progress_expiry_timestamp
     return step.after.status == INPROGRESS and (lease is None or expiry_ms(step.after) >= lease)
 
@@ -251,7 +251,7 @@ INVARIANTS: tuple[Invariant, ...] = (
 
 
 def broken_by_step(step: Step) -> list[str]:
-    """Name the invariants that ``step`` breaks."""
+    """Return the names of the invariants that ``step`` breaks."""
     return [
         f"{rule.clause} {rule.predicate.__name__}"
         for rule in INVARIANTS
@@ -260,7 +260,7 @@ def broken_by_step(step: Step) -> list[str]:
 
 
 def broken_by_history(history: Sequence[Happening]) -> list[str]:
-    """Name the invariants that ``history`` breaks."""
+    """Return the names of the invariants that ``history`` breaks."""
     return [
         f"{rule.clause} {rule.predicate.__name__}"
         for rule in INVARIANTS

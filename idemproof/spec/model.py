@@ -1,11 +1,11 @@
-"""What several clients of one key can do to each other: the states and moves that the explorer searches.
+"""The states and moves of several clients of one key, which the explorer searches.
 
-Each client calls again and again: it claims, runs its body, completes or releases, and may lose replies, send
-requests that arrive late, outlive its lease, raise or die. Every request is answered by the shipped
-:func:`~idemproof.spec.transition.transition`.
+Each client calls again and again. It claims, runs its body, completes or releases. It may lose replies, send
+requests that arrive late, outlive its lease, raise or die. The shipped
+:func:`~idemproof.spec.transition.transition` answers every request.
 
-Times are kept as what remains, in seconds, so that there are finitely many states. Owners are told apart only
-as far as it matters: the one whose claim or result the record is, and all others.
+Times are the remaining seconds, so that the number of states is finite. For the same reason there are only
+two kinds of owners: the owner of the stored record, and all others.
 """
 
 from collections.abc import Iterator
@@ -34,12 +34,12 @@ LEASE = 2
 """Seconds of a lease."""
 
 WINDOW = 3
-"""Seconds that a result is kept; a claim's record is kept as long."""
+"""Seconds for which a result is kept. The record of a claim is kept as long."""
 
 FAULTS = ("lost", "crash", "raise", "renew", "evict")
-"""What may happen besides: replies of applied requests are lost, workers die, bodies raise, leases are
-renewed, the store forgets what it may. A request that is lost itself changes nothing, and is asked again.
-Late requests are counted apart, and a lease may always be outlived."""
+"""Faults and other events that may happen: replies of applied requests are lost, workers die, bodies raise,
+leases are renewed, the store deletes expired records. A request that is lost itself changes nothing, so it
+needs no fault. Late requests are counted separately, and an attempt may always outlive its lease."""
 
 IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
     "idle",
@@ -51,31 +51,31 @@ IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
     "gone",
 )
 _ME, _HELD, _GONE = "me", "held", "gone"
-"""Owner tokens: of who asks and does not own the record, of who does, of attempts that are over."""
+"""Owner tokens: of a client that does not own the record, of the client that does, of ended attempts."""
 
 _EXECUTION = f"{DURABLE}execution/"
-"""Begins the tokens of those who are invocations of the one durable execution."""
+"""The prefix of the tokens of invocations of the durable execution."""
 
 
 class Client(NamedTuple):
-    """One client, or an attempt that is over but for a request on its way (``gone``).
+    """One client, or an ended attempt with a delayed request (``gone``).
 
     Parameters
     ----------
     phase
-        What it is doing.
+        What the client is doing.
     payload_hash
-        Of its current attempt; empty for none.
+        The payload hash of its current attempt; empty for none.
     lease
-        Seconds that remain of the lease it was granted.
+        Remaining seconds of its lease.
     expiry
-        Seconds that remain until the result which it is storing is over.
+        Remaining seconds until the result expires that it is storing.
     owns
-        Whether the record is its attempt's.
+        Whether its attempt owns the stored record.
     late
-        A request of its attempt that is still on its way, (kind, lease, expiry); empty if there is none.
+        A delayed request of its attempt, (kind, lease, expiry); empty if there is none.
     durable
-        Whether its attempts are invocations of the one durable execution.
+        Whether its attempts are invocations of the durable execution.
     """
 
     phase: str = IDLE
@@ -88,20 +88,20 @@ class Client(NamedTuple):
 
 
 class State(NamedTuple):
-    """What stands, what the clients are at, and for how many seconds no body may begin.
+    """The stored record, the clients, and for how many seconds no body may begin.
 
     Parameters
     ----------
     record
-        What stands, its deadlines as what remains.
+        The stored record, with its deadlines as remaining times.
     clients
-        The clients, sorted: those of equal standing are interchangeable.
+        The clients, sorted, because equal clients are interchangeable.
     crashed
-        Seconds that remain of the lease of a run that nobody will end.
+        Remaining seconds of the lease of a run that will never end.
     stored
-        Seconds that remain of a result that was stored.
+        Remaining seconds of a stored result.
     suspended, done
-        The same of the durable execution, in whose own way neither stands.
+        The same for the durable execution, whose own invocations they do not block.
     """
 
     record: Record | None
@@ -113,32 +113,32 @@ class State(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What a client may do next, whatever the others are at.
+    """One possible next step of a client, independent of the other clients.
 
     Parameters
     ----------
     what
-        In words.
+        The move in words.
     client
-        What the client is at then.
+        The client after the move.
     record
-        What stands then.
+        The stored record after the move.
     left
-        What is on its way after the client's attempt is over, or None.
+        The ended attempt with its delayed request, or None.
     crashed, stored
-        As in :class:`State`, of this client's run alone.
+        As in :class:`State`, for the run of this client.
     faultless
-        Whether it may be counted on.
+        Whether the move happens without a fault.
     finishes
-        Whether a caller is answered with a result.
+        Whether a caller gets a result.
     row
         The row of the table that decided, or "".
     broken
-        The invariants that it breaks.
+        The invariants that the move breaks.
     replaced
-        Whether what stands was replaced, so that nobody else owns it any longer.
+        Whether the stored record was replaced, so that no other client owns it any more.
     released
-        Whether the claim was given back: then a durable execution is over, with all its invocations.
+        Whether the claim was released. This ends a durable execution with all its invocations.
     """
 
     what: str
@@ -155,7 +155,7 @@ class Move(NamedTuple):
     released: bool = False
 
     def applied_to(self, state: State, place: int) -> State:
-        """Return the state after the client at ``place`` has moved; clients keep their places."""
+        """Return the state after the move of the client at ``place``. Clients keep their positions."""
         clients = list(state.clients)
         if self.replaced:
             clients = [each._replace(owns=False) if each.owns else each for each in clients]
@@ -174,7 +174,7 @@ class Move(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What the transition function says."""
+    """The answer of the transition function."""
 
     after: Record | None
     outcome: Any
@@ -183,28 +183,28 @@ class _Asked(NamedTuple):
 
 
 def ask(record: Record | None, event: Event) -> _Asked:
-    """Apply ``event`` now, and say which row decided and which invariants of a step break."""
+    """Apply ``event`` now; return the answer, the row that decided, and the broken invariants."""
     after, outcome = transition(record, event, 0)
     broken = tuple(broken_by_step(Step(record, event, 0, after, outcome)))
-    # The very record if nothing changed: that is how a change is seen.
+    # The same object if nothing changed, because callers detect a change by identity.
     return _Asked(
         record if after == record else after, outcome, deciding_row(record, event, 0).clause, broken
     )
 
 
 class Attempt:
-    """What one client may do next, as far as itself and the record decide.
+    """The possible moves of one client, which depend only on the client and the stored record.
 
     Parameters
     ----------
     client, record
-        The client, and what stands.
+        The client, and the stored record.
     hashes
         The payload hashes that its calls may have.
     faults
-        Which of :data:`FAULTS` may happen.
+        The faults that may happen, out of :data:`FAULTS`.
     may_be_late
-        Whether a request may be sent that arrives later.
+        Whether a request may be delayed.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Attempt:
         self._may_be_late = may_be_late and not client.late
 
     def moves(self) -> Iterator[Move]:
-        """Yield its moves."""
+        """Yield the moves of the client."""
         client = self._client
         if client.late:
             yield self._arrives(*client.late)
@@ -243,7 +243,7 @@ class Attempt:
             lease = deadline_ms(asked.outcome.record) // 1000
             yield self._then("claims", GRANTED, asked, lease=lease)
         else:
-            yield self._told(asked, finishes=isinstance(asked.outcome, Replay))
+            yield self._answered(asked, finishes=isinstance(asked.outcome, Replay))
         yield from self._sends_late("claim", LEASE, WINDOW)
         if "raise" in self._faults:
             yield self._then("gives up", RELEASING, faultless=False)
@@ -252,9 +252,9 @@ class Attempt:
         if self._client.lease > 0:  # ENG-3
             yield self._then("begins its body", RUNNING)
         else:
-            yield self._then("finds its lease over", CLAIMING)
+            yield self._then("finds that its lease has ended", CLAIMING)
         if "lost" in self._faults:
-            yield self._then("is not told that it has claimed", CLAIMING, lease=0, faultless=False)
+            yield self._then("loses the reply to its claim", CLAIMING, lease=0, faultless=False)
 
     def _running(self) -> Iterator[Move]:
         yield self._then("returns", COMPLETING, expiry=WINDOW)
@@ -265,30 +265,30 @@ class Attempt:
         if "renew" in self._faults:
             asked = self._ask("renew", LEASE, 0)
             lease = LEASE if isinstance(asked.outcome, Renewed) else self._client.lease
-            yield self._then("asks for more time", RUNNING, asked, lease=lease, faultless=False)
+            yield self._then("renews its lease", RUNNING, asked, lease=lease, faultless=False)
 
     def _completing(self) -> Iterator[Move]:
         client = self._client
-        # What is not stored stands in the way until its lease ends.
+        # A run whose result is not stored blocks others until its lease ends.
         if client.expiry == 0:
             yield self._over("cannot store its result in time", crashed=client.lease)
             return
         asked = self._ask("complete", 0, client.expiry)
         if isinstance(asked.outcome, Completed):
-            yield self._told(asked, stored=client.expiry, finishes=True)
+            yield self._answered(asked, stored=client.expiry, finishes=True)
             if "lost" in self._faults:
-                what = "is not told that it has completed"
+                what = "loses the reply to its completion"
                 yield self._then(what, COMPLETING, asked, stored=client.expiry, faultless=False)
         else:
             finishes = isinstance(asked.outcome, Superseded)
-            yield self._told(asked, crashed=client.lease, finishes=finishes)
+            yield self._answered(asked, crashed=client.lease, finishes=finishes)
         yield from self._sends_late("complete", 0, client.expiry)
 
     def _releasing(self) -> Iterator[Move]:
         asked = self._ask("release", 0, 0)
-        yield self._told(asked)
+        yield self._answered(asked)
         if "lost" in self._faults:
-            yield self._then("is not told that it has released", RELEASING, asked, faultless=False)
+            yield self._then("loses the reply to its release", RELEASING, asked, faultless=False)
         yield from self._sends_late("release", 0, 0)
 
     def _sends_late(self, kind: str, lease: int, expiry: int) -> Iterator[Move]:
@@ -325,7 +325,7 @@ class Attempt:
         finishes: bool = False,
         **changes: Any,
     ) -> Move:
-        """Return the move after which the attempt goes on in ``phase``."""
+        """Return the move after which the attempt continues in ``phase``."""
         record, owns = self._record, self._client.owns
         replaced = asked is not None and asked.after is not record
         if asked is not None and replaced:
@@ -340,11 +340,11 @@ class Attempt:
             what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced, released
         )
 
-    def _told(self, asked: _Asked, **more: Any) -> Move:
-        return self._over(f"is told {type(asked.outcome).__name__}", asked, **more)
+    def _answered(self, asked: _Asked, **more: Any) -> Move:
+        return self._over(f"gets {type(asked.outcome).__name__}", asked, **more)
 
     def _over(self, what: str, asked: _Asked | None = None, **more: Any) -> Move:
-        """Return the move after which the attempt is over; a late request of it may still be on its way."""
+        """Return the move that ends the attempt. A delayed request of it may remain."""
         move = self._then(what, GONE, asked, **more)
         gone = move.client._replace(lease=0, expiry=0)
         fresh = Client(durable=gone.durable)
@@ -358,7 +358,7 @@ class Attempt:
 
 
 def _renamed(record: Record | None, name: str) -> Record | None:
-    """Return ``record`` under another name of its owner, whose result is named after it."""
+    """Return ``record`` with another owner. The result has the same name as its owner."""
     if record is None:
         return None
     owner = _named(name, durable=execution_of(record.owner) is not None)
@@ -366,7 +366,7 @@ def _renamed(record: Record | None, name: str) -> Record | None:
 
 
 def tick(state: State) -> State:
-    """Let a second pass."""
+    """Return the state one second later."""
     record = state.record
     if record is not None:
         lease = record.in_progress_expiry_timestamp
@@ -378,7 +378,7 @@ def tick(state: State) -> State:
 
 
 def forget(state: State) -> tuple[State, _Asked]:
-    """Let the store do its housekeeping."""
+    """Return the state after the store has deleted the record, if it may, and the answer that decided."""
     asked = ask(state.record, Evict())
     if asked.after is state.record:
         return state, asked
@@ -387,7 +387,7 @@ def forget(state: State) -> tuple[State, _Asked]:
 
 
 def canonical(state: State) -> State:
-    """Return the one of all states that differ from ``state`` only in who is who."""
+    """Return the same state for all states that differ only in the order of equal clients."""
     clients = tuple(sorted(client for client in state.clients if client.phase != GONE or client.late))
     record = state.record
     held = record is not None and record.owner in (_HELD, _EXECUTION + _HELD)

@@ -1,6 +1,6 @@
-"""The record of one idempotent operation, and what may be said of it at a given time.
+"""The record of one idempotent operation, and predicates about it at a given time.
 
-Pure data: times are integers, and "now" is always an argument.
+It is pure data. Times are integers, and "now" is always an argument.
 """
 
 from typing import Any, NamedTuple
@@ -10,17 +10,17 @@ from .errors import IdempotencyInvalidStatusError
 INPROGRESS = "INPROGRESS"
 COMPLETED = "COMPLETED"
 EXPIRED = "EXPIRED"
-"""What a record that is no longer live is called. Derived, never stored (REC-2)."""
+"""The status of a record that is no longer live. It is derived and never stored (REC-2)."""
 
 RESULT_UNAVAILABLE = "idemproof:result-unavailable"
-"""Stands in ``response_data`` of an operation that completed without a storable result (REC-6).
+"""The ``response_data`` of an operation that completed without a result that can be stored (REC-6).
 
-It is deliberately not JSON: software that does not know it fails, rather than answering nothing.
+It is deliberately not JSON, so that software that does not know it fails instead of returning no result.
 """
 
 
 class Record(NamedTuple):
-    """What a store holds for one idempotency key.
+    """The stored record of one idempotency key.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ class Record(NamedTuple):
     status
         ``INPROGRESS`` or ``COMPLETED``.
     expiry_timestamp
-        Epoch seconds at which the record is over.
+        Epoch seconds at which the record expires.
     in_progress_expiry_timestamp
-        Epoch milliseconds at which a claim may be taken over (the lease), or None.
+        Epoch milliseconds at which the lease of a claim ends, or None.
     response_data
         The result as JSON text, ``RESULT_UNAVAILABLE``, or None.
     payload_hash
         Hash of the validated part of the payload, or None.
     owner
-        The token of the attempt that wrote the record; None when other software wrote it.
+        The owner token of the attempt that wrote the record; None if other software wrote it.
     """
 
     idempotency_key: str
@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 DURABLE = "durable:"
-"""Begins the owner tokens of durable executions: ``durable:EXECUTION/POSITION/RANDOM`` (DUR-1)."""
+"""The prefix of owner tokens of durable executions: ``durable:EXECUTION/POSITION/RANDOM`` (DUR-1)."""
 
 
 def deadline_ms(record: Record) -> int:
@@ -67,24 +67,24 @@ def expiry_ms(record: Record) -> int:
 
 
 def live(record: Record, now: int) -> bool:
-    """Return whether ``record`` still counts at ``now`` (epoch milliseconds) (TIME-2)."""
+    """Return whether ``record`` is live at ``now`` (epoch milliseconds) (TIME-2)."""
     return now < deadline_ms(record)
 
 
 def claimable(record: Record | None, now: int) -> bool:
-    """Return whether a new attempt may begin: nothing stands, or nothing live does."""
+    """Return whether a new attempt may begin, because there is no record or it is not live."""
     return record is None or now >= deadline_ms(record)
 
 
 def holds(record: Record | None, owner: str | None) -> bool:
-    """Return whether ``owner`` has the claim. Never true for None: an owner must be named (REC-5)."""
+    """Return whether ``owner`` holds the claim. Always False if ``owner`` is None (REC-5)."""
     return record is not None and owner is not None and record.status == INPROGRESS and record.owner == owner
 
 
 def execution_of(owner: str | None) -> str | None:
     """Return the durable execution and the position in it that ``owner`` names, or None (DUR-1).
 
-    A token of such an execution is an invocation's own only in what follows its last slash.
+    Tokens of invocations of one execution differ only after their last slash.
     """
     if owner is None or not owner.startswith(DURABLE):
         return None
@@ -101,15 +101,15 @@ def same_execution(record: Record, owner: str | None) -> bool:
 
 
 def ceil_seconds(milliseconds: int) -> int:
-    """Round milliseconds up to seconds, so that no window is shorter than asked for (TIME-5)."""
+    """Round milliseconds up to seconds, so that no window is shorter than requested (TIME-5)."""
     return -(-milliseconds // 1000)
 
 
 def same_version(standing: Record | None, expected: Record | None) -> bool:
-    """Return whether what stands is what a compare-and-swap expects (CAS-2).
+    """Return whether the stored record is the one that a compare-and-swap expects (CAS-2).
 
-    Owner, status and both deadlines are compared; None is the absence of a record. An owner of empty text is
-    none (REC-4).
+    Owner, status and both deadlines are compared. None means no record, and an empty owner means no owner
+    (REC-4).
     """
     if standing is None or expected is None:
         return standing is expected
@@ -121,9 +121,9 @@ def same_version(standing: Record | None, expected: Record | None) -> bool:
     )
 
 
-def same_record(standing: Record | None, written: Record) -> bool:
-    """Return whether what stands is ``written`` in every field (CAS-3)."""
-    return standing is written or (standing is not None and standing == written)
+def same_record(stored: Record | None, written: Record) -> bool:
+    """Return whether the stored record equals ``written`` in every field (CAS-3)."""
+    return stored is written or (stored is not None and stored == written)
 
 
 _CORRUPT = (
@@ -135,7 +135,7 @@ _TEXT_OR_NONE = frozenset((str, type(None)))
 
 
 def _whole(value: Any, field: str, key: str) -> int:
-    """Return a store's number (int, integral float or Decimal) as an int."""
+    """Return a number from a store (int, integral float or Decimal) as an int."""
     if not isinstance(value, str | bytes | bool):
         try:
             whole = int(value)
@@ -147,7 +147,7 @@ def _whole(value: Any, field: str, key: str) -> int:
 
 
 def _text(value: Any, field: str, key: str) -> str | None:
-    """Return a store's text, where the empty string means the same as None (REC-4)."""
+    """Return a text from a store. The empty string means the same as None (REC-4)."""
     if isinstance(value, str):
         return value or None
     raise IdempotencyInvalidStatusError(
@@ -156,29 +156,33 @@ def _text(value: Any, field: str, key: str) -> str | None:
 
 
 def checked(raw: Any, key: str) -> Record:
-    """Return what a store gave for ``key`` as a plain, well-formed record (REC-1, REC-3, REC-4).
+    """Return the record that a store returned for ``key`` as a plain, well-formed record.
+
+    The clauses are REC-1, REC-3 and REC-4.
 
     Raises
     ------
     IdempotencyInvalidStatusError
-        The record is corrupt: unknown status, missing or fractional deadline, no text, another key.
+        The record is corrupt: an unknown status, a missing or fractional deadline, a field that is not text,
+        or another key.
     """
     if not isinstance(raw, Record):
-        # Records of other kinds, such as those that can be changed, may say what they are.
+        # Other types of records, such as the mutable one, have a method that returns the plain record.
         as_record = getattr(type(raw), "as_record", None)
         raw = raw if as_record is None else as_record(raw)
         if not isinstance(raw, Record):
             raise IdempotencyInvalidStatusError(
-                f"The persistence layer answered {key!r} with {type(raw).__name__}, "
-                "not with a record or None."
+                f"The persistence layer returned a {type(raw).__name__} for {key!r} instead of a record or "
+                "None. Fix the layer."
             )
-    # Read by position: a subclass may derive an attribute from its own clock.
+    # By position, because a subclass may compute an attribute from a clock.
     found, status, expiry, lease, response, payload_hash, owner = raw
     if status not in (INPROGRESS, COMPLETED):
         raise IdempotencyInvalidStatusError(_CORRUPT.format(key, f"its status is {status!r}"))
     if found != key:
         raise IdempotencyInvalidStatusError(
-            f"The persistence layer answered {key!r} with the record of {found!r}: its keys collide."
+            f"The persistence layer returned the record of {found!r} for {key!r}. Check whether keys collide "
+            "in its store."
         )
     if (
         type(raw) is Record
@@ -188,7 +192,7 @@ def checked(raw: Any, key: str) -> Record:
         and _TEXT_OR_NONE.issuperset(map(type, raw[4:]))
         and "" not in raw
     ):
-        return raw  # as most are
+        return raw  # the usual case
     return Record(
         key,
         status,

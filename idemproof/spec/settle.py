@@ -1,8 +1,8 @@
-"""Propose, swap, reconcile: how the engine and the documented methods make every change of a record.
+"""Propose, swap, reconcile: how the engine and the documented methods change a record.
 
-A change is proposed by the transition, sent as a compare-and-swap, and judged again by the transition on what
-really stands. What differs between a claim, a completion, a release and a documented method is data and a few
-answers: its event, how it copes with failures, and how often it may find that the record has changed.
+The transition function proposes a change. It is sent as a compare-and-swap. If another record is stored, the
+transition function decides again on that record. A claim, a completion, a release and a documented method
+differ only in their event, in how they handle failures, and in how many conflicting changes they accept.
 """
 
 from collections.abc import Callable, Generator
@@ -17,39 +17,39 @@ Steps = Generator[Command, Any, Any]
 
 
 class Granted(Record):
-    """A claim that its layer has surely accepted, which a store without owners cannot tell later."""
+    """A claim that its layer has confirmed, because a store without owner tokens cannot confirm it later."""
 
     as_left: Any
-    """The record as the layer has left it, which may have changed it: of the layer's own type."""
+    """The record of the layer's own type, after the layer may have changed it."""
 
 
 class Change:
-    """One kind of change. Holds no state of any call: that is the ``subject``'s.
+    """One kind of change. The state of a call is in its ``subject``.
 
-    The defaults are those of a change that retries nothing.
+    The defaults are those of a change that is not retried.
     """
 
     claims: bool = False
-    """Whether the subject knows what may stand before it is sent, and a grant needs a live lease (ENG-3)."""
+    """Whether this is a claim: ``held`` is set before each request, and a live lease is needed (ENG-3)."""
 
     conflicts: int = 10
-    """How many requests may find that the record has changed (INV-8)."""
+    """How many requests may find a changed record (INV-8)."""
 
     requests: int = 64
-    """How many requests there may be in all."""
+    """The largest number of requests in total."""
 
     acting: Callable[[Any, Record | None], Record | None] | None = None
-    """Turns what stands into what the event is decided on; None leaves it as it is."""
+    """Converts the stored record before the transition function decides; None to use it unchanged."""
 
     proposed: Callable[[Any, Record | None], Record | None] | None = None
-    """Turns what is to stand into what is sent; None leaves it as it is."""
+    """Converts the new record before it is sent; None to send it unchanged."""
 
     def event(self, subject: Any, now: int) -> Event:
-        """Return what is wanted, with the deadlines that it has if it is sent ``now``."""
+        """Return the event, with its deadlines if it is sent ``now``."""
         raise NotImplementedError
 
     def refused(self, subject: Any, failures: int) -> None:
-        """Note that a request was answered, and changed nothing."""
+        """Record that a request was answered without a change."""
 
     def failed(
         self,
@@ -58,11 +58,11 @@ class Change:
         failures: int,  # noqa: ARG002
         clock: Callable[[], int],  # noqa: ARG002
     ) -> int:
-        """Return how many milliseconds to wait before the next try, or raise to give up."""
+        """Return how many milliseconds to wait before the next try, or raise to stop."""
         raise error
 
     def restless(self, key: str, requests: int) -> Exception:
-        """Return the error for a record that changes again and again."""
+        """Return the error for a record that changed too often."""
         raise NotImplementedError
 
 
@@ -70,20 +70,20 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
     change: Change,
     subject: Any,
     key: str,
-    standing: Record | None,
+    current: Record | None,
     clock: Callable[[], int],
     decided: Callable[[Record | None, Event, int], None] | None = None,
 ) -> Steps:
-    """Make ``change`` happen to what stands for ``key``, or find out why it may not; return the outcome.
+    """Apply ``change`` to the record of ``key``, or find out why it is refused; return the outcome.
 
     Parameters
     ----------
     change, subject
-        What is wanted, and for whom. What stands in the end is the subject's ``held``.
+        The kind of change, and the call that makes it. Its ``held`` is the stored record in the end.
     key
         Names the record.
-    standing
-        What is believed to stand.
+    current
+        The record that is expected to be stored.
     clock
         Returns epoch milliseconds.
     decided
@@ -98,7 +98,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                 yield Sleep(pause)
             now = clock()
             event = change.event(subject, now)
-            acting = standing if acts is None else acts(subject, standing)
+            acting = current if acts is None else acts(subject, current)
             new, outcome = transition(acting, event, now)
             if decided is not None:
                 decided(acting, event, now)
@@ -113,20 +113,20 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                 if new is not None:
                     keep_ms = new.expiry_timestamp * 1000 - now
                     if keep_ms <= 0:
-                        keep_ms = 1  # the store is never told to keep it for ever
+                        keep_ms = 1  # because 0 could mean forever
                 if claims:
                     subject.held = new
-                found = yield Swap(key, standing, new, keep_ms)
+                found = yield Swap(key, current, new, keep_ms)
                 if found is new:
-                    standing = new
+                    current = new
                 else:
-                    standing = None if found is None else checked(found, key)
-                    if new is not None and same_record(standing, new):
-                        standing = found if isinstance(found, Granted) else new
+                    current = None if found is None else checked(found, key)
+                    if new is not None and same_record(current, new):
+                        current = found if isinstance(found, Granted) else new
                     else:
                         conflicts += 1
                         change.refused(subject, failures)
-                        acting = standing if acts is None else acts(subject, standing)
+                        acting = current if acts is None else acts(subject, current)
                         now = clock()
                         new, outcome = transition(acting, event, now)
                         if decided is not None:
@@ -134,15 +134,15 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         if new is not acting:
                             pause = 0
                             continue
-            # The reply may have come after the lease that it grants: then it grants nothing.
-            if not claims or not isinstance(outcome, Claimed) or live(standing, clock()):  # type: ignore[arg-type]  # what was granted stands
-                subject.held = standing
+            # The lease may have ended before the reply arrived. Then it grants nothing.
+            if not claims or not isinstance(outcome, Claimed) or live(current, clock()):  # type: ignore[arg-type]  # what was granted stands
+                subject.held = current
                 return outcome
             conflicts += 1
             pause = 0
         except GeneratorExit:
-            raise  # nobody is there to perform anything
-        except BaseException as error:  # noqa: BLE001 - judged below, where nothing is being handled
+            raise  # because no driver is left to perform a step
+        except BaseException as error:  # noqa: BLE001 - handled below, outside of this handler
             failure = error
         if failure is None:
             continue
@@ -150,4 +150,4 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
             failures += 1
             pause = change.failed(subject, failure, failures, clock)
         finally:
-            failure = None  # its traceback refers to this frame
+            failure = None  # because its traceback refers to this frame

@@ -1,4 +1,4 @@
-"""The table of the protocol, as documentation shows it."""
+"""The table of the protocol in Markdown, for the documentation."""
 
 from .transition import TABLE
 
@@ -7,7 +7,7 @@ END = "<!-- end of table -->"
 
 
 def markdown_table() -> str:
-    """Return the transition table in Markdown, one line a row."""
+    """Return the transition table in Markdown, with one line for each row."""
     lines = ["| row | event | when | next | outcome |", "|---|---|---|---|---|"]
     lines += [
         f"| {row.clause} | {row.event.__name__} | {row.when} | {row.then} | {row.outcome} |" for row in TABLE
@@ -16,7 +16,7 @@ def markdown_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """Return ``text`` with the table between its markers drawn anew."""
+    """Return ``text`` with the table between its markers generated again."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{markdown_table()}\n{END}{after}"

@@ -1,6 +1,6 @@
 """The protocol: one total, pure function, written as a table of rows.
 
-Engine, layers, simulator and documentation use this table; nothing else decides.
+The engine, the layers, the simulator and the documentation use this table. Nothing else decides.
 """
 
 from collections.abc import Callable
@@ -50,15 +50,15 @@ class Row:
     Parameters
     ----------
     clause
-        Its id in ``protocol.md``.
+        The id of the rule in ``protocol.md``.
     event
-        The kind of event it speaks of.
-    when, then
-        The rule in words, as the documentation prints it.
+        The class of the event that the rule is about.
+    when, then, outcome
+        The rule in words, as the documentation shows it.
     guard
-        Whether the rule applies to (record, event, now).
+        Returns whether the rule applies to (record, event, now).
     step
-        What follows: (record', outcome).
+        Returns the next record and the outcome for (record, event, now).
     """
 
     clause: str
@@ -99,8 +99,8 @@ def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
 
 
 def _own_result(record: Record | None, event: Complete, _now: int) -> bool:
-    # The owner alone proves nothing: other software that updates without looking
-    # leaves our owner standing beside its own result.
+    # The owner alone proves nothing, because other software may update the result without checking, and leave
+    # our owner token next to its own result.
     return (
         record is not None
         and record.status == COMPLETED
@@ -278,16 +278,16 @@ TABLE: tuple[Row, ...] = (
 
 
 def transition(record: Record | None, event: Event, now: int) -> Next:
-    """Return the record after ``event`` and what the one who asked is told.
+    """Return the record after ``event``, and the outcome for the caller.
 
-    Total and pure: every well-formed record, every event, every time.
+    The function is pure, and total: it is defined for every well-formed record, event and time.
 
     Parameters
     ----------
     record
-        What stands, or None.
+        The stored record, or None.
     event
-        What is asked.
+        The event.
     now
         Epoch milliseconds.
     """

@@ -1,4 +1,4 @@
-"""The layers under test behind one blocking face. Tests ask for capabilities, never for a layer's name."""
+"""The layers under test behind one blocking interface. Tests select layers by capability, never by name."""
 
 import asyncio
 import inspect
@@ -35,19 +35,19 @@ from sides import Side
 
 
 class Kind(NamedTuple):
-    """How to make a layer, where, and what it can do.
+    """How to make a layer, where its records are, and its capabilities.
 
-    place: the fixture that says where the records are; ``make`` gets its value.
-    once: it is another kind with another server, client or table, and is tested on one Python only: what
-        depends on the interpreter shows in that other kind.
-    fenced: a swap happens only if owner, status and both deadlines stand as expected; no clock is read.
+    place: the fixture for the place of the records; ``make`` gets its value.
+    once: the layer is another one with a different server, client or table. It is tested on one Python only,
+        because the other one covers what depends on the interpreter.
+    fenced: a swap happens only if owner, status and both deadlines are as expected; no clock is read.
     durable: another layer object at the same place sees the records.
-    housekeeping: it forgets expired records when it is asked to.
-    steady: this process's wall clock has no power over its time to live.
-    large: it takes records of a megabyte.
-    nameless: it takes the empty text for a key.
-    quick: it takes so many requests a second that hundreds of random ones are no burden.
-    representative: it stands for all, where a test asks of a layer no more than the contract that all keep.
+    housekeeping: ``purge`` deletes expired records.
+    steady: its time to live does not depend on the wall clock of this process.
+    large: it stores records of a megabyte.
+    nameless: it accepts the empty text as a key.
+    quick: it is fast enough for hundreds of random requests.
+    representative: it represents all layers in tests that need only the common contract.
     """
 
     place: str
@@ -186,7 +186,7 @@ class Store:
         return self
 
     def kept(self, record: Record) -> Record:
-        """Return ``record`` as this store is to give it back."""
+        """Return ``record`` as this store should return it."""
         if "fenced" in self.capabilities:
             return record
         return record._replace(
@@ -211,7 +211,7 @@ class Store:
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Store]:
-    """Return each layer that has the needed capabilities, one after the other."""
+    """Return each layer that has the needed capabilities."""
     kind = KINDS[request.param]
     made = Store(kind, request.getfixturevalue(kind.place), runner)
     yield made
@@ -225,7 +225,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_sqlite(path: Path) -> Iterator[Callable[..., SQLitePersistenceLayer]]:
-    """Make SQLite layers, at ``path`` if not told otherwise, and close them in the end."""
+    """Make SQLite layers, by default at ``path``, and close them at the end."""
     made = []
 
     def make(where: Any = path, **options: Any) -> SQLitePersistenceLayer:
@@ -239,7 +239,7 @@ def make_sqlite(path: Path) -> Iterator[Callable[..., SQLitePersistenceLayer]]:
 
 @pytest.fixture(scope="session")
 def runner() -> Iterator[asyncio.Runner]:
-    """Return what runs the requests of all async layers."""
+    """Return the event loop that runs the requests of all async layers."""
     with asyncio.Runner() as made:
         yield made
 
@@ -249,7 +249,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="session")
 def valkey_client(valkey_server: servers.Server) -> Iterator[redis.Redis]:
-    """Return a client for looking behind a layer's back."""
+    """Return a client that reads the store directly."""
     with redis.Redis(**servers.redis_kwargs(valkey_server)) as client:
         yield client
 
@@ -295,7 +295,7 @@ def dynamodb_client(dynamodb_server: servers.Server) -> Iterator[Any]:
 
 @pytest.fixture
 def table(dynamodb_client: Any) -> Iterator[Table]:
-    """Return a table of a test's own."""
+    """Return a new table for a test."""
     name = uuid.uuid4().hex
     servers.create_table(dynamodb_client, name)
     yield Table(name, dynamodb_client)
@@ -311,7 +311,7 @@ def composite_table(dynamodb_client: Any) -> str:
 
 @pytest.fixture
 def partition(composite_table: str, dynamodb_client: Any) -> Table:
-    """Return a partition of a test's own."""
+    """Return a new partition for a test."""
     return Table(composite_table, dynamodb_client, uuid.uuid4().hex)
 
 
@@ -329,7 +329,7 @@ def async_table(table: Table, async_dynamodb_client: Any) -> Table:
 
 @pytest.fixture(scope="session")
 def moto_clients() -> Iterator[Callable[..., Any]]:
-    """Return what makes clients for use under ``mock_aws``, once of each kind."""
+    """Return a function that makes clients for use under ``mock_aws``, one of each kind."""
     with ExitStack() as stack:
         yield cache(lambda *, old: stack.enter_context(closing(moto_client(old=old))))
 
@@ -359,7 +359,7 @@ def dynalite_table(dynalite_client: Any) -> Table:
 
 @pytest.fixture
 def old_moto_table(moto_table: Table, moto_clients: Callable[..., Any]) -> Table:
-    """Return a table whose client is of an SDK that knows no items of failed conditions."""
+    """Return a table with a client of an SDK that does not return the items of failed conditions."""
     return moto_table._replace(client=moto_clients(old=True))
 
 

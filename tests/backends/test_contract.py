@@ -1,4 +1,4 @@
-"""The compare-and-swap contract, kept by every built-in layer."""
+"""Every built-in layer keeps the compare-and-swap contract."""
 
 import sys
 import time
@@ -56,7 +56,7 @@ records = st.builds(
 )
 
 
-def test_nothing_stands_at_first(store: Any) -> None:
+def test_there_is_no_record_at_first(store: Any) -> None:
     assert store.load("key") is None
 
 
@@ -105,8 +105,8 @@ def test_nothing_and_the_empty_text_are_kept_apart(store: Any) -> None:
 @pytest.mark.needs("fenced")
 @pytest.mark.parametrize("owners", [("", None), (None, "")], ids=["empty stands", "empty expected"])
 def test_an_owner_of_empty_text_is_none(store: Any, owners: tuple[str | None, str | None]) -> None:
-    standing, expected = (CLAIM._replace(owner=owner) for owner in owners)
-    store.swap("key", None, standing)
+    current, expected = (CLAIM._replace(owner=owner) for owner in owners)
+    store.swap("key", None, current)
     assert store.swap("key", expected, RESULT) == RESULT
     assert store.load("key") == RESULT
 
@@ -128,8 +128,8 @@ def test_deadlines_beyond_32_bits_are_kept(store: Any) -> None:
 def test_a_live_record_refuses_another_and_is_returned(store: Any) -> None:
     store.swap("key", None, CLAIM)
     rival = CLAIM._replace(owner="rival", expiry_timestamp=FAR + 1)
-    standing = store.swap("key", None, rival)
-    assert standing == store.kept(CLAIM)
+    current = store.swap("key", None, rival)
+    assert current == store.kept(CLAIM)
     assert store.load("key") == store.kept(CLAIM)
 
 
@@ -148,13 +148,13 @@ def test_a_swap_is_refused_if_any_field_of_the_version_differs(
 
 @pytest.mark.needs("fenced")
 @pytest.mark.parametrize("field", ["owner", "in_progress_expiry_timestamp"])
-@pytest.mark.parametrize("none_stands", [True, False])
-def test_nothing_in_a_field_equals_nothing_only(store: Any, field: str, none_stands: bool) -> None:
+@pytest.mark.parametrize("none_stored", [True, False])
+def test_nothing_in_a_field_equals_nothing_only(store: Any, field: str, none_stored: bool) -> None:
     without = CLAIM._replace(**{field: None})
-    standing, expected = (without, CLAIM) if none_stands else (CLAIM, without)
-    store.swap("key", None, standing)
-    assert store.swap("key", expected, RESULT) == standing
-    assert store.swap("key", standing, RESULT) == RESULT
+    current, expected = (without, CLAIM) if none_stored else (CLAIM, without)
+    store.swap("key", None, current)
+    assert store.swap("key", expected, RESULT) == current
+    assert store.swap("key", current, RESULT) == RESULT
 
 
 @pytest.mark.clause("CAS-2")
@@ -219,7 +219,7 @@ def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("a clock was read")
 
     def forbidden(clock: Callable[[], Any]) -> Callable[[], Any]:
-        # A client has timeouts of its own; the layer has no business with the time.
+        # Only the client has timeouts; the layer does not read the time.
         return lambda: read() if "idemproof" in sys._getframe(1).f_globals["__name__"] else clock()
 
     monkeypatch.setattr(store.layer, "clock", read)
@@ -237,7 +237,7 @@ def test_load_and_swap_read_no_clock(store: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.clause("CAS-5")
 @pytest.mark.needs("fenced", "steady")
 @pytest.mark.parametrize("wall", ["1970-01-02T00:00:00Z", "2500-01-01T00:00:00Z"])
-def test_a_record_stands_whatever_the_wall_clock_says(store: Any, wall: str) -> None:
+def test_a_record_does_not_depend_on_the_wall_clock(store: Any, wall: str) -> None:
     record = RESULT._replace(expiry_timestamp=2_000_000_000)
     store.swap("key", None, record)
     with time_machine.travel(wall, tick=False):
@@ -259,14 +259,14 @@ def test_another_object_at_the_same_place_sees_each_change_at_once(store: Any) -
 @pytest.mark.clause("INV-7", "CAS-6")
 @pytest.mark.needs("housekeeping")
 @few
-@given(standing=st.lists(records, max_size=6), now=st.sampled_from([0, 999, 1000, 1001, 2**40]))
+@given(current=st.lists(records, max_size=6), now=st.sampled_from([0, 999, 1000, 1001, 2**40]))
 def test_housekeeping_forgets_exactly_what_the_specification_allows(
-    store: Any, standing: list[Record], now: int
+    store: Any, current: list[Record], now: int
 ) -> None:
     store.layer.purge(2**70)
     near = [
         record._replace(idempotency_key=str(number), expiry_timestamp=record.expiry_timestamp % 3)
-        for number, record in enumerate(standing)
+        for number, record in enumerate(current)
     ]
     for record in near:
         store.swap(record.idempotency_key, None, record)
@@ -289,7 +289,7 @@ def test_housekeeping_asks_the_layers_own_clock(store: Any) -> None:
 
 
 class AgainstADictionary(RuleBasedStateMachine):
-    """Random swaps, the same on the layer and on a dictionary."""
+    """Random swaps have the same results on a layer and on a dictionary."""
 
     examples = 0
 

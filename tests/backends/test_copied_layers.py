@@ -1,4 +1,4 @@
-"""Copies and pickles of layers over clients: names, locks and connections of their own."""
+"""Copies and pickles of layers with clients have their own names, locks and connections."""
 
 import asyncio
 import copy
@@ -69,9 +69,9 @@ def test_a_name_that_is_set_on_a_copy_is_its_own(layer: Any, copied: Copy) -> No
 
 def test_nothing_that_connects_or_locks_is_shared(layer: Any, copied: Copy) -> None:
     if isinstance(layer, DynamoDBPersistenceLayer):
-        layer._use(object())
+        layer._set_client(object())
     twin = copied(layer)
-    for name in ("client", "_client", "_own", "_clients", "_lock"):
+    for name in ("client", "_client", "_created_client", "_clients", "_lock"):
         made = vars(layer).get(name)
         assert made is None or vars(twin)[name] is not made
 
@@ -124,7 +124,7 @@ def brought() -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("made", brought())
-def test_what_was_brought_keeps_a_layer_from_being_pickled(made: str) -> None:
+def test_a_layer_with_a_supplied_client_cannot_be_pickled(made: str) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match=r"pickled with the (session|client)"):
         pickle.dumps(brought()[made]())
 
@@ -135,7 +135,7 @@ def test_a_client_of_dynamodb_keeps_a_layer_from_being_pickled(table: Table) -> 
 
 
 @pytest.mark.parametrize("copied_by", BY_COPYING)
-def test_copies_share_what_was_brought(table: Table, copied_by: Copy) -> None:
+def test_copies_share_supplied_clients(table: Table, copied_by: Copy) -> None:
     layer = DynamoDBPersistenceLayer(table.name, boto3_client=table.client)
     twin = copied_by(layer)
     assert twin.client is layer.client is table.client

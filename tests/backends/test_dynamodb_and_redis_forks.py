@@ -1,4 +1,4 @@
-"""After a fork parent and child work at once, and each gets the replies to its own requests."""
+"""After a fork, parent and child work at the same time, and each gets the replies to its own requests."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def store(key):
 def work(me):
     for number in range(15):
         assert finish(layer._load(me)) == record(me)
-        # Refused: the reply has what stands.
+        # Refused: the reply has the stored record.
         other = record(me)._replace(owner=str(number))
         assert finish(layer._swap(me, None, other, 3_600_000)) == record(me)
 
@@ -95,7 +95,7 @@ PER_PROCESS = {"redis-async-client"}
 
 
 class Run:
-    """Runs a script with a layer that is named."""
+    """Runs a script with a layer, by its name."""
 
     def __init__(self, table: Table, dynamodb: servers.Server, place: RedisPlace) -> None:
         self._names = {"table": table.name, "redis": place.url, "host": place.host, "port": place.port}
@@ -211,7 +211,7 @@ def test_an_async_client_that_the_parent_does_not_use_serves_the_child(run: Run,
     run(layer, "os.fork", "join(fork(lambda: (store('child'), work('child')), by))")
 
 
-def test_a_client_of_glide_goes_on_after_a_fork_that_python_is_told_of(run: Run) -> None:
+def test_a_glide_client_works_after_a_fork_by_python(run: Run) -> None:
     run("glide", "os.fork", f"{BOTH}in_parent()")
 
 
@@ -236,7 +236,7 @@ layer.close()
 
 @pytest.mark.once
 @pytest.mark.parametrize("layer", ["dynamodb", "redis"])
-def test_a_child_that_runs_another_program_disturbs_nobody(run: Run, layer: str) -> None:
+def test_a_child_that_runs_another_program_does_not_disturb_its_parent(run: Run, layer: str) -> None:
     script = """
 import subprocess
 store("parent")

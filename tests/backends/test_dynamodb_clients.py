@@ -1,4 +1,4 @@
-"""The DynamoDB layers' clients: made when first needed, once, from what was given; and replaceable."""
+"""The clients of the DynamoDB layers are made once, on first use, and can be replaced."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from botocore.exceptions import NoRegionError
 
 import servers
 from idemproof import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer, Record
-from idemproof.backends.dynamodb_clients import tells_holder
+from idemproof.backends.dynamodb_clients import returns_conflict
 from idemproof.errors import IdempotencyPersistenceConfigError, IdempotencyPersistenceConnectionError
 from idemproof.spec.record import COMPLETED
 from places import AsyncSession, Table
@@ -35,7 +35,7 @@ ATTRIBUTES = (
 
 
 class Session:
-    """A session of boto3 that makes clients as it is told."""
+    """A boto3 session that makes the given clients."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
@@ -48,7 +48,7 @@ class Session:
 
 @pytest.fixture
 def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what a client takes from the environment."""
+    """Set the environment variables that a client reads."""
     for name, value in {
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -72,9 +72,7 @@ def test_a_name_that_is_none_is_refused(side: Side, parameter: str, name: Any) -
 
 
 @pytest.mark.parametrize("parameter", NAMED)
-def test_a_name_that_is_missing_is_told_at_the_first_request_which_is_not_sent(
-    side: Side, parameter: str
-) -> None:
+def test_a_missing_name_is_an_error_before_the_first_request_is_sent(side: Side, parameter: str) -> None:
     client = Mock(spec=["put_item", "get_item", "delete_item"])
     names = {"table": "records", "sort_key_attr": "sk", parameter.replace("table_name", "table"): ""}
     layer = side.dynamodb(client, **names)
@@ -85,7 +83,7 @@ def test_a_name_that_is_missing_is_told_at_the_first_request_which_is_not_sent(
     assert client.method_calls == []
 
 
-def test_what_is_missing_is_told_before_a_client_is_made(side: Side) -> None:
+def test_a_missing_name_is_an_error_before_a_client_is_made(side: Side) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError, match="table_name is None"):
         side.load(side.dynamodb_layer(None), "key")
 
@@ -188,7 +186,7 @@ def test_many_threads_make_one_client(moto_clients: Callable[..., Any]) -> None:
     def make() -> Any:
         if len(session.made) > 1:
             second.set()
-        second.wait(0.2)  # long enough for anybody who does not wait for us
+        second.wait(0.2)  # long enough for a thread that does not wait
         return client
 
     session = Session(make)
@@ -246,14 +244,14 @@ def test_an_async_client_waits_a_bounded_time_or_as_configured(configured: bool)
     layer = AsyncDynamoDBPersistenceLayer(
         "records", boto_config=AioConfig(read_timeout=3) if configured else None, session=Noting("http://x")
     )
-    asyncio.run(layer._opened())
+    asyncio.run(layer._get_client())
     ((service, config),) = seen
     assert service == "dynamodb"
     assert config.read_timeout == (3 if configured else 10)
     assert configured or (config.connect_timeout, config.retries["total_max_attempts"]) == (5, 1)
 
 
-def test_a_client_that_cannot_be_made_is_told_by_name_and_tried_again(moto_table: Table) -> None:
+def test_a_failure_to_make_a_client_has_its_documented_name_and_is_retried(moto_table: Table) -> None:
     def fail() -> Any:
         raise NoRegionError
 
@@ -267,7 +265,7 @@ def test_a_client_that_cannot_be_made_is_told_by_name_and_tried_again(moto_table
     assert layer._load("key") is None
 
 
-def test_an_async_client_that_cannot_be_made_is_told_by_name_and_tried_again(
+def test_a_failure_to_make_an_async_client_has_its_documented_name_and_is_retried(
     dynamodb_server: servers.Server, table: Table
 ) -> None:
     failing = [True, True]
@@ -310,8 +308,8 @@ def test_a_replaced_client_may_be_of_another_sdk(moto_table: Table, old_moto_tab
     layer.client = recording = Recording(after.client)
     assert layer._swap("key", None, RECORD._replace(owner="another"), 1) == RECORD
     # The one that is installed may be old itself.
-    assert recording.methods == (["put_item"] if tells_holder(after.client) else ["put_item", "get_item"])
-    assert not (old and tells_holder(after.client))
+    assert recording.methods == (["put_item"] if returns_conflict(after.client) else ["put_item", "get_item"])
+    assert not (old and returns_conflict(after.client))
 
 
 # Async clients and event loops.
@@ -384,7 +382,7 @@ def test_each_error_of_dynamodb_has_its_documented_name(
     assert raised.value.__cause__ is error
 
 
-def test_a_table_that_is_not_there_is_told_as_such(dynamodb_client: Any, side: Side) -> None:
+def test_a_missing_table_is_reported_as_missing(dynamodb_client: Any, side: Side) -> None:
     layer = side.dynamodb(dynamodb_client, "not-there")
     with pytest.raises(IdempotencyPersistenceConfigError, match="'not-there'"):
         side.swap(layer, "key", None, RECORD)

@@ -1,4 +1,4 @@
-"""Items that other software wrote, or broke, end a call with the right answer, and never with a run."""
+"""Items that other software has written or damaged give the right answer, and the body never runs."""
 
 from typing import Any
 
@@ -64,11 +64,11 @@ def never() -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("standing", [RESULT, CLAIM], ids=["result", "claim"])
-def test_a_corrupt_item_is_told_and_neither_run_over_nor_changed(
-    moto_table: Table, side: Side, standing: dict[str, Any], attribute: str, value: Any
+@pytest.mark.parametrize("current", [RESULT, CLAIM], ids=["result", "claim"])
+def test_a_corrupt_item_is_an_error_and_stays_unchanged(
+    moto_table: Table, side: Side, current: dict[str, Any], attribute: str, value: Any
 ) -> None:
-    broken = {name: old for name, old in standing.items() if name != attribute}
+    broken = {name: old for name, old in current.items() if name != attribute}
     moto_table.write(KEY, broken if value is None else broken | {attribute: value})
     before = moto_table.item(KEY)
     with pytest.raises(IdempotencyInvalidStatusError, match=KEY):
@@ -115,7 +115,7 @@ def test_what_is_over_is_replaced_however_it_spells_absence_and_numbers(
     more = {"in_progress_expiration": lease, "owner": owner}
     table.write(KEY, item | {name: value for name, value in more.items() if value is not None})
     layer = side.dynamodb(table.client, table.name)
-    standing = side.load(layer, KEY)
+    current = side.load(layer, KEY)
     claim = Record(KEY, INPROGRESS, FAR, owner="mine") if new == "replaced" else None
-    assert side.swap(layer, KEY, standing, claim) == claim
+    assert side.swap(layer, KEY, current, claim) == claim
     assert side.load(layer, KEY) == claim

@@ -1,6 +1,6 @@
-"""An SDK that cannot pass on which item was in the way costs a read, and nothing else.
+"""An SDK that cannot return the item that prevented a write costs one read, and nothing else.
 
-That the whole contract holds with one is in test_contract.py.
+test_contract.py checks the whole contract with such an SDK.
 """
 
 from types import SimpleNamespace
@@ -20,20 +20,20 @@ OTHER = CLAIM._replace(owner="another")
 READ = ["get_item"]
 
 
-def refuse(side: Side, client: Any, standing: Record | None, expected: Record | None, new: Any) -> list[str]:
-    """Return what a swap that is refused asks the client."""
+def refuse(side: Side, client: Any, current: Record | None, expected: Record | None, new: Any) -> list[str]:
+    """Return the requests of a swap that is refused."""
     recording = Recording(client)
     layer = side.dynamodb(recording)
-    if standing is not None:
-        side.swap(layer, "key", None, standing)
+    if current is not None:
+        side.swap(layer, "key", None, current)
     recording.asked.clear()
-    assert side.swap(layer, "key", expected, new) == standing
+    assert side.swap(layer, "key", expected, new) == current
     return recording.methods
 
 
 @recent_sdk
 @pytest.mark.parametrize(
-    ("standing", "expected", "new", "asked"),
+    ("current", "expected", "new", "asked"),
     [
         (OTHER, None, CLAIM, "put_item"),
         (OTHER, CLAIM, CLAIM._replace(status=COMPLETED), "update_item"),
@@ -43,13 +43,13 @@ def refuse(side: Side, client: Any, standing: Record | None, expected: Record | 
     ],
     ids=["claim", "completion", "release", "completion of nothing", "release of nothing"],
 )
-def test_an_old_sdk_reads_once_when_it_is_refused_and_a_new_one_only_where_nothing_stands(
-    moto_table: Table, old_moto_table: Table, side: Side, standing: Any, expected: Any, new: Any, asked: str
+def test_an_old_sdk_reads_after_each_refusal_and_a_new_one_only_without_a_record(
+    moto_table: Table, old_moto_table: Table, side: Side, current: Any, expected: Any, new: Any, asked: str
 ) -> None:
-    told = [asked] if standing is not None else [asked, *READ]
-    assert refuse(side, moto_table.client, standing, expected, new) == told
+    requests = [asked] if current is not None else [asked, *READ]
+    assert refuse(side, moto_table.client, current, expected, new) == requests
     moto_table.client.delete_item(TableName="records", Key={"id": {"S": "key"}})
-    assert refuse(side, old_moto_table.client, standing, expected, new) == [asked, *READ]
+    assert refuse(side, old_moto_table.client, current, expected, new) == [asked, *READ]
 
 
 def test_an_old_sdk_reads_nothing_where_it_succeeds(old_moto_table: Table, side: Side) -> None:
@@ -98,7 +98,7 @@ def test_a_replay_by_an_old_sdk_takes_two_requests(old_moto_table: Table, side: 
 
 
 @pytest.mark.parametrize("new", [OTHER, None], ids=["completion", "release"])
-def test_a_server_that_keeps_quiet_about_the_holder_is_asked_for_it(
+def test_the_record_is_read_if_the_server_does_not_return_it(
     moto_table: Table, side: Side, new: Record | None
 ) -> None:
     def forget(parsed: dict[str, Any], **_: Any) -> None:

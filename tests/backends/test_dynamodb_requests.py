@@ -1,4 +1,4 @@
-"""What is asked of DynamoDB, word by word."""
+"""The exact requests to DynamoDB."""
 
 import math
 import re
@@ -43,7 +43,7 @@ NAMES = {
 
 
 class Silent:
-    """A client that is asked and has nothing to say."""
+    """A client that records requests and returns empty replies."""
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         return {}
@@ -70,7 +70,7 @@ WHOLE_CLAIM = {
 }
 
 
-def test_a_claim_is_put_where_nothing_stands() -> None:
+def test_a_claim_is_put_without_a_record() -> None:
     assert asked(None, CLAIM) == (
         "put_item",
         {
@@ -103,7 +103,7 @@ def test_the_partition_is_named_after_the_lambda_function_if_not_given(
     assert asked(None, CLAIM, sort_key_attr=SORT_KEY)[1]["Item"]["id"] == {"S": partition}
 
 
-def test_a_keys_partition_is_one_of_as_many_as_asked_for_and_always_the_same() -> None:
+def test_a_key_is_always_in_the_same_of_the_given_number_of_partitions() -> None:
     options = {"sort_key_attr": SORT_KEY, "static_pk_value": "tenant", "static_pk_shards": 4}
     partitions = {}
     for key in (f"pay#{number}" for number in range(100)):
@@ -120,7 +120,7 @@ def test_a_key_that_is_no_text_is_refused_before_it_meets_another(
 ) -> None:
     # On the wire all lone surrogates would be the same.
     client = Recording(Silent())
-    with pytest.raises(IdempotencyPersistenceConfigError, match="no valid text"):
+    with pytest.raises(IdempotencyPersistenceConfigError, match="not valid text"):
         DynamoDBPersistenceLayer("records", boto3_client=client)._swap("\ud800", expected, new, 1)
     assert client.asked == []
 
@@ -255,15 +255,15 @@ def test_a_whole_life_of_a_record_takes_one_conditional_write_for_each_step(
     assert asked_by_a_call(lambda: "again") == ["put_item", "put_item", "update_item"]
     clock[0] += 101_000
     rival = Record(KEY, INPROGRESS, clock[0] // 1000 + 100, clock[0] + 10_000, owner="rival")
-    standing = side.swap(layer, KEY, None, rival)
-    assert side.swap(layer, KEY, standing, rival) == rival
+    current = side.swap(layer, KEY, None, rival)
+    assert side.swap(layer, KEY, current, rival) == rival
     assert asked_by_a_call(never) == ["put_item"]  # refused: in progress
     clock[0] += 10_000
     assert asked_by_a_call(lambda: "taken over") == ["put_item", "put_item", "update_item"]
 
 
 class Denying:
-    """A client whose role may not update items, for good or for a while."""
+    """A client whose role may not update items, permanently or temporarily."""
 
     def __init__(self, client: Any, code: str, times: float = math.inf) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Results over DynamoDB's 400 KB: the effect happens once, and nobody is told otherwise."""
+"""Results over DynamoDB's 400 KB: the effect happens once, and every caller gets the right answer."""
 
 from typing import Any
 
@@ -37,19 +37,19 @@ def result(text: str) -> Record:
     [("x" * (LARGEST_ITEM + 1), 0), ("x" * (LARGEST_ITEM - 10), 1), ("é" * (LARGEST_ITEM // 2), 1)],
     ids=["too many characters", "too much with the other attributes", "too many bytes"],
 )
-@pytest.mark.parametrize("standing", [None, result("small")], ids=["first", "replacing"])
+@pytest.mark.parametrize("current", [None, result("small")], ids=["first", "replacing"])
 def test_a_record_that_is_too_large_is_refused_by_name(
-    any_table: Table, side: Side, text: str, requests: int, standing: Record | None
+    any_table: Table, side: Side, text: str, requests: int, current: Record | None
 ) -> None:
     client = Recording(any_table.client)
     layer = side.dynamodb(client, any_table.name)
-    if standing is not None:
-        side.swap(layer, "key", None, standing)
+    if current is not None:
+        side.swap(layer, "key", None, current)
     client.asked.clear()
     with pytest.raises(IdempotencyRecordTooLargeError, match="'key'"):
-        side.swap(layer, "key", standing, result(text))
+        side.swap(layer, "key", current, result(text))
     assert len(client.asked) == requests
-    assert side.load(layer, "key") == standing
+    assert side.load(layer, "key") == current
 
 
 def test_a_record_just_below_the_limit_is_kept_whole(table: Table, side: Side) -> None:
@@ -92,7 +92,9 @@ def test_a_result_that_is_too_large_is_given_once_and_its_effect_never_repeated(
 
 
 @pytest.mark.parametrize("key", ["", "x" * 2049], ids=["empty", "too long"])
-def test_a_key_that_dynamodb_refuses_is_told_before_anything_ran(table: Table, side: Side, key: str) -> None:
+def test_a_key_that_dynamodb_refuses_is_an_error_before_anything_runs(
+    table: Table, side: Side, key: str
+) -> None:
     layer = side.dynamodb(table.client, table.name)
     with pytest.raises(IdempotencyPersistenceConfigError, match=r"key"):
         side.swap(layer, key, None, result("{}")._replace(idempotency_key=key))
@@ -124,7 +126,9 @@ def test_a_key_that_is_too_long_is_refused_before_anything_is_sent(
     assert found is not None
     assert same_version(found, record)
     client.asked.clear()
-    with pytest.raises(IdempotencyPersistenceConfigError, match=f"bytes; in .* may have {most}"):
+    with pytest.raises(
+        IdempotencyPersistenceConfigError, match=f"bytes, but a key in .* may have at most {most}"
+    ):
         side.load(layer, longest + sign)
     with pytest.raises(IdempotencyPersistenceConfigError, match="Nothing was sent"):
         side.swap(layer, longest + sign, None, record)

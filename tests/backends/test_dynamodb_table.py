@@ -1,4 +1,4 @@
-"""Making a table for development: once, with its time to live, and never over another's."""
+"""Creating a table for development: once, with its time to live, and never in place of another table."""
 
 from typing import Any
 
@@ -35,10 +35,10 @@ def test_a_table_is_made_with_its_key_its_time_to_live_and_payment_by_request(
 ) -> None:
     layer = side.dynamodb(client, "made", key_attr="pk", expiry_attr="gone_at")
     assert side.wait(layer.create_table()) is None
-    told = described(client)
-    assert told["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
-    assert told["AttributeDefinitions"] == [{"AttributeName": "pk", "AttributeType": "S"}]
-    assert told["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    description = described(client)
+    assert description["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
+    assert description["AttributeDefinitions"] == [{"AttributeName": "pk", "AttributeType": "S"}]
+    assert description["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     assert lifetime(client)["AttributeName"] == "gone_at"
     record = Record("key", COMPLETED, 2**40)
     assert side.swap(layer, "key", None, record) == record
@@ -52,13 +52,13 @@ def test_a_table_with_a_sort_key_has_both_keys(client: Any, side: Side) -> None:
     ]
 
 
-def test_dynamodb_itself_takes_what_is_asked(dynamodb_client: Any, side: Side, request: Any) -> None:
+def test_dynamodb_itself_accepts_the_requests(dynamodb_client: Any, side: Side, request: Any) -> None:
     request.addfinalizer(lambda: dynamodb_client.delete_table(TableName="made"))
     layer = side.dynamodb(dynamodb_client, "made", sort_key_attr="sk")
     for _ in range(2):
         side.wait(layer.create_table())
-    told = lifetime(dynamodb_client)
-    assert (told["TimeToLiveStatus"], told["AttributeName"]) == ("ENABLED", "expiration")
+    description = lifetime(dynamodb_client)
+    assert (description["TimeToLiveStatus"], description["AttributeName"]) == ("ENABLED", "expiration")
 
 
 def test_making_it_again_changes_nothing_and_keeps_the_records(client: Any, side: Side) -> None:
@@ -98,7 +98,9 @@ def test_a_table_of_another_kind_is_refused_and_left_alone(
             TableName="records", TimeToLiveSpecification={"Enabled": True, "AttributeName": "somebody's"}
         )
     before = lifetime(moto_table.client, "records")
-    with pytest.raises(IdempotencyPersistenceConfigError, match=f"'records' already, and its {difference}"):
+    with pytest.raises(
+        IdempotencyPersistenceConfigError, match=f"'records' already exists, but its {difference}"
+    ):
         side.wait(side.dynamodb(moto_table.client, **options).create_table())
     assert lifetime(moto_table.client, "records") == before
 
@@ -115,12 +117,12 @@ def test_a_table_whose_keys_are_no_strings_is_refused(client: Any, side: Side, s
         AttributeDefinitions=[{"AttributeName": k, "AttributeType": "N" if k == odd else "S"} for k in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    with pytest.raises(IdempotencyPersistenceConfigError, match="'made' already, and its key is"):
+    with pytest.raises(IdempotencyPersistenceConfigError, match="'made' already exists, but its key is"):
         side.wait(side.dynamodb(client, "made", sort_key_attr=sort_key).create_table())
 
 
 class Racing:
-    """A table whose time to live another sets first, or whose time to live is being disabled."""
+    """A table whose time to live is set by another process first, or is being disabled."""
 
     def __init__(self, client: Any, *, disabling: bool = False) -> None:
         self.client = client
@@ -134,13 +136,16 @@ class Racing:
         raise ClientError({"Error": {"Code": "ValidationException", "Message": "already enabled"}}, "Some")
 
     def describe_time_to_live(self, **request: Any) -> Any:
-        told = self.client.describe_time_to_live(**request)
+        description = self.client.describe_time_to_live(**request)
         if self.disabling:
-            told["TimeToLiveDescription"] |= {"TimeToLiveStatus": "DISABLING", "AttributeName": "expiration"}
-        return told
+            description["TimeToLiveDescription"] |= {
+                "TimeToLiveStatus": "DISABLING",
+                "AttributeName": "expiration",
+            }
+        return description
 
 
-def test_of_two_who_make_a_table_at_once_both_have_it(client: Any, side: Side) -> None:
+def test_two_clients_can_create_a_table_at_the_same_time(client: Any, side: Side) -> None:
     side.wait(side.dynamodb(Racing(client), "made").create_table())
     assert lifetime(client)["AttributeName"] == "expiration"
 
@@ -151,7 +156,7 @@ def test_a_table_whose_time_to_live_is_being_disabled_is_refused(client: Any, si
 
 
 class Slow:
-    """A table that becomes active after ``looks`` looks."""
+    """A table that becomes active after ``looks`` requests."""
 
     def __init__(self, client: Any, looks: int) -> None:
         self.client = client
@@ -162,15 +167,15 @@ class Slow:
 
     def describe_table(self, **request: Any) -> Any:
         self.looks -= 1
-        told = self.client.describe_table(**request)
+        description = self.client.describe_table(**request)
         if self.looks >= 0:
-            told["Table"]["TableStatus"] = "CREATING"
-        return told
+            description["Table"]["TableStatus"] = "CREATING"
+        return description
 
 
 @pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idemproof.backends.dynamodb_table._BETWEEN_LOOKS_MS", 0)
+    monkeypatch.setattr("idemproof.backends.dynamodb_table._PAUSE_MS", 0)
 
 
 @pytest.mark.usefixtures("_no_waiting")
@@ -188,7 +193,7 @@ def test_it_does_not_wait_for_ever(client: Any, side: Side) -> None:
 
 
 class Denying:
-    """A client that is not allowed one thing."""
+    """A client without permission for one method."""
 
     def __init__(self, client: Any, denied: str, code: str) -> None:
         self.client = client

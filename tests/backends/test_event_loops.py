@@ -1,4 +1,4 @@
-"""One client for each event loop: opened once, closed with its loop, and never mixed up."""
+"""Each event loop has one client, which is opened once, closed with its loop, and never used by another."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ class Client:
 
 
 class Connecting:
-    """Connects as it is told, and knows all the clients that it gave."""
+    """Returns clients or raises errors as configured, and records all clients."""
 
     def __init__(self) -> None:
         self.tries = 0
@@ -66,7 +66,7 @@ def clients(connecting: Connecting) -> ClientPerLoop:
     return ClientPerLoop(connecting)
 
 
-def test_nothing_is_opened_before_somebody_asks(clients: ClientPerLoop, connecting: Connecting) -> None:
+def test_no_client_is_opened_before_the_first_request(clients: ClientPerLoop, connecting: Connecting) -> None:
     async def main() -> None:
         await clients.close()
 
@@ -117,7 +117,7 @@ def test_loops_of_two_threads_have_clients_of_their_own(
     assert connecting.open == []
 
 
-def test_after_closing_the_next_who_asks_gets_a_new_one(
+def test_the_first_request_after_closing_gets_a_new_client(
     clients: ClientPerLoop, connecting: Connecting
 ) -> None:
     async def main() -> None:
@@ -148,7 +148,7 @@ def test_a_failure_to_connect_is_raised_and_tried_again_by_the_next(
     assert connecting.open == []
 
 
-def test_of_many_who_wait_only_one_is_told_of_the_failure(
+def test_a_failure_to_open_reaches_only_one_of_many_waiting_requests(
     clients: ClientPerLoop, connecting: Connecting
 ) -> None:
     async def main() -> None:
@@ -202,7 +202,7 @@ def test_who_comes_while_the_next_is_connecting_after_a_failure_shares_its_clien
     assert connecting.open == []
 
 
-def test_a_failure_to_close_is_told_and_the_next_who_asks_gets_a_new_client(
+def test_a_failure_to_close_is_raised_and_the_next_request_gets_a_new_client(
     clients: ClientPerLoop, connecting: Connecting
 ) -> None:
     async def main() -> None:
@@ -259,7 +259,9 @@ def test_a_runner_keeps_the_client_between_its_runs(clients: ClientPerLoop, conn
     assert not first.open
 
 
-def test_two_who_close_at_once_close_it_once(clients: ClientPerLoop, connecting: Connecting) -> None:
+def test_two_tasks_that_close_at_the_same_time_close_once(
+    clients: ClientPerLoop, connecting: Connecting
+) -> None:
     async def use() -> None:
         await clients.get()
         await asyncio.gather(clients.close(), clients.close())

@@ -1,4 +1,4 @@
-"""An exchange meets each reply and each failure of a client, whether the client blocks or is awaited."""
+"""An exchange gets each reply and each error of a client, blocking or async."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from idemproof.drivers import exchanges
-from idemproof.drivers.exchanges import Ask, Exchange, kinds, perform, perform_async
+from idemproof.drivers.exchanges import Ask, Exchange, class_names, perform, perform_async
 from idemproof.spec.commands import Sleep
 from sides import Side
 
 
 class Client:
-    """Echoes, or raises what it is given."""
+    """Returns its argument, or raises it."""
 
     def echo(self, *args: Any, **kwargs: Any) -> Any:
         return args, kwargs
@@ -23,7 +23,7 @@ class Client:
 
 @pytest.fixture
 def held(side: Side) -> Callable[[Exchange], Any]:
-    """Hold an exchange with a client of either side."""
+    """Perform an exchange with a blocking or an async client."""
     if not side.asynchronous:
         return lambda exchange: perform(exchange, Client())
 
@@ -146,7 +146,7 @@ def test_a_sleep_is_slept_and_answered_with_nothing(held: Hold, monkeypatch: pyt
 def test_an_error_is_known_by_the_names_of_its_classes() -> None:
     class OddError(KeyError): ...
 
-    assert kinds(OddError()) == {
+    assert class_names(OddError()) == {
         "OddError",
         "KeyError",
         "LookupError",

@@ -1,11 +1,11 @@
-"""What is recognized as an interrupt, and behind what."""
+"""Which exceptions, causes and contexts are recognized as interrupts."""
 
 import asyncio
 from itertools import pairwise
 
 import pytest
 
-from idemproof.backends import interrupts
+from idemproof.drivers import interrupts
 from idemproof.drivers.interrupts import TIME_LIMITS, Interrupts, any_interrupts, raise_interrupt
 
 
@@ -37,12 +37,12 @@ def cycle(*errors: BaseException) -> BaseException:
 @pytest.mark.clause("ENG-15")
 def test_what_any_configuration_declares_is_raised_where_all_are_served() -> None:
     limit = Limit()
-    raise_interrupt(limit)  # nobody has declared it yet
+    raise_interrupt(limit)  # no configuration has declared it yet
     Interrupts((Limit,))
     assert any_interrupts().includes(limit)
-    with pytest.raises(Limit) as told:
+    with pytest.raises(Limit) as raised:
         raise_interrupt(limit)
-    assert told.value is limit
+    assert raised.value is limit
 
 
 @pytest.mark.clause("ENG-15")
@@ -53,9 +53,9 @@ def test_it_is_raised_from_wherever_it_is_among_the_causes_and_no_context_counts
     interrupt = kind()
     Interrupts((Limit,))
     for error in (interrupt, raised_from(OSError(), raised_from(OSError(), interrupt))):
-        with pytest.raises(type(interrupt)) as told:
+        with pytest.raises(type(interrupt)) as raised:
             raise_interrupt(error)
-        assert told.value is interrupt
+        assert raised.value is interrupt
     raise_interrupt(raised_in(OSError(), interrupt))
     raise_interrupt(raised_from(OSError(), raised_in(OSError(), interrupt)))
 
@@ -68,7 +68,7 @@ def test_causes_that_go_round_in_a_circle_come_to_an_end() -> None:
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
-def test_what_clients_end_their_own_waits_with_is_none_behind_their_errors(
+def test_exceptions_that_end_a_clients_own_waits_are_not_interrupts(
     kind: type[BaseException],
 ) -> None:
     own = kind()

@@ -1,4 +1,4 @@
-"""A client that tries again by itself may lose a time limit: such a pair is refused at decoration."""
+"""A client that retries by itself may lose a time limit, so this pair is refused at decoration."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ class Limit(Exception):  # noqa: N818 - as those of job queues
 
 
 class SocketLimit(TimeoutError):  # noqa: N818 - same
-    """One that a client takes for its socket's."""
+    """A time limit that a client mistakes for one of its socket."""
 
 
 def decorate(layer: Any, kind: type[Exception]) -> None:
@@ -106,13 +106,13 @@ def test_a_client_that_retries_takes_those_that_are_not_like_its_socket_s(layer:
 @pytest.mark.clause("ENG-15")
 @pytest.mark.parametrize("mode", ["standard", "adaptive"])
 @pytest.mark.parametrize("layer", [by_client, by_config])
-@pytest.mark.parametrize("told", ["config", "environment"])
+@pytest.mark.parametrize("source", ["config", "environment"])
 def test_an_sdk_that_retries_after_anything_takes_none(
-    layer: Callable[..., Any], mode: str, told: str, monkeypatch: pytest.MonkeyPatch
+    layer: Callable[..., Any], mode: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if told == "environment":
+    if source == "environment":
         monkeypatch.setenv("AWS_RETRY_MODE", mode)
-    made = layer(mode=mode) if told == "config" else layer()
+    made = layer(mode=mode) if source == "config" else layer()
     with pytest.raises(
         IdempotencyConfigError, match=r"interrupts has Limit.*Make the client without retries"
     ):
@@ -129,7 +129,7 @@ def test_a_cluster_s_client_follows_its_nodes(valkey_cluster: servers.Cluster) -
     layer.close()
 
 
-def test_a_stand_in_for_a_client_is_not_asked() -> None:
+def test_a_fake_client_is_not_called() -> None:
     client = boto3.client("dynamodb", **servers.dynamodb_kwargs("http://127.0.0.1:1"))
 
     class StandIn:

@@ -1,4 +1,4 @@
-"""A layer written for the four documented methods, in the documented manner, works unchanged."""
+"""A layer with the four documented methods works unchanged."""
 
 import asyncio
 import datetime as dt
@@ -31,7 +31,7 @@ NOON = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
 
 @dataclass
 class Row:
-    """A line of a table that keeps all numbers as decimals and no empty columns."""
+    """A row of a table that stores all numbers as decimals, and no empty columns."""
 
     state: str
     until: Decimal
@@ -47,7 +47,7 @@ class Table:
 
 
 class TableLayer(BasePersistenceLayer):
-    """Never calls its parent's constructor, and knows nothing of owners."""
+    """Never calls its parent's constructor, and stores no owners."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -109,7 +109,7 @@ class TableLayer(BasePersistenceLayer):
 
 
 class TersePersistenceLayer(TableLayer):
-    """Says that a record is there, and not which: the library has to read it."""
+    """Raises that a record exists without returning it, so the library has to read it."""
 
     def refuse(self, key: str, row: Row) -> None:
         raise IdempotencyItemAlreadyExistsError
@@ -127,7 +127,7 @@ class StubbornLayer(TableLayer):
 
 
 class ClosedLayer(TableLayer):
-    """Refuses every claim, whatever stands."""
+    """Refuses every claim."""
 
     def _put_record(self, data_record: DataRecord) -> None:
         self.table.asked.append("put")
@@ -305,15 +305,15 @@ def test_an_async_function_is_protected(layer: BasePersistenceLayer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "stands"), [(StubbornLayer, True), (ClosedLayer, True), (ClosedLayer, False)]
+    ("kind", "stored"), [(StubbornLayer, True), (ClosedLayer, True), (ClosedLayer, False)]
 )
 def test_a_layer_that_refuses_what_may_be_claimed_ends_the_call_and_nothing_runs(
-    kind: type[TableLayer], table: Table, clock: Any, stands: bool
+    kind: type[TableLayer], table: Table, clock: Any, stored: bool
 ) -> None:
     charge, runs = counted(kind(table))
     counted(TableLayer(table))[0](order=1)
     clock.shift(3600)
-    if not stands:
+    if not stored:
         table.rows.clear()
     table.asked.clear()
     with pytest.raises(IdempotencyInconsistentStateError):

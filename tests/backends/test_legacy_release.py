@@ -1,4 +1,4 @@
-"""Taking a claim back from a layer that knows no owner: it looks before it deletes."""
+"""Releasing a claim in a layer without owners: the record is read before it is deleted."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from idemproof.reference.engine import Engine
 
 
 class Table(BasePersistenceLayer):
-    """Four methods over a dictionary; its next puts fail as often as told."""
+    """Four methods over a dictionary. The given number of puts fails."""
 
     def __init__(self, *, keeps_leases: bool = True) -> None:
         self.rows: dict[str, DataRecord] = {}
@@ -32,8 +32,8 @@ class Table(BasePersistenceLayer):
         if self.failures:
             self.failures -= 1
             raise TimeoutError
-        standing = self.rows.get(data_record.idempotency_key)
-        if standing is not None and not standing.is_expired:
+        current = self.rows.get(data_record.idempotency_key)
+        if current is not None and not current.is_expired:
             raise IdempotencyItemAlreadyExistsError
         kept = data_record if self.keeps_leases else data_record._replace(in_progress_expiry_timestamp=None)
         self.rows[data_record.idempotency_key] = kept
@@ -103,7 +103,7 @@ def test_a_body_that_raises_too_late_leaves_the_new_owners_result_alone() -> Non
     table, runs = Table(), []
 
     def overtaken(record: DataRecord) -> None:
-        """Somebody completed meanwhile."""
+        """Another attempt has completed meanwhile."""
         table.rows[record.idempotency_key] = record._replace(status="COMPLETED", response_data='"theirs"')
 
     work = protect(table, runs, ValueError("too late"))
@@ -116,7 +116,7 @@ def test_a_body_that_raises_too_late_leaves_the_new_owners_result_alone() -> Non
 
 
 def test_a_claim_that_fails_leaves_a_claim_without_a_lease_alone() -> None:
-    """Nothing tells such a claim of the same second from one's own."""
+    """Such a claim cannot be distinguished from an own claim of the same second."""
     table, runs = Table(keeps_leases=False), []
     work = protect(table, runs)
     rows: list[DataRecord] = []

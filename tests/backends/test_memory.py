@@ -1,4 +1,4 @@
-"""What is particular to the layer in the process's memory."""
+"""Behavior that only the in-memory layer has."""
 
 import copy
 import gc
@@ -40,14 +40,14 @@ def test_of_many_threads_exactly_one_wins_each_generation_of_a_key() -> None:
     def compete(name: str) -> None:
         begin.wait()
         for key in keys:
-            standing = layer._load(key)
-            while standing is None or standing.expiry_timestamp < generations:
-                generation = 1 if standing is None else standing.expiry_timestamp + 1
+            current = layer._load(key)
+            while current is None or current.expiry_timestamp < generations:
+                generation = 1 if current is None else current.expiry_timestamp + 1
                 new = result(key, generation, name)
-                found = layer._swap(key, standing, new, 1)
+                found = layer._swap(key, current, new, 1)
                 if found == new:
                     won.append((key, generation))
-                standing = found
+                current = found
 
     threads = [threading.Thread(target=compete, args=(str(number),)) for number in range(THREADS)]
     for thread in threads:

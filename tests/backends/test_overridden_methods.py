@@ -120,7 +120,7 @@ def test_an_async_function_calls_the_methods_of_a_blocking_layer() -> None:
 
 
 def zombie(layer: Any, clock: Clock, *, raising: bool = False) -> tuple[Any, Any]:
-    """Return a function whose first run outlives its lease, and is overtaken by its second."""
+    """Return a function whose first attempt outlives its lease and is taken over by the second."""
     runs: list[int] = []
 
     @idempotent_function(
@@ -158,7 +158,7 @@ def test_what_is_too_late_changes_nothing_through_an_override_either(raising: bo
     assert charge(n=1) == "run 2"
 
 
-def test_a_run_whose_claim_another_holds_is_told_so() -> None:
+def test_an_attempt_whose_claim_is_held_by_another_gets_lease_lost() -> None:
     calls: list[str] = []
     clock = Clock()
     layer = observed(InMemoryPersistenceLayer, calls)()
@@ -178,7 +178,7 @@ def test_a_run_whose_claim_another_holds_is_told_so() -> None:
     assert raised.value.result == "lost"
 
 
-def test_a_record_of_ones_own_making_is_fenced_too() -> None:
+def test_a_record_that_an_override_makes_is_fenced_too() -> None:
     class Rebuilt(InMemoryPersistenceLayer):
         def _put_record(self, data_record: Any) -> None:
             super()._put_record(type(data_record)(*tuple(data_record)[:7]))
@@ -196,7 +196,7 @@ def test_a_record_of_ones_own_making_is_fenced_too() -> None:
     assert owners[0]
 
 
-def test_an_override_that_does_without_its_own_is_said_not_to_be_fenced(
+def test_an_override_that_does_not_call_its_parent_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Bare(InMemoryPersistenceLayer):
@@ -208,7 +208,7 @@ def test_an_override_that_does_without_its_own_is_said_not_to_be_fenced(
         return n
 
     assert charge(n=1) == 1
-    assert "Bare._put_record does without" in caplog.text
+    assert "Bare._put_record does not call" in caplog.text
 
 
 def test_an_attribute_that_is_lengthened_by_an_override_still_lets_the_claim_go() -> None:
@@ -262,7 +262,7 @@ def test_a_request_that_fails_once_is_tried_again(method: str) -> None:
     assert [charge(n=1), charge(n=1)] == [1, 1]
 
 
-def test_a_claim_whose_reply_is_lost_is_recognised_with_the_lease_that_stands() -> None:
+def test_a_claim_whose_reply_is_lost_is_recognized_with_the_stored_lease() -> None:
     clock = Clock()
     failures = [OSError("the reply is lost")]
     leases = []

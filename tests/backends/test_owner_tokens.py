@@ -1,4 +1,4 @@
-"""Owner tokens: 128 bits of the system's randomness, drawn anew each time."""
+"""Owner tokens have 128 random bits from the system, and are generated each time."""
 
 import os
 

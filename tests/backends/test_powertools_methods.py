@@ -1,4 +1,4 @@
-"""The four documented methods, as they follow from a compare-and-swap layer."""
+"""The four documented methods of a compare-and-swap layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,7 @@ def test_getting_a_corrupt_record_says_so(store: Any) -> None:
 # Putting.
 
 
-def test_putting_where_nothing_stands_stores_the_claim(store: Any) -> None:
+def test_putting_without_a_record_stores_the_claim(store: Any) -> None:
     store.put(CLAIM)
     assert store.load("key") == CLAIM
 
@@ -84,19 +84,19 @@ def test_putting_tidies_what_old_code_writes(store: Any) -> None:
 
 @pytest.mark.clause("CAS-7")
 @pytest.mark.parametrize(
-    "standing", [RIVAL, RESULT._replace(owner="rival"), NAMELESS], ids=["claim", "result", "nameless"]
+    "current", [RIVAL, RESULT._replace(owner="rival"), NAMELESS], ids=["claim", "result", "nameless"]
 )
 @pytest.mark.parametrize("new", [CLAIM, NAMELESS, RESULT], ids=["claim", "nameless", "result"])
-def test_putting_over_a_live_record_raises_and_carries_it(store: Any, standing: Record, new: Record) -> None:
-    store.swap("key", None, standing)
+def test_putting_over_a_live_record_raises_and_carries_it(store: Any, current: Record, new: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyItemAlreadyExistsError, match="'key'") as raised:
         store.put(new)
-    assert raised.value.old_data_record == DataRecord.of(standing)
-    assert store.load("key") == standing
+    assert raised.value.old_data_record == DataRecord.of(current)
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("INV-6")
-def test_putting_ones_own_claim_again_is_recognised(store: Any) -> None:
+def test_putting_the_same_claim_again_is_recognized(store: Any) -> None:
     store.put(CLAIM)
     store.put(CLAIM)
     store.at(NOW + 5).put(CLAIM._replace(in_progress_expiry_timestamp=LEASE + 5))
@@ -111,21 +111,21 @@ def test_a_nameless_claim_put_twice_is_granted_once(store: Any) -> None:
     assert unowned(store.load("key")) == NAMELESS
 
 
-def test_a_result_put_over_ones_own_claim_is_refused_and_not_silently_dropped(store: Any) -> None:
+def test_a_result_put_over_its_own_claim_is_refused_and_not_silently_dropped(store: Any) -> None:
     store.put(CLAIM)
     with pytest.raises(IdempotencyItemAlreadyExistsError):
         store.put(RESULT)
     assert store.load("key") == CLAIM
 
 
-def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
+def test_a_result_can_be_put_without_a_record(store: Any) -> None:
     store.put(RESULT)
     assert store.load("key") == RESULT
 
 
 @pytest.mark.clause("TIME-2", "TIME-3", "TIME-4", "CAS-7")
 @pytest.mark.parametrize(
-    ("standing", "deadline"),
+    ("current", "deadline"),
     [
         (RIVAL, LEASE),
         (RIVAL._replace(in_progress_expiry_timestamp=None), EXPIRY * 1000),
@@ -135,16 +135,16 @@ def test_a_result_may_be_put_where_nothing_stands(store: Any) -> None:
 )
 @pytest.mark.parametrize("past", [-1, 0, 1])
 def test_a_record_yields_at_its_deadline_and_not_before(
-    store: Any, standing: Record, deadline: int, past: int
+    store: Any, current: Record, deadline: int, past: int
 ) -> None:
-    store.swap("key", None, standing)
+    store.swap("key", None, current)
     now = deadline + past
     claim = CLAIM._replace(in_progress_expiry_timestamp=now + 10_000, expiry_timestamp=now // 1000 + 60)
     store.at(now)
     if past < 0:
         with pytest.raises(IdempotencyItemAlreadyExistsError):
             store.put(claim)
-        assert store.load("key") == standing
+        assert store.load("key") == current
     else:
         store.put(claim)
         assert store.load("key") == claim
@@ -161,35 +161,37 @@ def test_a_claims_expiry_is_never_before_its_lease(store: Any) -> None:
 
 @pytest.mark.clause("CAS-8")
 @pytest.mark.parametrize(
-    "standing",
+    "current",
     [CLAIM, None, RIVAL._replace(in_progress_expiry_timestamp=NOW), RESULT],
     ids=["own claim", "nothing", "lapsed claim of another", "own result"],
 )
-def test_updating_stores_the_result(store: Any, standing: Record | None) -> None:
-    if standing is not None:
-        store.swap("key", None, standing)
+def test_updating_stores_the_result(store: Any, current: Record | None) -> None:
+    if current is not None:
+        store.swap("key", None, current)
     store.update(RESULT)
     assert store.load("key") == RESULT
 
 
 @pytest.mark.clause("REC-5", "CAS-8")
 @pytest.mark.parametrize(
-    "standing",
+    "current",
     [RIVAL, NAMELESS, RESULT._replace(owner="rival"), RESULT._replace(response_data='"another"')],
     ids=["claim of another", "nameless claim", "result of another", "another result under our name"],
 )
-def test_a_refused_update_raises_if_an_owner_was_given(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+def test_a_refused_update_raises_if_an_owner_was_given(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyLeaseLostError, match="'key'"):
         store.update(RESULT)
-    assert store.load("key") == standing
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("CAS-9")
-@pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
+@pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
 @pytest.mark.parametrize("now", [NOW, LEASE], ids=["live", "lapsed"])
-def test_a_nameless_update_acts_on_whoever_holds_the_claim(store: Any, standing: Record, now: int) -> None:
-    store.swap("key", None, standing)
+def test_an_update_without_an_owner_applies_to_the_current_claim(
+    store: Any, current: Record, now: int
+) -> None:
+    store.swap("key", None, current)
     store.at(now).update(RESULT._replace(owner=None))
     assert store.load("key") == RESULT._replace(owner=None)
 
@@ -206,7 +208,7 @@ def test_a_nameless_update_never_changes_a_live_result(store: Any, past: int) ->
 # Deleting.
 
 
-def test_deleting_ones_own_claim_frees_the_key(store: Any) -> None:
+def test_deleting_the_own_claim_releases_the_key(store: Any) -> None:
     store.put(CLAIM)
     store.delete(CLAIM)
     assert store.load("key") is None
@@ -225,18 +227,18 @@ def test_deleting_what_is_gone_is_done(store: Any) -> None:
 
 
 @pytest.mark.clause("CAS-8")
-@pytest.mark.parametrize("standing", [RIVAL, NAMELESS, RESULT], ids=["another's", "nameless", "a result"])
-def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+@pytest.mark.parametrize("current", [RIVAL, NAMELESS, RESULT], ids=["another's", "nameless", "a result"])
+def test_a_refused_deletion_raises_if_an_owner_was_given(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     with pytest.raises(IdempotencyLeaseLostError, match="'key'"):
         store.delete(CLAIM)
-    assert store.load("key") == standing
+    assert store.load("key") == current
 
 
 @pytest.mark.clause("CAS-9")
-@pytest.mark.parametrize("standing", [CLAIM, NAMELESS], ids=["owned", "nameless"])
-def test_a_nameless_deletion_acts_on_whoever_holds_the_claim(store: Any, standing: Record) -> None:
-    store.swap("key", None, standing)
+@pytest.mark.parametrize("current", [CLAIM, NAMELESS], ids=["owned", "nameless"])
+def test_a_deletion_without_an_owner_applies_to_the_current_claim(store: Any, current: Record) -> None:
+    store.swap("key", None, current)
     store.delete(DataRecord("key"))
     assert store.load("key") is None
 
@@ -252,7 +254,7 @@ def test_a_nameless_deletion_never_removes_a_result(store: Any) -> None:
 
 
 class Meddling(CompareAndSwapLayer):
-    """A layer where somebody else's request comes just before each swap."""
+    """A layer where another client's request happens just before each swap."""
 
     clock = staticmethod(lambda: NOW)
 

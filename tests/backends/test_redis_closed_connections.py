@@ -29,7 +29,7 @@ CONNECTIONS = 6
 
 
 class Calls:
-    """An idempotent function over a client that the user has brought."""
+    """An idempotent function over a client that the user has supplied."""
 
     def __init__(self, library: Any, blocking: bool, place: RedisPlace, run: Callable[[Any], Any]) -> None:
         self.run = run
@@ -68,7 +68,7 @@ class Calls:
         return self.run(waited()) if inspect.isawaitable(reply) else reply
 
     def fill(self) -> None:
-        """Have as many idle connections as there may be."""
+        """Open as many idle connections as the pool allows."""
         pool = self.client.connection_pool
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # one library wants no name, the other does

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything ran, and no error tells a password."""
+"""An invalid configuration is refused before anything runs, and no error shows a password."""
 
 import socketserver
 import threading
@@ -42,7 +42,7 @@ ATTRIBUTES = (
     "owner_attr",
 )
 
-# Both ends are looked for: no part of a password may be told.
+# Search for both ends, because no part of a password may be shown.
 BEGINNING, END = "hunter2", "zwiebel"
 SPECIAL = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~é€\N{GRINNING FACE}"
 few = settings(
@@ -60,7 +60,7 @@ def test_a_name_that_is_none_is_refused(side: Side, parameter: str) -> None:
 
 @pytest.mark.parametrize("parameter", ATTRIBUTES)
 @pytest.mark.parametrize("name", ["", None], ids=repr)
-def test_a_name_that_is_missing_is_told_at_the_first_request(side: Side, parameter: str, name: Any) -> None:
+def test_a_missing_name_is_an_error_at_the_first_request(side: Side, parameter: str, name: Any) -> None:
     layer = side.redis(fakeredis.FakeRedis(), **{parameter: name})
     with pytest.raises(IdempotencyPersistenceConfigError, match=f"{parameter} is {name!r}"):
         side.load(layer, "key")
@@ -77,7 +77,7 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "reported"),
     [
         ({"host": HERE, "mode": "sentinel"}, "'sentinel'"),
         ({"host": HERE, "mode": ""}, "mode"),
@@ -89,13 +89,13 @@ def test_two_attributes_of_one_name_are_refused(side: Side, parameter: str, othe
     ],
     ids=repr,
 )
-def test_what_says_not_where_or_how_is_refused(side: Side, parameters: dict[str, Any], told: str) -> None:
-    with pytest.raises(IdempotencyPersistenceConfigError, match=told):
+def test_invalid_parameters_are_refused(side: Side, parameters: dict[str, Any], reported: str) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match=reported):
         side.redis_layer(**parameters)
 
 
 @pytest.mark.parametrize("nowhere", [{}, {"host": None}, {"url": None, "host": ""}], ids=repr)
-def test_what_says_not_where_is_told_at_the_first_request(side: Side, nowhere: dict[str, Any]) -> None:
+def test_a_missing_address_is_an_error_at_the_first_request(side: Side, nowhere: dict[str, Any]) -> None:
     layer = side.redis_layer(port=1234, password=BEGINNING, **nowhere)
     with pytest.raises(IdempotencyPersistenceConfigError, match="url, a host or a client"):
         side.load(layer, "key")
@@ -174,17 +174,17 @@ def test_a_cluster_client_that_reads_from_replicas_is_refused(
 # Nothing tells a password.
 
 
-def told_by(error: BaseException | None) -> str:
-    """Return all that an error tells, with whatever it hangs together."""
-    told, seen = [], set()
+def reported_by(error: BaseException | None) -> str:
+    """Return all texts of an error, its causes and its contexts."""
+    reported, seen = [], set()
     chain = [error]
     while chain:
         one = chain.pop()
         if one is not None and id(one) not in seen:
             seen.add(id(one))
-            told += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", [])]
+            reported += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", [])]
             chain += [one.__cause__, one.__context__]
-    return "\n".join([*told, *traceback.format_exception(error)])
+    return "\n".join([*reported, *traceback.format_exception(error)])
 
 
 def assert_silent(text: str) -> None:
@@ -192,28 +192,28 @@ def assert_silent(text: str) -> None:
     assert END not in text
 
 
-def told_by_use(side: Side, parameters: dict[str, Any]) -> str:
-    """Return all that a layer tells that is made of these parameters and used."""
-    told = []
+def reported_by_use(side: Side, parameters: dict[str, Any]) -> str:
+    """Return all texts of a layer with these parameters and of the errors of its requests."""
+    reported = []
     try:
         layer = side.redis_layer(**parameters)
     except IdempotencyPersistenceLayerError as error:
-        return told_by(error)
-    told.append(f"{layer!r} {layer} {layer.client!r}" if side.asynchronous else f"{layer!r} {layer}")
+        return reported_by(error)
+    reported.append(f"{layer!r} {layer} {layer.client!r}" if side.asynchronous else f"{layer!r} {layer}")
     for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
         try:
             side.swap(layer, "key", expected, new)
         except IdempotencyPersistenceLayerError as error:
-            told.append(told_by(error))
+            reported.append(reported_by(error))
         else:
             raise AssertionError("it worked")
     with suppress(IdempotencyPersistenceLayerError):
         side.wait(layer.close())
-    return "\n".join(told)
+    return "\n".join(reported)
 
 
 def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[str, Any]]:
-    """Yield parameters by which a password can be given."""
+    """Yield parameters that contain a password."""
     host, _, port = place.partition(":")
     quoted = quote(password, safe="")
     yield {"host": host, "port": int(port), "password": password, "ssl": False, "mode": mode}
@@ -233,7 +233,7 @@ def ways(password: str, place: str, mode: str = "standalone") -> Iterator[dict[s
 def refuse(side: Side, url: str) -> None:
     with pytest.raises(IdempotencyPersistenceConfigError) as raised:
         side.load(side.redis_layer(url), "key")
-    assert_silent(told_by(raised.value))
+    assert_silent(reported_by(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_url_with_a_wrong_option_is_refused_without_its_password(
 
 
 class Refused:
-    """A stand-in for a client whose server echoes what it does not understand."""
+    """A fake client whose server repeats commands that it does not know."""
 
     def __init__(self, password: str, error: type[Exception], where: str) -> None:
         self.error = error(f"unknown command 'AUTH', with args beginning with: '{password}'")
@@ -306,21 +306,21 @@ def test_an_error_of_the_server_that_has_the_password_is_not_quoted(
     for expected, new in ((None, None), (None, RECORD), (RECORD, RECORD), (RECORD, None)):
         with pytest.raises(named, match=error.__name__) as raised:
             side.swap(layer, "key", expected, new)
-        assert_silent(told_by(raised.value))
+        assert_silent(reported_by(raised.value))
         assert raised.value.__cause__ is None
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["itself", "behind another"])
 def test_a_command_that_a_server_quotes_is_not_quoted_even_in_part(side: Side, behind: bool) -> None:
     client = Refused(BEGINNING, redis.ConnectionError, "connection_pool")
-    # A server cuts long words; and who brings credentials by a provider tells nobody the password.
+    # A server truncates long words, and the password of a provider is unknown.
     client.error = echoed = redis.ResponseError("unknown command 'AUTH', with args beginning with: 'swordf")
     if behind:
         client.error = redis.ConnectionError("no handshake")
         client.error.__context__ = echoed
     with pytest.raises(IdempotencyPersistenceConnectionError) as raised:
         side.load(side.redis(client), "key")
-    assert "swordf" not in told_by(raised.value)
+    assert "swordf" not in reported_by(raised.value)
     assert raised.value.__cause__ is None
 
 
@@ -340,7 +340,7 @@ def test_an_error_without_the_password_is_quoted_and_is_the_cause(side: Side) ->
 
 
 class Echo(socketserver.StreamRequestHandler):
-    """Answers each request with an error that quotes all of it, as a server does that knows no command."""
+    """Answers each request with an error that quotes the whole request."""
 
     def handle(self) -> None:
         while head := self.rfile.readline():
@@ -356,7 +356,7 @@ class Echo(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[str]:
-    """Return the place of a server that echoes what it is told."""
+    """Return the address of a server that quotes each request in an error."""
     with socketserver.ThreadingTCPServer((HERE, 0), Echo) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -373,16 +373,16 @@ def test_a_server_that_echoes_the_password_is_not_quoted(
     side: Side, echo: str, mode: str, password: str, way: int
 ) -> None:
     parameters = list(ways(password, echo, mode))[way]
-    assert_silent(told_by_use(side, parameters))
+    assert_silent(reported_by_use(side, parameters))
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster"])
 @pytest.mark.parametrize("way", [2, 3, 4])
-def test_a_place_that_cannot_be_reached_is_told_without_the_password(
+def test_an_unreachable_address_is_reported_without_the_password(
     side: Side, mode: str, way: int, port_of_nobody: int
 ) -> None:
     place = f"{HERE}:{port_of_nobody}"
     parameters = list(ways(BEGINNING + END, place, mode))[way]
-    told = told_by_use(side, parameters)
-    assert_silent(told)
-    assert place.partition(":")[2] in told
+    reported = reported_by_use(side, parameters)
+    assert_silent(reported)
+    assert place.partition(":")[2] in reported

@@ -1,4 +1,4 @@
-"""A reply that nobody read is nobody else's: neither after an interruption, nor after ``close``."""
+"""No request gets an unread reply to another request, neither after an interrupt nor after ``close``."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ FIRST, SECOND = (Record(key, COMPLETED, 2**40, response_data=f'"{key}"') for key
 
 
 class Alarm(Exception):  # noqa: N818 - what a signal's handler raises
-    """Comes at any moment."""
+    """An interrupt that can come at any moment."""
 
 
 class Interrupted(redis.Connection):
@@ -53,17 +53,15 @@ def filled(layer: RedisCachePersistenceLayer) -> RedisCachePersistenceLayer:
 @pytest.mark.parametrize(
     "alarm", [Alarm("time is up"), KeyboardInterrupt()], ids=lambda alarm: type(alarm).__name__
 )
-def test_after_an_interruption_nobody_reads_the_reply_that_was_left(
-    proxy: Proxy, alarm: BaseException
-) -> None:
+def test_after_an_interrupt_no_request_reads_the_unread_reply(proxy: Proxy, alarm: BaseException) -> None:
     pool = redis.ConnectionPool(connection_class=Interrupted, host=proxy.host, port=proxy.port)
     with redis.Redis(connection_pool=pool) as client:
         layer = filled(RedisCachePersistenceLayer(client=client))
-        proxy.delay_request(to=command("GET"), seconds=0.05)  # so that it is not there when somebody looks
+        proxy.delay_request(to=command("GET"), seconds=0.05)  # so that it has not arrived at the check
         Interrupted.alarm = alarm
-        with pytest.raises(BaseException) as told:
+        with pytest.raises(BaseException) as raised:
             layer._load("first")
-        assert alarm in (told.value, told.value.__cause__)
+        assert alarm in (raised.value, raised.value.__cause__)
         assert layer._load("second") == SECOND
 
 

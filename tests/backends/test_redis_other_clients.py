@@ -1,4 +1,4 @@
-"""Clients beside redis-py's protocol: Valkey GLIDE's, and those with get, set and delete alone."""
+"""Clients that differ from redis-py: Valkey GLIDE, and clients with only get, set and delete."""
 
 import asyncio
 import inspect
@@ -36,7 +36,7 @@ glide_sync = pytest.importorskip("glide_sync", reason="valkey-glide-sync is miss
 
 
 class Three:
-    """The least that Powertools asks of a client."""
+    """The methods that Powertools needs of a client."""
 
     def __init__(self) -> None:
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
@@ -159,7 +159,7 @@ def test_glide_is_fenced_and_its_errors_have_their_names(valkey_place: RedisPlac
         warnings.simplefilter("error")
         layer = CachePersistenceLayer(client=client)
     assert layer._swap("key", None, CLAIM, AN_HOUR) == CLAIM
-    # Another spelling of the same record: the script compares what stands.
+    # Another text of the same record: the script compares the stored text.
     text = client.get("key")
     client.set("key", text.replace(b": ", b":"))
     assert layer._swap("key", CLAIM, RESULT, AN_HOUR) == RESULT
@@ -182,12 +182,12 @@ def test_a_glide_client_that_reads_from_replicas_is_refused(valkey_place: RedisP
 
 
 def test_a_client_of_three_methods_is_warned_of_once() -> None:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", IdempotencyWarning)
         layer = CachePersistenceLayer(client=Three())
         layer._swap("key", None, CLAIM, AN_HOUR)
         layer._swap("key", CLAIM, RESULT, AN_HOUR)
-    assert len(told) == 1
+    assert len(caught) == 1
 
 
 def test_a_client_of_the_other_side_is_refused() -> None:
@@ -213,7 +213,7 @@ def test_an_async_client_of_three_methods_works() -> None:
     assert asyncio.run(scenario()) == [1, 1]
 
 
-def test_a_client_that_is_set_later_is_looked_at_when_it_is_first_asked() -> None:
+def test_a_client_that_is_set_later_is_checked_on_first_use() -> None:
     layer = CachePersistenceLayer(client=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
     layer.client = object()
     with pytest.raises(IdempotencyPersistenceConfigError, match="object has no get"):
@@ -224,7 +224,7 @@ def test_a_client_that_is_set_later_is_looked_at_when_it_is_first_asked() -> Non
 
 
 class LosesAReply(Three):
-    """The first lock is taken, and its reply lost."""
+    """Acquires the first lock, but loses the reply."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ class LosesAReply(Three):
         return done
 
 
-@pytest.mark.filterwarnings("ignore:LosesAReply has get, set and delete alone")
+@pytest.mark.filterwarnings("ignore:LosesAReply has only get, set and delete")
 def test_a_takeover_knows_its_own_lock_when_the_reply_was_lost() -> None:
     client = LosesAReply()
     layer = CachePersistenceLayer(client=client)
@@ -251,7 +251,7 @@ def test_a_takeover_knows_its_own_lock_when_the_reply_was_lost() -> None:
     assert client.lost == 1
 
 
-@pytest.mark.filterwarnings("ignore:Three has get, set and delete alone")
+@pytest.mark.filterwarnings("ignore:Three has only get, set and delete")
 def test_a_renewal_and_a_completion_need_no_lock() -> None:
     client = Three()
     layer = CachePersistenceLayer(client=client)

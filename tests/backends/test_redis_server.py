@@ -1,4 +1,4 @@
-"""What reaches Redis and Valkey: the time to live, the script, and each parameter of a layer."""
+"""The requests to Redis and Valkey: the time to live, the script, and each parameter of a layer."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ A_DAY = 86_400_000
 
 
 def sent(client: Recording) -> list[str]:
-    """Name the requests, and the options of SET."""
+    """Return the names of the requests, and the options of SET."""
     return [
         " ".join(["SET", *(word.decode() for word in (b"NX", b"GET", b"IFEQ") if word in ask.args)])
         if ask.method == "execute_command"
@@ -53,7 +53,7 @@ def client(valkey_place: RedisPlace) -> Recording:
 @pytest.mark.clause("CAS-6")
 @pytest.mark.parametrize("keep_ms", [60_000, A_DAY])
 @pytest.mark.parametrize("script", [False, True], ids=["by command", "by script"])
-def test_the_stores_own_time_to_live_is_as_long_as_told(
+def test_the_stores_time_to_live_is_keep_ms(
     client: Recording, side: Side, keep_ms: int, script: bool
 ) -> None:
     layer = side.redis(client)
@@ -133,7 +133,7 @@ def test_a_script_that_the_server_forgot_is_sent_again(client: Recording, side: 
         assert sent(client) == ["evalsha", "eval", "evalsha"]
 
 
-def test_an_older_store_is_asked_once_for_what_it_does_not_know(side: Side) -> None:
+def test_an_unknown_option_is_sent_only_once_to_an_older_store(side: Side) -> None:
     client = Recording(fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(6,))))
     layer = side.redis(client)
     assert side.swap(layer, "key", None, CLAIM) == CLAIM
@@ -193,7 +193,7 @@ NAMES = {
 }
 
 
-def test_each_attribute_is_named_as_told(client: Recording, side: Side) -> None:
+def test_each_attribute_has_the_given_name(client: Recording, side: Side) -> None:
     layer = side.redis(client, **NAMES)
     record = CLAIM._replace(response_data="{}")
     side.swap(layer, "key", None, record)
@@ -261,9 +261,7 @@ def test_an_encrypted_store_with_a_password_is_reached(redis_tls_server: servers
     side.wait(wrong.close())
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(
-    redis_tls_server: servers.Server, side: Side
-) -> None:
+def test_an_untrusted_certificate_is_refused(redis_tls_server: servers.Server, side: Side) -> None:
     layer = side.redis_layer(f"rediss://:open%20sesame@{redis_tls_server.host}:{redis_tls_server.port}")
     with pytest.raises(IdempotencyPersistenceConnectionError) as refused:
         side.load(layer, "key")
@@ -275,13 +273,13 @@ def test_parameters_become_the_clients() -> None:
     layer = RedisCachePersistenceLayer(
         host="here", port=1234, username="me", password="open sesame", db_index=3, ssl=True
     )
-    told = layer.client.connection_pool.connection_kwargs
+    options = layer.client.connection_pool.connection_kwargs
     expected = {"host": "here", "port": 1234, "username": "me", "password": "open sesame", "db": 3}
-    assert {name: told[name] for name in expected} == expected
+    assert {name: options[name] for name in expected} == expected
     assert layer.client.connection_pool.connection_class is redis.SSLConnection
-    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
-    told = RedisCachePersistenceLayer("redis://here").client.connection_pool.connection_kwargs
-    assert (told["socket_timeout"], told["socket_connect_timeout"]) == (5, 5)
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5, 5)
+    options = RedisCachePersistenceLayer("redis://here").client.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5, 5)
 
 
 def test_the_documented_short_names_are_the_same_layers() -> None:
@@ -301,7 +299,7 @@ def test_a_closed_layer_opens_again(valkey_place: RedisPlace, side: Side) -> Non
     side.wait(layer.close())
 
 
-def test_a_client_that_was_brought_is_not_closed(side: Side) -> None:
+def test_a_supplied_client_is_not_closed(side: Side) -> None:
     class Closing(Recording):
         def close(self) -> None:
             raise AssertionError("closed")

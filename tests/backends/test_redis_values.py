@@ -1,4 +1,4 @@
-"""Texts of records: written one way, read however other software spells them, and never taken for absence."""
+"""Texts of records: one way to write them, every valid text is read, and none counts as an absent record."""
 
 import json
 from collections.abc import Callable
@@ -211,37 +211,37 @@ def spellings(record: Record) -> st.SearchStrategy[str]:
 
 
 @many
-@given(data=st.data(), standing=RECORDS, new=st.none() | RECORDS)
+@given(data=st.data(), current=RECORDS, new=st.none() | RECORDS)
 def test_a_record_in_any_spelling_is_replaced_in_two_scripts_at_most(
-    client: Recording, side: Side, data: st.DataObject, standing: Record, new: Record | None
+    client: Recording, side: Side, data: st.DataObject, current: Record, new: Record | None
 ) -> None:
     layer = side.redis(client)
-    put_behind(client, data.draw(spellings(standing)))
-    assert side.swap(layer, "key", standing, new) == new
+    put_behind(client, data.draw(spellings(current)))
+    assert side.swap(layer, "key", current, new) == new
     assert client.methods.count("evalsha") <= 2
     assert len(client.asked) <= 3  # before them, the option that compares texts
     assert side.load(layer, "key") == new
 
 
 @many
-@given(data=st.data(), standing=RECORDS, expected=RECORDS, new=st.none() | RECORDS)
+@given(data=st.data(), current=RECORDS, expected=RECORDS, new=st.none() | RECORDS)
 def test_a_record_in_any_spelling_is_kept_if_another_was_expected(
-    client: Recording, side: Side, data: st.DataObject, standing: Record, expected: Record, new: Record | None
+    client: Recording, side: Side, data: st.DataObject, current: Record, expected: Record, new: Record | None
 ) -> None:
     layer = side.redis(client)
-    text = data.draw(spellings(standing))
+    text = data.draw(spellings(current))
     put_behind(client, text)
     found = side.swap(layer, "key", expected, new)
-    if same_version(standing, expected):
+    if same_version(current, expected):
         assert found == new
     else:
-        assert found == standing
+        assert found == current
         assert client.methods.count("evalsha") == 1
         assert client.client.get("key") in (text, text.encode())
 
 
 class Rewriting(Recording):
-    """A client before each of whose requests somebody spells the record anew."""
+    """A client where other software rewrites the record before each request."""
 
     texts: list[str]
 
@@ -252,7 +252,7 @@ class Rewriting(Recording):
 
 
 @pytest.mark.parametrize("times", [24, 2])
-def test_a_record_that_is_spelled_anew_again_and_again_ends_the_request(
+def test_a_record_that_is_rewritten_again_and_again_ends_the_request(
     client: Recording, side: Side, times: int
 ) -> None:
     fields = {
@@ -337,7 +337,7 @@ CORRUPT: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.clause("REC-7")
 @pytest.mark.parametrize("corrupt", CORRUPT)
-def test_a_corrupt_value_is_told_and_never_taken_for_absence(
+def test_a_corrupt_value_is_an_error_and_never_counts_as_absent(
     client: Recording, side: Side, corrupt: str
 ) -> None:
     CORRUPT[corrupt](client.client)
@@ -345,8 +345,8 @@ def test_a_corrupt_value_is_told_and_never_taken_for_absence(
     layer = side.redis(client)
     with pytest.raises(IdempotencyInvalidStatusError, match=KEY):
         side.function(layer, never)()
-    standing = RESULT._replace(idempotency_key=KEY)
-    for expected, new in ((None, None), (standing, None), (standing, standing)):
+    current = RESULT._replace(idempotency_key=KEY)
+    for expected, new in ((None, None), (current, None), (current, current)):
         try:
             found = side.swap(layer, KEY, expected, new)
         except IdempotencyInvalidStatusError:

@@ -1,4 +1,4 @@
-"""Servers that quote what they were sent: no credential is in an error's text, chain, notes or log."""
+"""Servers that quote requests: no credential is in an error's text, chain, notes or log."""
 
 import asyncio
 import json
@@ -40,8 +40,8 @@ def quoting_redis() -> Iterator[Address]:
         def handle(self) -> None:
             while sent := self.request.recv(65536):
                 words = " ".join(sent.decode().split("\r\n")[2::2])
-                told = f"-ERR unknown command {words.split()[0]}, args: {words}\r\n"
-                self.request.sendall(told.encode() * sent.count(b"*"))
+                reply = f"-ERR unknown command {words.split()[0]}, args: {words}\r\n"
+                self.request.sendall(reply.encode() * sent.count(b"*"))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Quoting) as server:
         server.daemon_threads = True
@@ -52,17 +52,17 @@ def quoting_redis() -> Iterator[Address]:
 
 @pytest.fixture
 def quoting_aws() -> Iterator[Address]:
-    """Refuse each signature, with the request that should have been signed."""
+    """Refuse each signature, and quote the request that should have been signed."""
 
     class Quoting(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             headers = "\n".join(f"{name.lower()}:{value}" for name, value in self.headers.items())
-            told = {
+            reply = {
                 "__type": "com.amazon.coral.service#InvalidSignatureException",
                 "message": f"The Canonical String for this request should have been 'POST\n/\n\n{headers}'",
             }
-            body = json.dumps(told).encode()
+            body = json.dumps(reply).encode()
             self.send_response(400)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -79,7 +79,7 @@ def quoting_aws() -> Iterator[Address]:
 
 
 class Rotating(redis.CredentialProvider):
-    """Gives a token that is kept nowhere."""
+    """Returns a token without storing it."""
 
     def get_credentials(self) -> tuple[str, str]:
         return "u", SECRET
@@ -90,7 +90,7 @@ class Provider(redis.UsernamePasswordCredentialProvider):
 
 
 def failure_of(layer: Any) -> IdempotencyPersistenceLayerError:
-    """Return what a call over a blocking or async layer fails with."""
+    """Return the error of a call over a blocking or async layer."""
     config = IdempotencyConfig(in_progress_expires_after_seconds=3000)
     protect = idempotent_function(data_keyword_argument="p", persistence_store=layer, config=config)
 
@@ -175,11 +175,11 @@ def test_the_session_token_of_aws(
             )
     assert_kept_secret(error, caplog)
     assert "InvalidSignatureException" in str(error)
-    assert "x-amz-security-token:***" in str(error)  # all else is told
+    assert "x-amz-security-token:***" in str(error)  # the rest is shown
     assert getattr(error, "may_pass", False) is True
 
 
-def test_a_token_that_nobody_here_knows_is_hidden_where_it_is_named() -> None:
+def test_an_unknown_token_is_hidden_where_it_is_named() -> None:
     refused = IdempotencyPersistenceLayerError(f'{{"X-Amz-Security-Token": "{SECRET}"}} is not valid')
     assert str(without_aws_secrets(refused)) == '{"X-Amz-Security-Token": "***"} is not valid'
     sound = IdempotencyPersistenceLayerError("Signature expired")

@@ -1,4 +1,4 @@
-"""What is particular to the SQLite layer: its file, its locks, its connections."""
+"""Behavior that only the SQLite layer has: its file, its locks, its connections."""
 
 import os
 import sqlite3
@@ -96,9 +96,9 @@ def test_another_process_sees_and_changes_the_same_records(make_sqlite: Make, pa
 import sys
 from idemproof import SQLitePersistenceLayer
 layer = SQLitePersistenceLayer(sys.argv[1])
-standing = layer._load("key")
-print(standing.response_data)
-layer._swap("key", standing, standing._replace(response_data='"changed"'), 1)
+current = layer._load("key")
+print(current.response_data)
+layer._swap("key", current, current._replace(response_data='"changed"'), 1)
 layer.close()
 """
     assert output_of(in_another_process(script, path)) == '"done"\n'
@@ -173,7 +173,7 @@ def make_torn(path: Path) -> None:
         (make_garbage, "not a SQLite database"),
         (make_foreign, "of other software"),
         (make_foreign_and_marked, "of other software"),
-        (make_newer, "schema version 2, this release knows 1"),
+        (make_newer, "schema version 2, but this release supports 1"),
         (make_torn, "not a SQLite database"),
     ],
 )
@@ -194,14 +194,14 @@ def test_what_is_no_file_of_ours_is_refused_on_first_use_and_left_alone(
 def test_a_file_in_no_directory_is_refused(make_sqlite: Make, tmp_path: Path, between: str) -> None:
     (tmp_path / "a file").touch()
     where = tmp_path / between / "records.db"
-    with pytest.raises(IdempotencyPersistenceConfigError, match="Is the directory there") as refused:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="Check that the directory exists") as refused:
         make_sqlite(where)._load("key")
     assert repr(str(where)) in str(refused.value)
 
 
 @pytest.fixture
 def readonly_directory() -> Iterator[Path]:
-    """A directory in which the tests' user may not write, though it be root."""
+    """A directory in which not even root can write."""
     # Not under tmp_path, which is closed to other users.
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)

@@ -1,4 +1,4 @@
-"""What befalls a SQLite file: corrupt rows, no room, another file in its place, and waits of any length."""
+"""Faults of a SQLite file: corrupt rows, no space, a replaced file, and waits of any length."""
 
 import os
 import sqlite3
@@ -135,7 +135,7 @@ def test_a_text_that_is_not_utf_8_is_corrupt(make_sqlite: Make, path: Path, colu
 # No room.
 
 
-def test_a_result_without_room_leaves_the_claim_and_room_for_less(make_sqlite: Make, path: Path) -> None:
+def test_a_result_without_space_leaves_the_claim_and_space_for_less(make_sqlite: Make, path: Path) -> None:
     layer = make_sqlite()
     assert layer._swap("key", None, result("key"), 1) == result("key")
     with layer._file.connection() as db:
@@ -154,7 +154,7 @@ def test_a_result_without_room_leaves_the_claim_and_room_for_less(make_sqlite: M
     assert layer._load("new") is None
 
 
-def test_housekeeping_without_room_does_not_fail_the_claim(
+def test_a_failed_purge_on_a_full_disk_does_not_fail_the_claim(
     make_sqlite: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PURGE_EVERY", 1)

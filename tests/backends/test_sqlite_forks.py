@@ -81,8 +81,8 @@ while True:  # until the other process has the lock
     finally:
         db.close()
     time.sleep(0.01)
-told = []
-thread = threading.Thread(target=lambda: told.append(claim("of the thread")))
+results = []
+thread = threading.Thread(target=lambda: results.append(claim("of the thread")))
 thread.start()
 time.sleep(0.2)
 parent_closed, tell = os.pipe()
@@ -102,7 +102,7 @@ layer.close()
 os.close(tell)
 join(child)
 join(other)
-assert told == [True]
+assert results == [True]
 """
     run(script, path)
     with closing(SQLitePersistenceLayer(path)) as layer:
@@ -124,7 +124,7 @@ layer.close()
 
 
 @pytest.mark.parametrize("used", ["idle", "inside"])
-def test_a_fork_that_python_is_not_told_of_is_noticed(path: Path, used: str) -> None:
+def test_a_fork_without_pythons_knowledge_is_noticed(path: Path, used: str) -> None:
     script = """
 claim("before")
 if sys.argv[2] == "inside":

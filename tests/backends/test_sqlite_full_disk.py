@@ -1,4 +1,4 @@
-"""A disk that is really full: claims are refused, repeats are answered, and results are marked."""
+"""A full disk: claims are refused, results are replayed, and results that cannot be stored are marked."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ SIZE = 3 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a small disk; only root may."""
+    """Mount a small disk, which needs root."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount")
@@ -41,7 +41,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Take all the room that is left."""
+    """Fill the remaining space."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -89,7 +89,7 @@ def calls(disk: Path, request: pytest.FixtureRequest) -> Iterator[Calls]:
 
 
 @pytest.mark.clause("ENG-10")
-def test_a_result_that_the_disk_has_no_room_for_is_marked(calls: Calls) -> None:
+def test_a_result_without_space_on_the_disk_is_marked(calls: Calls) -> None:
     with pytest.raises(IdempotencyPersistenceLayerError, match=r"will not run again.*full") as caught:
         calls(SIZE * 2)
     assert caught.value.result == "x" * SIZE * 2

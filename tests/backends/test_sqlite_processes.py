@@ -1,4 +1,4 @@
-"""Worker processes that share a SQLite file, and are killed at any moment, give one answer to each key."""
+"""Worker processes that share a SQLite file and are killed at any moment give one answer for each key."""
 
 import sqlite3
 from contextlib import closing

@@ -259,7 +259,7 @@ layer.close()
 
 
 @needs_fork
-def test_a_fork_by_the_one_who_is_inside_a_request_waits_a_bounded_time(path: Path) -> None:
+def test_a_fork_from_inside_a_request_waits_a_bounded_time(path: Path) -> None:
     script = """
 sqlite_file._gate._wait_seconds = 0.01
 with layer._file.connection():

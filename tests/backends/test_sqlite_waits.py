@@ -1,4 +1,4 @@
-"""One place waits: what a locked or a full SQLite file costs a call."""
+"""Waits for a locked or full SQLite file happen in one place, and have a bounded length."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ TIMEOUT = 0.05
 
 
 class Counting(SQLitePersistenceLayer):
-    """Counts what is asked of it, and calls back."""
+    """Counts its requests, and calls a hook."""
 
     def __init__(self, path: Path, **settings: Any) -> None:
         super().__init__(path, **settings)
@@ -125,7 +125,7 @@ def test_purging_waits_for_its_turn_and_deletes_nothing_without(layer: Counting)
 def test_housekeeping_leaves_the_rest_while_another_writes(
     layer: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The claim is stored; what cannot be deleted now is deleted later."""
+    """The claim is stored even if expired records cannot be deleted at that moment."""
     monkeypatch.setattr(sqlite, "_PURGE_EVERY", 1)
     layer._claims_until_purge = 1
     layer._swap("old", None, Record("old", COMPLETED, 10), 1)
@@ -155,7 +155,7 @@ def test_housekeeping_leaves_the_rest_while_another_writes(
 
 
 class SmallFile(SQLiteFile):
-    """It may not grow beyond a number of pages, as on a full disk."""
+    """A database that cannot grow beyond a number of pages, as on a full disk."""
 
     def _open(self) -> Connection:
         db = super()._open()
@@ -172,7 +172,7 @@ class Small(Counting):
 
 
 @pytest.mark.clause("ENG-10")
-def test_a_result_for_which_the_disk_has_no_room_is_marked(tmp_path: Path) -> None:
+def test_a_result_without_disk_space_is_marked(tmp_path: Path) -> None:
     runs = []
 
     def body(p: int) -> str:

@@ -1,4 +1,4 @@
-"""Blocking layers under ``async def``: their requests wait for nothing that belongs to the application."""
+"""Blocking layers under ``async def``: their requests use no resource of the application."""
 
 import asyncio
 import contextvars
@@ -32,7 +32,7 @@ WAITING = {"in_progress_expires_after_seconds": 3000}
 
 
 class Blocking(InMemoryPersistenceLayer):
-    """Memory that a request may have to wait for: requests that are let in are counted."""
+    """An in-memory layer whose requests can be delayed, and which counts the running ones."""
 
     blocks = True
 
@@ -378,9 +378,9 @@ begun.wait()
 @pytest.mark.parametrize("use", ["used before", "not used before"])
 def test_what_ran_is_stored_though_the_interpreter_is_exiting(tmp_path: Path, use: str) -> None:
     command = [sys.executable, "-c", EXIT, str(tmp_path / "records"), use]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert told.stdout.splitlines()[-2:] == ["effect 1", "answer 1"], told.stderr
-    assert "shutdown" not in told.stderr
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-2:] == ["effect 1", "answer 1"], done.stderr
+    assert "shutdown" not in done.stderr
     layer = SQLitePersistenceLayer(tmp_path / "records")
     with layer._file.connection() as db:
         statuses = dict(db.execute("SELECT data, status FROM records"))

@@ -9,7 +9,7 @@ import pytest
 from both_sides import Handler, either_side, fakeredis_client  # noqa: F401 - fixture
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Three has get, set and delete alone:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Three has only get, set and delete:UserWarning"),
     pytest.mark.filterwarnings("ignore:Redis.* will be removed:DeprecationWarning"),
 ]
 

@@ -207,7 +207,7 @@ def test_a_database_that_the_server_has_not(side: Side, valkey_server: Server, n
 
 
 def test_a_server_that_is_no_cluster(valkey_server: Server) -> None:
-    with pytest.raises(IdempotencyPersistenceConfigError, match="is no cluster"):
+    with pytest.raises(IdempotencyPersistenceConfigError, match="is not a cluster"):
         RedisCachePersistenceLayer(
             host=valkey_server.host, port=valkey_server.port, ssl=False, mode="cluster"
         )

@@ -150,7 +150,8 @@ def statuses(layer: Any) -> list[str]:
     """Return what stands."""
     if isinstance(layer, InFile):
         return [
-            row[0] for row in layer._patiently(lambda db: db.execute("SELECT status FROM records").fetchall())
+            row[0]
+            for row in layer._retry_while_busy(lambda db: db.execute("SELECT status FROM records").fetchall())
         ]
     return [record.status for record in layer._records.values()]
 

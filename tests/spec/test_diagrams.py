@@ -14,7 +14,7 @@ WAY = re.compile(r"^    (\w+) --> (\w+) : ([^:;#]+)$")
 
 
 def ways(event: str, target: str | None = None) -> set[tuple[str, str]]:
-    """The states that an event leads from, with the rows by which it does."""
+    """The states from which an event leads on, with the rows that decide it."""
     return {
         (edge.source, edge.clause)
         for edge in edges()
@@ -38,7 +38,7 @@ def test_every_event_leads_somewhere_from_every_state(event: str) -> None:
     assert {source for source, _ in ways(event)} == set(STATES)
 
 
-def test_a_claim_gets_in_where_nothing_live_stands() -> None:
+def test_a_claim_is_granted_without_a_live_record() -> None:
     assert ways("Claim", INPROGRESS) == {
         (ABSENT, "ROW-1"),
         (EXPIRED, "ROW-1"),
@@ -85,7 +85,7 @@ def test_claims_are_met_before_at_and_after_their_deadlines_and_never_outlived_b
     assert {record.expiry_timestamp for record in found if record.status == COMPLETED} == {1_005, 1_000}
 
 
-def test_time_tells_nobody_anything() -> None:
+def test_time_produces_no_outcome() -> None:
     assert {edge.outcome for edge in edges() if edge.event == "time"} == {""}
 
 

@@ -1,4 +1,4 @@
-"""What every error of the library carries, and how it reads."""
+"""The attributes and texts of every error of the library."""
 
 import pickle
 
@@ -68,7 +68,7 @@ def test_nothing_returned_is_reported_apart_from_a_function_that_has_not_returne
         assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
 
 
-def test_what_stands_in_the_way_is_carried() -> None:
+def test_the_conflicting_record_is_carried() -> None:
     record = Record("key", COMPLETED, 60)
     assert errors.IdempotencyItemAlreadyExistsError("taken", old_data_record=record).old_data_record is record
     assert errors.IdempotencyItemAlreadyExistsError("taken").old_data_record is None

@@ -1,4 +1,4 @@
-"""Events and outcomes are values: equal if they are of one kind and hold the same."""
+"""Events and outcomes are values: they are equal if they have the same class and the same fields."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The search is complete, sees every row, and its counts are known."""
+"""The search is complete, covers every row, and finds the known numbers of states and steps."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_limit_ends_the_search_and_is_reported() -> None:
     assert 100 <= result.states < 200
 
 
-def test_where_nobody_can_finish_the_way_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_to_a_state_where_no_client_can_finish_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     granted = Attempt._granted
     # A worker that hangs for ever, alone, once it has claimed with one of two payloads.
     monkeypatch.setattr(
@@ -59,7 +59,7 @@ def test_a_trace_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
         ({"clients": 0}, "client"),
         ({"fingerprints": 0}, "fingerprints"),

@@ -1,4 +1,4 @@
-"""The invariants: kept by every step of the transition, and each able to see what it forbids."""
+"""Every step of the transition keeps the invariants, and each invariant detects its violation."""
 
 from typing import Any
 

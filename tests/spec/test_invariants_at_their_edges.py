@@ -1,4 +1,4 @@
-"""Each invariant just where it begins to hold, and over steps that the table would never take."""
+"""Each invariant at its boundary, and on steps that the table never takes."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ COMPLETE = Complete("a", '"1"', "h", 60, "k")
 
 
 @pytest.mark.clause("INV-1", "INV-5")
-def test_who_ends_without_having_begun_stands_in_nobodys_way() -> None:
+def test_an_attempt_that_ends_without_having_begun_blocks_no_other() -> None:
     history = [i.Ended("a", 0, "raised"), i.Began("b", 0, 10)]
     assert i.broken_by_history(history) == []
 
 
 @pytest.mark.clause("INV-4")
 @pytest.mark.parametrize(
-    ("event", "after", "told"),
+    ("event", "after", "reported"),
     [
         (COMPLETE, done('"2"'), done('"2"')),
         (COMPLETE, done(), done('"2"')),
@@ -59,7 +59,7 @@ def test_who_names_no_payload_has_no_other_payload() -> None:
         (Complete("b", '"1"', "h", 60, "k"), 60_000, e.Completed(THEIRS)),
     ],
 )
-def test_asking_again_counts_until_the_deadline_that_was_asked_for(
+def test_a_repeated_event_is_checked_until_its_deadline(
     event: e.Event, deadline: int, outcome: e.Outcome
 ) -> None:
     assert not i.retry_changes_nothing(i.Step(None, event, deadline - 1, THEIRS, outcome))
@@ -79,7 +79,7 @@ def test_a_live_claim_is_owed_even_after_its_expiry() -> None:
     assert i.eviction_owes_nothing(i.Step(late, Evict(), 70_000, None, e.Evicted()))
 
 
-# From every state some client can finish: judged by what a newcomer is told.
+# From every state some client can finish: judged by the outcome of a new client.
 
 
 @pytest.mark.clause("INV-9")
@@ -112,7 +112,7 @@ WRONG_ENDS: list[tuple[Record | None, e.Outcome]] = [
 
 @pytest.mark.clause("INV-9")
 @pytest.mark.parametrize(("completed", "outcome"), WRONG_ENDS)
-def test_who_cannot_have_its_own_result_stored_has_not_finished(
+def test_an_attempt_that_cannot_store_its_own_result_has_not_finished(
     monkeypatch: pytest.MonkeyPatch, completed: Record | None, outcome: e.Outcome
 ) -> None:
     def wrong(record: Record | None, event: e.Event, now: int) -> Any:
@@ -123,7 +123,7 @@ def test_who_cannot_have_its_own_result_stored_has_not_finished(
 
 
 @pytest.mark.clause("INV-9")
-def test_a_record_that_nobody_can_ever_claim_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_can_never_be_claimed_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def stubborn(record: Record | None, event: e.Event, now: int) -> Any:
         return transition(record, event, now) if record is None else (record, e.Kept())
 

@@ -1,4 +1,4 @@
-"""What the model asks of the transition function and of the invariants: now, of what stands, in full."""
+"""How the model calls the transition function and the invariants: with the current time and record."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ ENDS_SOON = CLAIMED._replace(in_progress_expiry_timestamp=1)
 CLAIM = Claim("me", 2000, 3, "a")
 
 
-def test_the_question_is_asked_now() -> None:
+def test_the_transition_gets_the_current_time() -> None:
     asked = ask(ENDS_SOON, CLAIM)
     assert (asked.outcome, asked.row) == (InProgress(ENDS_SOON, 1), "ROW-4")
 
 
-def test_what_is_broken_is_asked_now_and_with_what_was_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invariants_get_the_current_time_and_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
     assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
     reported = Replay(STORED._replace(response_data="another"))
@@ -44,7 +44,7 @@ def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
     late = ("release", 0, 0)
     at = Client("completing", "a", 2, 2, owns=True, late=late)
     moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
-    reported = next(move for move in moves if move.what == "is told Completed")
+    reported = next(move for move in moves if move.what == "gets Completed")
     assert reported.left == Client("gone", "a", owns=True, late=late)
 
 
@@ -67,7 +67,7 @@ def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_wa
         return [f"broken {len(history)}"]
 
     monkeypatch.setattr(model, "broken_by_history", judging)
-    # No search knows a lease of 17 seconds, so what is remembered of this is asked for by nobody else.
+    # No search has a lease of 17 seconds, so no other test uses the cache entry of this one.
     me, begins = Client("granted", "a", 17, owns=True), Began("me", 0, 17_000)
     broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)
     assert judged == [[begins], [*history, begins]]

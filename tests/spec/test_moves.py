@@ -1,4 +1,4 @@
-"""What a client of the model may do next, move by move, and what moves make of the state."""
+"""The possible moves of a client of the model, and the states after them."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def completing(name: str, lease: int, expiry: int) -> Case:
-    """Return the case of an owner whose result counts for ``expiry`` seconds yet."""
+    """Return the case of an owner whose result is live for ``expiry`` more seconds."""
     at = client("completing", lease, expiry, owns=True)
     stores: dict[str, Any] = {"stored": expiry, "row": "ROW-7", "replaced": True}
     return Case(
@@ -38,7 +38,7 @@ def completing(name: str, lease: int, expiry: int) -> Case:
         CLAIMED,
         [
             Move(
-                "is told Completed",
+                "gets Completed",
                 Client(),
                 ABANDONED_RESULT._replace(expiry_timestamp=expiry),
                 finishes=True,
@@ -47,7 +47,7 @@ def completing(name: str, lease: int, expiry: int) -> Case:
         ],
         [
             Move(
-                "is not told that it has completed",
+                "loses the reply to its completion",
                 at,
                 STORED._replace(expiry_timestamp=expiry),
                 faultless=False,
@@ -100,14 +100,14 @@ CASES = [
         "claims what is claimed",
         client("claiming"),
         CLAIMED,
-        [Move("is told InProgress", Client(), CLAIMED, row="ROW-4")],
+        [Move("gets InProgress", Client(), CLAIMED, row="ROW-4")],
         [Move("gives up", client("releasing"), CLAIMED, faultless=False), dies(CLAIMED)],
     ),
     Case(
         "claims what is stored",
         client("claiming"),
         STORED,
-        [Move("is told Replay", Client(), STORED, finishes=True, row="ROW-5")],
+        [Move("gets Replay", Client(), STORED, finishes=True, row="ROW-5")],
         [Move("gives up", client("releasing"), STORED, faultless=False), dies(STORED)],
     ),
     Case(
@@ -116,7 +116,7 @@ CASES = [
         CLAIMED,
         [Move("begins its body", client("running", 1, **MINE), CLAIMED)],
         [
-            Move("is not told that it has claimed", client("claiming", **MINE), CLAIMED, faultless=False),
+            Move("loses the reply to its claim", client("claiming", **MINE), CLAIMED, faultless=False),
             dies(ABANDONED),
         ],
     ),
@@ -124,9 +124,9 @@ CASES = [
         "granted a lease that is over",
         client("granted", 0, **MINE),
         CLAIMED,
-        [Move("finds its lease over", client("claiming", **MINE), CLAIMED)],
+        [Move("finds that its lease has ended", client("claiming", **MINE), CLAIMED)],
         [
-            Move("is not told that it has claimed", client("claiming", **MINE), CLAIMED, faultless=False),
+            Move("loses the reply to its claim", client("claiming", **MINE), CLAIMED, faultless=False),
             dies(ABANDONED),
         ],
     ),
@@ -149,7 +149,7 @@ CASES = [
                 faultless=False,
             ),
             Move(
-                "asks for more time",
+                "renews its lease",
                 client("running", LEASE, **MINE),
                 CLAIMED,
                 faultless=False,
@@ -166,7 +166,7 @@ CASES = [
         [Move("returns", client("completing", 1, WINDOW), CLAIMED)],
         [
             Move("raises", client("releasing"), CLAIMED, faultless=False),
-            Move("asks for more time", client("running", 1), CLAIMED, faultless=False, row="ROW-13"),
+            Move("renews its lease", client("running", 1), CLAIMED, faultless=False, row="ROW-13"),
             dies(CLAIMED, crashed=1),
         ],
     ),
@@ -183,24 +183,24 @@ CASES = [
         "completes after another",
         client("completing", 1, WINDOW),
         STORED,
-        [Move("is told Superseded", Client(), STORED, crashed=1, finishes=True, row="ROW-8")],
+        [Move("gets Superseded", Client(), STORED, crashed=1, finishes=True, row="ROW-8")],
         [dies(STORED, crashed=1)],
     ),
     Case(
         "completes while another runs",
         client("completing", 1, WINDOW),
         CLAIMED,
-        [Move("is told LeaseLost", Client(), CLAIMED, crashed=1, row="ROW-9")],
+        [Move("gets LeaseLost", Client(), CLAIMED, crashed=1, row="ROW-9")],
         [dies(CLAIMED, crashed=1)],
     ),
     Case(
         "releases",
         client("releasing", **MINE),
         CLAIMED,
-        [Move("is told Released", Client(), None, row="ROW-10", replaced=True, released=True)],
+        [Move("gets Released", Client(), None, row="ROW-10", replaced=True, released=True)],
         [
             Move(
-                "is not told that it has released",
+                "loses the reply to its release",
                 client("releasing"),
                 None,
                 faultless=False,
@@ -215,10 +215,10 @@ CASES = [
         "releases what another holds",
         client("releasing"),
         CLAIMED,
-        [Move("is told NotHeld", Client(), CLAIMED, row="ROW-11")],
+        [Move("gets NotHeld", Client(), CLAIMED, row="ROW-11")],
         [
             Move(
-                "is not told that it has released",
+                "loses the reply to its release",
                 client("releasing"),
                 CLAIMED,
                 faultless=False,

@@ -1,4 +1,4 @@
-"""The normative text and the code are one protocol."""
+"""The normative text and the code describe the same protocol."""
 
 import re
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""What a store gave is a well-formed record, or a corrupt one that is named with what is wrong."""
+"""A stored record is well-formed, or an error says why it is corrupt."""
 
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ def test_whole_numbers_of_any_kind_are_read_as_integers(kind: Any) -> None:
 
 @pytest.mark.clause("REC-7")
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "reported"),
     [
         ("status", "PAUSED", "its status is 'PAUSED'"),
         ("expiry_timestamp", None, "the expiry is None, not a whole number"),

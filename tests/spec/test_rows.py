@@ -237,7 +237,7 @@ def test_the_last_row_of_each_event_has_no_condition() -> None:
 
 
 @pytest.mark.clause("ROW-1")
-def test_a_claim_carries_what_was_asked_and_what_it_took_over() -> None:
+def test_a_claim_carries_its_parameters_and_the_record_it_took_over() -> None:
     lapsed = running(owner="x")
     after, outcome = transition(lapsed, claim(), LEASE)
     assert after == Record("key", INPROGRESS, NOW // 1000 + 90, NOW + 9_000, None, "hash", "me")

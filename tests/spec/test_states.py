@@ -1,4 +1,4 @@
-"""What moves, time and the store make of a state, and who may begin in it."""
+"""How moves, time and the store change a state, and which clients may begin in it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from idemproof.spec.model import Client, Move, State, ask, broken_by_beginning, 
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 
-def test_a_move_changes_its_client_alone_and_what_stands_in_the_way_of_others() -> None:
+def test_a_move_changes_only_its_client_and_what_blocks_others() -> None:
     state = State(CLAIMED, (client("running", 1, owns=True), Client()), crashed=1, stored=1)
     moved = Move("dies", Client(), CLAIMED, crashed=2).applied_to(state, 1)
     assert moved == State(CLAIMED, state.clients, 2, 1)
@@ -22,7 +22,7 @@ def test_whose_record_is_replaced_owns_it_no_longer() -> None:
     assert moved == State(STORED, (client("running", 1), client("granted", 2, owns=True)))
 
 
-def test_whose_record_stands_owns_it_still() -> None:
+def test_the_owner_of_the_stored_record_still_owns_it() -> None:
     # A move may be remembered from another state, in which an equal record stood.
     state = State(CLAIMED, (client("running", 1, owns=True), Client()))
     moved = Move("calls", client("claiming"), CLAIMED._replace()).applied_to(state, 1)
@@ -61,7 +61,7 @@ def test_the_store_forgets_what_is_over_alone() -> None:
     assert ask(None, Evict()).row == "ROW-15"
 
 
-def test_states_that_differ_in_who_is_who_are_one() -> None:
+def test_states_that_differ_in_the_order_of_clients_are_one() -> None:
     one, other, gone = client("running", 1), client("claiming"), client("gone")
     late = client("gone", late=("claim", 1, 1))
     assert canonical(State(None, (one, gone, late, other), 1, 2)) == State(None, (other, late, one), 1, 2)

@@ -1,4 +1,4 @@
-"""What a search reports: its counts, how far it has come, and traces told step by step."""
+"""The reports of a search: its counts, its progress, and its traces step by step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ ROWS_OF_ONE = frozenset(("ROW-1", "ROW-5", "ROW-7"))
 def search_with(
     monkeypatch: pytest.MonkeyPatch, forbidden: Callable[[State, int], bool], explorer: Explorer
 ) -> Trace:
-    """Return how a body comes to begin in a state that is forbidden here."""
+    """Return the trace to a body that begins in a state that the test forbids."""
     monkeypatch.setattr(
         "idemproof.spec.explorer.broken_by_beginning",
         lambda state, place: ("forbidden",) if forbidden(state, place) else (),
@@ -83,13 +83,13 @@ def test_progress_is_reported_at_each_full_thousand_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
-        ({"clients": 0}, "at least 1 client, and 1 to 3 fingerprints, are needed"),
-        ({"fingerprints": 4}, "at least 1 client, and 1 to 3 fingerprints, are needed"),
+        ({"clients": 0}, "clients must be 1 or more, and fingerprints 1 to 3"),
+        ({"fingerprints": 4}, "clients must be 1 or more, and fingerprints 1 to 3"),
         (
             {"faults": ("thunder", "lost", "fire")},
-            "there is no fault fire, thunder; there are lost, crash, raise, renew, evict",
+            "there is no fault fire, thunder; use lost, crash, raise, renew, evict",
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_what_cannot_be_searched_is_reported_with_what_can(wrong: dict[str, obje
 
 
 @pytest.mark.parametrize("fingerprints", [1, 2, 3])
-def test_calls_have_as_many_payloads_as_asked_for(monkeypatch: pytest.MonkeyPatch, fingerprints: int) -> None:
+def test_calls_have_the_given_number_of_payloads(monkeypatch: pytest.MonkeyPatch, fingerprints: int) -> None:
     seen: set[str] = set()
 
     def begins(state: State, place: int) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ def test_a_search_that_is_repeated_finds_the_same() -> None:
 
 
 @pytest.mark.clause("ENG-3")
-def test_a_trace_tells_each_step_who_took_it_and_what_stood_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_has_each_step_with_its_client_and_the_stored_record(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = search_with(
         monkeypatch,
         lambda state, place: any(client.phase == RUNNING for client in state.clients),
@@ -209,12 +209,12 @@ def test_an_attempt_whose_client_goes_on_has_a_name_in_the_trace(monkeypatch: py
         ("begins its body", "client 1"),
         ("returns", "client 1"),
         ("sends a late complete", "client 1"),
-        ("is told Completed", "client 1"),
+        ("gets Completed", "client 1"),
         ("has its late complete arrive", "an earlier attempt"),
     ]
 
 
-def test_where_nobody_can_finish_the_first_such_state_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_state_where_no_client_can_finish_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempt, "_running", lambda attempt: iter(()))
     monkeypatch.setattr(Attempt, "_granted", lambda attempt: iter(()))
     result = Explorer(1, faults=()).search()
@@ -249,5 +249,5 @@ def test_a_stored_result_is_answered_and_that_finishes() -> None:
     edges = list(Explorer(1, faults=())._edges(State(stored, (Client("claiming", "a"),))))
     assert [(edge.what, edge.faultless, edge.finishes, edge.row, edge.broken) for edge in edges] == [
         ("a second passes", True, False, "", ()),
-        ("is told Replay", True, True, "ROW-5", ()),
+        ("gets Replay", True, True, "ROW-5", ()),
     ]

@@ -1,4 +1,4 @@
-"""Decorated functions over real stores, behind one blocking face. Time is moved, never waited for."""
+"""Decorated functions over real stores, behind one blocking interface. Time is set, never waited for."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 60  # for what must happen
 
 
 class Clock:
-    """Epoch milliseconds, a quarter past a whole second; ``step`` passes with each look, else none."""
+    """Epoch milliseconds, a quarter after a full second. Each reading adds ``step``, by default 0."""
 
     def __init__(self) -> None:
         self.now = time.time_ns() // 10**9 * 1000 + 1250
@@ -53,7 +53,7 @@ class Clock:
 
 
 class Loop:
-    """An event loop in a thread of its own, in which any thread can have coroutines run."""
+    """An event loop in its own thread, in which any thread can run coroutines."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -78,7 +78,7 @@ def ended(outcome: Any, order: Any) -> Any:
 
 
 class Protected:
-    """A decorated function: called as if it were blocking, from any thread. Counts its body's runs."""
+    """A decorated function, called as if it were blocking from any thread. It counts runs of its body."""
 
     def __init__(self, store: "Store", outcome: Any, layer: Any, settings: Mapping[str, Any]) -> None:
         self.runs = 0
@@ -108,7 +108,7 @@ class Protected:
 
 
 class Run:
-    """A call that is held in its body until it may finish."""
+    """A call whose body waits until it may finish."""
 
     def __init__(self, store: "Store", outcome: Any, layer: Any, settings: Mapping[str, Any]) -> None:
         self._outcome = outcome
@@ -120,7 +120,7 @@ class Run:
             assert not self._future.done(), f"it did not begin: {self._future.exception()!r}"
 
     def finish(self) -> Any:
-        """Let the body end; return or raise what the call does."""
+        """Let the body end; return the result of the call, or raise its error."""
         self._may_finish.set()
         return self._future.result(PATIENCE_SECONDS)
 
@@ -135,7 +135,7 @@ class Run:
 
 
 class Store:
-    """A real store and how functions are protected by it."""
+    """A real store, and how it protects functions."""
 
     commands: ClassVar[Mapping[str, str]]
     """What the layer sends to claim, to replace (take over, complete), if that is refused, and to release."""
@@ -162,9 +162,9 @@ class Store:
         self.threads = cleanup.enter_context(ThreadPoolExecutor(16))
 
     def layer(self, address: servers.Address | None = None, *, retries: int = 0, **options: Any) -> Any:
-        """Return a layer with a client of its own, as another process has one.
+        """Return a layer with its own client, as in another process.
 
-        It has found out already what the server can do.
+        The layer has already detected the features of the server.
         """
         manager = self._client(address or self.server, retries)
         if self.asynchronous:
@@ -182,7 +182,7 @@ class Store:
         return Protected(self, outcome, layer or self._layer, settings)
 
     def begin(self, outcome: Any = "late", layer: Any = None, **settings: Any) -> Run:
-        """Call a function, and return when its body has begun."""
+        """Call a function, and return once its body has begun."""
         return Run(self, outcome, layer or self.layer(), settings)
 
     def outlast_lease(self) -> None:
@@ -196,22 +196,22 @@ class Store:
         return KeyDerivation(IdempotencyConfig(), PREFIX).derive(order)[0]
 
     def costs(self, *steps: str) -> list[str]:
-        """Return what is sent for so many steps."""
+        """Return the requests for these steps."""
         return " ".join(self.commands[step] for step in steps).split()
 
     def record(self) -> dict[str, Any]:
-        """Return the raw record of ``ORDER``, the only thing that the store has."""
+        """Return the raw record of ``ORDER``, the only one in the store."""
         records = self.records()
         assert list(records) == [self.key]
         return records[self.key]
 
     def amend(self, **changes: Any) -> None:
-        """Change the raw record as other software might; None takes an attribute away."""
+        """Change the raw record as other software might; None removes an attribute."""
         fields = self.record() | changes
         self.write({name: value for name, value in fields.items() if value is not None})
 
     def abandon(self, **more: Any) -> None:
-        """Write the claim of an attempt that died: its lease is over."""
+        """Write the claim of a dead attempt whose lease has ended."""
         now = self.clock.now
         claim = {"status": "INPROGRESS", "expiration": now // 1000 + 3600, "in_progress_expiration": now}
         self.write(claim | more)

@@ -1,4 +1,4 @@
-"""A run that outlived its lease can no longer touch what belongs to the next owner."""
+"""An attempt that has outlived its lease cannot change the record of the next owner."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The local cache before a real store: it saves requests, and decides nothing."""
+"""The local cache in front of a real store saves requests, and decides nothing."""
 
 import threading
 from typing import Any
@@ -24,7 +24,7 @@ def test_a_result_of_this_process_replays_without_a_request(store: Any, key: dic
 
 
 @recent_sdk
-def test_a_result_of_another_process_is_asked_for_once(store: Any) -> None:
+def test_a_result_of_another_process_is_read_once(store: Any) -> None:
     assert store.protect("done", **composite_key)(ORDER) == "done"
     call = store.protect("never", store.layer(), **caching, **composite_key)
     store.sent.clear()

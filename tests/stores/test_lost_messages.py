@@ -1,4 +1,4 @@
-"""Messages that are lost or late, with real connections that really break."""
+"""Lost and late messages, on real connections that break."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ TICK = 600
 
 
 def count(proxy: Proxy, marker: bytes) -> Callable[[], int]:
-    """Return a function that tells how many such requests have come from now on."""
+    """Return a function that returns the number of such requests since now."""
     before = proxy.requests(marker)
     return lambda: proxy.requests(marker) - before
 
@@ -34,9 +34,7 @@ fault = pytest.mark.parametrize("fault", [Proxy.lose_reply, Proxy.lose_request],
 @client_retries
 @fault
 @pytest.mark.parametrize("step", ["claim", "completion"])
-def test_a_lost_message_locks_nobody_out(
-    store: Any, proxy: Proxy, step: str, fault: Any, retries: int
-) -> None:
+def test_a_lost_message_blocks_no_call(store: Any, proxy: Proxy, step: str, fault: Any, retries: int) -> None:
     call = store.protect("done", store.layer(proxy, retries=retries))
     store.clock.step = TICK
     fault(proxy, store.markers[step])
@@ -50,7 +48,7 @@ def test_a_lost_message_locks_nobody_out(
 
 @client_retries
 @fault
-def test_a_lost_takeover_locks_nobody_out(store: Any, proxy: Proxy, fault: Any, retries: int) -> None:
+def test_a_lost_takeover_blocks_no_call(store: Any, proxy: Proxy, fault: Any, retries: int) -> None:
     store.abandon()
     call = store.protect("done", store.layer(proxy, retries=retries))
     store.clock.step = TICK
@@ -83,9 +81,7 @@ def test_the_key_is_free_after_a_lost_release(store: Any, proxy: Proxy, fault: A
 
 @client_retries
 @fault
-def test_whoever_cannot_claim_leaves_no_claim_behind(
-    store: Any, proxy: Proxy, fault: Any, retries: int
-) -> None:
+def test_a_failed_claim_leaves_no_claim_behind(store: Any, proxy: Proxy, fault: Any, retries: int) -> None:
     call = store.protect("done", store.layer(proxy, retries=retries))
     store.clock.step = TICK
     fault(proxy, store.markers["claim"], times=ENGINE_TRIES * (1 + retries))

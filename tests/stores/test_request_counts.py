@@ -1,4 +1,4 @@
-"""How many requests a call costs, by the clients' own count and by the wire's."""
+"""The number of requests of a call, counted by the client and on the wire."""
 
 import contextlib
 import warnings
@@ -34,7 +34,7 @@ def abandoned(store: Any) -> None:
 
 
 def abandoned_by_the_original(store: Any) -> None:
-    """Have the original killed in the middle of a run."""
+    """Let a process of Powertools be killed during a run."""
     if hasattr(store, "table"):
         layer = DynamoDBPersistenceLayer(store.table, sort_key_attr=store.sort_key, boto3_client=store.raw)
     else:

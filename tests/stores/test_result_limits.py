@@ -1,4 +1,4 @@
-"""A result that Valkey takes for an attack: it closes the connection, which looks like an outage."""
+"""Valkey treats a huge result as an attack and closes the connection, which looks like an outage."""
 
 import contextlib
 from pathlib import Path

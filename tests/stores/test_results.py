@@ -1,4 +1,4 @@
-"""What callers get: the result as it was, for as long as asked, whatever its size or kind."""
+"""Callers get the unchanged result for the whole window, whatever its size or type."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_a_window_of_nothing_is_refused_before_anything_is_sent(store: Any, name
 
 
 def keep_for_long(layer: Any) -> list[int]:
-    """Have the store keep for an hour more what it is told; return a list of what it was asked."""
+    """Make the store keep records for one more hour; return the list of requested times."""
     swap, asked = layer._swap, []
 
     def hooked(key: str, expected: Any, new: Any, keep_ms: int) -> Any:

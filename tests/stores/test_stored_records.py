@@ -1,4 +1,4 @@
-"""Records as they stand in the store, written by others too."""
+"""Records in the store, also those of other software."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ validating = {"event_key_jmespath": "id", "payload_validation_jmespath": "amount
 
 @pytest.fixture
 def completed(store: Any) -> Any:
-    """Have the call's record stand as COMPLETED."""
+    """Store the record of the call as COMPLETED."""
     assert store.protect("stored")() == "stored"
     return store
 

@@ -14,7 +14,7 @@ from idemproof.errors import IdempotencyAlreadyInProgressError
 def at_once(
     store: Any, calls: Sequence[Any], orders: Sequence[Any], ended: Callable[[], object] = lambda: None
 ) -> list[Any]:
-    """Call with all ``orders`` at the same time, by turns; return what each call returned or raised."""
+    """Call with all ``orders`` at the same time; return the result or the error of each call."""
     barrier = threading.Barrier(len(orders))
     pairs = list(zip(itertools.cycle(calls), orders, strict=False))
 

@@ -1,4 +1,4 @@
-"""Taking over from the dead: one conditional write, no lock beside the record, and no outage on the way."""
+"""A takeover from a dead attempt is one conditional write, without a lock and without an outage."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ TAKEOVER = 2
 
 
 def before_swap(store: Any, layer: Any, number: int, action: Callable[[], object]) -> None:
-    """Have ``action`` done just before the layer's swap of that ``number``."""
+    """Run ``action`` just before the swap with this ``number``."""
     swap, numbers = layer._swap, itertools.count(1)
 
     def hooked(*args: Any) -> Any:
@@ -33,7 +33,7 @@ def before_swap(store: Any, layer: Any, number: int, action: Callable[[], object
     layer._swap = async_hooked if store.asynchronous else hooked
 
 
-def test_the_record_stands_alone_in_the_store(store: Any) -> None:
+def test_the_record_is_the_only_one_in_the_store(store: Any) -> None:
     store.abandon()
 
     def body(order: Any) -> str:
@@ -58,7 +58,7 @@ def test_a_claim_is_taken_over_when_its_lease_is_over_and_not_before(store: Any)
     assert call.runs == 1
 
 
-def test_a_result_that_comes_before_the_takeover_stands(store: Any) -> None:
+def test_a_result_that_comes_before_the_takeover_is_kept(store: Any) -> None:
     slow = store.begin("late")
     store.outlast_lease()
     layer = store.layer()

@@ -1,4 +1,4 @@
-"""Ours and the original's under the same names, so that one test runs against both."""
+"""Names of this library and of Powertools, so that one test runs against both."""
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -90,7 +90,7 @@ def either_place(
 
 
 class Handler:
-    """A handler that counts, and may raise."""
+    """A handler that counts its runs, and can raise."""
 
     def __init__(self, side: SimpleNamespace, layer: Any, **config: Any) -> None:
         self.runs = 0

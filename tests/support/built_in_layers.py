@@ -1,7 +1,7 @@
-"""The layers of this library, by factories that other processes can import.
+"""Factories of this library's layers, which other processes can import.
 
-``RECORDS`` in the environment says where the records are: a path, a URL, or the name of a table; for DynamoDB
-the AWS SDK's own variables say the rest.
+The environment variable ``RECORDS`` is a path, a URL, or the name of a table. For DynamoDB, the variables of
+the AWS SDK have the rest.
 """
 
 import os

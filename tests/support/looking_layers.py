@@ -1,4 +1,4 @@
-"""What most layers that race have in common."""
+"""Base of the layers with races."""
 
 from abc import abstractmethod
 
@@ -7,7 +7,7 @@ from idemproof.spec.record import same_version
 
 
 class LooksThenWrites(CompareAndSwapLayer):
-    """Takes two steps, between which others may come."""
+    """Takes two steps, between which other clients can act."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
         standing = self._load(key)
@@ -18,4 +18,4 @@ class LooksThenWrites(CompareAndSwapLayer):
 
     @abstractmethod
     def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
-        """Put ``new`` in the place of whatever stands, or delete that."""
+        """Replace the stored record with ``new``, or delete it."""

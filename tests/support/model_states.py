@@ -1,4 +1,4 @@
-"""The model's records, and clients of it that have called with one payload."""
+"""Records of the model, and its clients that have called with one payload."""
 
 from typing import Any
 

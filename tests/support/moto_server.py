@@ -1,8 +1,8 @@
-"""DynamoDB by moto, run as a program: ``python moto_server.py PORT``.
+"""moto's DynamoDB as a program: ``python moto_server.py PORT``.
 
-moto's own server handles requests in threads, and its tables have no lock: two conditional writes at once may
-both succeed. Here one request is handled at a time, so that each is atomic, as DynamoDB's are. A connection
-stays open, as DynamoDB keeps it.
+moto's own server handles requests in threads without locks, so two conditional writes at the same time may
+both succeed. This one handles one request at a time, so that each is atomic, as in DynamoDB. A connection
+stays open, as in DynamoDB.
 """
 
 import sys
@@ -17,13 +17,13 @@ TURN = threading.Lock()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Hands requests to moto, and its answers back."""
+    """Forwards requests to moto, and returns its replies."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def handle_request(self) -> None:
-        """Handle one request; what a slow client sends and reads is outside the lock."""
+        """Handle one request. Reading from and writing to a slow client happen outside the lock."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = EnvironBuilder(
             self.path,
@@ -47,11 +47,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = handle_request  # noqa: N815 - the base class looks for these names
 
     def log_request(self, *_: object) -> None:
-        """Say nothing of what went well."""
+        """Log nothing for successful requests."""
 
 
 class QuickServer(ThreadingHTTPServer):
-    """Takes many connections at once."""
+    """Accepts many connections at the same time."""
 
     daemon_threads = True
     request_queue_size = 512

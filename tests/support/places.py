@@ -1,4 +1,4 @@
-"""Where the layers under test keep their records, and the clients by which they get there."""
+"""The stores of the layers under test, and their clients."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,21 +38,21 @@ class RedisPlace(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A DynamoDB table, and a partition of it if it has a sort key."""
+    """A DynamoDB table, and one of its partitions if it has a sort key."""
 
     name: str
     client: Any
     partition: str = ""
 
     def item(self, key: str) -> dict[str, Any] | None:
-        """Return what is stored for ``key``, as it is."""
+        """Return the raw record of ``key``."""
         item: dict[str, Any] | None = self.client.get_item(
             TableName=self.name, Key=self._key(key), ConsistentRead=True
         ).get("Item")
         return item
 
     def write(self, key: str, attributes: dict[str, Any]) -> None:
-        """Store ``attributes`` for ``key`` without looking, as other software may."""
+        """Store ``attributes`` for ``key`` without a condition, as other software may."""
         self.client.put_item(TableName=self.name, Item=self._key(key) | attributes)
 
     def _key(self, key: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Table(NamedTuple):
 
 
 class AsyncSession:
-    """A session of aiobotocore whose clients reach ``server``. ``opened`` counts them."""
+    """An aiobotocore session whose clients connect to ``server``. ``opened`` counts them."""
 
     _session = aiobotocore.session.get_session()  # reading its models takes long
 
@@ -74,7 +74,7 @@ class AsyncSession:
 
 
 def moto_client(*, old: bool) -> Any:
-    """Make a client for use under ``mock_aws``; an old one's SDK knows no items of failed conditions."""
+    """Make a client for use under ``mock_aws``. An old SDK does not return the items of failed conditions."""
     session = botocore.session.get_session()
     if old:
         session.register_component("data_loader", _OldModels(session.get_component("data_loader")))

@@ -1,7 +1,7 @@
-"""A TCP proxy on 127.0.0.1 that loses replies, loses requests, delays them, or refuses, as it is told.
+"""A TCP proxy on 127.0.0.1 that loses replies, loses or delays requests, or refuses connections, on demand.
 
-It stands before a server of any protocol that has one request in flight per connection, as Redis and HTTP/1.1
-have. A request is what a client sends from one reply to the next; it is recognised by bytes that it contains.
+It works for every protocol with one request in flight per connection, such as Redis and HTTP/1.1. A request
+is what a client sends between two replies. It is recognized by bytes that it contains.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ Fault = Literal["lose reply", "lose request", "delay request"]
 
 
 def command(name: str) -> bytes:
-    """Return the bytes by which a Redis command is told: a plain ``b"SET"`` is in CLIENT SETINFO, too."""
+    """Return the bytes that identify a Redis command, because ``b"SET"`` is in CLIENT SETINFO, too."""
     return f"\r\n${len(name)}\r\n{name}\r\n".encode()
 
 
 @dataclass
 class _Rule:
-    """What shall happen to the next ``times`` requests that contain ``marker``."""
+    """What happens to the next ``times`` requests that contain ``marker``."""
 
     fault: Fault
     marker: bytes
@@ -38,7 +38,7 @@ class _Rule:
 
 @dataclass(eq=False)
 class _Link:
-    """A client's connection, and the one that stands for it at the server."""
+    """A client's connection, and the matching one to the server."""
 
     client: socket.socket
     server: socket.socket
@@ -64,7 +64,7 @@ class _Link:
 
 
 def _receive(end: socket.socket) -> bytes:
-    """Return what has come, nothing at the end; a broken connection has ended."""
+    """Return the received bytes, or empty bytes at the end or for a broken connection."""
     try:
         return end.recv(CHUNK)
     except OSError:
@@ -74,7 +74,7 @@ def _receive(end: socket.socket) -> bytes:
 class Proxy:
     """Relays to ``server`` until it is closed.
 
-    It remembers every request, so that they can be counted; ``remember=False`` is for long runs.
+    It keeps every request, so that they can be counted; use ``remember=False`` for long runs.
     """
 
     host = HOST
@@ -100,22 +100,22 @@ class Proxy:
         self.close()
 
     def lose_reply(self, to: bytes = b"", times: int = 1) -> None:
-        """Let the next requests that contain ``to`` happen, and cut the client off instead of answering."""
+        """Forward the next requests that contain ``to``, and disconnect the client instead of replying."""
         self._add(_Rule("lose reply", to, times))
 
     def lose_request(self, to: bytes = b"", times: int = 1) -> None:
-        """Cut the client off instead of forwarding the next requests that contain ``to``."""
+        """Disconnect the client instead of forwarding the next requests that contain ``to``."""
         self._add(_Rule("lose request", to, times))
 
     def delay_request(self, to: bytes = b"", times: int = 1, seconds: float | None = None) -> None:
-        """Hold the next requests that contain ``to``, and forward them later even if the client has gone.
+        """Hold the next requests that contain ``to``; forward them later even if the client has gone.
 
         Later is after ``seconds``, or when ``release`` is called.
         """
         self._add(_Rule("delay request", to, times, seconds))
 
     def delay_request_and_hang_up(self, to: bytes = b"", times: int = 1) -> None:
-        """Do as ``delay_request`` does, and let the client wait for no answer: its connection is closed."""
+        """Do the same as ``delay_request``, but close the client's connection at once."""
         self._add(_Rule("delay request", to, times, hanging_up=True))
 
     def wait_held(self, count: int = 1) -> None:
@@ -125,7 +125,7 @@ class Proxy:
                 raise TimeoutError(f"{len(self._held)} of {count} requests are held")
 
     def release(self) -> None:
-        """Forward what is held, return when the server has answered it, and delay nothing more."""
+        """Forward the held requests, return when the server has answered them, and stop delaying."""
         with self._changed:
             self._rules = [rule for rule in self._rules if rule.fault != "delay request"]
             held = list(self._held)
@@ -135,12 +135,12 @@ class Proxy:
             raise TimeoutError("the server does not answer what was released")
 
     def drop_randomly(self, rng: random.Random, probability: float) -> None:
-        """From now on, lose each request with ``probability``: half of them before, half after it happens."""
+        """From now on, lose each request with ``probability``: half before, half after it is served."""
         with self._changed:
             self._random = (rng, probability) if probability else None
 
     def turn(self, server: Address) -> None:
-        """Relay what connects from now on to another server; open connections stay where they are."""
+        """Forward new connections to another server from now on; open connections stay."""
         self._server = server
 
     def requests(self, marker: bytes = b"") -> int:
@@ -179,7 +179,7 @@ class Proxy:
         self._accepting.start()
 
     def close(self) -> None:
-        """Cut all connections and wait for all threads; what is held is never forwarded."""
+        """Close all connections and wait for all threads; held requests are never forwarded."""
         self.refuse()
         self._listener.close()
         with self._changed:
@@ -260,7 +260,7 @@ class Proxy:
         link.cut()
 
     def _judge(self, link: _Link, chunk: bytes) -> _Rule | None:
-        """Take note of a request, or more of it, and find what shall happen to it."""
+        """Record a request, or another part of it, and return what happens to it."""
         with self._changed:
             first = link.answered.is_set()
             if first:

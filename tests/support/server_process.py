@@ -1,4 +1,4 @@
-"""One server process: started on a free port, waited for, suspended, and stopped by its own handle."""
+"""One server process, which is started on a free port, can be suspended, and is stopped by its handle."""
 
 import atexit
 import importlib
@@ -18,7 +18,7 @@ STOP_SECONDS = 5
 
 
 class Missing(Exception):  # noqa: N818 - what it says, not an error of the server
-    """Something that a server needs is not installed."""
+    """A program that a server needs is not installed."""
 
     def __init__(self, what: str, how_to_install: str) -> None:
         super().__init__(f"{what} is missing: {how_to_install}")
@@ -27,17 +27,17 @@ class Missing(Exception):  # noqa: N818 - what it says, not an error of the serv
 
 
 def missing(what: str, how_to_install: str) -> NoReturn:
-    """Fail the test in CI, where nothing may be missing; elsewhere skip it."""
+    """Fail the test in CI, where everything must be installed; elsewhere skip it."""
     pytest = module("pytest")
     (pytest.fail if os.environ.get("CI") else pytest.skip)(str(Missing(what, how_to_install)))
     raise AssertionError  # not reached
 
 
 class Server:
-    """One server process, started and answering.
+    """One server process that answers.
 
-    ``command`` makes its command line for a port, ``answers`` tells whether it is this very server that
-    answers; its output and whatever it writes go to ``directory``.
+    ``command`` returns its command line for a port, ``answers`` returns whether this server answers. Its
+    output and its files are in ``directory``.
     """
 
     host = HOST
@@ -89,7 +89,7 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def pause(self) -> None:
-        """Suspend the process: connections stand, and nothing is answered."""
+        """Suspend the process: connections stay open, and nothing is answered."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         # Its threads stop one after the other, and answer until then.
@@ -100,13 +100,13 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """Kill the process."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def restart(self, *options: str) -> None:
-        """Kill the process, and start it again at its port, with more ``options``."""
+        """Kill the process, and start it again on its port, with further ``options``."""
         self.kill()
         atexit.unregister(self._stop_at_exit)
         self._start([*self._command(self.port), *options], self._working_directory)
@@ -114,7 +114,7 @@ class Server:
             raise RuntimeError(f"it did not come up again:\n{self.output()}")
 
     def stop(self) -> None:
-        """End the process, even a paused one; once is enough."""
+        """End the process, even if it is paused. Further calls do nothing."""
         atexit.unregister(self._stop_at_exit)
         if not self.alive():
             return
@@ -159,7 +159,7 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

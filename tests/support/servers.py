@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks: processes on 127.0.0.1 that are stopped by their own handles."""
+"""Real servers for tests and benchmarks: processes on 127.0.0.1 that are stopped by their handles."""
 
 import contextlib
 import http.client
@@ -56,7 +56,7 @@ REDIS_OPTIONS = (
 
 
 class Address(Protocol):
-    """Where something listens: a server, or a proxy before it."""
+    """The address of a server, or of a proxy in front of it."""
 
     @property
     def host(self) -> str: ...
@@ -66,7 +66,7 @@ class Address(Protocol):
 
 
 class Cluster:
-    """Several servers that know each other."""
+    """Several connected servers."""
 
     def __init__(self, nodes: Sequence[Server]) -> None:
         self.nodes = list(nodes)
@@ -124,7 +124,7 @@ def valkey_cluster(directory: Path) -> Cluster:
 
 
 def cluster_node(directory: Path, timeout_ms: int = 15_000) -> Server:
-    """Start a Valkey node that knows no others yet, and misses them after ``timeout_ms``."""
+    """Start a Valkey node without a cluster, which treats other nodes as failed after ``timeout_ms``."""
     program = _valkey_program()
     return Server(
         lambda port: [
@@ -138,7 +138,7 @@ def cluster_node(directory: Path, timeout_ms: int = 15_000) -> Server:
 
 
 def redis7(directory: Path, *options: str, password: str | None = PASSWORD, tls: bool = True) -> Server:
-    """Start Redis 7 or newer; ``ca_file`` of the result vouches for its certificate."""
+    """Start Redis 7 or newer; ``ca_file`` of the result verifies its certificate."""
     program = shutil.which("redis-server")
     hint = "install redis-server 7 or newer, for example by apt-get install redis-server"
     if program is None:
@@ -163,7 +163,7 @@ def redis7(directory: Path, *options: str, password: str | None = PASSWORD, tls:
 
 
 def redis_kwargs(server: Server, **more: Any) -> dict[str, Any]:
-    """Return what clients of redis-py and valkey-py are made with; ``more`` overrides, say, the port."""
+    """Return the arguments for clients of redis-py and valkey-py; ``more`` overrides them."""
     kwargs: dict[str, Any] = {"host": server.host, "port": server.port}
     if server.password is not None:
         kwargs["password"] = server.password
@@ -173,7 +173,7 @@ def redis_kwargs(server: Server, **more: Any) -> dict[str, Any]:
 
 
 class Endpoint:
-    """A server that somebody else started. It cannot be paused."""
+    """A server that this process has not started. It cannot be paused."""
 
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
@@ -193,7 +193,7 @@ class Endpoint:
 
 
 def dynamodb(directory: Path) -> Server | Endpoint:
-    """Start moto's DynamoDB, one request at a time; or use the one that ``DYNAMODB_ENDPOINT`` names."""
+    """Start moto's DynamoDB, one request at a time, or use the server at ``DYNAMODB_ENDPOINT``."""
     if os.environ.get(ENDPOINT):
         return Endpoint(os.environ[ENDPOINT])
     module("moto")
@@ -207,7 +207,7 @@ def dynamodb(directory: Path) -> Server | Endpoint:
 
 
 def dynalite(directory: Path) -> Server:
-    """Start dynalite: atomic, and as an old endpoint it does not tell what was in the way of a write."""
+    """Start dynalite: atomic, and like an old endpoint without the item that prevents a write."""
     node = shutil.which("node")
     if node is None:
         raise Missing("node", "install Node.js 18 or newer, for example by apt-get install nodejs npm")
@@ -221,7 +221,7 @@ def dynalite(directory: Path) -> Server:
 
 
 def dynamodb_kwargs(server: Address | str, **more: Any) -> dict[str, Any]:
-    """Return what clients of boto3 and aiobotocore are made with, for a server, a proxy or a URL."""
+    """Return the arguments for clients of boto3 and aiobotocore, for a server, a proxy or a URL."""
     return {
         "endpoint_url": server if isinstance(server, str) else f"http://{server.host}:{server.port}",
         "region_name": "eu-central-1",
@@ -232,14 +232,14 @@ def dynamodb_kwargs(server: Address | str, **more: Any) -> dict[str, Any]:
 
 
 def dynamodb_client(server: Address | str, **config: Any) -> Any:
-    """Make a client of boto3; ``config`` is for ``botocore.config.Config``."""
+    """Make a boto3 client; ``config`` is for ``botocore.config.Config``."""
     settings = module("botocore.config").Config(**config)
     # The default session of boto3 is not for threads.
     return module("boto3").Session().client("dynamodb", config=settings, **dynamodb_kwargs(server))
 
 
 def create_table(client: Any, name: str, sort_key: str | None = None) -> Any:
-    """Create a table keyed by the string ``id``; an asynchronous client's reply is to be awaited."""
+    """Create a table with the string key ``id``. The reply of an async client must be awaited."""
     keys = {"id": "HASH"} | ({sort_key: "RANGE"} if sort_key else {})
     return client.create_table(
         TableName=name,
@@ -269,7 +269,7 @@ def _redis_client(server: Server, seconds: float) -> Any:
 
 
 def _redis_answers(server: Server) -> bool:
-    """Return whether it is this process that answers, and a replica has its first copy."""
+    """Return whether this process answers, and its replica has its first copy."""
     assert server.process is not None
     try:
         with _redis_client(server, 2) as client:
@@ -292,7 +292,7 @@ def _http_answers(server: Server) -> bool:
 
 
 def join(nodes: Sequence[Server]) -> None:
-    """Give each node its share of the slots, introduce them, and wait until all agree."""
+    """Give each node its share of the slots, connect the nodes, and wait until all agree."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(_redis_client(node, START_SECONDS)) for node in nodes]
         buses = [client.config_get("cluster-port")["cluster-port"] for client in clients]
@@ -330,7 +330,7 @@ def _certify(directory: Path) -> Path:
 
 
 def _fetched_by_npm(package: str) -> Path:
-    """Return a folder with ``package`` in it, fetched by the first process that asks."""
+    """Return a folder with ``package``, which the first process fetches."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idemproof-tests"
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / package

@@ -1,4 +1,4 @@
-"""The blocking and the async side of a layer behind one face, over clients that a test can watch."""
+"""The blocking and the async side of a layer behind one interface, with clients that record requests."""
 
 import asyncio
 import inspect
@@ -23,7 +23,7 @@ KEY = "work#" + md5(b'"order"').hexdigest()
 
 
 class Recording:
-    """A client that notes what it is asked, and asks ``client``."""
+    """A client that records requests, and forwards them to ``client``."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -46,7 +46,7 @@ class Recording:
 
 
 class _Awaited:
-    """A blocking client whose methods are to be awaited."""
+    """A blocking client with async methods."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

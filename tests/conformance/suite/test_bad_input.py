@@ -364,4 +364,4 @@ def test_an_answer_of_the_wrong_type_is_named() -> None:
     report = judged(AnswersWithDictionaries)
     assert report.findings
     assert all("AttributeError" not in finding.why for finding in report.findings)
-    assert any("with dict, not with a record" in finding.why for finding in report.findings)
+    assert any("returned a dict for" in finding.why for finding in report.findings)
