@@ -124,7 +124,7 @@ def test_a_record_that_keeps_changing_under_a_release_is_told_of(world: World, e
     changing(world, 10 * CONFLICTS, renewed)
     call.run()
     assert type(call.value) is IdempotencyPersistenceLayerError
-    assert f"changed under {CONFLICTS} tries to release it" in str(call.value)
+    assert f"changed during each of {CONFLICTS} tries to release it" in str(call.value)
 
 
 def test_a_claim_says_how_often_it_tried(world: World, engine: Engine) -> None:

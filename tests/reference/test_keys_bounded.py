@@ -145,7 +145,9 @@ def test_a_hash_secret_makes_hmacs_of_keys_and_payload_hashes(name: str) -> None
 
 @pytest.mark.parametrize("wrong", ["", b"", 5, ["s3cret"], bytearray(b"s3cret")])
 def test_a_hash_secret_is_text_or_bytes_and_never_shown(wrong: Any) -> None:
-    with pytest.raises(IdempotencyConfigError, match="hash_secret must be text or bytes") as refused:
+    with pytest.raises(
+        IdempotencyConfigError, match="hash_secret must be non-empty text or bytes"
+    ) as refused:
         IdempotencyConfig(hash_secret=wrong)
     assert "s3cret" not in str(refused.value)
     config = IdempotencyConfig(hash_secret="s3cret")
@@ -230,4 +232,4 @@ MOST = 8
 
 
 def test_a_number_that_is_too_long_as_a_name_is_named() -> None:
-    assert "has a key of type int, too long to be written out" in refusal({"x": [{10**5000: 1}]})
+    assert "has a key of type int, too long to be encoded" in refusal({"x": [{10**5000: 1}]})

@@ -111,7 +111,7 @@ def test_a_path_into_a_secret_is_refused_with_a_way_out_that_works(key: str) -> 
     for payload in ({"card": ONE}, Holder(card=ONE)):
         for settings in ({}, {"hash_secret": "pepper"}):
             said = refusal(payload, key, **settings)
-            assert "inside of a secret" in said
+            assert "inside a secret" in said
             assert "Select the secret itself" in said
             assert "4929" not in said
 

@@ -284,7 +284,7 @@ def test_an_optional_field_may_be_missing_and_a_repeat_that_has_it_differs() -> 
 
 @pytest.fixture
 def shared(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(warned, "_said", set())
+    monkeypatch.setattr(warned, "_warned_about", set())
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     layer = SQLitePersistenceLayer(tmp_path / "records.db")
     yield layer
