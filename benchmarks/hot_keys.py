@@ -1,6 +1,6 @@
-"""What it costs if many call with one key at once: a thousand tasks, of which one may do the work.
+"""Measure many concurrent calls with one key: a thousand tasks, of which one may do the work.
 
-The floor is the same number of bare requests for one key: of a ``GET``, or of a write that is refused.
+The floor is the same number of plain requests for one key: a ``GET``, or a write that is refused.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _Enter = Callable[[Places, contextlib.ExitStack], list[Contestant]]
 
 
 def _together(function: Function, runner: asyncio.Runner, check: Callable[[Payload, list[Any]], None]) -> Act:
-    """Return what makes all calls of a round at once, with its first payload, and checks the answers."""
+    """Return a function that makes all calls of a round concurrently, and checks the answers."""
 
     def act(payloads: Sequence[Payload]) -> list[Any]:
         count = len(payloads)

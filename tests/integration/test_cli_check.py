@@ -170,7 +170,7 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
     [
         (["layers"], "'layers' is not of the form module:factory, such as shop.layers:make_layer."),
         (["layers:"], "'layers:' is not of the form module:factory"),
-        (["nowhere:good"], "There is no module 'nowhere', neither in this directory nor where Python looks."),
+        (["nowhere:good"], "There is no module 'nowhere' in this directory or on Python's search path."),
         (["nowhere.layers:good"], "There is no module 'nowhere'"),
         (
             ["broken:good"],

@@ -246,7 +246,7 @@ class TestVerdict:
         del charges[0]
         lost, answered = problems(deliveries, results, charges)
         assert lost == "pay_8c21 was lost: never charged"
-        assert "no charge of it in the ledger" in answered
+        assert "which the ledger does not have for it" in answered
 
     @pytest.mark.parametrize(
         "change",
@@ -280,7 +280,7 @@ class TestVerdict:
     ) -> None:
         who = doctored(results, "pay_8c5e", "charged", answer=replace(answer_with(charge), outcome="charged"))
         assert problems(deliveries, results, charges) == [
-            f"{who} of pay_8c5e was answered with {charge}, no charge of it in the ledger"
+            f"{who} of pay_8c5e was answered with {charge}, which the ledger does not have for it"
         ]
 
     def test_an_answer_without_a_charge_is_wrong(

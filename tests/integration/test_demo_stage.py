@@ -31,7 +31,7 @@ class TestStage:
 
     def test_a_silent_worker_is_a_failure_after_a_bounded_wait(self, tmp_path: Path) -> None:
         with (
-            pytest.raises(StageError, match=r"no word from worker A \(\d+\) in 0 seconds"),
+            pytest.raises(StageError, match=r"no message from worker A \(\d+\) in 0 seconds"),
             Stage(tmp_path, ["A"]) as stage,
         ):
             stage.receive([stage["A"]], 0.1)
