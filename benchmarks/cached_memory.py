@@ -31,7 +31,7 @@ CACHED_RECORD = "a cached record"
 
 def _measured(name: str, act: Act, runs: list[Any]) -> Contestant:
     def one_round(payloads: Sequence[Payload]) -> list[Sample]:
-        act(payloads[:1])  # what is made once is not a record's
+        act(payloads[:1])  # excludes objects that are created once
         rest = payloads[1:]
         runs.clear()
         gc.collect()

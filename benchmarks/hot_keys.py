@@ -74,7 +74,7 @@ def _valkey(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     port = places.valkey_port
     stack.callback(redis.Redis(port=port).flushall)
     runner = stack.enter_context(asyncio.Runner())
-    # Connections for all: the client's own default is fewer, beyond which it refuses.
+    # One connection for each task, because the client refuses requests above its default limit.
     bare, ours = (redis.asyncio.Redis(port=port, db=db, max_connections=10_000) for db in (1, 2))
     for client in (bare, ours):
         stack.callback(closing(runner, client.aclose))
@@ -104,7 +104,7 @@ def _dynamodb(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 
 def _scenario(store: str, enter: _Enter, size: Size) -> Scenario:
     remark = (
-        "One of the concurrent calls does the work; the others are refused, or answered if they arrive later."
+        "One of the concurrent calls does the work. The others are refused, or replayed if they arrive later."
     )
     return Scenario(f"hot key, {store}", enter, BARE, size, Size(1, 20), kind=ORDER, remark=remark)
 

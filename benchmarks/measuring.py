@@ -140,7 +140,7 @@ def measured(scenario: Scenario, size: Size, places: Places) -> Outcome:
 def _entered(scenario: Scenario, size: Size, places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     contestants = scenario.contestants(places, stack)
     if scenario.unit == "µs":
-        # Connections, caches of code, what is made on first use: those have scenarios of their own.
+        # Connections, code caches and objects created on first use have their own scenarios.
         warming = _payloads(scenario, min(size.calls, WARMING_CALLS) if scenario.anew else size.calls)
         for contestant in contestants:
             contestant.round(warming)

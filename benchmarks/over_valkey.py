@@ -167,7 +167,7 @@ def _claiming(client: redis.Redis, lease_ms: int) -> Act:
 
     def act(payloads: Sequence[Payload]) -> list[Any]:
         until = int(time.time() * 1000) + lease_ms
-        # Powertools leaves the locks by which it takes over.
+        # Powertools does not delete the locks of its takeovers.
         keys = [key for key in client.scan_iter() if not key.endswith(b":lock")]
         if len(keys) != len(payloads):
             raise RuntimeError(f"{len(keys)} records of {len(payloads)} calls")

@@ -9,7 +9,7 @@ from idemproof.conformance.suite import svg
 
 _COLOURS = {BARE: "lane", IDEMPROOF: "COMPLETED", POWERTOOLS: "body", IDEMKIT: "INPROGRESS"}
 
-_OWNERS = {BARE: "the plain store's time", POWERTOOLS: "the time of Powertools"}
+_OWNERS = {BARE: "the bare store's time", POWERTOOLS: "the time of Powertools"}
 
 _LEFT, _RIGHT = 330, svg.WIDTH - 40
 _TOP, _ROW, _MARK = 118, 26, 12

@@ -33,7 +33,7 @@ IN_WORDS = {
     ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
     "as a bare `GET`.",
 }
-"""What the page begins with, and the targets whose figures it states."""
+"""The lead sentences of the page, and the targets whose figures they state."""
 
 
 class Run(NamedTuple):

@@ -138,9 +138,7 @@ def _wrong_answers(results: Sequence[Result], charges: Sequence[Charge]) -> list
         delivery, payment = result.delivery, result.delivery.payment.id
         charge = charge_of(result.answer)
         if charge is None or made.get(charge) != payment:
-            wrong.append(
-                f"{delivery.id} of {payment} was answered with {charge}, which the ledger does not have for it"
-            )
+            wrong.append(f"{delivery.id} of {payment} was answered with {charge}, which is not its charge")
         before = first.setdefault(payment, result)
         if result.answer.response != before.answer.response:
             wrong.append(

@@ -81,7 +81,7 @@ class TestWebhooks:
         together = [delivery.worker for delivery in deliveries if delivery.together]
         assert len(set(together)) == len(together) == 3
 
-    def test_nobody_real_is_addressed(self, deliveries: list[Delivery]) -> None:
+    def test_no_real_person_is_addressed(self, deliveries: list[Delivery]) -> None:
         assert {delivery.event["headers"]["Host"] for delivery in deliveries} == {"api.example.com"}
 
     def test_amounts_are_in_the_smallest_unit(self) -> None:

@@ -199,13 +199,13 @@ def test_a_signal_while_a_paused_server_is_asked_for_a_claim(
         valkey_server.pause()
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises(type(limit)) as told:
+            with pytest.raises(type(limit)) as raised:
                 work(p="key")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, usual)
             valkey_server.resume()
-        assert told.value is limit
+        assert raised.value is limit
         assert "key" not in ran
         assert [work(p="key"), work(p="key")] == ["key"] * 2  # the key is free, and the client sound
         assert ran == ["warm"] * warm + ["key"]

@@ -1,7 +1,7 @@
 """Interrupts calls that are full of models' own code at every point in turn; prints what went wrong as JSON.
 
-A program of its own, as the other sweep is. Here functions of the models count as points too: what they raise
-goes through handlers that take an exception for an answer and go on.
+A separate program, like the other sweep. Here functions of the models are points too: their exceptions pass
+through handlers that treat an exception as an answer and continue.
 """
 
 import datetime as dt
@@ -69,7 +69,7 @@ class Order(pydantic.BaseModel):
 class Receipt(pydantic.BaseModel):
     """A result."""
 
-    # No member writes itself: Pydantic tries another where one raises, whatever it raises.
+    # No member has its own serializer, because Pydantic tries the next member after any exception.
     what: Money | Card
     at: dt.datetime | str
     note: str = "Paid"
@@ -143,11 +143,11 @@ class InFile(SQLitePersistenceLayer):
 
 FOLDER = tempfile.TemporaryDirectory()
 KEPT: list[InFile] = []
-"""So that no finalizer runs during another's call: what strikes in a finalizer, Python drops."""
+"""Prevents finalizers during other calls, because Python drops an interrupt in a finalizer."""
 
 
 def statuses(layer: Any) -> list[str]:
-    """Return what stands."""
+    """Return the statuses of the stored records."""
     if isinstance(layer, InFile):
         return [
             row[0] for row in layer._patiently(lambda db: db.execute("SELECT status FROM records").fetchall())
@@ -171,7 +171,7 @@ def _counts(frame: FrameType) -> bool:
 
 
 def call_once(kind: Any, payload: Any, serializer: Any, result: Any, strike: Strike) -> str | None:
-    """Call once with an interrupt at one point, and again without; say what is wrong then."""
+    """Call once with an interrupt at one point, and again without; return the fault, if any."""
     layer = kind()
     order = payload()
     effects: list[Any] = []
@@ -187,19 +187,19 @@ def call_once(kind: Any, payload: Any, serializer: Any, result: Any, strike: Str
         config=IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,)),
         output_serializer=serializer,
     )
-    told: Any = None
+    outcome: Any = None
     try:
         strike.start(strike)
-        told = protected(data=order)
+        outcome = protected(data=order)
         strike.start(None)
     except Exception as error:
-        told = error
+        outcome = error
     finally:
         strike.start(None)
     if strike.struck is None:
         return None
-    if told is not strike.interrupt:
-        return f"the caller is told {told!r}"
+    if outcome is not strike.interrupt:
+        return f"the caller got {outcome!r}"
     if not effects:
         return None if protected(data=payload()) == result else "the key is not free"
     if statuses(layer) != [COMPLETED]:

@@ -35,7 +35,7 @@ def test_an_async_hook_is_refused_when_the_configuration_is_made(given: Any) -> 
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_hook_that_answers_with_a_coroutine_is_told_so(asynchronous: bool) -> None:
+def test_a_hook_that_answers_with_a_coroutine_is_reported(asynchronous: bool) -> None:
     config = IdempotencyConfig(in_progress_expires_after_seconds=30, response_hook=lambda *args: hook(*args))
     guard = idempotent_function(
         data_keyword_argument="p", persistence_store=InMemoryPersistenceLayer(), config=config

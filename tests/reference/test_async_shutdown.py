@@ -11,7 +11,7 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 
 
 class Slow(InMemoryPersistenceLayer):
-    """Keeps the thread of one kind of request until told."""
+    """Blocks the thread of one kind of request until it is released."""
 
     blocks = True
 

@@ -97,7 +97,7 @@ def test_a_completion_is_not_retried_beyond_its_own_expiry(
 
 
 @pytest.mark.clause("CAS-6")
-def test_the_store_is_told_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
+def test_the_store_is_reported_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     assert isinstance(call.command, Swap)
     assert call.command.keep_ms == WINDOW_MS
@@ -172,7 +172,7 @@ def test_a_run_whose_claim_the_store_lost_is_not_said_to_have_outlived_its_lease
     assert "outlived" not in message
 
 
-def test_a_late_failure_does_not_touch_the_result_that_stands(world: World, engine: Engine) -> None:
+def test_a_late_failure_does_not_touch_the_result_that_is_stored(world: World, engine: Engine) -> None:
     slow = world.call(engine).until_running()
     lapse(world)
     world.call(engine).run("kept")
@@ -306,7 +306,7 @@ def test_an_interrupt_that_the_store_answers_with_failures_is_still_raised(
     assert call.value.__cause__.result == "lost?"
 
 
-def test_what_stands_after_a_completion_is_checked(world: World, engine: Engine) -> None:
+def test_the_record_after_a_completion_is_checked(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     assert world.record is not None
     world.record = world.record._replace(status="FINISHED")

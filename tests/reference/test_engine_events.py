@@ -1,4 +1,4 @@
-"""What the engine logs: one event for each turn that a call takes, with its key, for handlers to count."""
+"""The log of the engine: one event for each decision in a call, with its key."""
 
 import logging
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from idemproof import IdempotencyConfig
 from idemproof.conformance.simulator import World
 from idemproof.reference.engine import Engine
 
-Told = Callable[[], list[tuple[str, str]]]
+Logged = Callable[[], list[tuple[str, str]]]
 
 
 @pytest.fixture
-def told(world: World, caplog: pytest.LogCaptureFixture) -> Told:
-    """Return what was logged since the last time: event and level."""
+def logged(world: World, caplog: pytest.LogCaptureFixture) -> Logged:
+    """Return a function that returns the new log records, each as event and level."""
     caplog.set_level(logging.DEBUG, logger="idemproof")
 
-    def since() -> list[tuple[str, str]]:
+    def new_events() -> list[tuple[str, str]]:
         records = list(caplog.records)
         caplog.clear()
         for record in records:
@@ -25,42 +25,42 @@ def told(world: World, caplog: pytest.LogCaptureFixture) -> Told:
             assert world.KEY in record.getMessage()
         return [(record.__dict__["idempotency_event"], record.levelname) for record in records]
 
-    return since
+    return new_events
 
 
-def test_a_run_and_its_replay(world: World, engine: Engine, told: Told) -> None:
+def test_a_run_and_its_replay(world: World, engine: Engine, logged: Logged) -> None:
     world.call(engine).run()
-    assert told() == [("claimed", "DEBUG"), ("completed", "DEBUG")]
+    assert logged() == [("claimed", "DEBUG"), ("completed", "DEBUG")]
     world.call(engine).run()
-    assert told() == [("replayed", "DEBUG")]
+    assert logged() == [("replayed", "DEBUG")]
 
 
-def test_a_failure(world: World, engine: Engine, told: Told) -> None:
+def test_a_failure(world: World, engine: Engine, logged: Logged) -> None:
     call = world.call(engine).until_running()
-    told()
+    logged()
     call.fail(ValueError("declined"))
     call.run()
-    assert told() == [("released", "DEBUG")]
+    assert logged() == [("released", "DEBUG")]
 
 
-def test_refusals(world: World, engine: Engine, told: Told) -> None:
+def test_refusals(world: World, engine: Engine, logged: Logged) -> None:
     world.call(engine, "a").until_running()
-    told()
+    logged()
     world.call(engine, "a").run()
-    assert told() == [("in progress", "DEBUG")]
+    assert logged() == [("in progress", "DEBUG")]
     world.call(engine, "b").run()
-    assert told() == [("payload mismatch", "DEBUG")]
+    assert logged() == [("payload mismatch", "DEBUG")]
 
 
-def test_a_takeover_and_who_comes_too_late(world: World, engine: Engine, told: Told) -> None:
+def test_a_takeover_and_a_late_worker(world: World, engine: Engine, logged: Logged) -> None:
     slow = world.call(engine).until_running()
-    told()
+    logged()
     world.now += 10_000
     world.call(engine).run("winner's")
-    assert told() == [("took over", "INFO"), ("completed", "DEBUG")]
+    assert logged() == [("took over", "INFO"), ("completed", "DEBUG")]
     slow.finish("loser's")
     slow.run()
-    assert told() == [("superseded", "WARNING"), ("replayed", "DEBUG")]
+    assert logged() == [("superseded", "WARNING"), ("replayed", "DEBUG")]
 
 
 def test_a_missing_lease_is_warned_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:

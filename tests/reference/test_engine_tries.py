@@ -119,7 +119,7 @@ def test_a_record_that_keeps_changing_under_a_completion_costs_no_result(
     assert "kept changing" in str(call.value)
 
 
-def test_a_record_that_keeps_changing_under_a_release_is_told_of(world: World, engine: Engine) -> None:
+def test_a_record_that_keeps_changing_under_a_release_is_reported(world: World, engine: Engine) -> None:
     call = releasing(world, engine)
     changing(world, 10 * CONFLICTS, renewed)
     call.run()

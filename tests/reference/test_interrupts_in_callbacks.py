@@ -234,16 +234,16 @@ def test_it_is_raised_and_the_result_is_stored_or_the_key_free(
     while True:
         work = Work(layer(), body, asynchronous=asynchronous, cached=cached)
         strike.left, strike.interrupt = points + 1, kind("struck")
-        told: BaseException | None = None
+        caught: BaseException | None = None
         try:
             outcome(work)
             outcome(work)  # a replay, or another try
         except kind as interrupt:
-            told = interrupt
+            caught = interrupt
         if strike.left > 0:
             break
         points += 1
-        assert told is strike.interrupt, f"at point {points}"
+        assert caught is strike.interrupt, f"at point {points}"
         assert outcome(work) == usual, f"at point {points}"
         assert work.effects == (body is returns), f"at point {points}"
     assert points >= 10

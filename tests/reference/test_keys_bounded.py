@@ -64,8 +64,8 @@ def test_what_unpacks_to_five_megabytes_still_works() -> None:
 
 def test_the_bound_is_exact() -> None:
     for size, most in ((1000, 1009), (1000, 1008)):
-        told = derived({"body": packed(size)}, UNPACKED, max_unpacked_bytes=most)
-        assert (told == REFUSED) is (most == 1008)
+        result = derived({"body": packed(size)}, UNPACKED, max_unpacked_bytes=most)
+        assert (result == REFUSED) is (most == 1008)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "1", None])

@@ -74,7 +74,7 @@ PLACES: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.clause("KEY-2", "KEY-12")
 @pytest.mark.parametrize(("annotation", "one", "other"), PLACES, ids=[str(each[0]) for each in PLACES])
-def test_with_a_hash_secret_secrets_are_told_apart_in_every_place(
+def test_with_a_hash_secret_secrets_are_distinguished_in_every_place(
     annotation: Any, one: Any, other: Any
 ) -> None:
     booking = pydantic.create_model("Booking", room=(int, 7), card=(annotation, ...))
@@ -89,14 +89,14 @@ def test_with_a_hash_secret_secrets_are_told_apart_in_every_place(
 
 
 @pytest.mark.clause("KEY-2", "KEY-12")
-def test_with_a_hash_secret_no_secret_is_told_from_one() -> None:
+def test_with_a_hash_secret_no_secret_is_reported_from_one() -> None:
     booking = pydantic.create_model("Booking", card=(SecretStr | None, ...), room=(int, 7))
     assert_told_apart(booking(card=ONE), booking(card=None), hash_secret="pepper")
     assert_told_apart(booking(card=SecretStr("")), booking(card=None), hash_secret="pepper")
 
 
 @pytest.mark.clause("KEY-2", "KEY-12")
-def test_with_a_hash_secret_secrets_outside_of_models_are_told_apart() -> None:
+def test_with_a_hash_secret_secrets_outside_of_models_are_distinguished() -> None:
     for make in (Paid, lambda card: {"card": card}, lambda card: {"card": [{"x": (card,)}]}):
         assert_told_apart(make(ONE), make(TWO), hash_secret="pepper")
         assert_told_apart(make(ONE), make(TWO), "[card]", hash_secret="pepper")

@@ -44,12 +44,12 @@ def go_on(world: World, call: SimulatedCall, reply: Reply, request_ms: int = 0) 
         assert isinstance(call.command, Swap)
         assert call.command.new is not None
         tried.append((world.now - began, str(call.command.new.response_data)))
-        told = reply(call)
+        answer = reply(call)
         world.now += request_ms
-        if isinstance(told, Exception):
-            call.interrupt(told)
+        if isinstance(answer, Exception):
+            call.interrupt(answer)
         else:
-            call.step(told)
+            call.step(answer)
     return tried
 
 
@@ -130,7 +130,7 @@ def test_requests_that_take_long_count_as_waits_do(world: World, make_engine: En
 
 @pytest.mark.clause("INV-8")
 @pytest.mark.parametrize("timeout", [0, 1, 10, 600, 10**6])
-def test_a_clock_that_stands_still_ends_it_all_the_same(
+def test_a_clock_that_does_not_move_ends_it_all_the_same(
     world: World, make_engine: EngineFactory, timeout: float
 ) -> None:
     """And so does any timeout, after a bounded number of requests."""
