@@ -1,4 +1,4 @@
-"""What users of Powertools do with a layer: call it, read it, set it, replace it by a mock.
+"""Uses of a layer in code for Powertools: call it, read it, set it, replace it by a mock.
 
 Each runs against the original too, where it can: what happens there is what has to happen here.
 """

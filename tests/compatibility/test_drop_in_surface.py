@@ -1,4 +1,4 @@
-"""The whole public surface of the original, walked: what it has, ours has, or the migration page says so."""
+"""Every public name of Powertools exists here, or the migration page lists the difference."""
 
 import importlib
 import inspect

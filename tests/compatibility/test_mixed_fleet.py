@@ -24,7 +24,7 @@ LEASE_MS = 10_000
 
 
 class Change(NamedTuple):
-    """What a request writes under a key, and what it found there."""
+    """The record that a request writes under a key, and the record that it replaces."""
 
     key: str
     old: Any
@@ -40,7 +40,7 @@ class Violation(NamedTuple):
 
 
 class Mine(threading.local):
-    """What a thread's call claimed last, and its run."""
+    """The last claim of a thread's call, and its run."""
 
     claim: Any = None
     run: Any = None
@@ -87,7 +87,7 @@ def of_redis(
 
 
 class Fleet:
-    """Calls of both sides, and what came of them, by key."""
+    """Calls of both sides, and their answers by key."""
 
     def __init__(self, store: Any, lives: Callable[..., bool], now: Callable[[], int]) -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""A cluster loses a primary, or moves slots: claims, results and replays stay right."""
+"""A cluster loses a primary, or moves slots: claims, results and replays stay correct."""
 
 import asyncio
 import contextlib

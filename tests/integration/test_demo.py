@@ -196,7 +196,7 @@ def charges(deliveries: list[Delivery]) -> list[Charge]:
 
 @pytest.fixture
 def results(deliveries: list[Delivery]) -> list[Result]:
-    """What comes of the deliveries when all is well, one a second."""
+    """The correct results of the deliveries, one per second."""
     made: list[Result] = []
     for second, delivery in enumerate(deliveries):
         outcome = "in progress" if "in progress" in delivery.expect else delivery.expect[0]

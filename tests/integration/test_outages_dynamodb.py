@@ -218,7 +218,7 @@ def test_a_claim_that_is_not_served_once(
 def test_a_result_that_is_refused_once(
     day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
-    """A table comes, credentials are renewed, a policy spreads: there is time to wait. Else it is marked."""
+    """The engine waits for faults that may pass, such as a new table. Otherwise the result is marked."""
     call = calling()
     call.work.during = lambda: front.answers.append(answer)
     if day.result == bad_days.MARKED:
@@ -326,7 +326,7 @@ def test_a_clock_that_is_wrong_is_reported(calling: Calling, front: Front, name:
 def layer_of(
     asynchronous: bool, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[dict[str, str]], Any]:
-    """Make a layer that makes its client, of nothing but an environment."""
+    """Create a layer that creates its client from environment variables alone."""
 
     def layer_of(environment: dict[str, str]) -> Any:
         for variable in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", *ENVIRONMENT):

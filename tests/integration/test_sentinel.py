@@ -71,7 +71,7 @@ def disconnect(run: Callable[[Any], Any], client: Any) -> None:
 
 
 def persist(calls: Calls, name: str) -> None:
-    """Call until the store is there."""
+    """Call until the store is available."""
     sentinels.until("the call is served", lambda: served(calls, name))
 
 

@@ -1,4 +1,4 @@
-"""The tests' own servers and faults do what other tests rely on."""
+"""The servers and injected faults of the tests behave as other tests expect."""
 
 import contextlib
 import random

@@ -40,11 +40,11 @@ THE_ONE_WINDOW = "call.result = "  # OUT-5: the body has returned, but this is n
 
 
 class TimeLimit(Exception):  # noqa: N818 - as those of job queues
-    """What a signal's handler raises."""
+    """The error that a signal's handler raises."""
 
 
 class Suspending(AsyncCompareAndSwapLayer):
-    """Memory, whose requests take their time."""
+    """An in-memory layer whose requests suspend."""
 
     def __init__(self) -> None:
         self._layer = InMemoryPersistenceLayer()
@@ -82,7 +82,7 @@ def of_library(code: CodeType) -> bool:
 
 
 class Strike:
-    """Raises at the n-th point, and knows where that was."""
+    """Raises at the n-th point, and records the place."""
 
     def __init__(self, number: int, kind: type[BaseException]) -> None:
         self.left = number

@@ -26,7 +26,7 @@ from idemproof.spec.record import COMPLETED
 
 
 class TimeLimit(TimeoutError):  # noqa: N818 - as those of job queues
-    """What a signal's handler raises; an OSError, as it often is."""
+    """The error that a signal's handler raises, which often is an OSError."""
 
 
 class Money(pydantic.BaseModel):
@@ -86,7 +86,7 @@ class Receipt(pydantic.BaseModel):
 
 @dataclass
 class Line:
-    """A part of a result that prepares itself."""
+    """A part of a result with a ``__post_init__``."""
 
     cents: int
 
@@ -127,14 +127,14 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
 
 
 class Overriding(InMemoryPersistenceLayer):
-    """A layer that is called by its methods."""
+    """A layer whose public methods are overridden, so that they are called."""
 
     def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
         super().save_inprogress(data=data, remaining_time_in_millis=remaining_time_in_millis)
 
 
 class InFile(SQLitePersistenceLayer):
-    """A layer that looks at its file, and has an answer if that fails."""
+    """A layer that checks its file, and handles a failed check."""
 
     def __init__(self) -> None:
         super().__init__(Path(FOLDER.name, uuid.uuid4().hex), durable=False)

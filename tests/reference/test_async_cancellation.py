@@ -23,7 +23,7 @@ Function = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Gate:
-    """Holds up whoever comes, once."""
+    """Blocks one caller once."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -36,7 +36,7 @@ class Gate:
 
 
 class Gated(AsyncCompareAndSwapLayer):
-    """Memory behind a gate, before or after the request is applied."""
+    """An in-memory layer with a gate before or after the request is applied."""
 
     def __init__(self, operation: Operation, *, applied: bool = False) -> None:
         self.store = InMemoryPersistenceLayer()
@@ -95,7 +95,7 @@ class Pay:
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -293,7 +293,7 @@ def test_a_call_whose_loop_is_gone_goes_silently(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others go on until something is so."""
+    """Let other tasks run until a condition is true."""
     for _ in range(1000):
         if condition():
             return
@@ -302,7 +302,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Slow(AsyncCompareAndSwapLayer):
-    """A store whose requests take their time, by a clock of the test's own."""
+    """A store whose requests take time on the test's clock."""
 
     operation = "none"
 

@@ -1,4 +1,4 @@
-"""Hooks and serializers are called, not awaited; what only hands a coroutine on has not run."""
+"""Hooks and serializers are called, not awaited; a wrapper that returns a coroutine has not run it."""
 # ruff: noqa: PLW0108 - functions that only call another are the subject
 
 import asyncio

@@ -1,4 +1,4 @@
-"""When an event loop ends it cancels every task, those that wait for the store included."""
+"""When an event loop ends, it cancels every task, including those that wait for the store."""
 
 import asyncio
 import threading

@@ -78,7 +78,7 @@ def completion(clock: Clock, context: Any = None, **settings: Any) -> tuple[Comp
 def fails(
     change: Completing, attempt: Attempt, clock: Clock, error: BaseException = AWAY, request_ms: int = 0
 ) -> list[Any]:
-    """Return how the change waits if each request fails after as long."""
+    """Return the waits of a change whose requests all fail after the given time."""
     pauses: list[Any] = []
     while len(pauses) < 1000:
         clock.now += request_ms

@@ -1,4 +1,4 @@
-"""How a call comes to run, or not: the claim, its retries, its lease, and taking it back."""
+"""The claim of a call: its retries, its lease, its refusals and its release."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What becomes of a result: stored, retried, superseded, lost, or impossible to store."""
+"""Results that are stored, retried, superseded, lost, or impossible to store."""
 
 import json
 from collections.abc import Callable
@@ -192,7 +192,7 @@ def test_a_winner_with_another_payload_does_not_answer_for_it(world: World, engi
 
 @pytest.mark.clause("CAS-3")
 def test_our_owner_beside_another_result_is_not_our_own_write(world: World, engine: Engine) -> None:
-    """Other software updates without looking, and leaves our owner standing beside its own result."""
+    """Other software updates without a condition, and leaves our owner next to its own result."""
     call = returned(world, engine, "mine")
     assert world.record is not None
     world.record = world.record._replace(status=COMPLETED, response_data='"theirs"')
@@ -236,7 +236,7 @@ def test_a_result_that_cannot_be_stored_never_runs_its_effect_twice(
 
 @pytest.mark.clause("REC-6")
 def test_without_data_is_marked_by_what_is_not_json(world: World, engine: Engine) -> None:
-    """So that software which does not know the mark fails, rather than answering with nothing."""
+    """Software that does not know the mark must fail instead of returning an empty answer."""
     returned(world, engine, object()).run()
     assert world.record is not None
     assert world.record.response_data == RESULT_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""What stops a call from outside: it waits for what is under way, takes effect then, and hides nothing."""
+"""Interrupts of a call: they take effect after the request in progress, and hide no error."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What becomes of a claim whose body raised."""
+"""The release of a claim whose body raised an error."""
 
 from typing import Any
 

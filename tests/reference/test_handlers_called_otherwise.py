@@ -23,7 +23,7 @@ CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
 
 
 class Granting(original.BasePersistenceLayer):
-    """A store of the original's that grants each key once."""
+    """A layer for Powertools that grants each key once."""
 
     def __init__(self) -> None:
         super().__init__()

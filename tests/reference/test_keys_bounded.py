@@ -1,4 +1,4 @@
-"""What deriving a key costs at most, and what a hash secret does."""
+"""Bounds on the cost of deriving a key, and the effect of a hash secret."""
 
 import base64
 import gzip
@@ -155,7 +155,7 @@ def test_a_hash_secret_is_text_or_bytes_and_never_shown(wrong: Any) -> None:
 
 
 class Unfolding:
-    """Opens into another of its kind, for ever."""
+    """Unfolds into another object of its kind without end."""
 
     def dict(self) -> Any:
         return {"next": [Unfolding()]}

@@ -1,4 +1,4 @@
-"""Objects and leaves of which a class says something else than it holds."""
+"""Objects and leaves whose class shows something other than they hold."""
 
 import datetime as dt
 import enum

@@ -1,4 +1,4 @@
-"""With a hash secret, secrets tell keys apart wherever they stand; no path leads into them."""
+"""With a hash secret, secrets at any place distinguish keys, and no path leads into them."""
 
 import collections
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Whatever a function is called with becomes plain data."""
+"""Conversion of payloads of all kinds to plain data."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

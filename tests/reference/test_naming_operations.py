@@ -1,4 +1,4 @@
-"""How a call says which operation it is: arguments, a function of them, a service; and what warnings say."""
+"""How a call names its operation: arguments, a key function, a service; and the warnings about it."""
 
 import inspect
 import warnings

@@ -1,4 +1,4 @@
-"""A completion is tried for as long as it may be: what that costs, when it ends, and what it ends with."""
+"""Retries of a completion until its deadline: their cost, their end, and their outcome."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -34,7 +34,7 @@ def returned(world: World, engine: Engine, result: Any = "result") -> SimulatedC
 
 
 def go_on(world: World, call: SimulatedCall, reply: Reply, request_ms: int = 0) -> list[tuple[int, str]]:
-    """Let ``call`` go on to its end, and time pass as it waits; return when it stored what."""
+    """Run ``call`` to its end while time passes in its waits; return the time and text of each try."""
     began, tried = world.now, []
     while call.ended is None:
         if isinstance(call.command, Sleep):
@@ -167,7 +167,7 @@ def test_the_remaining_time_of_a_lambda_invocation_counts(world: World, make_eng
 
 
 class UnknownError(Exception):
-    """What nobody knows."""
+    """An error of an unknown class."""
 
 
 class UsersError(IdempotencyPersistenceLayerError):

@@ -1,4 +1,4 @@
-"""A dataclass comes back as it was, or its first caller hears that it will not."""
+"""A dataclass is replayed unchanged, or the first caller gets an error."""
 
 import enum
 import sys

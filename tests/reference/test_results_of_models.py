@@ -1,4 +1,4 @@
-"""A Pydantic model comes back as it was, or its first caller hears that it will not."""
+"""A Pydantic model is replayed unchanged, or the first caller gets an error."""
 
 import dataclasses
 import enum

@@ -286,7 +286,7 @@ _later: list[Any] = []
 
 
 class BaseAny(BaseIdempotencyModelSerializer):
-    """Gives back the model."""
+    """Returns the model."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -47,7 +47,7 @@ def protect(layer: CompareAndSwapLayer, function: Callable[..., Any], **settings
 
 
 class Counted:
-    """A body that tells whose it is, what it got, and how often it has run."""
+    """A body that returns its name, its argument, and how often it has run."""
 
     def __init__(self, name: str) -> None:
         self.__qualname__ = name

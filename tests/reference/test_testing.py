@@ -1,4 +1,4 @@
-"""What the library offers to tests of programs that use it."""
+"""The library's support for testing programs that use it."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ SWITCH = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 
 
 class Unreachable(CompareAndSwapLayer):
-    """Stands for a store without a network to it."""
+    """A store that cannot be reached."""
 
     def _load(self, key: str) -> Record | None:
         raise ConnectionError(key)
@@ -65,7 +65,7 @@ BLOCKING = [Unreachable, UnreachableByFourMethods, lambda: DynamoDBPersistenceLa
     ids=lambda param: f"{param[0].__name__}-{getattr(param[1], '__name__', 'x').strip('<>')}",
 )
 def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A call of a function that was decorated with a store which nobody reaches."""
+    """A call of a function that was decorated with an unreachable store."""
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -76,7 +76,7 @@ def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 
 @pytest.fixture(autouse=True)
 def _unchanged() -> Iterator[None]:
-    """Everything is afterwards as it was."""
+    """Everything is restored afterwards."""
     before = Engine.steps
     yield
     assert Engine.steps is before

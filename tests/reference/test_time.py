@@ -1,4 +1,4 @@
-"""Windows and leases: how long a result is replayed, and a run left alone, whatever the time zone."""
+"""Windows and leases: how long a result is replayed and a claim is live, in every time zone."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Functions behind other decorators: what has not run is not done, and arguments are not confused."""
+"""Functions behind other decorators: unstarted coroutines are refused, and arguments are not confused."""
 
 import asyncio
 import functools
