@@ -1,4 +1,4 @@
-"""How much memory a record takes in the local cache, over a store that keeps nothing in the process."""
+"""Measure the memory of a record in the local cache, over a store that keeps nothing in the process."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ CACHED_RECORD = "a cached record"
 
 def _measured(name: str, act: Act, runs: list[Any]) -> Contestant:
     def one_round(payloads: Sequence[Payload]) -> list[Sample]:
-        act(payloads[:1])  # what is made once is not a record's
+        act(payloads[:1])  # excludes objects that are created once
         rest = payloads[1:]
         runs.clear()
         gc.collect()
@@ -39,7 +39,7 @@ def _measured(name: str, act: Act, runs: list[Any]) -> Contestant:
         try:
             before, _ = tracemalloc.get_traced_memory()
             right = _answered(act, rest) and len(runs) == len(rest)
-            # idemkit keeps what it has replayed, the others what they have stored as well.
+            # idemkit caches replayed results; the others also cache stored results.
             right = _answered(act, rest) and len(runs) == len(rest) and right
             runs.clear()
             gc.collect()
@@ -69,7 +69,7 @@ def _enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 
     ours = idemproof.RedisCachePersistenceLayer(client=client(2))
     original = CachePersistenceLayer(client=client(3, decode_responses=True))
-    # In this thread's event loop: else the other thread's memory were counted at chance moments.
+    # In this thread's event loop, because the memory of another thread would vary between runs.
     backend = idemkit_redis(port, 4)
     stack.callback(closing(runner, backend.aclose))
     runs: list[Any] = []

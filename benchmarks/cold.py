@@ -1,7 +1,7 @@
-"""A new process that imports a library and makes one call: run by ``processes.py``, which times it.
+"""A new process that imports a library and makes one call. ``processes.py`` runs and times it.
 
 ``cold.py CONTESTANT STORE ADDRESS`` prints the milliseconds from the first import to the first answer, and
-the answer. The address of DynamoDB is in the environment, where boto3 finds it; that of Redis is a port.
+the answer. boto3 gets the address of DynamoDB from the environment. The address of Redis is a port.
 """
 
 import json
@@ -74,7 +74,7 @@ def idemkit(store: str, port: int):  # noqa: ANN201, ARG001 - it runs on Redis a
 
 
 def bare(store: str, port: int):  # noqa: ANN201
-    """Do the work between two bare writes."""
+    """Do the work between two plain writes."""
     if store == "dynamodb":
         import boto3  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ def bare(store: str, port: int):  # noqa: ANN201
 
 
 def main() -> None:
-    """Import, set up, call, and tell."""
+    """Import, set up, call, and print the result."""
     contestant, store, address, number = sys.argv[1:]
     protect = {"idemproof": idemproof, "Powertools": powertools, "idemkit": idemkit, "bare": bare}[contestant]
     answer = protect(store, int(address))(payload={"order_id": f"o-{number}", "amount": 1250})

@@ -1,4 +1,4 @@
-"""Whether a call costs more where many records are kept: a thousand, and a million, side by side."""
+"""Measure whether a call costs more if the store has many records: a thousand, and a million."""
 
 import contextlib
 import sqlite3
@@ -58,7 +58,7 @@ def _sqlite(folder: Path, count: int, stack: contextlib.ExitStack) -> idemproof.
 
 
 def in_memory(many: int) -> _Enter:
-    """Return what enters with two dictionaries, of which the second has ``many`` records."""
+    """Return a function that opens two dictionaries, the second with ``many`` records."""
 
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:  # noqa: ARG001 - others need it
         return [_contestant(_memory(count), count) for count in (FEW, many)]
@@ -67,7 +67,7 @@ def in_memory(many: int) -> _Enter:
 
 
 def in_sqlite(many: int) -> _Enter:
-    """Return what enters with two files, of which the second has ``many`` records."""
+    """Return a function that opens two files, the second with ``many`` records."""
 
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
         return [_contestant(_sqlite(places.folder, count, stack), count) for count in (FEW, many)]
@@ -81,7 +81,7 @@ def _contestant(layer: Any, count: int) -> Contestant:
 
 
 def scenarios(*, smoke: bool) -> list[Scenario]:
-    """Return the scenarios, smaller ones for a smoke test."""
+    """Return the scenarios, with fewer records for a smoke test."""
     many = MANY_IN_SMOKE if smoke else MANY
     return [
         Scenario("growing, memory", in_memory(many), _name(FEW), Size(15, 400)),

@@ -1,6 +1,6 @@
-"""What it costs if many call with one key at once: a thousand tasks, of which one may do the work.
+"""Measure many concurrent calls with one key: a thousand tasks, of which one may do the work.
 
-The floor is the same number of bare requests for one key: of a ``GET``, or of a write that is refused.
+The floor is the same number of plain requests for one key: a ``GET``, or a write that is refused.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _Enter = Callable[[Places, contextlib.ExitStack], list[Contestant]]
 
 
 def _together(function: Function, runner: asyncio.Runner, check: Callable[[Payload, list[Any]], None]) -> Act:
-    """Return what makes all calls of a round at once, with its first payload, and checks the answers."""
+    """Return a function that makes all calls of a round concurrently, and checks the answers."""
 
     def act(payloads: Sequence[Payload]) -> list[Any]:
         count = len(payloads)
@@ -74,7 +74,7 @@ def _valkey(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     port = places.valkey_port
     stack.callback(redis.Redis(port=port).flushall)
     runner = stack.enter_context(asyncio.Runner())
-    # Connections for all: the client's own default is fewer, beyond which it refuses.
+    # One connection for each task, because the client refuses requests above its default limit.
     bare, ours = (redis.asyncio.Redis(port=port, db=db, max_connections=10_000) for db in (1, 2))
     for client in (bare, ours):
         stack.callback(closing(runner, client.aclose))
@@ -104,7 +104,7 @@ def _dynamodb(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 
 def _scenario(store: str, enter: _Enter, size: Size) -> Scenario:
     remark = (
-        "One of the concurrent calls does the work; the others are refused, or answered if they arrive later."
+        "One of the concurrent calls does the work. The others are refused, or replayed if they arrive later."
     )
     return Scenario(f"hot key, {store}", enter, BARE, size, Size(1, 20), kind=ORDER, remark=remark)
 

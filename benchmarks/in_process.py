@@ -1,4 +1,4 @@
-"""What protection costs where no store is waited for: derivation, engine, local cache, threads, tasks."""
+"""Measure the cost of protection without a remote store: derivation, engine, local cache, threads, tasks."""
 
 import asyncio
 import contextlib
@@ -76,7 +76,7 @@ def _tasks(count: int) -> _Enter:
 
 
 def _libraries(kind: Kind) -> list[tuple[str, Callable[..., Any]]]:
-    """Return what protects by each library, each time with a store of its own."""
+    """Return a function for each library that protects the work with a new store."""
 
     def ours(runs: list[Any], *, cached: bool) -> Any:
         return by_jmespath(idemproof, idemproof.InMemoryPersistenceLayer(), kind, runs, cached=cached)

@@ -1,6 +1,6 @@
-"""The libraries that are compared, each set up as its own documentation says for production.
+"""The compared libraries, each configured for production as its documentation describes.
 
-A ``runs`` list grows by one with each run of the work, so that a body that ran twice, or not at all, is seen.
+A ``runs`` list grows by one with each run of the work, to detect a body that ran twice or not at all.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ IDEMPROOF, POWERTOOLS, IDEMKIT, BARE = "idemproof", "Powertools", "idemkit", "ba
 
 Function = Callable[..., Any]
 
-# More than any round has, so that a cached replay is one.
+# More than the payloads of a round, so that every cached replay is from the cache.
 CACHED_ITEMS = 10**6
 
 
 class InDictionary(powertools.BasePersistenceLayer):  # type: ignore[misc]  # untyped here
-    """The least that the documentation of Powertools asks of a layer: it has none for one process."""
+    """The smallest layer that the documentation of Powertools allows. It has no layer in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Context:
 
 
 def worked(kind: Kind, runs: list[Any], *, asynchronous: bool = False) -> Function:
-    """Return the work that is protected."""
+    """Return the work to protect."""
 
     def handle(payload: Payload) -> Payload:
         runs.append(None)
@@ -85,7 +85,7 @@ def by_jmespath(
     asynchronous: bool = False,
     key_prefix: str | None = None,
 ) -> Function:
-    """Return work that Idemproof or Powertools protects: the parameters are the same."""
+    """Return work that Idemproof or Powertools protects, with the same parameters."""
     config = library.IdempotencyConfig(
         **kind.expressions,
         use_local_cache=cached,
@@ -120,7 +120,7 @@ def by_idemkit(
 
 
 def idemkit_memory() -> Any:
-    """Return idemkit's store for one process, with room."""
+    """Return idemkit's store in memory, with enough capacity."""
     return idemkit.InMemoryBackend(max_size=CACHED_ITEMS)
 
 
@@ -130,7 +130,7 @@ def idemkit_redis(port: int, db: int, **options: Any) -> Any:
 
 
 def derivation(kind: Kind) -> Function:
-    """Return the work, and before it no more than what a key asks for: search, JSON, hash."""
+    """Return the work with only the steps that a key needs before it: search, JSON, hash."""
     options = jmespath.Options(custom_functions=PowertoolsFunctions())
     searches = [jmespath.compile(expression).search for expression in kind.expressions.values()]
 
@@ -145,7 +145,7 @@ def derivation(kind: Kind) -> Function:
 def first_and_replay(
     name: str, kind: Kind, runs: list[Any], plain: Act, cached: Act | None = None
 ) -> Contestant:
-    """Return a contestant who is asked twice, and twice more if it has a cache of its own."""
+    """Return a contestant with a first call and a replay, and again with its local cache, if it has one."""
     steps = [Step(FIRST, plain, kind.answer, runs=True), Step(REPLAY, plain, kind.answer, runs=False)]
     if cached is not None:
         steps += [Step(None, cached, kind.answer), Step(CACHED, cached, kind.answer, runs=False)]
@@ -153,7 +153,7 @@ def first_and_replay(
 
 
 def closing(runner: asyncio.Runner, close: Function) -> Callable[[], None]:
-    """Return what awaits ``close`` in the runner's event loop."""
+    """Return a function that awaits ``close`` in the runner's event loop."""
 
     async def closed() -> None:
         await close()

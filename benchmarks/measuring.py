@@ -1,7 +1,7 @@
-"""Contestants run in turns, and what is made of their samples: medians, quartiles, paired ratios.
+"""Run contestants in turns, and compute medians, quartiles and paired ratios of their samples.
 
-Each round gives all contestants the same new payloads, and another one begins; so whatever else the machine
-does strikes all of them. Ratios are taken within a round, before the median is.
+Each round gives all contestants the same new payloads, and a different contestant begins, so that other load
+on the machine affects all of them. Ratios are computed within each round, and then their median.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from payloads import ORDER, Kind, Payload
 from stores import Places
 
 Act = Callable[[Sequence[Payload]], Sequence[Any]]
-"""What is done with a round's payloads; it returns an answer for each."""
+"""Processes a round's payloads, and returns an answer for each."""
 
 FIRST, REPLAY, CACHED = "first call", "replay", "cached replay"
 
 WARMING_CALLS = 10
-"""Before each round of a scenario that begins anew; others warm up with a round of full size."""
+"""Calls before each round of a scenario that begins with empty stores; others warm up with a full round."""
 
 _numbers = itertools.count()
 
 
 class Sample(NamedTuple):
-    """What one contestant took in one round, and what was wrong with its answers."""
+    """The time of one contestant in one round, and the fault in its answers, if any."""
 
     case: str
     value: float
@@ -36,37 +36,37 @@ class Sample(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """Somebody who takes part; ``round`` does what a round asks for, and measures it."""
+    """A participant in a scenario. ``round`` runs and measures one round."""
 
     name: str
     round: Callable[[Sequence[Payload]], list[Sample]]
 
 
 class Step(NamedTuple):
-    """One thing that a contestant does with a round's payloads; without a case it is preparation."""
+    """One step of a contestant with a round's payloads. Without a case it is preparation."""
 
     case: str | None
     act: Act
     answer: Callable[[Payload], Any] | None = None
-    """What each payload has to be answered with."""
+    """Returns the expected answer for a payload."""
     runs: bool | None = None
-    """Whether the work is to be done for each payload, or for none."""
+    """Whether the work should run for each payload, or for none."""
 
 
 class Size(NamedTuple):
-    """How much is measured: the rounds, and the calls of a round."""
+    """The number of rounds, and of calls in a round."""
 
     rounds: int
     calls: int
 
 
 class Scenario(NamedTuple):
-    """Contestants who do the same."""
+    """Contestants that do the same work."""
 
     name: str
     contestants: Callable[[Places, contextlib.ExitStack], list[Contestant]]
     reference: str
-    """The contestant by whom the others are measured."""
+    """The contestant to which the others are compared."""
     size: Size
     smoke: Size = Size(1, 8)
     kind: Kind = ORDER
@@ -77,7 +77,7 @@ class Scenario(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A median between its quartiles."""
+    """A median and its quartiles."""
 
     median: float
     low: float
@@ -85,7 +85,7 @@ class Summary(NamedTuple):
 
 
 class Outcome:
-    """What was measured of one scenario."""
+    """The measurements of one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -94,17 +94,17 @@ class Outcome:
         self.wrong: dict[tuple[str, str], str] = {}
 
     def add(self, contestant: str, turn: int, sample: Sample) -> None:
-        """Note a sample, and the first fault of its contestant in this case."""
+        """Add a sample, and the first fault of its contestant in this case."""
         self.values.setdefault(sample.case, {}).setdefault(contestant, {})[turn] = sample.value
         if sample.wrong is not None:
             self.wrong.setdefault((sample.case, contestant), sample.wrong)
 
     def summary(self, case: str, contestant: str) -> Summary:
-        """Return the median of what was measured."""
+        """Return the median of a contestant's samples."""
         return summarised(self.values[case][contestant].values())
 
     def ratio(self, case: str, contestant: str, reference: str) -> Summary | None:
-        """Return the median of the rounds' ratios, or None if the two do not meet."""
+        """Return the median of the rounds' ratios, or None if there is no common case."""
         of_case = self.values.get(case, {})
         mine, other = of_case.get(contestant, {}), of_case.get(reference, {})
         ratios = [mine[turn] / other[turn] for turn in mine if other.get(turn)]
@@ -140,7 +140,7 @@ def measured(scenario: Scenario, size: Size, places: Places) -> Outcome:
 def _entered(scenario: Scenario, size: Size, places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     contestants = scenario.contestants(places, stack)
     if scenario.unit == "µs":
-        # Connections, caches of code, what is made on first use: those have scenarios of their own.
+        # Connections, code caches and objects created on first use have their own scenarios.
         warming = _payloads(scenario, min(size.calls, WARMING_CALLS) if scenario.anew else size.calls)
         for contestant in contestants:
             contestant.round(warming)
@@ -152,7 +152,7 @@ def _payloads(scenario: Scenario, calls: int) -> list[Payload]:
 
 
 def by_steps(name: str, steps: Sequence[Step], runs: list[Any] | None = None) -> Contestant:
-    """Return a contestant who takes ``steps``, timed in microseconds a call; ``runs`` grows with its work."""
+    """Return a contestant that runs ``steps``, timed in microseconds per call; ``runs`` counts its work."""
 
     def one_round(payloads: Sequence[Payload]) -> list[Sample]:
         samples = []
@@ -192,12 +192,12 @@ def _fault(step: Step, payloads: Sequence[Payload], answers: Sequence[Any], done
 
 
 def in_turn(function: Callable[..., Any]) -> Act:
-    """Return what calls ``function`` with one payload after the other."""
+    """Return a function that calls ``function`` with one payload after the other."""
     return lambda payloads: [function(payload=payload) for payload in payloads]
 
 
 def in_threads(function: Callable[..., Any], threads: int, stack: contextlib.ExitStack) -> Act:
-    """Return what shares the payloads out to threads."""
+    """Return a function that distributes the payloads to threads."""
     pool = stack.enter_context(ThreadPoolExecutor(threads))
 
     def act(payloads: Sequence[Payload]) -> list[Any]:
@@ -208,7 +208,7 @@ def in_threads(function: Callable[..., Any], threads: int, stack: contextlib.Exi
 
 
 def in_tasks(function: Callable[..., Any], tasks: int, runner: asyncio.Runner) -> Act:
-    """Return what shares the payloads out to tasks of the runner's event loop."""
+    """Return a function that distributes the payloads to tasks in the runner's event loop."""
 
     async def one(share: Sequence[Payload]) -> list[Any]:
         return [await function(payload=payload) for payload in share]

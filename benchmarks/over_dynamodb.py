@@ -1,7 +1,7 @@
-"""What protection costs over DynamoDB; the floor is the bare requests of the same client.
+"""Measure the cost of protection over DynamoDB. The floor is the plain requests of the same client.
 
-The floor of a first call is two writes, of a replay one conditional write that is refused: what both
-libraries do to claim. idemkit is left out: it would need other versions of the clients.
+The floor of a first call is two writes. The floor of a replay is one conditional write that is refused, which
+both libraries send as a claim. idemkit is left out because it needs other versions of the clients.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _SMOKE = Size(1, 4)
 
 
 def claimed(payload: Payload) -> dict[str, Any]:
-    """Return the request that claims, if nothing stands."""
+    """Return the request that claims a key without a record."""
     item = {"id": _text(f"bare#{payload['order_id']}"), "status": _text("INPROGRESS")}
     numbers = {name: {"N": _EXPIRY} for name in ("expiration", "in_progress_expiration")}
     return {
@@ -107,7 +107,7 @@ def _blocking(kind: Kind, threads: int = 1) -> Any:
             (POWERTOOLS, powertools, DynamoDBPersistenceLayer(TABLE, boto3_client=client())),
         ):
             runs: list[Any] = []
-            # Their keys are equal by default, and the table is shared.
+            # Different prefixes, because their keys are equal by default and they share the table.
             named = by_jmespath(library, layer, kind, runs, key_prefix=f"{name}-{threads}")
             contestants.append(first_and_replay(name, kind, runs, crowd(named)))
         return contestants
@@ -116,7 +116,7 @@ def _blocking(kind: Kind, threads: int = 1) -> Any:
 
 
 def opened_client(places: Places, stack: contextlib.ExitStack, runner: asyncio.Runner) -> Any:
-    """Return an async client, open in the runner's event loop and closed with ``stack``."""
+    """Return an async client that opens in the runner's event loop and closes with ``stack``."""
     made = get_session().create_client("dynamodb", **places.dynamodb)
 
     async def opened() -> Any:

@@ -1,7 +1,7 @@
-"""What protection costs over SQLite; the floor is the same transactions, bare, on the same table.
+"""Measure the cost of protection over SQLite. The floor is the same plain transactions on the same table.
 
-The floor of a first call is two committed transactions, of a replay one SELECT. The original and idemkit
-have no SQLite.
+The floor of a first call is two committed transactions. The floor of a replay is one SELECT. Powertools and
+idemkit have no SQLite layer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from stores import Places
 import idemproof
 
 _EXPIRY = 4_102_444_800
-# Nobody who is as patient as this gives up, however busy the machine is.
+# Long enough that no caller gives up on a busy machine.
 _PATIENT: dict[str, Any] = {"durable": False, "timeout_seconds": 60.0}
 _WRITE = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
 _LOOK = "SELECT data FROM records WHERE id = ?"
@@ -30,19 +30,19 @@ _Enter = Callable[[Places, contextlib.ExitStack], list[Contestant]]
 
 
 def made(folder: Path, *, durable: bool, **options: float) -> idemproof.SQLitePersistenceLayer:
-    """Return a layer with a file that is there."""
+    """Return a layer whose file exists."""
     layer = idemproof.SQLitePersistenceLayer(new_path(folder), durable=durable, **options)
     layer.purge()
     return layer
 
 
 def new_path(folder: Path) -> Path:
-    """Return a path in a new folder."""
+    """Return a path in a new directory."""
     return Path(tempfile.mkdtemp(dir=folder, prefix="sqlite-")) / "records.db"
 
 
 def connected(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """Return a connection that is set up as the layer sets up its own."""
+    """Return a connection with the same settings as those of the layer."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -70,7 +70,7 @@ def _bare(kind: Kind, db: sqlite3.Connection) -> dict[str, Function]:
 
 def _blocking(kind: Kind, *, durable: bool) -> _Enter:
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
-        # The layer makes the table, so that both write the same rows with the same index.
+        # The layer creates the table, so that both write the same rows with the same index.
         path = made(places.folder, durable=durable)._path
         db = stack.enter_context(contextlib.closing(connected(path, durable=durable)))
         layer = stack.enter_context(contextlib.closing(made(places.folder, durable=durable)))
@@ -83,7 +83,7 @@ def _blocking(kind: Kind, *, durable: bool) -> _Enter:
 
 
 def _together(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
-    """Return one contestant for each way to call at once; none is a floor to the others."""
+    """Return one contestant for each kind of concurrency. None is the floor of the others."""
     contestants = []
     for threads in (1, 16):
         layer = stack.enter_context(contextlib.closing(made(places.folder, **_PATIENT)))

@@ -1,8 +1,8 @@
-"""What protection costs over a real Valkey; the floor is the bare commands of the same client.
+"""Measure the cost of protection over a real Valkey. The floor is the plain commands of the same client.
 
 The floor of a first call is two SETs, of a replay one GET, of a takeover a GET and two SETs, of a refusal a
-GET. Each contestant has a database of its own. A dead worker's record, and one that is held, are what the
-library itself stored, made so by hand.
+GET. Each contestant has its own database. The records of dead workers and live claims are made from records
+that the library stored.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ _Crowd = Callable[[Function], Act]
 TAKEOVER, REFUSED = "takeover", "refused"
 KEEP_MS = 3_600_000
 FIELDS = "x" * 150
-"""What a record holds beside its result."""
+"""The attributes of a record other than its result."""
 
 _DATABASES = {BARE: 1, IDEMPROOF: 2, POWERTOOLS: 3, IDEMKIT: 4}
 _HELD = "IdempotencyAlreadyInProgressError"
@@ -92,7 +92,7 @@ def _bare_async(kind: Kind, client: redis.asyncio.Redis) -> dict[str, Function]:
 
 def _libraries(port: int, kind: Kind, runs: dict[str, list[Any]]) -> dict[str, Function]:
     ours = idemproof.RedisCachePersistenceLayer(client=redis.Redis(port=port, db=_DATABASES[IDEMPROOF]))
-    # As its documentation sets up a client.
+    # Configured as in its documentation.
     original = CachePersistenceLayer(
         client=redis.Redis(port=port, decode_responses=True, db=_DATABASES[POWERTOOLS])
     )
@@ -145,7 +145,7 @@ def _contended(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
             Step(None, _claiming(client, lease_ms=-1000)),
             Step(TAKEOVER, in_turn(function), ORDER.answer, runs=True),
         ]
-        if name != IDEMKIT:  # which waits for the answer instead
+        if name != IDEMKIT:  # it waits for the result instead
             steps += [
                 Step(None, _claiming(client, lease_ms=KEEP_MS)),
                 Step(REFUSED, in_turn(_told(function)), lambda _: _HELD, runs=False),
@@ -163,11 +163,11 @@ def _emptying(client: redis.Redis) -> Act:
 
 
 def _claiming(client: redis.Redis, lease_ms: int) -> Act:
-    """Return what turns all that is stored into claims, with leases that end so far from now."""
+    """Return a function that turns all stored records into claims whose leases end after the given time."""
 
     def act(payloads: Sequence[Payload]) -> list[Any]:
         until = int(time.time() * 1000) + lease_ms
-        # Powertools leaves the locks by which it takes over.
+        # Powertools does not delete the locks of its takeovers.
         keys = [key for key in client.scan_iter() if not key.endswith(b":lock")]
         if len(keys) != len(payloads):
             raise RuntimeError(f"{len(keys)} records of {len(payloads)} calls")
@@ -190,7 +190,7 @@ def _claimed(record: dict[str, Any], until: int) -> dict[str, Any]:
 
 
 def _told(function: Function) -> Function:
-    """Return a function that answers with the name of what ``function`` raises."""
+    """Return a function that returns the name of the error that ``function`` raises."""
 
     def call(payload: Payload) -> Any:
         try:
@@ -206,7 +206,7 @@ def _tasks(count: int) -> _Enter:
         port = places.valkey_port
         stack.callback(redis.Redis(port=port).flushall)
         runner = stack.enter_context(asyncio.Runner())
-        # A connection for each task: the client's own default is fewer, beyond which it refuses.
+        # One connection for each task, because the client refuses requests above its default limit.
         pool = {"max_connections": count + 1}
 
         def client(name: str) -> redis.asyncio.Redis:

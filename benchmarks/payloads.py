@@ -1,4 +1,4 @@
-"""What calls are made with: kinds of payloads, what selects their keys, and what answers them."""
+"""The payloads of the benchmarks, the selection of their keys, and their expected answers."""
 
 import json
 from collections.abc import Callable
@@ -8,15 +8,15 @@ Payload = dict[str, Any]
 
 
 class Kind(NamedTuple):
-    """A kind of payload. ``answer`` is the work itself: it makes the result from a payload."""
+    """A kind of payload. ``answer`` is the work: it returns the result for a payload."""
 
     name: str
     make: Callable[[int], Payload]
     answer: Callable[[Payload], Payload]
     expressions: dict[str, str]
-    """For configurations that select by JMESPath."""
+    """The JMESPath expression of the key."""
     selectors: dict[str, Any]
-    """The same for idemkit, which selects by names and functions."""
+    """The same key for idemkit, which uses names and functions."""
 
 
 def _order(number: int) -> Payload:

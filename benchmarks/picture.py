@@ -1,4 +1,4 @@
-"""The ratios as a picture: a row for each case, a mark for each contestant, on a logarithmic axis."""
+"""Draw the ratios as a chart: a row for each case, a mark for each contestant, on a logarithmic axis."""
 
 import math
 
@@ -18,7 +18,7 @@ _Row = tuple[str, dict[str, Summary]]
 
 
 def picture(outcomes: list[Outcome], reference: str) -> str | None:
-    """Return the times as multiples of those of ``reference``, or None if there are none."""
+    """Return the chart of times as multiples of those of ``reference``, or None without a comparison."""
     rows = [row for outcome in outcomes for row in _rows(outcome, reference)]
     if not rows:
         return None

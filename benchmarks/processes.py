@@ -1,4 +1,4 @@
-"""What a new process waits for: the import, and the first call, from the first import to the answer."""
+"""Measure the start of a process: the import, and the time from the first import to the first answer."""
 
 import contextlib
 import json
@@ -17,10 +17,10 @@ IMPORT, COLD = "import", "first call of a process"
 PACKAGE_ALONE = "idemproof, no name used"
 
 _IMPORTS = {
-    # What any such library needs: JMESPath, and of the standard library what it cannot do without.
+    # The imports that every such library needs: JMESPath and modules of the standard library.
     BARE: "import datetime, decimal, hashlib, inspect, json, logging, threading, jmespath",
     IDEMPROOF: "from idemproof import idempotent_function, InMemoryPersistenceLayer",
-    # Names load when they are first used, so this is less than any program pays that uses one.
+    # Names load on first use, so every program that uses a name takes longer than this.
     PACKAGE_ALONE: "import idemproof",
     POWERTOOLS: "from aws_lambda_powertools.utilities.idempotency import idempotent_function",
     IDEMKIT: "from idemkit import idempotent_sync, InMemoryBackend",
@@ -52,7 +52,7 @@ def _starting(
 
         def contestant(name: str) -> Contestant:
             def one_round(payloads: Sequence[Payload]) -> list[Sample]:
-                # Unlike any that another contestant has: the keys of two of them are equal.
+                # Different for each contestant, because two of them derive equal keys.
                 number = f"{name}-{payloads[0]['order_id']}"
                 told = json.loads(_said(["-W", "ignore", _COLD, name, store, str(port), number], environment))
                 expected = {"statusCode": 200, "handled": f"o-{number}"}

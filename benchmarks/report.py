@@ -1,4 +1,4 @@
-"""The measurements as text for the terminal, as a page, and as data."""
+"""Write the measurements as text for the terminal, as a page, and as data."""
 
 import importlib.metadata
 import json
@@ -33,7 +33,7 @@ IN_WORDS = {
     ): "Over Valkey, a first call takes {} times as long as two bare `SET`s, and a replay {} times as long "
     "as a bare `GET`.",
 }
-"""What the page begins with, and the targets whose figures it states."""
+"""The lead sentences of the page, and the targets whose figures they state."""
 
 
 class Run(NamedTuple):
@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
     outcomes: list[tuple[Outcome, Size]]
     lacking: dict[str, str]
-    """What could not be measured here, and why."""
+    """The scenarios that could not be measured, and why."""
     load_before: float
 
     def judgements(self) -> list[Judgement]:
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 
 def rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Return the table of a scenario: its head, and a row for each contestant in each case."""
+    """Return the table of a scenario: its header, and a row for each contestant in each case."""
     unit = outcome.scenario.unit
     references = [
         name
@@ -76,7 +76,7 @@ def rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
 
 
 def told(outcome: Outcome, size: Size) -> str:
-    """Return what was measured of a scenario, for the terminal."""
+    """Return the measurements of a scenario for the terminal."""
     head, body = rows(outcome)
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     lines = [f"{outcome.scenario.name} ({_size(size)})"]
@@ -90,7 +90,7 @@ def told(outcome: Outcome, size: Size) -> str:
 
 
 def told_of_targets(run: Run) -> str:
-    """Return the targets with what was measured, for the terminal."""
+    """Return the targets and their measurements for the terminal."""
     lines = ["targets"]
     for judgement in run.judgements():
         bound, figure = _bound(judgement)
@@ -141,7 +141,7 @@ def _filled(page: Path, text: str, begin: str, end: str, filling: str) -> str:
 
 
 def lead(measured: dict[str, float | None], pictures: list[str]) -> str:
-    """Return what the page begins with: a sentence for each pair of figures, and the charts."""
+    """Return the lead of the page: a sentence for each pair of figures, and the charts."""
     figures = [(words, [measured.get(says) for says in targets]) for targets, words in IN_WORDS.items()]
     said = [words.format(*map("{:.2f}".format, found)) for words, found in figures if None not in found]
     return "\n\n".join([" ".join(said) or "No comparison was measured.", *pictures])

@@ -1,7 +1,7 @@
-"""Compare Idemproof with others and with the bare stores, in one run.
+"""Compare Idemproof with other libraries and with the plain stores.
 
-``python -m tox -e bench``, or ``python benchmarks/run.py``; ``--help`` tells what can be chosen. Without
-``--report`` the figures are printed only.
+Run ``python -m tox -e bench`` or ``python benchmarks/run.py``. ``--help`` lists the options. Without
+``--report``, the figures are only printed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from stores import Lacking, Places
 
 
 def scenarios(*, smoke: bool) -> list[Scenario]:
-    """Return all scenarios. Those that leave much in memory, or for the disk to do, come last."""
+    """Return all scenarios. Those that leave much in memory, or many writes for the disk, come last."""
     return [
         *processes.SCENARIOS,
         *in_process.SCENARIOS,
@@ -44,12 +44,12 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
 
 
 def chosen(found: list[Scenario], beginnings: list[str] | None) -> list[Scenario]:
-    """Return the scenarios whose names begin so; all, if nothing is asked for.
+    """Return the scenarios whose names begin with one of the given texts; all if there is none.
 
     Raises
     ------
     SystemExit
-        Nothing begins so.
+        No scenario matches a text.
     """
     for beginning in beginnings or []:
         if not any(scenario.name.startswith(beginning) for scenario in found):
@@ -63,20 +63,22 @@ def chosen(found: list[Scenario], beginnings: list[str] | None) -> list[Scenario
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line asks for."""
-    parser = argparse.ArgumentParser(description="Compare Idemproof with others and with the bare stores.")
-    parser.add_argument("--smoke", action="store_true", help="one small round of each: that all of it works")
-    parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="how the names of some scenarios begin")
-    parser.add_argument("--rounds", type=int, help="other than each scenario's own number of rounds")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="where page, pictures and data are written"
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description="Compare Idemproof with other libraries and with the plain stores."
     )
+    parser.add_argument(
+        "--smoke", action="store_true", help="run one small round of each scenario, as a smoke test"
+    )
+    parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="the beginnings of scenario names")
+    parser.add_argument("--rounds", type=int, help="the number of rounds of each scenario")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="the directory for page, charts and data")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")
     return parser.parse_args()
 
 
 def performed(found: list[Scenario], asked: argparse.Namespace) -> Run:
-    """Measure each scenario, and print it when it is done."""
+    """Measure each scenario, and print its results when it is done."""
     run = Run([], {}, os.getloadavg()[0])
     print("\n".join(circumstances(run)), flush=True)
     with contextlib.ExitStack() as stack:
@@ -104,9 +106,9 @@ def _timed(scenario: Scenario) -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print, and write the report if one is asked for."""
+    """Measure, print, and write the report if ``--report`` is given."""
     asked = arguments()
-    # Faults are told beside the figures, and what the libraries say of being used so is not the subject.
+    # Faults are reported with the figures, and warnings of the libraries are not the subject.
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     found = chosen(scenarios(smoke=asked.smoke), asked.only)

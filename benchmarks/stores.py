@@ -1,4 +1,4 @@
-"""Where contestants meet: servers that are started when they are first asked for, and a folder for files."""
+"""The stores of the contestants: servers that start on first use, and a directory for files."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 TABLE = "benchmarks"
 
-# What starts servers for tests does it here too.
+# The benchmarks start servers with the same code as the tests.
 sys.path.append(str(ROOT / "tests" / "support"))
 servers: Any = importlib.import_module("servers")
 
@@ -22,10 +22,10 @@ Lacking: type[Exception] = servers.Missing
 
 
 class Places:
-    """Valkey, moto's DynamoDB and a folder, for one run.
+    """Valkey, moto's DynamoDB and a directory, for one run.
 
-    Where the system allows it, the servers have processors of their own, as if on another machine: else it is
-    the scheduler's mood that is measured.
+    If the system allows it, the servers have their own processors, as if on another machine. Otherwise the
+    operating system's scheduler would influence the times.
     """
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
@@ -37,7 +37,7 @@ class Places:
 
     @functools.cached_property
     def folder(self) -> Path:
-        """A folder that goes with the run."""
+        """A directory that is deleted after the run."""
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-")))
 
     @functools.cached_property
@@ -48,7 +48,7 @@ class Places:
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:
-        """What clients of DynamoDB are made with; it has the table."""
+        """The arguments for clients of DynamoDB, on which the table exists."""
         with self._elsewhere():
             server = self._stack.enter_context(servers.dynamodb(self.folder))
         kwargs: dict[str, Any] = servers.dynamodb_kwargs(server)
@@ -59,7 +59,7 @@ class Places:
 
     @contextlib.contextmanager
     def _elsewhere(self) -> Iterator[None]:
-        """Start what is started on the other processors: a process begins where its parent is."""
+        """Start processes on the other processors. A process inherits the processors of its parent."""
         self._keep_to(self._all - self._ours)
         try:
             yield

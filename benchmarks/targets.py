@@ -1,4 +1,4 @@
-"""What was asked of the figures, and whether they meet it."""
+"""The targets for the figures, and whether the figures meet them."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ MET, NOT_MET, OPEN, INVALID = "met", "not met", "not measured", "not valid: wron
 
 
 class Target(NamedTuple):
-    """A bound on a figure of Idemproof; on its ratio to ``other``, if that is given."""
+    """A bound on a figure of Idemproof, or on its ratio to ``other`` if that is given."""
 
     says: str
     scenario: str
@@ -18,11 +18,11 @@ class Target(NamedTuple):
     bound: float
     other: str | None = None
     throughput: bool = False
-    """Whether the bound is the least that the inverse of the ratio may be."""
+    """Whether the bound is the smallest allowed inverse of the ratio."""
 
 
 class Judgement(NamedTuple):
-    """What was measured for a target."""
+    """The measurement for a target."""
 
     target: Target
     figure: float | None
@@ -80,7 +80,7 @@ TARGETS = [
 
 
 def judged(target: Target, outcomes: dict[str, Outcome]) -> Judgement:
-    """Return what became of ``target``."""
+    """Return the verdict on ``target``."""
     outcome = outcomes.get(target.scenario)
     if outcome is None or IDEMPROOF not in outcome.values.get(target.case, {}):
         return Judgement(target, None, OPEN)

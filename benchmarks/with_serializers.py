@@ -1,4 +1,4 @@
-"""What a serializer costs in process: results that are dataclasses or Pydantic models."""
+"""Measure the in-process cost of a serializer for results that are dataclasses or Pydantic models."""
 
 import contextlib
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class ReceiptModel(BaseModel):
 
 
 class ComparedModel(ReceiptModel):
-    """A receipt that has to be rebuilt and compared: it has a validator."""
+    """A receipt that has to be rebuilt and compared, because it has a validator."""
 
     @field_validator("note")
     @classmethod
@@ -102,7 +102,7 @@ def _contestant(
         output_serializer=serializer,
     )
 
-    # The original leaves what is inside a dataclass as dicts: it is asked for no more than it gives.
+    # Powertools leaves nested dataclasses as dicts, so only that is expected of it.
     right = None if original else make
     steps = [
         Step(FIRST, in_turn(protected), make, runs=True),

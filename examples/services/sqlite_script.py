@@ -1,7 +1,7 @@
 """A script that bills a subscription, and can be run again when in doubt: `python sqlite_script.py 2026-11`.
 
 The first run charges and prints the invoice. Every later run for that month prints the same invoice, from the
-file beside it, and charges nothing.
+file next to it, and charges nothing.
 """
 
 import os

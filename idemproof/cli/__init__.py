@@ -1,1 +1,1 @@
-"""The commands of ``idemproof``."""
+"""The commands of the ``idemproof`` command line."""

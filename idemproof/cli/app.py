@@ -1,4 +1,4 @@
-"""The commands of ``idemproof``. Each imports what it needs when it runs."""
+"""Define the ``idemproof`` command line. Each command imports its dependencies when it runs."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -48,7 +48,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the SQLite files, and print where they are.")
     ] = False,
 ) -> None:
-    """Deliver payment webhooks, some of them twice, to several processes, and kill one of them.
+    """Deliver payment webhooks to several processes, some of them twice, and kill one process.
 
     Run the same deliveries without protection and with it. Exit code 0: with protection every payment was
     charged exactly once and every answer was right. Otherwise 1.
@@ -71,7 +71,7 @@ def create_table(
     table: Annotated[str, typer.Argument(help="The table's name.")],
     key_attr: Annotated[str, typer.Option(help="The partition key.")] = "id",
     sort_key_attr: Annotated[
-        str | None, typer.Option(help="The sort key; without one the key is simple.")
+        str | None, typer.Option(help="The sort key. By default, the table has only a partition key.")
     ] = None,
     expiry_attr: Annotated[str, typer.Option(help="The attribute for the time to live.")] = "expiration",
 ) -> None:
@@ -90,4 +90,4 @@ def create_table(
     except IdempotencyError as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(1) from failure
-    typer.echo(f"The table {table!r} is ready. Its records expire by {expiry_attr!r}.")
+    typer.echo(f"The table {table!r} is ready. Records expire by {expiry_attr!r}.")

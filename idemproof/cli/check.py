@@ -1,4 +1,4 @@
-"""``idemproof check``: judge a persistence layer, and report."""
+"""``idemproof check``: judge a persistence layer and write reports."""
 
 import importlib
 import inspect
@@ -39,7 +39,7 @@ def _flags(claim: "Claim") -> str:
 
 
 def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each claim that a layer can make."""
+    """Add an option to a command for each claim that a layer can make."""
     own = inspect.signature(command)
     parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     for claim in claims():
@@ -64,35 +64,36 @@ def check(
         str,
         typer.Argument(
             metavar="MODULE:FACTORY",
-            help="A function that takes nothing and returns a layer, or a pair of layers over one store.",
+            help="A function without parameters that returns a layer, or a pair of layers over one store.",
         ),
     ],
     profile: Annotated[
         str, typer.Option(help="How thorough: quick (seconds), default (a minute or two), thorough.")
     ] = "default",
-    seed: Annotated[
-        int | None, typer.Option(help="What decides all that is drawn, as a report tells it.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")] = None,
     require: Annotated[
-        list[str] | None, typer.Option(metavar="TIER", help="A tier that must be kept; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="TIER", help="A tier that must be kept. Repeat the option for more tiers."),
     ] = None,
     tier: Annotated[
-        list[str] | None, typer.Option(metavar="TIER", help="Judge only this tier; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="TIER", help="Judge only this tier. Repeat the option for more tiers."),
     ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the report as JSON; to stdout if it is -.")
+        str | None, typer.Option(metavar="FILE", help="Write the report as JSON. Use - for stdout.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as a page that needs nothing else.")
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a self-contained HTML page.")
     ] = None,
     **claimed: Any,
 ) -> None:
-    """Judge a persistence layer by the clauses of the protocol, and show what breaks them.
+    """Judge a persistence layer by the clauses of the protocol, and show how it breaks them.
 
-    Exit code 0: nothing that it offers is broken; with --require, those tiers
-    are kept. 1: not so. 2: there is nothing to judge, and a sentence says why.
-    3: nothing is broken, but something could not be judged; the report says why.
-    130: interrupted; the report tells what was found so far.
+    Exit code 0: no tier that the layer offers is broken; with --require, those
+    tiers are kept. 1: a tier is broken, or a required tier is not offered.
+    2: there is nothing to judge, and a message says why. 3: no tier is broken,
+    but some could not be judged; the report says why. 130: interrupted; the
+    report shows the results so far.
 
     The tiers: contract, time, exclusion, fencing, faults, concurrency,
     durability.
@@ -101,7 +102,7 @@ def check(
     claimed = {name: tuple(value) if isinstance(value, list) else value for name, value in claimed.items()}
     from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415 - same
 
-    from idemproof.conformance import Capabilities, FactoryError  # noqa: PLC0415 - needs what is asked above
+    from idemproof.conformance import Capabilities, FactoryError  # noqa: PLC0415 - needs the extra checked above
     from idemproof.conformance import check as judge  # noqa: PLC0415 - same
 
     required, tiers = _chosen(profile, require, tier)
@@ -111,15 +112,15 @@ def check(
         raise refusal(str(wrong)) from None
     _refuse_places_that_cannot_be_written(json, html)
     try:
-        with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as tell:
-            set_hypothesis_home_dir(scratch)  # or it would leave a folder in the user's
+        with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as show_progress:
+            set_hypothesis_home_dir(scratch)  # or it would leave a folder in the current directory
             report = judge(
                 found(target),
                 profile=profile,
                 seed=seed,
                 capabilities=capabilities,
                 tiers=tiers,
-                progress=tell,
+                progress=show_progress,
             )
     except FactoryError as failure:
         raise refusal(str(failure)) from None
@@ -154,7 +155,7 @@ def _refuse_without_the_extra() -> None:
 def _chosen(
     profile: str, require: list[str] | None, only: list[str] | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Return the tiers that are required, and those that are judged; refuse what is none."""
+    """Return the required tiers and the judged tiers; refuse unknown names."""
     from idemproof.conformance.suite.checks import TIERS  # noqa: PLC0415 - as in check
     from idemproof.conformance.suite.options import profile_named, tiers_named  # noqa: PLC0415 - same
 
@@ -178,12 +179,14 @@ def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -
             continue
         folder = Path(place).parent
         if not folder.is_dir() or Path(place).is_dir():
-            raise refusal(f"{str(place)!r} cannot be written: it is a directory, or is in none that exists.")
+            raise refusal(
+                f"{str(place)!r} cannot be written: it is a directory, or its directory does not exist."
+            )
 
 
 @contextmanager
 def _nothing_on_stdout() -> Iterator[None]:
-    """Send to stderr what is printed, also past Python, by other processes: stdout is the report's."""
+    """Redirect all output to stderr, including that of other processes: stdout is for the report."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -211,17 +214,17 @@ def _progress() -> "Iterator[Callable[[Check, int, int], None]]":
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("opening the layer", total=None)
 
-        def tell(check: "Check", number: int, all_of_them: int) -> None:
+        def show_progress(check: "Check", number: int, total: int) -> None:
             description = f"{check.tier}: {check.name}"
-            progress.update(task, total=all_of_them, completed=number, description=description)
+            progress.update(task, total=total, completed=number, description=description)
 
-        yield tell
+        yield show_progress
 
 
 def _command(
     target: str, report: "Report", require: list[str] | None, only: list[str] | None, claimed: dict[str, Any]
 ) -> str:
-    """Return how to run it again."""
+    """Return the command that repeats this run."""
     words = ["idemproof check", target, f"--profile {report.profile} --seed {report.seed}"]
     words += [f"--tier {name}" for name in only or ()]
     words += [f"--require {name}" for name in require or ()]

@@ -1,4 +1,4 @@
-"""``idemproof explore`` and ``explore-engine``: the exhaustive searches, with progress and verdict."""
+"""``idemproof explore`` and ``explore-engine``: exhaustive searches with progress and a verdict."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,33 +15,34 @@ if TYPE_CHECKING:
 
 
 def explore(
-    clients: Annotated[int, typer.Option(min=1, help="How many clients call with one key.")] = 3,
+    clients: Annotated[int, typer.Option(min=1, help="The number of clients that call with one key.")] = 3,
     fingerprints: Annotated[
-        int, typer.Option(min=1, max=3, help="How many payload hashes they use; the third is none.")
+        int,
+        typer.Option(min=1, max=3, help="The number of payload hashes that they use. The third is no hash."),
     ] = 2,
     faults: Annotated[
         str | None,
         typer.Option(
-            help="What may go wrong, separated by commas: lost, crash, raise, renew, evict; or none. "
-            "All of it if not given."
+            help="The faults to inject, separated by commas: lost, crash, raise, renew, evict; or none. "
+            "Default: all."
         ),
     ] = None,
     late_requests: Annotated[
-        int, typer.Option(min=0, help="How many requests may be on their way at once, to arrive late.")
+        int, typer.Option(min=0, help="The number of requests that may be delayed at the same time.")
     ] = 0,
     invocations: Annotated[
-        int, typer.Option(min=0, help="How many of the clients are invocations of one durable execution.")
+        int, typer.Option(min=0, help="The number of clients that are invocations of one durable execution.")
     ] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many states; the search is not complete then.")
+        int | None, typer.Option(min=1, help="Stop after this many states. The search is then incomplete.")
     ] = None,
 ) -> None:
     """Search everything that clients of one key can do, and check every invariant at every step.
 
-    Exit code 0: no invariant breaks, and from every state somebody can finish. 1: the shortest trace of what
-    goes wrong is shown.
+    Exit code 0: no invariant breaks, and from every state some client can finish. 1: the shortest trace to
+    the fault is shown.
     """
-    from rich.console import Console  # noqa: PLC0415 - other commands do without
+    from rich.console import Console  # noqa: PLC0415 - other commands do not need it
 
     from ..spec.explorer import Explorer  # noqa: PLC0415 - same
     from ..spec.model import FAULTS  # noqa: PLC0415 - same
@@ -55,46 +56,51 @@ def explore(
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     started = time.perf_counter()
-    with _progress(console) as tell:
-        result = explorer.search(tell, limit)
+    with _progress(console) as show_progress:
+        result = explorer.search(show_progress, limit)
     _show(console, result, time.perf_counter() - started)
     raise typer.Exit(1 if result.counterexample or result.stuck else 0)
 
 
 def explore_engine(
-    clients: Annotated[int, typer.Option(min=1, help="How many processes call with one key.")] = 2,
-    faults: Annotated[int, typer.Option(min=0, help="How many requests may be lost, refused or late.")] = 1,
-    crashes: Annotated[int, typer.Option(min=0, help="How many workers may die.")] = 1,
-    calls: Annotated[int, typer.Option(min=1, help="How many calls each makes.")] = 1,
-    seconds: Annotated[int, typer.Option(min=0, help="How many seconds may pass; a lease has two.")] = 3,
-    interrupts: Annotated[int, typer.Option(min=0, help="How many calls may be interrupted.")] = 0,
+    clients: Annotated[int, typer.Option(min=1, help="The number of processes that call with one key.")] = 2,
+    faults: Annotated[
+        int, typer.Option(min=0, help="The number of requests that may be lost, refused or late.")
+    ] = 1,
+    crashes: Annotated[int, typer.Option(min=0, help="The number of workers that may die.")] = 1,
+    calls: Annotated[int, typer.Option(min=1, help="The number of calls that each process makes.")] = 1,
+    seconds: Annotated[
+        int, typer.Option(min=0, help="The number of seconds that may pass. A lease lasts two.")
+    ] = 3,
+    interrupts: Annotated[int, typer.Option(min=0, help="The number of calls that may be interrupted.")] = 0,
     outages: Annotated[
-        int, typer.Option(min=0, help="How often the store may go away, or take no results, for a while.")
+        int,
+        typer.Option(min=0, help="How often the store may be unavailable, or refuse results, for a while."),
     ] = 0,
-    cached: Annotated[bool, typer.Option("--cached", help="Let each have its local cache.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many states.")] = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Give each process a local cache.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many states.")] = None,
 ) -> None:
-    """Search everything that calls of the production engine can do to each other, within the bounds.
+    """Search all interleavings of calls of the production engine, within the bounds.
 
-    Exit code 0: no rule breaks. 1: the shortest trace of what goes wrong is shown.
+    Exit code 0: no rule breaks. 1: the shortest trace to the fault is shown.
     """
     from rich.console import Console  # noqa: PLC0415 - as in explore
 
-    # As a user would: the search is not the reference's.
+    # By its public name, because the search is not part of the reference implementation.
     from idemproof.conformance.search.engine_explorer import search_engine  # noqa: PLC0415
 
     from ..spec.explorer import TraceLine  # noqa: PLC0415 - as in explore
 
     console = Console()
     started = time.perf_counter()
-    with _progress(console) as tell:
+    with _progress(console) as show_progress:
         result = search_engine(
             clients,
             faults,
             crashes,
             cached,
             limit,
-            tell,
+            show_progress,
             calls=calls,
             ticks=seconds,
             interrupts=interrupts,
@@ -104,12 +110,12 @@ def explore_engine(
     console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")
     if result.counterexample is None:
         console.print(
-            "[bold green]No rule breaks." if result.complete else "No rule broke as far as it went."
+            "[bold green]No rule breaks." if result.complete else "No rule broke in the states searched."
         )
         return
     broken, timeline, _ = result.counterexample
     lines = [TraceLine(f"{each.after_ms} ms: {each.what}", each.who, each.current) for each in timeline]
-    _tell(console, lines, f"This breaks {', '.join(broken)}")
+    _show_trace(console, lines, f"This breaks {', '.join(broken)}")
     raise typer.Exit(1)
 
 
@@ -126,11 +132,11 @@ def _progress(console: "Console") -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("searching", total=None)
 
-        def tell(met: int, waiting: int) -> None:
-            description = f"{met:,} states met, {waiting:,} to visit"
-            progress.update(task, total=met, completed=met - waiting, description=description)
+        def show_progress(found: int, waiting: int) -> None:
+            description = f"{found:,} states found, {waiting:,} to visit"
+            progress.update(task, total=found, completed=found - waiting, description=description)
 
-        yield tell
+        yield show_progress
 
 
 def _show(console: "Console", result: "Result", seconds: float) -> None:
@@ -143,19 +149,19 @@ def _show(console: "Console", result: "Result", seconds: float) -> None:
     console.print(f" (not {', '.join(silent)})" if silent else "")
     if result.counterexample is not None:
         broken, lines = result.counterexample
-        _tell(console, lines, f"This breaks {', '.join(broken)}")
+        _show_trace(console, lines, f"This breaks {', '.join(broken)}")
     elif result.stuck is not None:
-        _tell(console, result.stuck.lines, "From here nobody can finish (INV-9)")
+        _show_trace(console, result.stuck.lines, "From here no client can finish (INV-9)")
     elif result.complete:
-        console.print("[bold green]No invariant breaks, and from every state somebody can finish.")
+        console.print("[bold green]No invariant breaks, and from every state some client can finish.")
     else:
-        console.print("No invariant broke as far as the search went.")
+        console.print("No invariant broke in the states searched.")
 
 
-def _tell(console: "Console", lines: "Sequence[TraceLine]", title: str) -> None:
+def _show_trace(console: "Console", lines: "Sequence[TraceLine]", title: str) -> None:
     from rich.table import Table  # noqa: PLC0415 - as in explore
 
-    table = Table("", "who", "what", "what stands then", title=title, title_style="bold red")
+    table = Table("", "who", "what", "stored record", title=title, title_style="bold red")
     for number, line in enumerate(lines, 1):
         table.add_row(str(number), line.who, line.what, _words(line.record))
     console.print(table)

@@ -1,6 +1,6 @@
-"""``idemproof spec``: the clauses of the protocol, and which tests prove each.
+"""``idemproof spec``: the clauses of the protocol, and the tests that prove each clause.
 
-It reads what is installed with the package, so it works without a checkout.
+It reads data that is installed with the package, so it works without a checkout.
 """
 
 import difflib
@@ -19,11 +19,13 @@ _NEAREST = 3
 
 
 def spec(
-    clause: Annotated[str | None, typer.Argument(help="Its id, such as ROW-7; all without one.")] = None,
+    clause: Annotated[
+        str | None, typer.Argument(help="The clause's id, such as ROW-7. Default: all clauses.")
+    ] = None,
 ) -> None:
-    """Show the clauses of the protocol with their tests, or one clause with all that belongs to it.
+    """Show the clauses of the protocol with their tests, or one clause in full.
 
-    Exit code 2: there is no such clause; the nearest ids are named.
+    Exit code 2: there is no such clause. The message names the nearest ids.
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 
@@ -56,11 +58,11 @@ def _show_all(console: "Console", clauses: "dict[str, Clause]", proven: "dict[st
             tests = proven[clause.id].tests if clause.id in proven else ()
             table.add_row(clause.id, clause.keyword, clause.text, str(len(tests)))
         console.print(table)
-    console.print("idemproof spec CLAUSE shows one of them with its tests.")
+    console.print("Run `idemproof spec CLAUSE` to show one clause with its tests.")
 
 
 def _show_one(console: "Console", clause: "Clause", proof: "Proof | None") -> None:
-    """Print all that is known of one clause."""
+    """Print one clause with its rule and its tests."""
     from ..spec.invariants import INVARIANTS  # noqa: PLC0415 - as in spec
     from ..spec.transition import TABLE  # noqa: PLC0415 - same
 

@@ -1,4 +1,4 @@
-"""What a command is to work on: ``module:name``, imported as the user would."""
+"""The target of a command: the object that ``module:name`` names."""
 
 import difflib
 import importlib
@@ -11,7 +11,7 @@ import typer
 
 
 def found(target: str) -> Any:
-    """Import what ``module:factory`` names."""
+    """Import the object that ``module:factory`` names."""
     module, colon, name = target.partition(":")
     if "/" in module or module.endswith(".py"):
         name_of_it = Path(module).stem
@@ -20,16 +20,16 @@ def found(target: str) -> Any:
         )
     if not (module and colon and name):
         raise refusal(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - as it stands on sys.path
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - in the form that sys.path has
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - same
     try:
         named: Any = importlib.import_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as failure:  # noqa: BLE001 - a module may do anything when it is imported
+    except BaseException as failure:  # noqa: BLE001 - importing a module may raise any error
         if isinstance(failure, ModuleNotFoundError) and failure.name in _parents(module):
             raise refusal(
-                f"There is no module {failure.name!r}, neither in this directory nor where Python looks."
+                f"There is no module {failure.name!r} in this directory or on Python's search path."
             ) from None
         raise refusal(f"The module {module!r} cannot be imported: {_with_place(failure)}") from None
     for part in name.split("."):
@@ -40,7 +40,7 @@ def found(target: str) -> Any:
 
 
 def _with_place(failure: BaseException) -> str:
-    """Return what failed, with its line and file."""
+    """Return an error with its line and file."""
     from idemproof.conformance.suite.subjects import frame_of_the_users, place_of  # noqa: PLC0415 - as in check
 
     kind = type(failure).__name__
@@ -61,6 +61,6 @@ def _nearest(where: Any, name: str) -> str:
 
 
 def refusal(sentence: str) -> typer.Exit:
-    """Say why there is nothing to do; return what is to be raised."""
+    """Print why the command cannot run; return the exit to raise."""
     typer.echo(sentence, err=True)
     return typer.Exit(2)

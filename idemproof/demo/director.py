@@ -1,4 +1,4 @@
-"""The director delivers the webhooks, answers for the bank, and reports what happened."""
+"""The director delivers the webhooks, replies for the bank, and reports the results."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from .verdict import KILLED, Result, no_contrast, problems
 from .webhooks import Delivery, scenes, shipped
 from .worker import Answer, AtTheBank, BankReply, Request
 
-# A wall clock may run a little slower than the one that measures waits.
+# The wall clock may run slightly slower than the clock that measures waits.
 _MARGIN_SECONDS = 0.05
 
 
@@ -27,12 +27,12 @@ def perform(console: Console, *, keep: bool = False) -> bool:
     console
         Where to print.
     keep
-        Keep the files.
+        Whether to keep the files.
 
     Raises
     ------
     StageError
-        A worker did not do its part.
+        A worker ended, hung or could not be killed.
     """
     deliveries = shipped()
     report = Report(console)
@@ -57,7 +57,7 @@ def perform(console: Console, *, keep: bool = False) -> bool:
 def _run(
     directory: Path, deliveries: Sequence[Delivery], report: Report, *, protected: bool = False
 ) -> tuple[list[Result], list[Charge]]:
-    """Make all deliveries to fresh processes, and return what came of them and the ledger."""
+    """Make all deliveries to new processes, and return their results and the charges."""
     directory.mkdir(exist_ok=True)
     ledger = Ledger(directory / "ledger.db")
     with Stage(directory, _workers(deliveries), protected=protected) as stage:
@@ -72,8 +72,8 @@ def _workers(deliveries: Sequence[Delivery]) -> set[str]:
 class Director:
     """Delivers webhooks to the workers on a stage.
 
-    Every handler stops at the bank until the director lets it continue. So calls that should overlap do, and
-    the kill hits a handler that is running, without any timing.
+    Every handler stops at the bank until the director lets it continue. So calls overlap and a running
+    handler is killed as planned, without depending on timing.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ class Director:
         self._sent: dict[str, float] = {}
 
     def deliver(self, deliveries: Sequence[Delivery]) -> list[Result]:
-        """Make all deliveries and return what came of them.
+        """Make all deliveries and return their results.
 
         Raises
         ------
         StageError
-            A worker did not do its part.
+            A worker ended, hung or could not be killed.
         """
         for scene in scenes(deliveries):
             if scene[0].title is not None:
@@ -115,7 +115,7 @@ class Director:
                 open_ |= self._send(later)
                 later = []
             if len(at_the_bank) == len(open_):
-                # All others have their answers: the bank may give its own.
+                # All other deliveries are answered, so the bank may reply.
                 for name in at_the_bank:
                     self._stage[name].send(BankReply(open_[name].bank))
                 at_the_bank.clear()
@@ -146,7 +146,7 @@ class Director:
         return sent
 
     def _wait_for_lease(self, delivery: Delivery) -> None:
-        """Wait as long as the payment's last refusal asked for."""
+        """Wait until the retry time of the payment's last refusal."""
         for result in reversed(self._results):
             if result.delivery.payment.id == delivery.payment.id:
                 if result.answer.retry_after_ms is not None:

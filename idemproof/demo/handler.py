@@ -1,4 +1,4 @@
-"""What a user of the library writes: a Lambda handler that charges a payment."""
+"""The code that a user of the library writes: a Lambda handler that charges a payment."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from idemproof import IdempotencyConfig, SQLitePersistenceLayer, idempotent
 
 
 class Bank(Protocol):
-    """Where the money is."""
+    """The bank that holds the money."""
 
     def contact(self) -> None:
-        """Ask the bank whether it will pay. Takes its time, and may raise."""
+        """Ask the bank whether it will pay. This takes time, and may raise an error."""
 
     def charge(self, payment: dict[str, Any]) -> str:
         """Take the money: the effect that must happen once. Return the charge's id."""
@@ -25,12 +25,12 @@ class Handler(Protocol):
 
 
 def protected_handler(bank: Bank, store: Path) -> Handler:
-    """Return the handler as Idemproof protects it.
+    """Return the handler, protected by Idemproof.
 
     Parameters
     ----------
     bank
-        Where the money is.
+        The bank that holds the money.
     store
         The file that all workers share.
     """
@@ -51,7 +51,7 @@ def payment_handler(bank: Bank) -> Handler:
     Parameters
     ----------
     bank
-        Where the money is.
+        The bank that holds the money.
     """
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - as Lambda calls it

@@ -1,4 +1,4 @@
-"""The bank's ledger: one row for each charge that was made. The idempotency store knows nothing of it."""
+"""The bank's ledger: one row for each charge. It is separate from the idempotency store."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Nothing is unique here: a second charge must show, not fail.
+# No column is unique, because a second charge must be visible instead of failing.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charges (
     charge TEXT NOT NULL,
@@ -29,9 +29,9 @@ class Charge:
     Parameters
     ----------
     id
-        The charge's name.
+        The charge's id.
     payment
-        The payment that it was made for.
+        The payment that was charged.
     amount
         In the currency's smallest unit.
     currency
@@ -39,7 +39,7 @@ class Charge:
     customer
         Who paid.
     process
-        The process that made it.
+        The id of the process that made the charge.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Ledger:
     Parameters
     ----------
     path
-        Its SQLite file; created if it is not there.
+        The SQLite file. It is created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class Ledger:
             db.execute(_SCHEMA)
 
     def append(self, payment: dict[str, Any]) -> str:
-        """Charge ``payment``, once for every call, and return the charge's id."""
+        """Charge ``payment`` once for each call, and return the charge's id."""
         charge = f"ch_{secrets.token_hex(3)}"
         row = (
             charge,

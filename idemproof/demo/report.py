@@ -31,7 +31,7 @@ class Report:
     Parameters
     ----------
     console
-        Where to.
+        Where to print.
     """
 
     def __init__(self, console: Console) -> None:
@@ -39,18 +39,18 @@ class Report:
         self._began = time.monotonic()
 
     def elapsed(self) -> float:
-        """Return the seconds since the beginning."""
+        """Return the seconds since the timeline began."""
         return time.monotonic() - self._began
 
     def opening(self, deliveries: Sequence[Delivery], workers: int) -> None:
-        """Print what the demo does."""
+        """Print a description of the demo."""
         self._say(
             f"{len(deliveries)} webhook deliveries of {len(payments(deliveries))} payments, to {workers} "
             "processes that share nothing but a SQLite file. One process is killed while it works."
         )
 
     def unprotected(self, deliveries: Sequence[Delivery], charges: Sequence[Charge]) -> None:
-        """Print what the deliveries do without protection."""
+        """Print the result of the run without protection."""
         self._say("\n1. Without protection", "bold")
         self._say(
             f"{len(payments(deliveries))} payments, {len(charges)} charges: "
@@ -59,19 +59,19 @@ class Report:
         )
 
     def timeline(self) -> "Report":
-        """Print the head of the timeline, and start its clock."""
+        """Print the header of the timeline, and start its clock."""
         self._say("\n2. The same deliveries, with Idemproof\n", "bold")
         self._line("time", "process", "payment", "what happened", "bold")
         self._began = time.monotonic()
         return self
 
     def title(self, text: str) -> None:
-        """Print what the next lines show."""
+        """Print the title of the next lines."""
         self._console.print()
         self._say(text, "italic")
 
     def held(self, worker: str, pid: int, delivery: Delivery) -> None:
-        """Print that a handler is running, and waits at the bank."""
+        """Print that a handler is running and waiting for the bank."""
         self._event(worker, pid, delivery, "running: contacting the bank", "dim")
 
     def waiting(self, delivery: Delivery, seconds: float) -> None:
@@ -112,7 +112,7 @@ class Report:
         self._console.print(table, highlight=False)
 
     def honesty(self, results: Sequence[Result]) -> None:
-        """Print what no library can promise."""
+        """Print what no library can guarantee."""
         for result in results:
             if result.delivery.kill:
                 self._say(
@@ -144,7 +144,7 @@ class Report:
         )
 
     def kept(self, directory: Path) -> None:
-        """Print where the files are."""
+        """Print the path of the kept files."""
         # Not wrapped, so that the path can be copied.
         self._console.print(Text(f"The files are kept in {directory}"), soft_wrap=True, highlight=False)
 

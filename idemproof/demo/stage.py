@@ -1,4 +1,4 @@
-"""The worker processes: started, killed and ended by their own handles, with every wait bounded."""
+"""Start, kill and end worker processes by their handles, with a time limit for every wait."""
 
 import multiprocessing
 import signal
@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from .worker import PATIENCE_SECONDS, serve
 
-# "spawn": each worker is a fresh interpreter that inherits no lock, connection or memory, as on another
-# machine, and in the same way on every operating system.
+# "spawn" starts a new interpreter without inherited locks, connections or memory, as on another machine, and
+# it works the same way on every operating system.
 _PROCESSES = multiprocessing.get_context("spawn")
 
 KILLED_BY = "SIGKILL" if hasattr(signal, "SIGKILL") else "terminated"
@@ -20,7 +20,7 @@ _END_SECONDS = 5.0
 
 
 class StageError(Exception):
-    """A worker did not do its part."""
+    """A worker ended, hung or could not be killed."""
 
 
 class Worker:
@@ -29,9 +29,9 @@ class Worker:
     Parameters
     ----------
     name
-        What it is called in the timeline.
+        Its name in the timeline.
     directory
-        Where the files are.
+        The directory of the files.
     protected
         Whether Idemproof protects the handler.
     """
@@ -67,18 +67,18 @@ class Worker:
             raise self._has_ended() from gone
 
     def kill(self) -> None:
-        """Kill the process, SIGKILL where there is such a thing, and see it dead."""
+        """Kill the process, with SIGKILL if the system has it, and wait until it is dead."""
         self._process.kill()
         self._process.join(_END_SECONDS)
         if self._process.exitcode is None:
             raise StageError(f"worker {self.name} ({self.pid}) was killed and still runs")
 
     def dismiss(self) -> None:
-        """Close the pipe, which ends the process unless it is stuck."""
+        """Close the pipe. This ends the process unless it is stuck."""
         self.pipe.close()
 
     def end(self) -> None:
-        """See the process ended, whatever state it is in."""
+        """End the process, whatever its state."""
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
             self._process.kill()
@@ -93,12 +93,12 @@ class Worker:
 
 
 class Stage:
-    """All workers. A context manager: on leaving, every process is gone.
+    """All workers, as a context manager that ends every process on exit.
 
     Parameters
     ----------
     directory
-        Where the files are.
+        The directory of the files.
     names
         The workers to start.
     protected
@@ -116,7 +116,7 @@ class Stage:
             for name in self._names:
                 self._workers[name] = Worker(name, self._directory, protected=self._protected)
             for worker in self._workers.values():
-                self.receive([worker], _START_SECONDS)  # it says Ready, before anything else
+                self.receive([worker], _START_SECONDS)  # its first message is Ready
         except BaseException:
             self._end()
             raise
@@ -131,19 +131,19 @@ class Stage:
         return self._workers[name]
 
     def receive(self, workers: Iterable[Worker], seconds: float = PATIENCE_SECONDS) -> tuple[Worker, Any]:
-        """Return the first message of any of ``workers``, and whose it is.
+        """Return the next worker with a message, and the message.
 
         Raises
         ------
         StageError
-            None of them says anything in time, or one has ended.
+            No worker sends a message in time, or one has ended.
         """
         by_pipe = {worker.pipe: worker for worker in workers}
         for pipe in wait(list(by_pipe), timeout=seconds):
             worker = by_pipe[pipe]  # type: ignore[index]  # what goes in comes out
             return worker, worker.receive()
         silent = " and ".join(f"worker {worker.name} ({worker.pid})" for worker in by_pipe.values())
-        raise StageError(f"no word from {silent} in {seconds:.0f} seconds")
+        raise StageError(f"no message from {silent} in {seconds:.0f} seconds")
 
     def _end(self) -> None:
         for worker in self._workers.values():

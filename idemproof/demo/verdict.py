@@ -1,4 +1,4 @@
-"""The verdict compares the deliveries with the ledger and with the answer that each caller got.
+"""The verdict compares the deliveries with the ledger and with each caller's answer.
 
 It reads the webhooks and the ledger, never the idempotency store.
 """
@@ -17,7 +17,7 @@ KILLED = "killed"
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one delivery.
+    """The result of one delivery.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Result:
     answer
         The caller's answer. Its outcome is :data:`KILLED` if the worker died.
     sent, answered
-        When, in seconds since the demonstration began.
+        When, in seconds since the timeline began.
     """
 
     delivery: Delivery
@@ -38,16 +38,16 @@ class Result:
 def problems(
     deliveries: Sequence[Delivery], results: Sequence[Result], charges: Sequence[Charge]
 ) -> list[str]:
-    """Return everything that is wrong. Empty: each payment was charged once, and each answer was right.
+    """Return a message for each fault. Empty: each payment was charged once, and each answer was right.
 
     Parameters
     ----------
     deliveries
         The webhooks.
     results
-        What came of it, in the order of the answers.
+        The results, in the order of the answers.
     charges
-        The ledger.
+        The rows of the ledger.
     """
     return [
         *_wrong_charges(deliveries, charges),
@@ -57,7 +57,7 @@ def problems(
 
 
 def no_contrast(unprotected: Sequence[Charge]) -> list[str]:
-    """Return what is wrong if the deliveries do no harm without protection: then they prove nothing."""
+    """Return a message if the run without protection charged nothing twice: then the demo proves nothing."""
     if charged_twice(unprotected):
         return []
     return ["without protection no payment was charged twice, so the run with protection proves nothing"]
@@ -115,7 +115,7 @@ def _wrong_outcomes(deliveries: Sequence[Delivery], results: Sequence[Result]) -
 def _lease_was_over(result: Result, earlier: Sequence[Result]) -> bool:
     """Return whether the machine was so slow that a killed worker's lease ended before the next delivery.
 
-    Then that delivery rightly takes over, and the one that was meant to do so gets its answer.
+    Then that delivery correctly takes over, and the delivery that was planned to take over gets a replay.
     """
     same = [other for other in earlier if other.delivery.payment.id == result.delivery.payment.id]
     killed = [other for other in same if other.answer.outcome == KILLED]
@@ -138,9 +138,7 @@ def _wrong_answers(results: Sequence[Result], charges: Sequence[Charge]) -> list
         delivery, payment = result.delivery, result.delivery.payment.id
         charge = charge_of(result.answer)
         if charge is None or made.get(charge) != payment:
-            wrong.append(
-                f"{delivery.id} of {payment} was answered with {charge}, no charge of it in the ledger"
-            )
+            wrong.append(f"{delivery.id} of {payment} was answered with {charge}, which is not its charge")
         before = first.setdefault(payment, result)
         if result.answer.response != before.answer.response:
             wrong.append(
@@ -151,7 +149,7 @@ def _wrong_answers(results: Sequence[Result], charges: Sequence[Charge]) -> list
 
 
 def money(amount: int, currency: str) -> str:
-    """Return an amount as people read it; ``amount`` is in the currency's smallest unit."""
-    if currency == "JPY":  # the only one here without a hundredth
+    """Return an amount for display. ``amount`` is in the currency's smallest unit."""
+    if currency == "JPY":  # the only currency of the demo without decimals
         return f"{amount} {currency}"
     return f"{amount // 100}.{amount % 100:02d} {currency}"

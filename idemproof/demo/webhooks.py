@@ -1,4 +1,4 @@
-"""The deliveries of the demo, as the sender of the webhooks knows them."""
+"""The deliveries of the demo, as the sender of the webhooks sees them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,23 +8,23 @@ from itertools import groupby
 from typing import Any
 
 LIMIT_MS = 30_000
-"""How long an invocation may run, unless its delivery says otherwise."""
+"""The default time limit of an invocation, in milliseconds."""
 
 
 @dataclass(frozen=True)
 class Payment:
-    """What the sender wants to happen once.
+    """A payment that the sender wants to happen once.
 
     Parameters
     ----------
     id
-        Names the payment.
+        The payment's id.
     amount
         In the currency's smallest unit.
     currency
         ISO 4217 code.
     customer
-        Who pays.
+        The customer that pays.
     """
 
     id: str
@@ -40,25 +40,25 @@ class Delivery:
     Parameters
     ----------
     event
-        What Lambda gets from API Gateway (REST, proxy integration).
+        The event that Lambda gets from API Gateway (REST, proxy integration).
     worker
-        The process that it is delivered to.
+        The process that gets the delivery.
     expect
-        The outcomes that are right.
+        The correct outcomes.
     title
-        What the demo shows from here on.
+        A title for this and the next deliveries.
     together
-        Adjacent deliveries with the same value here are delivered at the same time.
+        Adjacent deliveries with the same value are sent at the same time.
     once_inside
-        Whether it is sent only when one of them is known to be running.
+        Whether it is sent only when another delivery of the group is known to be running.
     kill
-        Whether the worker is killed while it runs.
+        Whether the worker is killed while the handler runs.
     bank
-        How the bank fails, if it does.
+        The error of the bank, or None.
     after_lease
         Whether it is sent only when the lease that blocks its payment has ended.
     time_limit_ms
-        How long the invocation may run. Its lease is that long.
+        The time limit of the invocation in milliseconds, which is also its lease.
     """
 
     event: dict[str, Any]
@@ -74,23 +74,23 @@ class Delivery:
 
     @property
     def id(self) -> str:
-        """The delivery's own name; a repeat of the same webhook has another."""
+        """The delivery's id. A repeat of the same webhook has another id."""
         return str(self.event["headers"]["X-Webhook-Delivery"])
 
     @property
     def payment(self) -> Payment:
-        """The payment, read without any of the library's help."""
+        """The payment, read without the library."""
         body = json.loads(self.event["body"])
         return Payment(body["payment_id"], body["amount"], body["currency"], body["customer"])
 
 
 def shipped() -> list[Delivery]:
-    """Return the deliveries that come with the package, in the order in which they are made."""
+    """Return the deliveries in the package, in the order in which they are made."""
     return read(files(__package__).joinpath("webhooks.jsonl").read_text(encoding="utf-8"))
 
 
 def read(text: str) -> list[Delivery]:
-    """Read deliveries, one JSON object a line: ``{"delivery": {…}, "event": {…}}``."""
+    """Parse deliveries from lines with one JSON object each: ``{"delivery": {…}, "event": {…}}``."""
     deliveries = []
     for line in text.splitlines():
         found = json.loads(line)
@@ -108,7 +108,7 @@ def payments(deliveries: Iterable[Delivery]) -> dict[str, Payment]:
 
 
 def scenes(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
-    """Yield the deliveries in order, those that are made at the same time in one list."""
+    """Yield the deliveries in order; those that are made at the same time are in one list."""
     for together, group in groupby(deliveries, key=lambda delivery: delivery.together):
         if together is None:
             for delivery in group:

@@ -1,4 +1,4 @@
-"""A worker process: it runs the handler for each delivery, as Lambda would, and reports what came of it."""
+"""A worker process, which runs the handler for each delivery as Lambda would, and reports the result."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from .handler import Handler, payment_handler, protected_handler
 from .ledger import Ledger
 
 PATIENCE_SECONDS = 15.0
-"""How long one side of the pipe waits for the other to answer. Shorter than any lease that must hold."""
+"""How long one side of the pipe waits for the other. Shorter than any lease that must not end."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class BankReply:
-    """To the worker, whose handler is at the bank: how that went."""
+    """To the worker: the reply of the bank to its handler."""
 
     failure: str | None = None
 
@@ -42,7 +42,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class AtTheBank:
-    """From the worker: the handler is in the middle of its body, and waits for :class:`BankReply`."""
+    """From the worker: the handler is in its body, and waits for :class:`BankReply`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Answer:
     outcome
         ``charged``, ``took over``, ``replayed``, ``in progress``, ``amount changed``, ``failed``, ``error``.
     response
-        What the handler returned, if it did.
+        What the handler returned, or None.
     retry_after_ms
-        When to try again, if it is in progress.
+        When to retry, if the outcome is ``in progress``.
     detail
-        What was raised, in words.
+        The error message, or an empty text.
     events
-        What the library logged about this delivery.
+        The events that the library logged for this delivery.
     """
 
     outcome: str
@@ -75,7 +75,7 @@ class BankError(Exception):
 
 
 class RemoteBank:
-    """The bank as a worker sees it. The director is the other end, and decides when it answers."""
+    """The bank as a worker sees it. The director is at the other end, and decides when it replies."""
 
     def __init__(self, pipe: "Connection[Any, Any]", ledger: Ledger) -> None:
         self._pipe = pipe
@@ -83,7 +83,7 @@ class RemoteBank:
         self.contacted = False
 
     def contact(self) -> None:
-        """Report to the director that the handler is here, and wait for the reply."""
+        """Report to the director that the handler is at the bank, and wait for the reply."""
         self.contacted = True
         self._pipe.send(AtTheBank())
         if not self._pipe.poll(PATIENCE_SECONDS):
@@ -98,7 +98,7 @@ class RemoteBank:
 
 
 class Invocation:
-    """The Lambda context: it knows how much time is left."""
+    """The Lambda context, with the remaining time."""
 
     def __init__(self, time_limit_ms: int) -> None:
         self._ends = time.monotonic() + time_limit_ms / 1000
@@ -109,7 +109,7 @@ class Invocation:
 
 
 class _Listener(logging.Handler):
-    """Collects what the library logs."""
+    """Collects the events that the library logs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,13 +127,13 @@ def serve(pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = Tr
     Parameters
     ----------
     pipe
-        To and from the director.
+        The connection to the director.
     directory
-        Where the files are.
+        The directory of the files.
     protected
         Whether Idemproof protects the handler.
     """
-    # Ctrl-C reaches every process of the terminal. The director alone decides what follows.
+    # Ctrl-C reaches every process of the terminal, but only the director decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = _Listener()
     logger = logging.getLogger("idemproof")
@@ -164,7 +164,7 @@ def _answer(handler: Handler, request: Request, bank: RemoteBank, events: list[s
         return Answer("amount changed", events=tuple(events))
     except BankError as failure:
         return Answer("failed", detail=str(failure), events=tuple(events))
-    except Exception as failure:  # noqa: BLE001 - the sender gets any
+    except Exception as failure:  # noqa: BLE001 - the sender gets every error
         return Answer("error", detail=repr(failure), events=tuple(events))
     if not bank.contacted:
         return Answer("replayed", response, events=tuple(events))

@@ -1,4 +1,4 @@
-"""What an annotation means, also where it is written as a string."""
+"""Resolve annotations, including those that are strings."""
 
 import contextlib
 import sys
@@ -8,33 +8,33 @@ from typing import Any
 
 
 def resolve_annotation(annotation: Any, owner: Any, module: str) -> Any:
-    """Return the type that an annotation means, strings in it evaluated where they were written.
+    """Return the type that an annotation names. Strings in it are evaluated in the scope of the definition.
 
     Parameters
     ----------
     annotation
         A type, or a string that names one.
     owner
-        The function or class whose annotation it is.
+        The function or class that has the annotation.
     module
-        The name of the module that defines it.
+        The name of the module that defines the owner.
 
     Raises
     ------
     Exception
-        It cannot be evaluated: `NameError` for an unknown name, but anything may happen in an expression.
+        It cannot be evaluated: `NameError` for an unknown name, but an expression may raise any error.
     """
     names = vars(sys.modules[module]) if module in sys.modules else {}
     visible = {**enclosing_names(owner.__qualname__, names), **_closure_names(owner)}
     if isinstance(owner, type):
-        # A class body sees its own names last, except that its own name means the class.
+        # Names of a class have the lowest precedence, except that the class's own name means the class.
         visible = {**vars(owner), **names, **visible, owner.__name__: owner}
     carrier = type("carrier", (), {"__annotations__": {"it": annotation}})
     return typing.get_type_hints(carrier, names, visible)["it"]
 
 
 def enclosing_names(qualname: str, module_names: dict[str, Any]) -> dict[str, Any]:
-    """Return the local names of the functions and class bodies that enclose a definition and still run."""
+    """Return the local names of the functions and class bodies that enclose a definition and are running."""
     scopes = set()
     while "." in qualname:
         qualname = qualname.rpartition(".")[0].removesuffix(".<locals>")

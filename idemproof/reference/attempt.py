@@ -1,4 +1,4 @@
-"""What one call of an idempotent function knows about itself."""
+"""The state of one attempt of a call to an idempotent function."""
 
 import inspect
 import sys
@@ -15,24 +15,24 @@ from .functions import is_wrapper, wraps_code
 from .observers import Report
 
 PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
-"""Types of results that have surely run."""
+"""Types of results that are not coroutines or generators."""
 
 
 class Attempt(Call):
-    """The body to run, and how far its call has come.
+    """The body to run, and the progress of the attempt.
 
     Parameters
     ----------
     key, payload_hash
-        Name the operation and its payload.
+        Identify the operation and its payload.
     owner
-        The attempt's token.
+        The attempt's owner token.
     context
         The AWS Lambda context of the call, or None.
     execution
-        The durable execution in which it is made, or None.
+        The durable execution that contains the call, or None.
     report
-        What it reports by, if it is observed.
+        What the call reports by, if it is observed.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Attempt(Call):
         execution: Execution | None = None,
         report: Report | None = None,
     ) -> None:
-        # As Call does, without the detour.
+        # The same as in Call.__init__, without the cost of super().
         self.returned = False
         self.failure = None
         self.interrupt = None
@@ -74,15 +74,15 @@ class Attempt(Call):
         self.execution = execution
         # Whether an earlier invocation of the execution may have begun the body.
         self.resumed = False
-        # The claim that may stand under its name: set before the claim is sent.
+        # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
         self.text: str | None = None
         self.expiry: int | None = None
-        # Until when (epoch milliseconds) a completion may be tried again; how long it has waited, and why.
+        # Until when a completion may be retried (epoch milliseconds), its waits so far, and the last error.
         self.until = self.waited_ms = 0
         self.trouble: Exception | None = None
-        # Whether nothing is left to do but to answer.
+        # Whether only the answer to the caller is left to do.
         self.settled = False
         # What the result is answered with, once it is settled.
         self.outcome: Outcome | None = None
@@ -96,10 +96,10 @@ class Attempt(Call):
         return self.execution is not None and self.execution.goes_on_after(failure)
 
     def replays_itself(self, outcome: Outcome) -> bool:
-        """Return whether the execution meets its own result (DUR-7).
+        """Return whether the execution finds its own result (DUR-7).
 
-        Then the body has to run again: what follows takes the operations that come after its own, and these
-        are answered by the SDK.
+        Then the body has to run again, because later code of the execution expects the operations after those
+        of the body. The SDK answers these operations from its history.
         """
         return (
             self.execution is not None
@@ -114,16 +114,16 @@ class Attempt(Call):
         return self.returned or self.failure is not None
 
     def note_interrupt(self, interrupt: BaseException) -> None:
-        """Remember what wants to stop the call, if it is the first."""
+        """Store the first interrupt of the call."""
         if self.interrupt is None:
             self.interrupt = interrupt
 
     def refuse_what_has_not_run(self, function: Callable[..., Any] | None) -> None:
-        """Make a failure of it if the body returned what it only hands on and has not begun (ENG-14)."""
+        """Set a failure if the body returned a coroutine or generator that has not begun (ENG-14)."""
         result: Any = self.result
         if function is None or not is_wrapper(function):
             return
-        for kind in ("cr", "gi", "ag"):  # a tracer's own coroutine may only look like one
+        for kind in ("cr", "gi", "ag"):  # a tracer's wrapper may only have the attributes of a coroutine
             code = getattr(result, f"{kind}_code", None)
             if code is not None:
                 if not wraps_code(function, code) or _has_begun(result, kind):
@@ -132,27 +132,27 @@ class Attempt(Call):
         else:
             return
         self.failure = TypeError(
-            f"The function for {self.key!r} returned a {type(result).__name__}, which has not run: its key "
-            "is free again. Protect the async function itself, below its other decorators, or the function "
+            f"The function for {self.key!r} returned a {type(result).__name__}, which has not run. The key "
+            "is released. Protect the async function itself, below its other decorators, or the function "
             "that consumes the generator."
         )
         if not isinstance(result, AsyncGeneratorType):
             try:
-                result.close()  # or Python would warn that nobody awaited it
-            except Exception as error:  # noqa: BLE001 - what it raises is nobody's any more
+                result.close()  # or Python would warn that it was never awaited
+            except Exception as error:  # noqa: BLE001 - its result is already discarded
                 raise_interrupt(error)
 
 
 def _has_begun(result: Any, kind: str) -> bool:
-    """Return whether a coroutine or generator was started, or may have been: then it is not repeated."""
+    """Return whether a coroutine or generator was started, or may have been."""
     frame = getattr(result, f"{kind}_frame", None)
     if frame is None:
         return True
     try:
         state: str = _STATE_OF[kind](result)
     except (AttributeError, KeyError):
-        # What only looks like one, and async generators of Python 3.11: they wait in their first line, unless
-        # all of the function is in it.
+        # Objects with only the attributes, and async generators of Python 3.11: before the start, they are at
+        # their first line, unless the whole function is on it.
         code = frame.f_code
         lines = {line for _, _, line in code.co_lines()}
         return frame.f_lineno != code.co_firstlineno or len(lines) == 1
@@ -168,7 +168,7 @@ if sys.version_info >= (3, 12):
 
 
 def append_context(error: BaseException, earlier: BaseException) -> None:
-    """Put ``earlier`` at the far end of ``error``'s chain, unless they share a part of it."""
+    """Append ``earlier`` to the end of ``error``'s chain, unless the chains share an error."""
     known = {id(link) for link in _chain(earlier)}
     links = _chain(error)
     if not any(id(link) in known for link in links):

@@ -1,4 +1,4 @@
-"""What an attempt wants of its record, and how it copes with a store that fails: the policies of retrying."""
+"""The changes that an attempt makes to its record, and their retry policies when the store fails."""
 
 from collections.abc import Callable
 
@@ -18,16 +18,16 @@ from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
 
 TRIES = 3
-"""How many requests of one change may fail, whatever the time."""
+"""How many requests of one change may fail, regardless of the time."""
 
 PAUSE_MS = 25
-"""The wait after the first failure; each further one waits twice as long."""
+"""The wait after the first failure, in milliseconds. It doubles with each further failure."""
 
 LONGEST_PAUSE_MS = 500
-"""No wait is longer, unless a completion may take more than twenty times as long."""
+"""The longest wait, in milliseconds, unless the completion timeout is more than twenty times as long."""
 
 SHORTEST_LEASE_MS = 1000
-"""What a Lambda context grants that has hardly any time left: a lease longer than the run is safe."""
+"""The shortest lease from a Lambda context that has little time left. A lease longer than the run is safe."""
 
 _FINAL = (
     IdempotencyInvalidStatusError,
@@ -37,17 +37,17 @@ _FINAL = (
 
 
 class _Patient(Change):
-    """A change that is tried again after a failure, unless the failure is final."""
+    """A change that is retried after a failure, unless the failure is final."""
 
     tries = TRIES
     waits: bool = False
-    """Whether it has the time for what may pass: a file that is busy, credentials that are being renewed."""
+    """Whether it waits for temporary failures, such as a busy file or credentials that are being renewed."""
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
 
     def is_final(self, error: BaseException) -> bool:
-        """Return whether asking again cannot help: the layer has understood, and refuses."""
+        """Return whether a retry cannot help, because the layer has refused the request."""
         if _nothing_written(error) or getattr(error, "may_pass", False):
             return not self.waits
         if isinstance(error, IdempotencyPersistenceLayerError):
@@ -59,7 +59,7 @@ class _Patient(Change):
         subject: Attempt,
         error: BaseException,
         failures: int,
-        clock: Callable[[], int],  # noqa: ARG002 - of those for which time counts
+        clock: Callable[[], int],  # noqa: ARG002 - used by subclasses
     ) -> int:
         """Return the wait before the next try, or raise to give up."""
         interrupt = self._interrupts.behind(error)
@@ -71,12 +71,12 @@ class _Patient(Change):
 
 
 def pause_ms(failures: int, longest: int = LONGEST_PAUSE_MS) -> int:
-    """Return how long to wait after so many failures."""
+    """Return the wait after this number of failures, in milliseconds."""
     return min(PAUSE_MS << min(failures - 1, 20), longest)
 
 
 class Claiming(_Patient):
-    """A claim, under an attempt's token. An interrupt ends it at once."""
+    """A claim with an attempt's owner token. An interrupt ends it immediately."""
 
     claims = True
 
@@ -86,12 +86,12 @@ class Claiming(_Patient):
         self._window_ms = milliseconds(config.expires_after_seconds)
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else milliseconds(lease)
-        self._told_of_missing_lease = False
+        self._reported_missing_lease = False
         self.without_lease = False
-        """Whether the first claim without a lease is yet to be reported."""
+        """Whether the first claim without a lease has not been reported yet."""
 
     def event(self, subject: Attempt, now: int) -> Claim:
-        """Return the claim with the deadlines that it has if it is sent now (ENG-2)."""
+        """Return the claim with its deadlines, computed from the time of the request (ENG-2)."""
         lease = self._lease_ms
         context = self._config.lambda_context if subject.context is None else subject.context
         if context is not None:
@@ -107,13 +107,13 @@ class Claiming(_Patient):
                     lease = left
         if lease is not None:
             lease += now
-        elif not self._told_of_missing_lease:
-            self._told_of_missing_lease = self.without_lease = True
+        elif not self._reported_missing_lease:
+            self._reported_missing_lease = self.without_lease = True
         expiry = ceil_seconds(now + self._window_ms)
         return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key)
 
     def refused(self, subject: Attempt, failures: int) -> None:
-        """Note that none stands, unless an earlier one was not answered: it may stand, or arrive."""
+        """Record that the claim was refused. After a failed request it may still be stored, or arrive."""
         if not failures:
             subject.held = None
 
@@ -124,9 +124,9 @@ class Claiming(_Patient):
         failures: int,
         clock: Callable[[], int],  # noqa: ARG002 - as for any patient change
     ) -> int:
-        """As of any patient change; but an interrupt is raised at once, and a failure is explained."""
+        """Return the wait before the next try; raise an interrupt immediately, and translate other errors."""
         if failures == 1 and _nothing_written(error):
-            subject.held = None  # there is nothing to take back
+            subject.held = None  # there is no claim to release
         interrupt = self._interrupts.behind(error)
         if interrupt is not None:
             raise interrupt
@@ -139,51 +139,47 @@ class Claiming(_Patient):
         ) from error
 
     def restless(self, key: str, requests: int) -> Exception:
-        """Return the error for a record that changes again and again."""
+        """Return the error for a record that keeps changing."""
         return IdempotencyInconsistentStateError(
             f"The record of {key!r} could not be claimed in {requests} tries, "
-            "though the protocol allows it each time: its lease is shorter than a request takes, or the "
-            "persistence layer decides by other rules. The function did not run. Retry."
+            "although the protocol allowed each claim: the lease is shorter than a request, or the "
+            "persistence layer follows other rules. The function did not run. Retry."
         )
 
 
 class Resuming(Claiming):
-    """A claim in a durable execution: for as long as that may last, and resumed by its later invocations."""
+    """A claim in a durable execution: its lease spans the execution, and later invocations resume it."""
 
     def __init__(self, config: IdempotencyConfig, interrupts: Interrupts) -> None:
         super().__init__(config, interrupts)
         self._lease_ms: int = milliseconds(config.execution_timeout_seconds)
 
     def event(self, subject: Attempt, now: int) -> Claim:
-        """Return the claim; how much time is left to this invocation does not matter (DUR-5)."""
+        """Return the claim, regardless of the time that this invocation has left (DUR-5)."""
         expiry = ceil_seconds(now + self._window_ms)
         return Claim(subject.owner, now + self._lease_ms, expiry, subject.payload_hash, subject.key)
 
-    def acting(self, subject: Attempt, standing: Record | None) -> Record | None:
-        """Note whether an earlier invocation may have begun the body: then its claim is not given back."""
-        if (
-            standing is not None
-            and standing.owner != subject.owner
-            and same_execution(standing, subject.owner)
-        ):
+    def acting(self, subject: Attempt, current: Record | None) -> Record | None:
+        """Record whether an earlier invocation may have begun the body. Then the claim is not released."""
+        if current is not None and current.owner != subject.owner and same_execution(current, subject.owner):
             subject.resumed = True
-        return standing
+        return current
 
 
 class GivenUp(Exception):  # noqa: N818 - what happened
-    """A completion was given up. What the store said last is its attempt's ``trouble``."""
+    """A completion was abandoned. Its attempt's ``trouble`` is the last error of the store."""
 
     def __str__(self) -> str:
         return "the record kept changing, or its window is over"
 
 
 class Completing(_Patient):
-    """A completion: tried again for as long as its attempt may, and never abandoned for an interrupt.
+    """A completion. It is retried until its attempt's deadline, and an interrupt does not abandon it.
 
     Parameters
     ----------
     response
-        What is stored; None for the attempt's own text.
+        The text to store. None for the attempt's own text.
     """
 
     waits = True
@@ -202,7 +198,7 @@ class Completing(_Patient):
             self.tries, self.requests = 1, 8
 
     def event(self, subject: Attempt, now: int) -> Complete:
-        """Return the completion, always with the same expiry (ENG-6)."""
+        """Return the completion, with the same expiry in every try (ENG-6)."""
         expiry = subject.expiry
         if expiry is None:
             expiry = subject.expiry = ceil_seconds(now + self._window_ms)
@@ -213,7 +209,7 @@ class Completing(_Patient):
         return Complete(subject.owner, text, subject.payload_hash, expiry, subject.key)
 
     def failed(self, subject: Attempt, error: BaseException, failures: int, clock: Callable[[], int]) -> int:
-        """Return the wait before the next try; raise once the time is over, or the error is final."""
+        """Return the wait before the next try; raise if the time is over or the error is final."""
         if isinstance(error, GivenUp):
             raise error
         interrupt = self._interrupts.behind(error)
@@ -233,30 +229,30 @@ class Completing(_Patient):
         return pause
 
     def _left(self, subject: Attempt, clock: Callable[[], int]) -> int:
-        """Return how much time there is for this response."""
+        """Return the time left to store this response, in milliseconds."""
         until = subject.until
         if subject.held is not None:
             until = min(until, deadline_ms(subject.held))
         if self._response != RESULT_UNAVAILABLE:
-            # The last tenth is kept for what is stored if the result cannot be.
+            # The last tenth is reserved for storing that the result is unavailable.
             until -= max(0, until - subject.until + self._patience_ms) // 10
         context = self._config.lambda_context if subject.context is None else subject.context
         try:
             left = until - clock()
             remaining = remaining_ms(context)
-        except Exception as error:  # noqa: BLE001 - without a clock there is no telling
+        except Exception as error:  # noqa: BLE001 - without a clock, no time is left
             if self._interrupts.includes(error):
                 subject.note_interrupt(error)
             return 0
         return left if remaining is None else min(left, remaining)
 
     def restless(self, key: str, requests: int) -> Exception:  # noqa: ARG002 - as the base says
-        """Return the error for a record that changes again and again."""
+        """Return the error for a record that keeps changing."""
         return GivenUp()
 
 
 class Releasing(_Patient):
-    """A release. An interrupt does not abandon it: it is noted."""
+    """A release. An interrupt does not abandon it, but is recorded."""
 
     def __init__(self, interrupts: Interrupts, tries: int = TRIES, requests: int = Change.requests) -> None:
         super().__init__(interrupts)
@@ -268,18 +264,18 @@ class Releasing(_Patient):
         return Release(subject.owner)
 
     def restless(self, key: str, requests: int) -> Exception:
-        """Return the error for a record that changes again and again."""
+        """Return the error for a record that keeps changing."""
         return IdempotencyInconsistentStateError(
-            f"The record of {key!r} changed under {requests} tries to release it: "
-            "its claim may stand until its lease ends."
+            f"The record of {key!r} changed during each of {requests} tries to release it: "
+            "its claim may stay until its lease ends."
         )
 
 
 def _nothing_written(error: BaseException) -> bool:
-    """Return whether the layer says that it waited as long as it may, and that nothing was written."""
+    """Return whether the layer reports that it waited until its timeout and wrote nothing."""
     return getattr(error, "nothing_written", False) is True
 
 
 def milliseconds(seconds: float) -> int:
-    """Round up: no window or lease is shorter than asked for."""
+    """Return milliseconds, rounded up so that no window or lease is shorter than configured."""
     return -int(-seconds * 1000 // 1)

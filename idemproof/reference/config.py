@@ -245,7 +245,7 @@ class IdempotencyConfig:
         key_prefix
             What the decorator got as ``key_prefix``.
         """
-        from .layer_settings import LayerSettings  # noqa: PLC0415 - it imports this module
+        from .layer_settings import LayerSettings  # noqa: PLC0415 - few programs need it
 
         return LayerSettings(
             self, lambda: named_prefix(function_name, key_prefix, service_name(self.service))

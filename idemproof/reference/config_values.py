@@ -1,4 +1,4 @@
-"""How the values of a configuration are checked, and what they are made into."""
+"""Check and convert the values of a configuration."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from ..spec.errors import IdempotencyConfigError, IdempotencyError
 from .functions import is_async
 from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 
-# Beyond this an expiry is no calendar date any more, and some stores refuse the number.
+# Beyond this, an expiry is not a valid date, and some stores refuse the number.
 _LONGEST_WINDOW_SECONDS = 10**11
 
-# Texts whose truth, as texts, is what they say.
-_UNMISTAKABLE = frozenset(("", "1", "y", "yes", "t", "true", "on"))
+# Strings whose truth value in Python matches their meaning, unlike "false".
+_UNAMBIGUOUS = frozenset(("", "1", "y", "yes", "t", "true", "on"))
 
 
 def refusal(name: str, value: Any, allowed: str) -> IdempotencyConfigError:
@@ -37,20 +37,20 @@ def kind_of(value: Any) -> str:
 
 
 def truth(name: str, value: Any) -> bool:
-    """Return a flag: truth counts, but not the truth of a text such as "false"."""
-    if isinstance(value, str) and value.lower() not in _UNMISTAKABLE:
+    """Return the truth value of a flag; refuse strings such as "false", whose truth value misleads."""
+    if isinstance(value, str) and value.lower() not in _UNAMBIGUOUS:
         raise refusal(name, value, 'True or False, a number such as 1 or 0, or a text such as "true"')
     return bool(value)
 
 
 def require_callable(name: str, value: Any) -> None:
-    """Raise if a value cannot be called."""
+    """Raise if a value is not callable."""
     if not callable(value):
         raise refusal(name, value, "callable")
 
 
 def require_clock(clock: Any) -> None:
-    """Raise if a clock returns no integer."""
+    """Raise if a clock does not return an integer."""
     require_callable("clock", clock)
     now = clock()
     if isinstance(now, bool) or not isinstance(now, int):
@@ -60,18 +60,18 @@ def require_clock(clock: Any) -> None:
 
 
 def require_count(name: str, value: Any) -> None:
-    """Raise if a value is no integer above 0."""
+    """Raise if a value is not an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise refusal(name, value, "an integer above 0")
 
 
 def require_interrupts(kinds: Any) -> None:
-    """Raise if a value is no tuple of classes that can count as interrupts."""
+    """Raise if a value is not a tuple of exception classes that can be treated as interrupts."""
     allowed = "a tuple of classes derived from Exception, and not from IdempotencyError"
     if not isinstance(kinds, tuple):
         raise refusal("interrupts", kinds, allowed)
     for kind in kinds:
-        # Exception itself would turn each failure of the store into an interrupt.
+        # Exception itself would make every failure of the store an interrupt.
         is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
         if not is_one or issubclass(kind, IdempotencyError):
             raise refusal("interrupts", kinds, allowed)
@@ -88,15 +88,15 @@ def require_observers(observers: Any) -> None:
 
 
 def require_window(name: str, value: Any) -> None:
-    """Raise if a value is no number of seconds that a record can live."""
+    """Raise if a value is not a valid lifetime of a record in seconds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # Written so that NaN, which compares false to everything, is refused too.
+    # The comparison also refuses NaN, which compares false to every number.
     if not (is_number and 0 < value <= _LONGEST_WINDOW_SECONDS):
         raise refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
 
 
 def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:
-    """Return what hashes bytes: a plain hash or, under a secret, an HMAC."""
+    """Return the function that hashes bytes: a plain hash, or an HMAC if there is a secret."""
     allowed = sorted(known for known in hashlib.algorithms_guaranteed if not known.startswith("shake_"))
     if name not in allowed:
         raise refusal("hash_function", name, f"one of {', '.join(allowed)}")
@@ -111,8 +111,8 @@ def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:
 
 
 def _plain_digest(name: str) -> Callable[[bytes], str]:
-    # FIPS builds of OpenSSL refuse md5 unless told that no security hangs on it. A copy of what was made once
-    # is made faster than another one, which would look the algorithm up anew.
+    # FIPS builds of OpenSSL only allow md5 with usedforsecurity=False. Copying a hash object is faster than
+    # creating one, which looks up the algorithm again.
     copy = getattr(hashlib, name)(usedforsecurity=False).copy
 
     def digest(data: bytes) -> str:
@@ -127,16 +127,16 @@ def _plain_digest(name: str) -> Callable[[bytes], str]:
 def _keyed_digest(name: str, secret: Any) -> Callable[[bytes], str]:
     import hmac  # noqa: PLC0415 - loaded when used
 
-    # The secret itself is shown in no message.
+    # No message may show the secret.
     if not isinstance(secret, str | bytes) or not secret:
         found = kind_of(secret) if secret else f"an empty {kind_of(secret)}"
-        raise IdempotencyConfigError(f"hash_secret must be text or bytes that are not empty, not {found}")
+        raise IdempotencyConfigError(f"hash_secret must be non-empty text or bytes, not {found}")
     key = secret.encode() if isinstance(secret, str) else secret
     return lambda data: hmac.digest(key, data, name).hex()
 
 
 def search_options_of(given: Any) -> jmespath.Options:
-    """Return the options that expressions are searched with."""
+    """Return the options for JMESPath searches."""
     if given is None or given == {}:
         return DEFAULT_OPTIONS
     allowed = 'None or a dict of arguments for jmespath.Options, such as {"custom_functions": MyFunctions()}'
@@ -158,7 +158,7 @@ def search_options_of(given: Any) -> jmespath.Options:
 
 
 def compiled_expression(name: str, expression: Any, options: jmespath.Options) -> ParsedResult | None:
-    """Return a JMESPath expression compiled, None if there is none."""
+    """Return a compiled JMESPath expression; None if there is none."""
     if expression is None or expression == "":
         return None
     if not isinstance(expression, str):
@@ -170,7 +170,7 @@ def compiled_expression(name: str, expression: Any, options: jmespath.Options) -
         RecursionError,
         Warning,
     ) as error:  # a deprecated syntax, where warnings are errors
-        # The parser's own text spans several lines and draws the position; one line says it here.
+        # The parser's message spans several lines to mark the position; this one fits on one line.
         position = getattr(error, "lex_position", None)
         place = "" if position is None else f" at position {position}"
         detail = getattr(error, "msg", None) or getattr(error, "message", None) or type(error).__name__
@@ -182,6 +182,6 @@ def compiled_expression(name: str, expression: Any, options: jmespath.Options) -
             if function not in options.custom_functions.FUNCTION_TABLE:
                 known = ", ".join(sorted(options.custom_functions.FUNCTION_TABLE))
                 raise IdempotencyConfigError(
-                    f"{name}={expression!r} calls {function}(), which is none of the known functions: {known}"
+                    f"{name}={expression!r} calls {function}(), which is unknown. Known functions: {known}"
                 )
     return compiled

@@ -1,7 +1,7 @@
-"""Lambda durable executions: whether a call is made in one, where, and whether that goes on after a failure.
+"""Detect Lambda durable executions, the position of a call in them, and failures after which they resume.
 
-The SDK is never imported: where it is not loaded, there is no durable execution. What it raises, and where it
-runs the application's code, is recognised by the names of its modules and classes.
+The SDK is never imported: if it is not loaded, there is no durable execution. Its exceptions, and the frames
+that run the application's code, are recognized by the names of its modules and classes.
 """
 
 import sys
@@ -14,7 +14,7 @@ from ..spec.errors import IdempotencyConfigError
 from ..spec.record import DURABLE
 
 SDK = "aws_durable_execution_sdk_python"
-"""The package; while it is not among ``sys.modules``, no call needs to look any further."""
+"""The package. While it is not in ``sys.modules``, no call is in a durable execution."""
 
 _DRIVERS = frozenset(
     {(drive.__module__, "drive"), (drive.__module__.replace("blocking", "asynchronous"), "drive_async")}
@@ -22,19 +22,19 @@ _DRIVERS = frozenset(
 
 
 class Execution:
-    """The durable execution in which a call is made, and the call's position in it (DUR-2, DUR-3).
+    """The durable execution that contains a call, and the call's position in it (DUR-2, DUR-3).
 
     Parameters
     ----------
     name
         The execution's ARN.
     position
-        The operation of the SDK that runs the call, how many protected calls there are around it, and how
-        many operations of the context that it is given have begun.
+        The operation of the SDK that runs the call, the number of protected calls around it, and the number
+        of operations that have begun in the context that the call gets.
     state
-        The SDK's own state of the execution.
+        The SDK's state of the execution.
     operates
-        Whether the call is given a context, so that its body may use operations.
+        Whether the call gets a context, so that its body may use operations.
     """
 
     __slots__ = ("_state", "name", "operates", "position")
@@ -46,15 +46,15 @@ class Execution:
         self._state = state
 
     def owner(self, token: str) -> str:
-        """Return the owner token of an attempt that is made in this invocation (DUR-1)."""
+        """Return the owner token of an attempt in this invocation (DUR-1)."""
         return f"{DURABLE}{self.name}/{self.position}/{token}"
 
     def goes_on_after(self, failure: BaseException) -> bool:
         """Return whether the execution, and so the body that raised ``failure``, will be resumed (DUR-4)."""
         if isinstance(failure, KeyboardInterrupt | SystemExit):
-            return True  # the host invokes it again
+            return True  # Lambda invokes it again
         if getattr(self._state, "is_checkpoint_token_revoked", False) is True:
-            return True  # whatever the invocation ends with is not recorded
+            return True  # the end of this invocation is not recorded
         if _is(failure, "BackgroundThreadError"):
             failure = getattr(failure, "source_exception", failure)
             if not _is(failure, "InvocationError"):
@@ -63,12 +63,12 @@ class Execution:
 
 
 def is_suspension(failure: BaseException) -> bool:
-    """Return whether ``failure`` is how the SDK suspends an execution."""
+    """Return whether the SDK raised ``failure`` to suspend an execution."""
     return not isinstance(failure, Exception) and _is(failure, "SuspendExecution")
 
 
 def lambda_context_of(context: Any) -> Any:
-    """Return the Lambda context of an invocation, which a durable handler gets inside of another."""
+    """Return the Lambda context of an invocation, which is an attribute of a durable handler's context."""
     inner = getattr(context, "lambda_context", None)
     return context if inner is None or hasattr(context, "get_remaining_time_in_millis") else inner
 
@@ -76,7 +76,7 @@ def lambda_context_of(context: Any) -> Any:
 def refuse_outside(function: Any) -> None:
     """Raise ``TypeError`` if ``function`` is a durable handler as Lambda calls it.
 
-    There, each invocation gets another event, and answers that the execution is pending.
+    At this level, each invocation gets a different event, and returns that the execution is pending.
     """
     seen: list[Any] = []
     while function is not None and function not in seen:
@@ -84,26 +84,27 @@ def refuse_outside(function: Any) -> None:
         code_of = getattr(function, "__globals__", {}).get("__name__", "")
         if code_of == f"{SDK}.execution":
             raise TypeError(
-                f"{getattr(function, '__qualname__', function)} is a durable handler: protect what is below "
-                "@durable_execution, which gets the execution's own event, not the event of each invocation."
+                f"{getattr(function, '__qualname__', function)} is a durable handler: protect the function "
+                "below @durable_execution, which gets the event of the execution instead of one for each "
+                "invocation."
             )
         function = getattr(function, "__wrapped__", None)
 
 
 def refuse_without_owners(execution: Execution, key: str) -> IdempotencyConfigError:
-    """Return the error for a layer that cannot tell one invocation of an execution from another (DUR-6)."""
+    """Return the error for a layer that cannot distinguish invocations of an execution (DUR-6)."""
     return IdempotencyConfigError(
         f"The persistence layer of {key!r} keeps no owner tokens, so the durable execution "
-        f"{execution.name!r} could not resume its claim. Nothing ran. Use a layer with _load and _swap, as "
-        "all that come with idemproof are."
+        f"{execution.name!r} could not resume its claim. Nothing ran. Use a layer with _load and _swap, "
+        "such as any layer of idemproof."
     )
 
 
 def current(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Execution | None:
-    """Return the durable execution in which a call with these arguments is made, or None.
+    """Return the durable execution that contains a call with these arguments, or None.
 
-    Found among the frames of this thread, innermost first: the SDK sets no context variable, and runs
-    branches in threads of their own.
+    It is found in the frames of this thread, innermost first, because the SDK sets no context variable and
+    runs branches in separate threads.
     """
     operations = _operations_before(args, kwargs)
     calls = 0
@@ -121,9 +122,9 @@ def current(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Execution | Non
 
 
 def _operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
-    """Return how many operations the durable context that a call is given has begun; None if it gets none.
+    """Return how many operations have begun in the durable context that a call gets; None without a context.
 
-    Its body may use further ones, so this tells a call from an earlier one of the same key, in each replay.
+    The body may begin further operations, so the number distinguishes calls of the same key in each replay.
     """
     for value in (*args, *kwargs.values()):
         if any(

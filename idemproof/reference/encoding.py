@@ -1,4 +1,4 @@
-"""Results to JSON text and back, and what stands in the way when that fails."""
+"""Encode results as JSON text, decode them, and locate values that cannot be encoded."""
 
 import dataclasses
 import json
@@ -15,22 +15,22 @@ _JSON_KEYS = (str, int, float, type(None))
 
 
 class ResultEncoder(json.JSONEncoder):
-    """JSON with sorted keys, for plain data, decimals, Pydantic models and dataclasses."""
+    """Encodes plain data, decimals, Pydantic models and dataclasses as JSON with sorted keys."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(sort_keys=True, **options)
 
     def default(self, o: Any) -> Any:
-        """Return what stands for a value that JSON does not know.
+        """Return JSON data for a value that JSON cannot represent.
 
         Raises
         ------
         TypeError
-            Nothing does.
+            There is no such data.
         """
         if isinstance(o, Decimal):
             return math.nan if o.is_nan() else str(o)
-        # Other software that shares the table goes by the attribute `json`: so must the bytes.
+        # Powertools, which may share the table, checks the attribute `json`, and the bytes must be the same.
         if getattr(o, "json", None) and callable(dump := getattr(o, "model_dump", None)):
             return dump(mode="json")
         if hasattr(o, "__dataclass_fields__"):
@@ -43,19 +43,20 @@ _read = json.JSONDecoder().raw_decode
 
 
 encode: Callable[[Any], str] = _encoder.encode
-"""Returns a result as JSON text: plain data, in which decimals, Pydantic models and dataclasses may occur.
+"""Return a result as JSON text: plain data that may contain decimals, Pydantic models and dataclasses.
 
-Raises ``TypeError``, ``ValueError`` or ``RecursionError`` for what cannot be: `locate_failure` tells why.
+Raise ``TypeError``, ``ValueError`` or ``RecursionError`` if it cannot be encoded; `locate_failure` finds the
+cause.
 """
 
 
 def decode(text: str | None) -> Any:
-    """Return the result that a JSON text stands for; None for no text.
+    """Return the result that is decoded from JSON text; None without text.
 
     Parameters
     ----------
     text
-        What `encode` gave.
+        The text that `encode` returned.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def decode(text: str | None) -> Any:
     if not text:
         return None
     try:
-        value, end = _read(text)  # without the search for white space around
+        value, end = _read(text)  # faster: it does not search for surrounding white space
     except json.JSONDecodeError:
         end = -1
     return value if end == len(text) else json.loads(text)
@@ -77,21 +78,21 @@ def locate_failure(value: Any, encoder: json.JSONEncoder = _encoder) -> tuple[st
     Parameters
     ----------
     value
-        What the encoder refused.
+        The value that the encoder refused.
     encoder
         The encoder that refused it.
 
     Returns
     -------
     tuple of str
-        A path such as ``$.items[2].price``, and what is wrong there, to be read after it: names and
-        types only.
+        A path such as ``$.items[2].price``, and text that follows it and says what is wrong there. It only
+        contains names and types.
     """
     return _Walk(encoder).run(value)
 
 
 class _Walk:
-    # Iterative, since too deep a nesting is one of the things it has to report.
+    # Iterative, because it has to report nesting that is too deep.
 
     def __init__(self, encoder: json.JSONEncoder) -> None:
         self._encoder = encoder
@@ -108,7 +109,7 @@ class _Walk:
                 continue
             if depth > deepest[0]:
                 deepest = (depth, place)
-            # An encoder's hook can unfold for ever; nothing that deep can be encoded anyway.
+            # An encoder's hook can unfold without end, and nothing this deep can be encoded.
             if depth > 2 * sys.getrecursionlimit():
                 break
             if fault := self._fault(current, place, depth):
@@ -126,7 +127,7 @@ class _Walk:
             return fault
         try:
             children = self._children(current)
-        except Exception as error:  # noqa: BLE001 - any failure of a hook is the answer here
+        except Exception as error:  # noqa: BLE001 - any failure of a hook is the result here
             raise_interrupt(error)
             cause = "" if type(error) is TypeError else f" ({type(error).__name__})"
             return f"is of type {_kind(current)}, which cannot be encoded{cause}"
@@ -142,7 +143,7 @@ class _Walk:
         try:
             self._encoder.encode(number)
         except ValueError:
-            return f"is of type {_kind(number)} and too long to be written out"
+            return f"is of type {_kind(number)} and too long to be encoded"
         return None
 
     def _children(self, current: Any) -> list[tuple[Any, str]]:
@@ -161,7 +162,7 @@ def _key_fault(mapping: dict[Any, Any]) -> str | None:
         sorted(mapping)
     except TypeError:
         kinds = sorted({_kind(key) for key in mapping})
-        return f"has keys of types {' and '.join(kinds)}, which cannot be put in order"
+        return f"has keys of types {' and '.join(kinds)}, which cannot be sorted"
     return None
 
 

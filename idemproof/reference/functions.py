@@ -1,4 +1,4 @@
-"""What kinds of function can be protected, and where their payload is among the arguments."""
+"""Check whether a function can be protected, and find the payload among its arguments."""
 
 import functools
 import inspect
@@ -11,22 +11,22 @@ from ..spec.errors import IdempotencyArgumentError, IdempotencyConfigError
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether calling ``function`` gives a coroutine: plain, partial, method or callable object."""
+    """Return whether calling a function, partial, method or callable object returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_called(function))
 
 
 def refuse_unprotectable(function: Any) -> None:
-    """Raise ``TypeError`` for what has no single result, or is no function."""
+    """Raise ``TypeError`` for an object that is not a function, or has no single result."""
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"Only functions can be made idempotent, not {function!r}.")
     task = function
     while isinstance(task, functools.partial):
         task = task.func
-    # Of the class that it gives: a task may be made on first use, and a mock has every attribute.
+    # Looked up on the class: a task may be created on first use, and a mock has every attribute.
     if callable(getattr(task.__class__, "apply_async", None)):
         raise TypeError(
-            f"{name_of(function)} is a task of a queue: what apply_async() and delay() send would run "
-            "unprotected. Protect the function itself, and make that the task: put @app.task above "
+            f"{name_of(function)} is a task of a queue: calls by apply_async() and delay() would run "
+            "unprotected. Protect the function itself, and register it as the task: put @app.task above "
             "@idempotent_function."
         )
     for candidate in (function, _called(function)):
@@ -38,12 +38,12 @@ def refuse_unprotectable(function: Any) -> None:
 
 
 def is_wrapper(function: Any) -> bool:
-    """Return whether ``function`` says that it wraps another."""
+    """Return whether ``function`` declares that it wraps another."""
     return hasattr(function, "__wrapped__")
 
 
 def wraps_code(function: Any, code: CodeType) -> bool:
-    """Return whether ``function`` says that it wraps the async or generator function of this code."""
+    """Return whether ``function`` declares that it wraps the async or generator function of this code."""
     return is_wrapper(function) and getattr(inspect.unwrap(function), "__code__", None) is code
 
 
@@ -55,17 +55,17 @@ def name_of(function: Any) -> str:
 class Argument:
     """Finds one parameter's value in a call: by keyword, by position, or its default.
 
-    Positions are those of the function that is called. A wrapper that passes ``*args`` on may put something
-    before them, so behind it a parameter is found by keyword only.
+    Positions are those of the called function. A wrapper that passes ``*args`` on may insert arguments before
+    them, so parameters of the wrapped function are found by keyword only.
 
     Parameters
     ----------
     function
-        The function that is called.
+        The called function.
     name
         The parameter's name.
     position
-        Where callers put it, if the function does not name it.
+        Its position in calls, if the function does not name it.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class Argument:
                 )
             return
         self._default = found.default
-        # Beside a positional-only parameter, **kwargs may hold another value of the same name.
+        # If a parameter is positional-only, **kwargs may hold another value of the same name.
         self._keyword = found.kind is not found.POSITIONAL_ONLY
         if found.kind is not found.KEYWORD_ONLY:
             self._index = list(own).index(name)
@@ -103,7 +103,7 @@ class Argument:
         Raises
         ------
         IdempotencyArgumentError
-            The call does not give it. Nothing ran.
+            The call does not pass it. Nothing ran.
         """
         if self._keyword and self._name in kwargs:
             return kwargs[self._name]
@@ -112,8 +112,8 @@ class Argument:
         if self._default is not inspect.Parameter.empty:
             return self._default
         raise IdempotencyArgumentError(
-            f"{self._function}() was called without {self._name!r}, which its protection needs, or through a "
-            f"wrapper that does not name it: pass it by keyword. Nothing ran."
+            f"{self._function}() was called without {self._name!r}, which its protection needs, or "
+            "through a wrapper that does not name it. Nothing ran. Pass it by keyword."
         )
 
 
@@ -123,14 +123,14 @@ class Arguments:
     Parameters
     ----------
     function
-        The function that is called.
+        The called function.
     names
         The parameters' names.
 
     Raises
     ------
     IdempotencyConfigError
-        The names are not a name, or several different ones.
+        The names are invalid or not unique.
     TypeError
         The function has no such parameter.
     """
@@ -146,13 +146,13 @@ class Arguments:
         Raises
         ------
         TypeError
-            The call does not give one of them. Nothing ran.
+            The call does not pass one of them. Nothing ran.
         """
         return {name: argument.of(args, kwargs) for name, argument in self._arguments.items()}
 
 
 def argument_of(function: Callable[..., Any], names: Any) -> Argument | Arguments:
-    """Return what finds the payload that ``data_keyword_argument`` names.
+    """Return the finder for the payload that ``data_keyword_argument`` names.
 
     Raises
     ------
@@ -184,11 +184,11 @@ class _HandlerArgument(Argument):
     function
         The handler.
     called
-        What Lambda's documentation calls it.
+        Its name in Lambda's documentation.
     found
-        Where the handler has it, or None if it only takes ``*args``.
+        The handler's parameter, or None if the handler only takes ``*args``.
     position
-        Where it is then.
+        Its position if the handler only takes ``*args``.
     """
 
     __slots__ = ("called",)
@@ -205,12 +205,12 @@ class _HandlerArgument(Argument):
 
     @property
     def renamed(self) -> bool:
-        """Whether the handler cannot be called with Lambda's name for it."""
+        """Whether the handler does not accept Lambda's name for it."""
         return self._name != self.called or not self._keyword
 
     @property
     def index(self) -> int | None:
-        """Its place among positional arguments, None if it is passed by keyword only."""
+        """Its position among positional arguments; None if it is keyword-only."""
         return self._index
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -226,10 +226,11 @@ class _HandlerArgument(Argument):
 def handler_arguments(
     function: Callable[..., Any],
 ) -> tuple[_HandlerArgument, _HandlerArgument | None]:
-    """Return where a Lambda handler finds its event and its context.
+    """Return the parameters for the event and the context of a Lambda handler.
 
-    The event is the parameter of that name, else the first one besides ``self`` and ``cls``; the context is
-    the one that follows, if any. A wrapper that takes only ``*args`` is called with (event, context).
+    The event is the parameter of that name, or else the first one other than ``self`` and ``cls``. The
+    context is the parameter after it, if any. A wrapper that takes only ``*args`` is called with
+    (event, context).
 
     Raises
     ------
@@ -245,7 +246,7 @@ def handler_arguments(
         names = _positional(wrapped)
         bound = int(next(iter(wrapped), "") in ("self", "cls"))
         if not names:
-            # A decorator without functools.wraps, or a handler that takes just anything.
+            # A decorator without functools.wraps, or a handler that only takes *args.
             return (
                 _HandlerArgument(function, "event", None, bound),
                 _HandlerArgument(function, "context", None, bound + 1),
@@ -269,9 +270,9 @@ def handler_arguments(
 def called_in_order(
     function: Callable[..., Any], arguments: tuple[_HandlerArgument, _HandlerArgument | None]
 ) -> Callable[..., Any]:
-    """Return ``function`` so that it can also be called with ``event=`` and ``context=``, whatever its names.
+    """Return ``function`` with support for calls with ``event=`` and ``context=``, whatever its own names.
 
-    As Lambda does, these are then passed by position.
+    These arguments are passed by position, as Lambda does.
     """
     renamed = [argument for argument in arguments if argument is not None and argument.renamed]
     if not renamed and _names_all(function, arguments):
@@ -319,7 +320,7 @@ def _parameters(
         if sys.version_info >= (3, 14):
             import annotationlib  # noqa: PLC0415 - new in 3.14
 
-            # Annotations may name what is defined later, or for type checkers only.
+            # Annotations may contain names that are defined later, or for type checkers only.
             return inspect.signature(
                 function,
                 follow_wrapped=follow_wrapped,
@@ -328,13 +329,13 @@ def _parameters(
         return inspect.signature(function, follow_wrapped=follow_wrapped).parameters
     except ValueError as error:
         raise TypeError(
-            f"{name_of(function)} does not tell its parameters, so the idempotency key cannot be derived "
-            "from one. Wrap it in a function."
+            f"{name_of(function)} has no readable signature, so the idempotency key cannot be derived from "
+            "a parameter. Wrap it in a function."
         ) from error
 
 
 def _called(function: Any) -> Any:
-    """Return what runs when a partial or a callable object is called."""
+    """Return the function that runs when a partial or a callable object is called."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else getattr(type(function), "__call__", None)  # noqa: B004 - its kind matters, not its existence

@@ -1,4 +1,4 @@
-"""JMESPath functions that open what an event carries packed: JSON text, base64, gzip."""
+"""JMESPath functions that unpack parts of an event: JSON text, base64, gzip."""
 
 import json
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ import jmespath
 from jmespath.functions import Functions, signature
 
 MAX_UNPACKED_BYTES = 32 * 1024 * 1024
-"""How much zipped text may unpack to, unless the configuration says otherwise."""
+"""The default limit of unpacked zipped text, in bytes."""
 
 _CHUNK = 256 * 1024
 
 _left: ContextVar[list[int] | None] = ContextVar("idemproof_unpacking_left", default=None)
-"""How many bytes may still be unpacked in this search: a list of one number, and the bound."""
+"""How many bytes this search may still unpack, as a list with one number; and the limit."""
 
 
 class UnpackedTooLargeError(ValueError):
-    """Zipped text unpacks to more than the bound. Its text shows none of it."""
+    """Zipped text unpacks to more than the limit. The message shows no part of it."""
 
 
 @contextmanager
 def bounded_unpacking(most: int) -> Iterator[None]:
-    """Bound how many bytes one search unpacks, in all."""
+    """Limit how many bytes one search unpacks in total."""
     token = _left.set([most, most])
     try:
         yield
@@ -33,7 +33,7 @@ def bounded_unpacking(most: int) -> Iterator[None]:
 
 
 def unpacks(node: Any) -> bool:
-    """Return whether a parsed expression calls any function that unpacks zipped text."""
+    """Return whether a parsed expression calls a function that unpacks zipped text."""
     return "powertools_base64_gzip" in called_functions(node)
 
 
@@ -43,7 +43,7 @@ def called_functions(node: Any) -> list[str]:
     pending = [node]
     while pending:
         current = pending.pop()
-        # Children of slices are bare numbers.
+        # Children of slices are numbers, not nodes.
         if isinstance(current, dict):
             if current["type"] == "function_expression":
                 called.append(current["value"])
@@ -78,7 +78,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def _unzipped(data: bytes) -> bytearray:
-    """Return what zipped data unpacks to, read in parts so that no more than the bound is ever held."""
+    """Return unpacked data. It is read in parts, so that it never takes more memory than the limit."""
     import gzip  # noqa: PLC0415 - loaded when used
     import io  # noqa: PLC0415 - same
 

@@ -1,30 +1,32 @@
-"""One function's settings as layers see them, under the names that Powertools' layers have for them."""
+"""The settings of one function for its layer, with the attribute names of Powertools' layers."""
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backends.records import DataRecord
 from ..spec.record import COMPLETED, INPROGRESS, ceil_seconds
-from .config import IdempotencyConfig
 from .encoding import encode
 from .keys import KeyDerivation
 
+if TYPE_CHECKING:
+    from .config import IdempotencyConfig
+
 
 class LayerSettings:
-    """What a layer may ask about the function that it serves.
+    """The settings and derived values that a layer can read for its function.
 
     Parameters
     ----------
     config
         The function's configuration.
     prefix
-        Returns what its keys begin with.
+        Returns the prefix of the function's keys.
     """
 
     configured = True
 
-    def __init__(self, config: IdempotencyConfig, prefix: Callable[[], str]) -> None:
+    def __init__(self, config: "IdempotencyConfig", prefix: Callable[[], str]) -> None:
         self._config = config
         self._prefix = prefix
         self._derivation: KeyDerivation | None = None
@@ -42,15 +44,15 @@ class LayerSettings:
 
     @property
     def function_name(self) -> str:
-        """What the function's keys begin with."""
+        """The prefix of the function's keys."""
         return self._prefix()
 
     def key_of(self, data: Any) -> str | None:
-        """Return the idempotency key of a payload, None if it has none."""
+        """Return the idempotency key of a payload; None if it has no key."""
         return self._derived(data)[0]
 
     def payload_hash_of(self, data: Any) -> str:
-        """Return the hash of a payload's validated part, '' if nothing is validated."""
+        """Return the hash of a payload's validated part; '' if nothing is validated."""
         return self._keys().payload_hash(data) or ""
 
     def hash_of(self, data: Any) -> str:
@@ -58,24 +60,24 @@ class LayerSettings:
         return self._keys().hash_of(data)
 
     def expiry_from_now(self) -> int:
-        """Return the epoch seconds at which a result that is stored now is over."""
+        """Return the expiry, in seconds since the epoch, of a result that is stored now."""
         return ceil_seconds(self._config.clock() - int(-self._config.expires_after_seconds * 1000 // 1))
 
     def claim(self, key: str, data: Any, remaining_ms: int | None) -> DataRecord:
-        """Return the record of a run that begins now."""
+        """Return the INPROGRESS record of an attempt that begins now."""
         lease = None if remaining_ms is None else self._config.clock() + remaining_ms
         hashed = self._derived(data)[1]
         return DataRecord(key, INPROGRESS, self.expiry_from_now(), lease, payload_hash=hashed or "")
 
     def result(self, key: str, data: Any, result: Any) -> DataRecord:
-        """Return the record of a run that ends now."""
+        """Return the COMPLETED record of an attempt that ends now."""
         hashed = self._derived(data)[1]
         return DataRecord(
             key, COMPLETED, self.expiry_from_now(), None, self.encode(result), payload_hash=hashed or ""
         )
 
     def encode(self, result: Any) -> str:
-        """Return a result as it is stored."""
+        """Return the stored text of a result."""
         return encode(result)
 
     def _derived(self, data: Any) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""From whatever a function is called with to the data that a layer's methods get, as from Powertools."""
+"""Convert payloads to the data that a layer's public methods get, as Powertools does."""
 
 import dataclasses
 from typing import Any
@@ -7,15 +7,15 @@ from ..spec.errors import IdempotencyPayloadError
 
 
 def data_for_methods(payload: Any) -> Any:
-    """Return the data that a payload stands for, as Powertools does.
+    """Convert a payload to data as Powertools does.
 
-    The conversions are those of `keys.opening.as_plain_data`, but a dataclass is converted all the way down,
-    and nothing in it is compared or refused.
+    The conversions are those of `keys.opening.as_plain_data`, but a dataclass is converted at all levels, and
+    no value in it is compared or refused.
 
     Parameters
     ----------
     payload
-        The argument that the key is derived from.
+        The argument from which the key is derived.
 
     Raises
     ------
@@ -35,5 +35,5 @@ def data_for_methods(payload: Any) -> Any:
     except Exception as error:
         raise IdempotencyPayloadError(
             f"No idempotency key can be derived: the payload, of type {type(payload).__qualname__}, could "
-            f"not be turned into plain data ({type(error).__name__}). Pass a dict, or correct its conversion."
+            f"not be converted to plain data ({type(error).__name__}). Pass a dict, or fix its conversion."
         ).because(error) from error

@@ -1,15 +1,15 @@
-"""Places in values, and how they and types are written in messages: ``$.items[2].price``."""
+"""Paths to places in values, such as ``$.items[2].price``, and names of types, for messages."""
 
 from collections.abc import Callable
 from json import dumps
 from typing import Any
 
-# A place is its parent and its own segment: paths are only spelt out for the one that is reported.
+# A place is its parent and its own segment, so that only the path in a message is formatted.
 Place = tuple["Place | None", Any]
 
 ROOT: Place = (None, None)
 
-# A path longer than this says no more than its beginning.
+# Longer paths and names are cut off.
 _SHOWN_SEGMENTS = 12
 _SHOWN_NAME = 40
 
@@ -20,13 +20,13 @@ def segment(slot: Any) -> str:
     Parameters
     ----------
     slot
-        The position, an integer; or the key of a mapping, which is written as its text.
+        The position, an integer; or the key of a mapping.
     """
     return f"[{slot}]" if type(slot) is int else keyed(slot)
 
 
 def keyed(key: Any) -> str:
-    """Return the part of a path that leads to a key of a mapping, of whatever type it is.
+    """Return the part of a path that leads to a key of a mapping; the key may have any type.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def spelt(place: Place, written: Callable[[Any], str] = segment, most: int | Non
     Parameters
     ----------
     place
-        `ROOT`, or a place inside of another with its segment there.
+        `ROOT`, or a pair of the enclosing place and the segment in it.
     written
-        How a segment is written.
+        Formats a segment.
     most
-        How many segments are written; None for all.
+        The largest number of segments in the text; None for all.
     """
     segments: list[Any] = []
     here: Place | None = place
@@ -63,7 +63,7 @@ def spelt(place: Place, written: Callable[[Any], str] = segment, most: int | Non
 
 
 def type_name(kind: type) -> str:
-    """Return the name of a type, with its module unless that is obvious.
+    """Return the name of a type, with its module unless it is a built-in type.
 
     Parameters
     ----------

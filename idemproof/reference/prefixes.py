@@ -1,4 +1,4 @@
-"""What keys begin with: who derives them."""
+"""The prefixes of keys: the service, Lambda function and Python function that derive them."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ from typing import Any
 from ..spec.errors import IdempotencyConfigError
 
 SERVICE = "IDEMPROOF_SERVICE"
-"""The environment variable that names the service, where the configuration does not."""
+"""The environment variable with the service's name, used if the configuration has none."""
 
 _LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
 _OUTSIDE = "test-func"
@@ -19,12 +19,12 @@ ALLOWED_SERVICE = f"letters, digits, hyphens and underscores, other than {_OUTSI
 
 
 def is_service_name(name: Any) -> bool:
-    """Return whether ``name`` can stand at the beginning of keys without being taken for something else."""
+    """Return whether ``name`` is valid and unambiguous at the beginning of keys."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and name != _OUTSIDE
 
 
 def service_name(configured: str | None) -> str | None:
-    """Return the name of this service: as configured, else as the environment says.
+    """Return the name of this service, from the configuration or else the environment.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def service_name(configured: str | None) -> str | None:
     Raises
     ------
     IdempotencyConfigError
-        The environment names an invalid one.
+        The environment variable has an invalid name.
     """
     name = configured or os.environ.get(SERVICE) or None
     if name is not None and not is_service_name(name):
@@ -43,27 +43,27 @@ def service_name(configured: str | None) -> str | None:
 
 
 def in_lambda() -> bool:
-    """Return whether the environment names a Lambda function, which keys begin with."""
+    """Return whether the environment names a Lambda function. Then keys begin with its name."""
     return _LAMBDA in os.environ
 
 
 def function_prefix(function: Callable[..., Any], key_prefix: str | None, service: str | None = None) -> str:
-    """Return what the keys of a function begin with.
+    """Return the prefix of a function's keys.
 
     Parameters
     ----------
     function
         A function, method, partial or callable object.
     key_prefix
-        Used instead, if given. It survives renaming and moving the function.
+        Replaces the default prefix. It stays the same if you rename or move the function.
     service
-        The name of the service, if it has one.
+        The name of the service, or None.
 
     Returns
     -------
     str
-        ``key_prefix``, or these joined with dots: the service and the Lambda function's name (``test-func``
-        if there is neither), the module and the qualified name.
+        ``key_prefix``, or these parts joined with dots: the service and the Lambda function's name
+        (``test-func`` if there is neither), the module and the qualified name.
     """
     if key_prefix:
         return key_prefix
@@ -76,7 +76,7 @@ def function_prefix(function: Callable[..., Any], key_prefix: str | None, servic
 
 
 def named_prefix(function_name: str, key_prefix: str | None, service: str | None = None) -> str:
-    """Return what the keys of a function of this module and name begin with; see `function_prefix`."""
+    """Return the prefix for ``module.qualified_name`` of a function; see `function_prefix`."""
     if key_prefix:
         return key_prefix
     host = os.environ.get(_LAMBDA)

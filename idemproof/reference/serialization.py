@@ -1,4 +1,4 @@
-"""Which serializer a function has: the one that it is given, or one for its return annotation."""
+"""Choose a function's serializer: the given one, or one for its return annotation."""
 
 import functools
 import inspect
@@ -31,11 +31,11 @@ __all__ = [
 
 
 class _NotDefinedYetError(IdempotencyNoSerializationModelError):
-    """The return annotation names what may be defined before the first call."""
+    """The return annotation contains a name that may be defined before the first call."""
 
 
 class _LaterSerializer(CheckedSerializer):
-    """Stands for one whose model is not defined yet, but may be before the first call."""
+    """Placeholder for a serializer whose model may be defined before the first call."""
 
     def __init__(self, make: Callable[[], BaseIdempotencySerializer]) -> None:
         self._make = make
@@ -52,7 +52,7 @@ class _LaterSerializer(CheckedSerializer):
 
     @classmethod
     def instantiate(cls, model_type: Any) -> BaseIdempotencySerializer:
-        raise NotImplementedError  # it is made for a function, not for a model
+        raise NotImplementedError  # it is created for a function, not for a model
 
     def _serializer(self) -> BaseIdempotencySerializer:
         if self._made is None:
@@ -73,7 +73,7 @@ class _LaterSerializer(CheckedSerializer):
         made = self._serializer()
         if isinstance(made, CheckedSerializer):
             return made._store(result)
-        from .results.custom import stored_by  # noqa: PLC0415 - loads what only serializers need
+        from .results.custom import stored_by  # noqa: PLC0415 - only serializers need it
 
         return stored_by(made, result)
 
@@ -114,7 +114,7 @@ def resolve_serializer(
 
 
 def annotated_result(function: Callable[..., Any]) -> Any:
-    """Return the return annotation as it is written; None if there is none."""
+    """Return the unresolved return annotation; None if there is none."""
     return _annotations(_named(function)).get("return")
 
 
@@ -131,11 +131,11 @@ def return_type(function: Callable[..., Any]) -> Any:
     if annotation is None:
         return None
     try:
-        # The return annotation alone: an argument's may name what is imported for type checkers only.
-        # Wrappers carry the annotations of what they wrap, but not the names that these stand for.
+        # Only the return annotation, because those of arguments may name imports for type checkers only.
+        # A wrapper has the annotations of the function that it wraps, but not the names in its scope.
         return resolve_annotation(annotation, inspect.unwrap(named), named.__module__)
     except Exception as error:
-        from .results.hints import later  # noqa: PLC0415 - loads what only serializers need
+        from .results.hints import later  # noqa: PLC0415 - only serializers need it
 
         kind = (
             _NotDefinedYetError
@@ -144,13 +144,13 @@ def return_type(function: Callable[..., Any]) -> Any:
         )
         raise kind(
             f"The return annotation {annotation!r} of {named.__qualname__} cannot be resolved "
-            f"({error}). Define or import what it names before the first call, not for type checkers alone, "
-            "or give the serializer its model."
+            f"({error}). Define or import its names before the first call, not for type checkers alone, "
+            "or pass the model to the serializer."
         ) from error
 
 
 def _named(function: Callable[..., Any]) -> Any:
-    """Return what carries the annotations of a function, a partial or a callable object."""
+    """Return the object that has the annotations of a function, a partial or a callable object."""
     named: Any = function
     while isinstance(named, functools.partial | functools.partialmethod):
         named = named.func

@@ -1,8 +1,8 @@
-"""Whether enough of the stack is left for a call to end as it should: asked before its body begins.
+"""Check before the body runs that enough stack is left to complete the call.
 
-What has returned must be stored, so no completion may fail because the call began too near to the recursion
-limit. The store's requests are made from one depth, before the body and after it; what is left to need more
-than a claim did is encoding, logging and errors.
+The result must be stored, so no completion may fail because the call began too close to the recursion limit.
+Requests to the store are made from the same depth before and after the body. Only encoding, logging and
+errors need more stack than the claim did.
 """
 
 import sys
@@ -11,8 +11,8 @@ from typing import Any
 RESERVE = 50
 """How many frames must be left."""
 
-# Python 3.11 counts calls of C among the frames, which makes the one limit quick to try: each level of a
-# nested tuple takes one. Later versions count frames of Python only, which can be looked at.
+# Python 3.11 counts calls of C functions as frames, so a nested tuple tests the limit quickly: each level
+# takes one frame. Later versions only count Python frames, which can be inspected.
 _LEVELS: Any = ()
 for _ in range(RESERVE):
     _LEVELS = (_LEVELS,)
@@ -20,7 +20,7 @@ _ONE_LIMIT = sys.version_info < (3, 12)
 
 
 def require_stack(key: str) -> None:
-    """Raise ``RecursionError`` unless a call with ``key`` has the frames that it may need."""
+    """Raise ``RecursionError`` unless enough frames are left for a call with ``key``."""
     if _ONE_LIMIT:
         try:
             isinstance(None, _LEVELS)
@@ -35,5 +35,5 @@ def require_stack(key: str) -> None:
             return
     raise RecursionError(
         f"Fewer than {RESERVE} frames are left below the recursion limit, so the result of {key!r} might not "
-        "be stored. Nothing ran. Call from less deep, or raise the limit."
+        "be stored. Nothing ran. Call from a shallower stack, or raise the limit."
     )

@@ -1,4 +1,4 @@
-"""One store shared with the original, and calls of either side behind one face.
+"""One store shared with the original, and calls of either side behind one interface.
 
 Keys have a prefix that is new for each test, so that tests share tables and servers, never records.
 """
@@ -102,8 +102,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("store", names, indirect=True)
 
 
-class Told(NamedTuple):
-    """What a caller is told: an answer, as JSON text, or the name of an error."""
+class Reply(NamedTuple):
+    """The reply to a caller: an answer as JSON text, or the name of an error."""
 
     answer: str | None
     refusal: str | None = None
@@ -142,14 +142,14 @@ def label(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 
 class Client:
-    """A store's client as one side has it: tells of each request before it is sent, and after."""
+    """A store's client of one side, which reports each request before and after it is sent."""
 
     def __init__(self, client: Any, side: str, store: "Store") -> None:
         self._client = client
         self._side = side
         self._store = store
         if hasattr(client, "meta"):
-            # Without its events, on which the original would register anew for each layer.
+            # Without its events, on which the original would register again for each layer.
             self.meta = SimpleNamespace(service_model=client.meta.service_model)
 
     def __getattr__(self, name: str) -> Any:
@@ -220,7 +220,7 @@ class Store:
         lease_ms: int | None = LEASE_MS,
         validate: bool = False,
         **settings: Any,
-    ) -> Callable[[Any], Told]:
+    ) -> Callable[[Any], Reply]:
         """Return a protected function; its lease is what a Lambda context says, on either side."""
         package = SIDES[side].package
         config = package.IdempotencyConfig(
@@ -241,12 +241,12 @@ class Store:
         def function(order: Any) -> Any:
             return body(order)
 
-        def call(order: Any) -> Told:
+        def call(order: Any) -> Reply:
             try:
                 with known_warning() if lease_ms is None else contextlib.nullcontext():
-                    return Told(json.dumps(function(order=order), sort_keys=True, default=str))
+                    return Reply(json.dumps(function(order=order), sort_keys=True, default=str))
             except Exception as error:
-                return Told(None, type(error).__name__)
+                return Reply(None, type(error).__name__)
 
         return call
 
@@ -265,7 +265,7 @@ class Store:
         return f"{self.prefix}#{digest}"
 
     def record(self, order: Any) -> dict[str, Any] | None:
-        """Return what stands for ``order``: only what is there, under the names of ``NAMES``."""
+        """Return the stored record of ``order``: its present attributes, with the names of ``NAMES``."""
         return self.fields(self._read(self.key(order)))
 
     def fields(self, stored: Any) -> dict[str, Any] | None:
@@ -284,7 +284,7 @@ class Store:
         return key
 
     def forget(self, order: Any) -> None:
-        """Delete the record of ``order``, as a server that is told to."""
+        """Delete the record of ``order``, as a server does on request."""
         self._client.delete(self.key(order))
 
     def _read(self, key: str) -> Any:
@@ -360,7 +360,7 @@ def lives() -> Callable[[dict[str, Any] | None, int], bool]:
 
 
 class Clock:
-    """The time of the whole process, which stands still until it is moved."""
+    """The time of the whole process, which only changes when a test moves it."""
 
     def __init__(self, traveller: Any) -> None:
         self._traveller = traveller
@@ -368,7 +368,7 @@ class Clock:
 
     def set(self, milliseconds: int) -> None:
         self.now = milliseconds
-        # Half a millisecond more, for whoever computes with floats and rounds down.
+        # Half a millisecond more, because some code computes with floats and rounds down.
         moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=milliseconds + 0.5)
         self._traveller.move_to(moment)
 

@@ -1,4 +1,4 @@
-"""The errors that users of Powertools catch: the same clause catches ours in the same situation."""
+"""The errors that users of Powertools catch: the same ``except`` clause catches ours."""
 
 import datetime as dt
 from typing import Any

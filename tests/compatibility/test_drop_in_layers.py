@@ -1,4 +1,4 @@
-"""What users of Powertools do with a layer: call it, read it, set it, replace it by a mock.
+"""Uses of a layer in code for Powertools: call it, read it, set it, replace it by a mock.
 
 Each runs against the original too, where it can: what happens there is what has to happen here.
 """
@@ -246,7 +246,7 @@ def test_a_mock_of_a_layer_runs_the_body(side: Any, double: str) -> None:
     assert mock.delete_record.call_args.kwargs["data"] == EVENT
 
 
-def test_a_mock_answers_as_it_is_told(side: Any) -> None:
+def test_a_mock_answers_as_it_is_reported(side: Any) -> None:
     mock = MagicMock(spec=side.DynamoDB)
     mock.event_key_jmespath = ""
     handler = Handler(side, mock)
@@ -306,7 +306,7 @@ def test_a_mock_of_a_cache_client_is_asked_what_the_original_asks(side: Any) -> 
 
 
 @pytest.mark.parametrize("missing", ["", None])
-def test_without_a_table_the_module_is_imported_and_the_call_told(
+def test_without_a_table_the_module_is_imported_and_the_call_fails(
     side: Any, client: Any, missing: Any
 ) -> None:
     handler = Handler(side, side.DynamoDB(missing, boto3_client=client))

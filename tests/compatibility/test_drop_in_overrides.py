@@ -110,7 +110,7 @@ def test_an_overridden_get_record_of_the_documented_four_is_called_on_hits(side:
     assert set(seen) == {"pay"}
 
 
-def test_a_body_that_changes_its_event_does_not_change_what_a_layer_is_told(side: Any) -> None:
+def test_a_body_that_changes_its_event_does_not_change_what_a_layer_is_reported(side: Any) -> None:
     mock = MagicMock(spec=side.DynamoDB)
 
     @side.idempotent(persistence_store=mock)

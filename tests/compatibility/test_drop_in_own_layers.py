@@ -1,4 +1,4 @@
-"""Layers of one's own, written for Powertools: what they use of their base class, and do to records.
+"""Custom layers that were written for Powertools: their use of the base class, and of records.
 
 Each runs against the original too, where it can.
 """
@@ -282,8 +282,8 @@ def test_a_setting_that_a_layer_makes_its_own_gives_way_to_the_configuration_alo
             super()._put_record(data_record)
 
     layer = Own()
-    told = pytest.warns(idemproof.IdempotencyWarning, match="expires_after_seconds=5")
-    with told if side is OURS else nullcontext():
+    reply = pytest.warns(idemproof.IdempotencyWarning, match="expires_after_seconds=5")
+    with reply if side is OURS else nullcontext():
         charge = protect(side, layer, done, expires_after_seconds=77)
     charge({"id": 1})
     assert seen == [77]
@@ -378,7 +378,7 @@ def test_parameters_of_other_names_are_given_by_position() -> None:
     assert protect(OURS, Otherwise(), done)({"id": 1}) == {"done": 1}
 
 
-def test_public_methods_of_a_layer_of_ones_own_are_called_too(side: Any) -> None:
+def test_public_methods_of_a_layer_of_the_user_are_called_too(side: Any) -> None:
     calls = []
 
     class Observed(kept_in_a_dict(side)):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The whole public surface of the original, walked: what it has, ours has, or the migration page says so."""
+"""Every public name of Powertools exists here, or the migration page lists the difference."""
 
 import importlib
 import inspect
@@ -50,8 +50,8 @@ def ours(name: str) -> Any:
     return None
 
 
-def told(name: str) -> bool:
-    """Return whether the table of what stays different names it."""
+def documented_as_different(name: str) -> bool:
+    """Return whether the table of differences names it."""
     table = PAGE.read_text(encoding="utf-8").partition("## What stays different")[2].partition("\n## ")[0]
     return re.search(rf"`[^`]*\b{name}\b[^`]*`", table) is not None
 
@@ -60,8 +60,8 @@ NAMES = public_names()
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_each_public_name_is_here_or_told_to_be_different(name: str) -> None:
-    assert ours(name) is not None or told(name)
+def test_each_public_name_is_here_or_reported_to_be_different(name: str) -> None:
+    assert ours(name) is not None or documented_as_different(name)
 
 
 def parameters(function: Any) -> list[inspect.Parameter]:
@@ -119,11 +119,11 @@ def test_each_public_attribute_of_an_object_is_here_with_its_value(name: str) ->
         if attribute.startswith("_"):
             continue
         if not hasattr(here, attribute):
-            assert told(attribute), attribute
+            assert documented_as_different(attribute), attribute
             continue
         value, found = getattr(theirs, attribute), getattr(here, attribute)
         if isinstance(value, str | int | float | bool | None) and attribute != "payload_validation_enabled":
-            assert found == value or told(attribute), attribute
+            assert found == value or documented_as_different(attribute), attribute
         if inspect.ismethod(value) or inspect.isfunction(value):
             expected = [one.name for one in parameters(value)]
             assert [one.name for one in parameters(found)][: len(expected)] == expected

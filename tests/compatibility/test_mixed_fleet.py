@@ -1,6 +1,6 @@
 """Threads of ours and of the original on the keys of one real table or server.
 
-What stood before each write is told by the store itself, in the reply to that write.
+The store itself reports the record before each write, in the reply to that write.
 """
 
 import random
@@ -24,14 +24,14 @@ LEASE_MS = 10_000
 
 
 class Change(NamedTuple):
-    """What a request writes under a key, and what it found there."""
+    """The record that a request writes under a key, and the record that it replaces."""
 
     key: str
     old: Any
     new: Any
 
 
-class Trespass(NamedTuple):
+class Violation(NamedTuple):
     """A write by ``side`` that changed a live record of another, or a live result."""
 
     side: str
@@ -40,7 +40,7 @@ class Trespass(NamedTuple):
 
 
 class Mine(threading.local):
-    """What a thread's call claimed last, and its run."""
+    """The last claim of a thread's call, and its run."""
 
     claim: Any = None
     run: Any = None
@@ -58,7 +58,7 @@ class Run:
 def of_dynamodb(
     store: Any, method: str, request: Callable[..., Any], args: Any, kwargs: Any
 ) -> tuple[Any, Change | None]:
-    """Send a request so that the table tells what it found; return the reply and the change."""
+    """Send a request so that the table returns the previous item; return the reply and the change."""
     if method == "get_item":
         return request(**kwargs), None
     reply = request(**kwargs, ReturnValues="ALL_OLD")
@@ -69,7 +69,7 @@ def of_dynamodb(
 def of_redis(
     store: Any, method: str, request: Callable[..., Any], args: Any, kwargs: Any
 ) -> tuple[Any, Change | None]:
-    """Send a request so that the server tells what it found; return the reply and the change."""
+    """Send a request so that the server returns the previous value; return the reply and the change."""
     if method == "delete":
         return 1, Change(args[0], request.__self__.getdel(args[0]), None)
     if method == "set" and not kwargs.get("nx"):
@@ -87,17 +87,17 @@ def of_redis(
 
 
 class Fleet:
-    """Calls of both sides, and what came of them, by key."""
+    """Calls of both sides, and their answers by key."""
 
     def __init__(self, store: Any, lives: Callable[..., bool], now: Callable[[], int]) -> None:
         self.store = store
         self.answers: dict[str, set[str]] = defaultdict(set)
         self.runs: dict[str, list[Run]] = defaultdict(list)
-        self.trespasses: list[Trespass] = []
+        self.violations: list[Violation] = []
         self._lives = lives
         self._now = now
         self._mine = Mine()
-        self._telling = {"dynamodb": of_dynamodb, "redis": of_redis}[store.family]
+        self._send_and_compare = {"dynamodb": of_dynamodb, "redis": of_redis}[store.family]
         store.send = self._send
 
     def functions(self, end: Callable[[], None]) -> list[Callable[[Any], Any]]:
@@ -117,28 +117,28 @@ class Fleet:
 
     def ask(self, call: Callable[[Any], Any], order: Any) -> Any:
         begun = self._now()
-        self._mine.run = Run("nobody")
-        told = call(order)
+        self._mine.run = Run("none")
+        reply = call(order)
         self._mine.run.outlived = self._now() - begun >= LEASE_MS
-        if told.answer is not None:
-            self.answers[self.store.key(order)].add(told.answer)
-        return told
+        if reply.answer is not None:
+            self.answers[self.store.key(order)].add(reply.answer)
+        return reply
 
     def _send(self, side: str, method: str, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         now = self._now()
-        reply, change = self._telling(self.store, method, request, args, kwargs)
+        reply, change = self._send_and_compare(self.store, method, request, args, kwargs)
         if change is not None:
             old = self.store.fields(change.old)
             held = old is not None and old["status"] == "INPROGRESS" and old == self._mine.claim
             if self._lives(old, now) and not held:
-                self.trespasses.append(Trespass(side, change.key, old["status"]))
+                self.violations.append(Violation(side, change.key, old["status"]))
             new = self.store.fields(change.new)
             if new is not None and new["status"] == "INPROGRESS":
                 self._mine.claim = new
         return reply
 
 
-def crowd(visit: Callable[[int, Any], None]) -> None:
+def visit_concurrently(visit: Callable[[int, Any], None]) -> None:
     """Let all threads visit one order after the other, each at the same time."""
     together = threading.Barrier(THREADS)
 
@@ -173,17 +173,17 @@ def test_within_the_leases_each_key_has_one_answer_and_one_run(store: Any, lives
     def visit(number: int, order: Any) -> None:
         first = answered[store.key(order)]
         for _ in range(ROUNDS):
-            told = fleet.ask(calls[number], order)
-            if told.answer is not None:
+            reply = fleet.ask(calls[number], order)
+            if reply.answer is not None:
                 first.set()
                 return
-            assert told.refusal == "IdempotencyAlreadyInProgressError"
-        # Whoever runs may be slow, yet when one is answered, all are.
+            assert reply.refusal == "IdempotencyAlreadyInProgressError"
+        # The running body may be slow, but when one call is answered, all are.
         assert first.wait(SECONDS)
         assert fleet.ask(calls[number], order).answer is not None
 
-    crowd(visit)
-    assert fleet.trespasses == []
+    visit_concurrently(visit)
+    assert fleet.violations == []
     for order in ORDERS:
         (run,) = fleet.runs[store.key(order)]
         assert len(fleet.answers[store.key(order)]) == 1, run
@@ -212,13 +212,13 @@ def test_with_leases_outlived_and_errors_a_second_answer_is_always_by_a_fault_of
         for _ in range(VISITS):
             fleet.ask(calls[number], order)
 
-    crowd(visit)
+    visit_concurrently(visit)
     clock.pass_by(LEASE_MS + 1)
     last = store.call("ours", lambda order: "last")
     assert all(fleet.ask(last, order).answer is not None for order in ORDERS)
-    assert {trespass.side for trespass in fleet.trespasses} <= {"original"}
+    assert {violation.side for violation in fleet.violations} <= {"original"}
     for key in map(store.key, ORDERS):
-        faults = [trespass for trespass in fleet.trespasses if trespass.key == key]
+        faults = [violation for violation in fleet.violations if violation.key == key]
         lost = [fault for fault in faults if fault.status == "COMPLETED"]
         assert len(fleet.answers[key]) <= 1 + len(lost), key
         reasons = [run for run in fleet.runs[key] if run.raised or run.outlived]

@@ -1,4 +1,4 @@
-"""What the original does to records on a shared store, and what both sides' callers are told then.
+"""What the original does to records on a shared store, and what both sides' callers get.
 
 Each fault is the original's, and remains for as long as it runs beside ours.
 """
@@ -46,8 +46,8 @@ def raises() -> Any:
 
 
 def test_fault_of_the_original_a_late_result_replaces_one_that_was_answered(store: Any, clock: Any) -> None:
-    told = store.call("original", outlived(store, clock, lambda: "late"))(ORDER)
-    assert told.answer == '"late"'
+    reply = store.call("original", outlived(store, clock, lambda: "late"))(ORDER)
+    assert reply.answer == '"late"'
     assert store.call("ours", never)(ORDER).answer == '"late"'
     assert store.call("original", never)(ORDER).answer == '"late"'
 
@@ -55,8 +55,8 @@ def test_fault_of_the_original_a_late_result_replaces_one_that_was_answered(stor
 def test_fault_of_the_original_a_late_error_deletes_a_result_and_the_body_runs_again(
     store: Any, clock: Any
 ) -> None:
-    told = store.call("original", outlived(store, clock, raises))(ORDER)
-    assert told.refusal == "ZeroDivisionError"
+    reply = store.call("original", outlived(store, clock, raises))(ORDER)
+    assert reply.refusal == "ZeroDivisionError"
     assert store.record(ORDER) is None
     assert store.call("ours", lambda _: "again")(ORDER).answer == '"again"'
 
@@ -66,12 +66,12 @@ def test_what_ours_brings_late_changes_nothing(store: Any, clock: Any, late: Cal
     def body(order: Any) -> Any:
         clock.pass_by(LEASE_MS + 1)
         assert store.call("original", lambda _: "original")(order).answer == '"original"'
-        body.standing = store.record(order)  # type: ignore[attr-defined]
+        body.stored = store.record(order)  # type: ignore[attr-defined]
         return late()
 
-    told = store.call("ours", body)(ORDER)
-    assert told == ((None, "ZeroDivisionError") if late is raises else ('"original"', None))
-    assert store.record(ORDER) == body.standing  # type: ignore[attr-defined]
+    reply = store.call("ours", body)(ORDER)
+    assert reply == ((None, "ZeroDivisionError") if late is raises else ('"original"', None))
+    assert store.record(ORDER) == body.stored  # type: ignore[attr-defined]
     assert store.call("original", never)(ORDER).answer == '"original"'
 
 
@@ -80,11 +80,11 @@ def test_fault_of_the_original_a_takeover_on_redis_replaces_a_result_and_runs_ag
     store: Any, clock: Any
 ) -> None:
     leave_claim(store, clock)
-    told = []
+    reply = []
     # It has read the claim that is over, and is about to replace it.
-    store.interpose("original", "write", lambda: told.append(store.call("ours", lambda _: "ours")(ORDER)))
-    told.append(store.call("original", lambda _: "original")(ORDER))
-    assert told == [('"ours"', None), ('"original"', None)]
+    store.interpose("original", "write", lambda: reply.append(store.call("ours", lambda _: "ours")(ORDER)))
+    reply.append(store.call("original", lambda _: "original")(ORDER))
+    assert reply == [('"ours"', None), ('"original"', None)]
     assert store.record(ORDER)["data"] == '"original"'
 
 
@@ -97,13 +97,13 @@ def test_a_takeover_by_the_original_on_dynamodb_yields_to_a_result(store: Any, c
 
 def test_a_takeover_by_ours_yields_to_a_result(store: Any, clock: Any) -> None:
     leave_claim(store, clock)
-    told = []
-    store.interpose("ours", "swap", lambda: told.append(store.call("original", lambda _: "original")(ORDER)))
+    reply = []
+    store.interpose("ours", "swap", lambda: reply.append(store.call("original", lambda _: "original")(ORDER)))
     assert store.call("ours", never)(ORDER).answer == '"original"'
 
 
 @pytest.mark.stores("redis")
-def test_fault_of_the_original_on_redis_nobody_of_it_takes_over_for_ten_seconds_after_a_failed_takeover(
+def test_fault_of_the_original_on_redis_none_of_its_calls_takes_over_for_ten_seconds_after_a_failed_takeover(
     store: Any, clock: Any
 ) -> None:
     leave_claim(store, clock, lease_ms=1000)
@@ -135,7 +135,7 @@ def delivered_twice(side: str, method: str, request: Callable[..., Any], args: A
     return request(*args, **kwargs)
 
 
-def test_fault_of_the_original_a_claim_whose_reply_is_lost_locks_everybody_out(
+def test_fault_of_the_original_a_claim_whose_reply_is_lost_locks_all_callers_out(
     store: Any, clock: Any
 ) -> None:
     store.send = delivered_twice
@@ -161,8 +161,8 @@ def test_fault_of_the_original_one_failed_write_of_a_result_runs_the_body_again(
     store: Any, clock: Any
 ) -> None:
     store.interpose("original", "write", fail)
-    told = store.call("original", lambda _: "first")(ORDER)
-    assert told.refusal == "IdempotencyPersistenceLayerError"
+    reply = store.call("original", lambda _: "first")(ORDER)
+    assert reply.refusal == "IdempotencyPersistenceLayerError"
     clock.set(store.record(ORDER)["lease"])
     assert store.call("ours", lambda _: "second")(ORDER).answer == '"second"'
 

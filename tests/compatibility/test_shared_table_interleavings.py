@@ -1,7 +1,7 @@
 """One call of ours and one of the original on one key, in every order of their requests.
 
 Both run in threads of which exactly one moves at a time; in between, time may pass once, so that the leases
-of all claims that stand are over.
+of all stored claims are over.
 """
 
 import threading
@@ -13,12 +13,12 @@ import pytest
 pytestmark = pytest.mark.once
 SIDES = ("ours", "original")
 LEASE_MS = 10_000
-MOST_PLAYS = 2000
+MOST_INTERLEAVINGS = 2000
 SECONDS = 30
 
 
 class Write(NamedTuple):
-    """A request after which something else stood than before."""
+    """A request that changed the stored record."""
 
     side: str
     before: dict[str, Any] | None
@@ -27,16 +27,16 @@ class Write(NamedTuple):
     was_own: bool
 
     @property
-    def trespasses(self) -> bool:
+    def is_violation(self) -> bool:
         """Whether it changed a live record of another, or a live result."""
         return self.was_live and not (self.was_own and self.before["status"] == "INPROGRESS")
 
 
-class Play:
-    """What happened in one order, and what each side was told."""
+class Interleaving:
+    """One order of the requests, with the reply to each side."""
 
     def __init__(self, store: Any, clock: Any, order: Any, lives: Callable[..., bool]) -> None:
-        self.told: dict[str, Any] = {}
+        self.replies: dict[str, Any] = {}
         self.runs: list[str] = []
         self.writes: list[Write] = []
         self.final: Any = None
@@ -45,7 +45,7 @@ class Play:
         self._order = order
         self._live = lives
         self._mine: dict[str, Any] = {}
-        self._standing: dict[str, Any] | None = None
+        self._current: dict[str, Any] | None = None
         self._moves = {side: threading.Semaphore(0) for side in SIDES}
         self._moved = threading.Semaphore(0)
         self._waiting: set[str] = set()
@@ -96,7 +96,7 @@ class Play:
             return end
 
         try:
-            self.told[side] = self._store.call(side, body)(self._order)
+            self.replies[side] = self._store.call(side, body)(self._order)
         finally:
             self._waiting.discard(side)
             self._moved.release()
@@ -105,23 +105,25 @@ class Play:
         if what in ("read", "lock"):
             return
         found = self._store.record(self._order)
-        before = self._standing
+        before = self._current
         if found == before:
             return
         own = before is not None and before == self._mine.get(side)
         self.writes.append(Write(side, before, found, self._live(before, self._clock.now), own))
-        self._standing = self._mine[side] = found
+        self._current = self._mine[side] = found
 
 
-def plays(store: Any, clock: Any, lives: Any, ends: dict[str, Any], *, passes: bool) -> Iterator[Play]:
-    """Play in every order there is."""
+def interleavings(
+    store: Any, clock: Any, lives: Any, ends: dict[str, Any], *, passes: bool
+) -> Iterator[Interleaving]:
+    """Yield every possible interleaving of the two calls."""
     # By its first calls ours learns what the store understands, which takes requests of its own.
     store.call("ours")({"id": "first"})
     pending: list[list[int]] = [[]]
     number = 0
     while pending:
         number += 1
-        assert number < MOST_PLAYS
+        assert number < MOST_INTERLEAVINGS
         prefix = pending.pop()
         taken: list[int] = []
 
@@ -134,9 +136,9 @@ def plays(store: Any, clock: Any, lives: Any, ends: dict[str, Any], *, passes: b
             taken.append(choice)
             return enabled[choice]
 
-        play = Play(store, clock, {"id": number}, lives)
-        play.run(ends, choose, passes=passes)
-        yield play
+        interleaving = Interleaving(store, clock, {"id": number}, lives)
+        interleaving.run(ends, choose, passes=passes)
+        yield interleaving
 
 
 WAYS = pytest.mark.parametrize(
@@ -150,12 +152,12 @@ def ends(raising: tuple[str, ...]) -> dict[str, Any]:
     return {side: ZeroDivisionError() if side in raising else side for side in SIDES}
 
 
-def answers(play: Play) -> set[str]:
-    return {told.answer for told in play.told.values()} - {None}
+def answers(interleaving: Interleaving) -> set[str]:
+    return {reply.answer for reply in interleaving.replies.values()} - {None}
 
 
-def refusals(play: Play, side: str) -> set[str]:
-    return {play.told[side].refusal} - {None}
+def refusals(interleaving: Interleaving, side: str) -> set[str]:
+    return {interleaving.replies[side].refusal} - {None}
 
 
 @pytest.mark.stores("imitated", "usual")
@@ -164,19 +166,19 @@ def test_in_every_order_within_the_leases_one_body_runs_unless_it_raises(
     store: Any, clock: Any, lives: Any, raising: tuple[str, ...]
 ) -> None:
     orders = 0
-    for play in plays(store, clock, lives, ends(raising), passes=False):
+    for interleaving in interleavings(store, clock, lives, ends(raising), passes=False):
         orders += 1
-        assert not any(write.trespasses for write in play.writes)
-        assert set(play.runs[:-1]) <= set(raising)
+        assert not any(write.is_violation for write in interleaving.writes)
+        assert set(interleaving.runs[:-1]) <= set(raising)
         # The original calls it an outage if a record goes between its SET and its GET.
         outage = {"IdempotencyPersistenceLayerError"} if "ours" in raising else set()
         for side in SIDES:
             raised = {"ZeroDivisionError"} if side in raising else set()
             may = {"IdempotencyAlreadyInProgressError"} | raised | (outage if side == "original" else set())
-            assert refusals(play, side) <= may
-        standing = {play.final["data"]} if play.final else set()
-        assert answers(play) == standing
-        assert standing == {f'"{side}"' for side in play.runs if side not in raising}
+            assert refusals(interleaving, side) <= may
+        stored = {interleaving.final["data"]} if interleaving.final else set()
+        assert answers(interleaving) == stored
+        assert stored == {f'"{side}"' for side in interleaving.runs if side not in raising}
     assert orders >= 6
 
 
@@ -188,16 +190,16 @@ def test_in_every_order_with_leases_outlived_only_the_original_changes_what_is_n
     store: Any, clock: Any, lives: Any, raising: tuple[str, ...]
 ) -> None:
     seen, refused = set(), set()
-    for play in plays(store, clock, lives, ends(raising), passes=True):
-        faults = [write for write in play.writes if write.trespasses]
+    for interleaving in interleavings(store, clock, lives, ends(raising), passes=True):
+        faults = [write for write in interleaving.writes if write.is_violation]
         assert {write.side for write in faults} <= {"original"}
         seen |= {(write.before["status"], write.after and write.after["status"]) for write in faults}
         lost_result = any(write.before["status"] == "COMPLETED" for write in faults)
-        standing = {play.final["data"]} if play.final else set()
-        # Whoever was answered was answered with what stands, but for that fault.
-        assert answers(play) == standing or lost_result
-        assert len(answers(play)) <= 1 or lost_result
-        refused |= refusals(play, "ours")
+        stored = {interleaving.final["data"]} if interleaving.final else set()
+        # Apart from that fault, every answer is the stored result.
+        assert answers(interleaving) == stored or lost_result
+        assert len(answers(interleaving)) <= 1 or lost_result
+        refused |= refusals(interleaving, "ours")
     late = None if "original" in raising else "COMPLETED"
     expected = {("INPROGRESS", late)}
     if "ours" not in raising:

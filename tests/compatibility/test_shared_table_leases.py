@@ -52,10 +52,10 @@ def test_a_claim_is_respected_until_its_lease_ends_and_then_taken_over(
         assert store.call(second, lambda _: "second")(order).answer == '"second"'
         return "first"
 
-    told = store.call(first, body)(ORDER)
+    reply = store.call(first, body)(ORDER)
     # Too late, ours yields. The original does not look.
-    assert told.answer == ('"second"' if first == "ours" else '"first"')
-    assert store.record(ORDER)["data"] == told.answer
+    assert reply.answer == ('"second"' if first == "ours" else '"first"')
+    assert store.record(ORDER)["data"] == reply.answer
 
 
 @BOTH_WAYS
@@ -96,7 +96,7 @@ def test_a_result_is_answered_until_it_expires(store: Any, clock: Any, first: st
 
 
 @BOTH_WAYS
-def test_a_claim_given_back_after_an_error_is_free_for_the_other(store: Any, first: str, second: str) -> None:
+def test_a_claim_released_after_an_error_is_free_for_the_other(store: Any, first: str, second: str) -> None:
     assert store.call(first, failing)(ORDER).refusal == "ZeroDivisionError"
     assert store.record(ORDER) is None
     assert store.call(second, lambda _: "second")(ORDER).answer == '"second"'
@@ -130,7 +130,7 @@ def test_fault_of_the_original_without_a_lambda_context_a_dead_worker_blocks_for
 
 
 @pytest.mark.parametrize("reader", ["ours", "original"])
-def test_payloads_are_compared_while_a_claim_of_the_other_stands(store: Any, reader: str) -> None:
+def test_payloads_are_compared_while_the_other_has_a_claim(store: Any, reader: str) -> None:
     writer = "original" if reader == "ours" else "ours"
 
     def body(order: Any) -> str:

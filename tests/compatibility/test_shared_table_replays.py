@@ -68,8 +68,8 @@ def test_results_of_every_shape_are_answered_by_the_other(store: Any, first: str
 def test_any_result_is_answered_by_the_other(store: Any, first: str, second: str, results: list[Any]) -> None:
     store.prefix = uuid.uuid4().hex
     for number, result in enumerate(results):
-        told = store.call(first, lambda _, result=result: result)({"id": number})
-        assert told == store.call(second, never)({"id": number}) == (as_json(result), None)
+        reply = store.call(first, lambda _, result=result: result)({"id": number})
+        assert reply == store.call(second, never)({"id": number}) == (as_json(result), None)
 
 
 def test_falsy_results_of_the_original_are_answered_as_they_were(store: Any) -> None:
@@ -96,8 +96,8 @@ def test_hooks_of_either_side_see_what_the_other_stored(store: Any, first: str, 
         return {"hooked": response}
 
     store.call(first, lambda _: {"n": 1})(ORDER)
-    told = store.call(second, never, response_hook=hook)(ORDER)
-    assert told.answer == '{"hooked": {"n": 1}}'
+    reply = store.call(second, never, response_hook=hook)(ORDER)
+    assert reply.answer == '{"hooked": {"n": 1}}'
     ((key, status, data),) = seen
     assert (status, data) == ("COMPLETED", '{"n": 1}')
     # The original calls a record of a composite key by its partition.
@@ -106,8 +106,8 @@ def test_hooks_of_either_side_see_what_the_other_stored(store: Any, first: str, 
 
 
 def test_a_result_that_ours_could_not_store_makes_the_original_fail_closed(store: Any) -> None:
-    told = store.call("ours", lambda _: object())(ORDER)
-    assert told.refusal == "IdempotencySerializationError"
+    reply = store.call("ours", lambda _: object())(ORDER)
+    assert reply.refusal == "IdempotencySerializationError"
     assert store.record(ORDER)["status"] == "COMPLETED"
     assert store.call("original", never)(ORDER).refusal == "JSONDecodeError"
     assert (
@@ -118,8 +118,8 @@ def test_a_result_that_ours_could_not_store_makes_the_original_fail_closed(store
 
 @pytest.mark.stores("dynamodb")
 def test_a_result_too_large_for_the_table_makes_the_original_fail_closed(store: Any) -> None:
-    told = store.call("ours", lambda _: "x" * 400 * 1024)(ORDER)
-    assert told.refusal == "IdempotencyPersistenceLayerError"
+    reply = store.call("ours", lambda _: "x" * 400 * 1024)(ORDER)
+    assert reply.refusal == "IdempotencyPersistenceLayerError"
     assert store.call("original", never)(ORDER).refusal == "JSONDecodeError"
 
 
@@ -127,8 +127,8 @@ def test_a_result_too_large_for_the_table_makes_the_original_fail_closed(store: 
 def test_fault_of_the_original_a_result_too_large_leaves_its_claim_and_runs_again(
     store: Any, clock: Any
 ) -> None:
-    told = store.call("original", lambda _: "x" * 400 * 1024)(ORDER)
-    assert told.refusal == "IdempotencyPersistenceLayerError"
+    reply = store.call("original", lambda _: "x" * 400 * 1024)(ORDER)
+    assert reply.refusal == "IdempotencyPersistenceLayerError"
     assert store.call("ours", never)(ORDER).refusal == "IdempotencyAlreadyInProgressError"
     clock.set(store.record(ORDER)["lease"])
     assert store.call("ours", lambda _: "again")(ORDER).answer == '"again"'
@@ -140,29 +140,29 @@ def test_the_same_payload_is_answered_wherever_its_hash_is_kept(store: Any, writ
     store.call(writer, validate=True)(ORDER)
     kept = store.family == "dynamodb" or writer == "ours"
     assert ("hash" in store.record(ORDER)) is kept
-    told = store.call(reader, never, validate=True)(ORDER)
+    reply = store.call(reader, never, validate=True)(ORDER)
     if kept or reader == "ours":
-        assert told.answer == as_json(ORDER)
+        assert reply.answer == as_json(ORDER)
     else:
-        assert told.refusal == "IdempotencyValidationError"
+        assert reply.refusal == "IdempotencyValidationError"
 
 
 @pytest.mark.parametrize("writer", ["ours", "original"])
 @pytest.mark.parametrize("reader", ["ours", "original"])
 def test_another_payload_is_refused_wherever_its_hash_is_kept(store: Any, writer: str, reader: str) -> None:
     store.call(writer, validate=True)(ORDER)
-    told = store.call(reader, never, validate=True)(ORDER | {"amount": 6})
+    reply = store.call(reader, never, validate=True)(ORDER | {"amount": 6})
     if "hash" not in store.record(ORDER) and reader == "ours":
-        assert told.answer == as_json(ORDER)
+        assert reply.answer == as_json(ORDER)
     else:
-        assert told.refusal == "IdempotencyValidationError"
+        assert reply.refusal == "IdempotencyValidationError"
 
 
 @pytest.mark.stores("redis")
 def test_fault_of_the_original_completing_on_redis_drops_the_payload_hash(store: Any) -> None:
     store.call("original", lambda order: order, validate=True)(ORDER)
     assert set(store.record(ORDER)) == {"status", "expiry", "data"}
-    # The original refuses the very payload; ours answers any, for it cannot tell.
+    # The original refuses the very payload; ours answers any, because it cannot know.
     assert store.call("original", never, validate=True)(ORDER).refusal == "IdempotencyValidationError"
     assert store.call("ours", never, validate=True)(ORDER | {"amount": 6}).answer == as_json(ORDER)
 
@@ -177,7 +177,7 @@ def test_fault_of_the_original_switching_validation_on_refuses_all_older_records
 
 
 @BOTH_WAYS
-def test_who_does_not_validate_answers_any_payload(store: Any, first: str, second: str) -> None:
+def test_a_side_that_does_not_validate_answers_any_payload(store: Any, first: str, second: str) -> None:
     store.call(first, validate=True)(ORDER)
     assert store.call(second, never)(ORDER | {"amount": 6}).answer == as_json(ORDER)
 
@@ -186,21 +186,21 @@ def test_who_does_not_validate_answers_any_payload(store: Any, first: str, secon
 @pytest.mark.parametrize("validate", [False, True])
 def test_both_sides_write_the_same_attributes(store: Any, clock: Any, validate: bool) -> None:
     """Ours adds its owner, and drops the lease of what it has completed."""
-    standing: dict[str, Any] = {}
+    stored: dict[str, Any] = {}
     for side in ("ours", "original"):
         order = {"id": side, "amount": 5}
 
         def body(order: Any, side: str = side) -> Any:
-            standing[side] = store.record(order)
+            stored[side] = store.record(order)
             return order
 
         store.call(side, body, validate=validate)(order)
-        standing[f"{side} done"] = store.record(order) | {"data": "the result"}
+        stored[f"{side} done"] = store.record(order) | {"data": "the result"}
     for stage in ("", " done"):
-        ours = standing[f"ours{stage}"]
+        ours = stored[f"ours{stage}"]
         assert len(ours.pop("owner")) == 32
-        assert "lease" not in standing["ours done"]
-        theirs = standing[f"original{stage}"]
+        assert "lease" not in stored["ours done"]
+        theirs = stored[f"original{stage}"]
         # The original's window begins in the middle of a second, and is rounded down.
         assert ours["expiry"] - theirs["expiry"] == 1
         dropped = {"lease"} | ({"hash"} if store.family == "redis" else set()) if stage else set()

@@ -1,4 +1,4 @@
-"""What the tests of outages share."""
+"""Fixtures of the tests of outages."""
 
 import pytest
 
@@ -7,11 +7,11 @@ import outages
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note the waits between tries instead of waiting."""
+    """Record the waits between tries instead of waiting."""
     return outages.noted_pauses(monkeypatch)
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of an operation that no other test has."""
+    """Return a unique name of an operation."""
     return str(request.node.name)

@@ -19,7 +19,7 @@ def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProces
     )
 
 
-def test_it_tells_its_version(tmp_path: Path) -> None:
+def test_it_shows_its_version(tmp_path: Path) -> None:
     done = run("-m", "idemproof", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"idemproof {version('idemproof')}\n")
 

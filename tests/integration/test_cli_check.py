@@ -51,7 +51,7 @@ class Factories:
 
 
 def failing():
-    raise ConnectionError("nobody listens")
+    raise ConnectionError("no server listens")
 
 
 def needing(path):
@@ -170,7 +170,7 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
     [
         (["layers"], "'layers' is not of the form module:factory, such as shop.layers:make_layer."),
         (["layers:"], "'layers:' is not of the form module:factory"),
-        (["nowhere:good"], "There is no module 'nowhere', neither in this directory nor where Python looks."),
+        (["nowhere:good"], "There is no module 'nowhere' in this directory or on Python's search path."),
         (["nowhere.layers:good"], "There is no module 'nowhere'"),
         (
             ["broken:good"],
@@ -191,7 +191,10 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
         (["leaving:good"], "The module 'leaving' cannot be imported: SystemExit: 3"),
         (["layers:god"], "The module 'layers' has no 'god'. Is it 'good'?"),
         (["layers:Factories.xyz"], "The module 'layers' has no 'Factories.xyz'."),
-        (["layers:failing"], "The factory raised ConnectionError: nobody listens. Call it by itself first"),
+        (
+            ["layers:failing"],
+            "The factory raised ConnectionError: no server listens. Call it by itself first",
+        ),
         (["layers:needing"], "The factory needing cannot be called without arguments"),
         (
             ["layers:good", "--profile", "slow"],
@@ -263,7 +266,7 @@ def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> No
     assert "Interrupted before anything was judged." in done.stderr
 
 
-def test_help_tells_what_each_claim_means(place: Path) -> None:
+def test_help_shows_what_each_claim_means(place: Path) -> None:
     done = check(place, "--help")
     said = " ".join(done.stdout.replace("│", " ").split())
     for words in ("--not-fenced", "--fixed-clock", "--no-threads", "outlives the process that wrote it"):

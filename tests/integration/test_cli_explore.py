@@ -14,7 +14,7 @@ def run(*arguments: str, command: str = "explore") -> Any:
     return runner().invoke(app, [command, *arguments], env={"COLUMNS": "200"})
 
 
-def test_a_search_tells_its_counts_and_that_nothing_breaks() -> None:
+def test_a_search_shows_its_counts_and_that_nothing_breaks() -> None:
     done = run("--clients", "2", "--fingerprints", "1")
     assert done.exit_code == 0
     assert "813 states, 5,074 steps, complete" in done.stdout
@@ -25,7 +25,7 @@ def test_a_search_that_was_stopped_says_so() -> None:
     done = run("--clients", "3", "--limit", "50")
     assert done.exit_code == 0
     assert "not complete" in done.stdout
-    assert "as far as the search went" in done.stdout
+    assert "in the states searched" in done.stdout
 
 
 def test_a_broken_invariant_is_reported_as_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,11 +36,11 @@ def test_a_broken_invariant_is_reported_as_a_trace(monkeypatch: pytest.MonkeyPat
         assert word in done.stdout
 
 
-def test_where_nobody_can_finish_the_way_there_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_client_can_finish_the_way_there_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempt, "_granted", lambda _: iter(()))
     done = run("--clients", "1", "--faults", "none")
     assert done.exit_code == 1
-    assert "nobody can finish" in done.stdout
+    assert "no client can finish" in done.stdout
 
 
 @pytest.mark.parametrize("wrong", [("--faults", "fire"), ("--clients", "0"), ("--fingerprints", "4")])

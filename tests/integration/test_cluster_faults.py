@@ -1,4 +1,4 @@
-"""A cluster loses a primary, or moves slots: claims, results and replays stay right."""
+"""A cluster loses a primary, or moves slots: claims, results and replays stay correct."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ LAYERS: dict[str, Callable[..., Any]] = {
 def calls(cluster: Sharded, request: pytest.FixtureRequest) -> Iterator[Calls]:
     asynchronous = request.param.endswith("async")
     with asyncio.Runner() as runner:
-        # One that stays: a client is told of the others by it.
+        # A node that stays, from which a client learns about the others.
         layer = LAYERS[request.param](cluster.primaries[2], runner.run)
         yield Calls(layer, Work(), runner.run, completion_timeout_seconds=60)
         client = layer.client

@@ -196,7 +196,7 @@ def charges(deliveries: list[Delivery]) -> list[Charge]:
 
 @pytest.fixture
 def results(deliveries: list[Delivery]) -> list[Result]:
-    """What comes of the deliveries when all is well, one a second."""
+    """The correct results of the deliveries, one per second."""
     made: list[Result] = []
     for second, delivery in enumerate(deliveries):
         outcome = "in progress" if "in progress" in delivery.expect else delivery.expect[0]
@@ -246,7 +246,7 @@ class TestVerdict:
         del charges[0]
         lost, answered = problems(deliveries, results, charges)
         assert lost == "pay_8c21 was lost: never charged"
-        assert "no charge of it in the ledger" in answered
+        assert "which is not its charge" in answered
 
     @pytest.mark.parametrize(
         "change",
@@ -260,7 +260,7 @@ class TestVerdict:
         (wrong,) = problems(deliveries, results, charges)
         assert wrong.startswith("pay_8c21 asked for 49.90 EUR from cus_1907, but ch_pay_8c21 took ")
 
-    def test_a_charge_that_nobody_asked_for_is_wrong(
+    def test_a_charge_that_was_not_requested_is_wrong(
         self, deliveries: list[Delivery], results: list[Result], charges: list[Charge]
     ) -> None:
         charges.append(replace(charges[0], id="ch_x", payment="pay_x"))
@@ -280,7 +280,7 @@ class TestVerdict:
     ) -> None:
         who = doctored(results, "pay_8c5e", "charged", answer=replace(answer_with(charge), outcome="charged"))
         assert problems(deliveries, results, charges) == [
-            f"{who} of pay_8c5e was answered with {charge}, no charge of it in the ledger"
+            f"{who} of pay_8c5e was answered with {charge}, which is not its charge"
         ]
 
     def test_an_answer_without_a_charge_is_wrong(

@@ -31,7 +31,7 @@ class TestStage:
 
     def test_a_silent_worker_is_a_failure_after_a_bounded_wait(self, tmp_path: Path) -> None:
         with (
-            pytest.raises(StageError, match=r"no word from worker A \(\d+\) in 0 seconds"),
+            pytest.raises(StageError, match=r"no message from worker A \(\d+\) in 0 seconds"),
             Stage(tmp_path, ["A"]) as stage,
         ):
             stage.receive([stage["A"]], 0.1)
@@ -81,7 +81,7 @@ class TestWebhooks:
         together = [delivery.worker for delivery in deliveries if delivery.together]
         assert len(set(together)) == len(together) == 3
 
-    def test_nobody_real_is_addressed(self, deliveries: list[Delivery]) -> None:
+    def test_no_real_person_is_addressed(self, deliveries: list[Delivery]) -> None:
         assert {delivery.event["headers"]["Host"] for delivery in deliveries} == {"api.example.com"}
 
     def test_amounts_are_in_the_smallest_unit(self) -> None:

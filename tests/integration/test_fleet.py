@@ -18,7 +18,7 @@ FAILURES = 40
 DROPPED = 0.1
 """So often a request or its reply is lost. Clients do not retry here: the engine has to."""
 COMPLETIONS_LOST = 80
-"""At first all completions are lost, more than each worker can try: some callers cannot be told."""
+"""At first all completions are lost, more than each worker can try: some callers cannot get the result."""
 REASONS = {"killed", "outlived", "raised", "untold"}
 
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.nightly
 
 
 def in_a_storm(store: Store, directory: Path, *, restarts: bool) -> tuple[Any, Storm]:
-    """Send out a fleet in a storm; return what it has left behind."""
+    """Run a fleet during outages, and return the records and journal that it leaves."""
     with Proxy(store.server, remember=False) as proxy:
         proxy.drop_randomly(random.Random(SEED), DROPPED)
         storm = Storm(proxy, store.server, seed=SEED, restarts=restarts)

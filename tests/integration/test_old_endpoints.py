@@ -1,4 +1,4 @@
-"""An endpoint that does not tell what was in the way of a write costs a request more, and nothing else."""
+"""An endpoint that does not return the record that prevented a write costs one more request."""
 
 import asyncio
 import contextlib
@@ -71,9 +71,9 @@ def test_of_many_at_once_one_runs(database: servers.Server, name: str) -> None:
                 return "refused"
 
         with ThreadPoolExecutor(16) as threads:
-            told = list(threads.map(outcome, range(160)))
+            outcomes = list(threads.map(outcome, range(160)))
     assert sorted(work.runs) == sorted(f"{name} {number}" for number in range(10))
     for number in range(10):
-        mine = told[number * 16 : number * 16 + 16]
+        mine = outcomes[number * 16 : number * 16 + 16]
         assert f"{name} {number} done" in mine
         assert set(mine) <= {f"{name} {number} done", "refused"}

@@ -1,4 +1,4 @@
-"""A store that cannot be reached, or is slow, costs waiting: no body runs twice, and callers are told."""
+"""A store that cannot be reached, or is slow, costs waiting: no body runs twice, and callers get errors."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ class Store:
         self.calls: list[Calls] = []
 
     def calling(self, timeout: float = PATIENCE, where: Address | None = None) -> Calls:
-        """Return the function over a client of its own; not told otherwise, through the proxy."""
+        """Return the function with a new client, which connects through the proxy by default."""
         layer = self._kind.layer(self._asynchronous, self._runner.run, timeout, where or self.proxy)
         self.calls.append(Calls(self._stack.enter_context(layer), self.work, self._runner.run))
         return self.calls[-1]
@@ -147,14 +147,14 @@ def test_a_server_that_goes_while_the_body_raises(store: Store, name: str, pause
 
 
 def connect(call: Calls, name: str) -> None:
-    """Call until it is answered: whoever is in haste need not succeed at once."""
+    """Call until it is answered: with short time limits, the first calls may fail."""
     while True:
         with contextlib.suppress(IdempotencyPersistenceConnectionError):
             call(name)
             return
 
 
-def test_a_server_that_stands_still_costs_waiting_only(store: Store, name: str) -> None:
+def test_a_server_that_does_not_move_costs_waiting_only(store: Store, name: str) -> None:
     hasty = store.calling(HASTE, where=store.server)
     patient = store.calling()
     patient(f"{name} before")

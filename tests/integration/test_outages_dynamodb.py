@@ -1,4 +1,4 @@
-"""Whatever keeps DynamoDB from serving is told under its documented name, and no secret is told."""
+"""Every outage of DynamoDB raises its documented error, which shows no secret."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 class Front(ThreadingHTTPServer):
-    """Stands before a DynamoDB, and answers the next requests with an error of its own."""
+    """A proxy before DynamoDB that answers the next requests with an error."""
 
     daemon_threads = True
     host = "127.0.0.1"
@@ -166,8 +166,8 @@ DENIED = [each for each in DAYS if each.values[1].code.startswith("AccessDenied"
 ONES = [pytest.param(day, day.answers[0], id=day.what) for day in BAD_DAYS]
 
 
-def told(answer: Answer) -> tuple[str, ...]:
-    """Return what an error says of an answer that is DynamoDB's own."""
+def texts_of(answer: Answer) -> tuple[str, ...]:
+    """Return the texts of DynamoDB's own answer that an error must contain."""
     own = answer.status and answer.status != 200 and answer is not bad_days.PAGE
     return (answer.code, answer.message.removesuffix(".")) if own else ()
 
@@ -190,7 +190,7 @@ def test_a_claim_on_a_bad_day(
     front.hangs = lambda: setattr(call.work, "now", call.work.now + REQUEST_MS)
     since = call.work.now
     kind = getattr(errors, day.claim)
-    error = call.refused(name, kind, outages.TABLE, *told(answer))
+    error = call.refused(name, kind, outages.TABLE, *texts_of(answer))
     assert not error.function_returned
     assert call.work.runs == []
     half = day.requests // 2
@@ -218,7 +218,7 @@ def test_a_claim_that_is_not_served_once(
 def test_a_result_that_is_refused_once(
     day: BadDay, answer: Answer, calling: Calling, front: Front, name: str, pauses: list[float]
 ) -> None:
-    """A table comes, credentials are renewed, a policy spreads: there is time to wait. Else it is marked."""
+    """The engine waits for faults that may pass, such as a new table. Otherwise the result is marked."""
     call = calling()
     call.work.during = lambda: front.answers.append(answer)
     if day.result == bad_days.MARKED:
@@ -317,7 +317,7 @@ def test_half_an_item_is_not_none(calling: Calling, front: Front, name: str, asy
         load()
 
 
-def test_a_clock_that_is_wrong_is_told(calling: Calling, front: Front, name: str) -> None:
+def test_a_clock_that_is_wrong_is_reported(calling: Calling, front: Front, name: str) -> None:
     front.answers = [Answer("InvalidSignatureException", 400, "Signature expired: 20261129T1 is earlier")] * 2
     calling().refused(name, IdempotencyPersistenceConfigError, "clock of this machine")
 
@@ -326,7 +326,7 @@ def test_a_clock_that_is_wrong_is_told(calling: Calling, front: Front, name: str
 def layer_of(
     asynchronous: bool, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[dict[str, str]], Any]:
-    """Make a layer that makes its client, of nothing but an environment."""
+    """Create a layer that creates its client from environment variables alone."""
 
     def layer_of(environment: dict[str, str]) -> Any:
         for variable in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", *ENVIRONMENT):
@@ -375,6 +375,6 @@ def test_only_the_engine_retries(
     """The layer's own client makes one request for each that the engine asks for."""
     call = calling(layer=layer_of(ENVIRONMENT))
     front.answers = [answer] * 100
-    call.refused(name, IdempotencyPersistenceConnectionError, *told(answer))
+    call.refused(name, IdempotencyPersistenceConnectionError, *texts_of(answer))
     assert front.asked == ["PutItem"] * 3 + ["DeleteItem"] * 3
     assert pauses == RETRIED * 2

@@ -1,4 +1,4 @@
-"""Whatever keeps Redis or Valkey from serving is told under its documented name, and no password is told."""
+"""Every outage of Redis or Valkey raises its documented error, which shows no password."""
 
 import asyncio
 import contextlib
@@ -213,7 +213,7 @@ def test_a_server_that_is_no_cluster(valkey_server: Server) -> None:
         )
 
 
-def test_a_certificate_that_nobody_vouches_for(
+def test_a_certificate_that_no_authority_signed(
     side: Side, connect: Connect, redis_tls_server: Server, name: str
 ) -> None:
     call = connect(side, redis_tls_server, PASSWORD, "")
@@ -281,7 +281,7 @@ def test_a_replica_takes_no_claims(
 
 @contextlib.contextmanager
 def full(server: Server) -> Iterator[Callable[[], object]]:
-    """Yield what fills the server's memory; it is given room again in the end."""
+    """Yield a function that fills the server's memory, and free the memory at the end."""
     with client(server) as admin:
         admin.config_set("maxmemory-policy", "noeviction")
         try:
@@ -354,7 +354,7 @@ def test_a_store_that_fills_while_the_body_runs_takes_what_needs_no_more_room_th
 
 
 @pytest.mark.clause("ENG-10")
-def test_a_store_that_fills_while_the_body_runs_is_told_that_it_ran(
+def test_a_store_that_fills_while_the_body_runs_is_reported_as_it_ran(
     side: Side, either: tuple[Server, Calls], name: str, pauses: list[float]
 ) -> None:
     server, call = either

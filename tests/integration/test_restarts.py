@@ -1,4 +1,4 @@
-"""A server that keeps what it acknowledges is killed and comes back: it loads, and refuses meanwhile."""
+"""A durable server is killed and restarted: it refuses requests while it loads its data."""
 
 import asyncio
 import contextlib

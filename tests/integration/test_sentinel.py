@@ -71,7 +71,7 @@ def disconnect(run: Callable[[Any], Any], client: Any) -> None:
 
 
 def persist(calls: Calls, name: str) -> None:
-    """Call until the store is there."""
+    """Call until the store is available."""
     sentinels.until("the call is served", lambda: served(calls, name))
 
 
@@ -81,7 +81,9 @@ def served(calls: Calls, name: str) -> bool:
     return False
 
 
-def test_the_next_calls_go_to_whom_the_sentinels_name(watched: Watched, calls: Calls, name: str) -> None:
+def test_the_next_calls_go_to_the_primary_that_the_sentinels_name(
+    watched: Watched, calls: Calls, name: str
+) -> None:
     calls(f"{name} before")
     for number in range(2):
         watched.fail_over()
@@ -164,7 +166,7 @@ def test_under_load_nothing_is_lost_but_what_was_written_while_the_sentinels_fai
     assert heard.said == []
     print(f"\n{len(repeated)} of {keys} repeated, {dict(heard.failed)}")  # noqa: T201 - what it was worth
     for key, ran in repeated.items():
-        # The earlier run's record was lost: so it was written while somebody took over.
+        # The earlier run's record was lost: so it was written during the failover.
         written = [*sorted(ran)[:-1], *sorted(heard.answers[key].values())[:-1]]
         assert all(any(begin <= at <= end for begin, end in windows) for at in written), (key, ran, windows)
     assert {key: found for key, found in heard.answers.items() if len(found) > len(heard.runs[key])} == {}

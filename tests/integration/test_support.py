@@ -1,4 +1,4 @@
-"""The tests' own servers and faults do what other tests rely on."""
+"""The servers and injected faults of the tests behave as other tests expect."""
 
 import contextlib
 import random
@@ -82,9 +82,9 @@ def assert_stopped(server: Server) -> None:
 @pytest.mark.usefixtures("valkey_server")
 def test_valkey_answers_and_stops(tmp_path: Path) -> None:
     with servers.valkey(tmp_path, "--maxmemory", "64mb") as server, redis_client(server) as client:
-        told = client.info()
-        assert told["server_name"] == "valkey"
-        assert told["maxmemory"] == 64 << 20
+        info = client.info()
+        assert info["server_name"] == "valkey"
+        assert info["maxmemory"] == 64 << 20
         server.pause()
         with redis_client(server, socket_timeout=0.2) as hasty, pytest.raises(redis.TimeoutError):
             hasty.ping()
@@ -268,10 +268,10 @@ def test_dropping_randomly(valkey_server: Server) -> None:
         proxy.drop_randomly(random.Random(1), 0.3)
         for number in range(100):
             try:
-                told = bool(client.set(f"random-{number}", "value"))
+                acknowledged = bool(client.set(f"random-{number}", "value"))
             except redis.ConnectionError:
-                told = False
-            outcomes.add((told, bool(direct.exists(f"random-{number}"))))
+                acknowledged = False
+            outcomes.add((acknowledged, bool(direct.exists(f"random-{number}"))))
         proxy.drop_randomly(random.Random(1), 0)
         assert all(client.set("key", "value") for _ in range(100))
         with pytest.raises(RuntimeError, match="remember"):

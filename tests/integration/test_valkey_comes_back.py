@@ -1,4 +1,4 @@
-"""A Valkey that is away, refuses or hangs when the body has returned, and serves again after a few tries."""
+"""A Valkey that is unavailable, refuses or hangs after the body has returned, and recovers later."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ TRIES = 4
 
 
 class Trouble:
-    """Ends when the engine has waited often enough."""
+    """A fault that ends after a number of the engine's waits."""
 
     def __init__(self) -> None:
         self.waits = 0
@@ -74,7 +74,7 @@ def made_by_layer(asynchronous: bool, run: outages.Run, **address: Any) -> Itera
 
 @pytest.fixture(params=["blocking", "async"])
 def calling(request: pytest.FixtureRequest) -> Iterator[Callable[..., Calls]]:
-    """Return what makes a function over a layer, whose client is the layer's or the user's."""
+    """Return a factory of functions over a layer, whose client is the layer's or the user's."""
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(asyncio.Runner()).run
 
@@ -149,7 +149,7 @@ class Limit(Exception):  # noqa: N818 - as those of job queues
 
 
 class SocketLimit(TimeoutError):  # noqa: N818 - same
-    """One that looks as if it came from a client's socket."""
+    """A time limit that looks like an error of a client's socket."""
 
 
 LIMITS = [Limit("time is up"), SocketLimit("time is up"), KeyboardInterrupt()]
@@ -199,13 +199,13 @@ def test_a_signal_while_a_paused_server_is_asked_for_a_claim(
         valkey_server.pause()
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises(type(limit)) as told:
+            with pytest.raises(type(limit)) as raised:
                 work(p="key")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, usual)
             valkey_server.resume()
-        assert told.value is limit
+        assert raised.value is limit
         assert "key" not in ran
         assert [work(p="key"), work(p="key")] == ["key"] * 2  # the key is free, and the client sound
         assert ran == ["warm"] * warm + ["key"]

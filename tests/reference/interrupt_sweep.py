@@ -1,6 +1,6 @@
 """Interrupts every call at every point in turn, and prints what went wrong as JSON.
 
-A program of its own: exceptions raised by a trace function leave traces in the interpreter that runs it.
+A separate program, because exceptions of a trace function leave traces in the interpreter.
 
 Points are found in two ways. By instruction: wherever CPython looks for signals in the drivers and the
 engine. By event: wherever a function of the library is called, or a function written in C has returned to it.
@@ -36,15 +36,15 @@ from idemproof.spec.record import COMPLETED
 WATCHED = {module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine)}
 LIBRARY = tuple(str(Path(path).resolve()) for path in idemproof.__path__)
 MAY_BE_INTERRUPTED_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
-THE_ONE_WINDOW = "call.result = "  # OUT-5: the body has returned, and it is not yet noted
+THE_ONE_WINDOW = "call.result = "  # OUT-5: the body has returned, but this is not yet recorded
 
 
 class TimeLimit(Exception):  # noqa: N818 - as those of job queues
-    """What a signal's handler raises."""
+    """The error that a signal's handler raises."""
 
 
 class Suspending(AsyncCompareAndSwapLayer):
-    """Memory, whose requests take their time."""
+    """An in-memory layer whose requests suspend."""
 
     def __init__(self) -> None:
         self._layer = InMemoryPersistenceLayer()
@@ -82,7 +82,7 @@ def of_library(code: CodeType) -> bool:
 
 
 class Strike:
-    """Raises at the n-th point, and knows where that was."""
+    """Raises at the n-th point, and records the place."""
 
     def __init__(self, number: int, kind: type[BaseException]) -> None:
         self.left = number
@@ -133,10 +133,10 @@ LAYERS = {
 
 
 def call_once(way: Strike, driver: str, body: Callable[[], Any]) -> str | None:
-    """Call once with an interrupt at one point; say what is wrong then."""
+    """Call once with an interrupt at one point; return the fault, if any."""
     layer = LAYERS[driver]()
     effects: list[int] = []
-    told: BaseException | None = None
+    caught: BaseException | None = None
     config = IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,))
 
     def work(data: int) -> Any:
@@ -173,22 +173,22 @@ def call_once(way: Strike, driver: str, body: Callable[[], Any]) -> str | None:
         else:
             asyncio.run(main())
     except (KeyboardInterrupt, TimeLimit, ValueError) as error:
-        told = error
+        caught = error
     finally:
         way.start(None)
     if way.struck is None:
         return None
     records = getattr(layer, "_layer", layer)._records
-    return wrong_with(way, told, next(iter(records.values()), None), effect=bool(effects))
+    return fault_after(way, caught, next(iter(records.values()), None), effect=bool(effects))
 
 
-def wrong_with(way: Strike, told: BaseException | None, record: Any, *, effect: bool) -> str | None:
-    """Say what is wrong after an interrupt, or nothing."""
-    if told is not way.interrupt:
-        return f"the caller is told {told!r}"
+def fault_after(way: Strike, caught: BaseException | None, record: Any, *, effect: bool) -> str | None:
+    """Return the fault after an interrupt, if any."""
+    if caught is not way.interrupt:
+        return f"the caller got {caught!r}"
     if effect and record is None:
         in_window = isinstance(way, ByInstruction) and THE_ONE_WINDOW in source_line(way.struck)
-        return None if in_window else "the effect happened, and nothing knows"
+        return None if in_window else "the effect happened, and nothing is recorded"
     if effect:
         stored = (record.status, record.response_data) == (COMPLETED, '"result"')
         return None if stored else f"the effect happened, and {record} stands"
@@ -222,7 +222,7 @@ if __name__ == "__main__":
     found = {}
     for driver in LAYERS:
         for way in (ByInstruction, ByEvent):
-            # Some releases of Python tell of opcodes only from the second trace on; and imports come first.
+            # Some releases of Python report opcodes only from the second trace on; and imports come first.
             call_once(way(sys.maxsize, KeyboardInterrupt), driver, returns)
             for kind in (KeyboardInterrupt, TimeLimit):
                 for body in (returns, declines):

@@ -1,7 +1,7 @@
 """Interrupts calls that are full of models' own code at every point in turn; prints what went wrong as JSON.
 
-A program of its own, as the other sweep is. Here functions of the models count as points too: what they raise
-goes through handlers that take an exception for an answer and go on.
+A separate program, like the other sweep. Here functions of the models are points too: their exceptions pass
+through handlers that treat an exception as an answer and continue.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ from idemproof.spec.record import COMPLETED
 
 
 class TimeLimit(TimeoutError):  # noqa: N818 - as those of job queues
-    """What a signal's handler raises; an OSError, as it often is."""
+    """The error that a signal's handler raises, which often is an OSError."""
 
 
 class Money(pydantic.BaseModel):
@@ -69,7 +69,7 @@ class Order(pydantic.BaseModel):
 class Receipt(pydantic.BaseModel):
     """A result."""
 
-    # No member writes itself: Pydantic tries another where one raises, whatever it raises.
+    # No member has its own serializer, because Pydantic tries the next member after any exception.
     what: Money | Card
     at: dt.datetime | str
     note: str = "Paid"
@@ -86,7 +86,7 @@ class Receipt(pydantic.BaseModel):
 
 @dataclass
 class Line:
-    """A part of a result that prepares itself."""
+    """A part of a result with a ``__post_init__``."""
 
     cents: int
 
@@ -127,14 +127,14 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
 
 
 class Overriding(InMemoryPersistenceLayer):
-    """A layer that is called by its methods."""
+    """A layer whose public methods are overridden, so that they are called."""
 
     def save_inprogress(self, data: Any, remaining_time_in_millis: int | None = None) -> None:
         super().save_inprogress(data=data, remaining_time_in_millis=remaining_time_in_millis)
 
 
 class InFile(SQLitePersistenceLayer):
-    """A layer that looks at its file, and has an answer if that fails."""
+    """A layer that checks its file, and handles a failed check."""
 
     def __init__(self) -> None:
         super().__init__(Path(FOLDER.name, uuid.uuid4().hex), durable=False)
@@ -143,11 +143,11 @@ class InFile(SQLitePersistenceLayer):
 
 FOLDER = tempfile.TemporaryDirectory()
 KEPT: list[InFile] = []
-"""So that no finalizer runs during another's call: what strikes in a finalizer, Python drops."""
+"""Prevents finalizers during other calls, because Python drops an interrupt in a finalizer."""
 
 
 def statuses(layer: Any) -> list[str]:
-    """Return what stands."""
+    """Return the statuses of the stored records."""
     if isinstance(layer, InFile):
         return [
             row[0]
@@ -172,7 +172,7 @@ def _counts(frame: FrameType) -> bool:
 
 
 def call_once(kind: Any, payload: Any, serializer: Any, result: Any, strike: Strike) -> str | None:
-    """Call once with an interrupt at one point, and again without; say what is wrong then."""
+    """Call once with an interrupt at one point, and again without; return the fault, if any."""
     layer = kind()
     order = payload()
     effects: list[Any] = []
@@ -188,19 +188,19 @@ def call_once(kind: Any, payload: Any, serializer: Any, result: Any, strike: Str
         config=IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,)),
         output_serializer=serializer,
     )
-    told: Any = None
+    outcome: Any = None
     try:
         strike.start(strike)
-        told = protected(data=order)
+        outcome = protected(data=order)
         strike.start(None)
     except Exception as error:
-        told = error
+        outcome = error
     finally:
         strike.start(None)
     if strike.struck is None:
         return None
-    if told is not strike.interrupt:
-        return f"the caller is told {told!r}"
+    if outcome is not strike.interrupt:
+        return f"the caller got {outcome!r}"
     if not effects:
         return None if protected(data=payload()) == result else "the key is not free"
     if statuses(layer) != [COMPLETED]:

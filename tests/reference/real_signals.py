@@ -1,7 +1,7 @@
 """Sends itself real signals while it makes calls, and prints as JSON what went wrong.
 
-A program of its own, whose main thread is alone with its signals. Where a signal strikes is up to the system:
-what is asserted holds wherever that is.
+A separate program, whose main thread handles only its own signals. The system decides where a signal strikes,
+and the assertions hold at every point.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ for line in sys.stdin:
 
 
 class TimeLimit(Exception):  # noqa: N818 - as those of job queues
-    """What the handler of SIGALRM raises."""
+    """The error that the handler of SIGALRM raises."""
 
 
 def limit(*_: object) -> None:
@@ -74,7 +74,7 @@ class FromOutside:
 
 
 class Work:
-    """A function over a layer of its own, and how often it ran for each key."""
+    """A function with its own layer, and how often it ran for each key."""
 
     def __init__(self, layer: Any, *, asynchronous: bool) -> None:
         self.effects: dict[int, int] = {}
@@ -105,7 +105,7 @@ class Work:
 
 
 MAY_BE_THE_BODY_S_OWN = {blocking.__file__, asynchronous.__file__, bodies.__file__, __file__}
-"""OUT-5: the body has returned, and it is not yet noted."""
+"""OUT-5: the body has returned, but this is not yet recorded."""
 
 
 def place_of(interrupt: BaseException) -> str:
@@ -114,7 +114,7 @@ def place_of(interrupt: BaseException) -> str:
 
 
 dropped: list[BaseException | None] = []
-"""What struck while Python was finalizing something, where it drops whatever is raised."""
+"""Signals during finalizers, whose exceptions Python drops."""
 
 
 def interrupted_call(work: Work, p: int, sender: Any, seconds: float) -> BaseException | None:
@@ -158,7 +158,7 @@ def cancelled_call(work: Work, p: int, sender: Any, seconds: float) -> BaseExcep
 
 
 def judge(work: Work, p: int, interrupt: BaseException | None) -> str | None:
-    """Say what is wrong after a call, or nothing."""
+    """Return the faults after a call, if any."""
     before = work.effects.get(p, 0)
     try:
         answers = [work(p), work(p)]
@@ -191,7 +191,7 @@ def storm(make_layer: Callable[[], Any], make_sender: Callable[[], Any], *, asyn
 
 
 if __name__ == "__main__":
-    sys.unraisablehook = lambda told: dropped.append(told.exc_value)
+    sys.unraisablehook = lambda report: dropped.append(report.exc_value)
     with tempfile.TemporaryDirectory() as directory:
 
         def sqlite() -> SQLitePersistenceLayer:

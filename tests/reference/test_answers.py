@@ -1,4 +1,4 @@
-"""What callers are told: results, replays, and what the hook makes of them."""
+"""Answers to callers: results, replays, and the results of the response hook."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ def test_a_serializer_class_takes_its_model_from_the_annotation(layer: InMemoryP
     assert protected(1) == protected(1) == Order((LINE,))
 
 
-def test_a_result_that_cannot_be_stored_is_told_once_and_never_made_again(protect: Protection) -> None:
+def test_a_result_that_cannot_be_stored_is_reported_once_and_never_made_again(protect: Protection) -> None:
     thing = object()
     function = Counter(thing)
     pay = protect(function, use_local_cache=True)
@@ -128,7 +128,7 @@ def test_a_serializer_that_fails_is_like_a_result_that_cannot_be_stored(protect:
         pay(1)
 
 
-def test_a_stored_result_that_no_longer_fits_is_told_and_nothing_runs(protect: Protection) -> None:
+def test_a_stored_result_that_no_longer_fits_is_reported_and_nothing_runs(protect: Protection) -> None:
     protect(Counter("old"))(1)
     function = Counter("new")
     with pytest.raises(IdempotencySerializationError, match="does not fit its serializer"):

@@ -27,7 +27,7 @@ class Strict(BaseIdempotencySerializer):
         raise KeyError(f"no field of {data}")
 
 
-def test_a_result_that_is_too_large_is_told_with_what_the_store_said() -> None:
+def test_a_result_that_is_too_large_is_reported_with_what_the_store_said() -> None:
     error = not_stored("order#1", {1}, IdempotencyRecordTooLargeError("400 KB at most"))
     assert type(error) is IdempotencyPersistenceLayerError
     assert "'order#1'" in str(error)
@@ -36,7 +36,7 @@ def test_a_result_that_is_too_large_is_told_with_what_the_store_said() -> None:
     assert error.result == {1}
 
 
-def test_a_result_that_is_not_json_is_told_with_its_type_and_the_cause() -> None:
+def test_a_result_that_is_not_json_is_reported_with_its_type_and_the_cause() -> None:
     error: Any = not_stored("order#1", {1}, TypeError("a set"))
     assert type(error) is IdempotencySerializationError
     assert "but its result of type set cannot be stored as JSON: this error carries the result" in str(error)
@@ -44,7 +44,7 @@ def test_a_result_that_is_not_json_is_told_with_its_type_and_the_cause() -> None
     assert error.result == {1}
 
 
-def test_a_stored_result_that_its_serializer_refuses_is_told_with_the_cause() -> None:
+def test_a_stored_result_that_its_serializer_refuses_is_reported_with_the_cause() -> None:
     answers = Answers(Strict(), None, None)
     with pytest.raises(IdempotencySerializationError, match="'order#1' does not fit") as raised:
         answers.of(Replay(Record("order#1", COMPLETED, 60, None, '"kept"')))

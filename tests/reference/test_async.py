@@ -66,7 +66,7 @@ class Documented(BasePersistenceLayer):
 
 
 class AsyncDocumented(AsyncBasePersistenceLayer):
-    """The same, giving way to others before each answer."""
+    """The same, but it yields to other tasks before each answer."""
 
     def __init__(self) -> None:
         self.layer = Documented()

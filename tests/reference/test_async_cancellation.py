@@ -23,7 +23,7 @@ Function = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Gate:
-    """Holds up whoever comes, once."""
+    """Blocks one caller once."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -36,7 +36,7 @@ class Gate:
 
 
 class Gated(AsyncCompareAndSwapLayer):
-    """Memory behind a gate, before or after the request is applied."""
+    """An in-memory layer with a gate before or after the request is applied."""
 
     def __init__(self, operation: Operation, *, applied: bool = False) -> None:
         self.store = InMemoryPersistenceLayer()
@@ -95,7 +95,7 @@ class Pay:
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -198,7 +198,7 @@ def test_an_exit_of_the_body_is_not_hidden_by_a_cancellation() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_completion_that_fails_tells_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_completion_that_fails_shows_both(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
 
     async def no_pause(seconds: float) -> None:
@@ -270,11 +270,11 @@ def test_a_timeout_around_a_call_is_a_timeout(operation: Operation, runs: int, s
 def test_a_call_whose_loop_is_gone_goes_silently(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gc.collect()  # what others have left is told to them
+    gc.collect()  # reports what other tests have left
     noise: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", noise.append)
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, told: noise.append(told["message"]))
+    loop.set_exception_handler(lambda _, report: noise.append(report["message"]))
 
     async def begin() -> None:
         pay = Pay(Gated(operation), ValueError() if operation == "release" else None)
@@ -293,7 +293,7 @@ def test_a_call_whose_loop_is_gone_goes_silently(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others go on until something is so."""
+    """Let other tasks run until a condition is true."""
     for _ in range(1000):
         if condition():
             return
@@ -302,7 +302,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Slow(AsyncCompareAndSwapLayer):
-    """A store whose requests take their time, by a clock of the test's own."""
+    """A store whose requests take time on the test's clock."""
 
     operation = "none"
 
@@ -358,7 +358,7 @@ def test_a_cancelled_claim_is_broken_off_and_taken_back_by_two_requests_at_most(
 
 
 @pytest.mark.clause("ENG-12")
-def test_one_who_cancels_again_and_again_does_not_keep_a_result_from_being_stored() -> None:
+def test_repeated_cancellation_does_not_keep_a_result_from_being_stored() -> None:
     """As cancel scopes do, until they are left."""
 
     async def main() -> None:

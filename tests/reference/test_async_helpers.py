@@ -1,4 +1,4 @@
-"""Hooks and serializers are called, not awaited; what only hands a coroutine on has not run."""
+"""Hooks and serializers are called, not awaited; a wrapper that returns a coroutine has not run it."""
 # ruff: noqa: PLW0108 - functions that only call another are the subject
 
 import asyncio
@@ -35,7 +35,7 @@ def test_an_async_hook_is_refused_when_the_configuration_is_made(given: Any) -> 
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_hook_that_answers_with_a_coroutine_is_told_so(asynchronous: bool) -> None:
+def test_a_hook_that_answers_with_a_coroutine_is_reported(asynchronous: bool) -> None:
     config = IdempotencyConfig(in_progress_expires_after_seconds=30, response_hook=lambda *args: hook(*args))
     guard = idempotent_function(
         data_keyword_argument="p", persistence_store=InMemoryPersistenceLayer(), config=config

@@ -1,4 +1,4 @@
-"""When an event loop ends it cancels every task, those that wait for the store included."""
+"""When an event loop ends, it cancels every task, including those that wait for the store."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 
 
 class Slow(InMemoryPersistenceLayer):
-    """Keeps the thread of one kind of request until told."""
+    """Blocks the thread of one kind of request until it is released."""
 
     blocks = True
 

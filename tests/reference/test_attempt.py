@@ -1,4 +1,4 @@
-"""How what went wrong is kept together, and what a body may not return."""
+"""Chaining of errors, and results that a body may not return."""
 
 import functools
 from collections.abc import Callable, Generator
@@ -16,7 +16,7 @@ from idemproof.spec.commands import Call
 
 
 def chained(*errors: BaseException) -> BaseException:
-    """Let each error be raised while the next one was handled; return the first."""
+    """Raise each error while the next one is handled, and return the first."""
     for error, earlier in pairwise(errors):
         error.__context__ = earlier
     return errors[0]
@@ -56,7 +56,7 @@ def test_a_chain_that_leads_back_to_itself_has_an_end_all_the_same() -> None:
 
 
 class Traced:
-    """What a tracer puts in a generator's place: it looks like one, but cannot be closed."""
+    """A tracer's replacement for a generator: it has the attributes of one, but cannot be closed."""
 
     def __init__(self, generator: Generator[int, None, None]) -> None:
         self._generator = generator

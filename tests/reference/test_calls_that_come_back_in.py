@@ -1,4 +1,4 @@
-"""A signal's handler, or a finalizer, makes a protected call at any moment of another."""
+"""Reentrant calls: a signal's handler or a finalizer makes a protected call at any point of another call."""
 
 import sys
 import threading

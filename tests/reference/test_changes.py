@@ -1,4 +1,4 @@
-"""What a change does after each failure: how long it waits, and when it gives up."""
+"""Changes after each failure of the store: how long they wait, and when they stop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +78,7 @@ def completion(clock: Clock, context: Any = None, **settings: Any) -> tuple[Comp
 def fails(
     change: Completing, attempt: Attempt, clock: Clock, error: BaseException = AWAY, request_ms: int = 0
 ) -> list[Any]:
-    """Return how the change waits if each request fails after as long."""
+    """Return the waits of a change whose requests all fail after the given time."""
     pauses: list[Any] = []
     while len(pauses) < 1000:
         clock.now += request_ms
@@ -91,10 +91,10 @@ def fails(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(1, 1000), (0.0001, 1), (0.0015, 2), (2.0000001, 2001), (0.25, 250), (0, 0)]
+    ("seconds", "expected"), [(1, 1000), (0.0001, 1), (0.0015, 2), (2.0000001, 2001), (0.25, 250), (0, 0)]
 )
-def test_seconds_are_rounded_up_to_milliseconds(seconds: float, told: int) -> None:
-    assert milliseconds(seconds) == told
+def test_seconds_are_rounded_up_to_milliseconds(seconds: float, expected: int) -> None:
+    assert milliseconds(seconds) == expected
     assert type(milliseconds(seconds)) is int
 
 
@@ -121,9 +121,9 @@ def test_of_a_longer_time_the_waits_are_longer_too(timeout: float, longest: int)
 )
 def test_the_last_wait_is_what_is_left_of_nine_tenths(timeout: float, pauses: list[int]) -> None:
     clock = Clock()
-    told = fails(*completion(clock, completion_timeout_seconds=timeout), clock)
-    assert told == pauses
-    assert {type(pause) for pause in told} == {int}
+    waits = fails(*completion(clock, completion_timeout_seconds=timeout), clock)
+    assert waits == pauses
+    assert {type(pause) for pause in waits} == {int}
 
 
 @pytest.mark.clause("ENG-6")
@@ -181,13 +181,13 @@ def test_a_claim_is_tried_three_times_and_its_final_failures_once() -> None:
     claiming, attempt = Claiming(IdempotencyConfig(), INTERRUPTS), attempt_of()
     clock = Clock()
     for error in (busy(), may_pass()):
-        with pytest.raises(IdempotencyPersistenceConnectionError) as told:
+        with pytest.raises(IdempotencyPersistenceConnectionError) as raised:
             claiming.failed(attempt, error, 1, clock)
-        assert told.value is error
+        assert raised.value is error
     assert [claiming.failed(attempt, AWAY, failures, clock) for failures in (1, 2)] == [25, 50]
-    with pytest.raises(IdempotencyPersistenceLayerError, match="could not claim 'key'") as told:
+    with pytest.raises(IdempotencyPersistenceLayerError, match="could not claim 'key'") as raised:
         claiming.failed(attempt, AWAY, 3, clock)
-    assert told.value.__cause__ is AWAY
+    assert raised.value.__cause__ is AWAY
 
 
 def may_pass() -> Exception:
@@ -198,7 +198,7 @@ def may_pass() -> Exception:
 
 @pytest.mark.clause("INV-8")
 @pytest.mark.parametrize(
-    ("make", "requests", "told"),
+    ("make", "requests", "expected"),
     [
         (lambda: Completing(IdempotencyConfig(), INTERRUPTS), 10, GivenUp),
         (lambda: Completing(IdempotencyConfig(), INTERRUPTS, RESULT_UNAVAILABLE), 8, GivenUp),
@@ -208,27 +208,27 @@ def may_pass() -> Exception:
     ids=["completion", "mark", "release", "letting go"],
 )
 def test_a_record_that_changes_each_time_is_left_alone_soon(
-    make: Callable[[], Any], requests: int, told: type[Exception]
+    make: Callable[[], Any], requests: int, expected: type[Exception]
 ) -> None:
     attempt, clock = attempt_of(), Clock()
     attempt.text = '"result"'
 
-    def standing(lease: int) -> Record:
+    def stored_claim(lease: int) -> Record:
         return Record("key", INPROGRESS, NOW // 1000 + 60, NOW + lease, owner="owner")
 
-    steps, asked, failure = settle(make(), attempt, "key", standing(1), clock), 0, None
+    steps, asked, failure = settle(make(), attempt, "key", stored_claim(1), clock), 0, None
     next(steps)
     while failure is None:
         asked += 1
         try:
-            steps.send(standing(asked + 1))
+            steps.send(stored_claim(asked + 1))
         except Exception as error:
             failure = error
-    assert (asked, type(failure)) == (requests, told)
+    assert (asked, type(failure)) == (requests, expected)
 
 
 @pytest.mark.clause("ENG-7")
-def test_a_result_whose_window_is_over_before_it_is_stored_is_told(world: World, engine: Engine) -> None:
+def test_a_result_whose_window_is_over_before_it_is_stored_is_reported(world: World, engine: Engine) -> None:
     call = world.call(engine).until_running()
     call.finish("result")
     call.step("refused")
@@ -273,8 +273,8 @@ def test_a_claim_that_an_earlier_invocation_of_the_execution_made_is_resumed() -
     expected = {None: False, earlier: True, "another": False}
     for owner, resumed in expected.items():
         attempt = Attempt("key", None, "random", None, EXECUTION)
-        standing = None if owner is None else Record("key", INPROGRESS, NOW // 1000 + 60, owner=owner)
-        assert resuming.acting(attempt, standing) is standing
+        stored_claim = None if owner is None else Record("key", INPROGRESS, NOW // 1000 + 60, owner=owner)
+        assert resuming.acting(attempt, stored_claim) is stored_claim
         assert attempt.resumed is resumed
     own = Attempt("key", None, "random", None, EXECUTION)
     resuming.acting(own, Record("key", COMPLETED, NOW // 1000 + 60, owner=own.owner))
@@ -285,6 +285,6 @@ def test_a_claim_that_an_earlier_invocation_of_the_execution_made_is_resumed() -
 def test_an_interrupt_in_a_resumed_claim_is_raised() -> None:
     resuming = Resuming(IdempotencyConfig(), INTERRUPTS)
     interrupt = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt) as told:
+    with pytest.raises(KeyboardInterrupt) as raised:
         resuming.failed(attempt_of(), interrupt, 1, Clock())
-    assert told.value is interrupt
+    assert raised.value is interrupt

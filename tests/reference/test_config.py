@@ -1,4 +1,4 @@
-"""The configuration is checked when it is made, and fixed from then on."""
+"""The configuration is checked when it is created, and cannot be changed afterwards."""
 
 import copy
 import hashlib

@@ -110,7 +110,7 @@ def start(runner: DurableFunctionTestRunner, name: str, **settings: Any) -> str:
     return runner.run_async(EVENT, execution_name=name, **settings)
 
 
-def test_a_duplicate_during_the_wait_charges_nobody_and_later_ones_get_the_answer(
+def test_a_duplicate_during_the_wait_charges_nothing_and_later_ones_get_the_answer(
     layer: BasePersistenceLayer,
 ) -> None:
     shop = Shop(layer)
@@ -374,7 +374,7 @@ def test_the_claim_is_kept_if_and_only_if_the_execution_goes_on(
     assert left == [int(kept)]
 
 
-def test_a_claim_that_is_resumed_is_not_given_back_when_the_store_fails(
+def test_a_claim_that_is_resumed_is_not_released_when_the_store_fails(
     memory: InMemoryPersistenceLayer,
 ) -> None:
     class Failing(InMemoryPersistenceLayer):
@@ -506,18 +506,18 @@ def test_what_follows_a_function_that_is_done_takes_the_operations_after_its_own
         return [first, step(context, f"receipt {order}")]
 
     @idempotent_function(data_keyword_argument="to", persistence_store=memory, config=shop.config)
-    def tell(to: str) -> str:  # uses no operation, so it is not run again
+    def notify(to: str) -> str:  # uses no operation, so it is not run again
         done.append(to)
         return to
 
     def handle(event: Any, context: DurableContext) -> Any:
         paid = pay(1, context)
-        told = tell(to="customer")
+        notified = notify(to="customer")
         context.wait(Duration.from_seconds(3))
         shipped = step(context, "ship")
         again = context.run_in_child_context(lambda child: pay(order=2, context=child))
         context.wait(Duration.from_seconds(3))
-        return [paid, told, shipped, again, pay(order=1, context=context), step(context, "end")]
+        return [paid, notified, shipped, again, pay(order=1, context=context), step(context, "end")]
 
     shop.protected = idempotent(handle, persistence_store=memory, config=shop.config) if nested else handle
     with shop.runner() as runner:

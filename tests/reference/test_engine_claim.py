@@ -1,4 +1,4 @@
-"""How a call comes to run, or not: the claim, its retries, its lease, and taking it back."""
+"""The claim of a call: its retries, its lease, its refusals and its release."""
 
 from collections.abc import Callable
 from typing import Any
@@ -327,7 +327,7 @@ def test_the_lease_is_the_shorter_of_remaining_time_and_configuration(
 
 
 @pytest.mark.clause("ENG-2")
-def test_deadlines_are_computed_anew_for_each_request(
+def test_deadlines_are_computed_again_for_each_request(
     world: World, make_engine: Callable[..., Engine]
 ) -> None:
     engine = make_engine(in_progress_expires_after_seconds=None, lambda_context=LambdaContext(3000, 2500))

@@ -1,4 +1,4 @@
-"""What becomes of a result: stored, retried, superseded, lost, or impossible to store."""
+"""Results that are stored, retried, superseded, lost, or impossible to store."""
 
 import json
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_a_completion_is_not_retried_beyond_its_own_expiry(
 
 
 @pytest.mark.clause("CAS-6")
-def test_the_store_is_told_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
+def test_the_store_is_reported_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     assert isinstance(call.command, Swap)
     assert call.command.keep_ms == WINDOW_MS
@@ -169,7 +169,7 @@ def test_a_run_whose_claim_the_store_lost_is_superseded_too(world: World, engine
     assert slow.occurrences[-1].kind is Kind.SUPERSEDED
 
 
-def test_a_late_failure_does_not_touch_the_result_that_stands(world: World, engine: Engine) -> None:
+def test_a_late_failure_does_not_touch_the_result_that_is_stored(world: World, engine: Engine) -> None:
     slow = world.call(engine).until_running()
     lapse(world)
     world.call(engine).run("kept")
@@ -189,7 +189,7 @@ def test_a_winner_with_another_payload_does_not_answer_for_it(world: World, engi
 
 @pytest.mark.clause("CAS-3")
 def test_our_owner_beside_another_result_is_not_our_own_write(world: World, engine: Engine) -> None:
-    """Other software updates without looking, and leaves our owner standing beside its own result."""
+    """Other software updates without a condition, and leaves our owner next to its own result."""
     call = returned(world, engine, "mine")
     assert world.record is not None
     world.record = world.record._replace(status=COMPLETED, response_data='"theirs"')
@@ -233,7 +233,7 @@ def test_a_result_that_cannot_be_stored_never_runs_its_effect_twice(
 
 @pytest.mark.clause("REC-6")
 def test_without_data_is_marked_by_what_is_not_json(world: World, engine: Engine) -> None:
-    """So that software which does not know the mark fails, rather than answering with nothing."""
+    """Software that does not know the mark must fail instead of returning an empty answer."""
     returned(world, engine, object()).run()
     assert world.record is not None
     assert world.record.response_data == RESULT_UNAVAILABLE
@@ -303,7 +303,7 @@ def test_an_interrupt_that_the_store_answers_with_failures_is_still_raised(
     assert call.value.__cause__.result == "lost?"
 
 
-def test_what_stands_after_a_completion_is_checked(world: World, engine: Engine) -> None:
+def test_the_record_after_a_completion_is_checked(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     assert world.record is not None
     world.record = world.record._replace(status="FINISHED")

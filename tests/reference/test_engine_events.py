@@ -1,4 +1,4 @@
-"""What calls report: one occurrence for each turn that a call takes, with the row that decided."""
+"""The occurrences that calls report: one for each decision, with its row."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Whole calls of the production engine, interleaved and failing at will, against the invariants.
 
-Every trace is drawn from a seed, so a failure names the seed that replays it and tells what happened.
+Every trace is drawn from a seed, so a failure names the seed that replays it and shows the trace.
 """
 
 import random
@@ -40,7 +40,7 @@ class Trace:
 
     def __init__(self, seed: int, *, lease: float | None, cached: bool) -> None:
         self.draw = random.Random(seed)
-        self.told: list[str] = []
+        self.lines: list[str] = []
         self.world = World()
         self.calls: list[SimulatedCall] = []
         self.results = 0
@@ -58,7 +58,7 @@ class Trace:
             final = self.world.record
             self.act(action)
             self.check(final if final is not None and final.status == COMPLETED else None)
-        self.somebody_can_finish()
+        self.assert_a_call_can_finish()
 
     def act(self, action: str) -> None:
         world, record = self.world, self.world.record
@@ -68,44 +68,44 @@ class Trace:
         if action == "start" and len(pending) < 3:
             payload_hash = self.draw.choice(HASHES)
             self.calls.append(world.call(self.draw.choice(self.engines), payload_hash))
-            self.tell(action, self.calls[-1], payload_hash)
+            self.record(action, self.calls[-1], payload_hash)
         elif action == "step" and asking:
             call, fate = self.draw.choice(asking), self.draw.choice(FATES)
-            self.tell(f"{fate}: {call.command}", call)
+            self.record(f"{fate}: {call.command}", call)
             call.step(fate)
         elif action == "finish" and running:
             call = self.draw.choice(running)
             self.results += 1
-            self.tell(action, call, self.results)
+            self.record(action, call, self.results)
             call.finish({"result": self.results})
         elif action == "fail" and running:
             call = self.draw.choice(running)
-            self.tell(action, call)
+            self.record(action, call)
             call.fail(self.draw.choice((ValueError("declined"), KeyboardInterrupt())))
         elif action == "crash" and pending:
             call = self.draw.choice(pending)
-            self.tell(action, call)
+            self.record(action, call)
             call.crash()
         elif action == "deliver" and world.delayed:
-            self.tell(action)
+            self.record(action)
             world.deliver()
         elif action == "evict":
             world.evict()
-            self.tell(action, world.record)
+            self.record(action, world.record)
         elif action.startswith("to ") and record is not None:
             deadline = deadline_ms(record) if "lease" in action else expiry_ms(record)
             world.now = max(world.now, deadline + self.draw.choice(DEADLINE_OFFSETS))
-            self.tell(action, world.now)
+            self.record(action, world.now)
         elif action == "a moment":
             world.now += self.draw.randint(1, 3000)
-            self.tell(action, world.now)
+            self.record(action, world.now)
 
-    def tell(self, *what: object) -> None:
+    def record(self, *what: object) -> None:
         named = (f"call {self.calls.index(x)}" if isinstance(x, SimulatedCall) else str(x) for x in what)
-        self.told.append(" ".join(named))
+        self.lines.append(" ".join(named))
 
     def check(self, final: object) -> None:
-        trace = "\n".join(self.told)
+        trace = "\n".join(self.lines)
         assert broken_by_history(self.world.history) == [], trace
         if final is not None and live(final, self.world.now):  # type: ignore[arg-type]
             assert self.world.record == final, trace
@@ -113,13 +113,13 @@ class Trace:
             if call.ended == "raised":
                 assert isinstance(call.value, IdempotencyError | ValueError | KeyboardInterrupt), trace
 
-    def somebody_can_finish(self) -> None:
+    def assert_a_call_can_finish(self) -> None:
         world = self.world
         if world.record is not None:
             world.now = max(world.now, deadline_ms(world.record))
         config = IdempotencyConfig(in_progress_expires_after_seconds=5, clock=world.clock)
         last = world.call(Engine(config, mint=world.mint)).run("last")
-        assert (last.ended, last.value) == ("returned", "last"), "\n".join(self.told)
+        assert (last.ended, last.value) == ("returned", "last"), "\n".join(self.lines)
 
 
 @pytest.mark.clause("INV-1", "INV-2", "INV-4", "INV-5", "INV-8", "INV-9", "ENG-3")

@@ -1,4 +1,4 @@
-"""What stops a call from outside: it waits for what is under way, takes effect then, and hides nothing."""
+"""Interrupts of a call: they take effect after the request in progress, and hide no error."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def failed(world: World, engine: Engine, error: BaseException) -> SimulatedCall:
 
 
 def behind(error: Any) -> list[BaseException]:
-    """Return what is told as the reason of ``error``, and the reasons of that."""
+    """Return the cause of ``error``, and all further causes."""
     reasons: list[BaseException] = []
     while (error := error.__cause__ or error.__context__) is not None:
         reasons.append(error)
@@ -87,7 +87,7 @@ def test_a_release_that_is_interrupted_again_and_again_is_given_up_and_the_first
 
 
 @pytest.mark.clause("ENG-4")
-def test_one_that_strikes_just_after_the_body_raised_tells_what_it_raised(
+def test_one_that_strikes_just_after_the_body_raised_shows_what_it_raised(
     world: World, engine: Engine
 ) -> None:
     call = world.call(engine).until_running()

@@ -1,4 +1,4 @@
-"""What becomes of a claim whose body raised."""
+"""The release of a claim whose body raised an error."""
 
 from typing import Any
 
@@ -80,7 +80,9 @@ def test_a_release_that_fails_never_hides_an_interrupt(world: World, engine: Eng
 
 
 @pytest.mark.clause("ROW-11", "INV-3")
-def test_a_release_does_not_touch_the_claim_of_who_took_over(world: World, engine: Engine) -> None:
+def test_a_release_does_not_touch_the_claim_of_the_worker_that_took_over(
+    world: World, engine: Engine
+) -> None:
     slow = world.call(engine).until_running()
     world.now += 10_000
     taker = world.call(engine).until_running()

@@ -1,4 +1,4 @@
-"""How often a claim, a completion and a release try: a bounded number of times, and not once less."""
+"""The number of tries of a claim, a completion and a release: it is bounded, and all tries are used."""
 
 from collections.abc import Callable
 from itertools import chain, repeat
@@ -48,12 +48,12 @@ def claim_of(world: World, owner: str, lease: int) -> Record:
 
 
 def lapsed(world: World, number: int) -> Record:
-    """What a claim finds: another that is over."""
+    """The record that a claim finds: another claim whose lease has ended."""
     return claim_of(world, "another", world.now - number)
 
 
 def renewed(world: World, number: int) -> Record:
-    """What a completion or a release finds: the attempt's own claim, with another lease."""
+    """The record that a completion or release finds: the attempt's own claim, with another lease."""
     return claim_of(world, "owner-1", world.now + LEASE_MS + number)
 
 
@@ -119,12 +119,12 @@ def test_a_record_that_keeps_changing_under_a_completion_costs_no_result(
     assert "kept changing" in str(call.value)
 
 
-def test_a_record_that_keeps_changing_under_a_release_is_told_of(world: World, engine: Engine) -> None:
+def test_a_record_that_keeps_changing_under_a_release_is_reported(world: World, engine: Engine) -> None:
     call = releasing(world, engine)
     changing(world, 10 * CONFLICTS, renewed)
     call.run()
     assert type(call.value) is IdempotencyPersistenceLayerError
-    assert f"changed under {CONFLICTS} tries to release it" in str(call.value)
+    assert f"changed during each of {CONFLICTS} tries to release it" in str(call.value)
 
 
 def test_a_claim_says_how_often_it_tried(world: World, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""An exception of the body arrives as it was, and frees the key."""
+"""An exception of the body reaches the caller unchanged, and releases the key."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""``GeneratorExit`` as what a body, a serializer or a layer raises, and as the end of a coroutine."""
+"""``GeneratorExit`` that a body, a serializer or a layer raises, or that ends a coroutine."""
 
 import asyncio
 import gc

@@ -1,6 +1,6 @@
 """Lambda handlers behind plain decorators, with other names, and called by keyword.
 
-Each runs against the original too: what it answers is what ours has to.
+Each test also runs against Powertools, and both must give the same answer.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
 
 
 class Granting(original.BasePersistenceLayer):
-    """A store of the original's that grants each key once."""
+    """A layer for Powertools that grants each key once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def protect(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 
 def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator that does not tell what it wraps."""
+    """A decorator without ``functools.wraps``."""
 
     def inner(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -60,7 +60,7 @@ def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-def telling(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_wraps(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.wraps(function)(plainly(function))
 
 
@@ -100,7 +100,7 @@ def with_more(event: Any, context: Any = None, *, tenant: str = "a") -> Any:
 
 
 HANDLERS = [documented, unnamed, short, positional, anything, with_more]
-DECORATORS = [None, plainly, telling, by_position_only]
+DECORATORS = [None, plainly, with_wraps, by_position_only]
 CALLS = {
     "by position": lambda handler: handler(EVENT, CONTEXT),
     "by keyword": lambda handler: handler(event=EVENT, context=CONTEXT),

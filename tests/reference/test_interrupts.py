@@ -1,4 +1,4 @@
-"""An interrupt may strike anywhere: whatever kind it is, and however the function is driven."""
+"""Interrupts of every kind at every point, in plain and async functions."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""An interrupt in any code that a call is given: a clock, a layer, a serializer, a hook, a log's filter."""
+"""Interrupts in callbacks of a call: a clock, a layer, a serializer, a hook, a log filter."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ class Limit(Exception):  # noqa: N818 - as those of job queues
 
 
 class Strike:
-    """Raises when it is passed for the n-th time."""
+    """Raises at the n-th call."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -44,7 +44,7 @@ strike = Strike()
 
 
 def struck(request: Callable[..., Any], *args: Any) -> Any:
-    """Make a request that may be struck before and after."""
+    """Make a request with a possible interrupt before and after it."""
     strike()
     reply = request(*args)
     strike()
@@ -167,7 +167,7 @@ def _log() -> Iterator[None]:
 
 
 class Work:
-    """A function that is given all of these."""
+    """A function with all of these callbacks."""
 
     def __init__(self, layer: Any, body: Callable[[], Any], *, asynchronous: bool, cached: bool) -> None:
         self.effects = 0
@@ -234,16 +234,16 @@ def test_it_is_raised_and_the_result_is_stored_or_the_key_free(
     while True:
         work = Work(layer(), body, asynchronous=asynchronous, cached=cached)
         strike.left, strike.interrupt = points + 1, kind("struck")
-        told: BaseException | None = None
+        caught: BaseException | None = None
         try:
             outcome(work)
             outcome(work)  # a replay, or another try
         except kind as interrupt:
-            told = interrupt
+            caught = interrupt
         if strike.left > 0:
             break
         points += 1
-        assert told is strike.interrupt, f"at point {points}"
+        assert caught is strike.interrupt, f"at point {points}"
         assert outcome(work) == usual, f"at point {points}"
         assert work.effects == (body is returns), f"at point {points}"
     assert points >= 10

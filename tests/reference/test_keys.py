@@ -278,5 +278,5 @@ def test_a_prefix_begins_with_the_lambda_functions_name(monkeypatch: pytest.Monk
     assert function_prefix(plain_function, "") == f"payments.{__name__}.plain_function"
 
 
-def test_a_given_prefix_stands_alone() -> None:
+def test_a_given_prefix_is_the_whole_prefix() -> None:
     assert function_prefix(plain_function, "pay-v1") == "pay-v1"

@@ -1,4 +1,4 @@
-"""What deriving a key costs at most, and what a hash secret does."""
+"""Bounds on the cost of deriving a key, and the effect of a hash secret."""
 
 import base64
 import gzip
@@ -64,8 +64,8 @@ def test_what_unpacks_to_five_megabytes_still_works() -> None:
 
 def test_the_bound_is_exact() -> None:
     for size, most in ((1000, 1009), (1000, 1008)):
-        told = derived({"body": packed(size)}, UNPACKED, max_unpacked_bytes=most)
-        assert (told == REFUSED) is (most == 1008)
+        result = derived({"body": packed(size)}, UNPACKED, max_unpacked_bytes=most)
+        assert (result == REFUSED) is (most == 1008)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "1", None])
@@ -145,7 +145,9 @@ def test_a_hash_secret_makes_hmacs_of_keys_and_payload_hashes(name: str) -> None
 
 @pytest.mark.parametrize("wrong", ["", b"", 5, ["s3cret"], bytearray(b"s3cret")])
 def test_a_hash_secret_is_text_or_bytes_and_never_shown(wrong: Any) -> None:
-    with pytest.raises(IdempotencyConfigError, match="hash_secret must be text or bytes") as refused:
+    with pytest.raises(
+        IdempotencyConfigError, match="hash_secret must be non-empty text or bytes"
+    ) as refused:
         IdempotencyConfig(hash_secret=wrong)
     assert "s3cret" not in str(refused.value)
     config = IdempotencyConfig(hash_secret="s3cret")
@@ -153,7 +155,7 @@ def test_a_hash_secret_is_text_or_bytes_and_never_shown(wrong: Any) -> None:
 
 
 class Unfolding:
-    """Opens into another of its kind, for ever."""
+    """Unfolds into another object of its kind without end."""
 
     def dict(self) -> Any:
         return {"next": [Unfolding()]}
@@ -230,4 +232,4 @@ MOST = 8
 
 
 def test_a_number_that_is_too_long_as_a_name_is_named() -> None:
-    assert "has a key of type int, too long to be written out" in refusal({"x": [{10**5000: 1}]})
+    assert "has a key of type int, too long to be encoded" in refusal({"x": [{10**5000: 1}]})

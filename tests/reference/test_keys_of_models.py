@@ -1,4 +1,4 @@
-"""What a model's plain dump masks, leaves out or cuts off: told apart, or refused by name."""
+"""Values that a model's dump masks, leaves out or cuts off: distinguished in keys, or refused by name."""
 
 import base64
 import datetime as dt
@@ -89,7 +89,7 @@ def test_a_secret_that_is_selected_is_refused(
     assert "4929" not in message
 
 
-def test_a_secret_that_nobody_selects_may_stay() -> None:
+def test_a_secret_that_is_not_selected_may_stay() -> None:
     booking = model_of(SecretStr)
     assert_same(booking(room=7, card="4929"), booking(room=7, card="5404"), "room", "[room]")
 
@@ -97,7 +97,7 @@ def test_a_secret_that_nobody_selects_may_stay() -> None:
 @pytest.mark.clause("KEY-2")
 @pytest.mark.parametrize(("annotation", "one", "other"), SECRETS, ids=[str(each[0]) for each in SECRETS])
 @pytest.mark.parametrize(("key", "check"), [("", ""), ("card", ""), ("[room, card]", ""), ("room", "card")])
-def test_with_a_hash_secret_secrets_are_told_apart(
+def test_with_a_hash_secret_secrets_are_distinguished(
     annotation: Any, one: Any, other: Any, key: str, check: str
 ) -> None:
     booking = model_of(annotation)
@@ -362,8 +362,8 @@ def test_numbers_that_json_cannot_hold_are_not_taken_for_none() -> None:
         unit: str = "m"
 
     found = [derived(Measured(value=value)) for value in (float("inf"), float("-inf"), float("nan"), None)]
-    told = [each for each in found if each != REFUSED]
-    assert len(set(told)) == len(told)
+    distinct = [each for each in found if each != REFUSED]
+    assert len(set(distinct)) == len(distinct)
 
 
 class Means(BaseModel):
@@ -411,7 +411,7 @@ PLACES = [
 @pytest.mark.parametrize(
     ("annotation", "put", "path"), PLACES, ids=[str(each[0]) + each[2] for each in PLACES]
 )
-def test_a_subclass_in_a_field_of_its_base_is_told_apart(annotation: Any, put: Any, path: str) -> None:
+def test_a_subclass_in_a_field_of_its_base_is_distinguished(annotation: Any, put: Any, path: str) -> None:
     order = pydantic.create_model("Order", cents=(int, ...), means=(annotation, ...))
     one, other = (order(cents=1, means=put(bank)) for bank in BANKS)
     assert_told_apart(one, other)
@@ -422,7 +422,7 @@ def test_a_subclass_in_a_field_of_its_base_is_told_apart(annotation: Any, put: A
 
 
 @pytest.mark.clause("KEY-5")
-def test_a_dataclass_of_a_subclass_in_a_field_is_told_apart() -> None:
+def test_a_dataclass_of_a_subclass_in_a_field_is_distinguished() -> None:
     class Contract(BaseModel):
         party: Party
         parties: list[Party] = []

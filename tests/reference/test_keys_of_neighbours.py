@@ -1,4 +1,4 @@
-"""Objects and leaves of which a class says something else than it holds."""
+"""Objects and leaves whose class shows something other than they hold."""
 
 import datetime as dt
 import enum
@@ -191,7 +191,7 @@ def test_a_class_that_writes_less_than_its_base_is_refused(one: Any, other: Any)
     assert_refused_both({"x": [other, one]}, {"x": [one, other]})
 
 
-def test_a_class_that_writes_more_than_its_base_is_told_apart() -> None:
+def test_a_class_that_writes_more_than_its_base_is_distinguished() -> None:
     one, other = LongTime(2026, 1, 1), LongTime(2026, 1, 1)
     other.more = "1"
     assert_told_apart({"at": one}, {"at": other})

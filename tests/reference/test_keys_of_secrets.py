@@ -1,4 +1,4 @@
-"""With a hash secret, secrets tell keys apart wherever they stand; no path leads into them."""
+"""With a hash secret, secrets at any place distinguish keys, and no path leads into them."""
 
 import collections
 import datetime as dt
@@ -74,7 +74,7 @@ PLACES: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.clause("KEY-2", "KEY-12")
 @pytest.mark.parametrize(("annotation", "one", "other"), PLACES, ids=[str(each[0]) for each in PLACES])
-def test_with_a_hash_secret_secrets_are_told_apart_in_every_place(
+def test_with_a_hash_secret_secrets_are_distinguished_in_every_place(
     annotation: Any, one: Any, other: Any
 ) -> None:
     booking = pydantic.create_model("Booking", room=(int, 7), card=(annotation, ...))
@@ -89,14 +89,14 @@ def test_with_a_hash_secret_secrets_are_told_apart_in_every_place(
 
 
 @pytest.mark.clause("KEY-2", "KEY-12")
-def test_with_a_hash_secret_no_secret_is_told_from_one() -> None:
+def test_with_a_hash_secret_no_secret_is_reported_from_one() -> None:
     booking = pydantic.create_model("Booking", card=(SecretStr | None, ...), room=(int, 7))
     assert_told_apart(booking(card=ONE), booking(card=None), hash_secret="pepper")
     assert_told_apart(booking(card=SecretStr("")), booking(card=None), hash_secret="pepper")
 
 
 @pytest.mark.clause("KEY-2", "KEY-12")
-def test_with_a_hash_secret_secrets_outside_of_models_are_told_apart() -> None:
+def test_with_a_hash_secret_secrets_outside_of_models_are_distinguished() -> None:
     for make in (Paid, lambda card: {"card": card}, lambda card: {"card": [{"x": (card,)}]}):
         assert_told_apart(make(ONE), make(TWO), hash_secret="pepper")
         assert_told_apart(make(ONE), make(TWO), "[card]", hash_secret="pepper")
@@ -111,7 +111,7 @@ def test_a_path_into_a_secret_is_refused_with_a_way_out_that_works(key: str) -> 
     for payload in ({"card": ONE}, Holder(card=ONE)):
         for settings in ({}, {"hash_secret": "pepper"}):
             said = refusal(payload, key, **settings)
-            assert "inside of a secret" in said
+            assert "inside a secret" in said
             assert "Select the secret itself" in said
             assert "4929" not in said
 

@@ -1,4 +1,4 @@
-"""What serializers, aliases and computed fields write in a form of their own: told apart, or refused."""
+"""Custom forms of serializers, aliases and computed fields: distinguished in keys, or refused."""
 
 import base64
 import datetime as dt
@@ -212,7 +212,7 @@ def test_what_may_be_written_for_another_value_is_refused(annotation: Any, value
 
 @pytest.mark.clause("KEY-4")
 @pytest.mark.parametrize(("annotation", "value", "write"), FAITHFUL)
-def test_what_tells_its_value_goes_on_working(annotation: Any, value: Any, write: Any) -> None:
+def test_what_shows_its_value_goes_on_working(annotation: Any, value: Any, write: Any) -> None:
     model = written(annotation, value, write)
     assert derived(model) == derived(model.model_dump(mode="json"))
 
@@ -233,7 +233,7 @@ def test_every_form_of_bytes_that_pydantic_can_choose_goes_on_working(mode: Any)
     assert_told_apart(Holding(data=b"ab"), Holding(data=b"ac"))
 
 
-def test_a_value_of_a_class_of_ones_own_that_is_written_as_its_only_part_is_told_apart() -> None:
+def test_a_value_of_a_class_of_the_user_that_is_written_as_its_only_part_is_distinguished() -> None:
     class Number:
         def __init__(self, value: int) -> None:
             self.value = value
@@ -264,7 +264,7 @@ class Excluding(BaseModel):
 
 
 @pytest.mark.clause("KEY-3")
-def test_what_a_dump_of_ones_own_leaves_out_is_found_by_its_name() -> None:
+def test_what_a_dump_of_the_user_leaves_out_is_found_by_its_name() -> None:
     one, other = (Excluding(a=1, on=dt.date(2026, 1, day)) for day in (2, 3))
     assert_refused_both(one, other)
     assert_told_apart(one, other, "on")

@@ -1,4 +1,4 @@
-"""Whatever a function is called with becomes plain data."""
+"""Conversion of payloads of all kinds to plain data."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -54,7 +54,7 @@ def test_model_dump_comes_before_dict_and_dict_before_raw_event() -> None:
     assert as_plain_data(SimpleNamespace(dict="no method", raw_event={"by": "event"})) == {"by": "event"}
 
 
-def test_a_subclass_of_dict_may_still_say_what_it_stands_for() -> None:
+def test_a_subclass_of_dict_may_still_convert_itself() -> None:
     class Event(dict):
         raw_event = {"a": 1}  # noqa: RUF012 - a double
 

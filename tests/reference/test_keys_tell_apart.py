@@ -1,4 +1,4 @@
-"""Two payloads have one key only if the plain data that are selected are equal: generated objects."""
+"""Generated payloads have the same key only if their selected plain data is equal."""
 
 import json
 from collections import deque

@@ -1,4 +1,4 @@
-"""How a call says which operation it is: arguments, a function of them, a service; and what warnings say."""
+"""How a call names its operation: arguments, a key function, a service; and the warnings about it."""
 
 import inspect
 import warnings
@@ -284,7 +284,7 @@ def test_an_optional_field_may_be_missing_and_a_repeat_that_has_it_differs() -> 
 
 @pytest.fixture
 def shared(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(warned, "_said", set())
+    monkeypatch.setattr(warned, "_warned_about", set())
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     layer = SQLitePersistenceLayer(tmp_path / "records.db")
     yield layer

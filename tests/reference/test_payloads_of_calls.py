@@ -1,4 +1,4 @@
-"""Payloads of all kinds, at the decorators: by what a call is known, and what makes no key."""
+"""Payloads of all kinds at the decorators: the key of a call, and payloads without a key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A completion is tried for as long as it may be: what that costs, when it ends, and what it ends with."""
+"""Retries of a completion until its deadline: their cost, their end, and their outcome."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -34,7 +34,7 @@ def returned(world: World, engine: Engine, result: Any = "result") -> SimulatedC
 
 
 def go_on(world: World, call: SimulatedCall, reply: Reply, request_ms: int = 0) -> list[tuple[int, str]]:
-    """Let ``call`` go on to its end, and time pass as it waits; return when it stored what."""
+    """Run ``call`` to its end while time passes in its waits; return the time and text of each try."""
     began, tried = world.now, []
     while call.ended is None:
         if isinstance(call.command, Sleep):
@@ -44,12 +44,12 @@ def go_on(world: World, call: SimulatedCall, reply: Reply, request_ms: int = 0) 
         assert isinstance(call.command, Swap)
         assert call.command.new is not None
         tried.append((world.now - began, str(call.command.new.response_data)))
-        told = reply(call)
+        answer = reply(call)
         world.now += request_ms
-        if isinstance(told, Exception):
-            call.interrupt(told)
+        if isinstance(answer, Exception):
+            call.interrupt(answer)
         else:
-            call.step(told)
+            call.step(answer)
     return tried
 
 
@@ -130,7 +130,7 @@ def test_requests_that_take_long_count_as_waits_do(world: World, make_engine: En
 
 @pytest.mark.clause("INV-8")
 @pytest.mark.parametrize("timeout", [0, 1, 10, 600, 10**6])
-def test_a_clock_that_stands_still_ends_it_all_the_same(
+def test_a_clock_that_does_not_move_ends_it_all_the_same(
     world: World, make_engine: EngineFactory, timeout: float
 ) -> None:
     """And so does any timeout, after a bounded number of requests."""
@@ -167,7 +167,7 @@ def test_the_remaining_time_of_a_lambda_invocation_counts(world: World, make_eng
 
 
 class UnknownError(Exception):
-    """What nobody knows."""
+    """An error of an unknown class."""
 
 
 class UsersError(IdempotencyPersistenceLayerError):

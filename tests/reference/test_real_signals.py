@@ -1,4 +1,4 @@
-"""Signals of the system strike calls at whatever point: nothing is lost, run again, or left behind."""
+"""Real signals at any point of a call: no result is lost, no body runs again, and no claim stays."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A replay rebuilds dataclasses whatever their constructors take and do."""
+"""A replay rebuilds dataclasses with constructors of all kinds."""
 
 from dataclasses import InitVar, dataclass, field
 from datetime import date

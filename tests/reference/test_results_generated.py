@@ -1,4 +1,4 @@
-"""Generated models, types and values: the same at each call, or told; never anything else."""
+"""Generated models, types and values: each call gets the same result, or an error."""
 
 import warnings
 from typing import Any
@@ -20,7 +20,7 @@ _SETTINGS = settings(
 @pytest.mark.clause("RES-1", "RES-2", "RES-3")
 @_SETTINGS
 @given(st.data())
-def test_any_dataclass_comes_back_or_is_told(data: Any) -> None:
+def test_any_dataclass_comes_back_or_is_reported(data: Any) -> None:
     fields = [data.draw(typed()) for _ in range(data.draw(st.integers(1, 3)))]
     made, values = data.draw(classes(fields))
     result = data.draw(values)
@@ -40,7 +40,7 @@ def test_what_its_annotations_describe_comes_back(data: Any) -> None:
 @pytest.mark.clause("RES-1", "RES-2", "RES-3")
 @_SETTINGS
 @given(st.data())
-def test_any_model_comes_back_or_is_told(data: Any) -> None:
+def test_any_model_comes_back_or_is_reported(data: Any) -> None:
     fields = [data.draw(typed()) for _ in range(data.draw(st.integers(1, 3)))]
     try:
         made, values = models(fields)
@@ -55,7 +55,7 @@ def test_any_model_comes_back_or_is_told(data: Any) -> None:
 @pytest.mark.clause("RES-2")
 @_SETTINGS
 @given(st.data())
-def test_a_value_of_any_other_type_comes_back_or_is_told(data: Any) -> None:
+def test_a_value_of_any_other_type_comes_back_or_is_reported(data: Any) -> None:
     hint, _ = data.draw(typed())
     _, values = data.draw(typed())
     made, _ = data.draw(classes([(hint, st.none())]))

@@ -1,4 +1,4 @@
-"""A dataclass comes back as it was, or its first caller hears that it will not."""
+"""A dataclass is replayed unchanged, or the first caller gets an error."""
 
 import enum
 import sys
@@ -177,7 +177,7 @@ class Label:
 
 
 @pytest.mark.clause("RES-2")
-def test_two_halves_of_a_character_are_told_and_the_character_comes_back() -> None:
+def test_two_halves_of_a_character_are_reported_and_the_character_comes_back() -> None:
     assert judged(DataclassSerializer(Label), lambda: Label("\ud83d\ude00")) == CARRIED
     assert judged(DataclassSerializer(Label), lambda: Label("\N{GRINNING FACE}")) == SAME
 
@@ -307,7 +307,7 @@ class Trains:
     ],
     ids=str,
 )
-def test_what_the_annotations_do_not_say_is_told(model: Any, result: Any) -> None:
+def test_what_the_annotations_do_not_say_is_reported(model: Any, result: Any) -> None:
     assert judged(DataclassSerializer(model), lambda: result) == CARRIED
 
 
@@ -317,7 +317,7 @@ def _tagged() -> Card:
     return card
 
 
-def test_an_attribute_that_is_no_field_is_told() -> None:
+def test_an_attribute_that_is_no_field_is_reported() -> None:
     assert judged(DataclassSerializer(Card), _tagged) == CARRIED
 
 
@@ -336,7 +336,7 @@ def _marked() -> Guarded:
     return guarded
 
 
-def test_what_a_constructor_makes_anew_need_not_be_the_same_one() -> None:
+def test_what_a_constructor_makes_again_need_not_be_the_same_one() -> None:
     assert judged(DataclassSerializer(Guarded), lambda: Guarded(1)) == SAME
     assert judged(DataclassSerializer(Guarded), _marked) == CARRIED
 

@@ -1,4 +1,4 @@
-"""A Pydantic model comes back as it was, or its first caller hears that it will not."""
+"""A Pydantic model is replayed unchanged, or the first caller gets an error."""
 
 import dataclasses
 import enum
@@ -60,7 +60,7 @@ class Shown(BaseModel):
 
 
 @pytest.mark.clause("RES-1", "RES-2", "RES-3")
-def test_a_secret_comes_back_or_is_told() -> None:
+def test_a_secret_comes_back_or_is_reported() -> None:
     assert judged(PydanticSerializer(Issued), lambda: Issued(token="t-83f1")) == REFUSED
     assert judged(PydanticSerializer(Numbered), lambda: Numbered(pin=5 if Secret else "5")) == REFUSED
     maybe = PydanticSerializer(IssuedMaybe)
@@ -104,7 +104,7 @@ class Factory(BaseModel):
 
 
 @pytest.mark.clause("RES-2", "RES-3")
-def test_an_excluded_field_comes_back_or_is_told() -> None:
+def test_an_excluded_field_comes_back_or_is_reported() -> None:
     assert judged(PydanticSerializer(Receipt), lambda: Receipt(id=1, note="by hand")) == CARRIED
     assert judged(PydanticSerializer(Receipt), lambda: Receipt(id=1)) == SAME
     assert judged(PydanticSerializer(Factory), lambda: Factory(tags=["a"])) == CARRIED
@@ -227,7 +227,7 @@ class Sum(BaseModel):
 
 
 @pytest.mark.clause("RES-2")
-def test_a_serializer_that_masks_scales_or_writes_otherwise_is_told() -> None:
+def test_a_serializer_that_masks_scales_or_writes_otherwise_is_reported() -> None:
     iban = "NL20INGB0001234567"
     assert judged(PydanticSerializer(Payout), lambda: Payout(iban=iban)) == CARRIED
     assert judged(PydanticSerializer(Payouts), lambda: Payouts(payouts=[Payout(iban=iban)])) == CARRIED
@@ -277,7 +277,7 @@ class Refusal(BaseModel):
         (Holder, Refusal),
     ],
 )
-def test_a_subclass_or_another_model_is_told(model: Any, make: Any) -> None:
+def test_a_subclass_or_another_model_is_reported(model: Any, make: Any) -> None:
     assert judged(PydanticSerializer(model), make) == CARRIED
 
 
@@ -422,7 +422,7 @@ class Seen(BaseModel):
     seen: dict[tuple[int, str], bool] = {}
 
 
-def test_json_texts_come_back_and_tuples_as_keys_are_told() -> None:
+def test_json_texts_come_back_and_tuples_as_keys_are_reported() -> None:
     assert judged(PydanticSerializer(Filter), lambda: Filter(tags="[1, 2]", more='{"a": 1}')) == SAME
     assert judged(PydanticSerializer(Seen), lambda: Seen(seen={(1, "a"): True})) == CARRIED
 
@@ -445,7 +445,7 @@ def _assigned() -> Base:
 
 
 @pytest.mark.clause("RES-2")
-def test_private_attributes_and_values_that_were_never_validated_are_told() -> None:
+def test_private_attributes_and_values_that_were_never_validated_are_reported() -> None:
     assert judged(PydanticSerializer(Job), _tried) == CARRIED
     assert judged(PydanticSerializer(Job), lambda: Job(id=1)) == SAME
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What is not stored is reported with the result and the way out: own conversions, responses, depth."""
+"""Results that cannot be stored are reported with a fix: custom conversions, responses, depth."""
 
 import dataclasses
 import sys
@@ -79,11 +79,11 @@ def test_the_error_names_the_path_and_shows_no_value() -> None:
     call = protected(lambda payload: Wide(lines=[{}, {"on": secret}]), PydanticSerializer(Wide))
     with pytest.raises(IdempotencySerializationError) as raised:
         call(payload=1)
-    told = str(raised.value)
-    assert "it would come back changed: $.lines[1].on, a datetime.date, becomes a str" in told
-    assert "will not run again" in told
-    assert "CustomDictSerializer" in told
-    assert "2024" not in told
+    message = str(raised.value)
+    assert "it would come back changed: $.lines[1].on, a datetime.date, becomes a str" in message
+    assert "will not run again" in message
+    assert "CustomDictSerializer" in message
+    assert "2024" not in message
 
 
 @dataclass
@@ -138,7 +138,7 @@ FORMS = [
 
 @pytest.mark.clause("RES-2")
 @pytest.mark.parametrize("answer", FORMS)
-def test_a_flask_view_that_returns_a_body_and_a_status_is_told(answer: Any) -> None:
+def test_a_flask_view_that_returns_a_body_and_a_status_is_reported(answer: Any) -> None:
     runs: list[Any] = []
 
     def put(payload: str) -> Any:
@@ -155,7 +155,7 @@ def test_a_flask_view_that_returns_a_body_and_a_status_is_told(answer: Any) -> N
     assert len(runs) == 1
 
 
-def test_a_flask_view_behind_decorators_or_in_a_class_is_told() -> None:
+def test_a_flask_view_behind_decorators_or_in_a_class_is_reported() -> None:
     import functools  # noqa: PLC0415 - beside its only use
 
     def outer(view: Any) -> Any:
@@ -193,7 +193,7 @@ def _event(path: str) -> dict[str, Any]:
     }
 
 
-def test_a_route_of_powertools_event_handler_is_told() -> None:
+def test_a_route_of_powertools_event_handler_is_reported() -> None:
     app = APIGatewayHttpResolver()
     app.put("/orders/<payload>")(protected(lambda payload: ({"id": payload}, 201), None))
     pair = protected(lambda payload: (5, 201), None)
@@ -202,13 +202,13 @@ def test_a_route_of_powertools_event_handler_is_told() -> None:
     def pairs(payload: str) -> Any:
         return {"pair": pair(payload=payload)}
 
-    with pytest.raises(IdempotencySerializationError, match="Powertools view") as told:
+    with pytest.raises(IdempotencySerializationError, match="Powertools view") as raised:
         app.resolve(_event("/orders/7"), None)
-    assert told.value.result == ({"id": "7"}, 201)
+    assert raised.value.result == ({"id": "7"}, 201)
     assert app.resolve(_event("/pairs/7"), None)["body"] == '{"pair":[5,201]}'
 
 
-def test_an_async_flask_view_is_told() -> None:
+def test_an_async_flask_view_is_reported() -> None:
     async def view(payload: str) -> Any:
         return {"id": payload}, 201
 
@@ -232,15 +232,15 @@ def test_a_tuple_that_is_no_view_s_answer_stays_a_list() -> None:
 
 @pytest.mark.clause("RES-2", "RES-3")
 @pytest.mark.parametrize("response", [flask.Response("x"), HttpResponse, JSONResponse({}), Response()])
-def test_a_response_is_told_with_the_way_out(response: Any) -> None:
+def test_a_response_is_reported_with_the_way_out(response: Any) -> None:
     if response is HttpResponse:
         response = HttpResponse.__new__(HttpResponse)
     call = protected(lambda payload: response, None)
     with pytest.raises(
         IdempotencySerializationError, match="Protect a function that returns plain data"
-    ) as told:
+    ) as raised:
         call(payload=1)
-    assert told.value.result is response
+    assert raised.value.result is response
 
 
 def _annotated(kind: Any) -> Any:
@@ -286,7 +286,7 @@ _later: list[Any] = []
 
 
 class BaseAny(BaseIdempotencyModelSerializer):
-    """Gives back the model."""
+    """Returns the model."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -419,12 +419,12 @@ def test_a_result_that_is_too_deep_for_the_stack_is_not_corrupt() -> None:
 
     # Not all interpreters count the levels of JSON among those of the stack.
     answers: list[Any] = []
-    told = None
+    failure = None
     try:
         answers.append(deeper(limit // 2, lambda: call(payload=1)))
     except RecursionError as error:
-        told = error
-    assert answers or "is sound" in str(getattr(told, "__notes__", ""))
+        failure = error
+    assert answers or "is sound" in str(getattr(failure, "__notes__", ""))
     assert len(runs) == 1
 
 
@@ -436,7 +436,7 @@ class Tree:
 
 @pytest.mark.clause("RES-1", "RES-2", "RES-5")
 @pytest.mark.parametrize("levels", range(20, 400, 20))
-def test_nested_dataclasses_come_back_or_are_told_however_deep(levels: int) -> None:
+def test_nested_dataclasses_come_back_or_are_reported_however_deep(levels: int) -> None:
     def tree() -> Tree:
         made = Tree()
         for level in range(levels):
@@ -460,6 +460,6 @@ def test_a_dataclass_that_is_too_deep_for_the_stack_is_no_misfit(levels: int) ->
         call(payload=1)
     finally:
         sys.setrecursionlimit(limit)
-    with pytest.raises(RecursionError) as told:
+    with pytest.raises(RecursionError) as raised:
         deeper(limit // 2, lambda: call(payload=1))
-    assert "is sound" in str(told.value.__notes__)
+    assert "is sound" in str(raised.value.__notes__)

@@ -1,4 +1,4 @@
-"""Where a verdict says that a value comes back, comparing says so too."""
+"""If a verdict says that a value is rebuilt unchanged, the comparison agrees."""
 
 import dataclasses
 import enum

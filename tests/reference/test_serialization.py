@@ -1,4 +1,4 @@
-"""Serializers: which models they take, and what becomes of them."""
+"""Serializers: the models they accept, and the results they store and rebuild."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""The return annotation names the serializer's model, also where annotations are strings."""
+"""The return annotation names the serializer's model, even if annotations are strings."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def protect(layer: CompareAndSwapLayer, function: Callable[..., Any], **settings
 
 
 class Counted:
-    """A body that tells whose it is, what it got, and how often it has run."""
+    """A body that returns its name, its argument, and how often it has run."""
 
     def __init__(self, name: str) -> None:
         self.__qualname__ = name
@@ -290,7 +290,7 @@ def test_the_least_recently_used_record_makes_room() -> None:
     assert cache.get("a") == completed("a", "2")
 
 
-def test_a_cache_keeps_results_only_and_forgets_only_what_it_was_told() -> None:
+def test_a_cache_keeps_results_only_and_forgets_only_on_request() -> None:
     cache = LocalCache(2)
     cache.put(completed("a")._replace(status=INPROGRESS))
     assert len(cache) == 0

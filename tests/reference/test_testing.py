@@ -1,4 +1,4 @@
-"""What the library offers to tests of programs that use it."""
+"""The library's support for testing programs that use it."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ SWITCH = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 
 
 class Unreachable(CompareAndSwapLayer):
-    """Stands for a store without a network to it."""
+    """A store that cannot be reached."""
 
     def _load(self, key: str) -> Record | None:
         raise ConnectionError(key)
@@ -65,7 +65,7 @@ BLOCKING = [Unreachable, UnreachableByFourMethods, lambda: DynamoDBPersistenceLa
     ids=lambda param: f"{param[0].__name__}-{getattr(param[1], '__name__', 'x').strip('<>')}",
 )
 def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A call of a function that was decorated with a store which nobody reaches."""
+    """A call of a function that was decorated with an unreachable store."""
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -85,7 +85,7 @@ def _unchanged() -> Iterator[None]:
 # In memory.
 
 
-def test_in_memory_stands_in_for_a_store_that_is_not_there(call: Any) -> None:
+def test_in_memory_replaces_a_store_that_is_not_there(call: Any) -> None:
     with in_memory() as layer:
         assert call() == call() == [1]
         assert len(layer) == 1
@@ -203,7 +203,7 @@ def test_a_clock_is_for_a_configuration_too() -> None:
     assert (clock(), repr(clock)) == (1_700_000_059_500, "MovableClock(1700000059500)")
 
 
-def test_a_clock_begins_at_the_next_second_and_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_begins_at_the_next_second_and_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1_000_001, 1_002_000])
     monkeypatch.setattr("idemproof.reference.testing.wall_clock_ms", times.__next__)
     clock = MovableClock()
@@ -268,7 +268,7 @@ def run_pytest(folder: Path, conftest: str, tests: str) -> subprocess.CompletedP
 
 
 def test_the_fixtures_are_there_for_those_who_ask_for_them(tmp_path: Path) -> None:
-    told = run_pytest(
+    done = run_pytest(
         tmp_path,
         """
         from idemproof.testing import MovableClock
@@ -302,12 +302,12 @@ def test_the_fixtures_are_there_for_those_who_ask_for_them(tmp_path: Path) -> No
             assert sell("A1") + 1 == sell("A1") == len(sold)
         """,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "3 passed" in told.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
 
 
-def test_nobody_else_gets_them_and_the_light_part_stays_light(tmp_path: Path) -> None:
-    told = run_pytest(
+def test_other_tests_do_not_get_them_and_the_light_part_stays_light(tmp_path: Path) -> None:
+    done = run_pytest(
         tmp_path,
         "",
         """
@@ -320,7 +320,7 @@ def test_nobody_else_gets_them_and_the_light_part_stays_light(tmp_path: Path) ->
                 request.getfixturevalue("idempotency_clock")
         """,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     loaded = subprocess.run(
         [sys.executable, "-c", "import idemproof.testing, sys; print(*sys.modules)"],
         capture_output=True,

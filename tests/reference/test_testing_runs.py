@@ -1,4 +1,4 @@
-"""Runs of idempotent functions, counted; and what is told when there are too many or too few."""
+"""Counting runs of idempotent functions, and messages about too many or too few runs."""
 
 import functools
 import unittest.mock
@@ -149,7 +149,7 @@ def runs() -> Iterator[Runs]:
         yield counted
 
 
-def test_a_complaint_tells_of_keys_that_differ(runs: Runs) -> None:
+def test_a_complaint_shows_keys_that_differ(runs: Runs) -> None:
     pay({"id": 1})
     pay({"id": 2})
     assert complaint(runs) == (
@@ -161,7 +161,7 @@ def test_a_complaint_tells_of_keys_that_differ(runs: Runs) -> None:
     runs.assert_once(operations=2)
 
 
-def test_a_complaint_tells_of_keys_that_are_the_same(runs: Runs) -> None:
+def test_a_complaint_shows_keys_that_are_the_same(runs: Runs) -> None:
     pay({"id": 1, "seat": "A1"})
     pay({"id": 1, "seat": "A2"})
     runs.assert_once()
@@ -172,7 +172,7 @@ def test_a_complaint_tells_of_keys_that_are_the_same(runs: Runs) -> None:
     )
 
 
-def test_a_complaint_tells_how_runs_ended(runs: Runs) -> None:
+def test_a_complaint_shows_how_runs_ended(runs: Runs) -> None:
     with pytest.raises(ValueError):
         pay({"id": 1, "fails": True})
     pay({"id": 1})
@@ -190,7 +190,7 @@ def test_as_many_runs_as_operations_are_not_one_for_each(runs: Runs) -> None:
     assert "ran 2 times under 1 key" in complaint(runs, operations=2)
 
 
-def test_a_complaint_tells_of_a_run_that_has_not_ended() -> None:
+def test_a_complaint_shows_a_run_that_has_not_ended() -> None:
     seen = []
 
     @idempotent_function(data_keyword_argument="order", persistence_store=InMemoryPersistenceLayer())
@@ -204,7 +204,7 @@ def test_a_complaint_tells_of_a_run_that_has_not_ended() -> None:
 
 
 @pytest.mark.parametrize("how", ["uncalled", "no key", "disabled"])
-def test_a_complaint_tells_of_no_run_at_all(runs: Runs, how: str) -> None:
+def test_a_complaint_shows_no_run_at_all(runs: Runs, how: str) -> None:
     if how == "no key":
         with pytest.warns(IdempotencyWarning, match="without idempotency"):
             pay({"other": 1})

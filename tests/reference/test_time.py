@@ -1,4 +1,4 @@
-"""Windows and leases: how long a result is replayed, and a run left alone, whatever the time zone."""
+"""Windows and leases: how long a result is replayed and a claim is live, in every time zone."""
 
 import asyncio
 import datetime as dt
@@ -66,7 +66,7 @@ def seen_by_the_body(layer: InMemoryPersistenceLayer, **settings: Any) -> Record
 
 @pytest.mark.parametrize("name", ["expires_after_seconds", "in_progress_expires_after_seconds"])
 @pytest.mark.parametrize("seconds", [0, -1, -0.5, 0.0, float("nan"), float("inf"), True, "60"])
-def test_a_window_or_lease_that_is_none_is_refused_with_the_configuration(name: str, seconds: Any) -> None:
+def test_a_window_or_lease_that_is_invalid_is_refused_with_the_configuration(name: str, seconds: Any) -> None:
     with pytest.raises(IdempotencyConfigError, match=f"^{name} must be"):
         IdempotencyConfig(**{name: seconds})
 
@@ -160,18 +160,18 @@ def test_a_change_to_or_from_summer_time_changes_nothing(
 
 
 @pytest.mark.usefixtures("_berlin")
-def test_a_hook_is_told_the_expiry_in_local_time(layer: InMemoryPersistenceLayer) -> None:
-    told: list[Any] = []
+def test_a_hook_gets_the_expiry_in_local_time(layer: InMemoryPersistenceLayer) -> None:
+    expirations: list[Any] = []
 
     def hook(response: Any, record: Any) -> Any:
-        told.append(record.get_expiration_datetime())
+        expirations.append(record.get_expiration_datetime())
         return response
 
     pay = protect(layer, lambda data: data, expires_after_seconds=3600, response_hook=hook)
     with time_machine.travel(FORWARD.timestamp() - 1800, tick=False):
         pay(1)
         pay(1)
-    assert told == [dt.datetime(2024, 3, 31, 3, 30)]  # noqa: DTZ001 - documented as naive
+    assert expirations == [dt.datetime(2024, 3, 31, 3, 30)]  # noqa: DTZ001 - documented as naive
 
 
 # Leases.
@@ -262,7 +262,7 @@ def test_a_handler_without_a_context_leaves_the_registered_one_alone(layer: InMe
     assert handler({"id": 1}) == NOW + 5_000
 
 
-def test_a_context_is_asked_anew_for_every_call(layer: InMemoryPersistenceLayer) -> None:
+def test_a_context_is_asked_again_for_every_call(layer: InMemoryPersistenceLayer) -> None:
     clock = Clock()
     config = IdempotencyConfig(clock=clock, event_key_jmespath="id")
     leases = []

@@ -69,7 +69,7 @@ def quiet(new: Record | None) -> None:
 
 
 class Memory(CompareAndSwapLayer):
-    """A right store, that may be struck before and after each request."""
+    """A correct store with possible interrupts before and after each request."""
 
     def __init__(self, before: Struck = quiet, after: Struck = quiet) -> None:
         self.store = InMemoryPersistenceLayer()
@@ -105,7 +105,7 @@ class AsyncMemory(AsyncCompareAndSwapLayer):
 
 
 class Work:
-    """A function that may be called in either way, and what it did."""
+    """A function that can be called as plain or async function, and its runs."""
 
     def __init__(self, layer: Memory, asynchronous: bool, **more: Any) -> None:
         self.runs = 0

@@ -1,4 +1,4 @@
-"""What is logged decides nothing: filters and handlers that raise change no call."""
+"""Logging affects no call, even if filters and handlers raise errors."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Functions behind other decorators: what has not run is not done, and arguments are not confused."""
+"""Functions behind other decorators: unstarted coroutines are refused, and arguments are not confused."""
 
 import asyncio
 import functools
@@ -59,7 +59,7 @@ def test_the_coroutine_or_generator_that_a_plain_wrapper_hides_has_not_run_and_f
         passing_on(hidden), data_keyword_argument="data", persistence_store=layer, config=CONFIG
     )
     for _ in range(2):
-        with pytest.raises(TypeError, match="has not run: its key is free"):
+        with pytest.raises(TypeError, match=r"has not run\. The key is released"):
             work(data=1)
     assert len(layer) == 0
 

@@ -1,8 +1,8 @@
-"""From what a function is called with to its idempotency key and its payload hash.
+"""Derive the idempotency key and the payload hash from the arguments of a call.
 
 Both are byte for byte what Powertools for AWS Lambda derives wherever that form loses nothing, so that the
-two can share a table. What that form would mask, leave out or cut off either tells keys apart, or is refused
-by name.
+two can share a table. Values that this form would mask, leave out or cut off are either part of the key, or
+refused by name.
 """
 
 from ..prefixes import function_prefix

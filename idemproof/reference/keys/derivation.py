@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...spec.errors import IdempotencyKeyError, IdempotencyPayloadError
-from ..config import IdempotencyConfig
 from ..jmespath_functions import UnpackedTooLargeError
 from .opening import as_plain_data
 from .refusals import Marker, Refused, Unselected, kind_of
 from .selection import Selection
 from .warned import warn
 
+if TYPE_CHECKING:
+    from ..config import IdempotencyConfig
+
 _KEY, _VALIDATION = "event_key_jmespath", "payload_validation_jmespath"
 
 _UNDECIDED = frozenset((type(None), Unselected))
-"""Where the first value of a dict is one of these, the others say whether it is a key."""
+"""If the first value of a dict has one of these types, the other values decide whether it is a key."""
 
 
 class KeyDerivation:
@@ -24,16 +26,16 @@ class KeyDerivation:
     Parameters
     ----------
     config
-        Says what to select, how to hash it, and what to do if there is no key.
+        Defines what to select, how to hash it, and what to do if there is no key.
     prefix
-        What all keys begin with; see `function_prefix`.
+        The prefix of all keys; see `function_prefix`.
     function
-        What to call the function in messages. Default: the prefix.
+        The function's name in messages. Default: the prefix.
     """
 
     __slots__ = ("_config", "_digest", "_function", "_key", "_prefix", "_validation", "_warned")
 
-    def __init__(self, config: IdempotencyConfig, prefix: str, function: str | None = None) -> None:
+    def __init__(self, config: "IdempotencyConfig", prefix: str, function: str | None = None) -> None:
         self._config = config
         self._prefix = prefix
         self._digest = config.digest
@@ -57,13 +59,13 @@ class KeyDerivation:
         Returns
         -------
         tuple
-            The key, or None (with a warning) if the payload has none; and the hash of what
+            The key, or None (with a warning) if the payload has no key; and the hash of what
             ``payload_validation_jmespath`` selects, or None if that is not set or there is no key.
 
         Raises
         ------
         IdempotencyKeyError
-            The payload has no key and the configuration insists on one, or it cannot be searched or hashed.
+            The payload has no key and the configuration requires one, or it cannot be searched or hashed.
         """
         key = self._key
         selected = data = payload if type(payload) is dict else self._data(payload)
@@ -72,7 +74,7 @@ class KeyDerivation:
                 selected = key.of(data)
             except Exception as error:
                 raise self._search_failure(key, payload, error).because(error) from error
-        # Mostly a dict with something in it, which one look tells.
+        # Mostly a dict whose first value shows that there is a key.
         first = next(iter(selected.values()), None) if type(selected) is dict else None
         if type(first) in _UNDECIDED and self._is_missing(selected):
             self._report_missing(payload)
@@ -86,7 +88,7 @@ class KeyDerivation:
         return name, None if self._validation is None else self._payload_hash(payload, data, self._validation)
 
     def derive_from(self, identity: Any, payload: Any) -> tuple[str | None, str | None]:
-        """Return the idempotency key and the payload hash, where a function names the operation.
+        """Return the idempotency key and the payload hash of a call whose operation a key function names.
 
         Parameters
         ----------
@@ -98,7 +100,7 @@ class KeyDerivation:
         Returns
         -------
         tuple
-            As `derive` gives it.
+            As in `derive`.
 
         Raises
         ------
@@ -123,7 +125,7 @@ class KeyDerivation:
             raise self._refusal(refusal, f"{refusal.path} of the payload").because(refusal) from refusal
 
     def payload_hash(self, payload: Any) -> str | None:
-        """Return the hash of what ``payload_validation_jmespath`` selects, None if that is not set.
+        """Return the hash of what ``payload_validation_jmespath`` selects; None if that is not set.
 
         Raises
         ------
@@ -135,7 +137,7 @@ class KeyDerivation:
         return self._payload_hash(payload, self._data(payload), self._validation)
 
     def hash_of(self, selected: Any) -> str:
-        """Return the hash of what was selected from a payload.
+        """Return the hash of data that was selected from a payload.
 
         Raises
         ------
@@ -157,8 +159,8 @@ class KeyDerivation:
             named = "" if missing == [""] else f", which lacks {', '.join(missing)}"
             warn(
                 f"payload_validation_jmespath={validation.expression!r} of {self._function}() does not find "
-                f"all that it names in a payload of type {kind_of(payload)}{named}: what is not found is not "
-                "validated. Is a name misspelt? Said once for each function."
+                f"all that it names in a payload of type {kind_of(payload)}{named}: missing parts are not "
+                "validated. Is a name misspelled? This warning is shown once for each function."
             )
         try:
             return self._digest(validation.text(selected).encode())
@@ -183,7 +185,7 @@ class KeyDerivation:
             found = f"the payload is empty, of type {kind}"
         if self._config.raise_on_no_idempotency_key:
             raise IdempotencyKeyError(
-                f"No idempotency key for {self._function}(), which did not run: {found}. Send what "
+                f"No idempotency key for {self._function}(), which did not run: {found}. Send data that "
                 "identifies the operation, or allow calls without a key with "
                 "raise_on_no_idempotency_key=False."
             )
@@ -194,17 +196,17 @@ class KeyDerivation:
         warn(
             f"The idempotency key of {self._function}() lacks {named} of "
             f"event_key_jmespath={self._key.expression!r}: operations that differ only there share a key. Is "
-            "a name misspelt?"
+            "a name misspelled?"
         )
 
     def _search_failure(
         self, selection: Selection, payload: Any, error: Exception
     ) -> IdempotencyPayloadError:
-        asked = f"{selection.name}={selection.expression!r}"
+        search = f"{selection.name}={selection.expression!r}"
         kind = kind_of(payload)
         if isinstance(error, Refused):
-            return self._refusal(error, asked, f" (the payload is of type {kind})")
-        # A JMESPath type error quotes the value, which may be a secret: say the types alone.
+            return self._refusal(error, search, f" (the payload is of type {kind})")
+        # A JMESPath type error quotes the value, which may be a secret: show only the types.
         detail = type(error).__name__
         function = getattr(error, "function_name", None)
         if function is not None and hasattr(error, "actual_type"):
@@ -212,8 +214,8 @@ class KeyDerivation:
         elif isinstance(error, UnpackedTooLargeError):
             detail += f": {error}"
         return IdempotencyPayloadError(
-            f"No idempotency key can be derived for {self._function}(), which did not run: {asked} cannot be "
-            f"evaluated on this payload, of type {kind} ({detail}). Correct the expression, or refuse such "
+            f"No idempotency key can be derived for {self._function}(), which did not run: {search} cannot "
+            f"be evaluated on this payload, of type {kind} ({detail}). Fix the expression, or refuse such "
             "payloads before the call."
         )
 
@@ -221,8 +223,8 @@ class KeyDerivation:
         self, selection: Selection, selected: Any, error: Exception
     ) -> IdempotencyPayloadError:
         refusal = selection.located(selected, error)
-        asked = selection.expression
-        origin = f"what {selection.name}={asked!r} selects" if asked else "the payload"
+        expression = selection.expression
+        origin = f"what {selection.name}={expression!r} selects" if expression else "the payload"
         return self._refusal(refusal, f"{refusal.path} of {origin}")
 
     def _refusal(self, refusal: Refused, place: str, remark: str = "") -> IdempotencyPayloadError:
@@ -233,14 +235,14 @@ class KeyDerivation:
 
 
 def key_data(key: Callable[..., Any], function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what a key function makes of a call's arguments.
+    """Return what the key function returns for a call's arguments.
 
     Parameters
     ----------
     key
         The key function.
     function
-        What to call the protected function in messages.
+        The name of the protected function in messages.
     args, kwargs
         The arguments of the call.
 
@@ -269,10 +271,10 @@ def key_data(key: Callable[..., Any], function: str, args: tuple[Any, ...], kwar
 
 
 def is_missing(selected: Any) -> bool:
-    """Return whether what was selected is no key.
+    """Return whether the selected data is not a key.
 
-    Empty strings and None are none, and so are lists and dicts that are empty or hold nothing but None.
-    Numbers, zero and False included, are keys.
+    Empty strings and None are not keys, and neither are lists and dicts that are empty or hold only None.
+    Numbers are keys, including zero and False.
 
     Parameters
     ----------
@@ -291,7 +293,7 @@ def is_missing(selected: Any) -> bool:
 
 
 def _only_none(values: Iterable[Any]) -> bool:
-    for value in values:  # noqa: SIM110 - hardly ever goes beyond the first, which a generator would
+    for value in values:  # noqa: SIM110 - faster than a generator: the first value mostly decides
         if value is not None and type(value) is not Unselected:
             return False
     return True

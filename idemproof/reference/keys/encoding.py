@@ -1,4 +1,4 @@
-"""The JSON text that keys and payload hashes are the hash of."""
+"""Encode data as the JSON text that is hashed for keys and payload hashes."""
 
 import datetime as dt
 from enum import Enum
@@ -8,20 +8,20 @@ from ..encoding import ResultEncoder
 
 
 class KeyEncoder(ResultEncoder):
-    """What results can hold, and also enumerations, dates, times, UUIDs and paths."""
+    """Encodes all that results can hold, and also enumerations, dates, times, UUIDs and paths."""
 
     def __init__(self) -> None:
-        # Nothing has run yet, so a payload that contains itself may be refused for its depth, and those that
-        # do not need not be watched. A result may not.
+        # Nothing has run yet, so a payload that contains itself may be refused for its depth. This saves
+        # the check in all other payloads. For a result, the body has already run.
         super().__init__(check_circular=False)
 
     def default(self, o: Any) -> Any:
-        """Return what stands for a value that JSON does not know.
+        """Return JSON data for a value that JSON cannot represent.
 
         Raises
         ------
         TypeError
-            Nothing does.
+            There is no such data.
         """
         try:
             # First, so that an enumeration of decimals is hashed as a decimal.
@@ -31,7 +31,7 @@ class KeyEncoder(ResultEncoder):
                 return o.value
             if isinstance(o, dt.date | dt.time):
                 return o.isoformat()
-            from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+            from pathlib import PurePath  # noqa: PLC0415 - its import takes milliseconds, and few payloads need it
             from uuid import UUID  # noqa: PLC0415 - same
 
             if isinstance(o, UUID | PurePath):

@@ -1,4 +1,4 @@
-"""What an expression names and does not find: for the warnings about expressions that are misspelt."""
+"""Find names in an expression that select nothing, for warnings about misspelled expressions."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -16,7 +16,7 @@ _DEEPEST = 4
 
 
 class Expectation:
-    """What the parts of an expression are, to compare with what it selects.
+    """The parts of an expression, to compare with what it selects.
 
     Parameters
     ----------
@@ -31,13 +31,13 @@ class Expectation:
         self._parted = _is_parted(node)
 
     def is_doubtful(self, selected: Any) -> bool:
-        """Return whether something may be missing: whether it is worth a closer look."""
+        """Return whether a part may be missing, so that a closer look is needed."""
         if selected is None:
             return True
         return self._parted and type(selected) not in SCALARS and _has_gaps(selected, _DEEPEST)
 
     def missing(self, selected: Any, payload: Any, visit: _Visit) -> list[str]:
-        """Return how to call each part that is not there; an empty text stands for the whole.
+        """Return a name for each missing part; an empty text means the whole selection.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Expectation:
         try:
             return _missing(self._node, payload, visit)
         except Refused:
-            # Of what cannot be looked into the parts are not known.
+            # The parts of an unreadable value are unknown.
             return []
 
 
@@ -64,7 +64,7 @@ def _is_parted(node: Any) -> bool:
 
 
 def _has_gaps(value: Any, depth: int) -> bool:
-    """Return whether nothing stands somewhere near the surface: worth a closer look."""
+    """Return whether there is an empty or missing value near the surface."""
     if value is None:
         return True
     if not depth or not isinstance(value, dict | list):
@@ -73,7 +73,7 @@ def _has_gaps(value: Any, depth: int) -> bool:
     if not items:
         return True
     for item in items:  # noqa: SIM110 - most are scalars: a generator would take longer
-        # Not asked whether it is equal to None: an array says that of each of its numbers.
+        # Not compared with `==`, because an array compares each of its numbers.
         if item is None or (type(item) not in SCALARS and _has_gaps(item, depth - 1)):
             return True
     return False
@@ -88,7 +88,7 @@ def _missing(node: Any, value: Any, visit: _Visit) -> list[str]:
         return [""] if value is None else _missing(children[-1], value, visit)
     if kind == "multi_select_list":
         return [
-            f"position {place}{_spelt(child)}"
+            f"position {place}{_field_path(child)}"
             for place, child in enumerate(children)
             if _missing(child, value, visit)
         ]
@@ -103,7 +103,7 @@ def _missing(node: Any, value: Any, visit: _Visit) -> list[str]:
 
 
 def _missing_in_each(base: Any, projected: Any, visit: _Visit) -> list[str]:
-    """Return what is missing in all items, if there are any: an optional field is there in some."""
+    """Return the parts that are missing in all items: some items may have an optional field."""
     found = opened(base)
     if isinstance(found, dict):
         found = list(found.values())
@@ -121,7 +121,7 @@ def _missing_in_each(base: Any, projected: Any, visit: _Visit) -> list[str]:
     return common or []
 
 
-def _spelt(node: Any) -> str:
+def _field_path(node: Any) -> str:
     fields = node["children"] if node["type"] == "subexpression" else [node]
     if all(field["type"] == "field" for field in fields):
         return f" ({'.'.join(field['value'] for field in fields)})"

@@ -1,7 +1,7 @@
-"""What a model's dump loses: each field's value is compared with what stands for it. No schema is read.
+"""Find values that a model's dump loses, by comparing each field with its dump. No schema is read.
 
-A field whose value is seen in its dump stays as dumped. For the others a `Marker` stands in the dump. It
-refuses when it is selected, and only then.
+A field whose value is visible in its dump stays as dumped. For any other field, the dump gets a `Marker`,
+which is refused only if it is selected.
 """
 
 import datetime as dt
@@ -23,22 +23,22 @@ _EXACT = frozenset((str, int, bool, float))
 
 
 def dumped_model(model: Any, dump: Any) -> Any:
-    """Return the dump of a model, with a marker for each value that it does not tell from others.
+    """Return the dump of a model, with a marker for each value that it does not distinguish from others.
 
     Parameters
     ----------
     model
         The model.
     dump
-        What ``model.model_dump(mode="json")`` gives.
+        The result of ``model.model_dump(mode="json")``.
     """
     fields = getattr(model.__class__, "model_fields", None)
-    # Of another library's object with this method nothing else is known: its dump is its word.
+    # Another library's object with this method: only its dump is known.
     return dump if not isinstance(fields, Mapping) else _compared_fields(model, fields, dump)
 
 
 def own_dict(value: Any, dump: Any) -> Any:
-    """Return what the ``dict`` method of an object gives, with a marker for each field that it leaves out."""
+    """Return the result of an object's ``dict`` method, with a marker for each field that it leaves out."""
     fields = getattr(value.__class__, "__fields__", None)
     if isinstance(fields, Mapping) and type(dump) is dict:
         return _compared_fields(value, fields, dump)
@@ -68,7 +68,7 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901, 
                 alias = name
                 shown = dump.get(name, _ABSENT)
             elif alias != name and name not in dump:
-                # An expression may name the field as its model does.
+                # An expression may use the field's name in the model.
                 changed[name] = Unselected(value, None)
         if shown is _ABSENT:
             missing.append((name, value))
@@ -111,7 +111,7 @@ def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any
         else:
             marker = (Unselected if _is_default(fields.get(name), value) else KeptOut)(value, None)
             marked[name] = marker
-            # A model that is dumped by aliases is searched by them.
+            # A model that is dumped by aliases is searched by aliases.
             alias = getattr(fields.get(name), "serialization_alias", None)
             if alias is not None and alias not in dump:
                 marked[alias] = marker
@@ -119,7 +119,7 @@ def _left_out(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any
 
 
 def _renamed(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any) -> dict[str, str]:
-    """Return under which other name a serializer of the whole model shows each field that it does show."""
+    """Return the other names under which a serializer of the whole model writes missing fields."""
     unknown = {name: shown for name, shown in dump.items() if name not in fields}
     renamed: dict[str, str] = {}
     for name, value in missing:
@@ -129,7 +129,7 @@ def _renamed(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any)
         if other is not None:
             del unknown[other]
             renamed[name] = other
-    # Is each where it seems to be? Not if the serializer puts them in order: those of one type change places.
+    # A serializer may sort values of one type, so swap them and check that each still has its own place.
     alike: dict[type, list[str]] = {}
     for name, value in missing:
         if name in renamed:
@@ -143,13 +143,13 @@ def _renamed(model: Any, fields: Any, missing: list[tuple[str, Any]], dump: Any)
     if not others:
         return renamed
     try:
-        turned = {name: _held(model, other) for name, other in others.items()}
-        again = model.model_copy(update=turned).model_dump(mode="json")
-        right = all(again[renamed[name]] == dump[renamed[other]] for name, other in others.items())
-    except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
+        swapped = {name: _held(model, other) for name, other in others.items()}
+        swapped_dump = model.model_copy(update=swapped).model_dump(mode="json")
+        confirmed = all(swapped_dump[renamed[name]] == dump[renamed[other]] for name, other in others.items())
+    except Exception as error:  # noqa: BLE001 - a failed dump proves nothing
         raise_interrupt(error)
-        right = False
-    return renamed if right else {}
+        confirmed = False
+    return renamed if confirmed else {}
 
 
 def _is_default(field: Any, value: Any) -> bool:
@@ -161,8 +161,8 @@ def _is_default(field: Any, value: Any) -> bool:
     return type(default) is type(value) and bool(default == value)
 
 
-def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:  # noqa: PLR0911 - one case a kind
-    """Return ``dump`` if it tells ``value`` from all others, else a copy with markers, or a marker."""
+def _compared(value: Any, dump: Any, owner: Any, name: str) -> Any:  # noqa: PLR0911 - one case for each type
+    """Return ``dump`` if no other value has the same dump, else a copy with markers, or a marker."""
     kind = type(value)
     if value is dump or (kind is type(dump) and kind in _EXACT and value == dump):
         return dump
@@ -201,14 +201,14 @@ def _compared_object(value: Any, fields: Any, dump: Any, owner: Any, name: str) 
         if any(field not in dump for field in fields):
             whole = _own_dump(value)
             if type(whole) is dict and whole.keys() - dump.keys():
-                # It was cut to the class that the field is declared with.
+                # The dump has only the fields of the field's declared class.
                 dump = whole
         return _compared_fields(value, fields, dump)
     return Unproven(value, dump, owner, name)
 
 
 def _own_dump(value: Any) -> Any:
-    """Return what a value of a field makes of itself, whatever class the field is declared with."""
+    """Return the dump of a field's value by its own class, not by the field's declared class."""
     if callable(dump := getattr(value, "model_dump", None)):
         return dump(mode="json")
     if callable(dump := getattr(value, "dict", None)):
@@ -217,8 +217,8 @@ def _own_dump(value: Any) -> Any:
 
 
 def _jsonable(value: Any) -> Any:
-    """Return the standard form of a value, as Pydantic writes it where nobody says otherwise."""
-    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - only a user of Pydantic comes here
+    """Return the standard form of a value, as Pydantic writes it by default."""
+    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - only needed for Pydantic models
 
     return to_jsonable_python(value)
 
@@ -242,7 +242,7 @@ def _compared_set(value: Any, dump: Any, owner: Any, name: str) -> Any:
     if _holds_secret(compared):
         return SecretSet(list(value), dump)
     try:
-        # A set has no order, and that of its dump is not the same in the next process.
+        # The order of a set differs between processes.
         return sorted(compared, key=encoder.encode)
     except TypeError:
         return Unproven(value, dump, owner, name)
@@ -258,7 +258,7 @@ def _compared_mapping(value: Any, dump: Any, owner: Any, name: str) -> Any:
     if any(map(is_secret, value)):
         return SecretSet([list(pair) for pair in value.items()], dump)
     if type(dump) is dict and len(dump) < len(value):
-        # A field of a typed dict keeps back what its type does not name.
+        # A field of a typed dict leaves out keys that its type does not name.
         dump = _jsonable(value)
     if type(dump) is not dict or len(dump) != len(value):
         return Unproven(value, dump, owner, name)
@@ -274,18 +274,18 @@ def _is_standard_key(key: Any, shown: str) -> bool:
     if is_secret(key):
         return False
     if isinstance(key, tuple):
-        # Joined by commas: unless a part has one of its own, each is seen.
+        # Joined by commas: each part is visible unless it contains a comma.
         parts = shown.split(",")
         return len(parts) == len(key) and all(map(_is_standard_key, key, parts))
     try:
         return list(_jsonable({key: None})) == [shown]
-    except Exception as error:  # noqa: BLE001 - what has no standard form is not written in it
+    except Exception as error:  # noqa: BLE001 - the key has no standard form
         raise_interrupt(error)
         return False
 
 
-def _is_standard(value: Any, dump: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
-    """Return whether ``dump`` is the usual form of a value that has no parts."""
+def _is_standard(value: Any, dump: Any) -> bool:  # noqa: C901, PLR0911 - one case for each type
+    """Return whether ``dump`` is the standard form of a value without parts."""
     if isinstance(value, str):
         return type(dump) is str and str.__eq__(value, dump)
     if isinstance(value, bool):
@@ -299,13 +299,13 @@ def _is_standard(value: Any, dump: Any) -> bool:  # noqa: C901, PLR0911 - one ca
     if value is None or type(dump) is not str:
         return False
     if isinstance(value, re.Pattern):
-        # Its flags are not written.
+        # The dump leaves out the flags.
         return bool(dump == value.pattern and value == re.compile(value.pattern))
     if isinstance(value, dt.date | dt.time):
         if value.isoformat().replace("+00:00", "Z") == dump:
             return own_text(value) is not None
         if not writes_as_its_base(type(value)):
-            # It may know more than a model writes of it.
+            # A derived class may hold more than the dump shows.
             return False
     try:
         return bool(_jsonable(value) == dump)

@@ -1,4 +1,4 @@
-"""From what was selected to plain data that can be encoded, or to the place that cannot be."""
+"""Convert selected data to plain data that can be encoded, or find the place that cannot be encoded."""
 
 import marshal
 from decimal import Decimal
@@ -25,21 +25,21 @@ from .survey import DEEPEST, WAYS, survey
 
 
 def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
-    """Return what was selected as dicts, lists, tuples, scalars, and leaves that can be written.
+    """Return selected data as dicts, lists, tuples, scalars, and leaves that the encoder can write.
 
     Parameters
     ----------
     selected
         Anything.
     reveal
-        Whether secrets become what they hide; if not, they are refused.
+        Whether secrets are replaced by their values. If not, they are refused.
     leaves
-        Whether what has no parts, or cannot be opened, stays as it is: it is not going to be written.
+        Whether values without readable parts stay unchanged, because they are not going to be encoded.
 
     Raises
     ------
     Refused
-        Something in it cannot stand in a key; its path says where.
+        A value cannot be part of a key. The path says where it is.
     """
     convert = partial(converted, reveal=reveal, leaves=leaves)
     if not leaves and not survey(selected, convert, is_written, marshal.dumps, refused=None):
@@ -48,21 +48,21 @@ def plain(selected: Any, *, reveal: bool, leaves: bool = False) -> Any:
 
 
 def locate(selected: Any, error: Exception, *, reveal: bool) -> Refused:
-    """Return why something cannot be encoded, with the path of one such place.
+    """Return why data cannot be encoded, with the path of one such place.
 
     Parameters
     ----------
     selected
-        What the encoder refused.
+        The data that the encoder refused.
     error
-        What it raised.
+        The error that it raised.
     reveal
         As for `plain`.
     """
     convert = partial(converted, reveal=reveal, leaves=False)
     try:
         survey(selected, convert, is_written, encoder.encode, refused=error)
-        # Nothing in it is at fault, so the whole is.
+        # No single value is at fault, so the whole is nested too deep or contains itself.
         walk = _Walk(convert, unfolds=False)
         walk.run(selected)
     except Refused as refusal:
@@ -73,18 +73,18 @@ def locate(selected: Any, error: Exception, *, reveal: bool) -> Refused:
 
 
 def is_written(value: Any) -> bool:
-    """Return whether the encoder knows what to write for a value of another class than JSON's."""
+    """Return whether the encoder can write a value of a class that JSON does not have."""
     if isinstance(value, Enum) and not isinstance(value, str | int | float | Decimal):
         return False
-    # What is both is an object: all of its fields count.
+    # A leaf with fields is treated as an object: all of its fields count.
     kind = value.__class__
     if not is_leaf(value) or isinstance(value, bytes) or hasattr(kind, "__dataclass_fields__"):
         return False
     return writes_as_its_base(kind)
 
 
-def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901, PLR0912 - one case a kind
-    """Return a dict, a list, or something that is written as it is, for any value.
+def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901, PLR0912 - one case for each type
+    """Return a dict, a list, or a value that the encoder can write, for any value.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901, 
     Raises
     ------
     Refused
-        There is nothing that stands for it.
+        The value has no such form.
     """
     while type(value) not in _PLAIN:
         if isinstance(value, Marker):
@@ -121,7 +121,7 @@ def converted(value: Any, *, reveal: bool, leaves: bool) -> Any:  # noqa: C901, 
                     return value
                 raise Refused(f"is of type {kind_of(value)}, which cannot be encoded", WAYS)
             value = found
-    # A dict itself may come here too, for the fields that it does not show.
+    # A dict may hold markers for fields that do not appear in it.
     if type(value) is dict and Unselected in map(type, value.values()):
         return {name: item for name, item in value.items() if type(item) is not Unselected}
     return value
@@ -142,7 +142,7 @@ def _opened(value: Any) -> Any:
 
 
 class _Item(NamedTuple):
-    """A value to look at, and where what stands for it goes."""
+    """A value to convert, and the place for its converted form."""
 
     value: Any
     target: Any
@@ -152,14 +152,14 @@ class _Item(NamedTuple):
 
 
 class _Walk:
-    """Copies what has objects in it, and finds what contains itself.
+    """Copies data with objects in it, and finds values that contain themselves.
 
-    Iterative, since too deep a nesting is one of the things it has to report.
+    Iterative, because it has to report nesting that is too deep.
     """
 
     def __init__(self, convert: Any, *, unfolds: bool) -> None:
         self._convert = convert
-        # Whether objects may unfold for ever: nobody has looked yet.
+        # Whether objects may unfold without end, because `survey` has not checked this.
         self._unfolds = unfolds
         self._open: set[int] = set()
         self.deepest: tuple[int, Place] = (0, ROOT)
@@ -204,12 +204,12 @@ class _Walk:
                 pending.append(_Item(child, copy, slot, (item.place, slot), item.depth + 1))
         if len(pending) == first:
             return
-        # The object itself, if it is one: what it converts to is new each time.
+        # The identity of the object itself, because its converted form is new each time.
         identity = id(item.value)
         if identity in self._open:
             raise Refused(f"is of type {kind_of(item.value)} and contains itself", WAYS)
         self._open.add(identity)
-        # The first is looked at first; what is open is closed when all are done.
+        # A stack: reversed so that the first child is next; the identity closes the value when all are done.
         pending[first:] = [identity, *reversed(pending[first:])]
 
 

@@ -1,4 +1,4 @@
-"""Whether what a serializer of one's own wrote tells a value from all others."""
+"""Decide whether the output of a custom serializer distinguishes a value from all others."""
 
 import datetime as dt
 import re
@@ -24,8 +24,8 @@ _MOST_MEMBERS = 64
 
 @cache
 def _writers() -> tuple[tuple[type, str], ...]:
-    """Return which method writes the text that stands for a value, for each type that has one."""
-    from pathlib import PurePath  # noqa: PLC0415 - milliseconds that few payloads need
+    """Return the name of the method that writes a value as text, for each type that has one."""
+    from pathlib import PurePath  # noqa: PLC0415 - its import takes milliseconds, and few payloads need it
 
     return (
         (Decimal, "__str__"),
@@ -38,7 +38,7 @@ def _writers() -> tuple[tuple[type, str], ...]:
 
 
 def writes_as_its_base(kind: type) -> bool:
-    """Return whether a class writes its values as the standard class does that it is derived from."""
+    """Return whether a class writes its values as its standard base class does."""
     for base, name in _writers():
         if issubclass(kind, base):
             return getattr(kind, name) is getattr(base, name) or issubclass(kind, Enum)
@@ -46,7 +46,7 @@ def writes_as_its_base(kind: type) -> bool:
 
 
 def own_text(value: Any) -> str | None:
-    """Return the text that a value's class writes; None if it says less than that of the standard class."""
+    """Return the text that a value's class writes; None if it says less than the standard class's text."""
     for base, name in _writers():
         if isinstance(value, base):
             text: str = getattr(value, name)()
@@ -55,14 +55,14 @@ def own_text(value: Any) -> str | None:
 
 
 class Unproven(Marker):
-    """What a serializer wrote in a form of its own. Judged when it is selected.
+    """The custom output of a serializer. It is checked when it is selected.
 
     Parameters
     ----------
     value
         The value itself.
     shown
-        What the serializer wrote.
+        The output of the serializer.
     owner, name
         The model, and its field that holds the value.
     """
@@ -75,20 +75,20 @@ class Unproven(Marker):
         self.name = name
 
     def resolve(self) -> Any:
-        """Return what the serializer wrote, if it tells the value from all others."""
+        """Return the output of the serializer, if it distinguishes the value from all others."""
         if shows(self.value, self.shown) or self._comes_back() or self._differs_for_others():
             return self.shown
         if self._follows():
             return self.shown
         raise Refused(
-            f"is written by a serializer of its model ({kind_of(self.owner)}) in a form that may not tell it "
-            "from other values",
-            "Select other fields, or name the operation with key=callable, or let the serializer write all "
-            "of the value",
+            f"is written by a serializer of its model ({kind_of(self.owner)}) in a form that may be the same "
+            "for other values",
+            "Select other fields, or name the operation with key=callable, or let the serializer write the "
+            "whole value",
         )
 
     def _comes_back(self) -> bool:
-        """Return whether the model reads the very value out of what was written."""
+        """Return whether the model restores the same value from the serializer's output."""
         kind = self.owner.__class__
         held = getattr(self.owner, "__dict__", None)
         if held is None or not callable(read := getattr(kind, "model_validate", None)):
@@ -104,19 +104,19 @@ class Unproven(Marker):
                 back = getattr(read({**others, given: self.shown}), self.name)
                 if type(back) is type(self.value) and back == self.value:
                     return True
-            except Exception as error:  # noqa: BLE001 - what cannot be read does not come back
+            except Exception as error:  # noqa: BLE001 - a value that cannot be read is not restored
                 raise_interrupt(error)
         return False
 
     def _comes_back_whole(self, read: Callable[[Any], Any]) -> bool:
         try:
             return bool(read(self.shown) == self.owner)
-        except Exception as error:  # noqa: BLE001 - what cannot be read does not come back
+        except Exception as error:  # noqa: BLE001 - a value that cannot be read is not restored
             raise_interrupt(error)
             return False
 
     def _follows(self) -> bool:
-        """Return whether what is written around a text, or between texts, is there for others too."""
+        """Return whether the output around a text, or between texts, is the same for other texts."""
         value, shown = self.value, self.shown
         held = getattr(self.owner, "__dict__", {}).get(self.name, self)
         if not isinstance(shown, str) or held is not value:
@@ -132,15 +132,15 @@ class Unproven(Marker):
         return False
 
     def _written_for(self, other: Any) -> Any:
-        """Return what the model writes for another value of the field; None if it cannot."""
+        """Return what the model writes for another value of the field; None if that fails."""
         try:
             return self.owner.model_copy(update={self.name: other}).model_dump(mode="json").get(self.name)
-        except Exception as error:  # noqa: BLE001 - what cannot be written proves nothing
+        except Exception as error:  # noqa: BLE001 - a failed dump proves nothing
             raise_interrupt(error)
             return None
 
     def _differs_for_others(self) -> bool:
-        """Return whether all other values of a small type are written otherwise."""
+        """Return whether all other values of a small type are written differently."""
         value, owner = self.value, self.owner
         others: list[Any]
         if isinstance(value, bool):
@@ -154,15 +154,15 @@ class Unproven(Marker):
         return all(self._written_for(other) not in (None, self.shown) for other in others)
 
 
-def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a kind
-    """Return whether each part of ``value`` is seen in what was written.
+def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case for each type
+    """Return whether each part of ``value`` is visible in the serializer's output.
 
     Parameters
     ----------
     value
         The value.
     written
-        Plain data that a serializer wrote for it.
+        The plain data that a serializer wrote for it.
     """
     if isinstance(written, dict | list):
         return _parts_show(value, written)
@@ -194,7 +194,7 @@ def shows(value: Any, written: Any) -> bool:  # noqa: C901, PLR0911 - one case a
 
 
 def _text_shows(value: str, written: str) -> bool:
-    """Return whether a text is all that says something in what was written."""
+    """Return whether the output has no other letters or digits than those of a text."""
     before, found, after = written.partition(value)
     return bool(value and found) and not any(sign.isalnum() or sign in value for sign in before + after)
 
@@ -212,7 +212,7 @@ def _number_shows(value: Any, written: Any) -> bool:
     return False
 
 
-def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case a kind
+def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case for each type
     if isinstance(written, bool):
         return False
     if isinstance(written, int | float):
@@ -234,13 +234,13 @@ def _moment_shows(value: Any, written: Any) -> bool:  # noqa: PLR0911 - one case
     if getattr(value, "tzinfo", None) is not None:
         offset = value.utcoffset()
         if offset and value.strftime("%z") not in written.replace(":", ""):
-            # Without its offset it can only be the moment in UTC.
+            # Without an offset, the output can only be the moment in UTC.
             forms = [value.astimezone(dt.UTC)] if isinstance(value, dt.datetime) else []
-    return any([_digits_show(form, written) for form in forms])  # noqa: C419 - in a closed generator, an interrupt is lost
+    return any([_digits_show(form, written) for form in forms])  # noqa: C419 - a generator that is closed would lose an interrupt
 
 
 def _comes_from(value: Any, *readings: Callable[[], Any]) -> bool:
-    """Return whether one way to read a number gives the very value."""
+    """Return whether one way to read a number restores the value."""
     for read in readings:
         try:
             if read() == value:
@@ -258,14 +258,14 @@ def _digits_show(value: Any, written: str) -> bool:
         if not any(re.search(rf"\b{re.escape(name)}\b", written) for name in names):
             wanted.append((value.month, 2))
     if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
-        # What is zero may be left out: it is not, where it is something else.
+        # Parts that are zero may be left out, because other values are written.
         wanted += [(part, 2) for part in (value.hour, value.minute, value.second) if part]
         wanted += [(value.microsecond, 6)] if value.microsecond else []
     runs = Counter(map(int, _RUN.findall(written)))
     if not Counter(part for part, _ in wanted) - runs:
         return True
     rest = "".join(_RUN.findall(written))
-    if any(len(run) < 6 for run in _RUN.findall(written)):  # noqa: PLR2004 - no date is written without marks in less
+    if any(len(run) < 6 for run in _RUN.findall(written)):  # noqa: PLR2004 - a date without separators has at least six digits
         return False
     for part, width in sorted(wanted, key=lambda each: -each[1]):
         digits = f"{part:0{width}}"
@@ -276,13 +276,13 @@ def _digits_show(value: Any, written: str) -> bool:
 
 
 def _parts_show(value: Any, written: Any) -> bool:
-    """Return whether each leaf of a value is seen in a leaf of what was written, in the same order."""
+    """Return whether each leaf of a value is visible in a leaf of the output, in the same order."""
     shown = list(_leaves(written))
     parts = list(_leaves(value))
     if not parts or len(parts) > len(shown) or len(shown) > _MOST_MEMBERS:
         return False
     rest = iter(shown)
-    return all([any(_is_seen(part, leaf) for leaf in rest) for part in parts])  # noqa: C419 - in a closed generator, an interrupt is lost
+    return all([any(_is_seen(part, leaf) for leaf in rest) for part in parts])  # noqa: C419 - a generator that is closed would lose an interrupt
 
 
 def _is_seen(part: Any, leaf: Any) -> bool:
@@ -292,9 +292,9 @@ def _is_seen(part: Any, leaf: Any) -> bool:
 
 
 def _joined_shows(value: Any, written: str) -> bool:
-    """Return whether a text is the parts of a value, with marks between them that no part contains."""
+    """Return whether a text consists of the parts of a value, with separators that no part contains."""
     parts = [str(part) for part in _leaves(value)]
-    # Of a single part it is not seen what would stand between two.
+    # A single part does not show which separator would stand between two.
     if not all(parts) or not parts or (len(parts) == 1 and not parts[0].isalnum()):
         return False
     if len(parts) == 1:
@@ -310,8 +310,8 @@ def _joined_shows(value: Any, written: str) -> bool:
     return all(mark and not any(sign in part for part in parts for sign in mark) for mark in between[1:])
 
 
-def _leaves(value: Any) -> Iterator[Any]:  # noqa: C901 - one case a kind
-    """Give the values inside of others that have no parts."""
+def _leaves(value: Any) -> Iterator[Any]:  # noqa: C901 - one case for each type
+    """Yield the values without parts inside a value."""
     if callable(getattr(value.__class__, "get_secret_value", None)):
         yield value.get_secret_value()
         return
@@ -323,7 +323,7 @@ def _leaves(value: Any) -> Iterator[Any]:  # noqa: C901 - one case a kind
             yield from _leaves(getattr(value, name, None))
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            # A tuple is written as one name.
+            # A tuple is written as one key.
             yield from (name,) if isinstance(name, tuple) else _leaves(name)
             yield from _leaves(item)
     elif isinstance(value, list | tuple):

@@ -1,38 +1,38 @@
-"""Why a payload gives no key, said without showing any part of it."""
+"""Reasons why a payload has no key, in messages that show no part of it."""
 
 from typing import Any
 
 from ..places import type_name
 
 
-class Refused(Exception):  # noqa: N818 - internal: what becomes the error
-    """Something that was selected cannot stand in a key.
+class Refused(Exception):  # noqa: N818 - internal: it is converted to a public error
+    """A selected value cannot be part of a key.
 
     Parameters
     ----------
     what
-        What is wrong, to be read after the place: "is a secret ...".
+        What is wrong, as text that follows the place: "is a secret ...".
     ways
-        What to do about it: two ways out.
+        Two ways to fix it.
     """
 
     def __init__(self, what: str, ways: str) -> None:
         super().__init__(what)
         self.what = what
         self.ways = ways
-        # Where it was found, once that is known.
+        # The place of the value, once it is known.
         self.path = "$"
 
 
 class Marker:
-    """Stands in plain data for a value that its plain form does not tell from others.
+    """Replaces a value in plain data if its plain form may be the same as that of other values.
 
     Parameters
     ----------
     value
         The value itself.
     shown
-        What the plain form has for it.
+        The value's plain form.
     """
 
     __slots__ = ("shown", "value")
@@ -42,12 +42,12 @@ class Marker:
         self.shown = shown
 
     def resolve(self) -> Any:
-        """Return what may stand in a key.
+        """Return the data that may be part of a key.
 
         Raises
         ------
         Refused
-            Nothing may.
+            There is no such data.
         """
         raise NotImplementedError
 
@@ -56,16 +56,16 @@ _WAYS = "Set hash_secret in the configuration, so that keys are HMACs and can ho
 
 
 class Secret(Marker):
-    """A secret, which is written as asterisks."""
+    """A secret, which its plain form shows as asterisks."""
 
     __slots__ = ()
 
     def resolve(self) -> Any:
-        """Refuse: only a derivation with a secret of its own takes it in, by `reveal`."""
+        """Refuse the secret. Only a derivation with a hash secret reads it, with `reveal`."""
         raise Refused(f"is a secret ({kind_of(self.value)}), which plain data shows as asterisks", _WAYS)
 
     def reveal(self) -> Any:
-        """Return the secret, as what JSON can hold."""
+        """Return the secret as data that JSON can represent."""
         secret = self.value.get_secret_value()
         if isinstance(secret, set | frozenset):
             return SecretSet(list(secret), None)
@@ -73,36 +73,36 @@ class Secret(Marker):
 
 
 class SecretSet(Secret):
-    """Things without an order, with secrets among them."""
+    """Unordered values, some of which are secrets."""
 
     __slots__ = ()
 
     def resolve(self) -> Any:
-        """Refuse, as a secret does."""
+        """Refuse the set, as for a single secret."""
         raise Refused("holds secrets, which plain data shows as asterisks", _WAYS)
 
 
 class KeptOut(Marker):
-    """A field that the model's plain form leaves out. An expression that names it finds it."""
+    """A field that the model's plain form leaves out. An expression that names the field finds it."""
 
     __slots__ = ()
 
     def resolve(self) -> Any:
-        """Refuse: it is found by its name, never as a part of the whole."""
+        """Refuse the field, because it is only found by its name."""
         raise Refused(
-            "is kept out of what its model dumps, so operations that differ only there would share a key",
-            "Name what identifies the operation, with this field or without it, in an expression such as "
+            "is excluded from its model's dump, so operations that differ only there would share a key",
+            "Select what identifies the operation, with or without this field, with an expression such as "
             "[order, account], or do not exclude the field",
         )
 
 
 class Unselected(KeptOut):
-    """A field whose absence from the plain form says its value. An expression that names it finds it."""
+    """A field whose absence from the plain form implies its value. An expression that names it finds it."""
 
     __slots__ = ()
 
     def resolve(self) -> Any:
-        """Return what its place is looked over for: it has none in the whole."""
+        """Return None: the field is not part of the plain form."""
         return None
 
 
@@ -113,12 +113,12 @@ def is_secret(value: Any) -> bool:
 
 def kind_of(value: Any) -> str:
     """Return the name of a value's class, with its module."""
-    # A proxy says what it stands for.
+    # `__class__` of a proxy is the class of its object.
     return type_name(value.__class__)
 
 
 def unreadable(value: Any, looked_for: str) -> Refused:
-    """Return the refusal of a path into a value of which nothing is known."""
+    """Return the refusal of a path into an object of an unknown class."""
     return Refused(
         f"looks for {looked_for} in an object of type {kind_of(value)}, which no expression can read",
         "Pass a dict, a dataclass or a Pydantic model instead, or name the operation with key=callable",
@@ -129,17 +129,17 @@ def hidden(value: Any, looked_for: str) -> Refused:
     """Return the refusal of a path into a secret."""
     kind = kind_of(value.value if isinstance(value, Marker) else value)
     return Refused(
-        f"looks for {looked_for} inside of a secret ({kind}), which is one value",
+        f"looks for {looked_for} inside a secret ({kind}), which is one value",
         "Select the secret itself, with hash_secret set in the configuration, or name the operation with "
         "key=callable",
     )
 
 
 def failed_conversion(value: Any, error: Exception) -> Refused:
-    """Return the refusal of a value whose own conversion raised."""
+    """Return the refusal of a value whose conversion raised an error."""
     refusal = Refused(
-        f"is of type {kind_of(value)} and could not be turned into plain data ({type(error).__name__})",
-        "Pass a dict, or correct its conversion",
+        f"is of type {kind_of(value)} and could not be converted to plain data ({type(error).__name__})",
+        "Pass a dict, or fix its conversion",
     )
     refusal.__cause__ = error
     return refusal

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from marshal import dumps as _prove
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmespath.parser import ParsedResult
 
-from ..config import IdempotencyConfig
 from ..jmespath_functions import bounded_unpacking, unpacks
 from .encoding import encoder
 from .missing import Expectation
@@ -14,6 +13,9 @@ from .opening import SCALARS
 from .plain import locate, plain
 from .refusals import Refused
 from .searching import OpeningInterpreter
+
+if TYPE_CHECKING:
+    from ..config import IdempotencyConfig
 
 _written = encoder.encode
 
@@ -36,7 +38,7 @@ class Selection:
     __slots__ = ("_bound", "_expectation", "_node", "_reveal", "_visit", "expression", "name")
 
     def __init__(
-        self, name: str, expression: str, compiled: ParsedResult | None, config: IdempotencyConfig
+        self, name: str, expression: str, compiled: ParsedResult | None, config: "IdempotencyConfig"
     ) -> None:
         self.name = name
         self.expression = expression

@@ -1,7 +1,7 @@
-"""Looks through what was selected, level by level, and finds what cannot be encoded.
+"""Search selected data level by level for values that cannot be encoded.
 
-Each level is looked at as a whole, by functions of the interpreter. Of a wide level only those parts are
-opened that an encoder refuses: it proves in a fraction of the time that the others have no fault.
+Built-in functions check each level as a whole. Of a wide level, only those parts are opened that an encoder
+refuses, because it proves in a fraction of the time that the other parts have no fault.
 """
 
 from bisect import bisect_right
@@ -20,26 +20,26 @@ _DICT = frozenset((dict,))
 _USUAL = _CONTAINERS | {str, int, float, bool, type(None)}
 _KEYS = (str, int, float, type(None))
 DEEPEST = 2000
-"""Objects that are nested deeper unfold for ever: no text of them could be written."""
+"""Objects that unfold deeper than this unfold without end, and cannot be encoded."""
 
 _SHORT = 10**4000
-"""Shorter integers can always be written out."""
+"""Shorter integers can always be encoded."""
 
 _WIDE = 64
-"""A level of more containers than this is worth an attempt to prove most of them faultless."""
+"""For a level with more containers than this, first try to prove most of them faultless."""
 _PARTS = 16
 _ATTEMPTS = 3
-"""What is proven faultless is read once; what is not is read again at each attempt."""
+"""Limits how often parts are read that are not proven faultless."""
 
 
 class _Level(NamedTuple):
-    """The values at one depth, and which of them have others inside."""
+    """The values at one depth, and which of them contain other values."""
 
     items: list[Any]
     holders: list[int]
-    """The places of those whose contents are the next level."""
+    """The indexes of the containers whose contents are the next level."""
     ends: list[int]
-    """Where in the next level the contents of each holder end."""
+    """The end of each container's contents in the next level."""
 
 
 def survey(  # noqa: C901 - one loop, for speed
@@ -50,25 +50,25 @@ def survey(  # noqa: C901 - one loop, for speed
     *,
     refused: Exception | None,
 ) -> bool:
-    """Return whether there are objects to convert in what was selected.
+    """Return whether there are objects to convert in the selected data.
 
     Parameters
     ----------
     selected
         Anything.
     convert
-        Opens an object by one level, or refuses it.
+        Converts an object by one level, or refuses it.
     is_written
-        Whether a value of another class than JSON's is written as it is.
+        Returns whether the encoder can write a value of a class that JSON does not have.
     write
-        Writes a list if there is nothing in it to find, else raises.
+        Encodes a list, or raises if there is a fault in it.
     refused
-        Why ``write`` refused the whole, if it did: one fault is looked for, in keys and numbers too.
+        The error of ``write`` for the whole, if it was refused. Then keys and numbers are searched too.
 
     Raises
     ------
     Refused
-        Something in it cannot be encoded; its path says where.
+        A value cannot be encoded. The path says where it is.
     """
     levels: list[_Level] = []
     items: list[Any] = [selected]
@@ -103,7 +103,7 @@ def survey(  # noqa: C901 - one loop, for speed
         containers = items if len(holders) == len(items) else list(map(items.__getitem__, holders))
         identities = set(map(id, containers))
         if len(identities) < len(holders) or not seen.isdisjoint(identities):
-            # What has been looked at is not looked at again: it may contain itself.
+            # Each container is read once, because it may contain itself.
             holders = _first_seen(holders, items, seen)
             containers = list(map(items.__getitem__, holders))
         seen |= identities
@@ -119,7 +119,7 @@ def _convert_objects(
     convert: Callable[[Any], Any],
     is_written: Callable[[Any], bool],
 ) -> bool:
-    """Put what stands for each object in its place, and return whether there is any."""
+    """Replace each object by its converted form, and return whether there are any."""
     written: dict[type, bool] = {}
     for place in list(compress(range(len(items)), _of_kinds(items, unusual))):
         kind = type(items[place])
@@ -131,14 +131,14 @@ def _convert_objects(
 
 
 def _doubtful(items: list[Any], write: Callable[[Any], Any], *, only_first: bool) -> Sequence[int]:
-    """Return the places of those containers that are not proven faultless."""
+    """Return the indexes of the containers that are not proven faultless."""
     size = -(-len(items) // _PARTS)
     doubtful: list[int] = []
     for start in range(0, len(items), size):
         part = items[start : start + size]
         try:
             write(part)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is looked for
+        except Exception as error:  # noqa: BLE001 - the fault is searched for
             raise_interrupt(error)
             doubtful += range(start, start + len(part))
             if only_first:
@@ -178,7 +178,7 @@ def _check_numbers(levels: list[_Level], items: list[Any]) -> None:
     for number in (max(numbers), min(numbers)):
         if _is_too_long(number):
             place = list(map(id, items)).index(id(number))
-            raise _refused("is of type int and too long to be written out", levels, place)
+            raise _refused("is of type int and too long to be encoded", levels, place)
 
 
 def _is_too_long(number: int) -> bool:
@@ -211,12 +211,12 @@ def _key_fault(mapping: dict[Any, Any]) -> str | None:
         if not isinstance(key, _KEYS):
             return f"has a key of type {kind_of(key)}, where JSON only has strings"
         if isinstance(key, int) and _is_too_long(key):
-            return f"has a key of type {kind_of(key)}, too long to be written out"
+            return f"has a key of type {kind_of(key)}, too long to be encoded"
     try:
         sorted(mapping)
     except TypeError:
         kinds = " and ".join(sorted({kind_of(key) for key in mapping}))
-        return f"has keys of types {kinds}, which cannot be put in order"
+        return f"has keys of types {kinds}, which cannot be sorted"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Warnings about keys: at the line that made the call, or in the log."""
+"""Emit warnings about keys: at the line of the call, or in the log."""
 
 import logging
 import sys
@@ -12,13 +12,13 @@ from ..prefixes import SERVICE, in_lambda
 _logger = logging.getLogger("idemproof")
 _PACKAGE = __name__.partition(".")[0]
 
-_said: set[str] = set()
+_warned_about: set[str] = set()
 _private_stores: list[None] = []
 
 
 @contextmanager
 def private_store() -> Iterator[None]:
-    """Take the store for one that no other process sees, as tests put in its place."""
+    """Suppress the warning about a missing service name, for stores of one process, as in tests."""
     _private_stores.append(None)
     try:
         yield
@@ -27,7 +27,7 @@ def private_store() -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """Warn, and blame the line that made the call, however deep inside the library this is."""
+    """Emit a warning at the line of the call, at any depth inside the library."""
     level = 2
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
@@ -37,15 +37,15 @@ def warn(message: str) -> None:
 
 
 def warn_of_no_service() -> None:
-    """Log, once in a process, that another service that shares the store may derive the same keys."""
-    if SERVICE in _said or _private_stores or in_lambda():
+    """Log once for each process that another service on the same store may derive the same keys."""
+    if SERVICE in _warned_about or _private_stores or in_lambda():
         return
-    _said.add(SERVICE)
-    # Logged, not raised where warnings are errors: what worked without a name goes on working.
+    _warned_about.add(SERVICE)
+    # Logged, not a warning: where warnings are errors, it would break programs without a service name.
     _logger.warning(
-        "This service has no name, so its keys begin with 'test-func': another service that has a function "
-        "of the same module and name, on the same store, shares them. Set %s, or service= of the "
-        "configuration. Either changes the keys: results that are stored under the old ones are not found. "
-        "Said once.",
+        "This service has no name, so its keys begin with 'test-func': another service with a function of "
+        "the same module and name shares these keys if it uses the same store. Set %s, or service= in the "
+        "configuration. Either changes the keys: results that are stored under the old keys are not found. "
+        "This is logged once.",
         SERVICE,
     )

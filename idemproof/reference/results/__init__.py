@@ -1,1 +1,1 @@
-"""Results: to text and back, and the proof that nothing changes on the way."""
+"""Serialize results, rebuild them, and check that nothing changes on the way."""

@@ -1,4 +1,4 @@
-"""Results on their way into the store and out of it: every caller gets the same, and what was returned."""
+"""Encode results for the store and decode them, so that every caller gets what the function returned."""
 
 import warnings
 from collections.abc import Callable
@@ -16,16 +16,16 @@ RAISE, WARN = "raise", "warn"
 
 
 class Codec:
-    """Makes text of the results of one function, and results of text.
+    """Encodes the results of one function as text, and decodes them.
 
     Parameters
     ----------
     serializer
-        The function's serializer; None if results are stored as JSON.
+        The function's serializer. None if results are stored as plain JSON.
     function
-        The function; None if it is not known.
+        The function. None if it is unknown.
     on_change
-        What becomes of a result that would change: ``"raise"``, or ``"warn"`` and store it nevertheless.
+        What to do with a result that would change: ``"raise"``, or ``"warn"`` and store it anyway.
     """
 
     __slots__ = ("_checked", "_function", "_serializer", "_warns")
@@ -42,15 +42,15 @@ class Codec:
         self._checked = not isinstance(serializer, CheckedSerializer)
 
     def prepare(self, *, for_a_call: bool = True) -> None:
-        """Refuse a model whose values can never come back; before a call, also one that is not defined.
+        """Reject a model whose values can never be rebuilt; before a call, also an undefined one.
 
         Raises
         ------
         IdempotencyModelTypeError, IdempotencyNoSerializationModelError
-            The message names what can never come back, or what is not defined.
+            The message names what can never be rebuilt, or what is undefined.
         """
         if self._serializer is None and not for_a_call and self._function is not None:
-            self._look_at_annotation(self._function)
+            self._check_annotation(self._function)
         if self._checked:
             return
         assert isinstance(self._serializer, CheckedSerializer)
@@ -65,19 +65,19 @@ class Codec:
         self._checked = True
 
     def store(self, result: Any) -> tuple[str, Any]:
-        """Return a result as JSON text, and as all its callers get it.
+        """Return a result as JSON text, and as all callers get it.
 
         Raises
         ------
         ResultChangedError
-            It would come back as something else, or not at all.
+            The result would change, or could not be rebuilt.
         TypeError, ValueError, RecursionError
-            It cannot be JSON.
+            The result cannot be encoded as JSON.
         """
         serializer = self._serializer
         if serializer is None:
             if type(result) is tuple and self._function is not None:
-                self._look_at_view_response(result, self._function)
+                self._check_view_response(result, self._function)
             text = encode(result)
             return text, decode(text)
         if result is None:
@@ -93,18 +93,18 @@ class Codec:
             return encode(serializer.to_dict(result)), result
 
     def load(self, response: Any) -> Any:
-        """Return the result that decoded text stands for."""
+        """Return the result that is rebuilt from decoded JSON."""
         serializer = self._serializer
         return response if serializer is None or response is None else serializer.from_dict(response)
 
-    def _look_at_annotation(self, function: Callable[..., Any]) -> None:
+    def _check_annotation(self, function: Callable[..., Any]) -> None:
         annotation = annotated_result(function)
         if annotation is None or (isinstance(annotation, str) and "Response" not in annotation):
             return
         try:
             response = response_in(return_type(function))
         except IdempotencyNoSerializationModelError:
-            return  # what cannot be resolved is no obstacle: no model is needed
+            return  # without a serializer, no model is needed
         if response is None:
             return
         refusal = (
@@ -115,7 +115,7 @@ class Codec:
             raise IdempotencyModelTypeError(refusal)
         _warn(refusal)
 
-    def _look_at_view_response(self, result: tuple[Any, ...], function: Callable[..., Any]) -> None:
+    def _check_view_response(self, result: tuple[Any, ...], function: Callable[..., Any]) -> None:
         refusal = view_response_refusal(result, function)
         if refusal is None:
             return
@@ -126,7 +126,7 @@ class Codec:
 
 def _warn(message: str) -> None:
     warnings.warn(
-        f"{message} It is stored nevertheless, as result_check='warn' says. A later release will refuse it.",
+        f"{message} It is stored anyway, because of result_check='warn'. A later release will refuse it.",
         IdempotencyWarning,
         stacklevel=2,
     )

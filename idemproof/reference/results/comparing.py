@@ -1,4 +1,4 @@
-"""Whether what comes back is what the function returned: in type and value, however deep."""
+"""Compare a rebuilt result with what the function returned: types and values, at any depth."""
 
 import dataclasses
 import functools
@@ -15,38 +15,38 @@ from uuid import UUID
 
 from ..places import ROOT, Place, keyed, spelt, type_name
 
-_Pair = tuple[Any, Any, Any]  # a step, and the values that it leads to
+_Pair = tuple[Any, Any, Any]  # a path step, and the two values at it
 _Parts = Callable[[Any, Any], "Iterator[_Pair] | list[_Pair] | None"]
 
 _ABSENT: Any = type("absent", (), {})()
 
-# Of these, values are the same if they are equal and of one type.
+# Values of these types are the same if they are equal and have the same type.
 _ATOMS = frozenset((str, int, bool, NoneType, bytes, bytearray, UUID, timedelta, date))
 
 
 def difference(first: Any, second: Any) -> str | None:
-    """Return where two values differ and how, or None if they are the same.
+    """Return where and how two values differ, or None if they are the same.
 
     Parameters
     ----------
     first
         What the function returned.
     second
-        What its stored text was rebuilt to.
+        What was rebuilt from its stored text.
 
     Returns
     -------
     str or None
-        A path such as ``$.items[2].price``, followed by names of types; no value is shown.
+        A path such as ``$.items[2].price``, followed by names of types. It shows no value.
     """
-    # Iterative, since results may be nested deeper than the stack allows.
+    # Iterative, because results may be nested deeper than the stack allows.
     pairs: list[tuple[Any, Any, Place]] = [(first, second, ROOT)]
     seen: set[tuple[int, int]] = set()
     while pairs:
         one, other, place = pairs.pop()
         kind: Any = type(one)
         if kind is not type(other):
-            return _told(spelt(place, _written, None), one, other)
+            return _type_change(spelt(place, _format_step, None), one, other)
         if kind in _ATOMS:
             parts: Any = () if one == other else None
         else:
@@ -56,43 +56,43 @@ def difference(first: Any, second: Any) -> str | None:
             seen.add((id(one), id(other)))
             parts = _parts_of(kind)(one, other)  # type: ignore[arg-type]  # it is hashable
         if parts is None:
-            return f"{spelt(place, _written, None)}, a {_kind(one)}, has another value"
+            return f"{spelt(place, _format_step, None)}, a {_kind(one)}, has another value"
         for step, mine, its in parts:
-            of_it = type(mine)
-            if of_it not in _ATOMS or (mine is not its and (of_it is not type(its) or mine != its)):
+            part_type = type(mine)
+            if part_type not in _ATOMS or (mine is not its and (part_type is not type(its) or mine != its)):
                 pairs.append((mine, its, (place, step)))
     return None
 
 
 class _Key:
-    """The step to a key of a mapping itself."""
+    """The path step to a key of a mapping."""
 
     def __init__(self, key: Any) -> None:
         self.key = key
 
 
 class _Item:
-    """The step to what a mapping has for a key."""
+    """The path step to a mapping's value for a key."""
 
     def __init__(self, key: Any) -> None:
         self.key = key
 
 
-def _written(taken: Any) -> str:
-    if isinstance(taken, int):
-        return f"[{taken}]"
-    if isinstance(taken, _Key):
-        return f"{keyed(taken.key)} (the key)"
-    if isinstance(taken, _Item):
-        return keyed(taken.key)
-    return str(taken) if taken == "{...}" else f".{taken}"
+def _format_step(step: Any) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    if isinstance(step, _Key):
+        return f"{keyed(step.key)} (the key)"
+    if isinstance(step, _Item):
+        return keyed(step.key)
+    return str(step) if step == "{...}" else f".{step}"
 
 
 def _kind(value: Any) -> str:
     return type_name(type(value))
 
 
-def _told(path: str, one: Any, other: Any) -> str:
+def _type_change(path: str, one: Any, other: Any) -> str:
     if other is _ABSENT:
         return f"{path}, a {_kind(one)}, is lost"
     if one is _ABSENT:
@@ -102,7 +102,7 @@ def _told(path: str, one: Any, other: Any) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _parts_of(kind: Any) -> _Parts:
-    """Return what gives the parts of two values that must be the same, or None where they differ anyway."""
+    """Return the function that pairs the parts of two values; it returns None if they differ anyway."""
     own = next((parts for kinds, parts in _PARTS if issubclass(kind, kinds)), None)
     if kind in _CLOSED or issubclass(kind, Enum):
         assert own is not None
@@ -112,7 +112,7 @@ def _parts_of(kind: Any) -> _Parts:
         return _objects
     slots, model = _names_of_slots(kind), hasattr(kind, "model_fields")
     if own is not None and not slots and not kind.__dictoffset__:
-        return own  # there is no room for more
+        return own  # the values have no other attributes
     fields = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     simple = not slots and not _computed(kind) and kind.__dictoffset__
 
@@ -125,7 +125,7 @@ def _parts_of(kind: Any) -> _Parts:
             if own is None:
                 return zip(mine, mine.values(), map(its.__getitem__, mine), strict=True)
         else:
-            # A field may be the class's default on one side and the object's own on the other.
+            # A field may be the class's default on one side, and an attribute of the object on the other.
             mine, its = (
                 {name: getattr(each, name) for name in fields if hasattr(each, name)} | held
                 for each, held in ((one, mine), (other, its))
@@ -163,8 +163,8 @@ def _same_float(one: float, other: float) -> bool:
 
 
 def _same_time(one: Any, other: Any) -> bool:
-    # Stored text has the offset and no name of a zone: the rebuilt value, which all callers get, has that.
-    # Of a time without a zone, the fold alone says which of two hours is meant.
+    # Stored text has the offset without the zone's name, and all callers get the rebuilt value.
+    # If a time has no zone, only the fold says which of two hours it means.
     return bool(
         one == other
         and one.utcoffset() == other.utcoffset()
@@ -209,7 +209,7 @@ def _mappings(one: Any, other: Any) -> list[_Pair] | None:
 
 
 def _exceptions(one: Any, other: Any) -> list[_Pair]:
-    # A dataclass may be an exception; what its constructor leaves in `args` says nothing more.
+    # A dataclass may be an exception: its fields say all that its constructor leaves in `args`.
     return [] if dataclasses.is_dataclass(one) else [("args", one.args, other.args)]
 
 
@@ -228,7 +228,7 @@ _PARTS: tuple[tuple[Any, _Parts], ...] = (
     (BaseException, _exceptions),
 )
 
-# Of these, values hold nothing besides.
+# Values of these types have no other attributes.
 _CLOSED = frozenset(
     (float, Decimal, datetime, time, list, tuple, dict, set, frozenset, deque, OrderedDict, defaultdict)
 )
@@ -241,7 +241,7 @@ def _names_of_slots(kind: type) -> tuple[str, ...]:
 
 
 def _attributes(slots: tuple[str, ...], value: Any, *, model: bool) -> dict[str, Any]:
-    """Return what an object holds: its fields, extra fields, private and other attributes."""
+    """Return an object's attributes: fields, extra fields, private and other attributes."""
     kind: Any = type(value)
     found: dict[str, Any] = getattr(value, "__dict__", None) or {}
     if slots:
@@ -252,7 +252,7 @@ def _attributes(slots: tuple[str, ...], value: Any, *, model: bool) -> dict[str,
         if private := getattr(value, "__pydantic_private__", None):
             found = found | private
     if computed := _computed(kind):
-        # What is computed when it is asked for need not have been asked for.
+        # A cached property may be computed on one side only.
         return {name: kept for name, kept in found.items() if name not in computed}
     return found
 
@@ -268,7 +268,7 @@ def _computed(kind: Any) -> frozenset[str]:
 
 
 def _objects(one: Any, other: Any) -> list[_Pair] | None:
-    """Compare by ``==`` what has it, else by what the objects hold."""
+    """Compare by ``==`` if the class defines it, else by attributes."""
     if one is other:
         return []
     kind: Any = type(one)
@@ -277,6 +277,6 @@ def _objects(one: Any, other: Any) -> list[_Pair] | None:
     slots = _names_of_slots(kind)
     mine, its = (_attributes(slots, each, model=False) for each in (one, other))
     if not mine and not its:
-        # A lock, say, which a constructor makes and nothing tells from another.
+        # For example a lock, which a constructor creates: two of them cannot be told apart.
         return None if kind is object or callable(one) else []
     return [(name, mine.get(name, _ABSENT), its.get(name, _ABSENT)) for name in mine | its]

@@ -1,4 +1,4 @@
-"""Annotations: what they mean where they stand, type variables and ``Self`` included."""
+"""Resolve annotations where they are used, with type variables and ``Self``."""
 
 import dataclasses
 import functools
@@ -17,16 +17,16 @@ Variables = Mapping[Any, Any]
 def closed(  # noqa: PLR0911 - one for each kind of annotation
     hint: Any, variables: Variables, itself: Any = Any
 ) -> Any:
-    """Return an annotation with what its type variables and ``Self`` stand for in their place.
+    """Return an annotation with its type variables and ``Self`` replaced by types.
 
     Parameters
     ----------
     hint
         A resolved annotation.
     variables
-        What type variables stand for. Others stand for their bound or constraints, or for anything.
+        The types of type variables. Others stand for their bound or constraints, or for any type.
     itself
-        What ``Self`` stands for.
+        The type of ``Self``.
     """
     if is_self(hint):
         return itself
@@ -60,7 +60,7 @@ def _allowed(variable: Any) -> Any:
 
 
 def bare(hint: Any) -> Any:
-    """Return a type without what only annotates, renames or restricts it."""
+    """Return a type without wrappers that only annotate, rename or restrict it."""
     while True:
         origin = typing.get_origin(hint)
         if origin in (typing.Annotated, typing.Final, typing.Required, typing.NotRequired):
@@ -83,17 +83,17 @@ def bare(hint: Any) -> Any:
 
 
 def is_alias(hint: Any) -> bool:
-    """Return whether ``hint`` was made by a ``type`` statement."""
+    """Return whether ``hint`` was defined by a ``type`` statement."""
     return hasattr(hint, "__value__") and type(hint).__name__ == "TypeAliasType"
 
 
 def is_self(hint: Any) -> bool:
-    """Return whether ``hint`` is ``Self``, of the standard library or its backport."""
+    """Return whether ``hint`` is ``Self`` from the standard library or its backport."""
     return hint is typing.Self or (type(hint).__name__ == "_SpecialForm" and hint._name == "Self")
 
 
 def members(hint: Any) -> list[Any]:
-    """Return the members of a union, those of unions in it included; else the type alone."""
+    """Return the members of a union, including nested unions; for another type, the type alone."""
     found = bare(hint)
     if typing.get_origin(found) not in (typing.Union, types.UnionType):
         return [found]
@@ -102,12 +102,12 @@ def members(hint: Any) -> list[Any]:
 
 
 def variables_of(cls: Any, args: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
-    """Return, for a class and each that it inherits from, what their type variables stand for.
+    """Return the types of type variables, for a class and each of its bases.
 
     Parameters
     ----------
     cls, args
-        A class, and what its type variables are given.
+        A class, and the arguments for its type variables.
     """
     found: dict[Any, dict[Any, Any]] = {}
 
@@ -123,7 +123,7 @@ def variables_of(cls: Any, args: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
 
 
 def field_hints(cls: Any, args: tuple[Any, ...]) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """Yield the fields of a dataclass, each with what returns its annotation, resolved and closed."""
+    """Yield the fields of a dataclass, each with a function that returns its resolved, closed annotation."""
     variables = variables_of(cls, args)
     itself = cls[args] if args else cls
     for field in dataclasses.fields(cls):
@@ -136,9 +136,9 @@ def _closed_field_hint(cls: Any, field: Any, variables: Variables, itself: Any) 
 
 
 def field_owner(cls: Any, field: Any) -> Any:
-    """Return the class that wrote a dataclass field's annotation."""
+    """Return the class that declares a dataclass field."""
 
-    # Inherited fields are the very same objects: the farthest base that has this one wrote its annotation.
+    # Inherited fields are the same objects, so the farthest base that has this object declares it.
     def has_it(base: type) -> bool:
         return vars(base).get("__dataclass_fields__", {}).get(field.name) is field
 
@@ -197,7 +197,7 @@ def _frames() -> Iterator[types.FrameType]:
 
 
 def _enclosing_functions(owner: Any) -> Iterator[types.FrameType]:
-    """Yield the frames of the functions around a definition that still run."""
+    """Yield the frames of the enclosing functions of a definition that are still running."""
     scopes = set()
     qualname = owner.__qualname__
     while ".<locals>." in qualname:
@@ -210,7 +210,7 @@ def _enclosing_functions(owner: Any) -> Iterator[types.FrameType]:
 
 
 def later(owner: Any, error: BaseException) -> bool:
-    """Return whether the name that ``error`` misses may still be defined, so that it is not yet a mistake."""
+    """Return whether the name that ``error`` misses may still be defined later, so it is no mistake yet."""
     cause = error if isinstance(error, NameError) else error.__cause__
     if not isinstance(cause, NameError):
         return False

@@ -1,4 +1,4 @@
-"""Pydantic models: the forms in which they are stored, and how they are read."""
+"""The stored forms of Pydantic models, and how they are validated on replay."""
 
 import functools
 import inspect
@@ -11,12 +11,12 @@ Dump = Callable[[Any], Any]
 
 
 def is_model(kind: Any) -> bool:
-    """Return whether a class is a Pydantic model, or goes by its methods."""
+    """Return whether a class is a Pydantic model, or has its methods."""
     return callable(getattr(kind, "model_dump", None)) and callable(getattr(kind, "model_validate", None))
 
 
 def _dump(model: Any, **options: Any) -> Any:
-    # A value of another type than its field's is found by comparing: no warning is needed.
+    # The comparison finds a value whose type is not its field's: no warning is needed.
     if hasattr(type(model), "__pydantic_serializer__"):
         options["warnings"] = False
     return model.model_dump(mode="json", **options)
@@ -26,7 +26,7 @@ _AS_JSON = "idemproof:json"
 
 
 def _dump_as_json(model: Any) -> list[Any]:
-    # A list, so that software which does not know it takes it for no model's data.
+    # A list, so that software that does not know this form does not read it as a model's data.
     return [_AS_JSON, _dump(model, round_trip=True, by_alias=False)]
 
 
@@ -37,26 +37,27 @@ FORMS: tuple[Dump, ...] = (
     functools.partial(_dump, round_trip=True, by_alias=True),
     _dump_as_json,
 )
-"""What makes data of a model. Other software that shares the store writes the first form.
+"""The functions that dump a model, one for each stored form.
 
-The second leaves out what the model computes, and writes JSON texts as texts. The third has the fields' own
-names, the fourth their aliases. The last is marked, and is read as JSON text: Pydantic then knows that a UUID
-or a date had to be written as text, and finds it in a union with ``str``.
+Powertools, which may share the store, writes the first form. The second leaves out computed fields, and
+writes JSON texts as texts. The third uses field names, the fourth aliases. The last is marked, and is read
+as JSON text: Pydantic then knows that a UUID or a date had to be written as text, and finds it in a union
+with ``str``.
 """
 
 
 def model_reader(model: Any) -> Callable[[Any], Any]:
-    """Return what validates a model's stored data.
+    """Return the function that validates a model's stored data.
 
     Parameters
     ----------
     model
         A class with a ``model_validate`` method.
     """
-    # Not even a strict model gets more than JSON can tell: its dates are stored as text.
+    # Strict validation would refuse dates, which JSON can only store as text.
     options = {"strict": False}
     if "by_name" in inspect.signature(model.model_validate).parameters:
-        # The third form has the fields' own names, whatever aliases they are validated by.
+        # The third form uses field names, whatever their validation aliases.
         options |= {"by_alias": True, "by_name": True}
 
     def read(data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Values to data that JSON can hold."""
+"""Convert values to data that JSON can represent."""
 
 import base64
 import dataclasses
@@ -23,21 +23,21 @@ _EXACT = frozenset((str, int, float, bool, type(None)))
 def plain(  # noqa: C901, PLR0911 - one for each kind of value
     value: Any, dump: Dump = FORMS[0], *, with_bytes: bool = False
 ) -> Any:
-    """Return a value as data that JSON can hold, wherever JSON knows how; the rest as it is.
+    """Return a value as data that JSON can represent; leave values without such a form unchanged.
 
     Parameters
     ----------
     value
-        A dataclass, or anything that one may hold.
+        A dataclass, or any value that a field may have.
     dump
-        What makes data of the Pydantic models in it.
+        Dumps the Pydantic models in it.
     with_bytes
-        Write bytes as base64. Without an annotation that says so, text would come back.
+        Write bytes as base64. Without an annotation of bytes, they would be rebuilt as text.
     """
     kind = type(value)
     if kind in _EXACT:
         return value
-    # What dataclasses.asdict and the encoder make of a value comes first: other software shares these bytes.
+    # First what dataclasses.asdict and the encoder do, because Powertools reads these bytes.
     fields = getattr(kind, "__dataclass_fields__", None)
     if fields is not None:
         return {
@@ -51,7 +51,7 @@ def plain(  # noqa: C901, PLR0911 - one for each kind of value
     if isinstance(value, list | tuple | deque):
         return [plain(item, dump, with_bytes=with_bytes) for item in value]
     if isinstance(value, AbstractSet):
-        # In an order that does not depend on the process.
+        # Sorted, because the order of a set differs between processes.
         return sorted([plain(item, dump, with_bytes=with_bytes) for item in value], key=encode)
     if is_model(kind):
         return dump(value)
@@ -67,7 +67,7 @@ def _plain_mapping(value: Mapping[Any, Any], dump: Dump, *, with_bytes: bool) ->
     items = [(_plain_key(key), plain(item, dump, with_bytes=with_bytes)) for key, item in value.items()]
     if isinstance(value, OrderedDict):
         keys = [key for key, _ in items]
-        # JSON objects are stored with sorted keys. Where the order counts, it needs a list.
+        # JSON objects are stored with sorted keys: a mapping whose order matters becomes a list.
         if not all(isinstance(key, str) for key in keys) or keys != sorted(keys):
             return [list(item) for item in items]
     return dict(items)
@@ -78,16 +78,16 @@ def _plain_key(key: Any) -> Any:
 
 
 def duration_text(value: timedelta) -> str:
-    """Return a duration as text in the manner of ISO 8601."""
+    """Return a duration as text in the style of ISO 8601."""
     fraction = f".{value.microseconds:06}" if value.microseconds else ""
     return f"P{value.days}DT{value.seconds}{fraction}S"
 
 
 def duration(text: str) -> timedelta:
-    """Return the duration that `duration_text` wrote."""
+    """Parse the text that `duration_text` returned."""
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"not a duration as it is stored: {text!r}")
+        raise ValueError(f"not a stored duration: {text!r}")
     days, seconds, fraction = found.groups(default="0")
     return timedelta(int(days), int(seconds), int(fraction))
 

@@ -1,4 +1,4 @@
-"""Plain data to values, by the annotations of what was stored."""
+"""Rebuild values from plain data by their annotations."""
 
 import base64
 import contextlib
@@ -45,14 +45,14 @@ _SCALARS: tuple[tuple[type, Callable[[Any], Reader]], ...] = (
 
 
 class MisfitError(ValueError):
-    """Stored data is not what an annotation says.
+    """Stored data does not match an annotation.
 
     Parameters
     ----------
     path
-        Where in the data.
+        The path in the data.
     cause
-        What was wrong there.
+        The error at this path.
     """
 
     def __init__(self, path: str, cause: BaseException) -> None:
@@ -65,7 +65,7 @@ class MisfitError(ValueError):
 
     @classmethod
     def at(cls, path: str, error: Exception) -> "MisfitError":
-        """Return the error for what failed below ``path``; raise one that says nothing of the data."""
+        """Return the error with ``path`` before its own path; raise an error that is not about the data."""
         raise_interrupt(error)
         if isinstance(error, RecursionError):
             raise error
@@ -75,10 +75,10 @@ class MisfitError(ValueError):
 
 
 class Readers:
-    """Makes functions that rebuild values of annotated types from their plain data."""
+    """Creates functions that rebuild values of annotated types from plain data."""
 
     def __init__(self) -> None:
-        # Also what lets a dataclass contain itself: it is known before its fields are looked at.
+        # A dataclass is added before its fields are read, so that it can contain itself.
         self._known: dict[Any, _DataclassReader] = {}
         self._aliases: dict[Any, Reader | None] = {}
         self._unresolved: list[tuple[_DataclassReader, str, Callable[[], Any]]] = []
@@ -93,12 +93,12 @@ class Readers:
         return not self._unresolved
 
     def resolve(self) -> None:
-        """Resolve what named classes that were not defined yet.
+        """Resolve annotations that named classes before their definition.
 
         Raises
         ------
         IdempotencyModelTypeError
-            They still are not.
+            A class is still undefined.
         """
         with self._lock:
             while self._unresolved:
@@ -108,7 +108,7 @@ class Readers:
                 self._unresolved.remove(pending)
 
     def reader(self, hint: Any) -> Reader | None:  # noqa: C901, PLR0911 - one for each kind of type
-        """Return what rebuilds a value; None if the plain data is the value already.
+        """Return the function that rebuilds a value; None if the plain data is already the value.
 
         Parameters
         ----------
@@ -146,13 +146,13 @@ class Readers:
         return self._container(kind, args)
 
     def item(self, hint: Any) -> Reader | None:
-        """Return what rebuilds a value that may be None whatever its annotation says."""
+        """Return the function that rebuilds a value that may be None, even against its annotation."""
         read = self.reader(hint)
         return read and _unless_none(read)
 
     def _alias(self, hint: Any) -> Reader | None:
         if hint in self._aliases:
-            # It refers to itself: what reads it is known when it is used.
+            # The alias refers to itself: its reader is looked up when it is used.
             return lambda data: known(data) if (known := self._aliases[hint]) else data
         self._aliases[hint] = None
         self._aliases[hint] = read = self.reader(bare(hint))
@@ -235,13 +235,13 @@ class Readers:
         if not any(read for _, read in reads):
             return None
         candidates = [(kind, read, self._conformity.test(kind)) for kind, read in reads]
-        return Union(candidates, self._gives, optional=len(kinds) < len(every))
+        return Union(candidates, self._is_stored_form, optional=len(kinds) < len(every))
 
-    def _gives(self, value: Any, text: str) -> bool:
-        """Return whether ``text`` is what would be stored for a rebuilt value."""
+    def _is_stored_form(self, value: Any, text: str) -> bool:
+        """Return whether ``text`` is a stored form of a rebuilt value."""
         for form in FORMS:
             own = encode(plain(value, form, with_bytes=self.with_bytes))
-            # Keys that are numbers are in another order than their texts.
+            # Numeric keys sort differently from their texts.
             if own == text or encode(decode(own)) == text:
                 return True
         return False
@@ -268,9 +268,9 @@ class _DataclassReader:
         fields = dataclasses.fields(cls)
         self._arguments = [field.name for field in fields if field.init]
         self._constructs = _accepts(cls, self._arguments)
-        # A constructor that validates may differ from the fields, and from what it takes.
+        # A constructor that validates may change the fields, and may refuse them as arguments.
         self._prepares = hasattr(cls, "__post_init__") or hasattr(cls, "__pydantic_validator__")
-        # Only the constructor of a class that prepares its fields can have made them differ.
+        # The fields can only differ if the class changes them after it sets them.
         self._restored = [field.name for field in fields if self._prepares or not field.init]
 
     def __call__(self, data: Any) -> Any:  # noqa: C901 - each branch is a way to be made
@@ -288,12 +288,12 @@ class _DataclassReader:
         try:
             built = self.cls(**{name: values[name] for name in self._arguments if name in values})
         except RecursionError:
-            raise  # which says nothing of the data
+            raise  # it is not about the data
         except Exception as error:
             raise_interrupt(error)
             if not self._prepares:
                 raise
-            # It prepared its fields once already, and does not take the outcome for its input.
+            # The fields were already prepared once, and the constructor does not accept them again.
             return self._bare(values)
         for name in self._restored:
             if name in values:
@@ -316,7 +316,7 @@ class _DataclassReader:
 
 
 def _accepts(cls: Any, arguments: list[str]) -> bool:
-    """Return whether the constructor takes the fields by keyword and needs nothing else, as an InitVar."""
+    """Return whether the constructor takes the fields by keyword, and nothing else such as an InitVar."""
     if cls.__init__ is object.__init__:
         return False
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -369,10 +369,10 @@ def _object(reads: dict[str, Reader]) -> Reader:
 
 
 def choice(choices: Any, fallback: Reader | None = None, *, as_keys: bool = False) -> Reader:
-    """Return what finds the one of several known values that is stored in this way."""
+    """Return the function that finds one of several known values by its stored form."""
     table: dict[str, Any] = {}
     for each in choices:
-        # A member that cannot be stored cannot come back either.
+        # A member that cannot be stored is never read.
         with contextlib.suppress(TypeError, ValueError):
             data = plain(each)
             text = encode(data)
@@ -392,7 +392,7 @@ def _unless_none(read: Reader) -> Reader:
 
 
 def concrete(kind: Any) -> Any:
-    """Return the class of what comes back for an array that is annotated with ``kind``."""
+    """Return the class that is built for an array whose annotation is ``kind``."""
     if not inspect.isabstract(kind) and issubclass(kind, list | set | frozenset | deque):
         return kind
     return set if issubclass(kind, AbstractSet) else list

@@ -1,4 +1,4 @@
-"""Models of which some values can never come back: refused when a function is decorated."""
+"""Refuse models with values that can never be rebuilt, when a function is decorated."""
 
 import collections.abc
 import dataclasses
@@ -16,7 +16,7 @@ _ITERATORS = (collections.abc.Iterable, collections.abc.Generator)
 
 
 def refuse(model: Any) -> None:
-    """Refuse a model if some of its values, however they are chosen, cannot come back.
+    """Refuse a model with a field that can never be rebuilt, whatever its value.
 
     Parameters
     ----------
@@ -55,19 +55,19 @@ class _Search:
             if required and field.exclude and field.is_required():
                 raise IdempotencyModelTypeError(
                     f"The field {where} is excluded from what is stored and has no default: it can never "
-                    f"come back. Give it a default, or use a CustomDictSerializer."
+                    f"be replayed. Give it a default, or use a CustomDictSerializer."
                 )
             if field.metadata or field.discriminator or field.exclude:
-                continue  # something else may have a say
+                continue  # metadata may change what is stored
             kind = typing.get_origin(bare(field.annotation))
             if kind in _ITERATORS:
                 raise IdempotencyModelTypeError(
                     f"The field {where} is an iterator, which is used up when it is stored: it can never "
-                    "come back. Make it a list."
+                    "be replayed. Make it a list."
                 )
             self._hint(field.annotation, where, required=required)
 
-    def _hint(  # noqa: C901, PLR0912 - one for each kind of annotation
+    def _hint(  # noqa: C901, PLR0912 - one branch for each kind of annotation
         self, hint: Any, where: str, *, required: bool
     ) -> None:
         if is_alias(hint) or is_alias(typing.get_origin(hint)):
@@ -75,7 +75,7 @@ class _Search:
                 return
             self._seen.add(hint)
         if typing.get_origin(hint) is typing.Annotated and typing.get_origin(bare(hint)) is typing.Union:
-            return  # a discriminator, for instance
+            return  # for example a discriminated union
         every = members(hint)
         if len(every) > 1:
             _refuse_twins(every, where)
@@ -84,8 +84,8 @@ class _Search:
             kind = typing.get_origin(each) or each
             if required and hasattr(kind, "get_secret_value"):
                 raise IdempotencyModelTypeError(
-                    f"The field {where} is a secret, which is stored as asterisks: it can never come back. "
-                    "Return what is not secret, or use a CustomDictSerializer, which may encrypt it."
+                    f"The field {where} is a secret, which is stored as asterisks: it can never be replayed. "
+                    "Return data that is not secret, or use a CustomDictSerializer, which may encrypt it."
                 )
             if kind is typing.Literal:
                 continue
@@ -110,8 +110,8 @@ def _refuse_twins(every: list[Any], where: str) -> None:
         if twin is not each and _class(twin) is not _class(each):
             raise IdempotencyModelTypeError(
                 f"The field {where} may be {_shown(twin)} or {_shown(each)}, which are stored in the same "
-                "way: one of them can never come back. Change the annotation (a Literal field tells classes "
-                "apart), or use a CustomDictSerializer."
+                "way: one of them can never be replayed. Change the annotation (a Literal field "
+                "distinguishes classes), or use a CustomDictSerializer."
             )
 
 
@@ -124,8 +124,8 @@ def _shown(hint: Any) -> str:
 
 
 def _shape(hint: Any, around: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911, PLR0912 - one for each kind of type
-    """Return what is alike for types whose values are all stored alike; None if that is not known."""
-    if is_alias(hint) or is_alias(typing.get_origin(hint)):  # it may refer to itself
+    """Return a value that is equal for types with the same stored form; None if that is unknown."""
+    if is_alias(hint) or is_alias(typing.get_origin(hint)):  # the alias may refer to itself
         if hint in around:
             return ("around", around.index(hint))
         around = (*around, hint)
@@ -173,7 +173,7 @@ def _shape_of_items(args: tuple[Any, ...], around: tuple[Any, ...]) -> Any:
 
 def _shape_of_fields(kind: Any, args: tuple[Any, ...], around: tuple[Any, ...]) -> Any:
     if _has_code(kind):
-        return None  # it may tell its values from others
+        return None  # its code may tell its values from others
     around = (*around, kind)
     if is_model(kind):
         if any(field.metadata or field.discriminator for field in kind.model_fields.values()):
@@ -186,7 +186,7 @@ def _shape_of_fields(kind: Any, args: tuple[Any, ...], around: tuple[Any, ...]) 
 
 
 def _has_code(kind: Any) -> bool:
-    """Return whether a class has code of its own that may decide what is stored, or what is taken."""
+    """Return whether a class has its own code that may decide what is stored or accepted."""
     if not is_model(kind):
         return hasattr(kind, "__post_init__") or hasattr(kind, "__pydantic_validator__")
     decorators = getattr(kind, "__pydantic_decorators__", None)

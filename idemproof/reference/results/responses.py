@@ -1,4 +1,4 @@
-"""Responses of web frameworks: they are no data, and would come back as something else."""
+"""Refuse responses of web frameworks: they are not data, so a replay would differ."""
 
 import inspect
 import sys
@@ -38,13 +38,13 @@ _RESPONSES = frozenset(
 )
 
 WAY_OUT = (
-    "Protect a function that returns plain data, such as a dict with the status and the body, and make the "
-    "response of it in the view."
+    "Protect a function that returns plain data, such as a dict with the status and the body, and build the "
+    "response from it in the view."
 )
 
 
 def is_response_class(kind: Any) -> bool:
-    """Return whether a class is a response of a web framework, without importing any."""
+    """Return whether a class is a response of a web framework, without importing a framework."""
     return isinstance(kind, type) and any(
         base.__name__ in _RESPONSES and base.__module__.partition(".")[0] in _FRAMEWORKS
         for base in kind.__mro__
@@ -52,21 +52,21 @@ def is_response_class(kind: Any) -> bool:
 
 
 def response_in(annotation: Any) -> Any:
-    """Return the response class that an annotation names, alone or in a union or tuple; else None."""
+    """Return the response class in an annotation, alone or in a union or tuple; None if there is none."""
     if is_response_class(typing.get_origin(annotation) or annotation):
         return typing.get_origin(annotation) or annotation
     return next(filter(None, map(response_in, typing.get_args(annotation))), None)
 
 
 def view_response_refusal(result: tuple[Any, ...], function: Callable[..., Any]) -> str | None:
-    """Return why a tuple is refused: a view returned a body with a status or headers.
+    """Return why a tuple is refused, if a view returned a body with a status or headers; else None.
 
     Parameters
     ----------
     result
         What the function returned.
     function
-        The function: it is a view if the application calls it, or a decorator around it, for this request.
+        The function. It is a view if the application calls it, or a decorator around it, for this request.
     """
     code = _code(function)
     if code is None or not _has_response_form(result):
@@ -74,8 +74,8 @@ def view_response_refusal(result: tuple[Any, ...], function: Callable[..., Any])
     for name, view in _running_views():
         if any(_code(each) is code for each in _layers(view)):
             return (
-                f"the {name} view returned a tuple of a body with a status or headers, of which JSON makes a "
-                f"list: {name} would send that list with status 200. {WAY_OUT}"
+                f"the {name} view returned a tuple of a body with a status or headers, which JSON turns into "
+                f"a list: {name} would send that list with status 200. {WAY_OUT}"
             )
     return None
 
@@ -84,14 +84,14 @@ _EVENT_HANDLER = "aws_lambda_powertools.event_handler"
 
 
 def _running_views() -> Iterator[tuple[str, Any]]:
-    """Yield the views of the requests that are being answered, with the names of their frameworks."""
+    """Yield the views of the requests in progress, with the names of their frameworks."""
     for name in ("flask", "quart"):
         framework = sys.modules.get(name)
         in_request = getattr(framework, "has_request_context", None)
         if framework is not None and in_request is not None and in_request():
             yield name.capitalize(), framework.current_app.view_functions.get(framework.request.endpoint)
     if _EVENT_HANDLER in sys.modules:
-        # It keeps its routes where only its own functions find them.
+        # Its routes are in private attributes, so they are found in the frames.
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             if str(frame.f_globals.get("__name__")).startswith(_EVENT_HANDLER):
@@ -108,7 +108,7 @@ _STATUSES = range(100, 600)
 
 
 def _has_response_form(result: tuple[Any, ...]) -> bool:
-    """Return whether Flask would take a tuple for a body with a status, headers, or both."""
+    """Return whether Flask would read a tuple as a body with a status, headers, or both."""
     if len(result) not in (_PAIR, _TRIPLE):
         return False
     *statuses, last = result[1:]
@@ -128,7 +128,7 @@ def _is_headers(value: Any) -> bool:
 
 
 def _layers(view: Any) -> Iterator[Any]:
-    """Yield a view, what it wraps, and the methods of a class that it stands for."""
+    """Yield a view, the functions it wraps, and the methods of a class-based view."""
     seen: set[int] = set()
     pending = [view]
     while pending:

@@ -1,4 +1,4 @@
-"""A result to text, back, and compared with itself."""
+"""Encode a result, rebuild it, and compare it with the original."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ _Read = Callable[[Any], Any]
 
 
 class Stored(NamedTuple):
-    """A result in the form in which it comes back unchanged."""
+    """A result in a form from which it is rebuilt unchanged."""
 
     data: Any
     text: str
@@ -23,33 +23,33 @@ class Stored(NamedTuple):
 
 
 def stored(result: Any, dumps: Iterable[Callable[[Any], Any]], read: Callable[[Any], Any]) -> Stored:
-    """Return the first form of a result that comes back as what it was.
+    """Return the first form of a result from which it is rebuilt unchanged.
 
     Parameters
     ----------
     result
         What the function returned.
     dumps
-        What makes data of it, in different forms.
+        The functions that convert it to data, one for each form.
     read
-        What rebuilds it from data.
+        Rebuilds it from data.
 
     Raises
     ------
     ResultChangedError
-        In none of them it does. The first form tells what would change.
+        No form rebuilds it unchanged. The message says what the first form would change.
     TypeError, ValueError, RecursionError
-        It cannot be JSON.
+        It cannot be encoded as JSON.
     """
     texts: list[str] = []
-    trouble: Exception | None = None
+    failure: Exception | None = None
     for dump in dumps:
         try:
             data = dump(result)
             text = encode(data)
         except Exception as error:
             raise_interrupt(error)
-            if trouble is None:
+            if failure is None:
                 raise
             continue
         if text in texts:
@@ -58,27 +58,27 @@ def stored(result: Any, dumps: Iterable[Callable[[Any], Any]], read: Callable[[A
         try:
             rebuilt = read(decode(text))
             change = difference(result, rebuilt)
-        except Exception as error:  # noqa: BLE001 - whatever it is, repeats would get it
+        except Exception as error:  # noqa: BLE001 - whatever it is, every replay would raise it
             raise_interrupt(error)
-            told = f"{place(error)}: the {type(error).__name__} is the cause of this error"
-            changed = ResultChangedError(f"it cannot be rebuilt at {told}")
+            cause = f"{place(error)}: the {type(error).__name__} is the cause of this error"
+            changed = ResultChangedError(f"it cannot be rebuilt at {cause}")
             changed.__cause__ = error
         else:
             if change is None:
                 return Stored(data, text, rebuilt)
             changed = ResultChangedError(f"it would come back changed: {change}")
-        trouble = trouble or changed
-    assert trouble is not None  # there is a form
-    raise trouble
+        failure = failure or changed
+    assert failure is not None  # there is at least one form
+    raise failure
 
 
 class Checks:
-    """What is asked of the results of one serializer.
+    """Checks the results of one serializer.
 
     Parameters
     ----------
     model
-        What it stores, resolved.
+        The type that it stores, resolved.
     own_conversion
         Whether a derived class has its own conversion.
     """
@@ -92,17 +92,17 @@ class Checks:
         self._verdict = verdict(model)
 
     def store(self, result: Any, dumps: _Dumps, read: _Read) -> tuple[str, Any]:
-        """Return a result as text and as it comes back; see `stored`."""
+        """Return a result as text and as it is rebuilt; see `stored`."""
         if self._verdict is not None and self._verdict(result):
             text = encode(dumps[0](result))
-            # Two halves of one character, alone, would come back as that character.
+            # Two lone surrogates of one character would be rebuilt as that character.
             if "\\ud" not in text:
                 return text, result
         _, text, rebuilt = stored(result, dumps, read)
         return text, rebuilt
 
     def data(self, result: Any, dumps: _Dumps, read: _Read) -> Any:
-        """Return a result's data in the form that comes back; in the first one if none does."""
+        """Return a result's data in the form that rebuilds it unchanged; in the first form if none does."""
         if self._verdict is not None and self._verdict(result):
             return dumps[0](result)
         try:
@@ -112,14 +112,14 @@ class Checks:
 
 
 def place(error: Exception) -> str:
-    """Return the path at which stored data could not be read, as far as the error knows it."""
+    """Return the path at which stored data could not be read, as far as the error says it."""
     if isinstance(error, MisfitError):
         inner = place(error.cause) if isinstance(error.cause, Exception) else "$"
         return f"${error.path}{inner[1:]}"
     if callable(details := getattr(error, "errors", None)):  # Pydantic's
         try:
             location = details(include_url=False, include_context=False, include_input=False)[0]["loc"]
-        except Exception as failure:  # noqa: BLE001 - another kind of error that has such a method
+        except Exception as failure:  # noqa: BLE001 - an unrelated error with a method of this name
             raise_interrupt(failure)
             return "$"
         return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)

@@ -1,6 +1,6 @@
-"""Serializers: what a function returns, as data that a record can hold, and back.
+"""Serializers convert what a function returns to data that a record can hold, and back.
 
-None is never handed to a serializer: a function that returned None replays as None.
+A serializer never gets None: a function that returned None replays as None.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ if typing.TYPE_CHECKING:
 
 
 class BaseIdempotencySerializer(ABC):
-    """Turns results into data that JSON can hold, and back."""
+    """Converts results to data that JSON can represent, and back."""
 
     @abstractmethod
     def to_dict(self, data: Any) -> Any:
-        """Return what is stored for a result.
+        """Return the data to store for a result.
 
         Parameters
         ----------
@@ -41,12 +41,12 @@ class BaseIdempotencySerializer(ABC):
         Parameters
         ----------
         data
-            What `to_dict` gave, after a round trip through JSON.
+            What `to_dict` returned, after a round trip through JSON.
         """
 
 
 class BaseIdempotencyModelSerializer(BaseIdempotencySerializer):
-    """A serializer made for one model, which the return annotation can name."""
+    """A serializer for one model, which the return annotation can name."""
 
     @classmethod
     @abstractmethod
@@ -68,14 +68,14 @@ class BaseIdempotencyModelSerializer(BaseIdempotencySerializer):
 
 
 class CustomDictSerializer(BaseIdempotencySerializer):
-    """Leaves both directions to you.
+    """Uses your own functions for both directions.
 
     Parameters
     ----------
     to_dict
-        Gets the function's result; returns what to store.
+        Takes the function's result; returns the data to store.
     from_dict
-        Gets what was stored; returns the result.
+        Takes the stored data; returns the result.
 
     Raises
     ------
@@ -93,23 +93,23 @@ class CustomDictSerializer(BaseIdempotencySerializer):
         self._from_dict = from_dict
 
     def to_dict(self, data: Any) -> Any:
-        """Return what the first function makes of a result."""
+        """Return what the first function returns for a result."""
         return self._to_dict(data)
 
     def from_dict(self, data: Any) -> Any:
-        """Return what the second function makes of stored data."""
+        """Return what the second function returns for stored data."""
         return self._from_dict(data)
 
 
 class CheckedSerializer(BaseIdempotencyModelSerializer):
-    """A serializer that rebuilds what it stores and compares it with the result, before it is relied on."""
+    """A serializer that rebuilds what it stores, and compares it with the result before it is stored."""
 
     _model: Any
     _read: "Reader"
     _checks: "Checks | None" = None
 
     def to_dict(self, data: Any) -> Any:
-        """Return a result's data, in the first form that comes back as the result was.
+        """Return a result's data, in the first form that rebuilds the result unchanged.
 
         Raises
         ------
@@ -125,14 +125,14 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         return self._read(data)
 
     def _store(self, result: Any) -> tuple[str, Any]:
-        """Return a result as JSON text, and as it is rebuilt from that.
+        """Return a result as JSON text, and as it is rebuilt from this text.
 
         Raises
         ------
         ResultChangedError
-            What is rebuilt is not what was returned.
+            The rebuilt value differs from the result.
         TypeError, ValueError, RecursionError
-            The result is of another kind, or cannot be JSON.
+            The result has another type, or cannot be encoded as JSON.
         """
         self._resolve(now=True)
         checks = self._made_checks()
@@ -141,7 +141,7 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         return checks.store(result, self._dumps(result), self.from_dict)
 
     def _made_checks(self) -> "Checks":
-        # Made at the first use: all that the model names is defined by then.
+        # Created at the first use, when everything that the model names is defined.
         if self._checks is None:
             from .roundtrip import Checks  # noqa: PLC0415 - loads what only serializers need
 
@@ -149,17 +149,17 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
         return self._checks
 
     def _resolve(self, *, now: bool) -> bool:
-        """Resolve what the model names, and return whether all of it is defined.
+        """Resolve the names in the model, and return whether all are defined.
 
         Parameters
         ----------
         now
-            Raise if something is not.
+            Raise if a name is undefined.
         """
         raise NotImplementedError
 
     def _refuse_what_never_comes_back(self) -> None:
-        """Refuse a model of which some values can never come back.
+        """Refuse a model with a field that can never be rebuilt.
 
         Raises
         ------
@@ -172,21 +172,21 @@ class CheckedSerializer(BaseIdempotencyModelSerializer):
             refuse(self._model)
 
     def _dumps(self, data: Any) -> "tuple[Callable[[Any], Any], ...]":
-        """Return what makes data of a result, in several forms."""
+        """Return the functions that convert a result to data, one for each form."""
         raise NotImplementedError
 
     def _has_own_conversion(self) -> bool:
-        """Return whether a derived class has its own conversion, which then is the user's word."""
+        """Return whether a derived class has its own conversion, which is then trusted."""
         return any(getattr(type(self), name).__module__ != __name__ for name in ("to_dict", "from_dict"))
 
 
 class PydanticSerializer(CheckedSerializer):
-    """Stores Pydantic models and validates them when they come back.
+    """Stores Pydantic models and validates them on replay.
 
     Parameters
     ----------
     model
-        The model's class; ``Model | None`` will do.
+        The model's class, or ``Model | None``.
 
     Raises
     ------
@@ -212,7 +212,7 @@ class PydanticSerializer(CheckedSerializer):
         self._read = model_reader(self._model)
 
     def _resolve(self, *, now: bool) -> bool:
-        """Let the model resolve what it names, if all of that is defined."""
+        """Let the model resolve the names in it, if all are defined."""
         model = self._model
         if not model.__pydantic_complete__:
             names = vars(sys.modules[model.__module__]) if model.__module__ in sys.modules else {}
@@ -240,16 +240,16 @@ class PydanticSerializer(CheckedSerializer):
 
 
 class DataclassSerializer(CheckedSerializer):
-    """Stores dataclasses and rebuilds them as they were, the ones inside them included.
+    """Stores dataclasses and rebuilds them unchanged, including nested ones.
 
     Fields are rebuilt by their annotations: dataclasses, Pydantic models, enumerations, decimals, dates,
     times, durations, UUIDs, paths and bytes, alone or in lists, tuples, sets, dicts, optional types and
-    unions. A result that its annotations do not describe is not stored: the first call says so.
+    unions. If a result does not match its annotations, it is not stored and the first call raises an error.
 
     Parameters
     ----------
     model
-        The dataclass; ``Model | None`` will do.
+        The dataclass, or ``Model | None``.
 
     Raises
     ------
@@ -269,7 +269,7 @@ class DataclassSerializer(CheckedSerializer):
         from .rebuilding import Readers  # noqa: PLC0415 - as above
 
         self._readers = Readers()
-        # A dataclass is never its own plain data, so there is a reader.
+        # The plain data of a dataclass is never the dataclass, so there is a reader.
         self._read = typing.cast("Reader", self._readers.reader(self._model))
         self._forms = tuple(functools.partial(self._plain, plain, form) for form in FORMS)
 
@@ -277,7 +277,7 @@ class DataclassSerializer(CheckedSerializer):
         return plain(data, form, with_bytes=self._readers.with_bytes)
 
     def _resolve(self, *, now: bool) -> bool:
-        """Resolve the annotations that named classes before these were defined."""
+        """Resolve the annotations that named classes before their definition."""
         if not self._readers.complete:
             try:
                 self._readers.resolve()
@@ -299,7 +299,7 @@ class DataclassSerializer(CheckedSerializer):
 
 
 def shown(kind: Any) -> str:
-    """Return how messages name a type."""
+    """Return the name of a type for messages."""
     return kind.__qualname__ if isinstance(kind, type) else repr(kind)
 
 
@@ -308,10 +308,10 @@ def _unexpected(data: Any, model: Any) -> TypeError:
 
 
 def _single_model(model: Any) -> Any:
-    """Return a model without the None that it may be united with."""
+    """Return the model of ``Model | None``, or the model itself."""
     if model is None or model is types.NoneType:
         raise IdempotencyNoSerializationModelError(
-            "The serializer has no model: annotate what the function returns, or give it its model."
+            "The serializer has no model: annotate the function's return type, or pass the model."
         )
     if typing.get_origin(model) not in (typing.Union, types.UnionType):
         return model

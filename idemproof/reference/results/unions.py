@@ -1,4 +1,4 @@
-"""Which member of a union a stored value belongs to."""
+"""Find the member of a union that a stored value belongs to."""
 
 import dataclasses
 import inspect
@@ -22,14 +22,14 @@ _MAPPING_ARGS = 2
 
 
 class Union:
-    """Reads what a union annotates: narrow members first, and only a member that the value belongs to.
+    """Reads a value whose annotation is a union: narrow members first, and only a member that it belongs to.
 
     Parameters
     ----------
     candidates
-        For each member its annotation, what reads it, and what tells whether a value belongs to it.
-    gives
-        Tells whether a text is what would be stored for a value.
+        For each member its annotation, its reader, and the function that checks whether a value belongs.
+    is_stored_form
+        Returns whether a text is a stored form of a value.
     optional
         Whether None is a member.
     """
@@ -37,16 +37,16 @@ class Union:
     def __init__(
         self,
         candidates: list[tuple[Any, Reader | None, Conforms]],
-        gives: Callable[[Any, str], bool],
+        is_stored_form: Callable[[Any, str], bool],
         *,
         optional: bool,
     ) -> None:
         self._candidates = sorted(candidates, key=lambda candidate: _breadth(candidate[0]))
-        self._gives = gives
+        self._is_stored_form = is_stored_form
         self._optional = optional
 
     def __call__(self, data: Any) -> Any:
-        """Return the value that stored data stands for."""
+        """Return the value that is rebuilt from stored data."""
         if data is None and self._optional:
             return None
         text = encode(data)
@@ -56,15 +56,15 @@ class Union:
                 value = read(data) if read else data
                 if not conforms(value):
                     continue
-                if self._gives(value, text):
+                if self._is_stored_form(value, text):
                     return value
             except RecursionError:
-                raise  # which says nothing of the data
-            except Exception as error:  # noqa: BLE001 - it is not this member's
+                raise  # it is not about the data
+            except Exception as error:  # noqa: BLE001 - the value does not belong to this member
                 raise_interrupt(error)
                 continue
             if read:
-                # Its class has changed since, perhaps: a field that has a default was added.
+                # The class may have changed since: a field with a default was added.
                 nearest.append(value)
         return nearest[0] if nearest else data
 
@@ -92,13 +92,13 @@ def _breadth(hint: Any) -> int:  # noqa: PLR0911 - one for each kind
 
 
 class Conformity:
-    """Makes functions that return whether a value is exactly what an annotation says."""
+    """Creates functions that return whether a value exactly matches an annotation."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Conforms] = {}
 
     def test(self, hint: Any) -> Conforms:  # noqa: C901, PLR0911 - one for each kind of type
-        """Return what tells it.
+        """Return the function for one annotation.
 
         Parameters
         ----------
@@ -131,13 +131,13 @@ class Conformity:
         return lambda value: type(value) is kind
 
     def _alias(self, hint: Any) -> Conforms:
-        if hint not in self._known:  # it may refer to itself
+        if hint not in self._known:  # the alias may refer to itself
             self._known[hint] = lambda value: self._known[hint](value)  # noqa: PLW0108 - which by then is another
             self._known[hint] = self.test(bare(hint))
         return self._known[hint]
 
     def _fields(self, kind: Any, args: tuple[Any, ...]) -> Conforms:
-        # Made when it is first asked: a class may contain itself, or one that is defined later.
+        # Created at the first use: a class may contain itself, or a class that is defined later.
         def tests() -> dict[str, Conforms]:
             if (kind, args) not in made:
                 made[kind, args] = {field.name: self.test(hint()) for field, hint in field_hints(kind, args)}

@@ -1,8 +1,9 @@
-"""Values that are known to come back as they are, so that nothing needs to be rebuilt and compared.
+"""Recognize values that are certainly rebuilt unchanged, so that they need no comparison.
 
-A verdict is made once for a class, and asks each value whether it holds nothing but what its annotations say.
-It is given only where all of that comes back for sure: no code of the class takes part, and every type in it
-has one text for each value. Without a verdict, or where it says no, the result is rebuilt and compared.
+A verdict is created once for a class. It checks whether a value holds only what its annotations say. A class
+has a verdict only if such values are certain to be rebuilt: no code of the class takes part, and every type
+in it has one text for each value. Without a verdict, or if it returns False, the result is rebuilt and
+compared.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from .models import is_model
 
 Test = Callable[[Any], bool]
 
-# Before this year not all readers of dates agree.
+# Parsers disagree about dates before this year.
 _GREGORIAN = 1600
 
 _PLAIN_CONFIG = frozenset(
@@ -42,12 +43,12 @@ _PLAIN_CONFIG = frozenset(
 )
 
 
-class _NoVerdict(Exception):  # noqa: N818 - ends a search, and is no error
+class _NoVerdict(Exception):  # noqa: N818 - ends a search, and is not an error
     pass
 
 
 class _Kind(typing.NamedTuple):
-    """The exact types that a value may have, and what is to be asked of it besides."""
+    """The exact types that a value may have, and a further test of the value."""
 
     types: frozenset[type]
     test: Test | None = None
@@ -65,7 +66,7 @@ _TESTED: dict[type, _Kind] = {
 }
 
 
-# Pydantic gives other time zones than it was given.
+# Pydantic rebuilds other time zones as its own class.
 _AT_UTC = _Kind(
     frozenset((datetime,)),
     lambda value: (
@@ -75,13 +76,13 @@ _AT_UTC = _Kind(
 
 
 def _is_json(value: Any) -> bool:
-    """Return whether a value is what JSON text comes back as."""
+    """Return whether a value is decoded unchanged from its JSON text."""
     kind = type(value)
     if kind is list:
         return all(map(_is_json, value))
     if kind is dict:
         keys = list(value)
-        # Stored keys are sorted, and come back in that order.
+        # Stored keys are sorted, and are rebuilt in that order.
         return (
             _STRINGS.issuperset(map(type, keys))
             and keys == sorted(keys)
@@ -96,7 +97,7 @@ _JSON = _Kind(frozenset((str, int, bool, float, list, dict, types.NoneType)), _i
 
 
 def verdict(model: Any) -> Test | None:
-    """Return what tells of a value of ``model`` that it comes back for sure; None if nothing does.
+    """Return a function that checks whether a value of ``model`` is certainly rebuilt; None if unknown.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def verdict(model: Any) -> Test | None:
     """
     try:
         return _Verdicts().of(model)
-    except Exception as error:  # noqa: BLE001 - without a verdict, results are compared
+    except Exception as error:  # noqa: BLE001 - without a verdict, the result is compared
         raise_interrupt(error)
         return None
 
@@ -122,7 +123,7 @@ class _Verdicts:
         test = found.test
         return lambda value: type(value) is exact and test(value)
 
-    def _kind(self, hint: Any) -> _Kind:  # noqa: C901, PLR0911, PLR0912 - one for each kind of type
+    def _kind(self, hint: Any) -> _Kind:  # noqa: C901, PLR0911, PLR0912 - one branch for each kind of type
         every = members(hint)
         if len(every) > 1:
             return self._optional(every)
@@ -173,14 +174,14 @@ class _Verdicts:
         every = self._all(hint)
 
         def test(value: dict[Any, Any]) -> bool:
-            # Stored keys are sorted, and come back in that order.
+            # Stored keys are sorted, and are rebuilt in that order.
             keys = list(value)
             return _STRINGS.issuperset(map(type, keys)) and keys == sorted(keys) and every(value.values())
 
         return test
 
     def _dataclass(self, cls: Any, args: tuple[Any, ...]) -> Test:
-        if self._inside_models or not _is_plain_dataclass(cls):  # Pydantic reads those in its own way
+        if self._inside_models or not _is_plain_dataclass(cls):  # Pydantic reads these in its own way
             raise _NoVerdict
         with self._opened((cls, args)):
             return _fields([(field.name, self._kind(hint())) for field, hint in field_hints(cls, args)])
@@ -200,7 +201,7 @@ class _Verdicts:
     @contextlib.contextmanager
     def _opened(self, cls: Any) -> Iterator[None]:
         if cls in self._open:
-            # Values may be nested deeper than they can be read, which only reading shows.
+            # A value may be nested too deep to be rebuilt, which only rebuilding shows.
             raise _NoVerdict
         self._open.add(cls)
         yield
@@ -229,7 +230,7 @@ def _bounded(kind: _Kind, bounds: list[Test]) -> _Kind:
 
 
 def _bounds(cls: Any) -> dict[str, list[Test]]:
-    """Return what tells of each field of a model whether a value is within its bounds."""
+    """Return for each bounded field of a model the functions that check its bounds."""
     return {
         name: [_BOUNDS[type(bound).__name__](bound) for bound in field.metadata]
         for name, field in cls.model_fields.items()
@@ -237,7 +238,7 @@ def _bounds(cls: Any) -> dict[str, list[Test]]:
     }
 
 
-# By their names: Pydantic brings their module along, this library does not.
+# By name, because Pydantic depends on their module and this library does not.
 _BOUNDS: dict[str, Callable[[Any], Test]] = {
     "Gt": lambda bound: lambda value: value is None or bool(value > bound.gt),
     "Ge": lambda bound: lambda value: value is None or bool(value >= bound.ge),
@@ -270,7 +271,7 @@ _PYDANTIC_HOOKS = ("__get_pydantic_core_schema__", "__get_validators__")
 
 
 def _is_plain_dataclass(cls: Any) -> bool:
-    """Return whether the class's own code has no part in making and reading its values."""
+    """Return whether no code of the class takes part in building and reading its values."""
     if hasattr(cls, "__pydantic_validator__") or hasattr(cls, "__post_init__"):
         return False
     if cls.__new__ is not object.__new__ or cls.__getattribute__ is not object.__getattribute__:
@@ -288,8 +289,8 @@ def _is_generated(method: Any) -> bool:
     return code is not None and code.co_filename == "<string>"
 
 
-def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one for each way to take part
-    """Return whether the class's own code and settings have no part in storing and reading its values."""
+def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one branch for each way to take part
+    """Return whether no code or setting of the class takes part in storing and reading its values."""
     base = next((each for each in cls.__mro__ if each.__module__ == "pydantic.main"), None)
     if base is None or cls.__pydantic_complete__ is not True or cls.__pydantic_root_model__:
         return False
@@ -303,7 +304,7 @@ def _is_plain_model(cls: Any) -> bool:  # noqa: PLR0911 - one for each way to ta
         return False
     decorators = cls.__pydantic_decorators__
     taking_part = [each.name for each in dataclasses.fields(decorators) if getattr(decorators, each.name)]
-    # What is computed is stored too, and not read, unless other fields than a model's own are refused.
+    # Computed fields are stored and ignored when read, unless extra fields are forbidden.
     if taking_part and (taking_part != ["computed_fields"] or cls.model_config.get("extra") == "forbid"):
         return False
     return all(_is_plain_field(field) for field in cls.model_fields.values())
@@ -316,7 +317,7 @@ _UNTOUCHED = (
 
 
 def _is_annotated(hint: Any) -> bool:
-    """Return whether an annotation has validators or serializers of its own inside, or may have."""
+    """Return whether an annotation contains, or may contain, its own validators or serializers."""
     origin = typing.get_origin(hint)
     return (
         origin is typing.Annotated
