@@ -1,12 +1,14 @@
 """Searches payloads as they are: objects and tuples are opened where an expression goes, nowhere else."""
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
-from .opening import SCALARS, field_of, opened
+from .opening import SCALARS, opened
+from .paths import array, field, item_at, projected
 from .plain import plain
 from .refusals import KeptOut, Marker, Unselected
 
@@ -32,12 +34,7 @@ class OpeningInterpreter(TreeInterpreter):
 
     def visit_field(self, node: Any, value: Any) -> Any:
         """Look a name up, in whatever has fields."""
-        if type(value) is dict:
-            found = value.get(node["value"])
-            if type(found) in SCALARS or not isinstance(found, KeptOut):
-                return found
-            return found.value
-        return field_of(value, node["value"])
+        return field(node["value"], value)
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
         """Compare what stands for both sides."""
@@ -85,16 +82,16 @@ class OpeningInterpreter(TreeInterpreter):
 
     def visit_filter_projection(self, node: Any, value: Any) -> Any:
         """Project a list, less what a condition leaves out."""
-        base, projected, condition = node["children"]
-        items = _array(self.visit(base, value))
+        base, each, condition = node["children"]
+        items = array(self.visit(base, value))
         if items is None:
             return None
-        found = (self.visit(projected, item) for item in items if not is_false(self.visit(condition, item)))
+        found = (self.visit(each, item) for item in items if not is_false(self.visit(condition, item)))
         return [item for item in found if item is not None]
 
     def visit_flatten(self, node: Any, value: Any) -> Any:
         """Merge the lists in a list into one."""
-        items = _array(self.visit(node["children"][0], value))
+        items = array(self.visit(node["children"][0], value))
         if items is None:
             return None
         merged: list[Any] = []
@@ -108,30 +105,26 @@ class OpeningInterpreter(TreeInterpreter):
 
     def visit_index(self, node: Any, value: Any) -> Any:
         """Take an item of a list."""
-        return super().visit_index(node, _array(value))
+        return item_at(node["value"], value)
 
     def visit_slice(self, node: Any, value: Any) -> Any:
         """Take a part of a list."""
-        return super().visit_slice(node, _array(value))
+        return super().visit_slice(node, array(value))
 
     def visit_projection(self, node: Any, value: Any) -> Any:
         """Apply an expression to each item of a list."""
-        base, projected = node["children"]
-        items = _array(self.visit(base, value))
-        if items is None:
-            return None
-        found = (self.visit(projected, item) for item in items)
-        return [item for item in found if item is not None]
+        base, each = node["children"]
+        return projected(partial(self.visit, base), partial(self.visit, each), value)
 
     def visit_value_projection(self, node: Any, value: Any) -> Any:
         """Apply an expression to each value of an object."""
-        base, projected = node["children"]
+        base, each = node["children"]
         whole = self.visit(base, value)
         if type(whole) is not dict:
             whole = opened(whole, "all values")
         if type(whole) is not dict:
             return None
-        found = (self.visit(projected, item) for item in _whole(whole).values())
+        found = (self.visit(each, item) for item in _whole(whole).values())
         return [item for item in found if item is not None]
 
     def visit_or_expression(self, node: Any, value: Any) -> Any:
@@ -163,14 +156,6 @@ _EMPTY: tuple[Any, ...] = ("", [], {})
 
 def _literal(value: Any) -> Any:
     return {"type": "literal", "value": value}
-
-
-def _array(value: Any) -> list[Any] | None:
-    """Return a list, or what stands for one; None for anything else."""
-    if type(value) is list:
-        return value
-    found = opened(value, "items of a list")
-    return found if isinstance(found, list) else None
 
 
 def _whole(found: Any) -> Any:

@@ -10,6 +10,7 @@ from ..jmespath_functions import bounded_unpacking, unpacks
 from .encoding import encoder
 from .missing import Expectation
 from .opening import SCALARS
+from .paths import compiled
 from .plain import locate, plain
 from .refusals import Refused
 from .searching import OpeningInterpreter
@@ -29,26 +30,27 @@ class Selection:
         The parameter that it was given as.
     expression
         Its text; empty for the whole payload.
-    compiled
-        The same, compiled.
+    parsed
+        The same, parsed.
     config
         The rest of the configuration.
     """
 
-    __slots__ = ("_bound", "_expectation", "_node", "_reveal", "_visit", "expression", "name")
+    __slots__ = ("_bound", "_expectation", "_reveal", "_search", "_visit", "expression", "name")
 
     def __init__(
-        self, name: str, expression: str, compiled: ParsedResult | None, config: "IdempotencyConfig"
+        self, name: str, expression: str, parsed: ParsedResult | None, config: "IdempotencyConfig"
     ) -> None:
         self.name = name
         self.expression = expression
         self._reveal = config.keyed
-        self._node = None if compiled is None else compiled.parsed
-        self._visit: Callable[[Any, Any], Any] = OpeningInterpreter(
-            config.search_options, reveal=self._reveal
-        ).visit
-        self._bound = config.max_unpacked_bytes if unpacks(self._node) else None
-        self._expectation = None if self._node is None else Expectation(self._node)
+        node = None if parsed is None else parsed.parsed
+        options = config.search_options
+        self._visit: Callable[[Any, Any], Any] = OpeningInterpreter(options, reveal=self._reveal).visit
+        make_dict = dict if options.dict_cls is None else options.dict_cls
+        self._search: Any = None if node is None else compiled(node, self._visit, make_dict)
+        self._bound = config.max_unpacked_bytes if unpacks(node) else None
+        self._expectation = None if node is None else Expectation(node)
 
     def of(self, data: Any) -> Any:
         """Return what is selected.
@@ -59,9 +61,9 @@ class Selection:
             What the payload stands for; see `as_plain_data`.
         """
         if self._bound is None:
-            return self._visit(self._node, data)
+            return self._search(data)
         with bounded_unpacking(self._bound):
-            return self._visit(self._node, data)
+            return self._search(data)
 
     def missing(self, selected: Any, data: Any) -> list[str]:
         """Return how to call each part that the expression names and does not find.
