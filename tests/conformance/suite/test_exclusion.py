@@ -81,9 +81,9 @@ def test_the_trace_shows_each_step_and_the_record_after_it() -> None:
         ("client 2", "claims"),
         ("client 2", "GET"),
         ("client 2", "SET"),
-        ("client 2", "is"),
+        ("client 2", "gets"),
         ("client 1", "SET"),
-        ("client 1", "is"),
+        ("client 1", "gets"),
         ("the store", "in"),
     ]
     owners = [line.current.owner if isinstance(line.current, Record) else line.current for line in lines]
@@ -95,7 +95,7 @@ def test_a_result_that_is_stored_without_the_lock_gets_lost() -> None:
     assert broken(report) == {OVERWRITES}
     reported = finding(report, OVERWRITES)
     assert reported.clauses == ("CAS-4", "INV-2")
-    assert "The result of alice was stored" in reported.why
+    assert "The result of alice was acknowledged as stored" in reported.why
     statuses = [line.current.status for line in reported.lines if isinstance(line.current, Record)]
     assert COMPLETED in statuses
     assert statuses[-1] == INPROGRESS
