@@ -81,9 +81,9 @@ def test_the_trace_shows_each_step_and_the_record_after_it() -> None:
         ("client 2", "claims"),
         ("client 2", "GET"),
         ("client 2", "SET"),
-        ("client 2", "is"),
+        ("client 2", "gets"),
         ("client 1", "SET"),
-        ("client 1", "is"),
+        ("client 1", "gets"),
         ("the store", "in"),
     ]
     owners = [line.current.owner if isinstance(line.current, Record) else line.current for line in lines]
