@@ -294,7 +294,7 @@ def test_without_the_permission_to_update_a_completion_puts_and_says_so_once(
         assert side.swap(layer, key, None, claim) == claim
         assert side.swap(layer, key, claim, result) == result
     assert client.methods == ["put_item", "update_item", "put_item"] * 2
-    assert caplog.text.count("UpdateItem is denied") == 1
+    assert caplog.text.count("denies UpdateItem") == 1
 
 
 def test_an_update_that_is_denied_once_is_put_and_the_next_is_an_update_again(

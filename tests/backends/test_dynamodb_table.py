@@ -188,7 +188,7 @@ def test_it_waits_until_the_table_can_be_used(client: Any, side: Side) -> None:
 
 @pytest.mark.usefixtures("_no_waiting")
 def test_it_does_not_wait_for_ever(client: Any, side: Side) -> None:
-    with pytest.raises(IdempotencyPersistenceConnectionError, match="'made' is not active"):
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="'made' is still not active"):
         side.wait(side.dynamodb(Slow(client, 10**6), "made").create_table())
 
 
