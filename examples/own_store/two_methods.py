@@ -30,8 +30,8 @@ class SQLStore(CompareAndSwapLayer):
         with self._database() as database:
             return self._read(database, key)[1]
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        del keep_ms  # only a store with a time to live needs it
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        del ttl_ms  # only a store with a time to live needs it
         with self._database() as database:
             while True:
                 text, standing = self._read(database, key)

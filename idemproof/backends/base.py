@@ -153,7 +153,7 @@ class CompareAndSwapLayer(BasePersistenceLayer):
         """Return the stored record of ``key``, or None; the read is strongly consistent (CAS-1)."""
 
     @abstractmethod
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         """Replace ``expected`` with ``new`` atomically, and return the record that is stored afterwards.
 
         Parameters
@@ -165,7 +165,7 @@ class CompareAndSwapLayer(BasePersistenceLayer):
             :func:`~idemproof.spec.record.same_version` compares them (CAS-2).
         new
             The record to store, None to delete it.
-        keep_ms
+        ttl_ms
             For how many milliseconds the store must keep ``new`` at least; use it for a native time to live.
             0 when ``new`` is None.
 
@@ -244,7 +244,7 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
 
     @abstractmethod
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         """Replace ``expected`` with ``new`` atomically; see :meth:`CompareAndSwapLayer._swap`."""
 
@@ -272,7 +272,7 @@ class _OverDocumentedMethods(CompareAndSwapLayer):
         record: Record | None = drive(powertools_methods.load(key), self._methods)
         return record
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         record: Record | None = drive(powertools_methods.swap(key, expected, new), self._methods)
         return record
 
@@ -292,7 +292,7 @@ class _AsyncOverDocumentedMethods(AsyncCompareAndSwapLayer):
         key: str,
         expected: Record | None,
         new: Record | None,
-        keep_ms: int,  # noqa: ARG002
+        ttl_ms: int,  # noqa: ARG002
     ) -> Record | None:
         record: Record | None = await drive_lazily(powertools_methods.swap(key, expected, new), self._methods)
         return record
@@ -318,9 +318,9 @@ class InThreads(AsyncCompareAndSwapLayer):
         return await self._run(self._layer._load, key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
-        return await self._run(self._layer._swap, key, expected, new, keep_ms)
+        return await self._run(self._layer._swap, key, expected, new, ttl_ms)
 
     async def _run(self, method: Callable[..., Record | None], *args: Any) -> Record | None:
         if not self.blocks:

@@ -30,8 +30,8 @@ class _OneCall(CompareAndSwapLayer):
         record: Record | None = drive(self._call.load(key), self._methods)
         return record
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        record: Record | None = drive(self._call.swap(key, expected, new, keep_ms), self._methods)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        record: Record | None = drive(self._call.swap(key, expected, new, ttl_ms), self._methods)
         return record
 
 
@@ -47,11 +47,9 @@ class _AsyncOneCall(AsyncCompareAndSwapLayer):
         return record
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
-        record: Record | None = await drive_lazily(
-            self._call.swap(key, expected, new, keep_ms), self._methods
-        )
+        record: Record | None = await drive_lazily(self._call.swap(key, expected, new, ttl_ms), self._methods)
         return record
 
 

@@ -229,7 +229,7 @@ class DynamoDBPersistenceLayer(_OverTable, CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self._perform(self._table.load(key), self._get_client(key))
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's expiry
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002 - DynamoDB deletes by the item's expiry
         client = self._get_client(key)
         return self._perform(
             self._table.swap(
@@ -339,7 +339,7 @@ class AsyncDynamoDBPersistenceLayer(_OverTable, AsyncCompareAndSwapLayer):
         key: str,
         expected: Record | None,
         new: Record | None,
-        keep_ms: int,  # noqa: ARG002 - as in the blocking layer
+        ttl_ms: int,  # noqa: ARG002 - as in the blocking layer
     ) -> Record | None:
         client = await self._get_client(key)
         if self._returns_conflict is None:

@@ -13,6 +13,6 @@ def evictable(record: Record, now: int) -> bool:
     return transition(record, Evict(), now)[0] is None
 
 
-def callers_now(new: Record, keep_ms: int) -> int:
-    """Return when a caller computed ``keep_ms``, in epoch milliseconds, so that a layer needs no clock."""
-    return expiry_ms(new) - keep_ms
+def callers_now(new: Record, ttl_ms: int) -> int:
+    """Return when a caller computed ``ttl_ms``, in epoch milliseconds, so that a layer needs no clock."""
+    return expiry_ms(new) - ttl_ms

@@ -37,7 +37,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self._records.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self._lock:
             while True:
                 current = self._records.get(key)
@@ -48,7 +48,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
             if new is not None:
                 self._writes_until_purge -= 1
                 if self._writes_until_purge <= 0:
-                    self._purge(callers_now(new, keep_ms) - MARGIN_MS)
+                    self._purge(callers_now(new, ttl_ms) - MARGIN_MS)
             return new
 
     def _replace(self, key: str, current: Record | None, new: Record | None) -> bool:
@@ -102,9 +102,9 @@ class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
         return self._layer._load(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
-        return self._layer._swap(key, expected, new, keep_ms)
+        return self._layer._swap(key, expected, new, ttl_ms)
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""

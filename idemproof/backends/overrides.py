@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
-from ..spec.commands import Command, Invoke, Load, Swap
+from ..spec.commands import CallMethod, Command, Load, Swap
 from ..spec.errors import (
     IdempotencyConfigError,
     IdempotencyItemAlreadyExistsError,
@@ -251,8 +251,8 @@ def _copy(payload: Any) -> Any:
         return payload
 
 
-def _call_method(visit: Visit, method: str, **arguments: Any) -> Invoke:
-    return Invoke("_visit_by", (visit, method, arguments))
+def _call_method(visit: Visit, method: str, **arguments: Any) -> CallMethod:
+    return CallMethod("_visit_by", (visit, method, arguments))
 
 
 class CallOfMethods:
@@ -288,11 +288,11 @@ class CallOfMethods:
         """Return the stored record of ``key``, or None."""
         return (yield from powertools_methods.load(key))
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Steps:
+    def swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Steps:
         """Replace ``expected`` with ``new`` by the method that does this in Powertools."""
         if new is None:
             return (yield from self._release(key, expected))
-        now = callers_now(new, keep_ms)
+        now = callers_now(new, ttl_ms)
         if new.status == COMPLETED:
             return (yield from self._complete(key, expected, new, now))
         visit = self._visit(new, None, now)

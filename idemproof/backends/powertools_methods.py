@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..spec.commands import Invoke, Load
+from ..spec.commands import CallMethod, Load
 from ..spec.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyItemAlreadyExistsError,
@@ -161,7 +161,7 @@ _PUT, _FOR_OWNER, _FOR_CURRENT_HOLDER = _PutChange(), _OwnerChange(), _HolderCha
 def load(key: str) -> Steps:
     """Return the record that a four-method layer has for ``key``, or None."""
     try:
-        found = yield Invoke("_get_record", key)
+        found = yield CallMethod("_get_record", key)
     except IdempotencyItemNotFoundError:
         return None
     return None if found is None else checked_legacy(found, key)
@@ -176,14 +176,14 @@ def swap(key: str, expected: Record | None, new: Record | None) -> Steps:
             return found
         assert expected is not None  # may_be_the_claim has checked
         claim = expected.as_left if isinstance(expected, Granted) else expected
-        yield Invoke("_delete_record", DataRecord.of(claim))
+        yield CallMethod("_delete_record", DataRecord.of(claim))
         return None
     if new.status == COMPLETED:
-        yield Invoke("_update_record", DataRecord.of(new))
+        yield CallMethod("_update_record", DataRecord.of(new))
         return new
     record = DataRecord.of(new)
     try:
-        yield Invoke("_put_record", record)
+        yield CallMethod("_put_record", record)
     except IdempotencyItemAlreadyExistsError as exists:
         if exists.old_data_record is None:
             return (yield from load(key))

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
-from ..spec.commands import Command, Invoke
+from ..spec.commands import CallMethod, Command
 from ..spec.errors import IdempotencyItemNotFoundError, IdempotencyValidationError
 from .layer_settings import Setting, settings_of, visit_of
 from .records import ByHand, DataRecord
@@ -121,7 +121,7 @@ def save_inprogress(layer: Any, data: Any, remaining_time_in_millis: int | None)
         if key is None:
             return
         record = settings.claim(key, data, remaining_time_in_millis)
-    yield Invoke("_put_record", record)
+    yield CallMethod("_put_record", record)
 
 
 def save_success(layer: Any, data: Any, result: Any) -> Steps:
@@ -136,7 +136,7 @@ def save_success(layer: Any, data: Any, result: Any) -> Steps:
         record = ByHand(*settings.result(key, data, result))
     else:
         record.response_data = settings.encode(result)  # an override may have changed it
-    yield Invoke("_update_record", record)
+    yield CallMethod("_update_record", record)
 
 
 def delete_record(layer: Any, data: Any) -> Steps:
@@ -148,7 +148,7 @@ def delete_record(layer: Any, data: Any) -> Steps:
         if key is None:
             return
         record = ByHand(key)
-    yield Invoke("_delete_record", record)
+    yield CallMethod("_delete_record", record)
 
 
 def get_record(layer: Any, data: Any) -> Steps:
@@ -162,7 +162,7 @@ def get_record(layer: Any, data: Any) -> Steps:
         key = settings_of(layer).key_of(data)
     if key is None:
         return None
-    record = yield Invoke("_get_record", key)
+    record = yield CallMethod("_get_record", key)
     if record is None:
         raise IdempotencyItemNotFoundError(f"No record has the key {key!r}.")
     layer._validate_payload(data_payload=data, stored_data_record=record)

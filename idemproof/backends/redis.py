@@ -175,12 +175,12 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
         client, values, asked = binding
         return self._perform(values.load(key), key, client, asked)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         binding = self._binding
         if binding[0] is not self.client or self._values.missing or binding[0] is None:
             binding = self._require_binding(key)
         client, values, asked = binding
-        return self._perform(values.swap(key, expected, new, keep_ms), key, client, asked)
+        return self._perform(values.swap(key, expected, new, ttl_ms), key, client, asked)
 
     def _require_binding(self, key: str) -> tuple[Any, RedisValues | ThreeMethods, Any]:
         """Return what :meth:`_bind` returns; raise an error if a name or the address is missing."""
@@ -257,9 +257,9 @@ class AsyncRedisCachePersistenceLayer(_OverRedis, AsyncCompareAndSwapLayer):
         return await self._perform(key, "load")
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
-        return await self._perform(key, "swap", expected, new, keep_ms)
+        return await self._perform(key, "swap", expected, new, ttl_ms)
 
     async def _perform(self, key: str, request: str, *what: Any) -> Record | None:
         client = self.client

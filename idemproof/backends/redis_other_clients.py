@@ -80,10 +80,10 @@ class ThreeMethods:
         reply = yield Ask("get", (key,))
         return self._values.decode(key, reply) if reply else None
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Exchange:
+    def swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Exchange:
         """Replace ``expected`` with ``new``, or delete it."""
         if expected is None and new is not None:
-            return (yield from self._claim(key, new, keep_ms))
+            return (yield from self._claim(key, new, ttl_ms))
         locked = True
         if new is not None and expected is not None and new.status == INPROGRESS:
             locked = expected.owner == new.owner or (yield from self._lock(key, new.owner))
@@ -91,7 +91,7 @@ class ThreeMethods:
         if not locked or not same_version(found, expected):
             return found
         if new is not None:
-            yield self._set(key, new, keep_ms)
+            yield self._set(key, new, ttl_ms)
         elif found is not None:
             yield Ask("delete", (key,))
         return new
@@ -104,9 +104,9 @@ class ThreeMethods:
             return True
         return owner is not None and (yield Ask("get", (lock,))) in (owner, owner.encode())
 
-    def _claim(self, key: str, new: Record, keep_ms: int) -> Exchange:
+    def _claim(self, key: str, new: Record, ttl_ms: int) -> Exchange:
         for _ in range(_ATTEMPTS):
-            if (yield self._set(key, new, keep_ms, nx=True)):
+            if (yield self._set(key, new, ttl_ms, nx=True)):
                 return new
             found = yield from self.load(key)
             if found is not None:
@@ -116,9 +116,9 @@ class ThreeMethods:
             "it. Retry."
         )
 
-    def _set(self, key: str, new: Record, keep_ms: int, **options: Any) -> Ask:
+    def _set(self, key: str, new: Record, ttl_ms: int, **options: Any) -> Ask:
         text = self._values.encode(new).decode("ascii")
-        return Ask("set", (), {"name": key, "value": text, "ex": ceil_seconds(keep_ms), **options})
+        return Ask("set", (), {"name": key, "value": text, "ex": ceil_seconds(ttl_ms), **options})
 
 
 def warn_of_three_methods(client: Any) -> None:

@@ -107,14 +107,14 @@ class RedisValues(ChangeableNames):
         reply = yield Ask("get", (key,))
         return None if reply is None else self.decode(key, reply)
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Exchange:
+    def swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Exchange:
         """Replace ``expected`` with ``new``, or delete it."""
         if expected is None and new is None:
             return (yield from self.load(key))
         # Bytes where possible, because the client takes a microsecond to encode a text.
         text = b"" if new is None else self.encode(new)
         expected_text = b"" if expected is None else self.encode(expected)
-        arguments = expected_text, text, b"%d" % min(keep_ms, _FOREVER_MS)
+        arguments = expected_text, text, b"%d" % min(ttl_ms, _FOREVER_MS)
         if new is None:  # SET has no option to delete
             return (yield from self._by_script(key, expected, new, arguments))
         try:

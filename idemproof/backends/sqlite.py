@@ -108,17 +108,17 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self._retry_while_busy(lambda db: _read(db, key))
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is None:
-            return self._retry_while_busy(lambda db: self._insert(db, key, new, keep_ms))
+            return self._retry_while_busy(lambda db: self._insert(db, key, new, ttl_ms))
         return self._retry_while_busy(lambda db: self._replace(db, key, expected, new))
 
-    def _insert(self, db: Connection, key: str, new: Record | None, keep_ms: int) -> Record | None:
+    def _insert(self, db: Connection, key: str, new: Record | None, ttl_ms: int) -> Record | None:
         # Read without the write lock first, so that replays and refusals never wait for writers.
         while (current := _read(db, key)) is None and new is not None:
             if _write(db, _INSERT, new):
                 self._file.after_write(db)
-                self._tidy(db, callers_now(new, keep_ms))
+                self._tidy(db, callers_now(new, ttl_ms))
                 return new
         return current
 

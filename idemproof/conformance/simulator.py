@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ..reference.engine import Engine
-from ..spec.commands import Call, Emit, Load, Sleep, Swap
+from ..spec.commands import Emit, Load, RunBody, Sleep, Swap
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
 from ..spec.invariants import Answered, Asked, Began, Ended, Happening
@@ -110,7 +110,7 @@ class SimulatedCall:
         self.interrupted = False
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
-        self.body: Call | None = None
+        self.body: RunBody | None = None
         self.command: Any = None
         self._go(lambda: self._steps.send(None))
 
@@ -212,7 +212,7 @@ class SimulatedCall:
                 self.occurrences.append(self.command.occurrence)
                 self._world.history.append(self.command.occurrence)
                 self.command = self._steps.send(None)
-            if isinstance(self.command, Call):
+            if isinstance(self.command, RunBody):
                 self.began_interrupted = self.interrupted
                 self.body = self.command
                 self._world.history.append(Began(self._owner, self._world.now, self._until))

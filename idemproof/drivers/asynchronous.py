@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import Call, Emit, Invoke, Load, Sleep, Swap
+from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Swap
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
 from .blocking import NOTHING, Steps, request
@@ -31,7 +31,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
         _require_event_loop()
     reply: Any = None
     error: BaseException | None = None
-    call: Call | None = None
+    call: RunBody | None = None
     cancelled = False
     while True:
         try:
@@ -39,7 +39,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                 command = steps.send(reply) if error is None else steps.throw(error)
                 reply = error = None
                 try:
-                    if isinstance(command, Call):
+                    if isinstance(command, RunBody):
                         call = command
                         await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
                     elif isinstance(command, Emit):
@@ -59,7 +59,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     raise  # the event loop is gone: nothing can be awaited any more
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
                     cancelled = cancelled or isinstance(failure, asyncio.CancelledError)
-                    if isinstance(command, Call) and not command.returned:
+                    if isinstance(command, RunBody) and not command.returned:
                         call = command
                         call.failure = failure
                     else:
@@ -90,7 +90,7 @@ def _require_event_loop() -> None:
         ) from None
 
 
-async def _perform(layer: Any, command: Load | Swap | Invoke | Sleep) -> Any:
+async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any:
     if isinstance(command, Sleep):
         return await pause_async(command.milliseconds / 1000)
     return await request(layer, command)

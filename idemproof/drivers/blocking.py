@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from ..spec.commands import Call, Command, Emit, Invoke, Load, Sleep, Swap
+from ..spec.commands import CallMethod, Command, Emit, Load, RunBody, Sleep, Swap
 from ..spec.occurrences import Occurrence
 
 Steps = Generator[Command, Any, Any]
@@ -19,7 +19,7 @@ pause = time.sleep
 NOTHING: Mapping[str, Any] = {}
 
 
-def request(layer: Any, command: Load | Swap | Invoke) -> Any:
+def request(layer: Any, command: Load | Swap | CallMethod) -> Any:
     """Ask ``layer`` what ``command`` asks; of an async layer this gives the coroutine."""
     if isinstance(command, Swap):
         return layer._swap(*command)
@@ -51,7 +51,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
     """
     reply: Any = None
     error: BaseException | None = None
-    call: Call | None = None
+    call: RunBody | None = None
     send = steps.send
     while True:
         try:
@@ -60,9 +60,9 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                 reply = error = None
                 try:
                     if isinstance(command, Swap):  # without the detour: there are most of them
-                        key, expected, new, keep_ms = command
-                        reply = layer._swap(key, expected, new, keep_ms)
-                    elif isinstance(command, Call):
+                        key, expected, new, ttl_ms = command
+                        reply = layer._swap(key, expected, new, ttl_ms)
+                    elif isinstance(command, RunBody):
                         call = command
                         call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                         call.returned = True
@@ -74,7 +74,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                     else:
                         reply = request(layer, command)
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
-                    if isinstance(command, Call) and not command.returned:
+                    if isinstance(command, RunBody) and not command.returned:
                         # An interrupt may strike before it was noted which call this is.
                         call = command
                         call.failure = failure

@@ -4,12 +4,12 @@ import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-from ..spec.commands import Call
+from ..spec.commands import RunBody
 
 
 @types.coroutine
 def run_body(
-    call: Call, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    call: RunBody, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Generator[Any, Any, None]:
     """Await the body and record its result or its exception on ``call``.
 

@@ -7,7 +7,7 @@ from types import AsyncGeneratorType
 from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
-from ..spec.commands import Call
+from ..spec.commands import RunBody
 from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
@@ -18,7 +18,7 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 """Types of results that are not coroutines or generators."""
 
 
-class Attempt(Call):
+class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
     Parameters

@@ -10,7 +10,7 @@ from logging import DEBUG
 from typing import Any, Self
 
 from ..backends.records import new_owner
-from ..spec.commands import Call
+from ..spec.commands import RunBody
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyPersistenceLayerError,
@@ -202,7 +202,7 @@ class Engine(Finishing):
         if not granted:
             ran = False
             if execution is not None and attempt.replays_itself(outcome):
-                again = Call()
+                again = RunBody()
                 yield again
                 if again.failure is not None:
                     return None  # as below

@@ -1,4 +1,4 @@
-"""What protocol code asks of the world. Generators yield these; drivers perform them."""
+"""The commands of protocol code. Generators yield them; drivers perform them."""
 
 from typing import Any, NamedTuple
 
@@ -7,25 +7,25 @@ from .record import Record
 
 
 class Load(NamedTuple):
-    """Read what stands for ``key``; answered with the record or None."""
+    """Read the record of ``key``. The answer is the record, or None."""
 
     key: str
 
 
 class Swap(NamedTuple):
-    """Put ``new`` where ``expected`` stands; answered with what stands afterwards.
+    """Replace ``expected`` by ``new``. The answer is the record that is stored afterwards, or None.
 
-    ``keep_ms`` is how many milliseconds the store must keep ``new``; 0 when ``new`` is None.
+    ``ttl_ms`` is how long the store must keep ``new``, in milliseconds; 0 if ``new`` is None.
     """
 
     key: str
     expected: Record | None
     new: Record | None
-    keep_ms: int
+    ttl_ms: int
 
 
-class Invoke(NamedTuple):
-    """Call one of the four documented methods; answered with what it returns."""
+class CallMethod(NamedTuple):
+    """Call one of the four methods of Powertools' layers. The answer is what it returns."""
 
     method: str
     argument: Any
@@ -38,15 +38,15 @@ class Sleep(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Hand ``occurrence`` to all observers. The driver throws an interrupt back, and no other failure."""
+    """Pass ``occurrence`` to all observers. The driver throws only interrupts back, no other failure."""
 
     occurrence: Occurrence
 
 
-class Call:
-    """Run the body. The driver notes here how it went, before anything else can go wrong.
+class RunBody:
+    """Run the body. The driver stores here how it ended, before anything else can fail.
 
-    ``interrupt`` is what came while the call could not be stopped: the protocol raises it at its end.
+    ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end.
     """
 
     __slots__ = ("failure", "interrupt", "result", "returned")
@@ -58,4 +58,4 @@ class Call:
         self.interrupt: BaseException | None = None
 
 
-Command = Load | Swap | Invoke | Sleep | Emit | Call
+Command = Load | Swap | CallMethod | Sleep | Emit | RunBody

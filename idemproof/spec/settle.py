@@ -109,14 +109,14 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                     raise change.restless(key, conflicts + failures)  # noqa: TRY301 - as any failure
                 if change.proposed is not None:
                     new = change.proposed(subject, new)
-                keep_ms = 0
+                ttl_ms = 0
                 if new is not None:
-                    keep_ms = new.expiry_timestamp * 1000 - now
-                    if keep_ms <= 0:
-                        keep_ms = 1  # because 0 could mean forever
+                    ttl_ms = new.expiry_timestamp * 1000 - now
+                    if ttl_ms <= 0:
+                        ttl_ms = 1  # because 0 could mean forever
                 if claims:
                     subject.held = new
-                found = yield Swap(key, current, new, keep_ms)
+                found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new
                 else:

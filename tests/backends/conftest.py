@@ -162,9 +162,9 @@ class Store:
         return found
 
     def swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int = AN_HOUR
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int = AN_HOUR
     ) -> Record | None:
-        found: Record | None = self._call("_swap", key, expected, new, 0 if new is None else keep_ms)
+        found: Record | None = self._call("_swap", key, expected, new, 0 if new is None else ttl_ms)
         return found
 
     def get(self, key: str) -> DataRecord:

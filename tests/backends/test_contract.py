@@ -206,9 +206,9 @@ def test_a_retried_deletion_finds_nothing_and_has_succeeded(store: Any) -> None:
 
 
 @pytest.mark.needs("fenced")
-@pytest.mark.parametrize("keep_ms", [60_000, 3_600_000, 2**53])
-def test_the_time_to_keep_changes_no_answer(store: Any, keep_ms: int) -> None:
-    assert store.swap("key", None, RESULT, keep_ms) == RESULT
+@pytest.mark.parametrize("ttl_ms", [60_000, 3_600_000, 2**53])
+def test_the_time_to_keep_changes_no_answer(store: Any, ttl_ms: int) -> None:
+    assert store.swap("key", None, RESULT, ttl_ms) == RESULT
     assert store.load("key") == RESULT
 
 
@@ -315,8 +315,8 @@ class AgainstADictionary(RuleBasedStateMachine):
             else:
                 self.model[key] = new
         # All is written as if at the epoch or before, so that no housekeeping of the layer's own intervenes.
-        keep_ms = 0 if new is None else max(3_600_000, new.expiry_timestamp * 1000)
-        found = self.store.swap(self.prefix + key, expected, new, keep_ms)
+        ttl_ms = 0 if new is None else max(3_600_000, new.expiry_timestamp * 1000)
+        found = self.store.swap(self.prefix + key, expected, new, ttl_ms)
         assert found == self.model.get(key)
 
     keys = st.sampled_from("ab")

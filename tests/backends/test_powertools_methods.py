@@ -267,12 +267,12 @@ class Meddling(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.inner._load(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.swaps += 1
-        self.keeps.append(keep_ms)
+        self.keeps.append(ttl_ms)
         if self.meddle is not None:
             self.inner._swap(key, self.inner._load(key), self.meddle(self, self.swaps), 1)
-        return self.inner._swap(key, expected, new, keep_ms)
+        return self.inner._swap(key, expected, new, ttl_ms)
 
 
 def lapsed(number: int) -> Record:

@@ -51,18 +51,16 @@ def client(valkey_place: RedisPlace) -> Recording:
 
 
 @pytest.mark.clause("CAS-6")
-@pytest.mark.parametrize("keep_ms", [60_000, A_DAY])
+@pytest.mark.parametrize("ttl_ms", [60_000, A_DAY])
 @pytest.mark.parametrize("script", [False, True], ids=["by command", "by script"])
-def test_the_stores_time_to_live_is_keep_ms(
-    client: Recording, side: Side, keep_ms: int, script: bool
-) -> None:
+def test_the_stores_time_to_live_is_keep_ms(client: Recording, side: Side, ttl_ms: int, script: bool) -> None:
     layer = side.redis(client)
     if script:
         layer._values._unknown_options |= {"NX GET", "IFEQ"}
-    side.swap(layer, "key", None, CLAIM, keep_ms)
-    assert keep_ms - 1000 < client.client.pttl("key") <= keep_ms
-    side.swap(layer, "key", CLAIM, RESULT, 2 * keep_ms)
-    assert 2 * keep_ms - 1000 < client.client.pttl("key") <= 2 * keep_ms
+    side.swap(layer, "key", None, CLAIM, ttl_ms)
+    assert ttl_ms - 1000 < client.client.pttl("key") <= ttl_ms
+    side.swap(layer, "key", CLAIM, RESULT, 2 * ttl_ms)
+    assert 2 * ttl_ms - 1000 < client.client.pttl("key") <= 2 * ttl_ms
     assert ("evalsha" in sent(client)) is script
 
 
@@ -89,11 +87,11 @@ def test_a_functions_window_becomes_the_time_to_live(client: Recording, side: Si
     assert all(3_590_000 < left <= 3_601_000 for left in seen)
 
 
-@pytest.mark.parametrize("keep_ms", [2**53, 2**63, 2**70])
-def test_a_time_that_no_clock_holds_is_cut(client: Recording, side: Side, keep_ms: int) -> None:
+@pytest.mark.parametrize("ttl_ms", [2**53, 2**63, 2**70])
+def test_a_time_that_no_clock_holds_is_cut(client: Recording, side: Side, ttl_ms: int) -> None:
     layer = side.redis(client)
-    assert side.swap(layer, "key", None, CLAIM, keep_ms) == CLAIM
-    assert side.swap(layer, "key", CLAIM, RESULT, keep_ms) == RESULT
+    assert side.swap(layer, "key", None, CLAIM, ttl_ms) == CLAIM
+    assert side.swap(layer, "key", CLAIM, RESULT, ttl_ms) == RESULT
     assert client.client.pttl("key") > 10**15
 
 

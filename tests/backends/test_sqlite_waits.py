@@ -33,10 +33,10 @@ class Counting(SQLitePersistenceLayer):
         self.asked: list[str] = []
         self.during: Callable[[], object] = lambda: None
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.asked.append("release" if new is None else new.status)
         self.during()
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 @pytest.fixture

@@ -44,13 +44,13 @@ class Blocking(InMemoryPersistenceLayer):
         self.open.set()
         self.failure: BaseException | None = None
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.requests += 1
         self.entered.set()
         assert self.open.wait(PATIENCE)
         if self.failure is not None:
             raise self.failure
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 def protect(layer: BasePersistenceLayer) -> Any:

@@ -49,7 +49,7 @@ class OurLayer(idemproof.InMemoryPersistenceLayer):
         super().__init__()
         self.claims: list[tuple[str, str | None]] = []
 
-    def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+    def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
         if new is not None and new.status == "INPROGRESS":
             self.claims.append((new.idempotency_key, new.payload_hash))
         return new

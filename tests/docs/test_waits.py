@@ -35,9 +35,9 @@ class Hanging(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         raise NotImplementedError
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.hangs:
-            return self.store._swap(key, expected, new, keep_ms)
+            return self.store._swap(key, expected, new, ttl_ms)
         self.now += self.milliseconds
         self.requests += 1
         error = IdempotencyPersistenceConnectionError("no answer")

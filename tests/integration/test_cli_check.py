@@ -31,9 +31,9 @@ def good():
 class Forgetful(InMemoryPersistenceLayer):
     """Does not keep the payload hash."""
 
-    def _swap(self, key, expected, new, keep_ms):
+    def _swap(self, key, expected, new, ttl_ms):
         kept = None if new is None else new._replace(payload_hash=None)
-        return super()._swap(key, expected, kept, keep_ms)
+        return super()._swap(key, expected, kept, ttl_ms)
 
 
 class Interrupted(InMemoryPersistenceLayer):

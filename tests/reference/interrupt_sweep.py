@@ -54,10 +54,10 @@ class Suspending(AsyncCompareAndSwapLayer):
         return self._layer._load(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         await asyncio.sleep(0)
-        standing = self._layer._swap(key, expected, new, keep_ms)
+        standing = self._layer._swap(key, expected, new, ttl_ms)
         await asyncio.sleep(0)
         return standing
 

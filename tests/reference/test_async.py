@@ -234,11 +234,11 @@ def test_a_layer_that_waits_does_not_hold_up_the_event_loop(operation: str) -> N
     class Waiting(InMemoryPersistenceLayer):
         blocks = True
 
-        def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
             if (expected is None) == (operation == "claim"):
                 entered.set()
                 answered.append(may_answer.wait(PATIENCE_SECONDS))
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
     entered, may_answer = threading.Event(), threading.Event()
     answered: list[bool] = []

@@ -49,7 +49,7 @@ class Gated(AsyncCompareAndSwapLayer):
         return self.store._load(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         named = {None: "release", INPROGRESS: "claim", COMPLETED: "completion"}
         gated = self.operation == named[None if new is None else new.status]
@@ -57,7 +57,7 @@ class Gated(AsyncCompareAndSwapLayer):
             await self.gate.passed()
         if gated and self.failure is not None:
             raise self.failure
-        standing = self.store._swap(key, expected, new, keep_ms)
+        standing = self.store._swap(key, expected, new, ttl_ms)
         if gated and self.applied:
             await self.gate.passed()
         return standing
@@ -316,7 +316,7 @@ class Slow(AsyncCompareAndSwapLayer):
         return self.store._load(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         self.asked.append(new)
         try:
@@ -326,7 +326,7 @@ class Slow(AsyncCompareAndSwapLayer):
             raise
         if self.failure is not None:
             raise self.failure
-        return self.store._swap(key, expected, new, keep_ms)
+        return self.store._swap(key, expected, new, ttl_ms)
 
 
 @pytest.mark.clause("ENG-4", "ENG-15")

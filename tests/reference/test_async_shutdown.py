@@ -22,13 +22,13 @@ class Slow(InMemoryPersistenceLayer):
         self.leave = threading.Event()
         self.another = threading.Event()
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if self.entered.is_set() and not self.leave.is_set():
             self.another.set()
         elif (None if new is None else new.status) == self._kept:
             self.entered.set()
             assert self.leave.wait(30)
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_request_in_a_thread_is_not_abandoned_by_a_loop_that_ends(
 
 def test_a_layer_that_raises_stop_iteration_in_a_thread_does_not_hang_its_caller() -> None:
     class Exhausted(Slow):
-        def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+        def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
             return next(iter(()))
 
     @idempotent_function(data_keyword_argument="data", persistence_store=Exhausted(None))

@@ -12,7 +12,7 @@ from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyResultUnavailableError, IdempotencySerializationError
 from idemproof.reference.attempt import append_context
 from idemproof.reference.engine import Engine
-from idemproof.spec.commands import Call
+from idemproof.spec.commands import RunBody
 
 
 def chained(*errors: BaseException) -> BaseException:
@@ -116,5 +116,5 @@ def test_a_call_s_own_context_bounds_its_lease_whatever_another_registers_meanwh
     claim = steps.send(None).new
     assert claim.in_progress_expiry_timestamp == world.now + 3000
     body = steps.send(claim)
-    assert isinstance(body, Call)
+    assert isinstance(body, RunBody)
     steps.close()

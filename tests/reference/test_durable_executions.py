@@ -380,8 +380,8 @@ def test_a_claim_that_is_resumed_is_not_released_when_the_store_fails(
     class Failing(InMemoryPersistenceLayer):
         fails = False
 
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Record | None:
-            standing = super()._swap(key, expected, new, keep_ms)
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Record | None:
+            standing = super()._swap(key, expected, new, ttl_ms)
             if self.fails and expected is not None and new is not None:
                 raise ConnectionError("applied, and not answered")
             return standing

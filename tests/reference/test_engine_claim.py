@@ -18,7 +18,7 @@ from idemproof.errors import (
 )
 from idemproof.reference.changes import TRIES, Claiming
 from idemproof.reference.engine import Engine
-from idemproof.spec.commands import Call, Sleep, Swap
+from idemproof.spec.commands import RunBody, Sleep, Swap
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds
 
 LEASE_MS = 10_000
@@ -64,7 +64,7 @@ def test_the_claim_carries_owner_lease_window_and_hash(world: World, engine: Eng
         payload_hash="hash",
         owner="owner-1",
     )
-    assert command.keep_ms == ceil_seconds(world.now + WINDOW_MS) * 1000 - world.now
+    assert command.ttl_ms == ceil_seconds(world.now + WINDOW_MS) * 1000 - world.now
 
 
 @pytest.mark.parametrize("fate", ["reply lost", "refused"])
@@ -369,6 +369,6 @@ def test_a_context_that_answers_nonsense_is_named(world: World, make_engine: Cal
 
 def test_the_body_is_asked_for_exactly_once(world: World, engine: Engine) -> None:
     call = world.call(engine).until_running()
-    assert isinstance(call.command, Call)
+    assert isinstance(call.command, RunBody)
     call.finish("done")
-    assert not isinstance(call.command, Call)
+    assert not isinstance(call.command, RunBody)

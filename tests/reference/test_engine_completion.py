@@ -101,12 +101,12 @@ def test_a_completion_is_not_retried_beyond_its_own_expiry(
 def test_the_store_is_reported_to_keep_a_result_until_its_expiry(world: World, engine: Engine) -> None:
     call = returned(world, engine)
     assert isinstance(call.command, Swap)
-    assert call.command.keep_ms == WINDOW_MS
+    assert call.command.ttl_ms == WINDOW_MS
     world.now += 1234
     call.step("refused")
     call.step()
     assert isinstance(call.command, Swap)
-    assert call.command.keep_ms == WINDOW_MS - 1234
+    assert call.command.ttl_ms == WINDOW_MS - 1234
 
 
 def test_a_result_that_is_stored_as_it_expires_is_stored(world: World, engine: Engine) -> None:

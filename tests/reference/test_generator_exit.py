@@ -150,10 +150,10 @@ def test_a_serializer_that_raises_it_does_not_lose_the_operation(protect: Protec
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_layer_that_raises_it_has_failed(asynchronous: bool) -> None:
     class Failing(Blocking):
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Record | None:
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Record | None:
             if new is not None and new.status == "COMPLETED":
                 raise GeneratorExit
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
     config = IdempotencyConfig(in_progress_expires_after_seconds=3000, completion_timeout_seconds=0)
     guard = idempotent_function(data_keyword_argument="p", persistence_store=Failing(), config=config)

@@ -207,9 +207,9 @@ class Counting(InMemoryPersistenceLayer):
         super().__init__()
         self.requests = 0
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.requests += 1
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 def test_a_cached_answer_asks_the_layer_nothing() -> None:

@@ -78,9 +78,9 @@ class Memory(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.store._load(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.before(new)
-        standing = self.store._swap(key, expected, new, keep_ms)
+        standing = self.store._swap(key, expected, new, ttl_ms)
         self.after(new)
         return standing
 
@@ -99,9 +99,9 @@ class AsyncMemory(AsyncCompareAndSwapLayer):
         return self._layer._load(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
-        return self._layer._swap(key, expected, new, keep_ms)
+        return self._layer._swap(key, expected, new, ttl_ms)
 
 
 class Work:

@@ -62,9 +62,9 @@ def keep_for_long(layer: Any) -> list[int]:
     """Make the store keep records for one more hour; return the list of requested times."""
     swap, asked = layer._swap, []
 
-    def hooked(key: str, expected: Any, new: Any, keep_ms: int) -> Any:
-        asked.append(keep_ms)
-        return swap(key, expected, new, keep_ms + 3_600_000)
+    def hooked(key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+        asked.append(ttl_ms)
+        return swap(key, expected, new, ttl_ms + 3_600_000)
 
     layer._swap = hooked
     return asked

@@ -118,7 +118,7 @@ BAD_DAYS = (
         *(CONFIG, 2, 0, MARKED),
     ),
     BadDay(
-        "has no room: item over 400 KB, an index's key too long, item collection of 10 GB",
+        "cannot store the record: item over 400 KB, an index's key too long, item collection of 10 GB",
         (
             Answer("ValidationException", 400, "Item size has exceeded the maximum allowed size"),
             Answer("ValidationException", 400, "Item size to update has exceeded the maximum allowed size"),

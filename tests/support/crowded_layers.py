@@ -64,7 +64,7 @@ class Rows(LooksThenWrites):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         pause()
         self._store(key, new)
 
@@ -80,9 +80,9 @@ class LockedRows(Rows):
 
     lock = threading.RLock()
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
 
 SHARED_ROWS: dict[str, Record] = {}
@@ -107,7 +107,7 @@ class SharedResult(LockedRows):
         pause()
         return self.found
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
             self.found = Rows._load(self, key)
             if same_version(self.found, expected):
@@ -124,13 +124,13 @@ class NotThreadSafe(LockedRows):
         super().__init__()
         self.used: list[str] = []
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.used.append(key)
         if len(self.used) > 1:
             self.used.clear()
             self.used.pop()
         pause()
-        found = super()._swap(key, expected, new, keep_ms)
+        found = super()._swap(key, expected, new, ttl_ms)
         if self.used:
             self.used.pop()
         return found
@@ -143,11 +143,11 @@ class RefusesToWait(LockedRows):
         super().__init__()
         self.busy = threading.Lock()
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.busy.acquire(blocking=False):
             raise RuntimeError("the store is busy")
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.busy.release()
 
@@ -163,14 +163,14 @@ class ThreadBoundSQLite(LooksThenWrites):
         row = self.db.execute("SELECT record FROM bound WHERE key = ?", (key,)).fetchone()
         return row and Record(*json.loads(row[0]))
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.db.execute("BEGIN IMMEDIATE")
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.db.execute("COMMIT")
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         self.db.execute("DELETE FROM bound WHERE key = ?", (key,))
         if new is not None:
             self.db.execute("INSERT INTO bound VALUES (?, ?)", (key, json.dumps(new)))
@@ -216,11 +216,11 @@ class Files(LooksThenWrites):
         except FileNotFoundError:
             return None
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         pause()
         self._store(key, new)
 

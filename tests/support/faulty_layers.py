@@ -52,8 +52,8 @@ class CreatesWhereSomethingWasExpected(TwoMethods):
 
 
 class AnswersWithTheExpected(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return super()._swap(key, expected, new, keep_ms) and expected
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        return super()._swap(key, expected, new, ttl_ms) and expected
 
 
 class AnswersNothingIfRefused(TwoMethods):
@@ -87,33 +87,33 @@ class _KeepsFor(TwoMethods):
             self.rows.pop(key, None)
         return super()._load(key)
 
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
-        super().write(name, new, keep_ms)
-        self.until[name] = now_ms() + self.kept(name, keep_ms)
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
+        super().write(name, new, ttl_ms)
+        self.until[name] = now_ms() + self.kept(name, ttl_ms)
 
-    def kept(self, name: str, keep_ms: int) -> int:
-        return keep_ms
+    def kept(self, name: str, ttl_ms: int) -> int:
+        return ttl_ms
 
 
 class KeepsForWholeSeconds(_KeepsFor):
-    def kept(self, name: str, keep_ms: int) -> int:
-        return keep_ms // 1000 * 1000
+    def kept(self, name: str, ttl_ms: int) -> int:
+        return ttl_ms // 1000 * 1000
 
 
 class KeepsForAsLongAsTheFirst(_KeepsFor):
-    def kept(self, name: str, keep_ms: int) -> int:
-        return self.until[name] - now_ms() if name in self.until else keep_ms
+    def kept(self, name: str, ttl_ms: int) -> int:
+        return self.until[name] - now_ms() if name in self.until else ttl_ms
 
 
 class KeepsFor32Bits(_KeepsFor):
-    def kept(self, name: str, keep_ms: int) -> int:
-        return keep_ms % 2**32
+    def kept(self, name: str, ttl_ms: int) -> int:
+        return ttl_ms % 2**32
 
 
 class ShortensWhenItRefuses(_KeepsFor):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        found = super()._swap(key, expected, new, keep_ms)
-        self.until[key] = now_ms() + keep_ms
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, ttl_ms)
+        self.until[key] = now_ms() + ttl_ms
         return found
 
 
@@ -129,14 +129,14 @@ class KeepsForMicroseconds(TwoMethods):
             self.rows.pop(key, None)
         return super()._load(key)
 
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
-        super().write(name, new, keep_ms)
-        self.until[name] = time.perf_counter() + keep_ms / 1_000_000
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
+        super().write(name, new, ttl_ms)
+        self.until[name] = time.perf_counter() + ttl_ms / 1_000_000
 
 
 class _Changes(TwoMethods):
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
-        super().write(name, self.changed(new), keep_ms)
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
+        super().write(name, self.changed(new), ttl_ms)
 
     def changed(self, record: Record) -> Record:
         return record
@@ -249,9 +249,9 @@ class CachesReads(TwoMethods):
             self.cache[key] = self.rows[key]
         return self.cache.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.cache.pop(key, None)
-        found = super()._swap(key, expected, new, keep_ms)
+        found = super()._swap(key, expected, new, ttl_ms)
         self.cache.pop(key, None)
         return found
 
@@ -344,6 +344,6 @@ class NeedsAnOwner(TwoMethods):
 
 
 class StoresNothingButJson(TwoMethods):
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
         json.loads(new.response_data or "null")
-        super().write(name, new, keep_ms)
+        super().write(name, new, ttl_ms)

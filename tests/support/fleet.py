@@ -162,16 +162,16 @@ class _Calls:
         return self._run
 
     def _observed(self, swap: Callable[..., Any]) -> Callable[..., Any]:
-        def observed(key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        def observed(key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             with self._failures():
-                return self._granted(new, swap(key, expected, new, keep_ms))
+                return self._granted(new, swap(key, expected, new, ttl_ms))
 
         return observed
 
     def _observed_async(self, swap: Callable[..., Any]) -> Callable[..., Any]:
-        async def observed(key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        async def observed(key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             with self._failures():
-                return self._granted(new, await swap(key, expected, new, keep_ms))
+                return self._granted(new, await swap(key, expected, new, ttl_ms))
 
         return observed
 

@@ -9,13 +9,13 @@ from idemproof.spec.record import same_version
 class LooksThenWrites(CompareAndSwapLayer):
     """Takes two steps, between which other clients can act."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         standing = self._load(key)
         if not same_version(standing, expected):
             return standing
-        self._write(key, new, keep_ms)
+        self._write(key, new, ttl_ms)
         return new
 
     @abstractmethod
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         """Replace the stored record with ``new``, or delete it."""

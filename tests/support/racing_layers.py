@@ -24,7 +24,7 @@ class UnlockedDictionary(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         current = self.rows.get(key)
         if not same_version(current, expected):
             return current
@@ -42,9 +42,9 @@ class LockedDictionary(UnlockedDictionary):
         super().__init__()
         self.lock = lock or threading.Lock()
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
 
 _module_lock = threading.RLock()
@@ -53,9 +53,9 @@ _module_lock = threading.RLock()
 class GloballyLockedDictionary(LockedDictionary):
     """Swaps under a lock of the module, acquired twice."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with _module_lock, _module_lock:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
 
 class ClosedOverLock(UnlockedDictionary):
@@ -72,8 +72,8 @@ class ClosedOverLock(UnlockedDictionary):
 
         self.locked = locked
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return self.locked(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        return self.locked(key, expected, new, ttl_ms)
 
 
 class LocksInOppositeOrder(UnlockedDictionary):
@@ -83,11 +83,11 @@ class LocksInOppositeOrder(UnlockedDictionary):
         super().__init__()
         self.locks = [threading.Lock(), threading.Lock()]
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         first, second = self.locks if new is not None else reversed(self.locks)
         with first:  # noqa: SIM117 - on one line, there is no pause in between
             with second:
-                return super()._swap(key, expected, new, keep_ms)
+                return super()._swap(key, expected, new, ttl_ms)
 
 
 class Slotted(UnlockedDictionary):
@@ -96,9 +96,9 @@ class Slotted(UnlockedDictionary):
     __slots__ = ("rows",)
     _guard = threading.Lock()
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self._guard:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
 
 class AsyncReadThenWrite(AsyncCompareAndSwapLayer):
@@ -113,7 +113,7 @@ class AsyncReadThenWrite(AsyncCompareAndSwapLayer):
         return self.rows.get(key)
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         current = self.rows.get(key)
         await asyncio.sleep(self.pause_seconds)
@@ -133,10 +133,10 @@ class AsyncLocked(AsyncReadThenWrite):
         self.lock = asyncio.Lock()
 
     async def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         async with self.lock:
-            return await super()._swap(key, expected, new, keep_ms)
+            return await super()._swap(key, expected, new, ttl_ms)
 
 
 class FourMethodsUnlocked(BasePersistenceLayer):

@@ -25,17 +25,17 @@ class OverRedis(LooksThenWrites):
         found = self.client.get(key)
         return None if found is None else Record(*json.loads(found))
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         if new is None:
             self.client.delete(key)
         else:
-            self.client.set(key, json.dumps(new), px=keep_ms)
+            self.client.set(key, json.dumps(new), px=ttl_ms)
 
 
 class OverRedisWatching(OverRedis):
     """Reads, and writes only if no other client has written since (``WATCH``)."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         for _ in range(20):
             with self.client.pipeline() as pipe:
                 pipe.watch(key)
@@ -47,7 +47,7 @@ class OverRedisWatching(OverRedis):
                 if new is None:
                     pipe.delete(key)
                 else:
-                    pipe.set(key, json.dumps(new), px=keep_ms)
+                    pipe.set(key, json.dumps(new), px=ttl_ms)
                 try:
                     pipe.execute()
                 except redis.WatchError:
@@ -71,14 +71,14 @@ class OverRedisByScript(OverRedis):
         super().__init__(client)
         self.script = client.register_script(self._SWAP)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         for _ in range(20):
             found = self.client.get(key)
             current = None if found is None else Record(*json.loads(found))
             if not same_version(current, expected):
                 return current
             text = "" if new is None else json.dumps(new)
-            if self.script([key], [found or "", text, keep_ms]):
+            if self.script([key], [found or "", text, ttl_ms]):
                 return new
         raise RuntimeError("too many conflicts")
 
@@ -86,11 +86,11 @@ class OverRedisByScript(OverRedis):
 class OverRedisLocking(OverRedis):
     """Reads, then writes, under a lock in the store, which it polls."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         while not self.client.set(f"{key}:lock", "mine", nx=True):
             time.sleep(0.01)
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.client.delete(f"{key}:lock")
 
@@ -120,7 +120,7 @@ class OverUnknown(LooksThenWrites):
     def _load(self, key: str) -> Record | None:
         return self.store.fetch(key)
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         if new is None:
             self.store.drop(key)
         else:
@@ -164,7 +164,7 @@ class OverSQLite(LooksThenWrites):
         row = self.db.execute("SELECT text FROM records WHERE id = ?", (key,)).fetchone()
         return None if row is None else Record(*json.loads(row[0]))
 
-    def _write(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def _write(self, key: str, new: Record | None, ttl_ms: int) -> None:
         if new is None:
             self.db.execute("DELETE FROM records WHERE id = ?", (key,))
         else:
@@ -177,7 +177,7 @@ class OverSQLite(LooksThenWrites):
 class OverSQLiteByCondition(OverSQLite):
     """Writes on condition that the stored record is still the one that it read."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         for _ in range(20):
             row = self.db.execute("SELECT text FROM records WHERE id = ?", (key,)).fetchone()
             current = None if row is None else Record(*json.loads(row[0]))
@@ -201,11 +201,11 @@ class OverSQLiteByCondition(OverSQLite):
 class OverSQLiteInOneTransaction(OverSQLite):
     """Takes the write lock before it reads, with a cursor."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         cursor = self.db.cursor()
         cursor.execute("BEGIN IMMEDIATE")
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             cursor.execute("COMMIT")
             cursor.close()

@@ -36,14 +36,14 @@ class TwoMethods(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(self.name(key))
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         standing = self._load(key)
         if not self.matches(standing, expected):
             return self.refusal(standing)
         if new is None:
             self.rows.pop(self.name(key), None)
             return None
-        self.write(self.name(key), new, keep_ms)
+        self.write(self.name(key), new, ttl_ms)
         return self._load(key)
 
     def name(self, key: str) -> str:
@@ -55,7 +55,7 @@ class TwoMethods(CompareAndSwapLayer):
     def refusal(self, standing: Record | None) -> Record | None:
         return standing
 
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
         self.rows[name] = new
 
 

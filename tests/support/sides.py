@@ -93,9 +93,9 @@ class Side:
         return record
 
     def swap(
-        self, layer: Any, key: str, expected: Record | None, new: Record | None, keep_ms: int = 3_600_000
+        self, layer: Any, key: str, expected: Record | None, new: Record | None, ttl_ms: int = 3_600_000
     ) -> Record | None:
-        record: Record | None = self.wait(layer._swap(key, expected, new, keep_ms if new else 0))
+        record: Record | None = self.wait(layer._swap(key, expected, new, ttl_ms if new else 0))
         return record
 
     def function(self, layer: Any, body: Callable[[], Any], **settings: Any) -> Callable[[], Any]:

@@ -256,7 +256,7 @@ class MyLayer(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return None
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         return new
 
 

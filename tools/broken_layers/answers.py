@@ -13,7 +13,7 @@ from .foundations import Dictionary
 class _Answers(Dictionary):
     """Swaps correctly, but may return something else."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
             current = self.read(key)
             if not self.may_replace(current, expected, new):

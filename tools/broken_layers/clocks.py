@@ -66,10 +66,10 @@ class _ForgetsByTime(Dictionary):
         super().__init__()
         self.until: dict[str, int] = {}
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        found = super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, ttl_ms)
         if found is new and new is not None:
-            self.until[key] = self.clock() + self.keeps_for(new, keep_ms)
+            self.until[key] = self.clock() + self.keeps_for(new, ttl_ms)
         return found
 
     def read(self, key: str) -> Record | None:
@@ -77,7 +77,7 @@ class _ForgetsByTime(Dictionary):
             self.rows.pop(key, None)
         return super().read(key)
 
-    def keeps_for(self, record: Record, keep_ms: int) -> int:
+    def keeps_for(self, record: Record, ttl_ms: int) -> int:
         """Return how long a record is kept (milliseconds)."""
         raise NotImplementedError
 
@@ -86,56 +86,56 @@ class _ForgetsByTime(Dictionary):
 class KeepsForNineTenths(_ForgetsByTime):
     """It keeps a record for nine tenths of the requested time."""
 
-    def keeps_for(self, _record: Record, keep_ms: int) -> int:
-        return keep_ms * 9 // 10
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms * 9 // 10
 
 
 @broken(CAS_6="contract")
 class KeepsWholeSeconds(_ForgetsByTime):
     """It rounds the requested time down to seconds."""
 
-    def keeps_for(self, _record: Record, keep_ms: int) -> int:
-        return keep_ms // 1000 * 1000
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms // 1000 * 1000
 
 
 @broken(CAS_6="contract")
 class TakesMillisecondsForSeconds(_ForgetsByTime):
     """It keeps a record for a thousandth of the requested time."""
 
-    def keeps_for(self, _record: Record, keep_ms: int) -> int:
-        return keep_ms // 1000
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms // 1000
 
 
 @broken(CAS_6="contract")
 class KeepsForADayAtMost(_ForgetsByTime):
     """It deletes every record after a day, even if a longer time was requested."""
 
-    def keeps_for(self, _record: Record, keep_ms: int) -> int:
-        return min(keep_ms, 86_400_000)
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return min(ttl_ms, 86_400_000)
 
 
 @broken(CAS_6="contract")
 class ForgetsClaimsAtTheirLease(_ForgetsByTime):
     """It deletes a claim when its lease ends, although its owner may still complete it."""
 
-    def keeps_for(self, record: Record, keep_ms: int) -> int:
+    def keeps_for(self, record: Record, ttl_ms: int) -> int:
         lease = record.in_progress_expiry_timestamp
-        return keep_ms if lease is None else lease - self.clock()
+        return ttl_ms if lease is None else lease - self.clock()
 
 
 @broken(CAS_6="contract")
 class KeepsTheFirstTimeToLive(_ForgetsByTime):
     """It does not extend the time to live when a result replaces a claim."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         before = self.until.get(key)
-        found = super()._swap(key, expected, new, keep_ms)
+        found = super()._swap(key, expected, new, ttl_ms)
         if before is not None and expected is not None and found is new:
             self.until[key] = before
         return found
 
-    def keeps_for(self, _record: Record, keep_ms: int) -> int:
-        return keep_ms
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms
 
 
 @broken(CAS_6="contract")

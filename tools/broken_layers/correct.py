@@ -52,7 +52,7 @@ class ByVersions(Dictionary):
     def _load(self, key: str) -> Record | None:
         return self.cells.get(key, (0, None))[1]
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         while True:  # a retry means that another caller has succeeded, so the system makes progress
             version, current = self.cells.get(key, (0, None))
             if not same_version(current, expected):
@@ -80,7 +80,7 @@ class ByALog(Dictionary):
     def _load(self, key: str) -> Record | None:
         return self.logs.get(key, [None])[-1]
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         log = self.logs.setdefault(key, [None])
         while True:  # as in ByVersions
             tail = len(log)
@@ -111,8 +111,8 @@ class InShards(OnItsOwn, CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.shards[hash(key) % _SHARDS]._load(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return self.shards[hash(key) % _SHARDS]._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        return self.shards[hash(key) % _SHARDS]._swap(key, expected, new, ttl_ms)
 
 
 @correct()
@@ -146,5 +146,5 @@ class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.ask(self.own._load, key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        return self.ask(self.own._swap, key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        return self.ask(self.own._swap, key, expected, new, ttl_ms)

@@ -17,7 +17,7 @@ class ByConditionalUpdates(Table):
 class ByATransaction(Table):
     """A SQLite table; it reads, compares and writes in one exclusive transaction."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             current = self.read(db, key)
@@ -37,7 +37,7 @@ class ByAScript(Values):
 class ByWatching(Values):
     """Redis; it watches the key, reads, and replaces in a transaction that fails if the key has changed."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         from redis import WatchError  # noqa: PLC0415 - only this layer needs it
 
         while True:  # a retry means that another caller has succeeded, so the system makes progress
@@ -50,7 +50,7 @@ class ByWatching(Values):
                 if new is None:
                     pipe.delete(key)
                 else:
-                    pipe.set(key, encoded(new), px=keep_ms)
+                    pipe.set(key, encoded(new), px=ttl_ms)
                 try:
                     pipe.execute()
                 except WatchError:

@@ -56,7 +56,7 @@ class Dictionary(Rows, CompareAndSwapLayer):
         with self.lock:
             return self.read(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
             current = self.read(key)
             if not self.may_replace(current, expected, new):
@@ -190,20 +190,20 @@ class Overwriting(CompareAndSwapLayer):
     """A layer that can also store unconditionally, for broken subclasses."""
 
     @abstractmethod
-    def store(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def store(self, key: str, new: Record | None, ttl_ms: int) -> None:
         """Store ``new``, or delete the record if it is None, whatever is stored now."""
 
 
 class LooksThenStores(Overwriting):
     """A mixin for a correct layer: it reads, compares, and then stores, so others may write in between."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.in_steps(expected, new):
-            return super()._swap(key, expected, new, keep_ms)  # type: ignore[safe-super]  # of the correct layer
+            return super()._swap(key, expected, new, ttl_ms)  # type: ignore[safe-super]  # of the correct layer
         current = self._load(key)
         if not same_version(current, expected):
             return current
-        self.store(key, new, keep_ms)
+        self.store(key, new, ttl_ms)
         return new
 
     def in_steps(self, _expected: Record | None, _new: Record | None) -> bool:

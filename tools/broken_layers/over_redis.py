@@ -62,20 +62,20 @@ class Values(Overwriting):
     def _load(self, key: str) -> Record | None:
         return decoded(key, self.client.get(key))
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         text = "" if new is None else encoded(new)
-        reply = self.client.eval(SWAP, 1, key, version(expected), text, self.keeps_for(new, keep_ms))
+        reply = self.client.eval(SWAP, 1, key, version(expected), text, self.keeps_for(new, ttl_ms))
         return new if reply == 1 else decoded(key, reply)
 
-    def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
+    def keeps_for(self, _new: Record | None, ttl_ms: int) -> int:
         """Return the time to live of a record (milliseconds)."""
-        return keep_ms
+        return ttl_ms
 
-    def store(self, key: str, new: Record | None, keep_ms: int) -> None:
+    def store(self, key: str, new: Record | None, ttl_ms: int) -> None:
         if new is None:
             self.client.delete(key)
         else:
-            self.client.set(key, encoded(new), px=self.keeps_for(new, keep_ms))
+            self.client.set(key, encoded(new), px=self.keeps_for(new, ttl_ms))
 
 
 def version(record: Record | None) -> str:
@@ -144,7 +144,7 @@ class GetsBeforeReleasing(LooksThenStores, Values):
 class WatchesTooLate(Values):
     """It reads before it watches, so it misses a write in between."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         current = self._load(key)
         if not same_version(current, expected):
             return current
@@ -153,7 +153,7 @@ class WatchesTooLate(Values):
             pipe.multi()
             pipe.delete(key)
             if new is not None:
-                pipe.set(key, encoded(new), px=keep_ms)
+                pipe.set(key, encoded(new), px=ttl_ms)
             pipe.execute()
         return new
 
@@ -162,11 +162,11 @@ class WatchesTooLate(Values):
 class DeletesThenSets(Values):
     """To take over, it deletes the lapsed claim, and then sets the new one with NX."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is None or new is None or new.status != INPROGRESS:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         current = super()._swap(key, expected, None, 0)
-        return current if current is not None else super()._swap(key, None, new, keep_ms)
+        return current if current is not None else super()._swap(key, None, new, ttl_ms)
 
 
 @broken(
@@ -178,10 +178,10 @@ class DeletesThenSets(Values):
 class ChokesOnWhatHasGone(Values):
     """If its SET NX is refused, it reads the record, and raises if the record was deleted in between."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is not None or new is None:
-            return super()._swap(key, expected, new, keep_ms)
-        if self.client.set(key, encoded(new), px=keep_ms, nx=True):
+            return super()._swap(key, expected, new, ttl_ms)
+        if self.client.set(key, encoded(new), px=ttl_ms, nx=True):
             return new
         current = self.client.get(key)
         json.loads(current.partition("\n")[0])
@@ -197,21 +197,21 @@ class ChokesOnWhatHasGone(Values):
 class LocksByAnotherKey(Values):
     """It takes over under a lock key of ten seconds, and never deletes it: the next takeover is refused."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is None or new is None or new.status != INPROGRESS:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         if not self.client.set(f"{key}:lock", "1", nx=True, px=_LOCK_MS):
             return self._load(key)
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 @broken(CAS_6="contract", INV_7="time", capabilities=ONE_PROCESS)
 class KeepsForTheLease(Values):
     """Its records expire with the claim's lease, and its results after one minute."""
 
-    def keeps_for(self, new: Record | None, keep_ms: int) -> int:
+    def keeps_for(self, new: Record | None, ttl_ms: int) -> int:
         if new is None or new.in_progress_expiry_timestamp is None:
-            return min(keep_ms, 60_000)
+            return min(ttl_ms, 60_000)
         return max(1, new.in_progress_expiry_timestamp - self.clock())
 
 
@@ -219,18 +219,18 @@ class KeepsForTheLease(Values):
 class KeepsAThousandth(Values):
     """It passes seconds to the server where milliseconds are required."""
 
-    def keeps_for(self, _new: Record | None, keep_ms: int) -> int:
-        return max(1, keep_ms // 1000)
+    def keeps_for(self, _new: Record | None, ttl_ms: int) -> int:
+        return max(1, ttl_ms // 1000)
 
 
 @broken(CAS_6="contract", capabilities=ONE_PROCESS)
 class KeepsTheOldTimeToLive(Values):
     """It replaces a claim by its result but keeps the claim's time to live (KEEPTTL)."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         remaining = self.client.pttl(key)
         return super()._swap(
-            key, expected, new, keep_ms if expected is None else max(1, min(remaining, keep_ms))
+            key, expected, new, ttl_ms if expected is None else max(1, min(remaining, ttl_ms))
         )
 
 

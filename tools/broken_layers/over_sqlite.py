@@ -102,7 +102,7 @@ class Table(Overwriting):
         with self.connection() as db:
             return self.read(db, key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             changed = self.change(db, key, expected, new)
@@ -175,21 +175,21 @@ class SelectsBeforeCompleting(LooksThenStores, Table):
 class DeletesThenInserts(Table):
     """It replaces a record by a deletion and a separate insertion."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is None or new is None:
-            return super()._swap(key, expected, new, keep_ms)
-        current = super()._swap(key, expected, None, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
+        current = super()._swap(key, expected, None, ttl_ms)
         if current is not None:
             return current
-        return super()._swap(key, None, new, keep_ms)
+        return super()._swap(key, None, new, ttl_ms)
 
 
 @broken(CAS_4="exclusion")
 class ReadsAfterwards(Table):
     """It stores correctly, but answers with what it reads after its transaction."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        super()._swap(key, expected, new, ttl_ms)
         return self._load(key)
 
 

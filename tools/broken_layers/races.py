@@ -14,7 +14,7 @@ from .foundations import AsyncDictionary, Dictionary
 class HasNoLock(Dictionary):
     """It reads, compares and writes without a lock."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         current = self.rows.get(key)
         if not same_version(current, expected):
             return current
@@ -26,7 +26,7 @@ class HasNoLock(Dictionary):
 class LocksEachStep(Dictionary):
     """It locks the read and the write separately, not both together."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock:
             current = self.rows.get(key)
         if not same_version(current, expected):
@@ -40,9 +40,9 @@ class LocksEachStep(Dictionary):
 class LocksClaimsOnly(Dictionary):
     """It locks claims and releases, but stores results without a lock."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if new is None or new.status != COMPLETED:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         if same_version(self.rows.get(key), expected):
             self.rows[key] = new
             return new
@@ -66,7 +66,7 @@ class ReplacesInTwoSteps(Dictionary):
 class ChecksAgainTooLate(Dictionary):
     """It writes first, and then checks whether it was the only writer."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:  # noqa: ARG002
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         before = self.rows.get(key)
         if not same_version(before, expected):
             return before
@@ -78,8 +78,8 @@ class ChecksAgainTooLate(Dictionary):
 class AnswersAfterItsLock(Dictionary):
     """It stores under its lock, but reads its answer afterwards."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        super()._swap(key, expected, new, ttl_ms)
         return self.rows.get(key)
 
 

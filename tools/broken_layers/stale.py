@@ -67,8 +67,8 @@ class RemembersWhatItRead(Table):
             self.cache[key] = super()._load(key)
         return self.cache[key]
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        self.cache[key] = found = super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        self.cache[key] = found = super()._swap(key, expected, new, ttl_ms)
         return found
 
 
@@ -154,12 +154,12 @@ class WritesLater(Table):
         self.flush()
         return super()._load(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
             current = self._load(key)
             if not same_version(current, expected):
                 return current
-            self.last = (key, new, keep_ms)
+            self.last = (key, new, ttl_ms)
             return new
 
     def flush(self) -> None:

@@ -1,8 +1,8 @@
 """Records what the production engine does, as data that can be drawn.
 
-A :class:`Recorder` watches one simulated world: who asked what of the store and by which row, what stood
-afterwards, what the body did, what the caller was told, and how the clock moved. Nothing is told to it about
-the protocol: rows and outcomes are the table's own for the request that was seen.
+A :class:`Recorder` observes one simulated world: each request to the store with its row, the record that is
+stored afterwards, the body, the caller's result or error, and the clock. It knows nothing of the protocol:
+rows and outcomes are the table's own for the observed request.
 """
 
 import json
@@ -44,7 +44,7 @@ class Note(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What stands in the store: its ``state``, and ``details`` line by line."""
+    """The stored record: its ``state``, and ``details`` line by line."""
 
     state: str
     details: tuple[str, ...]
@@ -120,7 +120,7 @@ class Recorder:
         self.steps.append(Message(CLIENT, lane, text))
 
     def reported(self, lane: str, answer: Any = None, error: BaseException | None = None) -> None:
-        """Note what the caller is told."""
+        """Record the result or the error that the caller gets."""
         if error is None:
             text = f"returns {json.dumps(answer)}"
         else:
@@ -283,15 +283,15 @@ class RecordingLayer(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:  # noqa: ARG002 - the world has one key
         return self._recorder.world.record
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        swap = Swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        swap = Swap(key, expected, new, ttl_ms)
         answer: list[Record | None] = []
         self._recorder.exchange(self._lane, swap, lambda: answer.append(self._recorder.world.swap(swap)))
         return answer[0]
 
 
 def call_decorated(recorder: Recorder, lane: str, function: Callable[[Any], Any], argument: Any) -> None:
-    """Call a decorated function as a client does, and note what it is told and whether it was warned."""
+    """Call a decorated function as a client does, and record its result or error, and warnings."""
     recorder.asked(lane, f"call with {json.dumps(argument)}")
     before = len(recorder.steps)
     with warnings.catch_warnings(record=True) as warned:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-from ...spec.commands import Call, Sleep, Swap
+from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyError,
@@ -56,7 +56,7 @@ SENTENCES = {
 }
 """The meaning of a broken rule for users of the layer."""
 
-_WAITS_FOR = {"crashes": object, "returns": Call, "raises": Call, "waits": Sleep}
+_WAITS_FOR = {"crashes": object, "returns": RunBody, "raises": RunBody, "waits": Sleep}
 """The command that a call must be waiting for; every other choice is the fate of a request."""
 
 
@@ -254,7 +254,7 @@ class LayerRun(Interleaving):
                 command = running[1].command
                 what = (
                     "returns"
-                    if isinstance(command, Call)
+                    if isinstance(command, RunBody)
                     else "waits"
                     if isinstance(command, Sleep)
                     else "answered"

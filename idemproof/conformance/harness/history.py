@@ -132,11 +132,11 @@ class History:
         current = self._possible[self._key][0]
         expected = self._expected(step, current)
         new = self._new(step, expected)
-        keep_ms = 0 if new is None else max(expiry_ms(new) - self._case.now, _SHORTEST_WINDOW_MS)
+        ttl_ms = 0 if new is None else max(expiry_ms(new) - self._case.now, _SHORTEST_WINDOW_MS)
         what = f"swaps, expecting {_brief(expected)}, for {_brief(new)}"
 
         def ask() -> Answer:
-            found = worker.swap(self._key, expected, new, keep_ms)
+            found = worker.swap(self._key, expected, new, ttl_ms)
             return Answer("done", requests.plain(found, self._key, swaps=True))
 
         self._perform(

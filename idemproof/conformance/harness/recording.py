@@ -132,8 +132,8 @@ class _BySwaps(CompareAndSwapLayer):
         found: Record | None = self._perform(self._subject, self._who, Load(key))
         return found
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        request = Swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        request = Swap(key, expected, new, ttl_ms)
         found: Record | None = self._perform(self._subject, self._who, request)
         return found
 

@@ -70,10 +70,10 @@ def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer
     return None if answer.how == "done" else Refused(answer.record)
 
 
-def establish(layer: Subject, current: Record, keep_ms: int) -> None:
-    """Store ``current`` for an unused key; ``keep_ms`` is how long the store keeps it, in milliseconds."""
+def establish(layer: Subject, current: Record, ttl_ms: int) -> None:
+    """Store ``current`` for an unused key; ``ttl_ms`` is how long the store keeps it, in milliseconds."""
     if layer.swaps:
-        layer.swap(current.idempotency_key, None, current, keep_ms)
+        layer.swap(current.idempotency_key, None, current, ttl_ms)
         return
     lease = current.in_progress_expiry_timestamp or current.expiry_timestamp * 1000
     layer.put(current._replace(status=INPROGRESS, in_progress_expiry_timestamp=lease, response_data=None))

@@ -195,8 +195,8 @@ class _Client:
         seen: Record | None = None
         for step in range(3):
             new = self._next(seen, step)
-            keep_ms = 0 if new is None else expiry_ms(new) - self._plan.now
-            found = self.recorder.ask(self._subject, self._who, Swap(self._plan.key, seen, new, keep_ms))
+            ttl_ms = 0 if new is None else expiry_ms(new) - self._plan.now
+            found = self.recorder.ask(self._subject, self._who, Swap(self._plan.key, seen, new, ttl_ms))
             seen = found if isinstance(found, Record) else None
 
     def _next(self, seen: Record | None, step: int) -> Record | None:

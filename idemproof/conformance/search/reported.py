@@ -2,7 +2,7 @@
 
 from collections.abc import Set as AbstractSet
 
-from ...spec.commands import Call
+from ...spec.commands import RunBody
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyLeaseLostError,
@@ -61,7 +61,7 @@ def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     return {*_GIVEN_BACK, Kind.CLAIM_FAILED} if failed else set()
 
 
-def _after_a_run(call: SimulatedCall, body: Call) -> AbstractSet[Kind]:
+def _after_a_run(call: SimulatedCall, body: RunBody) -> AbstractSet[Kind]:
     """Return what the last report may be once a body has begun."""
     if body.failure is not None:
         return _GIVEN_BACK

@@ -33,7 +33,7 @@ from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
 from ...reference.observers import Report
-from ...spec.commands import Call, Sleep, Swap
+from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.events import Claim, Complete, Outcome, Release
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import Record
@@ -91,7 +91,7 @@ class Pending(NamedTuple):
     number: int
     start: tuple[int, int, str | None, Record | None]
     log: tuple[Told, ...]
-    waits_for: type[Swap] | type[Sleep] | type[Call]
+    waits_for: type[Swap] | type[Sleep] | type[RunBody]
     owner: str
     expiry: int | None
     position: Frozen
@@ -324,7 +324,7 @@ class _Parts:
             found = (cls.__name__, value.requests)  # tells apart changes of the same type
         elif cls is GeneratorType:
             found = ("generator", self.frame(value))
-        elif cls is Swap:  # no world uses `keep_ms`
+        elif cls is Swap:  # no world uses `ttl_ms`
             found = ("Swap", self.shape(value.expected), self.shape(value.new))
         elif cls in (Sleep, Release) or isinstance(value, Outcome):
             found = (cls.__name__, *map(self.shape, value))

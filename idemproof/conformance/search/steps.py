@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
-from ...spec.commands import Call, Sleep, Swap
+from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
 from ...spec.invariants import (
@@ -236,7 +236,7 @@ class Steps:
                 yield from self._interruptions(call, who)
             else:
                 withheld.add("interrupts")
-            if call.waits_for is Call:
+            if call.waits_for is RunBody:
                 yield Choice("returns", who)
                 yield Choice("raises", who)
             elif call.waits_for is Sleep:
@@ -256,7 +256,7 @@ class Steps:
 
     @staticmethod
     def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
-        if call.waits_for is Call:
+        if call.waits_for is RunBody:
             yield Choice("is stopped", who)
         elif call.waits_for is Sleep:
             yield Choice(INTERRUPTIONS[0], who)
@@ -336,7 +336,7 @@ class Steps:
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
-            waits_for = next(kind for kind in (Call, Sleep, Swap) if isinstance(call.command, kind))
+            waits_for = next(kind for kind in (RunBody, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
             after = Pending(
                 number, start, log, waits_for, call._owner, expiry, position, stores_result(call.command)

@@ -102,9 +102,9 @@ class Subject:
         found: Record | None = self._ask(self._face, "_load", key)
         return found
 
-    def swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        """Compare and swap; for a four-method layer, as the engine does it. ``keep_ms``: milliseconds."""
-        found: Record | None = self._ask(self._face, "_swap", key, expected, new, keep_ms)
+    def swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        """Compare and swap; for a four-method layer, as the engine does it. ``ttl_ms``: milliseconds."""
+        found: Record | None = self._ask(self._face, "_swap", key, expected, new, ttl_ms)
         return found
 
     def get(self, key: str) -> DataRecord:

@@ -266,10 +266,10 @@ def _few(value: object) -> str:
 
 def _store(case: Case, record: Record, after: Record | None) -> None:
     if case.layer.swaps:
-        keep_ms = max(1, expiry_ms(record) - case.now)
+        ttl_ms = max(1, expiry_ms(record) - case.now)
         if after is not None:
-            case.layer.swap(record.idempotency_key, None, after, keep_ms)
-        case.layer.swap(record.idempotency_key, after, record, keep_ms)
+            case.layer.swap(record.idempotency_key, None, after, ttl_ms)
+        case.layer.swap(record.idempotency_key, after, record, ttl_ms)
         return
     requests.put(case, case.layer, record if after is None else after)
     if after is not None:

@@ -26,10 +26,10 @@ def load(case: Case, key: str, worker: int = 0) -> Record | None:
 
 
 def swap(
-    case: Case, key: str, expected: Record | None, new: Record | None, keep_ms: int = _DAY_MS, worker: int = 0
+    case: Case, key: str, expected: Record | None, new: Record | None, ttl_ms: int = _DAY_MS, worker: int = 0
 ) -> Record | None:
     """Swap, and return the answer without the differences that the protocol ignores."""
-    answer = case.workers[worker].swap(key, expected, new, 0 if new is None else keep_ms)
+    answer = case.workers[worker].swap(key, expected, new, 0 if new is None else ttl_ms)
     return requests.plain(answer, key, swaps=True)
 
 
@@ -254,36 +254,36 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
     began = case.now
     records = []
     for seconds in _KEEP_SECONDS:
-        keep_ms = seconds * 1000 - 1
-        fresh, rewritten, refused = (_kept_for(case, case.new_key(), keep_ms) for _ in range(3))
+        ttl_ms = seconds * 1000 - 1
+        fresh, rewritten, refused = (_kept_for(case, case.new_key(), ttl_ms) for _ in range(3))
         key = fresh.idempotency_key
-        swap(case, key, None, fresh, keep_ms)
-        records.append((keep_ms, fresh, "was stored"))
+        swap(case, key, None, fresh, ttl_ms)
+        records.append((ttl_ms, fresh, "was stored"))
         key = rewritten.idempotency_key
         first = _kept_for(case, key, _SHORTER_MS)._replace(status=INPROGRESS, response_data=None, owner="bob")
         swap(case, key, None, first, _SHORTER_MS)
-        swap(case, key, first, rewritten, keep_ms)
-        records.append((keep_ms, rewritten, "replaced one with a shorter retention time"))
+        swap(case, key, first, rewritten, ttl_ms)
+        records.append((ttl_ms, rewritten, "replaced one with a shorter retention time"))
         key = refused.idempotency_key
-        swap(case, key, None, refused, keep_ms)
+        swap(case, key, None, refused, ttl_ms)
         swap(case, key, None, _kept_for(case, key, _SHORTER_MS), _SHORTER_MS)
-        records.append((keep_ms, refused, "was stored, and another swap was refused"))
-    for keep_ms, record, how in records:
-        case.clock.move_to(began + keep_ms - 1)
+        records.append((ttl_ms, refused, "was stored, and another swap was refused"))
+    for ttl_ms, record, how in records:
+        case.clock.move_to(began + ttl_ms - 1)
         trace = case.trace(record.idempotency_key)
         found = load(case, record.idempotency_key)
         if found != record:
-            trace.tell("client 1", f"reads the record {keep_ms - 1:,} ms after it {how}")
+            trace.tell("client 1", f"reads the record {ttl_ms - 1:,} ms after it {how}")
         case.require(
             found == record,
-            f"A record with a retention time of {keep_ms:,} ms was gone {keep_ms - 1:,} ms after it {how}.",
+            f"A record with a retention time of {ttl_ms:,} ms was gone {ttl_ms - 1:,} ms after it {how}.",
             trace,
         )
 
 
-def _kept_for(case: Case, key: str, keep_ms: int) -> Record:
+def _kept_for(case: Case, key: str, ttl_ms: int) -> Record:
     # The engine never requests a retention time that ends before the expiry.
-    return Record(key, COMPLETED, (case.now + keep_ms) // 1000, None, '"done"', None, "alice")
+    return Record(key, COMPLETED, (case.now + ttl_ms) // 1000, None, '"done"', None, "alice")
 
 
 @check("contract", "CAS-6", needs=("swaps",))

@@ -76,7 +76,7 @@ def field(name: str, value: Any) -> Any:
 
 
 def array(value: Any) -> list[Any] | None:
-    """Return a list, or what stands for one; None for anything else."""
+    """Return a list, or the list of a list-like object; None for anything else."""
     if type(value) is list:
         return value
     found = opened(value, "items of a list")

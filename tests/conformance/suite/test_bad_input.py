@@ -205,7 +205,7 @@ class Raising(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         raise ConnectionError("connection refused")
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         raise SystemExit("enough")
 
 
@@ -340,7 +340,7 @@ class RaisesWhenItWrites(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return None
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         return json.loads(new)  # type: ignore[arg-type]
 
 
@@ -355,8 +355,8 @@ def test_an_error_at_the_first_write_is_reported_once_with_its_place() -> None:
 
 
 class AnswersWithDictionaries(InMemoryPersistenceLayer):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Any:
-        found = super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Any:
+        found = super()._swap(key, expected, new, ttl_ms)
         return found and found._asdict()
 
 

@@ -91,10 +91,10 @@ def test_optional_behaviour_may_be_absent(layer: Any) -> None:
 
 
 class ReportsADeletionOnly(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if new is None and self.matches(self._load(key), expected):
             return None
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 def test_a_deletion_that_is_reported_but_not_done_is_a_wrong_answer() -> None:
@@ -145,29 +145,29 @@ def test_a_fault_that_does_not_depend_on_time_does_not_break_cas_5(layer: Any) -
 class ForgetsWhatHasExpired(TwoMethods):
     """Deletes expired records before each swap, as a store with a time to live may at any time."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         for name, record in list(self.rows.items()):
             if now_ms() >= expiry_ms(record):
                 del self.rows[name]
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 class KnowsNoYearOfFiveDigits(TwoMethods):
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
         dt.datetime.fromtimestamp(new.expiry_timestamp, dt.UTC)
-        super().write(name, new, keep_ms)
+        super().write(name, new, ttl_ms)
 
 
 class ForgetsWhatIsTooFarAway(TwoMethods):
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
         if new.expiry_timestamp < 2**40:
-            super().write(name, new, keep_ms)
+            super().write(name, new, ttl_ms)
 
 
 class WritesWhatTheProtocolWrites(TwoMethods):
     """A table with constraints that follow from the transition and the clauses about time."""
 
-    def write(self, name: str, new: Record, keep_ms: int) -> None:
+    def write(self, name: str, new: Record, ttl_ms: int) -> None:
         lease = new.in_progress_expiry_timestamp
         if new.status == COMPLETED and lease is not None:
             raise ValueError("a result has no lease")
@@ -175,7 +175,7 @@ class WritesWhatTheProtocolWrites(TwoMethods):
             raise ValueError("a claim has no response")
         if lease is not None and expiry_ms(new) < lease:
             raise ValueError("an expiry is not before the lease")
-        super().write(name, new, keep_ms)
+        super().write(name, new, ttl_ms)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +193,10 @@ def test_the_checks_require_no_more_than_the_protocol(layer: Any) -> None:
 
 def test_the_largest_response_is_the_claimed_one() -> None:
     class Refuses(TwoMethods):
-        def write(self, name: str, new: Record, keep_ms: int) -> None:
+        def write(self, name: str, new: Record, ttl_ms: int) -> None:
             if len((new.response_data or "").encode()) > 5000:
                 raise ValueError("too large")
-            super().write(name, new, keep_ms)
+            super().write(name, new, ttl_ms)
 
     def findings(largest: int) -> list[str]:
         capabilities = OFFERED.__class__(largest_response=largest)

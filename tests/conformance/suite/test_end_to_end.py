@@ -25,32 +25,32 @@ class ComparesTheStatusAlone(TwoMethods):
 
 
 class DeletesUnconditionally(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if new is None:
             self.rows.pop(key, None)
             return None
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 class AlwaysReturnsTheNewRecord(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        super()._swap(key, expected, new, ttl_ms)
         return new
 
 
 class RefusesItsOwnWrite(TwoMethods):
     """Answers a repeated request with the new record, but with another owner."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        found = super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, ttl_ms)
         return found if found is None or found is new or found != new else found._replace(owner="someone")
 
 
 class StoresNoResults(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if new is not None and new.status == COMPLETED and same_version(self.rows.get(key), expected):
             return new
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 class NeverForgets(TwoMethods):
@@ -62,10 +62,10 @@ class NeverForgets(TwoMethods):
 
 
 class Raises(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is not None and new is None:
             raise KeyError(key)
-        return super()._swap(key, expected, new, keep_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 OUTLIVED = "calls-that-outlive-their-leases-change-nothing"

@@ -173,11 +173,11 @@ def test_two_async_objects_are_raced_even_if_tasks_may_not_share_one() -> None:
 
 def test_an_error_that_only_shared_data_explains_is_reported() -> None:
     class Searching(layers.UnlockedDictionary):
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             for other in itertools.islice(self.rows, 3):
                 if other == key:
                     break
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
     searching = Searching()
     searching._swap("another", None, Record("another", INPROGRESS, 4_000_000_000), 1)
@@ -188,7 +188,7 @@ def test_an_error_that_only_shared_data_explains_is_reported() -> None:
 
 def test_a_fault_without_interleaving_is_reported_as_such() -> None:
     class Generous(layers.LockedDictionary):
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             with self.lock:
                 self.rows[key] = new
                 return new
@@ -202,8 +202,8 @@ def test_a_fault_that_depends_on_chance_is_reported_as_such() -> None:
     class Moody(layers.LockedDictionary):
         moods = iter([*[False] * 12, True])
 
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
-            found = super()._swap(key, expected, new, keep_ms)
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+            found = super()._swap(key, expected, new, ttl_ms)
             return new if found != new and next(self.moods, False) else found
 
     report = judged(Moody, profile=UNHURRIED)

@@ -86,11 +86,11 @@ def test_a_correct_layer_with_four_methods_is_never_reported_broken() -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
 def test_a_layer_that_raises_instead_of_waiting_is_not_broken(error: type[Exception]) -> None:
     class RefusesToWait(layers.LockedDictionary):
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             if not self.lock.acquire(blocking=False):
                 raise error("the store is busy")
             self.lock.release()
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
     assert [each.why for each in judged(RefusesToWait).findings] == []
 
@@ -109,11 +109,11 @@ def test_a_lock_that_a_thread_of_the_layer_holds_for_a_while_is_not_a_deadlock()
                     self.held.set()
                     time.sleep(0.01)
 
-        def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             self.held.clear()
             self.asked.set()
             self.held.wait(0.05)
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
 
         def close(self) -> None:
             self.ended.set()
@@ -131,11 +131,11 @@ def test_a_lock_that_a_task_of_the_layer_holds_for_a_while_is_not_a_deadlock() -
                 begun.set()
                 await asyncio.sleep(0.01)
 
-        async def _swap(self, key: str, expected: Any, new: Any, keep_ms: int) -> Any:
+        async def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             begun = asyncio.Event()
             cleaning = asyncio.get_running_loop().create_task(self.clean(begun), context=Context())
             await begun.wait()
-            found = await super()._swap(key, expected, new, keep_ms)
+            found = await super()._swap(key, expected, new, ttl_ms)
             await cleaning
             return found
 

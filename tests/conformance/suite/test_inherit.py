@@ -28,9 +28,9 @@ class Conformance(PersistenceLayerConformance):
 
 
 class Forgetful(InMemoryPersistenceLayer):
-    def _swap(self, key, expected, new, keep_ms):
+    def _swap(self, key, expected, new, ttl_ms):
         kept = None if new is None else new._replace(payload_hash=None)
-        return super()._swap(key, expected, kept, keep_ms)
+        return super()._swap(key, expected, kept, ttl_ms)
 """
 
 
@@ -266,7 +266,7 @@ def test_a_check_that_could_not_be_judged_fails(tmp_path: Path) -> None:
         tmp_path,
         """
         class Raises(InMemoryPersistenceLayer):
-            def _swap(self, key, expected, new, keep_ms):
+            def _swap(self, key, expected, new, ttl_ms):
                 raise OSError("read only")
 
         class TestIt(Conformance):

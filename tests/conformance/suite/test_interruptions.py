@@ -45,19 +45,19 @@ class TreatsAnOutageAsAbsence(Redis):
 
 
 class ClaimsWhateverHappens(Redis):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         except Exception:
             return new
 
 
 class LeavesALock(Redis):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.own.set(f"{key}:lock", "1", nx=True, px=60_000):
             return self._load(key)
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.own.delete(f"{key}:lock")
 
@@ -65,11 +65,11 @@ class LeavesALock(Redis):
 class LocksBriefly(Redis):
     """The lock of a dead worker expires in less than a second."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.own.set(f"{key}:lock", "1", nx=True, px=900):
             return self._load(key)
         try:
-            return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.own.delete(f"{key}:lock")
 
@@ -81,12 +81,12 @@ class OverAPool(Redis):
         super().__init__(client=client)
         self.left = 2
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if self.left == 0:
             raise TimeoutError("no connection was given back")
         self.left -= 1
         try:
-            found = super()._swap(key, expected, new, keep_ms)
+            found = super()._swap(key, expected, new, ttl_ms)
         except Exception:
             self.left += 1
             raise
@@ -97,11 +97,11 @@ class OverAPool(Redis):
 class DeletesAndWrites(Redis):
     """Deletes a record before it writes the new one: a death in between loses it."""
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is not None and new is not None and self._load(key) == expected:
             self.own.delete(key)
-            return super()._swap(key, None, new, keep_ms)
-        return super()._swap(key, expected, new, keep_ms)
+            return super()._swap(key, None, new, ttl_ms)
+        return super()._swap(key, expected, new, ttl_ms)
 
 
 def over_redis(kind: type[Redis]) -> Callable[[], Redis]:

@@ -47,8 +47,8 @@ def test_a_correct_layer_passes(name: str, tmp_path: Path) -> None:
 
 
 class AlwaysReturnsTheNewRecord(TwoMethods):
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
-        super()._swap(key, expected, new, keep_ms)
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        super()._swap(key, expected, new, ttl_ms)
         return new
 
 

@@ -224,7 +224,7 @@ class WithoutReturn(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if same_version(self.rows.get(key), expected):
             if new is None:
                 self.rows.pop(key, None)

@@ -26,7 +26,7 @@ class Shared(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         current = self.rows.get(key)
         if new is not None and same_record(current, new):
             return current

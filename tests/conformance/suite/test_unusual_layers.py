@@ -28,7 +28,7 @@ class Frozen(CompareAndSwapLayer):
     def _load(self, key: str) -> Record | None:
         return self.rows.get(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock:
             if same_version(self.rows.get(key), expected):
                 if new is None:
@@ -48,7 +48,7 @@ class Futures(AsyncCompareAndSwapLayer):
         return asyncio.shield(self._later(lambda: self.rows.get(key)))
 
     def _swap(
-        self, key: str, expected: Record | None, new: Record | None, keep_ms: int
+        self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Awaitable[Record | None]:
         def swap() -> Record | None:
             if same_version(self.rows.get(key), expected):
@@ -79,7 +79,7 @@ class InItsConnection(CompareAndSwapLayer):
         with self.lock, self.connection:
             return self._standing(key)
 
-    def _swap(self, key: str, expected: Record | None, new: Record | None, keep_ms: int) -> Record | None:
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         with self.lock, self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             current = self._standing(key)
