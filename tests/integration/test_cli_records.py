@@ -60,7 +60,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         server: servers.Server = request.getfixturevalue("valkey_server")
         url = f"redis://{servers.HOST}:{server.port}/0"
         client = RedisCachePersistenceLayer(url=url)
-        client._ready("x")[0].flushdb()
+        client.client.flushdb()
         yield Store(client, "--redis", url)
         client.close()
     else:

@@ -278,7 +278,7 @@ def test_every_patch_is_undone(tmp_path: Path) -> None:
 def test_every_patch_is_undone_after_an_error() -> None:
     before = everything_patched()
     layer = stores.OverUnknown(UnlockedDictionary())
-    with pytest.raises(FactoryError, match=r"OverUnknown has no 'store\.nothing'"):
+    with pytest.raises(FactoryError, match=r"'store\.nothing', which OverUnknown does not have"):
         Interception([layer], ["store.fetch", "store.nothing"]).__enter__()
     assert everything_patched() == before
     assert "fetch" not in vars(layer.store)
