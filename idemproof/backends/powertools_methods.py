@@ -12,6 +12,7 @@ from ..spec.errors import (
 from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release, Released
 from ..spec.record import COMPLETED, INPROGRESS, Record, checked, live
 from ..spec.settle import Change, Granted, Steps, settle
+from ..spec.transition import transition
 from .records import ByHand, DataRecord, checked_legacy, new_owner
 
 SWAPS_PER_CALL = 16
@@ -127,7 +128,16 @@ class _PutChange(_DocumentedChange):
     @staticmethod
     def proposed(subject: _Subject, new: Record | None) -> Record | None:
         wanted: Record = subject.wanted
-        return wanted if wanted.status == COMPLETED else new
+        if new is None or wanted.status != COMPLETED:
+            return new
+        completion = Complete(
+            wanted.owner,
+            wanted.response_data,
+            wanted.payload_hash,
+            wanted.expiry_timestamp,
+            wanted.idempotency_key,
+        )
+        return transition(new, completion, 0)[0]  # its owner may complete a claim at any time
 
 
 class _OwnerChange(_DocumentedChange):
