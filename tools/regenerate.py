@@ -27,7 +27,7 @@ class Part(NamedTuple):
     alone
         Whether the folder may contain no other files.
     slow
-        Whether generating them takes minutes.
+        Whether generating them takes minutes, or starts processes.
     """
 
     folder: str
@@ -41,6 +41,7 @@ PARTS = {
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
     "traceability": Part("idemproof/spec", "traceability"),
     "injected-faults": Part("docs", "injected_faults"),
+    "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),
 }
