@@ -5,10 +5,11 @@ from typing import Any
 
 from ..drivers.interrupts import Interrupts
 from ..spec.errors import IdempotencyError, IdempotencyLeaseLostError, IdempotencyPersistenceLayerError
-from ..spec.events import Completed, LeaseLost, Outcome, Superseded
+from ..spec.events import Complete, Completed, LeaseLost, Outcome, Superseded
 from ..spec.occurrences import Kind
 from ..spec.record import RESULT_UNAVAILABLE
 from ..spec.settle import Steps, settle
+from ..spec.transition import transition
 from .answers import Answers, not_stored
 from .attempt import Attempt
 from .cache import LocalCache
@@ -118,7 +119,12 @@ class Finishing:
             else:
                 record = getattr(outcome, "record", None)
                 if record is not None and (record.owner, record.response_data) == (attempt.owner, text):
-                    return Completed(record), None  # an earlier try had arrived
+                    # An earlier request arrived. The table recognizes its completion.
+                    now, hashed = self._clock(), attempt.payload_hash
+                    own = Complete(attempt.owner, text, hashed, record.expiry_timestamp, attempt.key)
+                    if attempt.decided is not None:
+                        attempt.decided(record, own, now)
+                    return transition(record, own, now)[1], None
                 return outcome, failure or given_up
         attempt.settled = True
         yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)

@@ -17,8 +17,9 @@ from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
 from idemproof.reference.changes import GivenUp
 from idemproof.reference.engine import Engine
+from idemproof.reference.observers import Report
 from idemproof.spec.commands import Swap
-from idemproof.spec.events import Completed, Outcome, Replay
+from idemproof.spec.events import Claim, Completed, Outcome, Replay
 from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
 
@@ -54,7 +55,7 @@ class ReleasesAfterReturning(Engine):
     """The key is given back once the body has returned (ENG-5)."""
 
     def _complete(self, attempt: Attempt, text: str) -> Any:
-        yield from self._release(attempt)
+        yield from self._release(attempt, ValueError())
         return (yield from super()._complete(attempt, text))
 
 
@@ -131,8 +132,12 @@ class NoInterrupts(Interrupts):
 class TrustsItsCache(Engine):
     """What is cached is answered, though it is over (ENG-13)."""
 
-    def _from_cache(self, cache: LocalCache, key: str, payload_hash: str | None) -> Outcome | None:
+    def _from_cache(
+        self, cache: LocalCache, key: str, payload_hash: str | None, report: Report | None
+    ) -> Outcome | None:
         record = cache.get(key)
+        if record is not None and report is not None:
+            report.decided(record, Claim(None, None, 0, payload_hash, key), 0)
         return None if record is None else Replay(record)
 
 
@@ -195,11 +200,11 @@ def test_a_wrong_engine_or_layer_is_found(
 
 
 @pytest.mark.parametrize(
-    ("place", "instead", "bounds", "clause", "length"),
+    ("places", "instead", "bounds", "clause", "length"),
     [
         # The reply that grants a lease may come after it (ENG-3).
         (
-            "idemproof.spec.settle.live",
+            ("idemproof.spec.settle.live", "idemproof.reference.engine.live"),
             lambda record, now: True,
             {"clients": 1, "faults": 1, "crashes": 0},
             "ENG-3",
@@ -207,7 +212,7 @@ def test_a_wrong_engine_or_layer_is_found(
         ),
         # A store that fails is asked again and again (INV-8).
         (
-            "idemproof.reference.changes.Claiming.tries",
+            ("idemproof.reference.changes.Claiming.tries",),
             1000,
             {"clients": 1, "faults": 0, "crashes": 0},
             "INV-8",
@@ -215,7 +220,7 @@ def test_a_wrong_engine_or_layer_is_found(
         ),
         # A claim is taken over a second before its deadline (TIME-2).
         (
-            "idemproof.spec.transition.claimable",
+            ("idemproof.spec.transition.claimable",),
             lambda record, now: record is None or now + 1000 >= deadline_ms(record),
             {"faults": 0, "crashes": 0},
             "INV-3",
@@ -223,7 +228,7 @@ def test_a_wrong_engine_or_layer_is_found(
         ),
         # A claim is not over at its deadline (TIME-2).
         (
-            "idemproof.spec.transition.claimable",
+            ("idemproof.spec.transition.claimable",),
             lambda record, now: record is None or now > deadline_ms(record),
             {"clients": 1, "faults": 0, "crashes": 0},
             "INV-9",
@@ -232,14 +237,15 @@ def test_a_wrong_engine_or_layer_is_found(
     ],
 )
 def test_a_wrong_rule_is_found(
-    place: str,
+    places: tuple[str, ...],
     instead: Any,
     bounds: dict[str, Any],
     clause: str,
     length: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(place, instead)
+    for place in places:
+        monkeypatch.setattr(place, instead)
     found = search_engine(**bounds).counterexample
     assert found is not None
     assert clause in [name.split()[0] for name in found.broken]

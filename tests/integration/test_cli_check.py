@@ -185,7 +185,7 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
         ),
         (
             ["layers:good", "--tier", "contract", "--client-methods", "a.b"],
-            "InMemoryPersistenceLayer has no 'a.b'",
+            "client_methods names 'a.b', which InMemoryPersistenceLayer does not have",
         ),
         (["layers:good", "--json", "r", "--html", "r"], "Both reports cannot be written to 'r'"),
         (["leaving:good"], "The module 'leaving' cannot be imported: SystemExit: 3"),
@@ -193,7 +193,7 @@ def test_claims_reach_the_layer_and_the_command_to_run_again(place: Path) -> Non
         (["layers:Factories.xyz"], "The module 'layers' has no 'Factories.xyz'."),
         (
             ["layers:failing"],
-            "The factory raised ConnectionError: no server listens. Call it by itself first",
+            "The factory raised ConnectionError: no server listens. Call it on its own first",
         ),
         (["layers:needing"], "The factory needing cannot be called without arguments"),
         (
@@ -237,7 +237,7 @@ def test_an_interruption_gives_the_report_so_far_with_exit_code_130(place: Path)
     done = check(place, "layers:Interrupted", *QUICK)
     assert done.returncode == 130, done.stderr
     assert "INTERRUPTED: " in done.stdout
-    assert "Not judged, for it was interrupted:" in done.stdout
+    assert "Not judged, because it was interrupted:" in done.stdout
     assert "contract (" in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -254,7 +254,7 @@ def a_process_is_asked(case):
     done = check(place, "layers:good", *QUICK, before=before)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "NOT ALL JUDGED: " in done.stdout
-    assert "Not judged, for another process failed:" in done.stdout
+    assert "Not judged, because another process failed:" in done.stdout
     assert check(place, "layers:good", *QUICK, "--require", "contract", before=before).returncode == 3
     assert check(place, "layers:Forgetful", *QUICK, before=before).returncode == 1
 
@@ -269,5 +269,5 @@ def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> No
 def test_help_shows_what_each_claim_means(place: Path) -> None:
     done = check(place, "--help")
     said = " ".join(done.stdout.replace("│", " ").split())
-    for words in ("--not-fenced", "--fixed-clock", "--no-threads", "outlives the process that wrote it"):
+    for words in ("--not-fenced", "--fixed-clock", "--no-threads", "survives the process that wrote it"):
         assert words in said

@@ -135,7 +135,7 @@ def test_objects_that_race_for_one_store_are_caught() -> None:
     rows.clear()
     alone = judged(lambda: layers.Rows(rows), threads=False)
     assert {verdicts(alone)[name] for name in (THREADS, OBJECTS)} == {"not offered"}
-    assert why_not(alone, OBJECTS) == "the layer may not be used by other threads than its own"
+    assert why_not(alone, OBJECTS) == "only the thread that made the layer may use it"
     shared: dict[str, Any] = {}
     tasks = judged(lambda: layers.AsyncRows(shared), threads=False)
     assert verdicts(tasks)[OBJECTS] == "broken"

@@ -77,7 +77,7 @@ def test_a_layer_that_no_other_object_shares_is_not_durable() -> None:
 def test_a_store_within_the_process_is_not_durable() -> None:
     report = judged(layers.rows_in_process_memory)
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
-    assert "another process finds nothing of it" in report.findings[0].why
+    assert "lost every acknowledged record: another process finds none" in report.findings[0].why
     assert [line.who for line in report.findings[0].lines] == ["a process", "the process", "another process"]
 
 
@@ -93,7 +93,7 @@ def test_a_deletion_in_memory_only_is_lost_with_its_process() -> None:
     assert verdicts(report) == {OBJECT: "kept", PROCESS: "broken"}
     finding = report.findings[0]
     assert finding.why.startswith("The layer claims to be durable, but lost acknowledged records: ")
-    assert "otherwise than acknowledged" in finding.why
+    assert "keys changed or missing" in finding.why
     stored = [line.current for line in finding.lines]
     assert stored[-3] is None
     assert stored[-1] is not None

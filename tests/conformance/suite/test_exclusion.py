@@ -158,7 +158,7 @@ def test_named_clients_pause() -> None:
 def test_an_object_that_threads_may_not_share_is_not_raced() -> None:
     report = judged(layers.UnlockedDictionary, threads=False)
     assert {(each.verdict, each.why_not) for each in report.checks} == {
-        ("not offered", "the layer may not be used by other threads than its own")
+        ("not offered", "only the thread that made the layer may use it")
     }
 
 
