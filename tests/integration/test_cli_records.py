@@ -21,6 +21,7 @@ from idemproof import (
 from idemproof.backends.clock import wall_clock_ms
 from idemproof.cli.app import app
 from idemproof.spec.record import INPROGRESS
+from places import recent_sdk
 
 DONE, NONE, UNASKED, REFUSED = 0, 1, 2, 3
 
@@ -196,6 +197,7 @@ def test_async_layers_and_functions_that_return_layers(tmp_path: Path, monkeypat
     assert run("forget", "k", "--layer", target).exit_code == DONE
 
 
+@recent_sdk
 def test_a_table_is_asked_as_the_layer_would(dynamodb_server: servers.Server, monkeypatch: Any) -> None:
     from idemproof import DynamoDBPersistenceLayer  # noqa: PLC0415 - needs its extra
 
