@@ -113,8 +113,8 @@ def place_of(interrupt: BaseException) -> str:
     return traceback.extract_tb(interrupt.__traceback__)[-1].filename
 
 
-dropped: list[BaseException | None] = []
-"""Signals during finalizers, whose exceptions Python drops."""
+dropped: list[Any] = []
+"""Reports of signals during finalizers, whose exceptions Python drops."""
 
 
 def interrupted_call(work: Work, p: int, sender: Any, seconds: float) -> BaseException | None:
@@ -132,7 +132,7 @@ def interrupted_call(work: Work, p: int, sender: Any, seconds: float) -> BaseExc
 
 def wait_for_signal(kind: type[BaseException]) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
-    while not any(isinstance(error, kind) for error in dropped):
+    while not any(isinstance(report.exc_value, kind) for report in dropped):
         if time.monotonic() > until:
             raise RuntimeError("the signal is lost")
         time.sleep(0.001)
@@ -191,7 +191,8 @@ def storm(make_layer: Callable[[], Any], make_sender: Callable[[], Any], *, asyn
 
 
 if __name__ == "__main__":
-    sys.unraisablehook = lambda report: dropped.append(report.exc_value)
+    # Not a function of Python: a signal could strike in it, and be dropped without a report.
+    sys.unraisablehook = dropped.append
     with tempfile.TemporaryDirectory() as directory:
 
         def sqlite() -> SQLitePersistenceLayer:
