@@ -17,6 +17,10 @@ _HASTE = {"info-period": 200, "publish-period": 200, "ask-period": 200, "tilt-tr
 """Milliseconds between what sentinels ask; and how late they may be before they trust their clock no more."""
 
 
+_PATIENCE_SECONDS = 20
+"""How long the sentinels have to demote a server."""
+
+
 class Watched:
     """Two servers, of which one is the primary, and the sentinels that know which."""
 
@@ -69,13 +73,19 @@ class Watched:
         until("the sentinels name another primary", changed)
 
     def catch_up(self) -> None:
-        """Wait until the replica follows the primary, and has all that it has."""
+        """Wait until the replica follows the primary, and has all that it has.
+
+        The sentinels can leave a server that they have demoted to itself. After a while the test demotes it.
+        """
         primary = self.primary
         [replica] = [each for each in self.members if each is not primary]
+        patient_until = time.monotonic() + _PATIENCE_SECONDS
 
         def caught_up() -> bool:
             with _asking(primary) as one, _asking(replica) as other:
                 told, reached = other.info("replication"), one.info("replication")
+                if time.monotonic() > patient_until and told.get("master_port") != primary.port:
+                    other.execute_command("REPLICAOF", primary.host, primary.port)
             return bool(
                 reached["role"] == "master"
                 and told.get("master_port") == primary.port
