@@ -166,8 +166,7 @@ class RedisCachePersistenceLayer(_OverRedis, CompareAndSwapLayer):
             self.client = self._created_client = self._address.client(redis)
 
     def _loses(self, kind: type[Exception]) -> bool:
-        made_here = self.client is self._created_client and self._address.mode == "standalone"
-        return not made_here and retries_after(self.client, kind)
+        return retries_after(self.client, kind)
 
     def _load(self, key: str) -> Record | None:
         binding = self._binding

@@ -154,11 +154,8 @@ def retries_after(client: Any, kind: type[Exception]) -> bool:
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     if options.get("retry_on_timeout") or options.get("retry_on_error"):
         return True
-    retry = options.get("retry")
-    if retry is None:
-        return False
-    retries = getattr(retry, "get_retries", None)  # older releases do not say how often
-    return retries is None or retries() != 0
+    retries = getattr(options.get("retry"), "get_retries", None)  # older releases do not have it
+    return retries is not None and retries() != 0
 
 
 def kind_of(client: Any, *, asynchronous: bool) -> Literal["redis", "glide", "three methods"]:
