@@ -42,7 +42,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - given by name
-    """Lead links to where the site has what they name, and show pictures as such."""
+    """Rewrite links to the paths of the site, and embed diagrams as images."""
     source = page.file.src_uri
 
     def led(link: re.Match[str]) -> str:

@@ -46,8 +46,8 @@ def show(
 ) -> None:
     """Show the stored record of a key, also if it is over.
 
-    Exit code 0: a record stands. 1: none does. 2: the store could not be asked,
-    and a sentence says why.
+    Exit code 0: the record is shown. 1: there is no record. 2: the request to the
+    store failed, and a message says why.
     """
     record = _asked(_layer(sqlite, redis, dynamodb, layer), lambda by: by.inspect(key), "ainspect", key)
     if record is None:
@@ -71,8 +71,8 @@ def forget(
 
     Local caches of processes that run keep a result until it expires.
 
-    Exit code 0: it is deleted. 1: there was none. 2: the store could not be asked.
-    3: refused: an attempt is in progress, or the record has just changed.
+    Exit code 0: it is deleted. 1: there was none. 2: the request to the store
+    failed. 3: refused: an attempt is in progress, or the record has just changed.
     """
     chosen = _layer(sqlite, redis, dynamodb, layer)
     record = _asked(
@@ -101,9 +101,9 @@ def resolve(
 ) -> None:
     """Store the result of an operation that is stuck in progress after a crash.
 
-    Exit code 0: it is stored. 1: no record stands: nothing is stuck. 2: the
-    result is no JSON, or the store could not be asked. 3: refused: the operation
-    is completed with another result, or the record has just changed.
+    Exit code 0: it is stored. 1: there is no record: nothing is stuck. 2: the
+    result is not JSON, or the request to the store failed. 3: refused: the
+    operation is completed with another result, or the record has just changed.
     """
     try:
         value = jsons.loads(sys.stdin.read() if result == "-" else result)

@@ -93,7 +93,7 @@ class SimulatedCall:
     """One call, waiting for its next step.
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
-    ``interrupted`` tells whether it was interrupted, ``began_interrupted`` whether its body began after that,
+    ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
     ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
     """
 

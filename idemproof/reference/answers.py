@@ -1,4 +1,4 @@
-"""What callers are told: results on their way into the store and out of it, and refusals."""
+"""The answers that callers get: encoded and replayed results, and refusals."""
 
 import copy
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -78,7 +78,7 @@ class Answers:
         Raises
         ------
         IdempotencyValidationError, IdempotencyAlreadyInProgressError
-            What stands belongs to another payload, or is still running.
+            The stored record belongs to another payload, or its attempt is still running.
         """
         if isinstance(outcome, Replay):
             return self._replay(outcome.record, None if cached else self._cache)

@@ -39,7 +39,7 @@ class LocalCache:
             return record
 
     def put(self, record: Record) -> None:
-        """Keep ``record`` if it is completed; the least recently used one makes room."""
+        """Keep ``record`` if it is completed. A full cache drops the least recently used record."""
         key, records = record.idempotency_key, self._records
         if record.status != COMPLETED:
             return

@@ -124,16 +124,29 @@ class Core:
         function, answered
             As :meth:`Engine.steps` takes them.
         """
-        stand_in = Core.stand_in  # once: a test may end meanwhile
-        core = self if stand_in is None else stand_in(self)
+        core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
         engine = core.engine
-        execution = current(args, kwargs) if SDK in sys.modules else None
-        steps = engine.steps(key, payload_hash, context, execution, function, answered)
-        by = None if core._by_methods is None else core._by_methods()
         if by is None:
             return drive(steps, core.store, body, args, kwargs, engine.observe)
         call, store = by.call(core._payload(args, kwargs))
         return drive(steps, store, call.body(body), args, kwargs, engine.observe)
+
+    def _begin(
+        self,
+        key: str,
+        payload_hash: str | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: Any,
+        function: Callable[..., Any] | None,
+        answered: list[Outcome] | None,
+    ) -> "tuple[Core, Steps, CalledByMethods | None]":
+        """Return the core of the call, its steps, and its layer's own methods, if they are called."""
+        stand_in = Core.stand_in  # once: a test may end meanwhile
+        core = self if stand_in is None else stand_in(self)
+        execution = current(args, kwargs) if SDK in sys.modules else None
+        steps = core.engine.steps(key, payload_hash, context, execution, function, answered)
+        return core, steps, None if core._by_methods is None else core._by_methods()
 
     def acall(
         self,
@@ -149,12 +162,8 @@ class Core:
         """Make an async call: :meth:`call` for ``async def`` bodies."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
-        stand_in = Core.stand_in
-        core = self if stand_in is None else stand_in(self)
+        core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
         engine = core.engine
-        execution = current(args, kwargs) if SDK in sys.modules else None
-        steps = engine.steps(key, payload_hash, context, execution, function, answered)
-        by = None if core._by_methods is None else core._by_methods()
         if by is None:
             return drive_async(steps, core.async_store, body, args, kwargs, engine.observe)
         call, store = by.async_call(core._payload(args, kwargs))

@@ -219,7 +219,7 @@ def idempotent_function(
         Replaces the function's name at the beginning of keys, so that they survive a renaming.
     key
         Called with the arguments of each call; returns the plain data that names the operation. Instead of
-        ``data_keyword_argument``, or beside it if ``payload_validation_jmespath`` is to look at an argument.
+        ``data_keyword_argument``, or together with it if ``payload_validation_jmespath`` needs an argument.
 
     Raises
     ------

@@ -42,9 +42,9 @@ class Engine(Finishing):
     config
         Windows, clock, cache and hook.
     serializer
-        Turns results into JSON-able data and back; None stores them as they are.
+        Converts results to JSON data and back; None stores them unchanged.
     mint
-        Makes owner tokens.
+        Returns a new owner token.
     function
         The body, if it is a function's.
     keeps_owners
@@ -163,7 +163,7 @@ class Engine(Finishing):
         Returns
         -------
         object
-            What the caller is told.
+            The answer for the caller.
         """
         report = None
         if observed or self.observers.given or is_logged(DEBUG):
@@ -291,7 +291,7 @@ class Engine(Finishing):
             raise attempt.interrupt
 
     def _claim(self, attempt: Attempt) -> Steps:
-        """Claim; the outcome tells whether it was granted, or else why not."""
+        """Claim, and return the outcome: the claim, or the reason for the refusal."""
         claiming = self._claiming if attempt.execution is None else self._resuming
         return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
 

@@ -1,4 +1,4 @@
-"""What stands in a decorated function's place: it finds the call's key, and drives the engine."""
+"""The wrapper of a decorated function: it derives the key of a call, and drives the engine."""
 
 import functools
 import os
@@ -36,10 +36,10 @@ def protect(
     prepare: Callable[[], None] | None = None,
     body: Any = None,
 ) -> Any:
-    """Return what stands in the place of ``function``.
+    """Return the wrapper of ``function``.
 
-    ``data`` is the argument that identifies the operation, ``prepare`` what is done before the first key is
-    derived, and ``body`` what is run, if it is not ``function`` itself.
+    ``data`` is the argument that identifies the operation. ``prepare`` runs before the first key is derived.
+    ``body`` runs instead of ``function``, if it is given.
     """
     shared = layer.blocks and not is_double(layer)
     plan = Plan(function, data, config, key_prefix, key, prepare, shared=shared)

@@ -57,7 +57,7 @@ class Records:
         self._named = checked_key if named is None else named
 
     def inspect(self, key: str) -> Record | None:
-        """Return the record of ``key`` as it stands, also if it is over; None if there is none.
+        """Return the stored record of ``key``, also if it has expired; None if there is none.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Records:
         Raises
         ------
         IdempotencyItemNotFoundError
-            No record stands: nothing is stuck.
+            There is no record: nothing is stuck.
         IdempotencyItemAlreadyExistsError
             The operation is completed, with another result.
         IdempotencyInconsistentStateError

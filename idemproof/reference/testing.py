@@ -209,10 +209,10 @@ _RETURNED = (
 
 @contextmanager
 def _in(stand: _Stand) -> Iterator[None]:
-    """Let ``stand`` be used by all calls that begin meanwhile.
+    """Use ``stand`` for all calls that begin meanwhile.
 
-    Tests may overlap: threads and tasks end in any order. Each gets what stands in its own context; a thread
-    that a test starts, and that has no context of it, gets what the newest test lets stand.
+    Tests may overlap: threads and tasks end in any order. Each uses the stand-in of its own context. A thread
+    that a test starts has no such context, and uses the newest stand-in.
     """
     global _stands  # noqa: PLW0603 - what all threads look at
     with _lock:

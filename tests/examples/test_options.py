@@ -35,7 +35,7 @@ class TestLocalCache:
         assert requests == ["PutItem", "UpdateItem"]
         assert example.sold == ["A1"]
 
-    def test_an_order_that_made_room_for_others_is_found_in_the_table(
+    def test_an_order_that_left_the_cache_is_found_in_the_table(
         self, load: Load, event: Event, context: object
     ) -> None:
         example = load("options/local_cache.py")
@@ -157,7 +157,7 @@ def failing(why: str) -> Callable[[str], str]:
     return fail
 
 
-def test_a_request_whose_twin_is_running_is_told_when_to_ask_again(
+def test_a_concurrent_request_learns_when_to_retry(
     load: Load,
     event: Event,
     context: object,

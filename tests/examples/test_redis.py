@@ -160,7 +160,7 @@ def test_with_another_password_nothing_is_billed(
 
 
 @pytest.mark.usefixtures("secret")
-def test_a_server_that_nobody_vouches_for_gets_no_password(load: Load, event: Event, context: Any) -> None:
+def test_an_untrusted_server_gets_no_password(load: Load, event: Event, context: Any) -> None:
     billing = load("redis/with_secrets_manager.py")
     with pytest.raises(IdempotencyPersistenceConnectionError, match="certificate"):
         billing.handler(event("redis/with_secrets_manager.json"), context)

@@ -98,7 +98,7 @@ def test_keys_are_each_customers_own(shop: ModuleType, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "charging ada 24 euros\ncharging grace 24 euros\n"
 
 
-def test_while_an_order_is_under_way_its_repeat_is_told_when_to_ask_again(
+def test_a_repeat_of_a_running_order_learns_when_to_retry(
     shop: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> tuple[httpx.Response, ...]:

@@ -118,7 +118,7 @@ def test_what_is_shown_of_the_switch_fails_without_it(as_they_are: Told) -> None
     assert as_they_are.failed[STILL_ENABLED] == as_they_are.passed["test_disabled.py"] != set()
 
 
-def test_a_key_that_changes_between_tries_is_told_as_the_page_says(
+def test_a_key_that_changes_between_tries_fails_as_the_page_says(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     folder = copied(tmp_path / "shop")

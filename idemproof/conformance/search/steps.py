@@ -361,7 +361,7 @@ class Steps:
         world.delayed, world.history = list(state.delayed), list(state.history)
 
     def _again(self, pending: Pending) -> SimulatedCall:
-        """Start a call anew and tell it what it was told. What it does to the world is of no matter."""
+        """Start a call again and give it the same answers. Its effects on the world do not matter."""
         world = self._world
         world.now, world._minted, payload, cached = pending.start
         world.delayed, world.history = [], []

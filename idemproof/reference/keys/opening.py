@@ -75,7 +75,7 @@ def _converted(value: Any) -> Any:
 def fields_of_dataclass(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass, as they are.
 
-    Attributes that a subclass keeps beside the fields are marked, if it does not declare them.
+    Attributes of a subclass that are not declared as fields are marked.
     """
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     kind = value.__class__

@@ -37,7 +37,7 @@ class OpeningInterpreter(TreeInterpreter):
         return field(node["value"], value)
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
-        """Compare what stands for both sides."""
+        """Compare the plain data of both sides."""
         left, right = (self._value_of(self.visit(child, value)) for child in node["children"])
         literals: Any = {
             "type": "comparator",

@@ -96,7 +96,7 @@ class Selection:
         return _written(selected)
 
     def resolved(self, selected: Any) -> Any:
-        """Return what stands for something that was selected; see `plain`."""
+        """Return the plain data of a selected value; see `plain`."""
         return plain(selected, reveal=self._reveal)
 
     def located(self, selected: Any, error: Exception) -> Refused:
