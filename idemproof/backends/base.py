@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from ..drivers.blocking import Steps, drive
+from ..drivers.blocking import drive
+from ..spec.commands import Steps
 from ..spec.record import Record
 from . import overrides, powertools_methods, public_methods
 from .clock import wall_clock_ms

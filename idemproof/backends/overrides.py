@@ -11,13 +11,13 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
-from ..spec.commands import CallMethod, Command, Load, Swap
+from ..spec.commands import CallMethod, Load, Steps, Swap
 from ..spec.errors import (
     IdempotencyConfigError,
     IdempotencyItemAlreadyExistsError,
@@ -34,8 +34,6 @@ from .logs import log
 from .names import NamesOnLayer
 from .public_methods import DOCUMENTED, METHODS, REPLACED
 from .records import DataRecord, checked_legacy
-
-Steps = Generator[Command, Any, Any]
 
 _BY_NAME = dict.fromkeys(DOCUMENTED, "data_record") | {"_get_record": "idempotency_key"}
 

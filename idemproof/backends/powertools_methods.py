@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..spec.commands import CallMethod, Load
+from ..spec.commands import CallMethod, Load, Steps
 from ..spec.errors import (
     IdempotencyInconsistentStateError,
     IdempotencyItemAlreadyExistsError,
@@ -11,7 +11,7 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Complete, Completed, Event, Release, Released
 from ..spec.record import COMPLETED, INPROGRESS, Record, checked, live
-from ..spec.settle import Change, Granted, Steps, settle
+from ..spec.settle import Change, Granted, settle
 from ..spec.transition import transition
 from .records import ByHand, DataRecord, checked_legacy, new_owner
 

@@ -1,14 +1,11 @@
 """The methods that Powertools calls on a layer, as generators. Users call and override them."""
 
-from collections.abc import Generator
 from typing import Any
 
-from ..spec.commands import CallMethod, Command
+from ..spec.commands import CallMethod, Steps
 from ..spec.errors import IdempotencyItemNotFoundError, IdempotencyValidationError
 from .layer_settings import Setting, settings_of, visit_of
 from .records import ByHand, DataRecord
-
-Steps = Generator[Command, Any, Any]
 
 DOCUMENTED = ("_get_record", "_put_record", "_update_record", "_delete_record")
 PUBLIC = ("save_inprogress", "save_success", "get_record", "delete_record")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Swap
+from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
-from .blocking import NOTHING, Steps, request
+from .blocking import NOTHING, request
 from .bodies import run_body
 
 pause_async = asyncio.sleep

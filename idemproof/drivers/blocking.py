@@ -6,13 +6,11 @@ first.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Command, Emit, Load, RunBody, Sleep, Swap
+from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap
 from ..spec.occurrences import Occurrence
-
-Steps = Generator[Command, Any, Any]
 
 pause = time.sleep
 

@@ -16,7 +16,8 @@ from ..backends.called_layers import CalledByMethods, called_by_methods
 from ..backends.doubles import is_double
 from ..backends.layer_settings import begin_to_serve
 from ..backends.overrides import replaced_later
-from ..drivers.blocking import NOTHING, Steps, drive
+from ..drivers.blocking import NOTHING, drive
+from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError
 from ..spec.events import Outcome
 from .config import IdempotencyConfig

@@ -10,7 +10,7 @@ from logging import DEBUG
 from typing import Any, Self
 
 from ..backends.records import new_owner
-from ..spec.commands import RunBody
+from ..spec.commands import RunBody, Steps
 from ..spec.errors import (
     IdempotencyError,
     IdempotencyPersistenceLayerError,
@@ -19,7 +19,7 @@ from ..spec.errors import (
 from ..spec.events import Claim, Claimed, Outcome, Released
 from ..spec.occurrences import Kind
 from ..spec.record import RESULT_UNAVAILABLE, live
-from ..spec.settle import Steps, settle
+from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
 from .attempt import PLAIN, Attempt, append_context

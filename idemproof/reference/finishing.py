@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..drivers.interrupts import Interrupts
+from ..spec.commands import Steps
 from ..spec.errors import IdempotencyError, IdempotencyLeaseLostError, IdempotencyPersistenceLayerError
 from ..spec.events import Complete, Completed, LeaseLost, Outcome, Superseded
 from ..spec.occurrences import Kind
 from ..spec.record import RESULT_UNAVAILABLE
-from ..spec.settle import Steps, settle
+from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers, not_stored
 from .attempt import Attempt

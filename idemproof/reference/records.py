@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends.records import DataRecord
-from ..spec.commands import Load
+from ..spec.commands import Load, Steps
 from ..spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyError,
@@ -31,7 +31,7 @@ from ..spec.record import (
     live,
     same_version,
 )
-from ..spec.settle import Change, Granted, Steps, settle
+from ..spec.settle import Change, Granted, settle
 from .core import Core
 from .engine import Engine
 from .observers import Report

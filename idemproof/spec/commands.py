@@ -1,5 +1,6 @@
 """The commands of protocol code. Generators yield them; drivers perform them."""
 
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from .occurrences import Occurrence
@@ -59,3 +60,6 @@ class RunBody:
 
 
 Command = Load | Swap | CallMethod | Sleep | Emit | RunBody
+
+Steps = Generator[Command, Any, Any]
+"""Protocol code: yields commands, gets their answers, and returns its result."""

@@ -5,15 +5,13 @@ transition function decides again on that record. A claim, a completion, a relea
 differ only in their event, in how they handle failures, and in how many conflicting changes they accept.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-from .commands import Command, Sleep, Swap
+from .commands import Sleep, Steps, Swap
 from .events import Claimed, Event
 from .record import Record, checked, live, same_record
 from .transition import transition
-
-Steps = Generator[Command, Any, Any]
 
 
 class Granted(Record):

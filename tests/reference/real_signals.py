@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, SQLitePersistenceLayer, idempotent_function
@@ -35,8 +36,18 @@ class TimeLimit(Exception):  # noqa: N818 - as those of job queues
     """The error that the handler of SIGALRM raises."""
 
 
-def limit(*_: object) -> None:
+struck_at: list[str] = []
+"""Where the last signal struck: what would have swallowed it, should it be lost."""
+
+
+def limit(_: int, frame: FrameType | None) -> None:
+    struck_at[:] = traceback.format_stack(frame)
     raise TimeLimit
+
+
+def interrupt(_: int, frame: FrameType | None) -> None:
+    struck_at[:] = traceback.format_stack(frame)
+    raise KeyboardInterrupt
 
 
 class ByTimer:
@@ -60,7 +71,7 @@ class FromOutside:
     kind = KeyboardInterrupt
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
         command = [sys.executable, "-c", SENDER, str(os.getpid()), str(int(signal.SIGINT))]
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._orders: Any = self._sender.stdin
@@ -134,7 +145,7 @@ def wait_for_signal(kind: type[BaseException]) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while not any(isinstance(report.exc_value, kind) for report in dropped):
         if time.monotonic() > until:
-            raise RuntimeError("the signal is lost")
+            raise RuntimeError("the signal is lost that struck here:\n" + "".join(struck_at))
         time.sleep(0.001)
     dropped.clear()
 
@@ -154,7 +165,7 @@ def cancelled_call(work: Work, p: int, sender: Any, seconds: float) -> BaseExcep
         asyncio.run(main())
     except sender.kind as interrupt:
         return None if returned else interrupt
-    raise RuntimeError("the signal is lost")
+    raise RuntimeError("the signal is lost that struck here:\n" + "".join(struck_at))
 
 
 def judge(work: Work, p: int, interrupt: BaseException | None) -> str | None:

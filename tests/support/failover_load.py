@@ -84,11 +84,16 @@ class Heard:
             raise ValueError(line)
 
 
+def names(keys: int) -> dict[bytes, int]:
+    """Return what the workers' keys are called in the store."""
+    return {f"load#{md5(str(key).encode()).hexdigest()}".encode(): key for key in range(keys)}
+
+
 class Workers:
     """One process for each layer, by the expressions that make them."""
 
     def __init__(self, directory: Path, keys: int, layers: list[str]) -> None:
-        self.names = {f"load#{md5(str(key).encode()).hexdigest()}".encode(): key for key in range(keys)}
+        self.names = names(keys)
         self._outputs = [(directory / f"{number}.txt").open("w+") for number in range(len(layers))]
         self._processes = [
             subprocess.Popen(

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from ...backends import powertools_methods
 from ...backends.records import checked_legacy
 from ...drivers.blocking import drive
-from ...spec.commands import Load, Swap
+from ...spec.commands import Load, Steps, Swap
 from ...spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyItemAlreadyExistsError,
@@ -14,7 +14,6 @@ from ...spec.errors import (
     IdempotencyLeaseLostError,
 )
 from ...spec.record import COMPLETED, INPROGRESS, Record, checked
-from ...spec.settle import Steps
 from ..suite.checks import Broken, Case
 from ..suite.subjects import Subject
 from . import linearizability
