@@ -37,17 +37,12 @@ class TimeLimit(Exception):  # noqa: N818 - as those of job queues
 
 
 struck_at: list[str] = []
-"""Where the last signal struck: what would have swallowed it, should it be lost."""
+"""Where the last SIGALRM struck: what swallowed it, should it be lost."""
 
 
 def limit(_: int, frame: FrameType | None) -> None:
     struck_at[:] = traceback.format_stack(frame)
     raise TimeLimit
-
-
-def interrupt(_: int, frame: FrameType | None) -> None:
-    struck_at[:] = traceback.format_stack(frame)
-    raise KeyboardInterrupt
 
 
 class ByTimer:
@@ -71,7 +66,7 @@ class FromOutside:
     kind = KeyboardInterrupt
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         command = [sys.executable, "-c", SENDER, str(os.getpid()), str(int(signal.SIGINT))]
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._orders: Any = self._sender.stdin
@@ -165,7 +160,7 @@ def cancelled_call(work: Work, p: int, sender: Any, seconds: float) -> BaseExcep
         asyncio.run(main())
     except sender.kind as interrupt:
         return None if returned else interrupt
-    raise RuntimeError("the signal is lost that struck here:\n" + "".join(struck_at))
+    raise RuntimeError("the signal is lost")
 
 
 def judge(work: Work, p: int, interrupt: BaseException | None) -> str | None:
