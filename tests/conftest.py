@@ -54,6 +54,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_collectreport(report=pytest.CollectReport("marks", "failed", complaint, []))
 
 
+def pytest_collection_finish() -> None:
+    # What was imported to collect tests stays: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected_garbage() -> Iterator[None]:
+    """Collect what the tests of a file left: a warning about it must not fail a test of another file."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def _abandoned_connections() -> Iterator[None]:
     """Collect what async clients left open when they gave up: asyncio would tell of it in a later test."""
