@@ -2,11 +2,13 @@
 
 import gc
 import os
+import re
 import signal
 import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +25,25 @@ settings.register_profile("ci", derandomize=True, **UNHURRIED)
 settings.register_profile("explore", **UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
 
+ONLY_ONCE = re.compile(r"^pytestmark = \[?pytest\.mark\.once\b", re.MULTILINE)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "clause(*ids): the clauses of protocol.md that it would see broken")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file if ``-m`` selects none of its tests. Otherwise each worker imports it."""
+    if not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    if config.option.markexpr == "not nightly and not once":
+        return bool(ONLY_ONCE.search(text)) or None
+    if config.option.markexpr == "once and not nightly":
+        fixtures = collection_path.with_name("conftest.py")  # which can mark tests too
+        sources = [text, fixtures.read_text(encoding="utf-8") if fixtures.exists() else ""]
+        return not any("mark.once" in source for source in sources) or None
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,6 +52,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if complaint:
         # Reported, not raised: a worker of pytest-xdist that raises here dies without a word.
         config.hook.pytest_collectreport(report=pytest.CollectReport("marks", "failed", complaint, []))
+
+
+def pytest_collection_finish() -> None:
+    # What was imported to collect tests stays: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected_garbage() -> Iterator[None]:
+    """Collect what the tests of a file left: a warning about it must not fail a test of another file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

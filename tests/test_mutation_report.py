@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "mutation"
 PARTS = ("explanations", "mutants", "selections", "wording")

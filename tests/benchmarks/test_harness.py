@@ -15,6 +15,8 @@ import pytest
 
 from server_process import missing
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks" / "README.md"

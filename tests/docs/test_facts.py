@@ -16,6 +16,8 @@ from idemproof.errors import (
 )
 from idemproof.testing import MovableClock
 
+pytestmark = pytest.mark.once
+
 LEASE = 30
 BEFORE_THE_CLAIM = 1
 """The seconds from when a worker receives a message to its claim: more for the last of a batch."""

@@ -7,6 +7,8 @@ import pytest
 
 from pages import DOCS, ROOT, Link, anchors, included, links, pages, rows
 
+pytestmark = pytest.mark.once
+
 PAGE = DOCS / "migrate" / "features.md"
 EXAMPLES = ROOT / "examples"
 TESTS = ROOT / "tests"

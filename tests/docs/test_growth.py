@@ -20,6 +20,8 @@ from pages import rows
 from places import moto_client
 from sides import Recording
 
+pytestmark = pytest.mark.once
+
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "growth.md"
 
 ORDER = {

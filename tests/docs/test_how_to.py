@@ -15,6 +15,8 @@ from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_fu
 from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
 from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "how-to").glob("*.md")}
 SHOWN = {path for text in PAGES.values() for path in re.findall(r'--8<-- "([^"]+)"', text)}

@@ -6,6 +6,8 @@ import pytest
 
 from language import ROOT, Hit, exceptions, excused, hits, unneeded, words
 
+pytestmark = pytest.mark.once
+
 STYLE = ROOT / "docs" / "contributing" / "style.md"
 
 

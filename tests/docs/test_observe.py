@@ -13,6 +13,8 @@ from idemproof.conformance.clauses import protocol_text
 from idemproof.reference.observers import _LOGGED, _OTHERS
 from pages import DOCS, rows
 
+pytestmark = pytest.mark.once
+
 PAGE = DOCS / "how-to" / "observe.md"
 REFERENCE = Path(idemproof.__file__).parent / "reference"
 

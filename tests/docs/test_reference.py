@@ -36,6 +36,8 @@ from idemproof.reference.protection import DISABLED
 from idemproof.spec.record import RESULT_UNAVAILABLE
 from pages import DOCS, rows
 
+pytestmark = pytest.mark.once
+
 REFERENCE = DOCS / "reference"
 REQUIRED = inspect.Parameter.empty
 IDEMPOTENCY = "aws_lambda_powertools.utilities.idempotency"

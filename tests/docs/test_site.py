@@ -10,6 +10,8 @@ import yaml
 
 from pages import DOCS, ROOT
 
+pytestmark = pytest.mark.once
+
 MOST_ENTRIES = 25
 
 

@@ -18,6 +18,8 @@ from idemproof import (
 from idemproof.backends import dynamodb_clients
 from idemproof.errors import IdempotencyPersistenceConnectionError, IdempotencyPersistenceLayerError
 
+pytestmark = pytest.mark.once
+
 PAGES = Path(__file__).parents[2] / "docs"
 
 

@@ -10,6 +10,8 @@ from idemproof.spec import transition as table
 from idemproof.spec.record import COMPLETED, EXPIRED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, Row
 
+pytestmark = pytest.mark.once
+
 WAY = re.compile(r"^    (\w+) --> (\w+) : ([^:;#]+)$")
 
 

@@ -7,6 +7,8 @@ import pytest
 from idemproof.spec import errors
 from idemproof.spec.record import COMPLETED, Record
 
+pytestmark = pytest.mark.once
+
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

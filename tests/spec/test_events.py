@@ -7,6 +7,8 @@ import pytest
 from idemproof.spec.events import Claim, Claimed, Completed, Evict, Kept, NotHeld, Release, Released, Replay
 from idemproof.spec.record import COMPLETED, Record
 
+pytestmark = pytest.mark.once
+
 RECORD = Record("key", COMPLETED, 60)
 
 

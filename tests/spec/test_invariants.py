@@ -12,6 +12,8 @@ from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import deciding_row, transition
 
+pytestmark = pytest.mark.once
+
 # Small numbers, so that deadlines, leases and "now" meet often, and at the boundary.
 MILLISECONDS = st.integers(0, 6).flatmap(lambda s: st.sampled_from([s * 1000 - 1, s * 1000, s * 1000 + 1]))
 LEASES = st.none() | MILLISECONDS

@@ -10,6 +10,8 @@ from idemproof.spec.events import Claim, Complete, Evict, Release
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import transition
 
+pytestmark = pytest.mark.once
+
 
 def running(owner: str = "a", until: int | None = 5_000, expiry: int = 60) -> Record:
     return Record("k", INPROGRESS, expiry, until, None, "h", owner)

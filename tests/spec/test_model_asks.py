@@ -10,6 +10,8 @@ from idemproof.spec.invariants import Began, Ended
 from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
+pytestmark = pytest.mark.once
+
 CLAIMED = Record("", INPROGRESS, 3, 2000, None, "a", "held")
 STORED = Record("", COMPLETED, 3, None, "held", "a", "held")
 ENDS_SOON = CLAIMED._replace(in_progress_expiry_timestamp=1)

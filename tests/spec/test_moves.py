@@ -9,6 +9,8 @@ from idemproof.spec.model import FAULTS, LEASE, WINDOW, Attempt, Client, Move, a
 from idemproof.spec.record import Record
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
+pytestmark = pytest.mark.once
+
 
 def moves(
     at: Client, record: Record | None, *, faults: tuple[str, ...] = FAULTS, late: bool = False

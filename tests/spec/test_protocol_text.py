@@ -15,6 +15,8 @@ from idemproof.spec.record import RESULT_UNAVAILABLE
 from idemproof.spec.tables import with_table
 from idemproof.spec.transition import TABLE
 
+pytestmark = pytest.mark.once
+
 TEXT = (files(idemproof.spec) / "protocol.md").read_text(encoding="utf-8")
 CLAUSES = dict(re.findall(r"^- \*\*([A-Z]+-\d+)\*\* (.+)$", TEXT, re.MULTILINE))
 ROWS = set(re.findall(r"^\| (ROW-\d+) \|", TEXT, re.MULTILINE))

@@ -8,6 +8,8 @@ import pytest
 from idemproof.errors import IdempotencyInvalidStatusError
 from idemproof.spec.record import COMPLETED, Record, checked, same_record, same_version
 
+pytestmark = pytest.mark.once
+
 GOOD = Record("key", COMPLETED, 60, 5_000, "{}", "hash", "owner")
 
 

@@ -9,6 +9,8 @@ from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always, deciding_row, transition
 
+pytestmark = pytest.mark.once
+
 NOW = 1_000_000
 LEASE = NOW + 5_000
 EXPIRY = NOW // 1000 + 60

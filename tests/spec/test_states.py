@@ -6,6 +6,8 @@ from idemproof.spec.events import Evict, Kept
 from idemproof.spec.model import Client, Move, State, ask, broken_by_beginning, canonical, forget, tick
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
+pytestmark = pytest.mark.once
+
 
 def test_a_move_changes_only_its_client_and_what_blocks_others() -> None:
     state = State(CLAIMED, (client("running", 1, owns=True), Client()), crashed=1, stored=1)
