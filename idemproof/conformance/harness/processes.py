@@ -27,7 +27,7 @@ del sys.modules["pytest"]
 from {__package__}.stress_worker import main
 main()
 """
-"""The program of a process. time_machine imports pytest if it can, which takes longer than everything else."""
+"""The program of a process. time_machine imports pytest if it can, which takes longer than all else."""
 
 SECONDS_AT_MOST = 60.0
 """How long a process may take to start, or to carry out one order, on a busy machine."""
