@@ -164,7 +164,7 @@ class ReturnsDates(FourMethods):
 
     def _get_record(self, idempotency_key: str) -> Any:
         found = super()._get_record(idempotency_key)
-        expiry: Any = dt.datetime.fromtimestamp(found.expiry_timestamp, dt.UTC)
+        expiry: Any = dt.datetime.fromtimestamp(found.as_record().expiry_timestamp, dt.UTC)
         return found._replace(expiry_timestamp=expiry)
 
 
@@ -248,7 +248,7 @@ class LooksAwaitsPuts(AsyncFourMethods):
 class UpdatesAnyRecord(Dictionary):
     """Its update stores a result over any record."""
 
-    def _update_record(self, data_record: DataRecord) -> None:
+    def _update_record(self, data_record: Any) -> None:
         self.write(data_record.idempotency_key, data_record.as_record())
 
 
@@ -256,7 +256,7 @@ class UpdatesAnyRecord(Dictionary):
 class DeletesAnyRecord(Dictionary):
     """Its delete removes any record."""
 
-    def _delete_record(self, data_record: DataRecord) -> None:
+    def _delete_record(self, data_record: Any) -> None:
         self.write(data_record.idempotency_key, None)
 
 
@@ -264,6 +264,6 @@ class DeletesAnyRecord(Dictionary):
 class NeedsAnOwner(Dictionary):
     """Its update does nothing if the caller does not name the owner."""
 
-    def _update_record(self, data_record: DataRecord) -> None:
+    def _update_record(self, data_record: Any) -> None:
         if data_record.owner:
             super()._update_record(data_record)
