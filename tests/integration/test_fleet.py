@@ -22,7 +22,7 @@ COMPLETIONS_LOST = 80
 REASONS = {"killed", "outlived", "raised", "untold"}
 
 
-pytestmark = [pytest.mark.once, pytest.mark.waits]
+pytestmark = pytest.mark.once
 STORES = {"valkey_server": valkey_store, "dynamodb_server": dynamodb_store}
 
 

@@ -18,7 +18,7 @@ from idemproof.errors import IdempotencyPersistenceConnectionError
 from outages import Calls, Work
 from servers import Server
 
-pytestmark = [pytest.mark.once, pytest.mark.waits]
+pytestmark = pytest.mark.once
 
 KEPT = ("--appendonly", "yes", "--appendfsync", "always", "--loading-process-events-interval-bytes", "1024")
 

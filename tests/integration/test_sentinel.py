@@ -26,7 +26,7 @@ from idemproof.errors import (
 from outages import Calls, Work
 from sentinels import NAME, Watched
 
-pytestmark = [pytest.mark.once, pytest.mark.waits]
+pytestmark = pytest.mark.once
 
 Sentinel = Callable[..., Any]
 SENTINELS: dict[str, Sentinel] = {

@@ -41,11 +41,6 @@ def report_on(name: str, *tiers: str) -> Report:
     ("name", "check_name", "clauses"),
     [
         # An attempt that outlived its lease overwrites its successor's result, or deletes it.
-        (
-            "powertools-dynamodb",
-            "calls-that-outlive-their-leases-change-nothing",
-            {"INV-2", "INV-3"},
-        ),
         ("powertools-redis", "calls-that-outlive-their-leases-change-nothing", {"INV-2", "INV-3"}),
         # Completing drops the payload hash.
         ("powertools-redis", "a-completion-keeps-the-payload-hash", {"CAS-8"}),
