@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if complaint:
         # Reported, not raised: a worker of pytest-xdist that raises here dies without a word.
         config.hook.pytest_collectreport(report=pytest.CollectReport("marks", "failed", complaint, []))
+    # First, so that pytest-xdist gives them to one worker, which waits while the others compute.
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 def pytest_collection_finish() -> None:

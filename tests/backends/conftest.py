@@ -16,6 +16,7 @@ import valkey
 from moto import mock_aws
 
 import servers
+from broken_layers.foundations import FourMethods
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
     AsyncInMemoryPersistenceLayer,
@@ -30,7 +31,6 @@ from idemproof import (
 )
 from idemproof.backends.base import compare_and_swap
 from places import SORT_KEY, AsyncSession, RedisPlace, Table, moto_client
-from right_layers import FourMethods
 from sides import Side
 
 

@@ -24,7 +24,7 @@ from outages import Calls, Work, key_of
 from servers import Server
 from sharded import Sharded
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.waits]
 
 BLOCKING = "RedisCachePersistenceLayer(host='{host}', port={port}, ssl=False, mode='cluster')"
 

@@ -12,16 +12,17 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-import right_layers
+from broken_layers import foundations
 from idemproof import (
     AsyncSQLitePersistenceLayer,
+    DataRecord,
     Record,
     RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
 )
 from idemproof.spec.record import same_version
 from looking_layers import LooksThenWrites
-from racing_layers import AsyncReadThenWrite, WritesUnderALock
+from racing_layers import AsyncReadThenWrite
 
 PAUSE_SECONDS = 0.005
 """Long enough for other clients to run in between."""
@@ -183,14 +184,12 @@ def thread_bound_sqlite() -> ThreadBoundSQLite:
     return ThreadBoundSQLite()
 
 
-class FourMethods(WritesUnderALock, right_layers.FourMethods):
+class FourMethods(foundations.FourMethods):
     """Has the four methods, each under a lock."""
 
-    lock = threading.RLock()
-
-    def write(self, record: Record) -> None:
+    def keep(self, record: DataRecord) -> None:
         pause()
-        super().write(record)
+        super().keep(record)
 
 
 class _NoLock:
@@ -202,7 +201,9 @@ class _NoLock:
 class RacingFourMethods(FourMethods):
     """Has the four methods, without a lock."""
 
-    lock: Any = _NoLock()
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock: Any = _NoLock()
 
 
 class Files(LooksThenWrites):

@@ -7,10 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from idemproof import Record
-from idemproof.spec.record import same_version
 from looking_layers import LooksThenWrites
 from racing_layers import UnlockedDictionary
 
@@ -30,57 +27,6 @@ class OverRedis(LooksThenWrites):
             self.client.delete(key)
         else:
             self.client.set(key, json.dumps(new), px=ttl_ms)
-
-
-class OverRedisWatching(OverRedis):
-    """Reads, and writes only if no other client has written since (``WATCH``)."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        for _ in range(20):
-            with self.client.pipeline() as pipe:
-                pipe.watch(key)
-                found = pipe.get(key)
-                current = None if found is None else Record(*json.loads(found))
-                if not same_version(current, expected):
-                    return current
-                pipe.multi()
-                if new is None:
-                    pipe.delete(key)
-                else:
-                    pipe.set(key, json.dumps(new), px=ttl_ms)
-                try:
-                    pipe.execute()
-                except redis.WatchError:
-                    continue
-                return new
-        raise RuntimeError("too many conflicts")
-
-
-class OverRedisByScript(OverRedis):
-    """Reads the stored record, then compares and swaps texts in a script."""
-
-    _SWAP = """
-    local current = redis.call('GET', KEYS[1]) or ''
-    if current ~= ARGV[1] then return 0 end
-    if ARGV[2] == '' then redis.call('DEL', KEYS[1])
-    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-    return 1
-    """
-
-    def __init__(self, client: Any) -> None:
-        super().__init__(client)
-        self.script = client.register_script(self._SWAP)
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        for _ in range(20):
-            found = self.client.get(key)
-            current = None if found is None else Record(*json.loads(found))
-            if not same_version(current, expected):
-                return current
-            text = "" if new is None else json.dumps(new)
-            if self.script([key], [found or "", text, ttl_ms]):
-                return new
-        raise RuntimeError("too many conflicts")
 
 
 class OverRedisLocking(OverRedis):
@@ -172,40 +118,3 @@ class OverSQLite(LooksThenWrites):
 
     def close(self) -> None:
         self._db.close()
-
-
-class OverSQLiteByCondition(OverSQLite):
-    """Writes on condition that the stored record is still the one that it read."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        for _ in range(20):
-            row = self.db.execute("SELECT text FROM records WHERE id = ?", (key,)).fetchone()
-            current = None if row is None else Record(*json.loads(row[0]))
-            if not same_version(current, expected):
-                return current
-            if row is None:
-                if new is None:
-                    return None
-                sql = "INSERT INTO records VALUES (?, ?) ON CONFLICT DO NOTHING"
-                args: tuple[Any, ...] = (key, json.dumps(new))
-            elif new is None:
-                sql, args = "DELETE FROM records WHERE id = ? AND text = ?", (key, row[0])
-            else:
-                sql = "UPDATE records SET text = ? WHERE id = ? AND text = ?"
-                args = (json.dumps(new), key, row[0])
-            if self.db.execute(sql, args).rowcount:
-                return new
-        raise RuntimeError("too many conflicts")
-
-
-class OverSQLiteInOneTransaction(OverSQLite):
-    """Takes the write lock before it reads, with a cursor."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        cursor = self.db.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
-        try:
-            return super()._swap(key, expected, new, ttl_ms)
-        finally:
-            cursor.execute("COMMIT")
-            cursor.close()

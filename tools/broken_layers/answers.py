@@ -4,7 +4,7 @@
 
 from typing import Any
 
-from idemproof.spec.record import RESULT_UNAVAILABLE, Record
+from idemproof.spec.record import COMPLETED, RESULT_UNAVAILABLE, Record
 
 from .exhibits import broken
 from .foundations import Dictionary
@@ -141,4 +141,31 @@ class ChokesOnTheUnavailable(Dictionary):
     def write(self, key: str, new: Record | None) -> None:
         if new is not None and new.response_data == RESULT_UNAVAILABLE:
             raise ValueError("response_data must be JSON")
+        super().write(key, new)
+
+
+@broken(CAS_3="contract")
+class RefusesWithoutTheResponse(_Answers):
+    """It answers a refused swap with the stored record, but without its response."""
+
+    def refused(self, found: Record | None, _expected: Record | None, _new: Record | None) -> Record | None:
+        return None if found is None else found._replace(response_data=None)
+
+
+@broken(CAS_3="contract")
+class StoresNoResults(_Answers):
+    """It answers that it has stored a result, but keeps the claim."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is None or new.status != COMPLETED:
+            super().write(key, new)
+
+
+@broken(CAS_3="fencing")
+class RaisesOnRelease(_Answers):
+    """It raises KeyError instead of releasing a claim."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is None:
+            raise KeyError(key)
         super().write(key, new)

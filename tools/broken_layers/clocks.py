@@ -2,7 +2,9 @@
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
-from idemproof.spec.record import INPROGRESS, Record, live
+import time
+
+from idemproof.spec.record import INPROGRESS, Record, expiry_ms, live
 
 from .exhibits import broken
 from .foundations import Dictionary
@@ -158,3 +160,51 @@ class TidiesUpByTheLease(Dictionary):
             if (record.in_progress_expiry_timestamp or 0) <= now:
                 del self.rows[other]
         super().write(key, new)
+
+
+@broken(CAS_6="contract")
+class KeepsFor32Bits(_ForgetsByTime):
+    """It stores the requested time in 32 bits of milliseconds, which overflow after 49 days."""
+
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms % 2**32
+
+
+@broken(CAS_6="contract")
+class ShortensWhenItRefuses(_ForgetsByTime):
+    """A refused swap changes the time to live of the stored record."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, ttl_ms)
+        self.until[key] = self.clock() + ttl_ms
+        return found
+
+    def keeps_for(self, _record: Record, ttl_ms: int) -> int:
+        return ttl_ms
+
+
+@broken(INV_7="time")
+class ForgetsResultsASecondEarly(Dictionary):
+    """It rounds the expiry down to the second before, so a result is gone in its last second."""
+
+    def read(self, key: str) -> Record | None:
+        found = super().read(key)
+        return None if found is not None and self.clock() >= expiry_ms(found) - 999 else found
+
+
+@broken(CAS_6="contract")
+class KeepsForMicroseconds(Dictionary):
+    """Its store has its own clock, and treats the milliseconds as microseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: dict[str, int] = {}
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        found = super()._swap(key, expected, new, ttl_ms)
+        if found is new:
+            self.until[key] = time.perf_counter_ns() + ttl_ms * 1000
+        return found
+
+    def read(self, key: str) -> Record | None:
+        return super().read(key) if time.perf_counter_ns() < self.until.get(key, 0) else None

@@ -156,3 +156,28 @@ class TellsEmptyFromAbsent(Dictionary):
         if current is None or expected is None:
             return current is expected
         return (current.owner or "") == expected.owner and same_version(current, expected)
+
+
+@broken(CAS_2="contract")
+class ComparesEveryField(Dictionary):
+    """It also compares the response and the payload hash, so it refuses the expected version."""
+
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return current == expected
+
+
+@broken(CAS_2="contract")
+class CreatesWhatIsGone(Dictionary):
+    """It stores a record although the expected one is gone, as an upsert does."""
+
+    def may_replace(self, current: Record | None, expected: Record | None, _new: Record | None) -> bool:
+        return current is None or same_version(current, expected)
+
+
+@broken(CAS_2="contract")
+class RefusesEveryTakeover(Dictionary):
+    """It replaces a record only with the result of the same claim, so no dead worker is ever replaced."""
+
+    def may_replace(self, current: Record | None, expected: Record | None, new: Record | None) -> bool:
+        claims = new is not None and new.status == INPROGRESS
+        return current is None if claims else same_version(current, expected)

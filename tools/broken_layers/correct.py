@@ -1,5 +1,8 @@
 """Correct layers in memory, each with a different design. No check may report any of them as broken."""
 
+# ruff: noqa: D102 - what is overridden is documented where it comes from
+
+import datetime as dt
 import queue
 import threading
 from collections.abc import Callable
@@ -7,7 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from idemproof.backends.base import CompareAndSwapLayer
-from idemproof.spec.record import Record, same_version
+from idemproof.conformance.suite.capabilities import Capabilities
+from idemproof.spec.errors import IdempotencyItemAlreadyExistsError
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record, expiry_ms, same_version
 
 from .exhibits import UNFENCED, correct
 from .foundations import AsyncDictionary, AsyncFourMethods, Dictionary, FourMethods, OnItsOwn
@@ -148,3 +153,56 @@ class ThroughOneThread(OnItsOwn, CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         return self.ask(self.own._swap, key, expected, new, ttl_ms)
+
+
+@correct(capabilities=UNFENCED)
+class RefusesWithoutARecord(FourMethods):
+    """The four documented methods; a refusal does not carry the stored record, which is optional."""
+
+    def refuse(self, current: Record | None) -> None:
+        try:
+            super().refuse(current)
+        except IdempotencyItemAlreadyExistsError:
+            raise IdempotencyItemAlreadyExistsError from None
+
+
+@correct(capabilities=Capabilities(fenced=False, movable_clock=False))
+class ByFourMethodsInRealTime(FourMethods):
+    """The four documented methods, by a clock that the suite may not move."""
+
+
+@correct()
+class DeletesWhatHasExpired(Dictionary):
+    """Before each swap it deletes expired records, as a store with a time to live may at any time."""
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        with self.lock:
+            for name in [name for name, record in self.rows.items() if self.clock() >= expiry_ms(record)]:
+                del self.rows[name]
+        return super()._swap(key, expected, new, ttl_ms)
+
+
+@correct()
+class WithConstraints(Dictionary):
+    """A table with constraints that follow from the protocol, and without years of five digits."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        if new is not None:
+            lease = new.in_progress_expiry_timestamp
+            if new.status == COMPLETED and lease is not None:
+                raise ValueError("a result has no lease")
+            if new.status == INPROGRESS and new.response_data:
+                raise ValueError("a claim has no response")
+            if lease is not None and expiry_ms(new) < lease:
+                raise ValueError("an expiry is not before the lease")
+            dt.datetime.fromtimestamp(new.expiry_timestamp, dt.UTC)
+        super().write(key, new)
+
+
+@correct()
+class ForgetsWhatIsTooFarAway(Dictionary):
+    """It does not keep a record that expires in more than thirty thousand years."""
+
+    def write(self, key: str, new: Record | None) -> None:
+        far = new is not None and new.expiry_timestamp >= 2**40
+        super().write(key, None if far else new)

@@ -3,14 +3,15 @@
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
 import asyncio
-import time
+import datetime as dt
+from typing import Any
 
 from idemproof.backends.records import DataRecord
 from idemproof.spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
-from idemproof.spec.record import COMPLETED, INPROGRESS, Record, deadline_ms, expiry_ms
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
 from .exhibits import UNFENCED, broken
-from .foundations import AsyncFourMethods, FourMethods
+from .foundations import AsyncFourMethods, Dictionary, FourMethods
 
 
 @broken(
@@ -148,96 +149,73 @@ class DeletesNothing(FourMethods):
         pass
 
 
-@broken(TIME_2="time", capabilities=UNFENCED)
-class LivesAtItsDeadline(FourMethods):
-    """It treats a record as live at its deadline."""
+@broken(CAS_1="contract", capabilities=UNFENCED)
+class ReturnsNoneForAbsence(FourMethods):
+    """Its get returns None for a key that has no record."""
 
-    def live(self, record: Record) -> bool:
-        return self.now() <= deadline_ms(record)
-
-
-@broken(TIME_4="time", capabilities=UNFENCED)
-class CountsSeconds(FourMethods):
-    """Its clock has whole seconds, so a claim is live for up to a second too long."""
-
-    def now(self) -> int:
-        return int(time.time()) * 1000
+    def _get_record(self, idempotency_key: str) -> Any:
+        found = self.rows.get(idempotency_key)
+        return None if found is None else DataRecord.of(found)
 
 
-@broken(TIME_2="time", TIME_4="time", capabilities=UNFENCED)
-class RoundsTheTime(FourMethods):
-    """Its clock rounds to seconds, so a claim ends up to half a second too early."""
+@broken(CAS_1="contract", capabilities=UNFENCED)
+class ReturnsDates(FourMethods):
+    """Its get returns the expiry as a date, as some drivers of databases do."""
 
-    def now(self) -> int:
-        return round(time.time()) * 1000
-
-
-@broken(TIME_4="time", INV_9="time", capabilities=UNFENCED)
-class WaitsForTheWindow(FourMethods):
-    """A claim is live until its expiry, so a dead worker holds its key for the whole window."""
-
-    def live(self, record: Record) -> bool:
-        return self.now() < expiry_ms(record)
+    def _get_record(self, idempotency_key: str) -> Any:
+        found = super()._get_record(idempotency_key)
+        expiry: Any = dt.datetime.fromtimestamp(found.as_record().expiry_timestamp, dt.UTC)
+        return found._replace(expiry_timestamp=expiry)
 
 
-@broken(TIME_4="time", capabilities=UNFENCED)
-class NeedsALease(FourMethods):
-    """A claim without a lease is never live, although it must be live until its expiry."""
+@broken(CAS_7="contract", capabilities=UNFENCED)
+class ChangesWhatItRefusesToReplace(FourMethods):
+    """Its put refuses, but extends the stored record."""
 
-    def live(self, record: Record) -> bool:
-        if record.status == INPROGRESS:
-            return self.now() < (record.in_progress_expiry_timestamp or 0)
-        return super().live(record)
-
-
-@broken(TIME_3="time", capabilities=UNFENCED)
-class EndsResultsWithTheLease(FourMethods):
-    """A result expires at the lease of the claim that it replaced."""
-
-    def _update_record(self, data_record: DataRecord) -> None:
-        before = self.rows.get(data_record.idempotency_key)
-        lease = None if before is None else before.in_progress_expiry_timestamp
-        super()._update_record(data_record._replace(in_progress_expiry_timestamp=lease))
-
-    def live(self, record: Record) -> bool:
-        return self.now() < (record.in_progress_expiry_timestamp or expiry_ms(record))
+    def refuse(self, current: Record | None) -> None:
+        try:
+            super().refuse(current)
+        except IdempotencyItemAlreadyExistsError:
+            assert current is not None
+            self.write(
+                current.idempotency_key, current._replace(expiry_timestamp=current.expiry_timestamp + 1)
+            )
+            raise
 
 
-@broken(TIME_3="time", capabilities=UNFENCED)
-class KeepsResultsForEver(FourMethods):
-    """A result never expires."""
+@broken(CAS_7="contract", INV_4="contract", capabilities=UNFENCED)
+class RefusesWithoutTheResult(FourMethods):
+    """Its put refuses with the stored record, but without its response."""
 
-    def live(self, record: Record) -> bool:
-        return record.status == COMPLETED or super().live(record)
-
-
-@broken(
-    TIME_4="time",
-    INV_9="time",
-    capabilities=UNFENCED,
-    seen_in="Powertools for AWS Lambda (Java): seconds were compared with milliseconds",
-)
-class ComparesTheLeaseWithSeconds(FourMethods):
-    """It compares a lease in milliseconds with a time in seconds, so no claim ever ends."""
-
-    def live(self, record: Record) -> bool:
-        if record.in_progress_expiry_timestamp is not None:
-            return self.now() // 1000 < record.in_progress_expiry_timestamp
-        return super().live(record)
+    def refuse(self, current: Record | None) -> None:
+        super().refuse(None if current is None else current._replace(response_data=None))
 
 
-@broken(
-    TIME_3="time",
-    capabilities=UNFENCED,
-    seen_in="Powertools for AWS Lambda (Java): seconds were compared with milliseconds",
-)
-class ComparesTheExpiryWithMilliseconds(FourMethods):
-    """It compares an expiry in seconds with a time in milliseconds, so every result expires at once."""
+@broken(CAS_8="contract", ROW_10="contract", capabilities=UNFENCED)
+class HidesWhatItDeletes(FourMethods):
+    """Its get no longer finds a deleted record, but its put still does."""
 
-    def live(self, record: Record) -> bool:
-        if record.status == COMPLETED:
-            return self.now() < record.expiry_timestamp
-        return super().live(record)
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden: set[str] = set()
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        self.hidden.add(data_record.idempotency_key)
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        if idempotency_key in self.hidden:
+            raise IdempotencyItemNotFoundError(idempotency_key)
+        return super()._get_record(idempotency_key)
+
+
+@broken(CAS_1="contract", capabilities=UNFENCED)
+class DeletesByPrefix(FourMethods):
+    """Its delete also removes the records whose keys begin with the same characters."""
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        with self.lock:
+            for key in [each for each in self.rows if each.startswith(data_record.idempotency_key)]:
+                self.write(key, None)
 
 
 @broken(
@@ -261,3 +239,31 @@ class LooksAwaitsPuts(AsyncFourMethods):
 
     async def _put_record(self, data_record: DataRecord) -> None:
         await self.put(data_record)
+
+
+# Layers with the two methods, with a fault in the documented methods that follow from them.
+
+
+@broken(CAS_8="contract", CAS_9="contract")
+class UpdatesAnyRecord(Dictionary):
+    """Its update stores a result over any record."""
+
+    def _update_record(self, data_record: Any) -> None:
+        self.write(data_record.idempotency_key, data_record.as_record())
+
+
+@broken(CAS_8="contract", CAS_9="contract")
+class DeletesAnyRecord(Dictionary):
+    """Its delete removes any record."""
+
+    def _delete_record(self, data_record: Any) -> None:
+        self.write(data_record.idempotency_key, None)
+
+
+@broken(CAS_9="contract")
+class NeedsAnOwner(Dictionary):
+    """Its update does nothing if the caller does not name the owner."""
+
+    def _update_record(self, data_record: Any) -> None:
+        if data_record.owner:
+            super()._update_record(data_record)

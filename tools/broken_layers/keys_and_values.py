@@ -243,6 +243,14 @@ class CutsKeys(_Keyed):
 
 
 @broken(CAS_1="contract")
+class CutsLongKeys(_Keyed):
+    """Keys that differ after 255 characters share one record."""
+
+    def kept_under(self, key: str) -> str:
+        return key[:255]
+
+
+@broken(CAS_1="contract")
 class DropsSeparators(_Keyed):
     """Keys that differ only in a separator share one record: it confuses "a#bc" with "ab#c"."""
 
@@ -272,3 +280,56 @@ class KeepsKeysInAscii(_Keyed):
 
     def kept_under(self, key: str) -> str:
         return key.encode("ascii", "replace").decode()
+
+
+@broken(CAS_3="contract")
+class KeepsThreeBytes(_Keeps):
+    """It stores letters of up to three bytes; the others become question marks, as in an old MySQL table."""
+
+    def kept(self, record: Record) -> Record:
+        text = record.response_data or ""
+        return record._replace(response_data="".join(each if each < "\U00010000" else "?" for each in text))
+
+
+@broken(CAS_3="contract", REC_4="contract")
+class StoresNoneAsText(_Keeps):
+    """It stores an absent response as the text "None"."""
+
+    def kept(self, record: Record) -> Record:
+        done = record.status == COMPLETED
+        return record._replace(response_data=str(record.response_data)) if done else record
+
+
+@broken(CAS_3="contract")
+class StoresHashesAsNumbers(_Keeps):
+    """It stores a payload hash of digits as a number, without its leading zeros."""
+
+    def kept(self, record: Record) -> Record:
+        text = record.payload_hash or ""
+        return record._replace(payload_hash=str(int(text))) if text.isdigit() else record
+
+
+@broken(CAS_3="contract")
+class StoresOwnersAsNumbers(_Keeps):
+    """It stores an owner of digits as a number, without its leading zeros."""
+
+    def kept(self, record: Record) -> Record:
+        owner = record.owner or ""
+        return record._replace(owner=str(int(owner))) if owner.isdigit() else record
+
+
+@broken(CAS_3="contract")
+class KeepsDoublePrecision(_Keeps):
+    """It stores a lease as a double-precision float, which is exact up to 53 bits only."""
+
+    def kept(self, record: Record) -> Record:
+        lease = record.in_progress_expiry_timestamp
+        return record if lease is None else record._replace(in_progress_expiry_timestamp=int(float(lease)))
+
+
+@broken(CAS_3="contract")
+class EndsIn2106(_Keeps):
+    """It stores an expiry in 32 bits without a sign, which overflow in the year 2106."""
+
+    def kept(self, record: Record) -> Record:
+        return record._replace(expiry_timestamp=record.expiry_timestamp % 2**32)

@@ -1,101 +1,113 @@
-"""Writes the kill matrix: which check finds which broken layer.
+"""Writes the kill matrix: which check finds which broken layer, as a page and as the record that tests read.
 
-``python tools/regenerate.py kill-matrix`` tests every broken layer with the default profile, which takes
-about half an hour. It fails with a message if the suite misses a fault or raises a false alarm.
+``python tools/regenerate.py kill-matrix`` runs every check on every broken layer, which takes about six
+minutes. It fails with a message if the suite misses a fault, or if a check finds none.
 """
 
+import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from idemproof.conformance.suite.checks import TIERS
+from idemproof.conformance.suite.checks import TIERS, Check
 from idemproof.conformance.suite.runner import checks
 
 from .exhibits import BROKEN, CORRECT, Sample
-from .verdicts import Verdict, complaints, judge_all
+from .verdicts import RECORD, Found, Verdict, breaches, complaints, in_order, judge_all
 
 REPORT = "kill-matrix.md"
 
 _HEAD = """\
 # Kill matrix
 
-The conformance suite tested {broken} broken layers, each with one fault, and {correct} correct layers, each
-with a different design, with the `{profile}` profile in {minutes} minutes. The tables list the clauses that
-it finds broken. A clause in **bold** is one that the fault itself breaks; "(missed)" means that the suite
-does not find it. The other clauses are broken as a consequence.
+The conformance suite tested {broken} broken layers, each with one fault, with the bounds of the `quick`
+profile. The tables list the clauses that it finds broken. A clause in **bold** is one that the fault itself
+breaks; "(missed)" means that the suite does not find it. The other clauses are broken as a consequence.
 
-The suite writes this page itself: `python tools/regenerate.py kill-matrix`. The layers are in
-[tools/broken_layers](../tools/broken_layers), a few lines each.
+`python tools/regenerate.py kill-matrix` writes this page and its data, [kill-matrix.json](kill-matrix.json).
+The layers are in [tools/broken_layers](../tools/broken_layers), a few lines each.
+
+On each change, CI runs on each broken layer the checks that find the clauses in bold, and the whole suite on
+each correct layer. `tox -e nightly` runs every check on every layer, and the named tiers with 20 seeds.
 """
 
 _SHOWN = 3
-"""The number of checks of a clause that are shown before the fold."""
+"""The number of layers of a check that are shown before the fold."""
 
 
 def page(
     broken: Mapping[str, Sample],
     correct: Mapping[str, Sample],
     verdicts: Sequence[Verdict],
-    profile: str,
-    minutes: int,
+    suite: Sequence[Check],
 ) -> str:
     """Return the kill matrix, in Markdown."""
-    of = {verdict.name: verdict for verdict in verdicts}
+    of = {verdict.name: verdict.found for verdict in verdicts}
     lines = [
-        _HEAD.format(broken=len(broken), correct=len(correct), profile=profile, minutes=minutes),
+        _HEAD.format(broken=len(broken)),
         *("## Broken layers\n", "Grouped by the first tier that finds them."),
     ]
-    first = {name: _first_tier(sample, of[name]) for name, sample in broken.items()}
+    tiers = {name: {tier for _, tier in breaches(of[name], suite)} for name in broken}
+    first = {name: next((tier for tier in broken[name].tiers if tier in tiers[name]), "") for name in broken}
     for tier in (*TIERS, ""):
         names = [name for name in broken if first[name] == tier]
         if names:
             title = f"Found in the {tier} tier" if tier else "Not found"
             lines += [f"\n### {title}: {len(names)}\n", "| layer | fault | clauses |", "|---|---|---|"]
             lines += [
-                f"| {name} | {_escaped(broken[name].sentence)} | {_marks(broken[name], of[name])} |"
+                f"| {name} | {escaped(broken[name].sentence)} | {_marks(broken[name], of[name], suite)} |"
                 for name in names
             ]
     lines += ["\n## Seen in published software\n", "| layer | seen in |", "|---|---|"]
-    lines += [f"| {name} | {_escaped(sample.seen_in)} |" for name, sample in broken.items() if sample.seen_in]
-    lines += ["\n## Checks by clause\n", "| clause | layers | found by |", "|---|---|---|"]
-    for clause in _clauses(broken, of):
-        layers = [name for name in broken if clause in of[name].found]
-        by = sorted({check for name in layers for check in of[name].by[clause]})
-        lines.append(f"| {clause} | {len(layers)} | {_folded([f'`{check}`' for check in by], _SHOWN)} |")
-    lines += ["\n## Correct layers\n", "| layer | design | false alarms |", "|---|---|---|"]
+    lines += [f"| {name} | {escaped(sample.seen_in)} |" for name, sample in broken.items() if sample.seen_in]
+    lines += ["\n## Checks\n", "Stress tests find faults by chance, so they are not counted.\n"]
+    lines += ["| check | layers that it finds | layers that only it finds |", "|---|---:|---|"]
+    for check in suite:
+        finds = [name for name in broken if check.name in of[name]]
+        if finds:
+            only = [name for name in finds if len(of[name]) == 1]
+            lines.append(f"| {check.name} | {len(finds)} | {folded(only, _SHOWN)} |")
+    lines += ["\n## Clauses\n", "| clause | layers | checks |", "|---|---:|---:|"]
+    lines += [_clause_line(clause, of) for clause in _clauses(broken, of)]
     lines += [
-        f"| {name} | {_escaped(sample.sentence)} | {', '.join(of[name].found) or 'none'} |"
-        for name, sample in correct.items()
+        "\n## Correct layers\n",
+        "No check has a finding in these.\n",
+        "| layer | design |",
+        "|---|---|",
     ]
+    lines += [f"| {name} | {escaped(sample.sentence)} |" for name, sample in correct.items()]
     return "\n".join(lines) + "\n"
 
 
-def _first_tier(sample: Sample, verdict: Verdict) -> str:
-    seen = {tier for tiers in verdict.found.values() for tier in tiers}
-    return next((tier for tier in sample.tiers if tier in seen), "")
+def _clause_line(clause: str, of: Mapping[str, Found]) -> str:
+    by = {
+        name: {check for check, clauses in found.items() if clause in clauses} for name, found in of.items()
+    }
+    layers = [name for name in of if by[name]]
+    return f"| {clause} | {len(layers)} | {len(set().union(*by.values()))} |"
 
 
-def _clauses(broken: Mapping[str, Sample], of: Mapping[str, Verdict]) -> list[str]:
+def _clauses(broken: Mapping[str, Sample], of: Mapping[str, Found]) -> list[str]:
     named = {clause for sample in broken.values() for clause in sample.violates}
-    found = {clause for name in broken for clause in of[name].found}
-    return sorted(named | found, key=_in_order)
+    return sorted(named.union(*(_all(found) for found in of.values())), key=in_order)
 
 
-def _in_order(clause: str) -> tuple[str, int]:
-    family, _, number = clause.partition("-")
-    return family, int(number)
+def _all(found: Found) -> set[str]:
+    return {clause for clauses in found.values() for clause in clauses}
 
 
-def _marks(sample: Sample, verdict: Verdict) -> str:
+def _marks(sample: Sample, found: Found, suite: Sequence[Check]) -> str:
     """Return the clauses that the fault breaks, and in a fold those that are broken as a consequence."""
-    named = sorted(sample.violates, key=_in_order)
-    found = [clause for clause in named if sample.violates[clause] in verdict.found.get(clause, ())]
-    marks = [f"**{clause}**" if clause in found else f"**{clause} (missed)**" for clause in named]
-    return _folded([*marks, *sorted(set(verdict.found) - set(named), key=_in_order)], len(marks))
+    named = sorted(sample.violates, key=in_order)
+    seen = breaches(found, suite)
+    marks = [
+        f"**{clause}**" if (clause, sample.violates[clause]) in seen else f"**{clause} (missed)**"
+        for clause in named
+    ]
+    return folded([*marks, *sorted(_all(found) - set(named), key=in_order)], len(marks))
 
 
-def _folded(items: Sequence[str], shown: int) -> str:
+def folded(items: Sequence[str], shown: int) -> str:
     """Return a list with all but the first items in a fold; a single further item is not folded."""
     if len(items) <= shown + 1:
         return ", ".join(items)
@@ -103,25 +115,24 @@ def _folded(items: Sequence[str], shown: int) -> str:
     return f"{', '.join(items[:shown])}<details>{summary}{', '.join(items[shown:])}</details>"
 
 
-def _escaped(sentence: str) -> str:
+def escaped(sentence: str) -> str:
+    """Return a sentence for a cell of a table."""
     return sentence.replace("|", "\\|")
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the layers
-    """Test all layers, and return the page.
+    """Test all broken layers, and return the page and the record.
 
     Raises
     ------
     ValueError
-        The suite missed a fault, or raised a false alarm.
+        The suite missed a fault, or a check found none.
     """
-    began = time.perf_counter()
-    verdicts = judge_all(
-        "default", lambda verdict: sys.stderr.write(f"{verdict.seconds:6.1f} s  {verdict.name}\n")
-    )
-    minutes = round((time.perf_counter() - began) / 60)
-    asked = [clause for each in checks() for clause in each.clauses]
-    wrong = list(complaints(BROKEN, CORRECT, verdicts, asked))
+    verdicts = judge_all(lambda verdict: sys.stderr.write(f"{verdict.seconds:6.1f} s  {verdict.name}\n"))
+    suite = checks()
+    wrong = list(complaints(BROKEN, verdicts, suite))
     if wrong:
         raise ValueError("\n".join(wrong))
-    return {REPORT: page(BROKEN, CORRECT, verdicts, "default", minutes)}
+    lines = (f" {json.dumps(each.name)}: {json.dumps(each.found)}" for each in verdicts)
+    record = "{\n" + ",\n".join(lines) + "\n}\n"
+    return {REPORT: page(BROKEN, CORRECT, verdicts, suite), RECORD: record}

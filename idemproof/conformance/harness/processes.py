@@ -19,6 +19,16 @@ from typing import Any, Self
 from ..suite.checks import NotJudged, NotOffered
 from .messages import FactoryLocation, Failed, Start, Up
 
+_PROGRAM = f"""
+import sys
+sys.modules["pytest"] = None
+import time_machine
+del sys.modules["pytest"]
+from {__package__}.stress_worker import main
+main()
+"""
+"""The program of a process. time_machine imports pytest if it can, which takes longer than all else."""
+
 SECONDS_AT_MOST = 60.0
 """How long a process may take to start, or to carry out one order, on a busy machine."""
 
@@ -75,7 +85,7 @@ class Process:
     def __init__(self, start: Start) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - the current interpreter
-            [sys.executable, "-P", "-m", f"{__package__}.stress_worker"],
+            [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

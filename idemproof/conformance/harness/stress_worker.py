@@ -128,7 +128,3 @@ def _take_part(
 def _stored(subject: Subject, key: str) -> Record | None:
     found = subject.load(key)
     return None if found is None else Record(*found)
-
-
-if __name__ == "__main__":
-    main()

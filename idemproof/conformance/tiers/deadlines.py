@@ -157,12 +157,6 @@ def a_claim_is_over_after_its_deadline(case: Case) -> None:
     _must_be_over(case, CLAIMS, 2_000, "ROW-1", "INV-9")
 
 
-@check_by_the_clock("time", "TIME-4", "ROW-1")
-def a_millisecond_after_its_lease_a_claim_is_over(case: Case) -> None:
-    """One millisecond after a lease has ended, a put is accepted: leases are in milliseconds."""
-    _must_be_over(case, tuple(map(_with_lease, _LEASES_MS)), 1, "ROW-1")
-
-
 @check_by_the_clock("time", "TIME-3", "INV-7", "INV-2")
 def a_result_counts_until_its_last_millisecond(case: Case) -> None:
     """A result refuses a put until one millisecond before its expiry, long after the lease of its claim."""

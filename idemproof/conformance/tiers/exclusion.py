@@ -137,17 +137,6 @@ def two_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
     race(case, stage, one_winner)
 
 
-@check("exclusion", "CAS-4", "CAS-7", "INV-1")
-def three_claims_of_an_unused_key_have_one_winner(case: Case) -> None:
-    """If three clients claim an unused key at once, exactly one gets it."""
-
-    def stage(scene: Scene) -> Race:
-        claims = (scene.claim("alice"), scene.claim("bob", 1), scene.claim("carol", 2))
-        return Race(None, 0, tuple((scene.ask(None, claim),) for claim in claims))
-
-    race(case, stage, one_winner, clients=3)
-
-
 @check_by_the_clock("exclusion", "CAS-4", "CAS-7", "INV-1")
 def two_takeovers_of_a_lapsed_claim_have_one_winner(case: Case) -> None:
     """If two clients take over from a dead worker at once, exactly one gets the key."""

@@ -29,9 +29,3 @@ def calls_that_outlive_their_leases_change_nothing(case: Case) -> None:
 def calls_with_different_payloads_are_kept_apart(case: Case) -> None:
     """Two calls with different payloads, in every order: neither gets the result of the other."""
     walk(case, Bounds(ticks=min(case.profile.depth, 1), payloads=2))
-
-
-@check_by_the_clock("fencing", "INV-1", "INV-2", "INV-3", "INV-5", "INV-9", needs=("fenced",))
-def three_calls_take_over_from_each_other(case: Case) -> None:
-    """Three calls, in every order, while a lease ends: the token of a previous owner changes nothing."""
-    walk(case, Bounds(clients=3, ticks=min(case.profile.depth, 1)))

@@ -197,6 +197,7 @@ def _alike(key: str) -> Iterable[list[str]]:
     yield [f"{key}-case", f"{key}-CASE", f"{key}-Case"]
     yield [key + end for end in ("", "-", "-0", "-0-", "-00")]
     yield [f"{key}a{separator}b" for separator in "#:/ |.\\_%*?\t"]
+    yield [f"{key}-{function}#payload" for function in ("one", "another")]
     yield [f"{key}{text}" for text in ("-space", "-space ", "-space  ", " -space")]
     yield [key + text for text in ("\u00e9", "e\u0301", "e", "\u00c9", "\u00df", "ss")]
     yield [key + text for text in ("\U0001f600", "\U0001f601", "?", "??")]

@@ -17,6 +17,7 @@ import redis.asyncio
 from moto import mock_aws
 
 import racing_stores as stores
+from broken_layers.correct_stores import ByWatching
 from idemproof import (
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
@@ -76,7 +77,7 @@ def test_a_redis_client_pauses_at_each_command() -> None:
 
 
 def test_a_pipeline_pauses_where_it_calls_the_store() -> None:
-    layer = stores.OverRedisWatching(fakeredis.FakeRedis())
+    layer = ByWatching(fakeredis.FakeServer())
     with Interception([layer]):
         reported = pauses(load_and_swap(layer))
     assert [each.split()[0] for each in reported] == ["GET", "WATCH", "GET", "EXEC"]

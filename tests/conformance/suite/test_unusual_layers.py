@@ -69,6 +69,7 @@ class InItsConnection(CompareAndSwapLayer):
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
         self.connection = sqlite3.connect(path, check_same_thread=False)
+        self.connection.execute("PRAGMA synchronous = OFF")
         with self.connection:
             self.connection.execute("CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, record TEXT)")
 
@@ -102,6 +103,7 @@ class BoundToItsThread(InItsConnection):
         super().__init__(path)
         self.connection.close()
         self.connection = sqlite3.connect(path)
+        self.connection.execute("PRAGMA synchronous = OFF")
 
 
 def test_the_races_of_a_layer_that_is_bound_to_its_thread_are_not_reported_as_kept(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The findings of the suite in layers of published packages, and the committed pages about them."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from broken_layers import field_notes
 from broken_layers.wild import SPECIMENS, Specimen
 from idemproof.conformance import Report, check
 from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.report import CheckResult
+from idemproof.conformance.suite.runner import Session, checks
 
 pytestmark = pytest.mark.once
 
@@ -18,69 +19,53 @@ PAGES = Path(__file__).parents[3] / "docs" / "reports"
 UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600, race_seconds=600)
 BY_NAME = {specimen.name: specimen for specimen in SPECIMENS}
 
-Judge = Callable[[str, str], Report]
+
+def judged(name: str, check_name: str) -> CheckResult:
+    specimen = BY_NAME[name]
+    (asked,) = (each for each in checks() if each.name == check_name)
+    with ExitStack() as stack:
+        session = Session(specimen.make(stack), UNHURRIED, 1, specimen.capabilities)
+        stack.callback(session.close)
+        return session.judge(asked)
 
 
-@pytest.fixture(scope="module")
-def judged() -> Judge:
-    """Return a cached function that judges one tier of a specimen."""
-    known: dict[tuple[str, str], Report] = {}
-
-    def judge(name: str, tier: str) -> Report:
-        if (name, tier) not in known:
-            specimen = BY_NAME[name]
-            with ExitStack() as stack:
-                known[name, tier] = check(
-                    specimen.make(stack),
-                    profile=UNHURRIED,
-                    seed=1,
-                    capabilities=specimen.capabilities,
-                    tiers=[tier],
-                )
-        return known[name, tier]
-
-    return judge
+def report_on(name: str, *tiers: str) -> Report:
+    specimen = BY_NAME[name]
+    with ExitStack() as stack:
+        factory = specimen.make(stack)
+        return check(factory, profile=UNHURRIED, seed=1, capabilities=specimen.capabilities, tiers=tiers)
 
 
 @pytest.mark.filterwarnings("ignore:RedisCachePersistenceLayer will be removed:DeprecationWarning")
 @pytest.mark.parametrize(
-    ("name", "tier", "check_name", "clauses"),
+    ("name", "check_name", "clauses"),
     [
         # An attempt that outlived its lease overwrites its successor's result, or deletes it.
-        (
-            "powertools-dynamodb",
-            "fencing",
-            "calls-that-outlive-their-leases-change-nothing",
-            {"INV-2", "INV-3"},
-        ),
-        ("powertools-redis", "fencing", "calls-that-outlive-their-leases-change-nothing", {"INV-2", "INV-3"}),
+        ("powertools-redis", "calls-that-outlive-their-leases-change-nothing", {"INV-2", "INV-3"}),
         # Completing drops the payload hash.
-        ("powertools-redis", "contract", "a-completion-keeps-the-payload-hash", {"CAS-8"}),
+        ("powertools-redis", "a-completion-keeps-the-payload-hash", {"CAS-8"}),
         # If the reply to a put is lost, its own caller is refused.
-        ("powertools-dynamodb", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
-        ("powertools-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
-        ("idemkit-redis", "faults", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
+        ("powertools-dynamodb", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
+        ("powertools-redis", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
+        ("idemkit-redis", "a-lost-request-or-reply-costs-a-retry-only", {"INV-6"}),
         # A result is overwritten between GET and SET; a lock that is left behind blocks all callers.
         (
             "powertools-redis-races",
-            "exclusion",
             "a-takeover-never-overwrites-a-result-stored-meanwhile",
             {"CAS-4", "INV-2"},
         ),
-        ("powertools-redis", "faults", "a-death-between-two-calls-keeps-nobody-out", {"CAS-7", "ROW-1"}),
+        ("powertools-redis", "a-death-between-two-calls-keeps-nobody-out", {"CAS-7", "ROW-1"}),
     ],
 )
-def test_known_faults_are_found(
-    judged: Judge, name: str, tier: str, check_name: str, clauses: set[str]
-) -> None:
-    findings = [each for each in judged(name, tier).findings if each.check == check_name]
+def test_known_faults_are_found(name: str, check_name: str, clauses: set[str]) -> None:
+    findings = judged(name, check_name).findings
     assert clauses <= {clause for each in findings for clause in each.clauses}
     assert all(each.lines for each in findings)
 
 
-@pytest.mark.parametrize("tier", ["contract", "exclusion", "fencing"])
-def test_a_fenced_layer_has_no_fencing_findings(judged: Judge, tier: str) -> None:
-    assert judged("idemkit-redis", tier).tiers[tier] == "kept"
+def test_a_fenced_layer_has_no_fencing_findings() -> None:
+    tiers = ("contract", "exclusion", "fencing")
+    assert report_on("idemkit-redis", *tiers).keeps(*tiers)
 
 
 @pytest.mark.parametrize("specimen", SPECIMENS, ids=[specimen.name for specimen in SPECIMENS])
@@ -91,10 +76,10 @@ def test_every_specimen_has_its_page(specimen: Specimen) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:RedisCachePersistenceLayer will be removed:DeprecationWarning")
-def test_a_page_contains_the_findings(judged: Judge) -> None:
+def test_a_page_contains_the_findings() -> None:
     specimen = BY_NAME["powertools-redis"]
     committed = (PAGES / "powertools-redis.md").read_text(encoding="utf-8")
-    page = field_notes.page(specimen, judged(specimen.name, "contract"))
+    page = field_notes.page(specimen, report_on(specimen.name, "contract"))
     first = page.split("## 1. ")[1].split("\n## ")[0]
     assert first.startswith("CAS-8")
     assert first in committed
