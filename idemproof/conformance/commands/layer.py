@@ -28,6 +28,11 @@ _MOST_STEPS = 1000
 """How many steps an interrupted request may still take."""
 
 
+def longest_line(largest_response: int) -> int:
+    """Return the maximal length of a line for a layer that claims this response (bytes)."""
+    return max(LONGEST_LINE, largest_response * _ESCAPED)
+
+
 class CommandError(RuntimeError):
     """The command cannot be started, has ended, is silent, or printed an invalid line."""
 
@@ -215,7 +220,7 @@ class CommandLayer(CompareAndSwapLayer):
     longest_line
         The maximal length of a line (bytes).
     own_group
-        Whether the command gets a process group of its own.
+        Whether the command gets its own process group; see :class:`~.child.Child`.
 
     Raises
     ------

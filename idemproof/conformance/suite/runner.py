@@ -27,6 +27,10 @@ _Open = tuple[Verdict, str]
 """The verdict of a check that was not completed, "not offered" or "not judged", and the reason."""
 
 _LONGEST_NOTE = 200
+_WITHOUT_STEPS = (
+    "The command announces no steps. Races send requests at the same time, but the suite cannot interleave "
+    "what the command does with its store, so it may miss a fault there."
+)
 _GRACE = 1.0
 """How long an interrupted check may take to end (seconds)."""
 
@@ -140,6 +144,8 @@ class Session:
         with self._working():
             self._bench = Bench(factory, self._clock, profile.patience, self._capabilities.client_methods)
         self.subject = _in_words(self._bench)
+        if any(not each.hello.steps for each in _commands(self._bench)):
+            self._notes.append(_WITHOUT_STEPS)
 
     @property
     def notes(self) -> tuple[str, ...]:
