@@ -61,6 +61,7 @@ class Connection:
         self._answer_seconds = answer_seconds
         self._hello: queue.SimpleQueue[Hello | None] = queue.SimpleQueue()
         self._greeted = False
+        self._steps = False
         self._replies: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._unanswered: set[int] = set()
         self._at_step: set[int] = set()
@@ -131,8 +132,9 @@ class Connection:
 
     def forget(self, number: int) -> None:
         """End a request."""
-        del self._replies[number]
+        self._unanswered.discard(number)
         self._at_step.discard(number)
+        del self._replies[number]
 
     def close(self) -> None:
         """End the command; raise :class:`CommandError` for a fault that no request has raised."""
@@ -162,14 +164,14 @@ class Connection:
             try:
                 reply = replies.get(timeout=self._answer_seconds)
             except queue.Empty:
-                self._fail(f"has not answered a request ({what}) within {self._answer_seconds:g} seconds")
+                self._fail(f"has not printed {what} within {self._answer_seconds:g} seconds")
         if reply is None:
             raise self.error()
         return reply
 
     def _exchange(self, what: str, message: dict[str, Any]) -> Reply:
         self._send(message)
-        return self._receive(what, message)
+        return self._receive(f"the answer to {what}", message)
 
     def _on_line(self, line: bytes) -> None:
         if self.fault is not None:
@@ -177,7 +179,9 @@ class Connection:
         try:
             if not self._greeted:
                 self._greeted = True
-                self._hello.put(hello_of(line))
+                hello = hello_of(line)
+                self._steps = hello.steps
+                self._hello.put(hello)
                 return
             reply = reply_of(line)
         except InvalidLineError as wrong:
@@ -188,6 +192,9 @@ class Connection:
             return
         if reply.kind != "step":
             self._unanswered.remove(reply.number)
+        elif not self._steps:
+            self._fail('announced a step, but its first line does not have "steps": true')
+            return
         elif reply.number in self._at_step:
             self._fail(f"announced a step before it had permission for the one before: {reply.value}")
             return
@@ -303,8 +310,8 @@ class CommandLayer(CompareAndSwapLayer):
     def _perform(self, what: str, request: dict[str, Any]) -> Reply:
         connection = self._connection
         if not self.hello.steps:
-            connection.send(f"send {what}", request)
-            return connection.receive(f"receive the answer to {what}", request)
+            connection.send(what, request)
+            return connection.receive(f"the answer to {what}", request)
         # One client of a race acts at a time: until it announces its next step, or has answered.
         reply = connection.exchange(what, request)
         while reply.kind == "step":

@@ -26,7 +26,7 @@ _OURS = tuple(
     str(_PACKAGE / folder)
     for folder in (
         *("backends", "drivers", "reference", "spec"),
-        *("conformance/commands", "conformance/harness", "conformance/suite"),
+        *("conformance/commands", "conformance/harness", "conformance/suite", "conformance/tiers"),
     )
 )
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
