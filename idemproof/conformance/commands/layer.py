@@ -145,6 +145,7 @@ class Connection:
             self._fail(f"ended {how} after its stdin was closed, instead of with exit status 0")
         if self.fault is not None and not self._fault_raised:
             raise self.error()
+        self._fail("was ended, because its layer was closed")
 
     def error(self) -> CommandError:
         """Return the error to raise because of the fault."""

@@ -273,7 +273,7 @@ def test_a_command_ends_when_its_layer_is_closed() -> None:
     layer.close()
     assert not is_running(pid)
     assert layer.fault is None
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError, match="was ended, because its layer was closed"):
         layer._load("k")
 
 
