@@ -22,7 +22,7 @@ LONGEST_LINE = 4 * 2**20
 """The maximal length of a line (bytes), unless the layer claims larger responses."""
 
 _ESCAPED = 8
-"""The maximal growth of a response in JSON, with some room for the rest of the line."""
+"""The maximal growth of a response in JSON, and some space for the rest of the line."""
 
 _MOST_STEPS = 1000
 """How many steps an interrupted request may still take."""
