@@ -56,14 +56,6 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def node() -> str:
-    found = shutil.which("node")
-    if found is None:
-        servers.missing("node", "install Node.js 20 or newer, for example by apt-get install nodejs")
-    return found
-
-
 def run(node: str, script: Path, *flags: str) -> tuple[int, list[str]]:
     ran = subprocess.run(
         [node, str(script), *flags], capture_output=True, encoding="utf-8", timeout=60, check=False
