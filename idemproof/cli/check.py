@@ -4,6 +4,7 @@ import importlib
 import inspect
 import io
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import typer
 # As a user would: the suite is not the reference's. It loads when a layer is judged; this is next to nothing.
 from idemproof.conformance.suite.capabilities import claims
 
+from .commands import claims_of, factory_of
 from .targets import found, refusal
 
 if TYPE_CHECKING:
@@ -60,13 +62,22 @@ def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
 
 @_with_claims
 def check(
+    context: typer.Context,
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MODULE:FACTORY",
+            metavar="[MODULE:FACTORY]",
             help="A function without parameters that returns a layer, or a pair of layers over one store.",
         ),
-    ],
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Instead of a factory: a command that is a layer in another language, such as "
+            "'node layer.mjs'. It receives requests on stdin and answers on stdout, as lines of JSON.",
+        ),
+    ] = None,
     profile: Annotated[
         str, typer.Option(help="How thorough: quick (seconds), default (a minute or two), thorough.")
     ] = "default",
@@ -89,6 +100,8 @@ def check(
 ) -> None:
     """Judge a persistence layer by the clauses of the protocol, and show how it breaks them.
 
+    The layer is made by a factory in Python, or it is a command in any language.
+
     Exit code 0: no tier that the layer offers is broken; with --require, those
     tiers are kept. 1: a tier is broken, or a required tier is not offered.
     2: there is nothing to judge, and a message says why. 3: no tier is broken,
@@ -106,6 +119,10 @@ def check(
     from idemproof.conformance import check as judge  # noqa: PLC0415 - same
 
     required, tiers = _chosen(profile, require, tier)
+    if (target is None) is (command is None):
+        raise refusal("Give either MODULE:FACTORY, or --command with a command that is a layer.")
+    if command is not None:
+        claimed |= _claims_of_the_command(command, profile, context)
     try:
         capabilities = Capabilities(**claimed)
     except ValueError as wrong:
@@ -115,7 +132,7 @@ def check(
         with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as show_progress:
             set_hypothesis_home_dir(scratch)  # or it would leave a folder in the current directory
             report = judge(
-                found(target),
+                found(str(target)) if command is None else factory_of(command, profile, capabilities),
                 profile=profile,
                 seed=seed,
                 capabilities=capabilities,
@@ -127,8 +144,20 @@ def check(
     except KeyboardInterrupt:
         typer.echo("Interrupted before anything was judged.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
-    _deliver(report, _command(target, report, require, tier, claimed), required, json, html)
+    judged = str(target) if command is None else f"--command {shlex.quote(command)}"
+    _deliver(report, _command(judged, report, require, tier, claimed), required, json, html)
     raise typer.Exit(_exit_code(report, required))
+
+
+def _claims_of_the_command(command: str, profile: str, context: typer.Context) -> dict[str, Any]:
+    """Return what a command says that its layer claims, without the claims of the command line."""
+    said = claims_of(command, profile)
+
+    def is_given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name != "DEFAULT"
+
+    return {name: value for name, value in said.items() if not is_given(name)}
 
 
 def _exit_code(report: "Report", required: list[str]) -> int:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .commands.layer import CommandError, CommandLayer
     from .suite.capabilities import Capabilities
     from .suite.factories import FactoryError
     from .suite.inherit import PersistenceLayerConformance
@@ -10,15 +11,26 @@ if TYPE_CHECKING:
     from .suite.report import Report
     from .suite.runner import check
 
-__all__ = ["Capabilities", "FactoryError", "PersistenceLayerConformance", "Profile", "Report", "check"]
+__all__ = [
+    "Capabilities",
+    "CommandError",
+    "CommandLayer",
+    "FactoryError",
+    "PersistenceLayerConformance",
+    "Profile",
+    "Report",
+    "check",
+]
 
 _HOMES = {
-    "Capabilities": "capabilities",
-    "FactoryError": "factories",
-    "PersistenceLayerConformance": "inherit",
-    "Profile": "profiles",
-    "Report": "report",
-    "check": "runner",
+    "Capabilities": "suite.capabilities",
+    "CommandError": "commands.layer",
+    "CommandLayer": "commands.layer",
+    "FactoryError": "suite.factories",
+    "PersistenceLayerConformance": "suite.inherit",
+    "Profile": "suite.profiles",
+    "Report": "suite.report",
+    "check": "suite.runner",
 }
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
@@ -29,7 +41,7 @@ if not TYPE_CHECKING:  # else type checkers would believe in any name
         from importlib import import_module  # noqa: PLC0415 - the suite loads when it is used
 
         try:
-            return getattr(import_module(f".suite.{_HOMES[name]}", __name__), name)
+            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
         except ModuleNotFoundError as missing:
             package = "pytest" if missing.name == "pytest" else '"idemproof[conformance]"'
             raise ModuleNotFoundError(

@@ -66,7 +66,46 @@ def test_the_vectors_are_valid(document: Any) -> None:
     assert f"version {document['protocol']} " in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
+def test_each_flag_is_described_and_names_cases_and_leaves_others() -> None:
+    for file, lists in ((TRANSITION, ("cases", "readings")), (KEYS, ("cases",))):
+        cases = [case for name in lists for case in file[name]]
+        assert {flag for case in cases for flag in case["flags"]} == set(file["flags"])
+        assert any(not case["flags"] for case in cases)
+
+
+FEATURES: dict[str, Any] = {
+    "durable-execution": lambda case: '"durable:' in json.dumps(case),
+    "eviction": lambda case: '"Evict"' in json.dumps(case),
+    "no-lease": lambda case: any(
+        step["event"].get("lease", 0) is None for step in case["steps"] if step["event"]["kind"] == "Claim"
+    ),
+    "renewal": lambda case: '"Renew"' in json.dumps(case),
+    "payload-hash": lambda case: '"payload_hash": "' in json.dumps(case),
+    "no-owner": lambda case: any(step["event"].get("owner", "") is None for step in case["steps"]),
+    "result-unavailable": lambda case: "result-unavailable" in json.dumps(case["steps"]),
+}
+
+
+@pytest.mark.parametrize("flag", FEATURES)
+def test_without_a_flag_a_trace_does_not_need_the_feature(flag: str) -> None:
+    assert {case["id"] for case in CASES if flag in case["flags"]} == {
+        case["id"] for case in CASES if FEATURES[flag](case)
+    }
+
+
+def test_the_package_has_the_version_of_the_protocol_and_names_every_file() -> None:
+    package = json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))
+    assert package["name"] == "idemproof-vectors"
+    assert package["version"] == f"{TRANSITION['protocol']}.0"
+    shipped = {*package["files"], "package.json", "README.md"}
+    assert shipped == {each.name for each in FOLDER.iterdir()}
+    exported = {name.removeprefix("./") for name in package["exports"]}
+    assert exported == shipped - {"README.md", "package.json", "run.mjs"}
+
+
 SPOILT = {
+    "a flag that is not text": lambda case: case.update(flags=[1]),
+    "no flags": lambda case: case.pop("flags"),
     "a field too many": lambda case: case.update(more=1),
     "a field too few": lambda case: case.pop("why"),
     "an unknown event": lambda case: case["steps"][0]["event"].update(kind="Steal"),
@@ -99,7 +138,7 @@ def test_ids_and_inputs_are_unique() -> None:
     for cases in (CASES, READINGS, KEYS["cases"]):
         assert len({case["id"] for case in cases}) == len(cases)
         questions = [
-            json.dumps([case.get(name) for name in case if name not in {"id", "why", "clauses"}])
+            json.dumps([case.get(name) for name in case if name not in {"id", "why", "clauses", "flags"}])
             for case in cases
         ]
         assert len(set(questions)) == len(questions)
@@ -315,4 +354,4 @@ def test_vectors_that_need_exact_numbers_are_marked(case: Any) -> None:
         parse_int=lambda digits: lost.append(abs(int(digits)) > 2**53),
         parse_float=lambda digits: lost.append(True),
     )
-    assert case["exact_numbers"] == any(lost)
+    assert ("exact-numbers" in case["flags"]) == any(lost)

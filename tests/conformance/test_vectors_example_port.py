@@ -56,16 +56,10 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def node() -> str:
-    found = shutil.which("node")
-    if found is None:
-        servers.missing("node", "install Node.js 20 or newer, for example by apt-get install nodejs")
-    return found
-
-
-def run(node: str, script: Path) -> tuple[int, list[str]]:
-    ran = subprocess.run([node, str(script)], capture_output=True, encoding="utf-8", timeout=60, check=False)
+def run(node: str, script: Path, *flags: str) -> tuple[int, list[str]]:
+    ran = subprocess.run(
+        [node, str(script), *flags], capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
     assert ran.stderr == ""
     return ran.returncode, ran.stdout.removesuffix("\n").split("\n")
 
@@ -91,6 +85,51 @@ def test_the_example_port_passes_all(node: str, tmp_path: Path) -> None:
     passed, all_of_them = passed_of_all(last)
     assert (status, passed) == (0, all_of_them)
     assert selections.startswith("without the JMESPath selection: key.")
+
+
+def test_a_port_leaves_out_what_it_does_not_support(node: str, tmp_path: Path) -> None:
+    # Without rows for durable executions and renewals it fails, unless these flags are named.
+    lines = re.findall(r'^  \["ROW-(?:12|13|16)", .+\n', SCRIPT, re.MULTILINE)
+    script = broken(tmp_path, "".join(lines[:1]), "")
+    for line in lines[1:]:
+        script.write_text(script.read_text(encoding="utf-8").replace(line, ""), encoding="utf-8")
+    assert_detected(node, script)
+    status, (*_, last) = run(node, script, "durable-execution", "renewal")
+    passed, all_of_them = passed_of_all(last)
+    assert (status, passed) == (0, all_of_them)
+    assert 0 < passed < passed_of_all(run(node, script)[1][-1])[1]
+
+
+def test_an_unknown_flag_is_refused(node: str) -> None:
+    script = str(FOLDER / "run.mjs")
+    ran = subprocess.run(
+        [node, script, "renewals"], capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "There is no flag renewals.\n")
+
+
+def test_npm_packs_and_installs_the_folder(node: str, tmp_path: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        servers.missing("npm", "install npm, which comes with Node.js")
+    (tmp_path / "package.json").write_text("{}", encoding="utf-8")
+    offline = ("--offline", "--no-audit", "--no-fund", "--loglevel=error", "--cache", str(tmp_path / "cache"))
+    pack = [npm, "pack", str(FOLDER), "--pack-destination", str(tmp_path), *offline]
+    subprocess.run(pack, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    (archive,) = tmp_path.glob("idemproof-vectors-*.tgz")
+    install = [npm, "install", str(archive), *offline]
+    subprocess.run(install, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    script = tmp_path / "use.mjs"
+    script.write_text(
+        "import { createRequire } from 'node:module';\n"
+        "const file = createRequire(import.meta.url)('idemproof-vectors/keys.json');\n"
+        "console.log(file.protocol);\n",
+        encoding="utf-8",
+    )
+    assert run(node, script) == (0, [re.findall(r"-(\d+\.\d+)\.\d+\.tgz", archive.name)[0]])
+    installed = tmp_path / "node_modules" / "idemproof-vectors"
+    assert {each.name for each in installed.iterdir()} == {each.name for each in FOLDER.iterdir()}
+    assert run(node, installed / "run.mjs")[0] == 0
 
 
 def assert_detected(node: str, script: Path) -> None:

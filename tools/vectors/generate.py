@@ -11,6 +11,7 @@ from typing import Any
 from idemproof.spec.events import Claim, Complete, Event, Outcome, Release, Renew
 from idemproof.spec.record import Record
 
+from .flags import KEY_FLAGS, TRANSITION_FLAGS, flags_of_key, flags_of_reading, flags_of_trace
 from .keys import key_vectors
 from .readings import KEY, readings
 from .transition import cases
@@ -18,6 +19,7 @@ from .transition import cases
 PROTOCOL = "1.1"
 """The version of ``protocol.md`` that the vectors belong to."""
 
+_EXPORTED = ("transition.json", "keys.json", "schema.json", "lines.schema.json")
 _WIDTH = 180
 _FIELDS = {
     "idempotency_key": "key",
@@ -30,11 +32,32 @@ _FIELDS = {
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - they come from the code
     """Return the text of each generated file by name."""
+    transition = {
+        "protocol": PROTOCOL,
+        "flags": TRANSITION_FLAGS,
+        "cases": _transition_cases(),
+        "readings": _readings(),
+    }
+    keys = {"protocol": PROTOCOL, "flags": KEY_FLAGS, "cases": _key_cases()}
     return {
-        "transition.json": _rendered(
-            {"protocol": PROTOCOL, "cases": _transition_cases(), "readings": _readings()}
-        ),
-        "keys.json": _rendered({"protocol": PROTOCOL, "cases": _key_cases()}),
+        "transition.json": _rendered(transition),
+        "keys.json": _rendered(keys),
+        "package.json": json.dumps(_package(), indent=2) + "\n",
+    }
+
+
+def _package() -> dict[str, Any]:
+    """Return the description of the folder for npm. Its version is that of the protocol."""
+    return {
+        "name": "idemproof-vectors",
+        "version": f"{PROTOCOL}.0",
+        "description": f"Test vectors of the idempotency protocol of Idemproof, version {PROTOCOL}",
+        "license": "Apache-2.0",
+        "type": "module",
+        "exports": {f"./{name}": f"./{name}" for name in _EXPORTED},
+        "files": [*_EXPORTED, "run.mjs"],
+        "scripts": {"test": "node run.mjs"},
+        "engines": {"node": ">=20"},
     }
 
 
@@ -59,6 +82,7 @@ def _transition_cases() -> list[dict[str, Any]]:
             {
                 "id": f"{row.lower()}.{numbers[row]}",
                 "clauses": clauses,
+                "flags": flags_of_trace(steps),
                 "why": case.situation.words,
                 "steps": steps,
             }
@@ -96,28 +120,36 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _readings() -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"reading.{number}",
-            "clauses": reading.clauses,
-            "why": reading.why,
-            "asked": KEY,
-            "stored": {_FIELDS.get(name, name): value for name, value in reading.stored.items()},
-            "record": _record(reading.record, whole=True),
-        }
-        for number, reading in enumerate(readings(), 1)
-    ]
+    rendered = []
+    for number, reading in enumerate(readings(), 1):
+        stored = {_FIELDS.get(name, name): value for name, value in reading.stored.items()}
+        rendered.append(
+            {
+                "id": f"reading.{number}",
+                "clauses": reading.clauses,
+                "flags": flags_of_reading(stored),
+                "why": reading.why,
+                "asked": KEY,
+                "stored": stored,
+                "record": _record(reading.record, whole=True),
+            }
+        )
+    return rendered
 
 
 def _key_cases() -> list[dict[str, Any]]:
     rendered = []
     for number, vector in enumerate(key_vectors(), 1):
-        asked, *derived = vector
+        asked, exact_numbers, *derived = vector
         fields = asked._asdict()
         rendered.append(
-            {"id": f"key.{number}", "why": fields.pop("why")}
+            {
+                "id": f"key.{number}",
+                "flags": flags_of_key(fields, exact_numbers=exact_numbers),
+                "why": fields.pop("why"),
+            }
             | fields
-            | dict(zip(vector._fields[1:], derived, strict=True))
+            | dict(zip(vector._fields[2:], derived, strict=True))
         )
     return rendered
 

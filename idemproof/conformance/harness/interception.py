@@ -33,6 +33,10 @@ _KNOWN = (
     ("redis.asyncio.cluster", "ClusterPipeline", "execute"),
     ("botocore.client", "BaseClient", "_make_api_call"),
     ("aiobotocore.client", "AioBaseClient", "_make_api_call"),
+    *(
+        (f"{__package__.removesuffix('harness')}commands.layer", "Connection", m)
+        for m in ("send", "receive", "exchange")
+    ),
 )
 _CLIENT_METHODS = ("execute_command", "_make_api_call")
 """An object with one of these methods counts as a client, whatever its class."""

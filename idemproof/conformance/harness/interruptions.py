@@ -18,7 +18,7 @@ from .interception import Interception
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
 from .races import KEEP_MS, Make
-from .scheduled_client import Kind, What, reporting_to
+from .scheduled_client import Died, Kind, What, reporting_to
 
 Way = Literal["fails before", "fails after", "dies before", "dies after"]
 """The interruption of a call: the client raises before or after the call takes effect, or the worker dies
@@ -33,10 +33,6 @@ _LATER_MS = 3_600_000
 _TOLERANCE_MS = 1000
 """How late a layer may notice that a deadline has passed, or release a lock that a dead worker has left, in
 milliseconds."""
-
-
-class Died(BaseException):
-    """Ends the task of a worker that dies; its cleanup code does not reach the store any more."""
 
 
 class Saboteur:

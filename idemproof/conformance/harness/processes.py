@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ main()
 
 SECONDS_AT_MOST = 60.0
 """How long a process may take to start, or to carry out one order, on a busy machine."""
+
+_POSIX = os.name == "posix"
 
 
 def place_of(factory: Callable[[], object] | None) -> FactoryLocation:
@@ -90,6 +93,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(start.location.paths)},
+            process_group=0 if _POSIX else None,
         )
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="conformance-process", daemon=True)
@@ -150,7 +154,13 @@ class Process:
         return replies
 
     def kill(self) -> None:
-        """Kill the process, as the operating system may, and wait for its end. Its replies stay readable."""
+        """Kill the process, as the operating system may, and wait for its end. Its replies stay readable.
+
+        If its layer is a command, the command is killed with it.
+        """
+        if _POSIX:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         self._reader.join()

@@ -30,6 +30,10 @@ class Abandoned(BaseException):
     """Ends a client's task at its pause, because the interleaving is over."""
 
 
+class Died(BaseException):
+    """Ends the task of a worker that dies; its cleanup code does not reach the store any more."""
+
+
 class ObservationBlocked(Exception):  # noqa: N818 - it reads as what happened
     """Reading the stored record now would wait for a paused client."""
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
+from ..commands.layer import CommandLayer
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
@@ -26,6 +27,10 @@ _Open = tuple[Verdict, str]
 """The verdict of a check that was not completed, "not offered" or "not judged", and the reason."""
 
 _LONGEST_NOTE = 200
+_WITHOUT_STEPS = (
+    "The command announces no steps. Races send requests at the same time, but the suite cannot interleave "
+    "what the command does with its store, so it may miss a fault there."
+)
 _GRACE = 1.0
 """How long an interrupted check may take to end (seconds)."""
 
@@ -130,6 +135,7 @@ class Session:
         self._notes: list[str] = []
         self._cut_short: list[str] = []
         self._hung: str | None = None
+        self._command_failed: str | None = None
         self._interrupted = False
         self._reported = False
         # The same seed again, over the same store, must not meet its own records.
@@ -138,6 +144,8 @@ class Session:
         with self._working():
             self._bench = Bench(factory, self._clock, profile.patience, self._capabilities.client_methods)
         self.subject = _in_words(self._bench)
+        if any(not each.hello.steps for each in _commands(self._bench)):
+            self._notes.append(_WITHOUT_STEPS)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -157,8 +165,9 @@ class Session:
 
     def judge(self, asked: Check) -> CheckResult:
         """Run one check, and return its result. After a request has hung, no further check runs."""
-        if self._hung is not None:
-            return _without(asked, "not judged", self._hung)
+        stopped = self._hung or self._command_failed
+        if stopped is not None:
+            return _without(asked, "not judged", stopped)
         if self._bench.at_first is not None:
             return self._failed_at_first(asked, self._bench.at_first)
         lacking = self._lacking(asked, self._bench)
@@ -182,6 +191,11 @@ class Session:
             open_question, broken = self._run(asked, case, bench.subjects)
         if case.cut_short:
             self._cut_short.append(asked.name)
+        fault = next((each.fault for each in _commands(bench) if each.fault is not None), None)
+        if fault is not None:
+            self._command_failed = f"the command failed in {asked.name}"
+            if not (case.findings or broken):
+                broken = [Broken(fault, ["CAS-1", "CAS-3"])]
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
         verdict: Verdict
         verdict, why_not = ("broken", None) if findings else open_question or ("kept", None)
@@ -227,9 +241,16 @@ class Session:
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
         """Return why the layer does not offer what the check needs, or None if it does."""
         claims = self._capabilities
+        own_clock = bool(_commands(bench))
         reasons = {
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
             "shared": (bench.shared, "a second layer from the factory does not see the first one's records"),
+            "movable_clock": (
+                claims.movable_clock and not own_clock,
+                "the suite cannot move the clock of a command"
+                if own_clock
+                else "it is not claimed (movable_clock)",
+            ),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",
@@ -307,10 +328,16 @@ def _finding(asked: Check, broken: Broken) -> Finding:
     return Finding(asked.name, asked.tier, broken.clauses, broken.why, broken.lines, seen_in)
 
 
+def _commands(bench: Bench) -> list[CommandLayer]:
+    return [subject.layer for subject in bench.subjects if isinstance(subject.layer, CommandLayer)]
+
+
 def _in_words(bench: Bench) -> str:
     contracts = {True: "two methods", False: "four methods"}
     layer = bench.layer
-    parts = [contracts[layer.swaps], "async" if layer.asynchronous else "blocking"]
+    made = getattr(layer.layer, "theirs", layer.layer)
+    how = "a command" if isinstance(made, CommandLayer) else "async" if layer.asynchronous else "blocking"
+    parts = [contracts[layer.swaps], how]
     parts.append("two objects over one store" if bench.shared else "one object shared by threads")
-    name = type(getattr(layer.layer, "theirs", layer.layer)).__name__
+    name = made.hello.layer if isinstance(made, CommandLayer) else type(made).__name__
     return f"{name} ({', '.join(parts)})"

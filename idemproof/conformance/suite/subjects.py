@@ -24,7 +24,10 @@ from ...spec.record import Record
 _PACKAGE = Path(__file__).parents[2]
 _OURS = tuple(
     str(_PACKAGE / folder)
-    for folder in ("backends", "drivers", "reference", "spec", "conformance/harness", "conformance/suite")
+    for folder in (
+        *("backends", "drivers", "reference", "spec"),
+        *("conformance/commands", "conformance/harness", "conformance/suite", "conformance/tiers"),
+    )
 )
 _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),)
 """The folders of Python's own source, and of installed packages."""
