@@ -82,9 +82,11 @@ class Report(NamedTuple):
     checks
         The result of every check, in order.
     finished
-        False if the run was interrupted.
+        False if the run was interrupted or aborted.
     notes
         Remarks, such as the text that the factory printed.
+    aborted
+        How the layer ended, replaced or blocked the process that judged it, as a sentence; or None.
     """
 
     subject: str
@@ -94,6 +96,7 @@ class Report(NamedTuple):
     checks: tuple[CheckResult, ...]
     finished: bool = True
     notes: tuple[str, ...] = ()
+    aborted: str | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -132,7 +135,7 @@ class Report(NamedTuple):
     def keeps(self, *tiers: str) -> bool:
         """Return whether the layer keeps the tiers; without any, whether it keeps all that it offers.
 
-        A tier that is not offered or not judged is not kept. An interrupted run keeps nothing.
+        A tier that is not offered or not judged is not kept. An interrupted or aborted run keeps nothing.
 
         Parameters
         ----------
@@ -162,6 +165,7 @@ class Report(NamedTuple):
                 "seed": self.seed,
                 "version": self.version,
                 "finished": self.finished,
+                "aborted": self.aborted,
                 "keeps": self.keeps(),
                 "notes": self.notes,
                 "tiers": self.tiers,

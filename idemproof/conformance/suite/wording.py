@@ -203,6 +203,9 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     kept = sum(verdict == "kept" for verdict in verdicts.values())
     if broken:
         line = f"BROKEN: {_number_of_clauses(len(broken))} ({', '.join(broken)}); {kept} kept."
+    elif report.aborted is not None:
+        nothing = all(each.verdict == "not judged" for each in report.checks)
+        line = f"{'NOT JUDGED' if nothing else 'BROKEN'}: {clean(report.aborted)}"
     elif not report.finished:
         line = f"INTERRUPTED: {_number_of_clauses(kept)} kept so far, none broken."
     elif not kept and "not judged" not in verdicts.values():
@@ -215,7 +218,7 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     else:
         line = f"KEPT: {_number_of_clauses(kept)}; nothing that this layer offers is broken."
     if broken and not report.finished:
-        line += " The run was interrupted."
+        line += " The run was interrupted." if report.aborted is None else " The layer ended the run."
     tiers = report.tiers
     found = {tier: tiers.get(tier, "not judged") for tier in required}
     missing = [f"{tier} is {verdict}" for tier, verdict in found.items() if verdict != "kept"]
