@@ -35,7 +35,11 @@ _INTERRUPTED = 130
 
 def _flags(claim: "Claim") -> str:
     name = claim.name.replace("_", "-")
-    return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if isinstance(claim.default, bool) else f"--{name}")
+    return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if _is_yes_or_no(claim) else f"--{name}")
+
+
+def _is_yes_or_no(claim: "Claim") -> bool:
+    return claim.default is None or isinstance(claim.default, bool)
 
 
 def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,6 +49,8 @@ def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
     for claim in claims():
         option = typer.Option(_flags(claim), help=claim.says, rich_help_panel="What the layer claims")
         kind: Any = list[str] if isinstance(claim.default, tuple) else type(claim.default)
+        if claim.default is None:
+            kind = bool | None
         parameters.append(
             inspect.Parameter(
                 claim.name,

@@ -124,7 +124,7 @@ class _Watch:
         if self._silent <= (self._limit if self._heard else _LONGEST_START_SECONDS):
             return None
         if not self.has_all:
-            return self._hangs(f"The process that judges stood still for {self._silent:.0f} seconds")
+            return self._hangs(f"The process that used the layer sent nothing for {self._silent:.0f} seconds")
         if self._threads:
             kept = f"the thread {self._threads[0]!r} is no daemon, and does not end"
         else:

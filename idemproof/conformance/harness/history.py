@@ -169,7 +169,7 @@ class History:
         now = self._case.now
         if self._swaps:
             return [of_documented(method, state, record, now)]
-        return of_four_methods(method, state, record, now, fenced=self._case.capabilities.fenced)
+        return of_four_methods(method, state, record, now, fenced=self._case.fenced)
 
     # The records in the requests.
 

@@ -170,7 +170,7 @@ def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
     seen = requests.ask(case, other, Load(key) if other.swaps else Get(key))
     final = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
     trace.tell("client 1", f"then {in_words(final)}")
-    fenced = case.capabilities.fenced
+    fenced = case.fenced
     if linearization([operation, final], race.current, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
             "The layer's client failed, or its worker died, in the middle of a request. Neither of the "

@@ -274,9 +274,7 @@ class Course:
         key = _key_of(race.clients[0][0])
         swaps = case.layer.swaps
         last = Operation(STORE, order, order + 1, case.now, Load(key) if swaps else Get(key), final)
-        order_found = linearization(
-            [*operations, last], race.current, swaps=swaps, fenced=case.capabilities.fenced
-        )
+        order_found = linearization([*operations, last], race.current, swaps=swaps, fenced=case.fenced)
         if order_found is None:
             return False
         if swaps or any(each.end is None for each in operations):

@@ -58,6 +58,8 @@ class Bench:
         self._patience = patience
         self._layers: list[Any] = []
         self._since: float | None = None
+        self.is_one_object = False
+        """Whether the factory returns the same layer at each call."""
         self.at_first: Exception | None = None
         """The error of the layer's first write, if it failed. No check runs then."""
         try:
@@ -144,6 +146,7 @@ class Bench:
                 "Always return the same kind."
             )
         if second is first:
+            self.is_one_object = True
             return [one, one], False
         other = self._subject(second)
         if self._sees(one, other):

@@ -7,6 +7,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ...spec.record import Record
 from .adapters import original
@@ -175,6 +176,9 @@ class Session:
             return without(asked, "not judged", self._hung)
         if self._bench.at_first is not None:
             return self._failed_at_first(asked, self._bench.at_first)
+        unmet = self._unmet(asked, self._bench)
+        if unmet is not None:
+            return without(asked, "broken", None)._replace(findings=(_finding(asked, unmet),))
         lacking = self._lacking(asked, self._bench)
         if lacking is not None:
             return without(asked, "not offered", lacking)
@@ -188,12 +192,13 @@ class Session:
             self.seed + own,
             asked.clauses,
             bench.restarted if bench.reopens else None,
-            bench.factory if bench.shared else None,
+            bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
         )
         began = time.perf_counter()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
+        self._notes += sorted(case.notes - {*self._notes})
         if case.cut_short:
             self._cut_short.append(asked.name)
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
@@ -240,12 +245,35 @@ class Session:
     def _busy(self) -> bool:
         return any(subject.waited() for subject in self._bench.subjects)
 
+    def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
+        """Return which claim, made in so many words, the layer does not meet; or None."""
+        if "processes" not in asked.needs or not self._capabilities.processes:
+            return None
+        if bench.shared or bench.is_one_object:
+            return None
+        return Broken(
+            "The layer claims that other processes see its records (processes), but a second layer from the "
+            "factory does not see the records of the first one.",
+            ["CAS-1"],
+        )
+
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
         """Return why the layer does not offer what the check needs, or None if it does."""
         claims = self._capabilities
-        reasons = {
+        reasons: dict[str, tuple[bool, str]] = {
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
-            "shared": (bench.shared, "a second layer from the factory does not see the first one's records"),
+            "shared": (
+                # Whether processes share the store, one object cannot show; a claim is tested.
+                bench.shared or ("processes" in asked.needs and bool(claims.processes)),
+                "a second layer from the factory does not see the first one's records",
+            ),
+            "fenced": (
+                bench.layer.swaps if claims.fenced is None else claims.fenced,
+                "the four documented methods name no owner that a store could compare"
+                if claims.fenced is None
+                else "it is not claimed (fenced)",
+            ),
+            "processes": (claims.processes is not False, "it is not claimed (processes)"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",
@@ -331,7 +359,9 @@ def _short(line: Line) -> Line:
     """Return a line with short texts: a layer may return megabytes."""
     current = line.current
     if isinstance(current, Record):
-        texts = {name: shortened(each) for name, each in current._asdict().items() if isinstance(each, str)}
+        texts: dict[str, Any] = {
+            name: shortened(each) for name, each in current._asdict().items() if isinstance(each, str)
+        }
         current = current._replace(**texts)
     elif current is not None:
         current = shortened(current)
