@@ -112,7 +112,9 @@ class Bench:
                 break
             if outcome.failure is not None:
                 failure = outcome.failure
-                wrong.append(f"Closing the {name} raised {error_text(failure)}")
+                wrong.append(
+                    f"Closing the {name} raised {error_text(failure)}. It may leave connections open."
+                )
         self.worker.close(wait=not abandon and hangs is None)
         self.loop.close()
         return wrong, hangs

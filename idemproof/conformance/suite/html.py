@@ -119,8 +119,10 @@ def _finding(group: Group, index: int) -> str:
             f'<div class="wide desktop">{diagram(group.lines, _DESKTOP, name)}</div>'
             f'<div class="wide phone">{diagram(group.lines, _PHONE, name)}</div>'
         )
+    consequence = group.consequence
     return (
-        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{diagrams}'
+        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>'
+        f'<p><span class="badge broken">{consequence.name}</span> {escape(consequence.says)}</p>{diagrams}'
         f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p>'
         f"{_others(group)}</section>"
     )

@@ -5,7 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
 from .checks import TIERS
+from .consequences import Consequence, consequence_of
 from .options import tiers_named
+from .subjects import RAISED
 from .trace import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
@@ -35,6 +37,11 @@ class Finding(NamedTuple):
     why: str
     lines: tuple[Line, ...]
     seen_in: str | None
+
+    @property
+    def consequence(self) -> Consequence:
+        """What a user of the layer suffers from it."""
+        return consequence_of(self.clauses, raised=self.why.startswith(RAISED))
 
 
 class CheckResult(NamedTuple):
@@ -192,4 +199,5 @@ def _plain(finding: Finding) -> dict[str, Any]:
         }
         for line in finding.lines
     ]
-    return {**finding._asdict(), "lines": lines}
+    name, says = finding.consequence
+    return {**finding._asdict(), "severity": name, "consequence": says, "lines": lines}

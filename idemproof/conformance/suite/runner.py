@@ -254,7 +254,7 @@ class Session:
         return Broken(
             "The layer claims that other processes see its records (processes), but a second layer from the "
             "factory does not see the records of the first one.",
-            ["CAS-1"],
+            ["CAS-1", "CAS-4"],
         )
 
     def _lacking(self, asked: Check, bench: Bench) -> str | None:

@@ -39,6 +39,10 @@ _GRACE = 2.0
 """How long an event loop may take to end (seconds)."""
 
 
+RAISED = "The layer raised "
+"""How a sentence about an error of the layer begins."""
+
+
 class Stopped(BaseException):
     """Ends an interrupted check at its next request."""
 
@@ -181,7 +185,7 @@ def came_from_the_layer(failure: BaseException) -> bool:
 
 def as_a_sentence(failure: BaseException) -> str:
     """Return what the layer raised, and where in its own source, as a sentence."""
-    sentence = f"The layer raised {error_text(failure)}".rstrip(". ")
+    sentence = f"{RAISED}{error_text(failure)}".rstrip(". ")
     frame = frame_of_the_users(failure)
     return f"{sentence}." if frame is None else f"{sentence} ({place_of(frame)}, in {frame.name})."
 

@@ -116,9 +116,10 @@ def _show_briefly(console: Console, group: Group) -> None:
     count = len(group.found_by)
     by = f"{tier_of(group)}, {count} check{'s' * (count != 1)}"
     width = min(console.width, _WIDEST) - 4
-    lines = wrapped(f"{named} ({by}): {group.why}", width)
+    heading = f"{named} ({group.consequence.name}; {by})"
+    lines = wrapped(f"{heading}: {group.why}", width)
     if len(lines) > _BRIEF:
-        lines = wrapped(f"{named} ({by}): {without_details(group.why)}", width)
+        lines = wrapped(f"{heading}: {without_details(group.why)}", width)
     if len(lines) > _BRIEF:
         del lines[_BRIEF:]
         lines[-1] = f"{lines[-1][: width - 2].rstrip(' ,;:')} …"
@@ -144,6 +145,7 @@ def _show_in_full(console: Console, group: Group, width: int) -> None:
     if group.lines:
         console.print()
     _print(console, group.why, "bold")
+    _print(console, f"Consequence: {group.consequence.says}", "red")
     for name in group.clauses if group.lines else group.clauses[:_MOST]:
         _indented(console, Text.assemble((name, "bold"), " ", clause_text(name)))
     for fault in group.seen_in:

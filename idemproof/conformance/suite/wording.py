@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
+from .consequences import CONSEQUENCES, Consequence
 from .report import CheckResult, Finding, Report, Verdict
 from .trace import Line
 
@@ -40,6 +41,11 @@ class Group(NamedTuple):
     found_by: tuple[str, ...]
     others: int
     members: tuple[Finding, ...]
+
+    @property
+    def consequence(self) -> Consequence:
+        """The most severe consequence of its findings."""
+        return worst_of(self.members)
 
 
 class TierCounts(NamedTuple):
@@ -83,6 +89,11 @@ def groups_of(findings: Sequence[Finding], shape: Callable[[str], str] = str) ->
     for members in by_check(findings):
         alike.setdefault(shape(shortest(members).why), []).extend(members)
     return [group_of(members) for members in alike.values()]
+
+
+def worst_of(findings: Sequence[Finding]) -> Consequence:
+    """Return the most severe consequence of some findings."""
+    return min((each.consequence for each in findings), key=CONSEQUENCES.index)
 
 
 def by_check(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -203,6 +214,8 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     kept = sum(verdict == "kept" for verdict in verdicts.values())
     if broken:
         line = f"BROKEN: {_number_of_clauses(len(broken))} ({', '.join(broken)}); {kept} kept."
+        if report.findings:
+            line += f" Worst consequence: {worst_of(report.findings).name}."
     elif report.aborted is not None:
         nothing = all(each.verdict == "not judged" for each in report.checks)
         line = f"{'NOT JUDGED' if nothing else 'BROKEN'}: {clean(report.aborted)}"

@@ -90,7 +90,7 @@ def _require_one_store(case: Case, process: Process) -> None:
             case.fail(
                 f"The layer claims that other processes see its records (processes), but {problem}.",
                 (),
-                ["CAS-1"],
+                ["CAS-1", "CAS-4"],
             )
         raise NotOffered(
             f"{problem}: if the store can be shared, let the factory open the same store in each process"

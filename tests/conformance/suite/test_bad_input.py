@@ -269,7 +269,9 @@ def test_an_error_while_closing_becomes_a_note(
     monkeypatch.setattr(Hanging, "never", never, raising=False)
     report = judged(Closing)
     assert report.keeps("contract")
-    assert "Closing the Closing raised OSError: no such socket" in report.notes
+    assert (
+        "Closing the Closing raised OSError: no such socket. It may leave connections open." in report.notes
+    )
 
 
 def test_a_close_that_hangs_is_no_verdict(never: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
