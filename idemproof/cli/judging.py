@@ -160,7 +160,7 @@ class _Watch:
         if self._course.is_open:
             return "while the layers were closed" if self._course.ended else "between two checks"
         if self._imported:
-            return "while the factory made the layers"
+            return "while the factory made the layers, or in their first request"
         return f"while the module {self._job.target.partition(':')[0]!r} was imported"
 
     @property

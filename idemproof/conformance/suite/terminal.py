@@ -9,7 +9,7 @@ from rich.text import Text
 from .report import Report
 from .report_text import Summary, grouped, seen_by, summary, tier_of, without_details
 from .trace_table import laid_out, wrapped
-from .wording import Group, LeftOut, TierCounts, clause_text, contents_of
+from .wording import MEANINGS, Group, LeftOut, TierCounts, clause_text, contents_of
 
 _STYLES = {
     "frame": "dim",
@@ -158,6 +158,9 @@ def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
     for each in left_out:
         _print(console, f"{each.verdict.capitalize()}, because {each.why}:", _VERDICTS[each.verdict])
         _indented(console, Text(each.summary))
+    for verdict, meaning in MEANINGS.items():
+        if any(each.verdict == verdict for each in left_out):
+            _print(console, meaning, "dim")
     if left_out:
         console.print()
 

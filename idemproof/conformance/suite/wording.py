@@ -69,6 +69,14 @@ class LeftOut(NamedTuple):
     summary: str
 
 
+_NOT_OFFERED = (
+    "Not offered: the layer does not claim it, so it was not tested. That is no fault, but do not rely on it."
+)
+_NOT_JUDGED = "Not judged: it could not be tested, so nothing is known about it."
+MEANINGS = {"not offered": _NOT_OFFERED, "not judged": _NOT_JUDGED}
+"""What a verdict means for checks that were left out."""
+
+
 class Contents(NamedTuple):
     """The contents that every form of a report has."""
 
