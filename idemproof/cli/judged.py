@@ -45,7 +45,7 @@ def main() -> None:
         channel.send(Interrupted())
     mine = threading.current_thread()
     kept = [each.name for each in threading.enumerate() if not each.daemon and each is not mine]
-    channel.send(Leaving(tuple(kept)))
+    channel.send(Leaving(kept))
     raise SystemExit(job.farewell)
 
 

@@ -86,7 +86,7 @@ class _Watch:
         self._silent = 0.0
         self._heard = False
         self._imported = False
-        self._threads: tuple[str, ...] = ()
+        self._threads: list[str] = []
         self.has_all = False
         """Whether the layers are closed, so that only the end of the process is open."""
 

@@ -75,7 +75,7 @@ class Busy(NamedTuple):
 class Leaving(NamedTuple):
     """The process ends now, unless these threads keep it, which are not daemons."""
 
-    threads: tuple[str, ...]
+    threads: list[str]
 
 
 Message = Event | Imported | Refused | Blocked | Interrupted | Busy | Leaving

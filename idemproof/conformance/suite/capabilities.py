@@ -13,8 +13,8 @@ class Capabilities:
 
     fenced: bool | None = None
     """An attempt that outlived its lease can neither change nor remove a record that others stored since.
-    Without a claim, this is tested for a layer with the two methods. By the four documented methods nobody
-    can be fenced, unless the layer compares the record's ``owner``."""
+    Without a claim, this is tested for a layer with the two methods. By the four documented methods no
+    attempt can be fenced, unless the layer compares the record's ``owner``."""
 
     durable: bool = False
     """An acknowledged record survives the process that wrote it."""

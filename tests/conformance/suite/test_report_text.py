@@ -190,7 +190,7 @@ def test_details_are_left_out_if_there_is_no_space() -> None:
     brief = "  CAS-1 (wrong result; contract, 1 check): It fits no order. Found by luck.\n"
     assert brief in shown(report(first, long), 90)
     short = long._replace(why="It fits no order: a, b. Found by luck.")
-    assert "It fits no order: a, b. Found by luck.\n" in shown(report(first, short))
+    assert "It fits no order: a, b. Found by luck.\n" in shown(report(first, short), 90)
 
 
 def test_nothing_is_hidden_if_all_is_shown_in_full() -> None:
