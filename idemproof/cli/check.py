@@ -3,12 +3,12 @@
 import importlib
 import inspect
 import io
-import os
+import secrets
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +17,8 @@ import typer
 # As a user would: the suite is not the reference's. It loads when a layer is judged; this is next to nothing.
 from idemproof.conformance.suite.capabilities import claims
 
-from .commands import claims_of, factory_of
-from .targets import found, refusal
+from .commands import claims_of
+from .targets import refusal
 
 if TYPE_CHECKING:
     from idemproof.conformance import Report
@@ -37,7 +37,11 @@ _INTERRUPTED = 130
 
 def _flags(claim: "Claim") -> str:
     name = claim.name.replace("_", "-")
-    return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if isinstance(claim.default, bool) else f"--{name}")
+    return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if _is_yes_or_no(claim) else f"--{name}")
+
+
+def _is_yes_or_no(claim: "Claim") -> bool:
+    return claim.default is None or isinstance(claim.default, bool)
 
 
 def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,6 +51,8 @@ def _with_claims(command: Callable[..., None]) -> Callable[..., None]:
     for claim in claims():
         option = typer.Option(_flags(claim), help=claim.says, rich_help_panel="What the layer claims")
         kind: Any = list[str] if isinstance(claim.default, tuple) else type(claim.default)
+        if claim.default is None:
+            kind = bool | None
         parameters.append(
             inspect.Parameter(
                 claim.name,
@@ -103,20 +109,18 @@ def check(
     The layer is made by a factory in Python, or it is a command in any language.
 
     Exit code 0: no tier that the layer offers is broken; with --require, those
-    tiers are kept. 1: a tier is broken, or a required tier is not offered.
-    2: there is nothing to judge, and a message says why. 3: no tier is broken,
-    but some could not be judged; the report says why. 130: interrupted; the
-    report shows the results so far.
+    tiers are kept. 1: a tier is broken, a required tier is not offered, or the
+    layer ended or blocked the process that judged it. 2: there is nothing to
+    judge, and a message says why. 3: no tier is broken, but some could not be
+    judged; the report says why. 130: interrupted; the report shows the results
+    so far.
 
     The tiers: contract, time, exclusion, fencing, faults, concurrency,
     durability.
     """
     _refuse_without_the_extra()
     claimed = {name: tuple(value) if isinstance(value, list) else value for name, value in claimed.items()}
-    from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415 - same
-
-    from idemproof.conformance import Capabilities, FactoryError  # noqa: PLC0415 - needs the extra checked above
-    from idemproof.conformance import check as judge  # noqa: PLC0415 - same
+    from idemproof.conformance import Capabilities  # noqa: PLC0415 - needs the extra checked above
 
     required, tiers = _chosen(profile, require, tier)
     if (target is None) is (command is None):
@@ -124,28 +128,14 @@ def check(
     if command is not None:
         claimed |= _claims_of_the_command(command, profile, context)
     try:
-        capabilities = Capabilities(**claimed)
+        Capabilities(**claimed)
     except ValueError as wrong:
         raise refusal(str(wrong)) from None
     _refuse_places_that_cannot_be_written(json, html)
-    try:
-        with tempfile.TemporaryDirectory() as scratch, _nothing_on_stdout(), _progress() as show_progress:
-            set_hypothesis_home_dir(scratch)  # or it would leave a folder in the current directory
-            report = judge(
-                found(str(target)) if command is None else factory_of(command, profile, capabilities),
-                profile=profile,
-                seed=seed,
-                capabilities=capabilities,
-                tiers=tiers,
-                progress=show_progress,
-            )
-    except FactoryError as failure:
-        raise refusal(str(failure)) from None
-    except KeyboardInterrupt:
-        typer.echo("Interrupted before anything was judged.", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-    judged = str(target) if command is None else f"--command {shlex.quote(command)}"
-    _deliver(report, _command(judged, report, require, tier, claimed), required, json, html)
+    judged = str(target) if command is None else command
+    report = _judged(judged, profile, seed, claimed, tiers, is_command=command is not None)
+    named = judged if command is None else f"--command {shlex.quote(command)}"
+    _deliver(report, _command(named, report, require, tier, claimed), required, json, html)
     raise typer.Exit(_exit_code(report, required))
 
 
@@ -160,7 +150,46 @@ def _claims_of_the_command(command: str, profile: str, context: typer.Context) -
     return {name: value for name, value in said.items() if not is_given(name)}
 
 
+def _judged(
+    target: str,
+    profile: str,
+    seed: int | None,
+    claimed: dict[str, Any],
+    tiers: tuple[str, ...],
+    *,
+    is_command: bool,
+) -> "Report":
+    """Judge in another process; return the report, or refuse the command."""
+    from idemproof.conformance.suite.course import Course  # noqa: PLC0415 - as in check
+    from idemproof.conformance.suite.profiles import PROFILES  # noqa: PLC0415 - same
+    from idemproof.conformance.suite.runner import checks  # noqa: PLC0415 - same
+
+    from .judging import NothingToJudge, farewell, follow  # noqa: PLC0415 - same
+    from .messages import Job  # noqa: PLC0415 - same
+
+    drawn = secrets.randbelow(2**32) if seed is None else seed
+    wanted = checks(tiers)
+    course = Course(wanted, target, profile, drawn)
+    with tempfile.TemporaryDirectory() as scratch, _progress() as show_progress:
+        job = Job(target, is_command, profile, drawn, claimed, tiers, scratch, farewell())
+        try:
+            follow(
+                job,
+                PROFILES[profile],
+                course,
+                lambda number: show_progress(wanted[number], number, len(wanted)),
+            )
+        except NothingToJudge as outcome:
+            if why := str(outcome):
+                raise refusal(why) from None
+            typer.echo("Interrupted before anything was judged.", err=True)
+            raise typer.Exit(_INTERRUPTED) from None
+    return course.report()
+
+
 def _exit_code(report: "Report", required: list[str]) -> int:
+    if report.aborted is not None:
+        return _NOT_JUDGED if all(each.verdict == "not judged" for each in report.checks) else 1
     if not report.finished:
         return _INTERRUPTED
     if report.keeps(*required):
@@ -211,20 +240,6 @@ def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -
             raise refusal(
                 f"{str(place)!r} cannot be written: it is a directory, or its directory does not exist."
             )
-
-
-@contextmanager
-def _nothing_on_stdout() -> Iterator[None]:
-    """Redirect all output to stderr, including that of other processes: stdout is for the report."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 @contextmanager

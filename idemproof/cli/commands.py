@@ -25,7 +25,9 @@ def claims_of(command: str, profile: str) -> dict[str, bool | int]:
     return layer.hello.claims
 
 
-def factory_of(command: str, profile: str, capabilities: "Capabilities | None" = None) -> "CommandFactory":
+def factory_of(
+    command: str, profile: str, capabilities: "Capabilities | None" = None, *, own_group: bool = True
+) -> "CommandFactory":
     """Return the factory of the layers that a command is."""
     from idemproof.conformance.commands.layer import CommandFactory, longest_line  # noqa: PLC0415 - as in check
     from idemproof.conformance.suite.profiles import PROFILES  # noqa: PLC0415 - same
@@ -37,4 +39,5 @@ def factory_of(command: str, profile: str, capabilities: "Capabilities | None" =
     if not words:
         raise refusal("The command is empty.")
     longest = longest_line(0 if capabilities is None else capabilities.largest_response)
-    return CommandFactory(words, PROFILES[profile].patience * _SHARE_OF_PATIENCE, longest)
+    patience = PROFILES[profile].patience * _SHARE_OF_PATIENCE
+    return CommandFactory(words, patience, longest, own_group=own_group)

@@ -10,16 +10,28 @@ from typing import Any
 import typer
 
 
+class TargetError(Exception):
+    """There is no such target; the message says what to do."""
+
+
 def found(target: str) -> Any:
-    """Import the object that ``module:factory`` names."""
+    """Import the object that ``module:factory`` names, or refuse the command."""
+    try:
+        return imported(target)
+    except TargetError as missing:
+        raise refusal(str(missing)) from None
+
+
+def imported(target: str) -> Any:
+    """Import the object that ``module:factory`` names, or raise :class:`TargetError`."""
     module, colon, name = target.partition(":")
     if "/" in module or module.endswith(".py"):
         name_of_it = Path(module).stem
-        raise refusal(
+        raise TargetError(
             f"Give the module, not its file: {name_of_it}:{name or 'make_layer'}, in its directory."
         )
     if not (module and colon and name):
-        raise refusal(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
+        raise TargetError(f"{target!r} is not of the form module:factory, such as shop.layers:make_layer.")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - in the form that sys.path has
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - same
     try:
@@ -28,13 +40,13 @@ def found(target: str) -> Any:
         raise
     except BaseException as failure:  # noqa: BLE001 - importing a module may raise any error
         if isinstance(failure, ModuleNotFoundError) and failure.name in _parents(module):
-            raise refusal(
+            raise TargetError(
                 f"There is no module {failure.name!r} in this directory or on Python's search path."
             ) from None
-        raise refusal(f"The module {module!r} cannot be imported: {_with_place(failure)}") from None
+        raise TargetError(f"The module {module!r} cannot be imported: {_with_place(failure)}") from None
     for part in name.split("."):
         if not hasattr(named, part):
-            raise refusal(f"The module {module!r} has no {name!r}.{_nearest(named, part)}")
+            raise TargetError(f"The module {module!r} has no {name!r}.{_nearest(named, part)}")
         named = getattr(named, part)
     return named
 

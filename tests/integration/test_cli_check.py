@@ -1,9 +1,13 @@
 """``idemproof check``: what it judges, where it reports, and its exit codes."""
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,10 +67,99 @@ def interrupted_at_once():
     signal.pause()
 '''
 
+ENDING = """
+import atexit
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+
+from idemproof import InMemoryPersistenceLayer
+from layers import Forgetful
+
+
+def ending(how, request=60):
+    class Ending(InMemoryPersistenceLayer):
+        requests = 0
+
+        def _swap(self, key, expected, new, ttl_ms):
+            Ending.requests += 1
+            if Ending.requests >= request:
+                how()
+            return super()._swap(key, expected, new, ttl_ms)
+
+    return Ending
+
+
+def fork():
+    if os.fork():
+        os._exit(0)
+
+
+exits = ending(lambda: os._exit(0))
+exits_at_once = ending(lambda: os._exit(0), 1)
+execs = ending(lambda: os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"]))
+is_killed = ending(lambda: os.kill(os.getpid(), signal.SIGKILL))
+forks = ending(fork)
+
+
+def exits_in_factory():
+    os._exit(0)
+
+
+class exits_in_close(InMemoryPersistenceLayer):
+    def close(self):
+        os._exit(0)
+
+
+def exits_at_exit():
+    atexit.register(os._exit, 0)
+    return InMemoryPersistenceLayer()
+
+
+def replaces(layer=Forgetful):
+    sys.exit = os._exit = print = lambda *_: None
+    if sys.stdout is not None:
+        sys.stdout.close()
+    sys.stdout = sys.stderr = None
+    return layer()
+
+
+def replaces_and_keeps():
+    return replaces(InMemoryPersistenceLayer)
+
+
+def leaves_a_process():
+    if leaves_a_process.left:
+        return InMemoryPersistenceLayer()
+    leaves_a_process.left = True
+    with open("left", "w") as file:  # locked until this process and the other one have ended
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
+        subprocess.Popen(waiting, pass_fds=[file.fileno()])
+    return InMemoryPersistenceLayer()
+
+
+leaves_a_process.left = False
+
+
+def hangs_with_a_process():
+    leaves_a_process()
+    return ending(hang)()
+
+
+def hang():
+    open("begun", "w").close()
+    signal.pause()
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     (tmp_path / "layers.py").write_text(LAYERS, encoding="utf-8")
+    (tmp_path / "ending.py").write_text(ENDING, encoding="utf-8")
+    (tmp_path / "gone.py").write_text("import os\nos._exit(0)\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
     (tmp_path / "slip.py").write_text("good = 1\ndef good(:\n", encoding="utf-8")
     (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
@@ -242,28 +335,105 @@ def test_an_interruption_gives_the_report_so_far_with_exit_code_130(place: Path)
     assert "Traceback" not in done.stderr
 
 
-def test_what_could_not_be_judged_has_an_exit_code_of_its_own(place: Path) -> None:
-    before = """
-import idemproof.conformance.tiers
-from idemproof.conformance.suite.checks import CHECKS, NotJudged, check
-@check("contract", "CAS-1")
-def a_process_is_asked(case):
-    '''It is.'''
-    raise NotJudged("another process failed")
-"""
-    done = check(place, "layers:good", *QUICK, before=before)
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "NOT ALL JUDGED: " in done.stdout
-    assert "Not judged, because another process failed:" in done.stdout
-    assert check(place, "layers:good", *QUICK, "--require", "contract", before=before).returncode == 3
-    assert check(place, "layers:Forgetful", *QUICK, before=before).returncode == 1
-
-
 @pytest.mark.usefixtures("_heeding_interrupts")
 def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> None:
     done = check(place, "layers:interrupted_at_once", *QUICK)
     assert (done.returncode, done.stdout) == (130, "")
     assert "Interrupted before anything was judged." in done.stderr
+
+
+@pytest.mark.parametrize("factory", ["exits", "execs", "is_killed", "forks"])
+def test_a_layer_that_ends_the_process_is_broken(place: Path, factory: str) -> None:
+    done = check(place, f"ending:{factory}", *QUICK, "--json", "report.json", "--html", "report.html")
+    assert done.returncode == 1, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "The process that used the layer " in said
+    assert " in the middle of the check " in said
+    assert "The layer ended the run." in said
+    report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    assert not report["keeps"]
+    assert report["aborted"]
+    assert {"kept", "broken", "not judged"} == {each["verdict"] for each in report["checks"]}
+    assert "an earlier check ended the run" in (place / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("target", ["ending:exits_at_once", "ending:exits_in_factory", "gone:layer"])
+def test_a_process_that_ends_before_the_first_check_has_an_exit_code_of_its_own(
+    place: Path, target: str
+) -> None:
+    done = check(place, target, *QUICK, "--require", "contract")
+    assert done.returncode == 3, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "NOT JUDGED: The process that used the layer ended with exit code 0 while the " in said
+    assert "the run ended before the first check" in said
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("exits_in_close", "ended with exit code 0 while the layers were closed."),
+        ("exits_at_exit", "ended with exit code 0 after the last check, before its regular end."),
+    ],
+)
+def test_a_layer_that_ends_the_process_after_the_last_check_is_not_kept(
+    place: Path, factory: str, said: str
+) -> None:
+    done = check(place, f"ending:{factory}", *QUICK)
+    assert done.returncode == 1, done.stderr
+    assert f"BROKEN: The process that used the layer {said}" in " ".join(done.stdout.split())
+
+
+def test_a_layer_that_replaces_how_a_program_ends_and_prints_is_judged(place: Path) -> None:
+    assert check(place, "ending:replaces", *QUICK).returncode == 1
+    assert check(place, "ending:replaces_and_keeps", *QUICK).returncode == 0
+
+
+def test_no_process_of_a_layer_stays(place: Path) -> None:
+    done = check(place, "ending:leaves_a_process", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert _is_free(place / "left")
+
+
+@pytest.mark.usefixtures("_heeding_interrupts")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_command_and_what_it_has_started(place: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "idemproof", "check", "ending:hangs_with_a_process", *QUICK],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as command:
+        assert _happens((place / "begun").exists)
+        command.send_signal(number)
+        said, _ = command.communicate(timeout=60)
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+    assert command.returncode == expected[number]
+    assert ("INTERRUPTED" in said) is (number == signal.SIGINT)
+    assert _is_free(place / "left")
+
+
+def _is_free(file: Path) -> bool:
+    """Return whether no process has the file open any more."""
+
+    def locked() -> bool:
+        with file.open(encoding="utf-8") as opened:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    return _happens(locked)
+
+
+def _happens(what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 60
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_help_shows_what_each_claim_means(place: Path) -> None:

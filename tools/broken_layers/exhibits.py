@@ -10,8 +10,9 @@ from idemproof.conformance.suite.factories import Factory
 ANYTHING = Capabilities()
 """The default claims of a layer."""
 
+FENCED = Capabilities(fenced=True)
 UNFENCED = Capabilities(fenced=False)
-"""The claims of a layer that stores no owners."""
+"""The claims of a layer by the four documented methods, in so many words: with owners, and without."""
 
 
 class Sample(NamedTuple):

@@ -10,7 +10,7 @@ from idemproof.backends.records import DataRecord
 from idemproof.spec.errors import IdempotencyItemAlreadyExistsError, IdempotencyItemNotFoundError
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
-from .exhibits import UNFENCED, broken
+from .exhibits import FENCED, UNFENCED, broken
 from .foundations import AsyncFourMethods, Dictionary, FourMethods
 
 
@@ -18,6 +18,7 @@ from .foundations import AsyncFourMethods, Dictionary, FourMethods
     CAS_8="time",
     INV_2="fencing",
     INV_3="fencing",
+    capabilities=FENCED,
     seen_in="Powertools for AWS Lambda 3.37: a run that outlived its lease overwrites the new owner's "
     "result, or deletes it",
 )

@@ -39,6 +39,7 @@ from ..simulator import SimulatedCall, StoreDown, World
 from ..suite.checks import Broken, Case
 from ..suite.subjects import as_a_sentence, came_from_the_layer
 from ..suite.trace import Line
+from . import requests
 
 SENTENCES = {
     "INV-1": "Two bodies ran at once, each under a lease that was live.",
@@ -174,10 +175,11 @@ class LayerWorld(ShortWorld):
                 raise
             self.raised = failure
             raise StoreDown(str(failure)) from failure
+        answer = requests.plain(found, command.key, swaps=worker.swaps)
         if worker.swaps:
-            self._judge(command, before, found)
+            self._judge(command, before, answer)
         new = command.new
-        if new is not None and found is not None and (found is new or same_record(found, new)):
+        if new is not None and answer is not None and (answer is new or same_record(answer, new)):
             self.written = new
             if new.status == COMPLETED:
                 self.history.append(Ended(str(new.owner), self.now, "stored", expiry_ms(new)))
@@ -210,7 +212,7 @@ class LayerRun(Interleaving):
 
     def __init__(self, case: Case, clients: int) -> None:
         super().__init__(clients, world=lambda: LayerWorld(case))
-        self._fenced = case.capabilities.fenced
+        self._fenced = case.fenced
         self._had_faults = False
 
     def allows(self, choice: Choice) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...spec.record import COMPLETED, INPROGRESS, Record, ceil_seconds, deadline_ms, expiry_ms, live
 from ..suite.checks import Broken, Case
-from ..suite.subjects import Subject
+from ..suite.subjects import RAISED, Subject, error_text
 from ..suite.trace import CLOCK, Trace, in_words
 from . import requests
 from .predictions import Method, Outcome, kept_by_four, of_documented, of_four_methods, of_swap
@@ -169,7 +169,7 @@ class History:
         now = self._case.now
         if self._swaps:
             return [of_documented(method, state, record, now)]
-        return of_four_methods(method, state, record, now, fenced=self._case.capabilities.fenced)
+        return of_four_methods(method, state, record, now, fenced=self._case.fenced)
 
     # The records in the requests.
 
@@ -270,7 +270,7 @@ class History:
             if not answer_required:
                 return None
             self._log(step, f"{what}: {type(failure).__name__}", None)
-            why = f"The layer raised {type(failure).__name__}: {failure}"
+            why = f"{RAISED}{error_text(failure)}"
             raise Broken(why, self._clauses_at_stake[self._key], self._trace.lines) from failure
 
     def _settle(

@@ -11,7 +11,7 @@ from ...spec.events import Claim
 from ...spec.record import Record, deadline_ms
 from ...spec.transition import transition
 from ..suite.checks import Broken, Case, NotOffered
-from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer
+from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, error_text
 from ..suite.trace import CLOCK, Trace
 from . import requests
 from .interception import Interception
@@ -154,7 +154,7 @@ def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
     except Exception as failure:
         if saboteur.happened is None:
             raise
-        trace.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {failure!r}")
+        trace.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {error_text(failure)}")
     else:
         if saboteur.happened is None:  # requests without interruptions are checked elsewhere
             return saboteur.calls
@@ -166,7 +166,7 @@ def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
     seen = requests.ask(case, other, Load(key) if other.swaps else Get(key))
     final = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
     trace.tell("client 1", f"then {in_words(final)}")
-    fenced = case.capabilities.fenced
+    fenced = case.fenced
     if linearization([operation, final], race.current, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
             "The layer's client failed, or its worker died, in the middle of a request. Neither of the "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ...spec.commands import Load, Swap
 from ...spec.record import COMPLETED, Record, live
 from ..suite.checks import Case
-from ..suite.subjects import Subject
+from ..suite.subjects import Subject, error_text
 from ..suite.trace import NOT_LOOKED_AT, Line
 from ..suite.trace import in_words as record_in_words
 from .linearizability import Get, Operation, Put, Refused, Request, Update
@@ -75,7 +75,7 @@ class Watch:
             except ObservationBlocked:
                 return
             except Exception as failure:  # noqa: BLE001 - a trace also shows unreadable records
-                self._stored = f"unreadable: {failure!r}"
+                self._stored = f"unreadable: {error_text(failure)}"
 
 
 def in_words(what: Request | Operation) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 from ...spec.commands import Load, Swap
 from ...spec.record import Record
 from ..suite.checks import Broken, Case
-from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
+from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, error_text
 from ..suite.trace import STORE, Line
 from . import requests
 from .cooperative import CooperativeLocks
@@ -249,7 +249,7 @@ class Course:
                 faults.append(broken)
                 client.notes.append("gets an answer that is not a well-formed record")
             except Exception as failure:  # noqa: BLE001 - it is unknown whether the request took effect
-                client.notes.append(f"gets {type(failure).__name__}: {failure}")
+                client.notes.append(f"gets {error_text(failure)}")
                 self._last_failure = failure
                 if came_from_the_layer(failure) and _is_of_sharing(failure):
                     faults.append(failure)
@@ -274,9 +274,7 @@ class Course:
         key = _key_of(race.clients[0][0])
         swaps = case.layer.swaps
         last = Operation(STORE, order, order + 1, case.now, Load(key) if swaps else Get(key), final)
-        order_found = linearization(
-            [*operations, last], race.current, swaps=swaps, fenced=case.capabilities.fenced
-        )
+        order_found = linearization([*operations, last], race.current, swaps=swaps, fenced=case.fenced)
         if order_found is None:
             return False
         if swaps or any(each.end is None for each in operations):

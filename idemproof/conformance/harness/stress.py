@@ -15,7 +15,7 @@ from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyError
 from ...spec.record import COMPLETED, INPROGRESS, Record, expiry_ms
-from ..suite.subjects import Subject
+from ..suite.subjects import Subject, error_text
 from .linearizability import Delete, Get, Operation, Put, Update
 from .recording import Recorder
 
@@ -107,7 +107,7 @@ def stress(
             failures.append(failure)
         finally:
             round_.operations += client.recorder.operations
-            round_.mistakes += [f"{type(each).__name__}: {each}" for each in client.recorder.mistakes]
+            round_.mistakes += map(error_text, client.recorder.mistakes)
 
     threads = [
         threading.Thread(target=run_client, args=client, name=f"conformance-{client[0]}", daemon=True)

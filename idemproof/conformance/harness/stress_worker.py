@@ -19,7 +19,7 @@ from ...backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer
 from ...spec.record import Record
 from ..suite.adapters import adapted
 from ..suite.clock import MovedClock
-from ..suite.subjects import LoopThread, Subject
+from ..suite.subjects import LoopThread, Subject, error_text
 from .durable_writes import written
 from .messages import FactoryLocation, Failed, Go, Join, Look, Seen, Start, Up, Write
 from .stress import Round, stress
@@ -44,7 +44,7 @@ def main() -> None:
         try:
             subject = subject_of(start.location)
         except Exception as failure:  # noqa: BLE001 - every failure is reported to the parent
-            reply(Failed(f"{type(failure).__name__}: {failure}"))
+            reply(Failed(error_text(failure)))
             return
         reply(Up(time.perf_counter_ns()))
         while True:
@@ -108,7 +108,7 @@ def _carried_out(
         if isinstance(order, Look):
             return Seen(_stored(subject, order.key))
     except Exception as failure:  # noqa: BLE001 - reported to the parent
-        return Failed(f"{type(failure).__name__}: {failure}")
+        return Failed(error_text(failure))
     raise AssertionError(f"unknown order: {order!r}")
 
 

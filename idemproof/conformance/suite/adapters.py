@@ -16,6 +16,11 @@ def adapted(made: Any) -> Any:
     return made
 
 
+def original(layer: Any) -> Any:
+    """Return the user's own object: what an adapter adapts, or the layer itself."""
+    return layer.theirs if isinstance(layer, PowertoolsLayer) else layer
+
+
 class PowertoolsLayer(BasePersistenceLayer):
     """A persistence layer of Powertools for AWS Lambda, with the four methods that both libraries document.
 

@@ -11,8 +11,10 @@ from typing import NamedTuple, TypeGuard
 class Capabilities:
     """What a layer claims. The report lists a check that needs an unclaimed capability as not offered."""
 
-    fenced: bool = True
-    """An attempt that outlived its lease can neither change nor remove a record that others stored since."""
+    fenced: bool | None = None
+    """An attempt that outlived its lease can neither change nor remove a record that others stored since.
+    Without a claim, this is tested for a layer with the two methods. By the four documented methods no
+    attempt can be fenced, unless the layer compares the record's ``owner``."""
 
     durable: bool = False
     """An acknowledged record survives the process that wrote it."""
@@ -20,8 +22,9 @@ class Capabilities:
     threads: bool = True
     """Several threads, or tasks, may use one layer object at once."""
 
-    processes: bool = True
-    """Layers in other processes see the same records. It is tested only if another layer object sees them."""
+    processes: bool | None = None
+    """Layers in other processes see the same records. Without a claim, this is tested if another layer object
+    and another process see them. If you claim it and they do not, the layer is broken."""
 
     movable_clock: bool = True
     """The suite may move the wall clock of this process. Set it to False if the client signs requests or
@@ -42,7 +45,9 @@ class Capabilities:
         for each in fields(self):
             value = getattr(self, each.name)
             allowed, what = True, ""
-            if isinstance(each.default, bool):
+            if each.default is None:
+                allowed, what = value is None or isinstance(value, bool), "True, False or None"
+            elif isinstance(each.default, bool):
                 allowed, what = isinstance(value, bool), "True or False"
             elif isinstance(each.default, int):
                 allowed, what = is_whole(value) and value > 0, "a whole number above 0"
@@ -66,7 +71,7 @@ class Claim(NamedTuple):
     """One field of :class:`Capabilities`: its name, default and description."""
 
     name: str
-    default: bool | int | tuple[str, ...]
+    default: bool | int | tuple[str, ...] | None
     says: str
 
 

@@ -140,6 +140,8 @@ class Case:
         self.restarted = restarted
         self.factory = factory
         self.findings: list[Broken] = []
+        self.notes: set[str] = set()
+        """Remarks about differences from the protocol that have no consequence."""
         self.histories = 0
         self.schedules = 0
         self.cut_short = False
@@ -156,6 +158,12 @@ class Case:
     def now(self) -> int:
         """The time by the moved clock (epoch milliseconds)."""
         return self.clock.ms()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the layer is fenced: it says so, or has the two methods and does not deny it."""
+        claim = self.capabilities.fenced
+        return self.layer.swaps if claim is None else claim
 
     def new_key(self) -> str:
         """Return an unused key."""

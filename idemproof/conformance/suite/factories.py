@@ -9,9 +9,9 @@ from typing import Any
 
 from ...backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer
 from ...spec.record import INPROGRESS, Record
-from .adapters import adapted
+from .adapters import adapted, original
 from .clock import MovedClock
-from .subjects import LoopThread, Subject
+from .subjects import LoopThread, Subject, error_text, message_of, shown
 from .workers import Task, Worker
 
 Factory = Callable[[], Any]
@@ -25,6 +25,10 @@ _METHODS = ("_get_record", "_put_record", "_update_record", "_delete_record")
 
 class FactoryError(Exception):
     """The factory does not return a layer that can be tested; the message says what to do."""
+
+
+class FactoryHangsError(FactoryError):
+    """The factory does not return."""
 
 
 class Bench:
@@ -54,6 +58,8 @@ class Bench:
         self._patience = patience
         self._layers: list[Any] = []
         self._since: float | None = None
+        self.is_one_object = False
+        """Whether the factory returns the same layer at each call."""
         self.at_first: Exception | None = None
         """The error of the layer's first write, if it failed. No check runs then."""
         try:
@@ -61,6 +67,15 @@ class Bench:
             self.reopens = self._can_reopen()
             if self.at_first is None:
                 self._refuse_methods_that_are_not_there(client_methods)
+        except Exception as failure:
+            self.close()
+            if isinstance(failure, FactoryError):
+                raise
+            raise FactoryError(
+                "What the factory returned cannot be inspected: looking at it raised "
+                f"{error_text(failure)}".rstrip(". ")
+                + f". {_WANTED}"
+            ) from failure
         except BaseException:
             self.close()
             raise
@@ -75,29 +90,34 @@ class Bench:
         made = self._make()
         return self._subject(made[0] if _is_pair(made) else made)
 
-    def close(self, *, abandon: bool = False) -> list[str]:
-        """Close the layers that have a close method, the thread and the event loop; return the errors.
+    def close(self, *, abandon: bool = False) -> tuple[list[str], str | None]:
+        """Close the layers that have a close method, the thread and the event loop.
 
         Parameters
         ----------
         abandon
             Whether to leave the layers open, because one of them is still in a request.
+
+        Returns
+        -------
+        tuple
+            The errors, as sentences; and a sentence if a close method hangs, or None.
         """
-        wrong = []
+        wrong: list[str] = []
+        hangs = None
         for layer in [] if abandon else self._layers:
-            theirs = getattr(layer, "theirs", layer)
-            close = getattr(theirs, "close", None) or getattr(theirs, "aclose", None)
-            if not callable(close):
-                continue
-            name, outcome = type(theirs).__name__, self._bounded(close)
+            name, outcome = type(original(layer)).__name__, self._bounded(functools.partial(_close, layer))
             if outcome is None:
-                wrong.append(f"Closing the {name} did not end within {self._patience:g} seconds.")
-            elif outcome.failure is not None:
+                hangs = f"Closing the {name} did not end within {self._patience:g} seconds: it hangs."
+                break
+            if outcome.failure is not None:
                 failure = outcome.failure
-                wrong.append(f"Closing the {name} raised {type(failure).__name__}: {failure}")
-        self.worker.close(wait=not abandon)
+                wrong.append(
+                    f"Closing the {name} raised {error_text(failure)}. It may leave connections open."
+                )
+        self.worker.close(wait=not abandon and hangs is None)
         self.loop.close()
-        return wrong
+        return wrong, hangs
 
     def _two_workers(self) -> tuple[list[Subject], bool]:
         first = self._make()
@@ -128,6 +148,7 @@ class Bench:
                 "Always return the same kind."
             )
         if second is first:
+            self.is_one_object = True
             return [one, one], False
         other = self._subject(second)
         if self._sees(one, other):
@@ -156,7 +177,7 @@ class Bench:
     def _make(self, again: str = "") -> Any:
         outcome = self._bounded(self.factory)
         if outcome is None:
-            raise FactoryError(
+            raise FactoryHangsError(
                 f"The factory has not returned within {self._patience:g} seconds{again}. Is its store "
                 "running, and can it be reached? Set a short timeout on its client to see the client's error."
             )
@@ -167,7 +188,7 @@ class Bench:
                 if again
                 else "Call it on its own first: it must return a layer that is ready for use."
             )
-            error = f"{type(failure).__name__}{again}: {failure}".rstrip(". ")
+            error = f"{type(failure).__name__}{again}: {message_of(failure)}".rstrip(". ")
             raise FactoryError(f"The factory raised {error}. {advice}") from failure
         return outcome.value
 
@@ -223,6 +244,12 @@ class Bench:
         return outcome.value  # type: ignore[no-any-return]  # the result of try_it, or None
 
 
+def _close(layer: Any) -> Any:
+    theirs = original(layer)
+    close = getattr(theirs, "close", None) or getattr(theirs, "aclose", None)
+    return close() if callable(close) else None
+
+
 def client_method(layer: Any, path: str) -> tuple[Any, str]:
     """Return the object that has the method at ``path``, seen from the layer, and the method's name.
 
@@ -232,7 +259,7 @@ def client_method(layer: Any, path: str) -> tuple[Any, str]:
         There is no such method; the message says which part is missing.
     """
     *way, method = path.split(".")
-    theirs = getattr(layer, "theirs", layer)
+    theirs = original(layer)
     problem = f"client_methods names {path!r}, which {type(theirs).__name__} does not have"
     try:
         holder = functools.reduce(getattr, way, theirs)
@@ -251,16 +278,16 @@ def _refuse_what_cannot_be_called(factory: Any) -> None:
     if isinstance(factory, BasePersistenceLayer | AsyncBasePersistenceLayer):
         raise FactoryError(f"This is a layer ({type(factory).__name__}), not a factory. {_WANTED}")
     if not callable(factory):
-        raise FactoryError(f"{factory!r} is not a factory: it cannot be called. {_WANTED}")
+        raise FactoryError(f"{shown(factory)} is not a factory: it cannot be called. {_WANTED}")
     try:
         inspect.signature(factory).bind()
     except TypeError as refusal:
-        name = getattr(factory, "__name__", repr(factory))
+        name = getattr(factory, "__name__", None) or shown(factory)
         raise FactoryError(
             f"The factory {name} cannot be called without arguments: {refusal}. {_WANTED}"
         ) from None
-    except ValueError:
-        return  # it has no signature
+    except Exception:  # noqa: BLE001 - it has no signature, or an object that raises when it is inspected
+        return
 
 
 def _is_pair(made: Any) -> bool:

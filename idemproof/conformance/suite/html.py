@@ -7,10 +7,11 @@ from html import escape
 from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .report import Report, Verdict
-from .report_text import grouped
+from .report_text import grouped, summary
 from .trace_diagram import diagram
 from .trace_table import plain
 from .wording import (
+    MEANINGS,
     Contents,
     Group,
     LeftOut,
@@ -56,6 +57,7 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     """
     contents = contents_of(report, command, required)
     groups = grouped(report.findings)
+    preface = summary(groups).preface
     title = f"Conformance of {report.subject}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -65,6 +67,7 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
         "<h2>Tiers</h2>",
         _tiers(contents.tiers),
         *(["<h2>What is broken</h2>"] if groups else []),
+        *([f"<p>{escape(preface)}</p>"] if preface else []),
         *(_finding(group, index) for index, group in enumerate(groups, 1)),
         "<h2>Clauses</h2>",
         _matrix(report),
@@ -103,10 +106,10 @@ def _tiers(tiers: Sequence[TierCounts]) -> str:
         for each in tiers
     ]
     heads = (
-        "<th>tier</th><th>verdict</th><th class=n>kept</th><th>clauses broken</th><th class=n>histories</th>"
-        "<th class=n>schedules</th><th class=n>seconds</th>"
+        "<th>tier</th><th>verdict</th><th class=n>clauses kept</th><th>clauses broken</th>"
+        "<th class=n>histories</th><th class=n>schedules</th><th class=n>seconds</th>"
     )
-    return f'<div class="wide"><table><tr>{heads}</tr>{"".join(rows)}</table></div>'
+    return f'<div class="wide"><table class="tiers"><tr>{heads}</tr>{"".join(rows)}</table></div>'
 
 
 def _finding(group: Group, index: int) -> str:
@@ -119,8 +122,10 @@ def _finding(group: Group, index: int) -> str:
             f'<div class="wide desktop">{diagram(group.lines, _DESKTOP, name)}</div>'
             f'<div class="wide phone">{diagram(group.lines, _PHONE, name)}</div>'
         )
+    consequence = group.consequence
     return (
-        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>{diagrams}'
+        f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>'
+        f'<p><span class="badge broken">{consequence.name}</span> {escape(consequence.says)}</p>{diagrams}'
         f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p>'
         f"{_others(group)}</section>"
     )
@@ -167,7 +172,12 @@ def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
         f"<li>{_badge(each.verdict)} because {escape(each.why)}: {escape(each.summary)}{_names(each)}</li>"
         for each in left_out
     ]
-    return ["<h2>What was not tested</h2>", f"<ul>{''.join(items)}</ul>"] if items else []
+    meanings = [
+        f"<p>{escape(meaning)}</p>"
+        for verdict, meaning in MEANINGS.items()
+        if any(each.verdict == verdict for each in left_out)
+    ]
+    return ["<h2>What was not tested</h2>", *meanings, f"<ul>{''.join(items)}</ul>"] if items else []
 
 
 def _names(each: LeftOut) -> str:

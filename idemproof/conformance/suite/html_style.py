@@ -44,7 +44,7 @@ th, td {{ text-align: left; vertical-align: top; padding: 6px 12px 6px 0; }}
 th, td {{ border-bottom: 1px solid var(--edge); }}
 th {{ overflow-wrap: normal; }}
 .matrix th, .id {{ white-space: nowrap; }}
-.wide td:nth-child(4) {{ min-width: 11em; }}
+.tiers td:nth-child(4) {{ min-width: 8em; }}
 .n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 svg {{ display: block; height: auto; }}
 .desktop svg {{ max-width: 100%; }}
@@ -56,6 +56,7 @@ svg {{ display: block; height: auto; }}
   .phone {{ display: block; }}
   dl {{ grid-template-columns: 1fr; gap: 0; }}
   dd {{ margin-bottom: 8px; }}
+  .tiers :is(th, td):nth-child(n + 5) {{ display: none; }}
 }}
 @media print {{ section {{ break-inside: avoid; }} }}
 {trace_diagram.STYLE}

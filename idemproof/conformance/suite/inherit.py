@@ -167,8 +167,9 @@ class _Judge:
             self._refusal = str(refusal)
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
+        aborted = None if self._session is None else self._session.close()
+        if aborted is not None:
+            pytest.fail(aborted, pytrace=False)
 
     def ask(self, asked: Check, test: str) -> None:
         self._require_layers(test)

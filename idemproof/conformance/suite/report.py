@@ -5,7 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
 from .checks import TIERS
+from .consequences import Consequence, consequence_of
 from .options import tiers_named
+from .subjects import RAISED
 from .trace import Line
 
 Verdict = Literal["kept", "broken", "not offered", "not judged"]
@@ -35,6 +37,11 @@ class Finding(NamedTuple):
     why: str
     lines: tuple[Line, ...]
     seen_in: str | None
+
+    @property
+    def consequence(self) -> Consequence:
+        """What a user of the layer suffers from it."""
+        return consequence_of(self.clauses, raised=self.why.startswith(RAISED))
 
 
 class CheckResult(NamedTuple):
@@ -82,9 +89,11 @@ class Report(NamedTuple):
     checks
         The result of every check, in order.
     finished
-        False if the run was interrupted.
+        False if the run was interrupted or aborted.
     notes
         Remarks, such as the text that the factory printed.
+    aborted
+        How the layer ended, replaced or blocked the process that judged it, as a sentence; or None.
     """
 
     subject: str
@@ -94,6 +103,7 @@ class Report(NamedTuple):
     checks: tuple[CheckResult, ...]
     finished: bool = True
     notes: tuple[str, ...] = ()
+    aborted: str | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -132,7 +142,7 @@ class Report(NamedTuple):
     def keeps(self, *tiers: str) -> bool:
         """Return whether the layer keeps the tiers; without any, whether it keeps all that it offers.
 
-        A tier that is not offered or not judged is not kept. An interrupted run keeps nothing.
+        A tier that is not offered or not judged is not kept. An interrupted or aborted run keeps nothing.
 
         Parameters
         ----------
@@ -162,6 +172,7 @@ class Report(NamedTuple):
                 "seed": self.seed,
                 "version": self.version,
                 "finished": self.finished,
+                "aborted": self.aborted,
                 "keeps": self.keeps(),
                 "notes": self.notes,
                 "tiers": self.tiers,
@@ -188,4 +199,5 @@ def _plain(finding: Finding) -> dict[str, Any]:
         }
         for line in finding.lines
     ]
-    return {**finding._asdict(), "lines": lines}
+    name, says = finding.consequence
+    return {**finding._asdict(), "severity": name, "consequence": says, "lines": lines}

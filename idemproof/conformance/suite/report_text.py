@@ -1,4 +1,4 @@
-"""Selects findings for a report: groups similar ones, sorts by tier, and shows only a few in full."""
+"""Selects findings for a report: groups similar ones, sorts by severity, and shows only a few in full."""
 
 import re
 from collections import Counter
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .checks import TIERS
+from .consequences import CONSEQUENCES
 from .report import Finding
 from .wording import Group, clean, groups_of
 
@@ -57,7 +58,7 @@ class Summary(NamedTuple):
 
 
 def grouped(findings: Sequence[Finding]) -> list[Group]:
-    """Group similar findings, and sort the groups by tier and by the length of their traces."""
+    """Group similar findings, and sort the groups by severity, by tier and by the length of their traces."""
     return sorted(map(_with_place, groups_of(findings, shape)), key=_how_involved)
 
 
@@ -83,9 +84,9 @@ def summary(groups: Sequence[Group]) -> Summary:
             full.append(each)
             shown.update(each.clauses)
     brief = [each for each in groups if each not in full]
-    later = any(tier_of(each) != TIERS[0] for each in groups)
+    tiers = {tier_of(each) for each in groups}
     preface = None
-    if later and tier_of(groups[0]) == TIERS[0]:
+    if TIERS[0] in tiers and len(tiers) > 1:
         preface = (
             f"The {TIERS[0]} tier is broken, and all other tiers build on it: fix it first, because it may "
             "explain the rest."
@@ -120,7 +121,7 @@ def _with_place(group: Group) -> Group:
     return group._replace(why=clean(next(with_place, group.why)))
 
 
-def _how_involved(group: Group) -> tuple[int, bool, int]:
+def _how_involved(group: Group) -> tuple[int, int, bool, int]:
     tier = tier_of(group)
     lengths = [len(each.lines) for each in group.members if each.tier == tier and each.lines]
-    return TIERS.index(tier), not lengths, min(lengths, default=0)
+    return CONSEQUENCES.index(group.consequence), TIERS.index(tier), not lengths, min(lengths, default=0)

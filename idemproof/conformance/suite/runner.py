@@ -7,17 +7,21 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from typing import Any
 
+from ...spec.record import Record
 from ..commands.layer import CommandLayer
+from .adapters import original
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
+from .course import Began, Closed, Course, Event, Opened, without
 from .factories import Bench, Factory
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
-from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of
+from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
+from .trace import Line
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
@@ -79,29 +83,40 @@ def check(
     bounds, wanted, given = profile_named(profile), checks(tiers), seed_given(seed)
     claims = claimed(capabilities)
     require_callable_progress(progress)
-    session = Session(factory, bounds, secrets.randbelow(2**32) if given is None else given, claims)
-    results: list[CheckResult] = []
+    drawn = secrets.randbelow(2**32) if given is None else given
+    course = Course(wanted, "the layer", bounds.name, drawn)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Began) and progress is not None:
+            progress(wanted[event.number], event.number, len(wanted))
+        course.add(event)
+
+    run(factory, bounds, drawn, claims, wanted, tell)
+    return course.report()
+
+
+def run(
+    factory: Factory,
+    bounds: Profile,
+    seed: int,
+    claims: Capabilities,
+    wanted: Sequence[Check],
+    tell: Callable[[Event], None],
+) -> None:
+    """Run the checks, and ``tell`` each event of the run. Ctrl-C ends it after the first layer is made."""
+    session = Session(factory, bounds, seed, claims)
+    finished = False
     try:
+        tell(Opened(session.subject))
         for number, each in enumerate(wanted):
-            if progress is not None:
-                progress(each, number, len(wanted))
-            results.append(session.judge(each))
-    except KeyboardInterrupt:
-        finished = False
-        results += [_without(each, "not judged", "it was interrupted") for each in wanted[len(results) :]]
-    else:
+            tell(Began(number))
+            tell(session.judge(each))
         finished = True
+    except KeyboardInterrupt:
+        pass
     finally:
-        session.close()
-    return Report(
-        session.subject,
-        bounds.name,
-        session.seed,
-        version("idemproof"),
-        tuple(results),
-        finished,
-        session.notes,
-    )
+        aborted = session.close()
+    tell(Closed(finished and aborted is None, session.notes, aborted))
 
 
 def checks(tiers: Sequence[str] = TIERS) -> list[Check]:
@@ -131,7 +146,7 @@ class Session:
         self.profile = profile
         self.seed = seed
         self._capabilities = capabilities or Capabilities()
-        self._printed = io.StringIO()
+        self._printed = _Printed()
         self._notes: list[str] = []
         self._cut_short: list[str] = []
         self._hung: str | None = None
@@ -167,12 +182,15 @@ class Session:
         """Run one check, and return its result. After a request has hung, no further check runs."""
         stopped = self._hung or self._command_failed
         if stopped is not None:
-            return _without(asked, "not judged", stopped)
+            return without(asked, "not judged", stopped)
         if self._bench.at_first is not None:
             return self._failed_at_first(asked, self._bench.at_first)
+        unmet = self._unmet(asked, self._bench)
+        if unmet is not None:
+            return without(asked, "broken", None)._replace(findings=(_finding(asked, unmet),))
         lacking = self._lacking(asked, self._bench)
         if lacking is not None:
-            return _without(asked, "not offered", lacking)
+            return without(asked, "not offered", lacking)
         bench = self._bench
         own = zlib.crc32(asked.name.encode())  # the same examples, whichever other checks run
         case = Case(
@@ -183,12 +201,13 @@ class Session:
             self.seed + own,
             asked.clauses,
             bench.restarted if bench.reopens else None,
-            bench.factory if bench.shared else None,
+            bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
         )
         began = time.perf_counter()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
+        self._notes += sorted(case.notes - {*self._notes})
         if case.cut_short:
             self._cut_short.append(asked.name)
         fault = next((each.fault for each in _commands(bench) if each.fault is not None), None)
@@ -216,19 +235,21 @@ class Session:
         """Report once that the layer raised at its first write."""
         why = "the layer raised at its first write"
         if self._reported:
-            return _without(asked, "not judged", why)
+            return without(asked, "not judged", why)
         self._reported = True
         broken = Broken(
             f"{as_a_sentence(failure)} This was its first write, so no check ran.", [clause_of(failure)]
         )
-        return _without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
+        return without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
 
-    def close(self) -> None:
-        """Close the layers, unless one of them hangs or was interrupted in a request."""
+    def close(self) -> str | None:
+        """Close the layers, unless one of them hangs or was interrupted; return a sentence if that hangs."""
         with self._working():
-            self._notes += self._bench.close(
+            notes, hangs = self._bench.close(
                 abandon=self._hung is not None or (self._interrupted and self._busy())
             )
+        self._notes += notes
+        return hangs
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
@@ -238,19 +259,42 @@ class Session:
     def _busy(self) -> bool:
         return any(subject.waited() for subject in self._bench.subjects)
 
+    def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
+        """Return which claim, made in so many words, the layer does not meet; or None."""
+        if "processes" not in asked.needs or not self._capabilities.processes:
+            return None
+        if bench.shared or bench.is_one_object:
+            return None
+        return Broken(
+            "The layer claims that other processes see its records (processes), but a second layer from the "
+            "factory does not see the records of the first one.",
+            ["CAS-1", "CAS-4"],
+        )
+
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
         """Return why the layer does not offer what the check needs, or None if it does."""
         claims = self._capabilities
         own_clock = bool(_commands(bench))
-        reasons = {
+        reasons: dict[str, tuple[bool, str]] = {
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
-            "shared": (bench.shared, "a second layer from the factory does not see the first one's records"),
+            "shared": (
+                # Whether processes share the store, one object cannot show; a claim is tested.
+                bench.shared or ("processes" in asked.needs and bool(claims.processes)),
+                "a second layer from the factory does not see the first one's records",
+            ),
             "movable_clock": (
                 claims.movable_clock and not own_clock,
                 "the suite cannot move the clock of a command"
                 if own_clock
                 else "it is not claimed (movable_clock)",
             ),
+            "fenced": (
+                bench.layer.swaps if claims.fenced is None else claims.fenced,
+                "the four documented methods name no owner that a store could compare"
+                if claims.fenced is None
+                else "it is not claimed (fenced)",
+            ),
+            "processes": (claims.processes is not False, "it is not claimed (processes)"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",
@@ -302,6 +346,13 @@ class Session:
         return None
 
 
+class _Printed(io.StringIO):
+    """What a layer prints. A layer that closes its stdout does not lose it."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep the engine's warnings off the terminal: they are about calls that a check makes fail."""
@@ -316,16 +367,26 @@ def _silence() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _without(asked: Check, verdict: Verdict, why: str | None) -> CheckResult:
-    return CheckResult(asked.name, asked.tier, asked.clauses, asked.asks, verdict, why, (), 0, 0, 0.0)
-
-
 def _finding(asked: Check, broken: Broken) -> Finding:
     # An error that the layer raises, which has no trace, is not the known fault.
     seen_in = (
         asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
     )
-    return Finding(asked.name, asked.tier, broken.clauses, broken.why, broken.lines, seen_in)
+    lines = tuple(map(_short, broken.lines))
+    return Finding(asked.name, asked.tier, broken.clauses, shortened(broken.why), lines, seen_in)
+
+
+def _short(line: Line) -> Line:
+    """Return a line with short texts: a layer may return megabytes."""
+    current = line.current
+    if isinstance(current, Record):
+        texts: dict[str, Any] = {
+            name: shortened(each) for name, each in current._asdict().items() if isinstance(each, str)
+        }
+        current = current._replace(**texts)
+    elif current is not None:
+        current = shortened(current)
+    return line._replace(what=shortened(line.what), current=current)
 
 
 def _commands(bench: Bench) -> list[CommandLayer]:
@@ -335,7 +396,7 @@ def _commands(bench: Bench) -> list[CommandLayer]:
 def _in_words(bench: Bench) -> str:
     contracts = {True: "two methods", False: "four methods"}
     layer = bench.layer
-    made = getattr(layer.layer, "theirs", layer.layer)
+    made = original(layer.layer)
     how = "a command" if isinstance(made, CommandLayer) else "async" if layer.asynchronous else "blocking"
     parts = [contracts[layer.swaps], how]
     parts.append("two objects over one store" if bench.shared else "one object shared by threads")

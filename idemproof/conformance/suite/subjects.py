@@ -35,8 +35,15 @@ _OTHERS = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib
 _FROZEN = "<frozen "
 """The prefix of the file names of modules that are built into Python."""
 
+_LONGEST_TEXT = 1000
+"""How many characters of a message or of a value a report shows."""
+
 _GRACE = 2.0
 """How long an event loop may take to end (seconds)."""
+
+
+RAISED = "The layer raised "
+"""How a sentence about an error of the layer begins."""
 
 
 class Stopped(BaseException):
@@ -181,9 +188,38 @@ def came_from_the_layer(failure: BaseException) -> bool:
 
 def as_a_sentence(failure: BaseException) -> str:
     """Return what the layer raised, and where in its own source, as a sentence."""
-    sentence = f"The layer raised {type(failure).__name__}: {failure}".rstrip(". ")
+    sentence = f"{RAISED}{error_text(failure)}".rstrip(". ")
     frame = frame_of_the_users(failure)
     return f"{sentence}." if frame is None else f"{sentence} ({place_of(frame)}, in {frame.name})."
+
+
+def error_text(failure: BaseException) -> str:
+    """Return the type and the message of an error."""
+    return f"{type(failure).__name__}: {message_of(failure)}"
+
+
+def message_of(failure: BaseException) -> str:
+    """Return the message of an error, shortened. An error of a layer may fail to return one."""
+    try:
+        return shortened(str(failure))
+    except Exception as another:  # noqa: BLE001 - __str__ may raise anything
+        return f"(its message cannot be read: __str__ raised {type(another).__name__})"
+
+
+def shown(value: object) -> str:
+    """Return the representation of a value, shortened; of its type, if it cannot be represented."""
+    try:
+        return shortened(repr(value))
+    except Exception:  # noqa: BLE001 - __repr__ may raise anything
+        return f"an object of the type {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle, if it is too long for a report."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    half = _LONGEST_TEXT // 2
+    return f"{text[:half]}… ({len(text) - 2 * half:,} characters are left out) …{text[-half:]}"
 
 
 def frame_of_the_users(failure: BaseException) -> traceback.FrameSummary | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 from .report import Report
 from .report_text import Summary, grouped, seen_by, summary, tier_of, without_details
 from .trace_table import laid_out, wrapped
-from .wording import Group, LeftOut, TierCounts, clause_text, contents_of
+from .wording import MEANINGS, Group, LeftOut, TierCounts, clause_text, contents_of
 
 _STYLES = {
     "frame": "dim",
@@ -116,9 +116,10 @@ def _show_briefly(console: Console, group: Group) -> None:
     count = len(group.found_by)
     by = f"{tier_of(group)}, {count} check{'s' * (count != 1)}"
     width = min(console.width, _WIDEST) - 4
-    lines = wrapped(f"{named} ({by}): {group.why}", width)
+    heading = f"{named} ({group.consequence.name}; {by})"
+    lines = wrapped(f"{heading}: {group.why}", width)
     if len(lines) > _BRIEF:
-        lines = wrapped(f"{named} ({by}): {without_details(group.why)}", width)
+        lines = wrapped(f"{heading}: {without_details(group.why)}", width)
     if len(lines) > _BRIEF:
         del lines[_BRIEF:]
         lines[-1] = f"{lines[-1][: width - 2].rstrip(' ,;:')} …"
@@ -144,6 +145,7 @@ def _show_in_full(console: Console, group: Group, width: int) -> None:
     if group.lines:
         console.print()
     _print(console, group.why, "bold")
+    _print(console, f"Consequence: {group.consequence.says}", "red")
     for name in group.clauses if group.lines else group.clauses[:_MOST]:
         _indented(console, Text.assemble((name, "bold"), " ", clause_text(name)))
     for fault in group.seen_in:
@@ -156,6 +158,9 @@ def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
     for each in left_out:
         _print(console, f"{each.verdict.capitalize()}, because {each.why}:", _VERDICTS[each.verdict])
         _indented(console, Text(each.summary))
+    for verdict, meaning in MEANINGS.items():
+        if any(each.verdict == verdict for each in left_out):
+            _print(console, meaning, "dim")
     if left_out:
         console.print()
 

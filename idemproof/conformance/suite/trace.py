@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...spec.record import Record
+from .subjects import error_text
 
 CLOCK = "the clock"
 STORE = "the store"
@@ -57,7 +58,7 @@ class Trace:
             try:
                 current = self._look()
             except Exception as failure:  # noqa: BLE001 - a trace also shows that a record is unreadable
-                current = f"unreadable: {failure!r}"
+                current = f"unreadable: {error_text(failure)}"
         self.lines.append(Line(self._clock() - self._began, who, what, current))
 
 

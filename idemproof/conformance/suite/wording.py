@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..clauses import Clause, clauses_of, protocol_text
 from .checks import TIERS
+from .consequences import CONSEQUENCES, Consequence
 from .report import CheckResult, Finding, Report, Verdict
 from .trace import Line
 
@@ -41,6 +42,11 @@ class Group(NamedTuple):
     others: int
     members: tuple[Finding, ...]
 
+    @property
+    def consequence(self) -> Consequence:
+        """The most severe consequence of its findings."""
+        return worst_of(self.members)
+
 
 class TierCounts(NamedTuple):
     """The counts of one tier: its clauses, histories, schedules and duration (seconds)."""
@@ -63,6 +69,14 @@ class LeftOut(NamedTuple):
     summary: str
 
 
+_NOT_OFFERED = (
+    "Not offered: the layer does not claim it, so it was not tested. That is no fault, but do not rely on it."
+)
+_NOT_JUDGED = "Not judged: it could not be tested, so nothing is known about it."
+MEANINGS = {"not offered": _NOT_OFFERED, "not judged": _NOT_JUDGED}
+"""What a verdict means for checks that were left out."""
+
+
 class Contents(NamedTuple):
     """The contents that every form of a report has."""
 
@@ -83,6 +97,11 @@ def groups_of(findings: Sequence[Finding], shape: Callable[[str], str] = str) ->
     for members in by_check(findings):
         alike.setdefault(shape(shortest(members).why), []).extend(members)
     return [group_of(members) for members in alike.values()]
+
+
+def worst_of(findings: Sequence[Finding]) -> Consequence:
+    """Return the most severe consequence of some findings."""
+    return min((each.consequence for each in findings), key=CONSEQUENCES.index)
 
 
 def by_check(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -203,6 +222,11 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     kept = sum(verdict == "kept" for verdict in verdicts.values())
     if broken:
         line = f"BROKEN: {_number_of_clauses(len(broken))} ({', '.join(broken)}); {kept} kept."
+        if report.findings:
+            line += f" Worst consequence: {worst_of(report.findings).name}."
+    elif report.aborted is not None:
+        nothing = all(each.verdict == "not judged" for each in report.checks)
+        line = f"{'NOT JUDGED' if nothing else 'BROKEN'}: {clean(report.aborted)}"
     elif not report.finished:
         line = f"INTERRUPTED: {_number_of_clauses(kept)} kept so far, none broken."
     elif not kept and "not judged" not in verdicts.values():
@@ -215,7 +239,7 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     else:
         line = f"KEPT: {_number_of_clauses(kept)}; nothing that this layer offers is broken."
     if broken and not report.finished:
-        line += " The run was interrupted."
+        line += " The run was interrupted." if report.aborted is None else " The layer ended the run."
     tiers = report.tiers
     found = {tier: tiers.get(tier, "not judged") for tier in required}
     missing = [f"{tier} is {verdict}" for tier, verdict in found.items() if verdict != "kept"]

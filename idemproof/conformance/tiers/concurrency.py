@@ -11,7 +11,7 @@ from ..harness.messages import Go, Join, Look, Seen, Start
 from ..harness.processes import Process, place_of
 from ..harness.recording import Recorder
 from ..harness.stress import Fault, Plan, Round, faults_of_runs, kinds, stress
-from ..suite.checks import Case, NotOffered, check
+from ..suite.checks import Case, NotJudged, NotOffered, check
 from ..suite.subjects import Subject
 from ..suite.trace import Line
 from .contract import claim_of
@@ -41,7 +41,13 @@ def many_threads_may_share_a_store(case: Case) -> None:
 @check("concurrency", *_CLAUSES, needs=("shared", "processes"))
 def many_processes_may_share_a_store(case: Case) -> None:
     """Processes with separate layers use one key: each request is atomic, and one body runs."""
-    start = Start(place_of(case.factory), case.now, case.capabilities.movable_clock)
+    try:
+        place = place_of(case.factory)
+    except NotOffered as unknown:
+        if case.capabilities.processes:
+            raise NotJudged(str(unknown)) from None
+        raise
+    start = Start(place, case.now, case.capabilities.movable_clock)
     share = _CLIENTS_PER_PROCESS if case.capabilities.threads else 1
     with contextlib.ExitStack() as running:
         processes = [running.enter_context(Process(start))]
@@ -79,9 +85,15 @@ def _require_one_store(case: Case, process: Process) -> None:
     process.tell(Look(claim.idempotency_key))
     seen: Seen = process.hear()
     if seen.record is None:
+        problem = "a layer that the factory makes in another process does not see the records of this process"
+        if case.capabilities.processes:
+            case.fail(
+                f"The layer claims that other processes see its records (processes), but {problem}.",
+                (),
+                ["CAS-1", "CAS-4"],
+            )
         raise NotOffered(
-            "a layer that the factory makes in another process does not see the records of this process: "
-            "if the store can be shared, let the factory open the same store in each process"
+            f"{problem}: if the store can be shared, let the factory open the same store in each process"
         )
 
 
@@ -106,7 +118,7 @@ def _rounds(case: Case, run: Callable[[Plan], Round]) -> None:
 
 
 def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
-    swaps, fenced = case.layer.swaps, case.capabilities.fenced
+    swaps, fenced = case.layer.swaps, case.fenced
     reader = Recorder(lambda: case.now)
     reader.ask(case.workers[-1], "the final reader", Load(key) if swaps else Get(key))
     outcome.operations += reader.operations
@@ -127,5 +139,5 @@ def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
 
 
 def _evidence(case: Case, outcome: Round) -> list[Line]:
-    swaps, fenced = case.layer.swaps, case.capabilities.fenced
+    swaps, fenced = case.layer.swaps, case.fenced
     return lines_of(unexplained(outcome.operations, swaps=swaps, fenced=fenced) or outcome.operations)

@@ -23,7 +23,7 @@ _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9"
 def a_lost_request_or_reply_costs_a_retry_only(case: Case) -> None:
     """If any one request of two calls is lost, or its reply, a retry succeeds, and no body runs twice."""
     # Without owners two calls cannot be distinguished, so an unfenced layer is tested with one call.
-    walk(case, Bounds(clients=2 if case.capabilities.fenced else 1, faults=1), without_late_requests)
+    walk(case, Bounds(clients=2 if case.fenced else 1, faults=1), without_late_requests)
 
 
 @check_by_the_clock("faults", *_RULES, needs=("fenced",))
@@ -37,7 +37,7 @@ def a_late_request_changes_nothing(case: Case) -> None:
 @check_by_the_clock("faults", *_RULES)
 def a_death_costs_a_lease_only(case: Case) -> None:
     """If the worker of either call dies at any point, the other takes over once the lease has ended."""
-    walk(case, Bounds(crashes=1, ticks=1 if case.capabilities.fenced else 0))
+    walk(case, Bounds(crashes=1, ticks=1 if case.fenced else 0))
 
 
 @check_by_the_clock("faults", "CAS-1", "CAS-3", "CAS-4", "CAS-7")

@@ -269,9 +269,85 @@ def test_an_error_while_closing_becomes_a_note(
     monkeypatch.setattr(Hanging, "never", never, raising=False)
     report = judged(Closing)
     assert report.keeps("contract")
-    assert "Closing the Closing raised OSError: no such socket" in report.notes
+    assert (
+        "Closing the Closing raised OSError: no such socket. It may leave connections open." in report.notes
+    )
+
+
+def test_a_close_that_hangs_is_no_verdict(never: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hanging, "never", never, raising=False)
     report = judged(ClosingForEver, HASTY)
-    assert "Closing the ClosingForEver did not end within 0.5 seconds." in report.notes
+    assert report.aborted == "Closing the ClosingForEver did not end within 0.5 seconds: it hangs."
+    assert not report.keeps("contract")
+    assert json.loads(report.as_json())["aborted"] == report.aborted
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise OSError
+
+
+class RaisesTheUnreadable(InMemoryPersistenceLayer):
+    def _load(self, key: str) -> Record | None:
+        raise UnreadableError
+
+
+def test_an_error_without_a_message_is_a_finding() -> None:
+    report = judged(RaisesTheUnreadable)
+    assert "UnreadableError: (its message cannot be read: __str__ raised OSError)" in report.findings[0].why
+
+
+class Looked(InMemoryPersistenceLayer):
+    """Answers every question about it with an error, as some proxies do."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise LookupError(name)
+
+    def __bool__(self) -> bool:
+        raise LookupError
+
+    def __len__(self) -> int:
+        raise LookupError
+
+    def __repr__(self) -> str:
+        raise LookupError
+
+    def __eq__(self, _: object) -> bool:
+        raise LookupError
+
+    __hash__ = InMemoryPersistenceLayer.__hash__
+
+
+def test_objects_that_raise_when_they_are_looked_at_are_judged_or_refused() -> None:
+    report = judged(Looked)
+    assert report.keeps("contract")
+
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            raise LookupError(name)
+
+        def __repr__(self) -> str:
+            raise LookupError
+
+    assert refused(Silent()) == (
+        "an object of the type Silent is not a factory: it cannot be called. Pass a function without "
+        "parameters that returns a persistence layer, or a pair of layers over one store."
+    )
+    assert refused(Silent).startswith("What the factory returned cannot be inspected: looking at it raised L")
+
+
+class Huge(InMemoryPersistenceLayer):
+    """Returns megabytes that nobody has stored."""
+
+    def _load(self, key: str) -> Record | None:
+        found = super()._load(key)
+        return None if found is None else found._replace(response_data="x" * 5_000_000)
+
+
+def test_the_report_on_megabytes_is_short() -> None:
+    report = judged(Huge)
+    assert report.findings
+    assert len(report.as_json()) < 300_000
 
 
 def test_layers_that_can_be_closed_are_closed() -> None:

@@ -156,7 +156,7 @@ def test_many_left_out_checks_are_counted_by_tier_and_few_are_named() -> None:
         (
             [broken("a", "CAS-2", "INV-1"), result("b", "kept", "CAS-1")],
             {},
-            "BROKEN: 2 clauses (INV-1, CAS-2); 1 kept.",
+            "BROKEN: 2 clauses (INV-1, CAS-2); 1 kept. Worst consequence: effect twice.",
         ),
         (
             [result("a", "kept", "CAS-1")],
@@ -166,7 +166,7 @@ def test_many_left_out_checks_are_counted_by_tier_and_few_are_named() -> None:
         (
             [broken("a", "CAS-2")],
             {"finished": False},
-            "BROKEN: 1 clause (CAS-2); 0 kept. The run was interrupted.",
+            "BROKEN: 1 clause (CAS-2); 0 kept. Worst consequence: effect twice. The run was interrupted.",
         ),
         (
             [result("a", "not offered", "CAS-1")],

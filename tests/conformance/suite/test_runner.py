@@ -1,13 +1,22 @@
 """Sessions: how a check runs, and its result."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from idemproof import CompareAndSwapLayer, InMemoryPersistenceLayer, Record
+from broken_layers.exhibits import CORRECT
+from idemproof import (
+    CompareAndSwapLayer,
+    DataRecord,
+    InMemoryPersistenceLayer,
+    Record,
+    SQLitePersistenceLayer,
+)
 from idemproof.conformance import Capabilities, Profile, check
 from idemproof.conformance.suite.checks import TIERS, Broken, Case, Check, NotJudged, NotOffered
 from idemproof.conformance.suite.profiles import PROFILES
@@ -133,6 +142,10 @@ def test_an_error_in_a_check_is_not_a_finding(session: Session) -> None:
         ("durable", {}, "it is not claimed (durable)"),
         ("threads", {"threads": False}, "it is not claimed (threads)"),
         ("threads", {}, None),
+        ("processes", {}, None),
+        ("processes", {"processes": False}, "it is not claimed (processes)"),
+        ("fenced", {}, None),
+        ("fenced", {"fenced": False}, "it is not claimed (fenced)"),
     ],
 )
 def test_a_check_runs_only_if_the_layer_claims_what_it_needs(
@@ -145,6 +158,114 @@ def test_a_check_runs_only_if_the_layer_claims_what_it_needs(
     assert result.why_not == why
     assert result.verdict == ("kept" if why is None else "not offered")
     assert bool(ran) is (why is None)
+
+
+def test_sharing_that_is_claimed_and_not_there_is_broken() -> None:
+    tiers = ["concurrency"]
+    claimed = check(
+        InMemoryPersistenceLayer, profile=TINY, tiers=tiers, capabilities=Capabilities(processes=True)
+    )
+    [finding] = claimed.findings
+    assert finding.why == (
+        "The layer claims that other processes see its records (processes), but a second layer from the "
+        "factory does not see the records of the first one."
+    )
+    assert finding.clauses == ("CAS-1", "CAS-4")
+    assert not claimed.keeps()
+    assert check(InMemoryPersistenceLayer, profile=TINY, tiers=tiers).keeps()
+
+
+_ROWS: dict[str, Record] = {}
+_SHARED = InMemoryPersistenceLayer()
+
+
+def in_this_process_only() -> Shared:
+    layer = Shared()
+    layer.rows = _ROWS
+    return layer
+
+
+def one_object() -> InMemoryPersistenceLayer:
+    return _SHARED
+
+
+@pytest.mark.parametrize("factory", [in_this_process_only, one_object])
+def test_sharing_that_is_claimed_and_ends_at_the_process_is_broken(factory: Any) -> None:
+    claims = Capabilities(processes=True, threads=False)
+    report = check(factory, profile=TINY, tiers=["concurrency"], capabilities=claims)
+    [finding] = report.findings
+    assert "in another process does not see the records of this process." in finding.why
+    without = check(factory, profile=TINY, tiers=["concurrency"], capabilities=Capabilities(threads=False))
+    assert not without.findings
+
+
+def test_sharing_that_is_claimed_and_cannot_be_tested_is_not_judged(shared: Any) -> None:
+    claims = Capabilities(processes=True, threads=False)
+    report = check(shared, profile=TINY, tiers=["concurrency"], capabilities=claims)
+    assert report.tiers == {"concurrency": "not judged"}
+
+
+def test_sharing_that_is_claimed_is_tested(tmp_path: Path) -> None:
+    factory = functools.partial(SQLitePersistenceLayer, str(tmp_path / "records"))
+    claims = Capabilities(processes=True)
+    report = check(factory, profile=TINY, tiers=["concurrency"], capabilities=claims)
+    assert {each.verdict for each in report.checks} == {"kept"}
+
+
+def test_four_methods_are_tested_for_fencing_if_they_claim_it() -> None:
+    factory = CORRECT["by-four-methods"].make()
+    assumed = check(factory, profile=TINY, tiers=["fencing"])
+    assert assumed.tiers == {"fencing": "not offered"}
+    assert {each.why_not for each in assumed.checks} == {
+        "the four documented methods name no owner that a store could compare"
+    }
+    assert check(factory, profile="quick", tiers=["contract", "exclusion", "faults"]).keeps()
+    claimed = check(factory, profile=TINY, tiers=["fencing"], capabilities=Capabilities(fenced=True))
+    assert claimed.tiers == {"fencing": "broken"}
+
+
+class ComparesDataRecords(Shared):
+    """Its records are of the public class, whose status follows the clock."""
+
+    def _load(self, key: str) -> Any:
+        found = self.rows.get(key)
+        return None if found is None else DataRecord.of(found)
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Any:
+        if same_version(self._load(key), expected):
+            if new is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = new
+        return self._load(key)
+
+
+def test_a_layer_may_return_and_compare_data_records() -> None:
+    rows: dict[str, Record] = {}
+
+    def factory() -> Shared:
+        layer = ComparesDataRecords()
+        layer.rows = rows
+        return layer
+
+    report = check(factory, profile=TINY, tiers=TIERS[:5], capabilities=Capabilities(threads=False))
+    assert not report.findings
+
+
+class TakesEmptyOwnersLiterally(Shared):
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        current = self.rows.get(key)
+        if current is not None and expected is not None and current.owner != expected.owner:
+            return current
+        return super()._swap(key, expected, new, ttl_ms)
+
+
+def test_an_empty_owner_that_no_request_contains_is_a_note() -> None:
+    layer = TakesEmptyOwnersLiterally()
+    layer.rows = {}
+    report = check(lambda: layer, profile=TINY, tiers=["contract"])
+    assert report.keeps("contract")
+    assert "An owner of empty text is not the same as no owner for this layer (REC-4)." in report.notes[0]
 
 
 def test_layers_that_see_each_other_are_two_workers_and_can_be_reopened(shared: Any) -> None:
