@@ -14,4 +14,5 @@ from . import keys_and_values as keys_and_values
 from . import over_redis as over_redis
 from . import over_sqlite as over_sqlite
 from . import races as races
+from . import several_keys as several_keys
 from . import stale as stale

@@ -10,4 +10,5 @@ from . import faults as faults
 from . import fencing as fencing
 from . import histories as histories
 from . import round_trips as round_trips
+from . import several_keys as several_keys
 from . import swaps as swaps
