@@ -22,12 +22,14 @@ from .race_traces import Watch, in_words, outcome_in_words
 from .recording import key_of, refuses
 from .scheduled_client import Client, Kind
 from .scheduler import Choose, Interleaving, Step
-from .schedules import Schedule, ScheduledRun, chooser, explore, round_robin, shortest
+from .schedules import RunOnce, Schedule, ScheduledRun, chooser, explore, round_robin, shortest, turns
 
 KEEP_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 """Errors that a layer raises only if another thread has changed its data."""
 _REPLAYS = 3
+_TURNS = (1, 2, 3, 5, 8)
+"""How many steps each client makes before the next one goes on."""
 _SHOWN_KEYS = 4
 
 _HOW: dict[Kind, str] = {
@@ -177,15 +179,8 @@ class Course:
             return self._run_schedule(make, choose, explain)
 
         # First in turns, so that the layer opens all connections that it will need.
-        steps, outcome = interleaving(round_robin)
-        first = ScheduledRun(Schedule(), steps, outcome)
-        if not outcome.usable:
-            self._report(first, make, explain)
-        if self._last_failure is not None and all(each.end is None for each in outcome.operations):
-            why = f"{as_a_sentence(self._last_failure)} This happened to every request from another thread"
-            case.fail(
-                f"{why}, without any concurrent request.", outcome.lines, [clause_of(self._last_failure)]
-            )
+        first = self._in_turns(interleaving, make, explain)
+        outcome = first.result
         deadline = time.perf_counter() + seconds
         tried = explore(
             interleaving,
@@ -202,6 +197,30 @@ class Course:
         if outcome.fault is not None:
             self._report(first, make, explain)
         case.cut_short = case.cut_short or time.perf_counter() > deadline
+
+    def run_in_turns(self, make: Make, explain: Explain) -> None:
+        """Run the schedules in which all clients are in the middle of their requests at once."""
+        self._case.histories += 1
+        for steps_in_a_row in _TURNS:
+            first = self._in_turns(
+                lambda choose: self._run_schedule(make, choose, explain), make, explain, steps_in_a_row
+            )
+            if first.result.fault is not None:
+                self._report(first, make, explain)
+
+    def _in_turns(
+        self, interleaving: RunOnce[Outcome], make: Make, explain: Explain, steps_in_a_row: int = 1
+    ) -> ScheduledRun[Outcome]:
+        steps, outcome = interleaving(turns(steps_in_a_row))
+        first = ScheduledRun(Schedule(), steps, outcome)
+        if not outcome.usable:
+            self._report(first, make, explain)
+        if self._last_failure is not None and all(each.end is None for each in outcome.operations):
+            why = f"{as_a_sentence(self._last_failure)} This happened to every request from another thread"
+            self._case.fail(
+                f"{why}, without any concurrent request.", outcome.lines, [clause_of(self._last_failure)]
+            )
+        return first
 
     def _choose_kind(self) -> None:
         """Pause at calls of the layer's client if there are any; else at its lines or awaits."""
@@ -286,6 +305,7 @@ class Course:
         for request in asked:
             which = _of_key(key_of(request), main)
             client.pause(partial(_request_in_words, request, which), "request")
+            client.has_waited = False
             operation = Operation(client.name, next(order), None, self._case.now, request)
             try:
                 with self._pausing_lines():
@@ -296,7 +316,9 @@ class Course:
             except Exception as failure:  # noqa: BLE001 - it is unknown whether the request took effect
                 client.notes.append(f"gets {type(failure).__name__}: {failure}")
                 self._last_failure = failure
-                if came_from_the_layer(failure) and _is_of_sharing(failure):
+                # A layer that has waited for another client may lose patience.
+                unanswered = not client.has_waited or _is_of_sharing(failure)
+                if came_from_the_layer(failure) and unanswered:
                     faults.append(failure)
             else:
                 operation = operation._replace(end=next(order), answer=answer)
@@ -341,7 +363,10 @@ class Course:
             self._sequential_outcomes(make, race)
             if (make, type(failure)) in self._raised:
                 return None
-        return Fault(as_a_sentence(failure), _AT_ONCE)
+        if _is_of_sharing(failure):
+            return Fault(as_a_sentence(failure), _AT_ONCE)
+        why = "The request met another one, which is no failure: it must be answered"
+        return Fault(f"{as_a_sentence(failure)} {why}.", (clause_of(failure),))
 
     def _sequential_outcomes(self, make: Make, race: Race) -> set[Any]:
         """Return the outcomes of a race with sequential requests, for a layer with the four methods.

@@ -122,6 +122,8 @@ class Client:
         """While it waits for a lock: returns the holder, a client or anything else."""
         self.waits_since = 0
         """The scheduler's progress counter when its wait began."""
+        self.has_waited = False
+        """Whether its current request has waited for another client, so that it may have lost patience."""
         self.inside = False
         """Whether it is inside a call; nested calls do not pause."""
         self.calling: Any = None
@@ -203,6 +205,7 @@ class Client:
 
     def _begin_waiting(self, free: IsFree | None, forever: bool, holder: FindHolder | None) -> None:
         self.waits, self.free, self.forever, self.holder = True, free, forever, holder
+        self.has_waited = True
 
     def _announce_pause(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind

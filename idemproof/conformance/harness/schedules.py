@@ -63,6 +63,18 @@ def round_robin(runnable: tuple[int, ...], before: int | None) -> int:
     return runnable[0] if before is None else _next_after(before, runnable)
 
 
+def turns(steps_in_a_row: int) -> Choose:
+    """Return a function that lets each client make so many steps before the next one goes on."""
+    made = 0
+
+    def choose(runnable: tuple[int, ...], before: int | None) -> int:
+        nonlocal made
+        made = made % steps_in_a_row + 1
+        return round_robin(runnable, before) if made == 1 or before is None else before
+
+    return choose
+
+
 def explore(
     run_once: RunOnce[T],
     *,

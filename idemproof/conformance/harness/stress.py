@@ -15,7 +15,7 @@ from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyError
 from ...spec.record import COMPLETED, INPROGRESS, Record, expiry_ms
-from ..suite.subjects import Subject
+from ..suite.subjects import Subject, as_a_sentence, clause_of
 from .linearizability import Delete, Get, Operation, Put, Request, Update
 from .recording import Recorder, key_of
 
@@ -64,6 +64,8 @@ class Round:
     """The name of each client that got an answer, with the answer."""
     mistakes: list[str] = field(default_factory=list)
     """Errors of the layer that no failure of a store explains."""
+    raised: list[tuple[str, str]] = field(default_factory=list)
+    """What the layer raised instead of answering: the clause that this breaks, and a sentence."""
 
     def histories(self) -> list[list[Operation]]:
         """Return the operations of each key."""
@@ -78,6 +80,7 @@ class Round:
         self.runs += other.runs
         self.answers += other.answers
         self.mistakes += other.mistakes
+        self.raised += other.raised
 
 
 class BodyError(Exception):
@@ -120,6 +123,7 @@ def stress(
         finally:
             round_.operations += client.recorder.operations
             round_.mistakes += [f"{type(each).__name__}: {each}" for each in client.recorder.mistakes]
+            round_.raised += [(clause_of(each), as_a_sentence(each)) for each in client.recorder.raised]
 
     threads = [
         threading.Thread(target=run_client, args=client, name=f"conformance-{client[0]}", daemon=True)

@@ -6,17 +6,23 @@ from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
 from ..harness.evidence import is_explained, lines_of, unexplained
-from ..harness.linearizability import Get
+from ..harness.linearizability import Get, Put
 from ..harness.messages import Go, Join, Look, Seen, Start
 from ..harness.processes import Process, place_of
+from ..harness.races import Course, Race
 from ..harness.recording import Recorder, key_of
 from ..harness.stress import Fault, Plan, Round, faults_of_runs, kinds, stress
 from ..suite.checks import Case, NotOffered, check
 from ..suite.subjects import Subject
 from ..suite.trace import Line
 from .contract import claim_of
+from .exclusion import Scene
 
 _CLIENTS = 8
+_AT_ONCE = 10
+"""How many clients are in the middle of their requests at once, by their schedule."""
+_CROWD = 32
+"""How many real threads send requests as fast as they can."""
 _PROCESSES = 3
 _CLIENTS_PER_PROCESS = 2
 _HEAD_START_NS = 5_000_000
@@ -50,6 +56,24 @@ def many_processes_may_share_a_store(case: Case) -> None:
         for process in processes[1:]:
             process.wait_until_up()
         _rounds(case, lambda plan: _in_processes(plan, processes, share))
+
+
+@check("concurrency", "CAS-1", "CAS-3", "CAS-7", needs=("threads",))
+def many_requests_at_once_are_all_answered(case: Case) -> None:
+    """Many clients of one layer are in the middle of their requests at once: each gets its answer."""
+    with Course(case, [case.layer]) as course:
+        course.run_in_turns(_all_at_once, lambda _: None)
+    clients = [(f"client {number}", case.layer) for number in range(1, _CROWD + 1)]
+    key = case.new_key()
+    case.histories += 1
+    outcome = stress(Plan("own keys", key, case.now, case.seed), clients)
+    for fault in _faults(case, key, outcome):
+        case.found(fault.why, _evidence(case, outcome), fault.clauses)
+
+
+def _all_at_once(key: str, began: int) -> Race:
+    scenes = [Scene(f"{key}-{number}", began, swaps=True) for number in range(_AT_ONCE)]
+    return Race(None, 0, tuple((Put(scene.claim("alice")),) for scene in scenes))
 
 
 def _in_threads(case: Case, subjects: Sequence[Subject]) -> None:
@@ -131,6 +155,11 @@ def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
     if outcome.mistakes:
         why = f"Under concurrent requests, the layer raised {outcome.mistakes[0]}."
         faults.append(Fault(("CAS-4",), why))
+    if outcome.raised:
+        clause, sentence = outcome.raised[0]
+        others = f"So did {len(outcome.raised) - 1} more requests of this round" if outcome.raised[1:] else ""
+        why = f"{sentence} Concurrent requests are no failure: each must be answered. {others}".rstrip()
+        faults.append(Fault((clause,), f"{why}." if others else why))
     if fenced or all(each.end is not None for each in outcome.operations):
         # Without fencing, an abandoned request may arrive late, and legitimately free the key.
         faults += faults_of_runs(outcome)
