@@ -19,7 +19,7 @@ from .interception import Interception
 from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_traces import Watch, in_words, outcome_in_words
-from .recording import key_of, refuses
+from .recording import key_of, refuses, says_busy
 from .scheduled_client import Client, Kind
 from .scheduler import Choose, Interleaving, Step
 from .schedules import RunOnce, Schedule, ScheduledRun, chooser, explore, round_robin, shortest, turns
@@ -317,7 +317,8 @@ class Course:
                 client.notes.append(f"gets {type(failure).__name__}: {failure}")
                 self._last_failure = failure
                 # A layer that has waited for another client may lose patience.
-                unanswered = not client.has_waited or _is_of_sharing(failure)
+                patient = not client.has_waited and not says_busy(failure)
+                unanswered = patient or _is_of_sharing(failure)
                 if came_from_the_layer(failure) and unanswered:
                     faults.append(failure)
             else:

@@ -40,8 +40,15 @@ _OVERLOAD = re.compile(
 )
 
 
+def says_busy(failure: BaseException) -> bool:
+    """Return whether the layer says that its store was busy, and that nothing was written."""
+    return getattr(failure, "nothing_written", False) is True
+
+
 def _is_overload(failure: Exception) -> bool:
-    """Return whether a store that is slow or limits the rate of requests may be the cause."""
+    """Return whether a store that is slow, busy or limits the rate of requests may be the cause."""
+    if says_busy(failure):
+        return True
     response = getattr(failure, "response", None)  # of botocore
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     names = " ".join(kind.__name__ for kind in type(failure).__mro__)
