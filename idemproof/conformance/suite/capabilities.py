@@ -20,6 +20,10 @@ class Capabilities:
     threads: bool = True
     """Several threads, or tasks, may use one layer object at once."""
 
+    loops: bool = True
+    """Several event loops may use one async layer object, one after the other, as with a second
+    ``asyncio.run``."""
+
     processes: bool = True
     """Layers in other processes see the same records. It is tested only if another layer object sees them."""
 

@@ -142,6 +142,8 @@ class Case:
         self.findings: list[Broken] = []
         self.histories = 0
         self.schedules = 0
+        self.notes: list[str] = []
+        """Remarks for the reader of the report, which are no findings."""
         self.cut_short = False
         """Whether the profile's time ended before its other bounds were reached."""
         self._prefix = prefix

@@ -180,6 +180,7 @@ class Session:
         began = time.perf_counter()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
+        self._notes += case.notes
         if case.cut_short:
             self._cut_short.append(asked.name)
         findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))

@@ -5,6 +5,7 @@ from . import concurrency as concurrency
 from . import contract as contract
 from . import deadlines as deadlines
 from . import durability as durability
+from . import event_loops as event_loops
 from . import exclusion as exclusion
 from . import faults as faults
 from . import fencing as fencing
