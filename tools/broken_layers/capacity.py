@@ -36,7 +36,7 @@ class ByADigest(_ByHash):
 
 
 @broken(CAS_1="contract")
-class KeepsByACRC(_ByHash):
+class KeepsByACrc(_ByHash):
     """It keeps records by the CRC-32 of their keys."""
 
     def hash_of(self, key: str) -> str:
@@ -52,7 +52,7 @@ class KeepsByAnAdler(_ByHash):
 
 
 @broken(CAS_1="contract")
-class KeepsByFNV(_ByHash):
+class KeepsByFnv(_ByHash):
     """It keeps records by the FNV-1a of their keys, with 32 bits."""
 
     def hash_of(self, key: str) -> str:

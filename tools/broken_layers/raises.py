@@ -4,6 +4,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -70,9 +71,6 @@ class RaisesWhenNothingIsUpdated(Dictionary):
 @broken(CAS_3="exclusion")
 class RaisesWhenATaskOvertakesIt(AsyncDictionary):
     """If another task inserts while it waits for the store, it raises the unique violation."""
-
-    async def replace(self, key: str, expected: Record | None, new: Record | None) -> Record | None:
-        return await super().replace(key, expected, new)
 
     async def _swap(
         self, key: str, expected: Record | None, new: Record | None, _keep_ms: int
@@ -232,3 +230,12 @@ class ByALockForEachLoop(AsyncDictionary):
     ) -> Record | None:
         async with self.locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             return await self.replace(key, expected, new)
+
+
+@correct()
+class SleepsInTheLoop(AsyncDictionary):
+    """A dictionary whose load blocks the event loop for a moment, which is noted, and breaks no clause."""
+
+    async def _load(self, key: str) -> Record | None:
+        time.sleep(0.0001)  # noqa: ASYNC251 - what is noted
+        return self.rows.get(key)
