@@ -166,7 +166,7 @@ class RetriesWhateverHappens(Dictionary):
 
 @broken(CAS_10="faults")
 class FindsNothingWhenItIsToEnd(Dictionary):
-    """Its load answers that there is no record, if the program is told to exit meanwhile."""
+    """Its load answers that there is no record, if the program exits meanwhile."""
 
     def _load(self, key: str) -> Record | None:
         try:

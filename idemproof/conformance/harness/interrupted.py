@@ -80,7 +80,7 @@ class Interrupt:
         self.strike()
 
     def wait(self, _what: What, free: Callable[[], bool] | None = None, **_: object) -> bool:
-        """Return True for a sleep, which ends at once, and False for a lock, which nobody will release."""
+        """Return True for a sleep, which ends at once, and False for a lock, which no client will release."""
         return free is None
 
 
@@ -299,7 +299,8 @@ def _releasing_lines(file: str) -> _Lines:
     for node in ast.walk(tree):
         if isinstance(node, ast.Try):
             around.update(range(node.lineno, node.body[0].lineno))
-            for part in (*node.handlers, *node.finalbody):
+            parts: list[ast.stmt | ast.excepthandler] = [*node.handlers, *node.finalbody]
+            for part in parts:
                 inside.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
         elif isinstance(node, ast.With | ast.AsyncWith):
             around.update(range(node.lineno, node.body[0].lineno))

@@ -40,9 +40,7 @@ def a_record_stands_however_many_others_do(case: Case) -> None:
             lost.append(record)
         elif found.expiry_timestamp != record.expiry_timestamp:
             mixed.append(record)
-    what = (
-        "has stored" if len(stored) == 1 else f"has stored {len(stored):,} live records, including this one"
-    )
+    what = f"has stored {len(stored):,} live records, including this one"
     for records, why, clauses in (
         (lost, "are gone", ()),
         (mixed, "have become those of other keys", ("CAS-1",)),

@@ -1,5 +1,7 @@
 """The concurrency tier: an async layer answers in each event loop, and blocks none."""
 
+from collections.abc import Callable
+
 from ..harness.other_loops import in_other_loops
 from ..suite.checks import Broken, Case, NotOffered, check
 from ..suite.subjects import as_a_sentence, came_from_the_layer
@@ -14,7 +16,7 @@ def one_event_loop_after_the_other_may_use_a_layer(case: Case) -> None:
     claim = claim_of(case, case.new_key())
     trace = case.trace(claim.idempotency_key)
     subject, loop = in_other_loops(case)
-    steps = (
+    steps: tuple[tuple[str, Callable[[], object]], ...] = (
         ("puts a claim", lambda: subject.put(claim)),
         ("reads it", lambda: subject.load(claim.idempotency_key)),
         ("completes it", lambda: subject.update(result_of(claim))),
