@@ -140,17 +140,28 @@ class NotThreadSafe(LockedRows):
 class RefusesToWait(LockedRows):
     """Raises an error instead of waiting for other clients."""
 
+    says_so = True
+    """Whether the error says that nothing was written."""
+
     def __init__(self) -> None:
         super().__init__()
         self.busy = threading.Lock()
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if not self.busy.acquire(blocking=False):
-            raise RuntimeError("the store is busy")
+            busy = RuntimeError("the store is busy")
+            busy.nothing_written = self.says_so  # type: ignore[attr-defined]
+            raise busy
         try:
             return super()._swap(key, expected, new, ttl_ms)
         finally:
             self.busy.release()
+
+
+class RefusesWithoutSayingSo(RefusesToWait):
+    """Raises an error that does not say whether anything was written."""
+
+    says_so = False
 
 
 class ThreadBoundSQLite(LooksThenWrites):

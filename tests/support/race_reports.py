@@ -7,6 +7,7 @@ import fakeredis
 
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.runner import checks
 
 UNHURRIED = PROFILES["quick"]._replace(race_seconds=60)
 """So that what is found does not depend on how fast the machine is."""
@@ -17,6 +18,12 @@ OVERWRITES = "a-takeover-never-overwrites-a-result-stored-meanwhile"
 
 def judged(factory: Callable[[], Any], profile: Any = UNHURRIED, **claims: Any) -> Report:
     return check(factory, profile=profile, seed=1, capabilities=Capabilities(**claims), tiers=["exclusion"])
+
+
+def of_one_key(report: Report) -> set[str]:
+    """Return the races for one key, without those of different keys."""
+    of_several = {each.name for each in checks() if each.run.__module__.endswith(".several_keys")}
+    return {each.name for each in report.checks} - of_several
 
 
 def broken(report: Report) -> set[str]:

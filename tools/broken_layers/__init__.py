@@ -5,6 +5,7 @@ Each is a few lines over a correct base class (``foundations.py``), and override
 """
 
 from . import answers as answers
+from . import capacity as capacity
 from . import clocks as clocks
 from . import comparisons as comparisons
 from . import correct as correct
@@ -15,4 +16,6 @@ from . import keys_and_values as keys_and_values
 from . import over_redis as over_redis
 from . import over_sqlite as over_sqlite
 from . import races as races
+from . import raises as raises
+from . import several_keys as several_keys
 from . import stale as stale

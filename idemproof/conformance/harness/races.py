@@ -1,9 +1,9 @@
-"""Races: a few clients request one key at once, in many orders of their steps; each outcome is checked."""
+"""Races: a few clients send requests at once, in many orders of their steps; each outcome is checked."""
 
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Self
@@ -19,15 +19,18 @@ from .interception import Interception
 from .linearizability import Answer, Get, Operation, Put, Refused, Request, linearization
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_traces import Watch, in_words, outcome_in_words
-from .recording import refuses
+from .recording import key_of, refuses, says_busy
 from .scheduled_client import Client, Kind
 from .scheduler import Choose, Interleaving, Step
-from .schedules import Schedule, ScheduledRun, chooser, explore, round_robin, shortest
+from .schedules import RunOnce, Schedule, ScheduledRun, chooser, explore, round_robin, shortest, turns
 
 KEEP_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 """Errors that a layer raises only if another thread has changed its data."""
 _REPLAYS = 3
+_TURNS = (1, 2, 3, 5, 8)
+"""How many steps each client makes before the next one goes on."""
+_SHOWN_KEYS = 4
 
 _HOW: dict[Kind, str] = {
     "call": "the calls of the layer's client",
@@ -38,21 +41,35 @@ _HOW: dict[Kind, str] = {
 
 
 class Race(NamedTuple):
-    """A race for one key.
+    """A race for one key, or of clients that use different keys.
 
     Parameters
     ----------
     current
-        The stored record at the beginning, or None.
+        The stored record of the first client's first key at the beginning, or None.
     pass_ms
         The milliseconds that pass before the clients begin.
     clients
         The requests of each client, in their order.
+    others
+        The stored records of further keys at the beginning.
     """
 
     current: Record | None
     pass_ms: int
     clients: tuple[tuple[Request, ...], ...]
+    others: tuple[Record, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all requests, the main one first."""
+        return tuple(dict.fromkeys(key_of(request) for asked in self.clients for request in asked))
+
+    def at_first(self, key: str) -> Record | None:
+        """Return the stored record of ``key`` at the beginning."""
+        if key == self.keys[0]:
+            return self.current
+        return next((each for each in self.others if each.idempotency_key == key), None)
 
 
 class Fault(NamedTuple):
@@ -75,8 +92,8 @@ class Outcome(NamedTuple):
 
     Parameters
     ----------
-    race, operations, final
-        The race, each request with its answer, and the stored record at the end.
+    race, operations, finals
+        The race, each request with its answer, and the stored record of each key at the end.
     fault
         The fault, or None.
     lines
@@ -87,10 +104,15 @@ class Outcome(NamedTuple):
 
     race: Race
     operations: tuple[Operation, ...]
-    final: Record | None
+    finals: Mapping[str, Record | None]
     fault: Fault | None
     lines: tuple[Line, ...]
     usable: bool = True
+
+    @property
+    def final(self) -> Record | None:
+        """The stored record of the main key at the end."""
+        return self.finals.get(self.race.keys[0])
 
 
 Make = Callable[[str, int], Race]
@@ -100,6 +122,7 @@ Explain = Callable[[Outcome], Fault | None]
 """Returns the fault of an outcome that is not linearizable; or None, for the general description."""
 
 _AT_ONCE = ("CAS-4",)
+_OF_OTHER_KEYS = ("CAS-6",)
 _BY_SWAPS = ("CAS-2", "CAS-3")
 _BY_METHODS = ("CAS-7", "CAS-8")
 
@@ -111,13 +134,16 @@ class Course:
     ----------
     case
         The case of the check.
+    workers
+        The layers that race, if not all of the case.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, workers: Sequence[Subject] | None = None) -> None:
         self._case = case
         self._undo = ExitStack()
-        self._layers = [worker.layer for worker in case.workers]
-        self._racers = [Subject(worker.layer, worker._loop) for worker in case.workers]
+        self._workers = case.workers if workers is None else workers
+        self._layers = [worker.layer for worker in self._workers]
+        self._racers = [Subject(worker.layer, worker._loop) for worker in self._workers]
         self._files: frozenset[str] = frozenset()
         self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
@@ -126,7 +152,7 @@ class Course:
 
     def __enter__(self) -> Self:
         try:
-            for worker in self._case.workers:  # some layers create their clients on first use
+            for worker in self._workers:  # some layers create their clients on first use
                 worker.load(self._case.new_key())
             self._undo.enter_context(Interception(self._layers, self._case.capabilities.client_methods))
             self._undo.enter_context(CooperativeLocks(self._layers))
@@ -139,8 +165,13 @@ class Course:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def run(self, make: Make, explain: Explain, seconds: float) -> None:
-        """Run every schedule within the profile's bounds; the first fault ends the check."""
+    def run(
+        self, make: Make, explain: Explain, seconds: float, preempted: Collection[int] | None = None
+    ) -> None:
+        """Run every schedule within the profile's bounds; the first fault ends the check.
+
+        With ``preempted``, only these clients, by their numbers, are preempted.
+        """
         case, profile = self._case, self._case.profile
         case.histories += 1
 
@@ -148,18 +179,15 @@ class Course:
             return self._run_schedule(make, choose, explain)
 
         # First in turns, so that the layer opens all connections that it will need.
-        steps, outcome = interleaving(round_robin)
-        first = ScheduledRun(Schedule(), steps, outcome)
-        if not outcome.usable:
-            self._report(first, make, explain)
-        if self._last_failure is not None and all(each.end is None for each in outcome.operations):
-            why = f"{as_a_sentence(self._last_failure)} This happened to every request from another thread"
-            case.fail(
-                f"{why}, without any concurrent request.", outcome.lines, [clause_of(self._last_failure)]
-            )
+        first = self._in_turns(interleaving, make, explain)
+        outcome = first.result
         deadline = time.perf_counter() + seconds
         tried = explore(
-            interleaving, preemptions=profile.preemptions, most=profile.schedules, seconds=seconds
+            interleaving,
+            preemptions=profile.preemptions,
+            most=profile.schedules,
+            seconds=seconds,
+            preempted=preempted,
         )
         for run in tried:
             if run.result.fault is not None:
@@ -170,12 +198,36 @@ class Course:
             self._report(first, make, explain)
         case.cut_short = case.cut_short or time.perf_counter() > deadline
 
+    def run_in_turns(self, make: Make, explain: Explain) -> None:
+        """Run the schedules in which all clients are in the middle of their requests at once."""
+        self._case.histories += 1
+        for steps_in_a_row in _TURNS:
+            first = self._in_turns(
+                lambda choose: self._run_schedule(make, choose, explain), make, explain, steps_in_a_row
+            )
+            if first.result.fault is not None:
+                self._report(first, make, explain)
+
+    def _in_turns(
+        self, interleaving: RunOnce[Outcome], make: Make, explain: Explain, steps_in_a_row: int = 1
+    ) -> ScheduledRun[Outcome]:
+        steps, outcome = interleaving(turns(steps_in_a_row))
+        first = ScheduledRun(Schedule(), steps, outcome)
+        if not outcome.usable:
+            self._report(first, make, explain)
+        if self._last_failure is not None and all(each.end is None for each in outcome.operations):
+            why = f"{as_a_sentence(self._last_failure)} This happened to every request from another thread"
+            self._case.fail(
+                f"{why}, without any concurrent request.", outcome.lines, [clause_of(self._last_failure)]
+            )
+        return first
+
     def _choose_kind(self) -> None:
         """Pause at calls of the layer's client if there are any; else at its lines or awaits."""
         key = self._case.new_key()
         lease = self._case.now + KEEP_MS
         claim = Record(key, "INPROGRESS", lease // 1000 + 60, lease, owner="alice")
-        work = partial(self._ask_all, (Put(claim), Get(key)), self._racers[0], itertools.count(), [], [])
+        work = partial(self._ask_all, (Put(claim), Get(key)), key, self._racers[0], itertools.count(), [], [])
         interleaving = Interleaving([work], round_robin, self._case.profile.patience)
         interleaving.run()
         if "call" in interleaving.clients[0].kinds:
@@ -203,7 +255,13 @@ class Course:
         order = itertools.count(1)
         tasks = [
             partial(
-                self._ask_all, asked, self._racers[number % len(self._racers)], order, operations, failures
+                self._ask_all,
+                asked,
+                key,
+                self._racers[number % len(self._racers)],
+                order,
+                operations,
+                failures,
             )
             for number, asked in enumerate(race.clients)
         ]
@@ -211,20 +269,24 @@ class Course:
         interleaving.run()
         faults = [self._blame(make, race, failure) for failure in failures]
         fault = next((each for each in faults if each is not None), None)
-        final: Record | None = None
+        finals: dict[str, Record | None] = {}
         linearizable = True
         if interleaving.hung is not None:
             why = f"The layer hangs if its requests are interleaved: {interleaving.hung}."
             fault = fault or Fault(why, _AT_ONCE)
         elif not interleaving.given_up:
-            final = self._final(key)
-            watch.tell(STORE, "in the end", final)
+            finals = {each: self._final(each) for each in race.keys}
+            for each, final in finals.items():
+                if each == key or len(race.keys) <= _SHOWN_KEYS:
+                    watch.tell(STORE, f"in the end{_of_key(each, key)}", final)
             linearizable = fault is not None or self._is_linearizable(
-                make, race, operations, final, next(order)
+                make, race, operations, finals, next(order)
             )
-        outcome = Outcome(race, tuple(operations), final, fault, tuple(watch.lines), not interleaving.blocked)
+        outcome = Outcome(
+            race, tuple(operations), finals, fault, tuple(watch.lines), not interleaving.blocked
+        )
         if not linearizable:
-            seen = explain(outcome) or Fault(outcome_in_words(outcome.operations, final), ())
+            seen = explain(outcome) or Fault(outcome_in_words(outcome.operations, outcome.final), ())
             clauses = {*seen.clauses, *_clauses_of(race, interleaving.steps)}
             outcome = outcome._replace(fault=Fault(seen.why, tuple(sorted(clauses))))
         return interleaving.steps, outcome
@@ -232,6 +294,7 @@ class Course:
     def _ask_all(
         self,
         asked: Sequence[Request],
+        main: str,
         worker: Subject,
         order: Iterator[int],
         operations: list[Operation],
@@ -240,7 +303,9 @@ class Course:
     ) -> None:
         """Send the requests of one client, in its thread."""
         for request in asked:
-            client.pause(partial(in_words, request), "request")
+            which = _of_key(key_of(request), main)
+            client.pause(partial(_request_in_words, request, which), "request")
+            client.has_waited = False
             operation = Operation(client.name, next(order), None, self._case.now, request)
             try:
                 with self._pausing_lines():
@@ -251,11 +316,14 @@ class Course:
             except Exception as failure:  # noqa: BLE001 - it is unknown whether the request took effect
                 client.notes.append(f"gets {error_text(failure)}")
                 self._last_failure = failure
-                if came_from_the_layer(failure) and _is_of_sharing(failure):
+                # A layer that has waited for another client may lose patience.
+                patient = not client.has_waited and not says_busy(failure)
+                unanswered = patient or _is_of_sharing(failure)
+                if came_from_the_layer(failure) and unanswered:
                     faults.append(failure)
             else:
                 operation = operation._replace(end=next(order), answer=answer)
-                client.notes.append(in_words(operation))
+                client.notes.append(f"{in_words(operation)}{which}")
             operations.append(operation)
 
     def _pausing_lines(self) -> contextlib.AbstractContextManager[None]:
@@ -268,19 +336,25 @@ class Course:
         return requests.get(layer, key).record
 
     def _is_linearizable(
-        self, make: Make, race: Race, operations: Sequence[Operation], final: Record | None, order: int
+        self,
+        make: Make,
+        race: Race,
+        operations: Sequence[Operation],
+        finals: Mapping[str, Record | None],
+        order: int,
     ) -> bool:
         case = self._case
-        key = _key_of(race.clients[0][0])
-        swaps = case.layer.swaps
-        last = Operation(STORE, order, order + 1, case.now, Load(key) if swaps else Get(key), final)
-        order_found = linearization([*operations, last], race.current, swaps=swaps, fenced=case.fenced)
-        if order_found is None:
-            return False
+        swaps, fenced = case.layer.swaps, case.fenced
+        for key, final in finals.items():
+            last = Operation(STORE, order, order + 1, case.now, Load(key) if swaps else Get(key), final)
+            of_key = [each for each in operations if key_of(each.request) == key]
+            if linearization([*of_key, last], race.at_first(key), swaps=swaps, fenced=fenced) is None:
+                return False
         if swaps or any(each.end is None for each in operations):
             return True
         asked = sorted(operations, key=lambda each: (each.who, each.start))
-        return _comparable([each.answer for each in asked], final) in self._sequential_outcomes(make, race)
+        answers = [each.answer for each in asked]
+        return _comparable(answers, finals.values()) in self._sequential_outcomes(make, race)
 
     def _blame(self, make: Make, race: Race, failure: Exception) -> Fault | None:
         """Return the fault that a failure shows; None if sequential requests fail in the same way."""
@@ -290,7 +364,10 @@ class Course:
             self._sequential_outcomes(make, race)
             if (make, type(failure)) in self._raised:
                 return None
-        return Fault(as_a_sentence(failure), _AT_ONCE)
+        if _is_of_sharing(failure):
+            return Fault(as_a_sentence(failure), _AT_ONCE)
+        why = "The request met another one, which is no failure: it must be answered"
+        return Fault(f"{as_a_sentence(failure)} {why}.", (clause_of(failure),))
 
     def _sequential_outcomes(self, make: Make, race: Race) -> set[Any]:
         """Return the outcomes of a race with sequential requests, for a layer with the four methods.
@@ -321,7 +398,8 @@ class Course:
                 self._raised.add((make, type(failure)))
                 answer = Refused()
             answers[number].append(answer)
-        return _comparable(itertools.chain.from_iterable(answers), self._final(key))
+        finals = [self._final(each) for each in race.keys]
+        return _comparable(itertools.chain.from_iterable(answers), finals)
 
     def _report(self, run: ScheduledRun[Outcome], make: Make, explain: Explain) -> NoReturn:
         """Repeat the schedule, with reads of the stored record in between, and end the check."""
@@ -351,8 +429,9 @@ class Course:
 def _prepare(case: Case, race: Race, key: str) -> None:
     if race.current is None:
         case.layer.load(key)  # also raises if the run is interrupted
-    else:
-        requests.establish(case.layer, race.current, KEEP_MS)
+    for record in (race.current, *race.others):
+        if record is not None:
+            requests.establish(case.layer, record, KEEP_MS)
     if race.pass_ms:
         case.pass_time(race.pass_ms)
 
@@ -369,15 +448,19 @@ def _interleaved(steps: Sequence[Step]) -> bool:
 def _clauses_of(race: Race, steps: Sequence[Step]) -> tuple[str, ...]:
     """Return the clauses that the outcome breaks; they depend on whether requests were concurrent."""
     if _interleaved(steps):
-        return _AT_ONCE
+        return _AT_ONCE if len(race.keys) == 1 else _OF_OTHER_KEYS
     return _BY_SWAPS if isinstance(race.clients[0][0], Swap) else _BY_METHODS
 
 
-def _comparable(answers: Iterable[Answer], final: Record | None) -> Any:
-    """Return the part of an outcome that is comparable between runs: refusals, and the stored record."""
-    stored = None if final is None else (final.status, final.response_data)
+def _comparable(answers: Iterable[Answer], finals: Iterable[Record | None]) -> Any:
+    """Return the part of an outcome that is comparable between runs: refusals, and the stored records."""
+    stored = tuple(None if each is None else (each.status, each.response_data) for each in finals)
     return tuple(isinstance(each, Refused) for each in answers), stored
 
 
-def _key_of(request: Request) -> str:
-    return request.key if isinstance(request, Load | Swap | Get) else request.record.idempotency_key
+def _request_in_words(request: Request, which: str) -> str:
+    return f"{in_words(request)}{which}"
+
+
+def _of_key(key: str, main: str) -> str:
+    return "" if key == main else f" (key {key})"

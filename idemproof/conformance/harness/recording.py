@@ -1,6 +1,7 @@
 """Sends requests to a layer, and records each request with its times and its answer."""
 
 import dis
+import re
 import sqlite3
 import sys
 import time
@@ -29,6 +30,29 @@ MISTAKES = (
     sqlite3.InterfaceError,
 )
 """Errors that a slow, busy or unreachable store never raises: they are mistakes of the layer."""
+
+
+_PATIENCE_NS = 1_000_000_000
+"""Who has waited longer than this may have lost patience, as with a lock that others hold."""
+
+_OVERLOAD = re.compile(
+    r"throttl|throughput|timeout|timed ?out|toomanyrequests|limitexceeded|unavailable", re.IGNORECASE
+)
+
+
+def says_busy(failure: BaseException) -> bool:
+    """Return whether the layer says that its store was busy, and that nothing was written."""
+    return getattr(failure, "nothing_written", False) is True
+
+
+def _is_overload(failure: Exception) -> bool:
+    """Return whether a store that is slow, busy or limits the rate of requests may be the cause."""
+    if says_busy(failure):
+        return True
+    response = getattr(failure, "response", None)  # of botocore
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+    names = " ".join(kind.__name__ for kind in type(failure).__mro__)
+    return _OVERLOAD.search(f"{names} {code}") is not None
 
 
 _THIS_PACKAGE = __name__.partition(".conformance.")[0] + ".conformance."
@@ -70,6 +94,8 @@ class Recorder:
     def __init__(self, now: Callable[[], int]) -> None:
         self.operations: list[Operation] = []
         self.mistakes: list[BaseException] = []
+        self.raised: list[BaseException] = []
+        """What the layer raised at once instead of answering, although it was not overloaded."""
         self._now = now
 
     def ask(self, subject: Subject, who: str, request: Request) -> Answer | Lost:
@@ -107,9 +133,11 @@ class Recorder:
             old = exists.old_data_record
             answer = Refused(_with_key(old, request) if isinstance(old, Record | DataRecord) else None)
             raise
-        except MISTAKES as mistake:
-            if not refuses(mistake):
-                self.mistakes.append(mistake)
+        except Exception as failure:
+            if isinstance(failure, MISTAKES) and not refuses(failure):
+                self.mistakes.append(failure)
+            elif not _is_overload(failure) and time.perf_counter_ns() - began < _PATIENCE_NS:
+                self.raised.append(failure)
             raise
         finally:
             self.operations.append(Operation(who, began, end, now, request, answer))

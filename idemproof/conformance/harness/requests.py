@@ -93,11 +93,15 @@ def plain(found: Any, key: str, *, swaps: bool) -> Record | None:
     try:
         return checked(found, key) if swaps else checked_legacy(found, key)
     except IdempotencyInvalidStatusError as fault:
-        raise Broken(f"The layer did not return a well-formed record. {fault}", _clauses_of(found)) from fault
+        raise Broken(
+            f"The layer did not return a well-formed record. {fault}", _clauses_of(found, key)
+        ) from fault
 
 
-def _clauses_of(malformed: Any) -> tuple[str, ...]:
+def _clauses_of(malformed: Any, key: str) -> tuple[str, ...]:
     if isinstance(malformed, Record):
+        if isinstance(malformed.idempotency_key, str) and malformed.idempotency_key != key:
+            return ("CAS-1",)
         if malformed[1] not in (INPROGRESS, COMPLETED):
             return ("REC-1", "REC-2")
         if isinstance(malformed.expiry_timestamp, int):

@@ -126,6 +126,8 @@ class Client:
         """While it waits for a lock: returns the holder, a client or anything else."""
         self.waits_since = 0
         """The scheduler's progress counter when its wait began."""
+        self.has_waited = False
+        """Whether its current request has waited for another client, but not for ever: it may give up."""
         self.inside = False
         """Whether it is inside a call; nested calls do not pause."""
         self.calling: Any = None
@@ -207,6 +209,7 @@ class Client:
 
     def _begin_waiting(self, free: IsFree | None, forever: bool, holder: FindHolder | None) -> None:
         self.waits, self.free, self.forever, self.holder = True, free, forever, holder
+        self.has_waited = self.has_waited or not forever
 
     def _announce_pause(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind

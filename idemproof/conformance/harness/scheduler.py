@@ -254,6 +254,7 @@ class Interleaving:
                 for client in self.clients:
                     if client.state == "running":  # others may have paused while this thread woke up
                         client.state = "outside"
+                        client.has_waited = True
 
 
 def _names(clients: Sequence[Client]) -> str:

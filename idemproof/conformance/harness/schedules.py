@@ -6,7 +6,7 @@ wait. So every schedule can be replayed, and the first that shows a fault is sho
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
@@ -63,8 +63,25 @@ def round_robin(runnable: tuple[int, ...], before: int | None) -> int:
     return runnable[0] if before is None else _next_after(before, runnable)
 
 
+def turns(steps_in_a_row: int) -> Choose:
+    """Return a function that lets each client make so many steps before the next one goes on."""
+    made = 0
+
+    def choose(runnable: tuple[int, ...], before: int | None) -> int:
+        nonlocal made
+        made = made % steps_in_a_row + 1
+        return round_robin(runnable, before) if made == 1 or before is None else before
+
+    return choose
+
+
 def explore(
-    run_once: RunOnce[T], *, preemptions: int, most: int, seconds: float
+    run_once: RunOnce[T],
+    *,
+    preemptions: int,
+    most: int,
+    seconds: float,
+    preempted: Collection[int] | None = None,
 ) -> Iterator[ScheduledRun[T]]:
     """Run one schedule after the other: none twice, those with fewer preemptions first.
 
@@ -76,6 +93,8 @@ def explore(
         The bounds: preemptions in a schedule, number of schedules, duration in seconds. If ``most`` is too
         small for all schedules with the same number of preemptions, they are drawn from all parts of the
         trace, with a fixed seed.
+    preempted
+        The numbers of the clients that may be preempted; all if None.
     """
     until = time.perf_counter() + seconds
     waiting: list[list[Schedule]] = [[Schedule()], *([] for _ in range(preemptions))]
@@ -89,7 +108,7 @@ def explore(
             schedule = level.pop(0 if len(level) <= most else draw.randrange(len(level)))
             steps, result = run_once(chooser(schedule.choices))
             yield ScheduledRun(schedule, steps, result)
-            for new in _deviations(schedule, steps):
+            for new in _deviations(schedule, steps, preempted):
                 if new.preemptions <= preemptions:
                     waiting[new.preemptions].append(new)
 
@@ -110,10 +129,14 @@ def shortest(
     return best
 
 
-def _deviations(schedule: Schedule, steps: Sequence[Step]) -> Iterator[Schedule]:
+def _deviations(
+    schedule: Schedule, steps: Sequence[Step], preempted: Collection[int] | None
+) -> Iterator[Schedule]:
     made = tuple(step.chosen for step in steps)
     for at in range(len(schedule.choices), len(steps)):
         step = steps[at]
+        if preempted is not None and step.before is not None and step.before not in preempted:
+            continue
         cost = schedule.preemptions + (step.before is not None)
         for other in step.runnable:
             if other != step.chosen:

@@ -1,4 +1,4 @@
-"""Stress tests: many clients of one key at once, in real threads, and the faults in their results."""
+"""Stress tests: many clients at once, in real threads, and the faults in their results."""
 
 import sys
 import threading
@@ -15,9 +15,9 @@ from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyAlreadyInProgressError, IdempotencyError
 from ...spec.record import COMPLETED, INPROGRESS, Record, expiry_ms
-from ..suite.subjects import Subject, error_text
-from .linearizability import Delete, Get, Operation, Put, Update
-from .recording import Recorder
+from ..suite.subjects import Subject, as_a_sentence, clause_of, error_text
+from .linearizability import Delete, Get, Operation, Put, Request, Update
+from .recording import Recorder, key_of
 
 LEASE_S = 3600
 WINDOW_S = 7200
@@ -28,11 +28,15 @@ BODY_SECONDS = 0.003
 SWITCH_SECONDS = 1e-5
 """How long a thread runs before Python switches to another one."""
 
-Kind = Literal["calls", "failing calls", "swaps", "methods"]
+Kind = Literal["calls", "failing calls", "swaps", "methods", "own keys"]
+"""What the clients do with one key; or, with "own keys", with several keys each."""
+
+OWN_KEYS = 4
+"""The number of keys of each client in a round with several keys."""
 
 
 class Plan(NamedTuple):
-    """What the clients of one round do with one key. ``now`` is in epoch milliseconds."""
+    """What the clients of one round do with a key. ``now`` is in epoch milliseconds."""
 
     kind: Kind
     key: str
@@ -60,6 +64,15 @@ class Round:
     """The name of each client that got an answer, with the answer."""
     mistakes: list[str] = field(default_factory=list)
     """Errors of the layer that no failure of a store explains."""
+    raised: list[tuple[str, str]] = field(default_factory=list)
+    """What the layer raised instead of answering: the clause that this breaks, and a sentence."""
+
+    def histories(self) -> list[list[Operation]]:
+        """Return the operations of each key."""
+        of: dict[str, list[Operation]] = {}
+        for each in self.operations:
+            of.setdefault(key_of(each.request), []).append(each)
+        return list(of.values())
 
     def add(self, other: "Round") -> None:
         """Add the results of other clients of the same round."""
@@ -67,6 +80,7 @@ class Round:
         self.runs += other.runs
         self.answers += other.answers
         self.mistakes += other.mistakes
+        self.raised += other.raised
 
 
 class BodyError(Exception):
@@ -75,7 +89,8 @@ class BodyError(Exception):
 
 def kinds(*, swaps: bool) -> tuple[Kind, ...]:
     """Return the kinds of rounds that a layer supports."""
-    return ("calls", "failing calls", "swaps", "methods") if swaps else ("calls", "failing calls", "methods")
+    of_one_key: tuple[Kind, ...] = ("calls", "failing calls", "methods")
+    return (*of_one_key, "swaps", "own keys") if swaps else (*of_one_key, "own keys")
 
 
 def stress(
@@ -108,6 +123,7 @@ def stress(
         finally:
             round_.operations += client.recorder.operations
             round_.mistakes += map(error_text, client.recorder.mistakes)
+            round_.raised += [(clause_of(each), as_a_sentence(each)) for each in client.recorder.raised]
 
     threads = [
         threading.Thread(target=run_client, args=client, name=f"conformance-{client[0]}", daemon=True)
@@ -153,6 +169,8 @@ class _Client:
             self._swap()
         elif self._plan.kind == "methods":
             self._use_methods()
+        elif self._plan.kind == "own keys":
+            self._use_own_keys()
         else:
             self._call()
 
@@ -218,6 +236,24 @@ class _Client:
                 self.recorder.ask(self._subject, self._who, Delete(mine))
             else:
                 self.recorder.ask(self._subject, self._who, Update(result_of(mine)))
+
+    def _use_own_keys(self) -> None:
+        """Claim keys that no other client uses; then complete one half of them, and release a quarter."""
+        for step in range(OWN_KEYS):
+            key = f"{self._plan.key}, {self._who}, {step}"
+            claim = self._claim(step)._replace(idempotency_key=key)
+            self.recorder.ask(self._subject, self._who, self._write(key, None, claim))
+            if step % 4 != 3:  # noqa: PLR2004 - the last of four remains claimed
+                new = None if step % 4 == 2 else result_of(claim)  # noqa: PLR2004 - one of four
+                self.recorder.ask(self._subject, self._who, self._write(key, claim, new))
+
+    def _write(self, key: str, expected: Record | None, new: Record | None) -> Request:
+        if self._subject.swaps:
+            return Swap(key, expected, new, 0 if new is None else expiry_ms(new) - self._plan.now)
+        if new is None:
+            assert expected is not None  # nothing is released that was not claimed
+            return Delete(expected)
+        return Put(new) if expected is None else Update(new)
 
     def _claim(self, step: int) -> Record:
         number = int("".join(filter(str.isdigit, self._who)) or 0)

@@ -22,6 +22,10 @@ class Capabilities:
     threads: bool = True
     """Several threads, or tasks, may use one layer object at once."""
 
+    loops: bool = True
+    """Several event loops may use one async layer object, one after the other, as with a second
+    ``asyncio.run``."""
+
     processes: bool | None = None
     """Layers in other processes see the same records. Without a claim, this is tested if another layer object
     and another process see them. If you claim it and they do not, the layer is broken."""

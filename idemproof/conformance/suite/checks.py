@@ -141,7 +141,7 @@ class Case:
         self.factory = factory
         self.findings: list[Broken] = []
         self.notes: set[str] = set()
-        """Remarks about differences from the protocol that have no consequence."""
+        """Remarks for the reader of the report, which are no findings."""
         self.histories = 0
         self.schedules = 0
         self.cut_short = False

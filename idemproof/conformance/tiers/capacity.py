@@ -1,22 +1,121 @@
-"""The contract tier: a layer keeps a record however many others it stores."""
+"""The contract tier: a layer keeps a record however many others it stores, and under its own key alone."""
 
+import secrets
+import time
+
+from ...spec.record import COMPLETED, Record, expiry_ms
 from ..harness import requests
-from ..suite.checks import Case, check
-from .contract import claim_of
+from ..harness.collisions import Pair, known, searched
+from ..suite.checks import Broken, Case, check
+from ..suite.subjects import came_from_the_layer
+from .contract import claim_of, result_of
 
-_MANY = 300
+_AT_LEAST = 300
 """More records than a cache of a usual size holds."""
+_USUAL = 2200
+"""More than 1,000 claims and 1,000 results."""
+_PREFIX = f"conformance-{secrets.token_hex(4)}#"
+_MANY = 10_500
+_VERY_MANY = 100_000
+_UNHURRIED_SECONDS = 2
+"""From this time for a race on, a profile also tries very many records."""
 
 
 @check("contract", "CAS-6", "INV-7")
 def a_record_stands_however_many_others_do(case: Case) -> None:
-    """A layer that stores hundreds of live claims evicts none of them."""
-    claims = [claim_of(case, case.new_key()) for _ in range(_MANY)]
-    for claim in claims:
-        requests.put(case, case.layer, claim)
+    """A layer that stores thousands of live claims and results evicts none, and mixes none of them up."""
+    seconds = case.profile.race_seconds / 2
     case.histories += 1
-    lost = [claim for claim in claims if requests.get(case.workers[-1], claim[0]).how != "done"]
-    if lost:
-        trace = case.trace(lost[0].idempotency_key)
-        trace.tell("client 1", f"has put {_MANY} live claims with different keys, including this one")
-        case.fail(f"Of {_MANY} live claims that were put, {len(lost)} are gone.", trace)
+    stored = _filled(case, _VERY_MANY if case.profile.race_seconds >= _UNHURRIED_SECONDS else _MANY, seconds)
+    rest = stored[_AT_LEAST // 2 : -_AT_LEAST // 2]
+    case.random.shuffle(rest)
+    lost, mixed = [], []
+    deadline = time.perf_counter() + seconds
+    ends = stored[: _AT_LEAST // 2] + stored[-_AT_LEAST // 2 :]
+    for number, record in enumerate([*ends, *rest]):
+        if number >= _AT_LEAST and time.perf_counter() > deadline:
+            break
+        found = _read(case, record.idempotency_key)
+        if found is None:
+            lost.append(record)
+        elif found.expiry_timestamp != record.expiry_timestamp:
+            mixed.append(record)
+    what = f"has stored {len(stored):,} live records, including this one"
+    for records, why, clauses in (
+        (lost, "are gone", ()),
+        (mixed, "have become those of other keys", ("CAS-1",)),
+    ):
+        if records:
+            trace = case.trace(records[0].idempotency_key)
+            trace.tell("client 1", what)
+            case.fail(f"Of {len(stored):,} live records, {len(records):,} {why}.", trace, clauses)
+
+
+@check("contract", "CAS-1", "REC-1")
+def no_two_keys_share_a_record_because_of_a_hash(case: Case) -> None:
+    """Keys with the same CRC-32, FNV or another short hash, or the same part of a digest, do not collide."""
+    for pair in _pairs(case):
+        claims = [
+            claim_of(case, key)._replace(expiry_timestamp=case.now // 1000 + 7200 + number)
+            for number, key in enumerate(pair[1:])
+        ]
+        trace = case.trace(pair.other)
+        for claim in claims:
+            answer = requests.put(case, case.layer, claim)
+            trace.tell("client 1", f"puts a claim for the key {claim.idempotency_key}")
+            case.require(answer.how == "done", _shared(pair.hash), trace)
+        for claim in claims:
+            found = requests.get(case.workers[-1], claim.idempotency_key).record
+            same = found is not None and found.expiry_timestamp == claim.expiry_timestamp
+            case.require(same, _shared(pair.hash), trace)
+
+
+def _pairs(case: Case) -> list[Pair]:
+    """Return pairs of unused keys. The search takes time, so another run of this process may have made it."""
+    found = searched(_PREFIX)
+    used = any(_read(case, key) is not None for pair in found for key in pair[1:])
+    return [*known(case.new_key()), *(searched(case.new_key()) if used else found)]
+
+
+def _shared(name: str) -> str:
+    return (
+        f"Two different keys share one record, because {name} is the same for both: one operation gets the "
+        "result of another. Keep records by the key itself, or by a whole SHA-256."
+    )
+
+
+def _filled(case: Case, most: int, seconds: float) -> list[Record]:
+    """Store records, every other one a result, and return those that were acknowledged."""
+    began = time.perf_counter()
+    stored: list[Record] = []
+    for number in range(most):
+        passed = time.perf_counter() - began
+        if number >= _AT_LEAST and passed > (seconds if number >= _USUAL else 4 * seconds):
+            break
+        claim = claim_of(case, case.new_key())
+        claim = claim._replace(expiry_timestamp=claim.expiry_timestamp + number)
+        record = result_of(claim) if number % 2 else claim
+        try:
+            _store(case, record, claim)
+        except Exception as failure:
+            if number < _AT_LEAST or isinstance(failure, Broken) or not came_from_the_layer(failure):
+                raise
+            break  # the store is full, and says so
+        stored.append(record)
+    return stored
+
+
+def _store(case: Case, record: Record, claim: Record) -> None:
+    if case.layer.swaps:
+        case.layer.swap(record.idempotency_key, None, record, expiry_ms(record) - case.now)
+        return
+    requests.put(case, case.layer, claim)
+    if record.status == COMPLETED:
+        requests.update(case, case.layer, record)
+
+
+def _read(case: Case, key: str) -> Record | None:
+    worker = case.workers[-1]
+    if worker.swaps:
+        return requests.plain(worker.load(key), key, swaps=True)
+    return requests.get(worker, key).record

@@ -1,4 +1,4 @@
-"""The concurrency tier: stress tests with real threads and real processes on one key."""
+"""The concurrency tier: stress tests with real threads and real processes, on one key and on many."""
 
 import contextlib
 import time
@@ -6,33 +6,39 @@ from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
 from ..harness.evidence import is_explained, lines_of, unexplained
-from ..harness.linearizability import Get
+from ..harness.linearizability import Get, Put
 from ..harness.messages import Go, Join, Look, Seen, Start
 from ..harness.processes import Process, place_of
-from ..harness.recording import Recorder
+from ..harness.races import Course, Race
+from ..harness.recording import Recorder, key_of
 from ..harness.stress import Fault, Plan, Round, faults_of_runs, kinds, stress
 from ..suite.checks import Case, NotJudged, NotOffered, check
 from ..suite.subjects import Subject
 from ..suite.trace import Line
 from .contract import claim_of
+from .exclusion import Scene
 
 _CLIENTS = 8
+_AT_ONCE = 10
+"""How many clients are in the middle of their requests at once, by their schedule."""
+_CROWD = 32
+"""How many real threads send requests as fast as they can."""
 _PROCESSES = 3
 _CLIENTS_PER_PROCESS = 2
 _HEAD_START_NS = 5_000_000
 
-_CLAUSES = ("CAS-4", "INV-1", "INV-4", "INV-5")
+_CLAUSES = ("CAS-4", "CAS-6", "INV-1", "INV-2", "INV-4", "INV-5")
 
 
 @check("concurrency", *_CLAUSES, needs=("threads",))
 def many_threads_may_share_a_layer(case: Case) -> None:
-    """Eight threads, or tasks, use one layer and one key: each request is atomic, and one body runs."""
+    """Eight threads, or tasks, use one layer: requests are atomic, one body runs, no record is lost."""
     _in_threads(case, [case.layer] * _CLIENTS)
 
 
 @check("concurrency", *_CLAUSES, needs=("shared",))
 def many_threads_may_share_a_store(case: Case) -> None:
-    """Threads with separate layer objects use one key: each request is atomic, and one body runs."""
+    """Threads with separate layers: each request is atomic, one body runs, and no key loses its record."""
     case.require_clients(2)
     share = _CLIENTS // 2 if case.capabilities.threads else 1
     _in_threads(case, case.workers[:2] * share)
@@ -40,7 +46,7 @@ def many_threads_may_share_a_store(case: Case) -> None:
 
 @check("concurrency", *_CLAUSES, needs=("shared", "processes"))
 def many_processes_may_share_a_store(case: Case) -> None:
-    """Processes with separate layers use one key: each request is atomic, and one body runs."""
+    """Processes with separate layers: each request is atomic, one body runs, and no key loses its record."""
     try:
         place = place_of(case.factory)
     except NotOffered as unknown:
@@ -56,6 +62,24 @@ def many_processes_may_share_a_store(case: Case) -> None:
         for process in processes[1:]:
             process.wait_until_up()
         _rounds(case, lambda plan: _in_processes(plan, processes, share))
+
+
+@check("concurrency", "CAS-1", "CAS-3", "CAS-7", needs=("threads",))
+def many_requests_at_once_are_all_answered(case: Case) -> None:
+    """Many clients of one layer are in the middle of their requests at once: each gets its answer."""
+    with Course(case, [case.layer]) as course:
+        course.run_in_turns(_all_at_once, lambda _: None)
+    clients = [(f"client {number}", case.layer) for number in range(1, _CROWD + 1)]
+    key = case.new_key()
+    case.histories += 1
+    outcome = stress(Plan("own keys", key, case.now, case.seed), clients)
+    for fault in _faults(case, key, outcome):
+        case.found(fault.why, _evidence(case, outcome), fault.clauses)
+
+
+def _all_at_once(key: str, began: int) -> Race:
+    scenes = [Scene(f"{key}-{number}", began, swaps=True) for number in range(_AT_ONCE)]
+    return Race(None, 0, tuple((Put(scene.claim("alice")),) for scene in scenes))
 
 
 def _in_threads(case: Case, subjects: Sequence[Subject]) -> None:
@@ -120,18 +144,34 @@ def _rounds(case: Case, run: Callable[[Plan], Round]) -> None:
 def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
     swaps, fenced = case.layer.swaps, case.fenced
     reader = Recorder(lambda: case.now)
-    reader.ask(case.workers[-1], "the final reader", Load(key) if swaps else Get(key))
+    keys = dict.fromkeys((key, *(key_of(each.request) for each in outcome.operations)))
+    for each in keys:
+        reader.ask(case.workers[-1], "the final reader", Load(each) if swaps else Get(each))
     outcome.operations += reader.operations
     faults = []
-    if not is_explained(outcome.operations, swaps=swaps, fenced=fenced):
+    wrong = [
+        history for history in outcome.histories() if not is_explained(history, swaps=swaps, fenced=fenced)
+    ]
+    if wrong and len(keys) == 1:
         why = (
             "The answers to concurrent requests are not linearizable: no sequential order of the requests "
             "gives them, so the layer's requests are not atomic."
         )
         faults.append(Fault(("CAS-4",), why))
+    elif wrong:
+        why = (
+            f"Of {len(keys):,} keys that were written at once, each by one client, {len(wrong)} do not have "
+            "the record that was acknowledged: writes of different keys undo each other."
+        )
+        faults.append(Fault(("CAS-6", "INV-1", "INV-2"), why))
     if outcome.mistakes:
         why = f"Under concurrent requests, the layer raised {outcome.mistakes[0]}."
         faults.append(Fault(("CAS-4",), why))
+    if outcome.raised:
+        clause, sentence = outcome.raised[0]
+        others = f"So did {len(outcome.raised) - 1} more requests of this round" if outcome.raised[1:] else ""
+        why = f"{sentence} Concurrent requests are no failure: each must be answered. {others}".rstrip()
+        faults.append(Fault((clause,), f"{why}." if others else why))
     if fenced or all(each.end is not None for each in outcome.operations):
         # Without fencing, an abandoned request may arrive late, and legitimately free the key.
         faults += faults_of_runs(outcome)
@@ -140,4 +180,6 @@ def _faults(case: Case, key: str, outcome: Round) -> list[Fault]:
 
 def _evidence(case: Case, outcome: Round) -> list[Line]:
     swaps, fenced = case.layer.swaps, case.fenced
-    return lines_of(unexplained(outcome.operations, swaps=swaps, fenced=fenced) or outcome.operations)
+    histories = outcome.histories()
+    wrong = (unexplained(history, swaps=swaps, fenced=fenced) for history in histories)
+    return lines_of(next((each for each in wrong if each), outcome.operations))

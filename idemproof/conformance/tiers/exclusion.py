@@ -7,7 +7,7 @@ from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..harness.linearizability import Delete, Put, Request, Update
 from ..harness.race_traces import granted
-from ..harness.races import KEEP_MS, Course, Explain, Fault, Outcome, Race
+from ..harness.races import KEEP_MS, Course, Explain, Fault, Make, Outcome, Race
 from ..suite.checks import Case, check
 from .clock_control import check_by_the_clock
 
@@ -72,11 +72,12 @@ def race(case: Case, stage: Callable[[Scene], Race], explain: Explain, *, client
     forms = [True, False] if case.layer.swaps else [False]
     with Course(case) as course:
         for swaps in forms:
-            course.run(
-                lambda key, began, swaps=swaps: stage(Scene(key, began, swaps)),  # type: ignore[misc]
-                explain,
-                case.profile.race_seconds / len(forms),
-            )
+            course.run(staged(stage, swaps), explain, case.profile.race_seconds / len(forms))
+
+
+def staged(stage: Callable[[Scene], Race], swaps: bool) -> Make:
+    """Return the function that makes a race of ``stage`` for each key."""
+    return lambda key, began: stage(Scene(key, began, swaps))
 
 
 def one_winner(outcome: Outcome) -> Fault | None:

@@ -2,12 +2,13 @@
 
 from ...spec.commands import Load
 from ..harness.end_to_end import Bounds, walk, without_late_requests
+from ..harness.interrupted import interrupt_everywhere
 from ..harness.interruptions import Way, interrupt
 from ..harness.linearizability import Get, Request
 from ..harness.races import Race
-from ..suite.checks import Case
+from ..suite.checks import Case, check
 from .clock_control import check_by_the_clock
-from .exclusion import Scene
+from .exclusion import Scene, staged
 
 _RULES = ("CAS-2", "CAS-3", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-9")
 
@@ -59,6 +60,13 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
 def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
     """If a worker dies between two calls of the layer's client, others get the key after the deadlines."""
     _interrupt_all(case, ("dies before", "dies after"))
+
+
+@check("faults", "CAS-10")
+def an_interrupt_ends_a_request_as_what_it_is(case: Case) -> None:
+    """What interrupts a request, such as Ctrl-C or a cancellation, is neither swallowed nor made an error."""
+    stages = (_reads, _claims, _is_refused, _completes, _releases)
+    interrupt_everywhere(case, [staged(stage, case.layer.swaps) for stage in stages])
 
 
 def _interrupt_all(case: Case, ways: tuple[Way, ...]) -> None:
