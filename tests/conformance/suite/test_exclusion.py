@@ -1,6 +1,7 @@
 """Races: each fault is found, with a trace that shows it."""
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,20 @@ def test_the_trace_shows_each_step_and_the_record_after_it() -> None:
     ]
     owners = [line.current.owner if isinstance(line.current, Record) else line.current for line in lines]
     assert owners == [None, None, None, None, None, "bob", "bob", "alice", "alice", "alice"]
+
+
+def test_successive_lines_of_one_client_are_one_line_of_the_trace_until_the_record_changes() -> None:
+    lines = finding(judged(layers.UnlockedDictionary), TWO_CLAIMS).lines
+    said = [(line.who, line.what, line.current) for line in lines if line.what.startswith("line ")]
+    assert [(who, re.findall(r"line \d+: (.{6})", what)) for who, what, _ in said] == [
+        ("client 1", ["curren"]),
+        ("client 2", ["curren", "if new"]),
+        ("client 2", ["self.r", "return"]),
+        ("client 1", ["if not", "if new"]),
+        ("client 1", ["self.r", "return"]),
+    ]
+    assert "; … line " in said[1][1]
+    assert "; line " in said[3][1]
 
 
 def test_a_result_that_is_stored_without_the_lock_gets_lost() -> None:

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 
 import postgres_layers as layers
-from idemproof.conformance import Report
+from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.harness.interception import Interception
 from idemproof.conformance.harness.known_clients import KNOWN, end_session, lost_connection, undoes
 from idemproof.conformance.harness.object_graph import references
@@ -243,3 +243,45 @@ def test_read_then_write_is_found_at_the_clients_calls(kind: Any, dsn: str) -> N
 def test_a_conditional_write_is_kept(kind: Any, dsn: str) -> None:
     report = report_of(kind, dsn, layers.WRITES)
     assert not broken(report), report.findings
+
+
+INTERRUPTED = {"a-failure-of-the-client-is-no-answer", "a-death-between-two-calls-keeps-nobody-out"}
+
+
+# psycopg leaves a connection open if its last commit fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_right_layer_survives_lost_connections_and_deaths(kind: Any, dsn: str) -> None:
+    claims = Capabilities(processes=False)
+    report = check(
+        factory(kind, dsn, layers.WRITES), profile="quick", seed=1, capabilities=claims, tiers=["faults"]
+    )
+    assert report.keeps(), report.findings
+    assert {each.name for each in report.checks if each.verdict == "kept"} >= INTERRUPTED
+
+
+class LockedByARow(layers.OverPool):
+    """Takes a lock in a row of its own, which outlives a dead worker."""
+
+    def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+        with self.pool.connection() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS locks (id TEXT PRIMARY KEY)")
+            lock = "INSERT INTO locks VALUES (%s) ON CONFLICT DO NOTHING"
+            for _ in range(5):
+                if connection.execute(lock, (key,)).rowcount:
+                    break
+            else:
+                return self._load(key)
+            try:
+                return super()._swap(key, expected, new, ttl_ms)
+            finally:
+                connection.execute("DELETE FROM locks WHERE id = %s", (key,))
+
+
+def test_a_lock_that_outlives_a_dead_worker_is_found(dsn: str) -> None:
+    claims = Capabilities(processes=False)
+    report = check(
+        lambda: LockedByARow(dsn, 4), profile="quick", seed=1, capabilities=claims, tiers=["faults"]
+    )
+    found = {each.check: each for each in report.findings}["a-death-between-two-calls-keeps-nobody-out"]
+    assert any("dies before" in line.what or "dies after" in line.what for line in found.lines)
