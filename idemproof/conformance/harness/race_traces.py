@@ -18,7 +18,7 @@ _Step = tuple[str, What, Record | str | None]
 """Who does what, and the record that is stored afterwards."""
 
 _SHOWN_LINES = 2
-"""How many successive lines of source a trace shows: the first and the last."""
+"""How many successive lines of source a trace shows; of more, it shows the first and the last in one line."""
 
 _READ_SECONDS = 0.5
 """How long a read may take; it may wait for a lock that a paused client holds."""
@@ -51,8 +51,8 @@ class Watch:
         folded: list[Line] = []
         for (who, in_source, current), steps in itertools.groupby(self._steps, _run_of_lines):
             said = [what if isinstance(what, str) else what() for _, what, _ in steps]
-            if in_source and len(said) > 1:
-                said = [f"{said[0]}; {'… ' if len(said) > _SHOWN_LINES else ''}{said[-1]}"]
+            if in_source and len(said) > _SHOWN_LINES:
+                said = [f"{said[0]} … {said[-1]}"]
             folded += [Line(self._at_ms, who, each, current) for each in said]
         return folded
 
