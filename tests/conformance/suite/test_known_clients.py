@@ -10,10 +10,14 @@ from typing import Any
 import psycopg
 import psycopg_pool
 import pymongo
+import pymysql
 import pytest
+import redis
 import sqlalchemy
+import valkey
 
 import postgres_layers as layers
+import servers
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.harness.interception import Interception
 from idemproof.conformance.harness.known_clients import KNOWN, end_session, lost_connection, undoes
@@ -165,6 +169,39 @@ def test_sqlalchemy_pauses_at_statements_and_ends_of_transactions(
     insert, delete = f"{begin}INSERT INTO t VALUES (1)", f"{begin}DELETE FROM t"
     assert reported(work) == [insert, "COMMIT", delete, "ROLLBACK"]
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, valkey.Valkey])
+def test_redis_and_valkey_pause_at_commands_and_pipelines(kind: Any, valkey_server: servers.Server) -> None:
+    def work() -> None:
+        client.set("k", "v")
+        client.pipeline().get("k").execute()
+
+    with kind(**servers.redis_kwargs(valkey_server)) as client:
+        assert reported(work) == ["SET k v", "EXEC"]
+
+
+def test_boto3_pauses_at_operations(dynamodb_server: servers.Server) -> None:
+    with contextlib.closing(servers.dynamodb_client(dynamodb_server)) as client:
+        assert reported(client.list_tables) == ["ListTables"]
+
+
+def test_pymysql_pauses_at_statements_and_transactions() -> None:
+    connection = pymysql.connect(defer_connect=True)  # there is no server: each request fails
+
+    def work() -> None:
+        cursor = connection.cursor()
+        requests = (
+            connection.begin,
+            lambda: cursor.execute("SELECT 1"),
+            connection.commit,
+            connection.rollback,
+        )
+        for request in requests:
+            with pytest.raises(pymysql.err.InterfaceError):
+                request()
+
+    assert reported(work) == ["BEGIN", "SELECT 1", "COMMIT", "ROLLBACK"]
 
 
 def test_pymongo_pauses_at_operations(port_of_nobody: int) -> None:
