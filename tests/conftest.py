@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import postgres
 import servers
 from idemproof.conformance.clauses import clauses_of, protocol_text
 from traceability import complaint_of_marks
@@ -118,6 +119,12 @@ def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers
 @pytest.fixture(scope="session")
 def redis_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     with servers.running(servers.redis7, tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgreSQL]:
+    with servers.running(postgres.PostgreSQL, tmp_path_factory.mktemp("postgres")) as started:
         yield started
 
 

@@ -37,7 +37,7 @@ class Server:
     """One server process that answers.
 
     ``command`` returns its command line for a port, ``answers`` returns whether this server answers. Its
-    output and its files are in ``directory``.
+    output and its files are in ``directory``. It runs as ``user``, by default as whoever starts it.
     """
 
     host = HOST
@@ -51,6 +51,8 @@ class Server:
         working_directory: Path | None = None,
         password: str | None = None,
         ca_file: Path | None = None,
+        user: str | None = None,
+        stop_signal: int = signal.SIGTERM,
     ) -> None:
         self.port = 0
         self.password = password
@@ -60,6 +62,8 @@ class Server:
         self._answers = answers
         self._command = command
         self._working_directory = working_directory or directory
+        self._user = user
+        self._stop_signal = stop_signal
         self._starter = os.getpid()
         try:
             for _ in range(START_ATTEMPTS):
@@ -119,7 +123,7 @@ class Server:
         if not self.alive():
             return
         assert self.process is not None
-        self.process.terminate()
+        self.process.send_signal(self._stop_signal)
         self.resume()
         try:
             self.process.wait(STOP_SECONDS)
@@ -136,6 +140,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                user=self._user,
             )
 
     def _comes_up(self) -> bool:

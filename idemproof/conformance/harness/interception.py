@@ -8,7 +8,6 @@ its author. All patches are undone at the end.
 import functools
 import inspect
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,32 +16,12 @@ from typing import Any, Self
 
 from ..suite.factories import client_method
 from . import sqlite_pauses
+from .known_clients import Describe, command, connection_of, imported, named
 from .object_graph import references
-from .scheduled_client import blocking_client, current_client, intercepting
+from .scheduled_client import What, blocking_client, current_client, intercepting
 
-_KNOWN = (
-    ("redis.client", "Redis", "execute_command"),
-    ("redis.client", "Pipeline", "immediate_execute_command"),
-    ("redis.client", "Pipeline", "execute"),
-    ("redis.cluster", "RedisCluster", "execute_command"),
-    ("redis.cluster", "ClusterPipeline", "execute"),
-    ("redis.asyncio.client", "Redis", "execute_command"),
-    ("redis.asyncio.client", "Pipeline", "immediate_execute_command"),
-    ("redis.asyncio.client", "Pipeline", "execute"),
-    ("redis.asyncio.cluster", "RedisCluster", "execute_command"),
-    ("redis.asyncio.cluster", "ClusterPipeline", "execute"),
-    ("botocore.client", "BaseClient", "_make_api_call"),
-    ("aiobotocore.client", "AioBaseClient", "_make_api_call"),
-    *(
-        (f"{__package__.removesuffix('harness')}commands.layer", "Connection", m)
-        for m in ("send", "receive", "exchange")
-    ),
-)
 _CLIENT_METHODS = ("execute_command", "_make_api_call")
 """An object with one of these methods counts as a client, whatever its class."""
-
-_WORDS = 3
-_LONGEST = 60
 
 
 class Interception:
@@ -80,8 +59,11 @@ class Interception:
         self._undo.close()
 
     def _intercept(self) -> None:
-        for owner, method in dict.fromkeys([*_known(), *self._found()]):
-            self._replace(owner, method, _pausing(owner.__dict__[method], _in_words))
+        methods = {(kind, each.method): (each.describe, each.at) for kind, each in imported()}
+        for owner, method in self._found():
+            methods.setdefault((owner, method), (command, 0))
+        for (owner, method), (describe, at) in methods.items():
+            self._replace(owner, method, _pausing(owner.__dict__[method], describe, at))
         for layer in self._layers:
             for path in self._named:
                 self._name(layer, path)
@@ -111,7 +93,7 @@ class Interception:
         holder, method = client_method(layer, path)
         original = getattr(holder, method)
         own = method in getattr(holder, "__dict__", {})
-        setattr(holder, method, _pausing(original, functools.partial(_named_in_words, method)))
+        setattr(holder, method, _pausing(original, named(method)))
         if own:
             self._undo.callback(setattr, holder, method, original)
         else:
@@ -122,42 +104,39 @@ class Interception:
         setattr(owner, name, new)
 
 
-def _known() -> Iterator[tuple[type, str]]:
-    for module, kind, method in _KNOWN:
-        for library in (module, module.replace("redis", "valkey")):
-            known = getattr(sys.modules.get(library), kind, None)
-            if known is not None and method in known.__dict__:
-                yield known, method
+def _pausing(function: Callable[..., Any], describe: Describe, at: int = 0) -> Callable[..., Any]:
+    """Return a wrapper of ``function`` that pauses before and after the call of a racing client.
 
-
-def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Callable[..., Any]:
-    """Return a wrapper of ``function`` that pauses before and after the call of a racing client."""
+    The argument with the index ``at`` belongs to the client of the store.
+    """
 
     @functools.wraps(function)
     def blocking(*args: Any, **kwargs: Any) -> Any:
         client = blocking_client()
-        if client is None:
+        what = None if client is None else describe(*args, **kwargs)
+        if client is None or what is None:
             reply = function(*args, **kwargs)
             # Some functions return a coroutine without being coroutine functions.
-            return _asynchronously(reply, args) if inspect.iscoroutine(reply) and current_client() else reply
-        client.calling = args[0] if args else None
-        client.pause(lambda: in_words(*args), "call")
+            return _asynchronously(reply, args, kwargs) if inspect.iscoroutine(reply) else reply
+        client.calling = _called(args, at)
+        client.pause(what, "call")
         client.inside = True
         try:
             reply = function(*args, **kwargs)
         finally:
             client.inside = False
         if not client.pauses_disabled:
-            client.pause(lambda: f"has done {in_words(*args)}", "reply")
+            client.pause(lambda: f"has done {_text(what)}", "reply")
         return reply
 
-    async def _asynchronously(work: Any, args: tuple[Any, ...]) -> Any:
+    async def _asynchronously(work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         client = current_client()
-        if client is None:
+        what = None if client is None else describe(*args, **kwargs)
+        if client is None or what is None:
             return await work
-        client.calling = args[0] if args else None
+        client.calling = _called(args, at)
         try:
-            await client.pause_async(lambda: in_words(*args), "call")
+            await client.pause_async(what, "call")
         except BaseException:
             work.close()  # prevents a warning that it was never awaited
             raise
@@ -167,17 +146,26 @@ def _pausing(function: Callable[..., Any], in_words: Callable[..., str]) -> Call
         finally:
             client.inside = False
         if not client.pauses_disabled:
-            await client.pause_async(lambda: f"has done {in_words(*args)}", "reply")
+            await client.pause_async(lambda: f"has done {_text(what)}", "reply")
         return reply
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-            return await _asynchronously(function(*args, **kwargs), args)
+            return await _asynchronously(function(*args, **kwargs), args, kwargs)
 
         return asynchronous
     return blocking
+
+
+def _called(args: tuple[Any, ...], at: int) -> Any:
+    client = connection_of(args[at]) if len(args) > at else None
+    return sqlite3 if isinstance(client, sqlite3.Connection | sqlite3.Cursor) else client
+
+
+def _text(what: What) -> str:
+    return what if isinstance(what, str) else what()
 
 
 def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
@@ -188,21 +176,3 @@ def _yielding(sleep: Callable[[float], None]) -> Callable[[float], None]:
             sleep(seconds)
 
     return yielding
-
-
-def _in_words(_client: Any, *args: Any) -> str:
-    """Describe a client's call by its command and first arguments, or by its operation."""
-    words = [each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in args]
-    if not words:
-        return "EXEC"
-    if any(isinstance(each, dict) for each in args):
-        return words[0]
-    return " ".join(_short(word) for word in words[:_WORDS])
-
-
-def _named_in_words(name: str, *args: Any) -> str:
-    return f"{name}({', '.join(_short(repr(each)) for each in args)})"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,7 +1,6 @@
 """Interrupts requests between the calls of the layer's client: the client fails, or the worker dies."""
 
 import contextlib
-import importlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
@@ -15,6 +14,7 @@ from ..suite.subjects import Subject, as_a_sentence, came_from_the_layer, error_
 from ..suite.trace import CLOCK, Trace
 from . import requests
 from .interception import Interception
+from .known_clients import end_session, lost_connection, may_fail_alone, undoes
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
 from .races import KEEP_MS, Make
@@ -46,10 +46,8 @@ class Saboteur:
         The kind of interruption.
     """
 
-    pauses_disabled = False
-    inside = False
-
     def __init__(self, at: int = 0, way: Way = "fails before") -> None:
+        self.inside = False
         self.calling: Any = None
         self.calls = 0
         self.happened: str | None = None
@@ -58,28 +56,40 @@ class Saboteur:
         self._dead = False
 
     @property
+    def pauses_disabled(self) -> bool:
+        """Whether it is inside a call; nested calls are not interrupted."""
+        return self.inside
+
+    @property
     def skips_call(self) -> bool:
         """Whether this interruption is impossible for the called client."""
         return self.calling is sqlite3 and self._way != "fails before"
 
     def pause(self, what: What, kind: Kind) -> None:
         """Count a call, before it or after it, and interrupt it if it is the chosen one."""
+        words = (what if isinstance(what, str) else what()).removeprefix("has done ")
+        if undoes(self.calling, words):
+            return
         if self._dead:
             raise Died
+        if not may_fail_alone(self.calling, words):
+            return
         self.calls += kind == "call"
         fails, _, when = self._way.partition(" ")
         if self.calls != self._at or kind != ("call" if when == "before" else "reply") or self.happened:
             return
         if self.skips_call:  # SQLite runs in this process: no reply is lost, and no thread dies alone
             return
-        words = what if isinstance(what, str) else what()
-        self.happened = (
-            f"{'the client fails' if fails == 'fails' else 'dies'} {when} {words.removeprefix('has done ')}"
-        )
+        self.happened = f"{'the client fails' if fails == 'fails' else 'dies'} {when} {words}"
+        self.inside = True
+        try:
+            end_session(self.calling)
+        finally:
+            self.inside = False
         if fails == "dies":
             self._dead = True
             raise Died
-        raise _failure_of(self.calling)
+        raise lost_connection(self.calling)
 
     async def pause_async(self, what: What, kind: Kind) -> None:
         """Do as :meth:`pause`."""
@@ -209,21 +219,3 @@ def _require_that_a_new_client_gets_the_key(case: Case, worker: Subject, key: st
             ("CAS-2",) if worker.swaps else ("CAS-7", "ROW-1"),
             trace.lines,
         )
-
-
-def _failure_of(client: Any) -> Exception:
-    """Return the error that the library of ``client`` raises for a lost connection."""
-    if client is sqlite3:
-        return sqlite3.OperationalError("disk I/O error")
-    for kind in type(client).__mro__:
-        library = kind.__module__.partition(".")[0]
-        if library in ("redis", "valkey"):
-            lost: Exception = importlib.import_module(f"{library}.exceptions").ConnectionError(
-                "the connection is lost"
-            )
-            return lost
-        if library == "botocore":
-            exceptions = importlib.import_module("botocore.exceptions")
-            timed_out: Exception = exceptions.ReadTimeoutError(endpoint_url="http://127.0.0.1")
-            return timed_out
-    return ConnectionError("the connection is lost")

@@ -19,6 +19,15 @@ _OPAQUE = frozenset(
         "aiobotocore",
         "aiohttp",
         "urllib3",
+        # Their pools have threads and locks of their own, which must run freely.
+        "psycopg",
+        "psycopg_pool",
+        "psycopg2",
+        "asyncpg",
+        "sqlalchemy",
+        "pymysql",
+        "mysql",
+        "pymongo",
         "aws_lambda_powertools.shared",
     }
 )

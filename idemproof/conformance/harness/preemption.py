@@ -21,6 +21,20 @@ _NOT_ITS_OWN = tuple(
 )
 
 
+class SourceLine:
+    """A line of a layer's source, which is the next step of a client."""
+
+    __slots__ = ("_file", "_number")
+
+    def __init__(self, file: str, number: int) -> None:
+        self._file = file
+        self._number = number
+
+    def __call__(self) -> str:
+        """Return the line in words."""
+        return f"line {self._number}: {linecache.getline(self._file, self._number).strip()}"
+
+
 def own_files(layers: Iterable[Any]) -> frozenset[str]:
     """Return the source files of the layers' classes, without the library's base classes."""
     files = set()
@@ -39,9 +53,7 @@ def lines_pausing(files: frozenset[str]) -> Iterator[None]:
     def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
         client = current_client() if event == "line" else None
         if client is not None:
-            line = frame.f_lineno
-            name = frame.f_code.co_filename
-            client.pause(lambda: f"line {line}: {linecache.getline(name, line).strip()}", "line")
+            client.pause(SourceLine(frame.f_code.co_filename, frame.f_lineno), "line")
         return on_line
 
     def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:

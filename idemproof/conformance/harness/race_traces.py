@@ -1,5 +1,6 @@
 """The trace of a race in words, with reads of the stored record that do not disturb the clients."""
 
+import itertools
 import threading
 from collections.abc import Sequence
 
@@ -10,7 +11,14 @@ from ..suite.subjects import Subject, error_text
 from ..suite.trace import NOT_LOOKED_AT, Line
 from ..suite.trace import in_words as record_in_words
 from .linearizability import Get, Operation, Put, Refused, Request, Update
+from .preemption import SourceLine
 from .scheduled_client import Client, ObservationBlocked, What, observing
+
+_Step = tuple[str, What, Record | str | None]
+"""Who does what, and the record that is stored afterwards."""
+
+_SHOWN_LINES = 2
+"""How many successive lines of source a trace shows; of more, it shows the first and the last in one line."""
 
 _READ_SECONDS = 0.5
 """How long a read may take; it may wait for a lock that a paused client holds."""
@@ -34,16 +42,19 @@ class Watch:
         self._observes = looks
         self._reader = Subject(case.layer.layer, case.layer._loop)
         self._at_ms = case.now - began
-        self._steps: list[tuple[str, What, Record | str | None]] = []
+        self._steps: list[_Step] = []
         self._stored: Record | str | None = NOT_LOOKED_AT
 
     @property
     def lines(self) -> list[Line]:
-        """The trace."""
-        return [
-            Line(self._at_ms, who, what if isinstance(what, str) else what(), current)
-            for who, what, current in self._steps
-        ]
+        """The trace; successive lines of source that one client runs are one line of it."""
+        folded: list[Line] = []
+        for (who, in_source, current), steps in itertools.groupby(self._steps, _run_of_lines):
+            said = [what if isinstance(what, str) else what() for _, what, _ in steps]
+            if in_source and len(said) > _SHOWN_LINES:
+                said = [f"{said[0]} … {said[-1]}"]
+            folded += [Line(self._at_ms, who, each, current) for each in said]
+        return folded
 
     def step(self, client: Client, what: What, *, reply: bool) -> None:
         """Record what a client has done since its last pause."""
@@ -76,6 +87,11 @@ class Watch:
                 return
             except Exception as failure:  # noqa: BLE001 - a trace also shows unreadable records
                 self._stored = f"unreadable: {error_text(failure)}"
+
+
+def _run_of_lines(step: _Step) -> tuple[str, bool, Record | str | None]:
+    who, what, current = step
+    return who, isinstance(what, SourceLine), current
 
 
 def in_words(what: Request | Operation) -> str:

@@ -41,8 +41,8 @@ class Capabilities:
     client_methods: tuple[str, ...] = ()
     """Where races pause, if the suite cannot find the layer's client: methods that send requests to the
     store, as attribute paths from the layer, such as ``"_pool.connection.execute"``. The suite finds clients
-    of redis, valkey, boto3, aiobotocore and sqlite3. Without a client, races pause at each line of the
-    layer's own source."""
+    of redis, valkey, boto3, aiobotocore, sqlite3, psycopg, asyncpg, SQLAlchemy, PyMySQL, mysql-connector and
+    pymongo. Without a client, races pause at each line of the layer's own source."""
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a value of the wrong type or out of range."""

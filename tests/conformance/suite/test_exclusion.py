@@ -1,6 +1,7 @@
 """Races: each fault is found, with a trace that shows it."""
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_the_trace_shows_each_step_and_the_record_after_it() -> None:
     ]
     owners = [line.current.owner if isinstance(line.current, Record) else line.current for line in lines]
     assert owners == [None, None, None, None, None, "bob", "bob", "alice", "alice", "alice"]
+
+
+def test_many_successive_lines_of_one_client_are_one_line_until_the_record_changes() -> None:
+    lines = finding(judged(layers.UnlockedDictionary), TWO_CLAIMS).lines
+    said = [(line.who, line.what) for line in lines if line.what.startswith("line ")]
+    assert [(who, re.findall(r"line \d+: (.{6})", what)) for who, what in said] == [
+        ("client 1", ["curren"]),
+        ("client 2", ["curren", "if new"]),
+        ("client 2", ["self.r"]),
+        ("client 2", ["return"]),
+        ("client 1", ["if not"]),
+        ("client 1", ["if new"]),
+        ("client 1", ["self.r"]),
+        ("client 1", ["return"]),
+    ]
+    assert " … line " in said[1][1]
 
 
 def test_a_result_that_is_stored_without_the_lock_gets_lost() -> None:
