@@ -15,6 +15,8 @@ import pytest
 from idemproof import IdempotencyConfig
 from idemproof.errors import IdempotencyConfigError, IdempotencyKeyError
 from idemproof.reference.keys import KeyDerivation
+from idemproof.reference.keys.refusals import Refused
+from idemproof.reference.keys.survey import survey
 from telling_apart import REFUSED, assert_refused_both, derived, refusal
 
 MIB = 1024 * 1024
@@ -208,7 +210,8 @@ WIDE: dict[str, Callable[[int], list[Any]]] = {
     "texts": lambda size: [str(n) for n in range(size)],
     "lists": lambda size: [[n] for n in range(size)],
     "dicts": lambda size: [{"a": n} for n in range(size)],
-    "nothing": lambda size: [[] for _ in range(size)],
+    "empty-lists": lambda size: [[] for _ in range(size)],
+    "empty-dicts": lambda size: [{} for _ in range(size)],
     "deep": lambda size: [deep(10, n) for n in range(size // 10)],
 }
 
@@ -229,6 +232,21 @@ def test_what_the_interpreter_does_to_find_a_bad_leaf_hardly_grows_with_the_payl
 
 MOST = 8
 """Instructions for each item. A call of a function for each takes some thirty."""
+
+
+@pytest.mark.parametrize("empty", [list, dict, tuple])
+@pytest.mark.parametrize("error", [TypeError(), ValueError(), None], ids=repr)
+def test_what_is_empty_is_not_written_again_to_find_a_bad_leaf(empty: Any, error: Exception | None) -> None:
+    payload = [empty() for _ in range(300)]
+    payload[150] = [object()]
+    written: list[Any] = []
+
+    def refuse(value: Any) -> Any:
+        raise Refused(f"is a {type(value).__name__}", "")
+
+    with pytest.raises(Refused) as caught:
+        survey(payload, refuse, lambda _value: False, written.append, refused=error)
+    assert (caught.value.path, written) == ("$[150][0]", [])
 
 
 def test_a_number_that_is_too_long_as_a_name_is_named() -> None:

@@ -36,7 +36,7 @@ class _Level(NamedTuple):
     """The values at one depth, and which of them contain other values."""
 
     items: list[Any]
-    holders: list[int]
+    holders: Sequence[int]
     """The indexes of the containers whose contents are the next level."""
     ends: list[int]
     """The end of each container's contents in the next level."""
@@ -88,19 +88,22 @@ def survey(  # noqa: C901 - one loop, for speed
             _check_numbers(levels, items)
         if kinds.isdisjoint(_CONTAINERS):
             break
-        if refused is not None and dict in kinds:
-            _check_keys(levels, items, list(compress(range(len(items)), _of_kinds(items, _DICT))))
+        holders: Sequence[int] = range(len(items))
         if kinds <= _CONTAINERS:
-            places: Sequence[int] = range(len(items))
-            if len(items) > _WIDE and attempts:
-                attempts -= 1
-                places = _doubtful(items, write, only_first=refused is not None)
-                if dict in kinds:
-                    _check_keys(levels, items, [place for place in places if type(items[place]) is dict])
-            holders = list(places)
+            if not all(items):
+                holders = list(compress(holders, items))  # nothing is wrong with what is empty
         else:
-            holders = list(compress(range(len(items)), _of_kinds(items, _CONTAINERS)))
+            holders = list(compress(holders, _of_kinds(items, _CONTAINERS)))
         containers = items if len(holders) == len(items) else list(map(items.__getitem__, holders))
+        if dict in kinds and refused is not None:
+            _check_keys(levels, items, list(compress(holders, _of_kinds(containers, _DICT))))
+        if kinds <= _CONTAINERS and len(holders) > _WIDE and attempts:
+            attempts -= 1
+            doubtful = _doubtful(containers, write, only_first=refused is not None)
+            holders = list(map(holders.__getitem__, doubtful))
+            containers = list(map(containers.__getitem__, doubtful))
+            if dict in kinds and refused is None:
+                _check_keys(levels, items, list(compress(holders, _of_kinds(containers, _DICT))))
         identities = set(map(id, containers))
         if len(identities) < len(holders) or not seen.isdisjoint(identities):
             # Each container is read once, because it may contain itself.
@@ -150,7 +153,7 @@ def _of_kinds(items: list[Any], kinds: Collection[type]) -> Iterable[bool]:
     return map(kinds.__contains__, map(type, items))
 
 
-def _first_seen(holders: list[int], items: list[Any], seen: set[int]) -> list[int]:
+def _first_seen(holders: Sequence[int], items: list[Any], seen: set[int]) -> list[int]:
     known = set(seen)
     first: list[int] = []
     for place in holders:
