@@ -210,7 +210,7 @@ def _sqlalchemy() -> Iterator[Known]:
 
 
 def _of_commands() -> Iterator[Known]:
-    """The connection to a layer that is a command; its steps are known by the lines that it prints."""
+    """Yield the requests to a layer that is a command, which announces its own steps."""
     where = f"{__package__.removesuffix('harness')}commands.layer"
     for name in ("send", "receive", "exchange"):
         yield Known(where, "Connection", name, command)
