@@ -15,6 +15,7 @@ filterwarnings = error
 markers =
     nightly: takes long
     once: takes a while
+    waits: waits for minutes
 """
 
 # One and the same verdict every time, and soon: the same examples, and no search for the smallest.
