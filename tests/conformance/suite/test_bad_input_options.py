@@ -57,7 +57,7 @@ def test_invalid_options_are_refused_before_anything_runs(options: dict[str, Any
         ({"largest_response": 0}, "The claim largest_response must be a whole number above 0, not 0."),
         ({"largest_response": "9"}, "The claim largest_response must be a whole number above 0, not '9'."),
         ({"largest_response": True}, "The claim largest_response must be a whole number above 0, not True."),
-        ({"fenced": "no"}, "The claim fenced must be True or False, not 'no'."),
+        ({"fenced": "no"}, "The claim fenced must be True, False or None, not 'no'."),
         ({"durable": 1}, "The claim durable must be True or False, not 1."),
         ({"client_methods": "get"}, "The claim client_methods must be a tuple of paths such as"),
         ({"client_methods": ("a..b",)}, "The claim client_methods must be a tuple of paths such as"),
