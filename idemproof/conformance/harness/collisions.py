@@ -44,11 +44,13 @@ class Pair(NamedTuple):
     other: str
 
 
-def known(key: str) -> Iterator[Pair]:
-    """Yield a pair of keys for each hash whose collisions are known; the keys contain ``key``."""
+def known(new_key: Callable[[], str]) -> Iterator[Pair]:
+    """Yield a pair of keys for each hash whose collisions are known; each contains a key of its own."""
     for name, (one, other) in _KNOWN_ENDS.items():
-        yield Pair(name, key + one, key + other)
+        key = new_key()
+        yield Pair(name, f"{key}-{one}", f"{key}-{other}")
     for name, (one, other) in _KNOWN_STARTS.items():
+        key = new_key()
         yield Pair(name, one + key, other + key)
 
 
