@@ -184,6 +184,21 @@ MISTAKES = {
         "A swap was done although the stored record was not the expected one",
         "CAS-2",
     ),
+    "looks, then inserts": Mistake(
+        [
+            (" ON CONFLICT (id) DO NOTHING", ""),
+            (
+                "return connection.execute(INSERT, new).rowcount == 1",
+                (
+                    "return self._read(connection, key) is None and "
+                    "connection.execute(INSERT, new).rowcount == 1"
+                ),
+            ),
+        ],
+        "exclusion",
+        "UniqueViolation",
+        "CAS-3",
+    ),
     "never commits": Mistake(
         [
             ('"autocommit": True, ', ""),
