@@ -27,8 +27,8 @@ _CLAUSES = {
     ),
     WRONG: "INV-4 CAS-1 ROW-3 ROW-5",
     LOST: "INV-2 INV-7 CAS-6 CAS-8 CAS-9 TIME-3 TIME-5 ROW-6 ROW-7 ROW-8 ROW-9 ROW-14 ROW-15",
-    LOCKED_OUT: "INV-8 INV-9 ROW-10 ROW-11",
-    REFUSED: "REC-1 REC-2 REC-3 REC-4 REC-7",
+    LOCKED_OUT: "INV-8 INV-9 CAS-10 ROW-10 ROW-11",
+    REFUSED: "CAS-11 REC-1 REC-2 REC-3 REC-4 REC-7",
 }
 _OF_CLAUSE = {clause: each for each, clauses in _CLAUSES.items() for clause in clauses.split()}
 
