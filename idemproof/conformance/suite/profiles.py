@@ -26,6 +26,8 @@ class Profile(NamedTuple):
         How long a layer may take to answer before it counts as hung (seconds).
     depth
         How many more clock moves than its minimum an exploration of whole calls may contain.
+    records
+        How many live records a layer stores at once, if the time of a race allows it.
     """
 
     name: str
@@ -38,10 +40,11 @@ class Profile(NamedTuple):
     crowds: int
     patience: float
     depth: int = 0
+    records: int = 10_500
 
 
 PROFILES = {
     "quick": Profile("quick", 40, 20, 60, 1, 3, 1, 3, 10),
     "default": Profile("default", 200, 30, 400, 2, 10, 4, 10, 20, depth=1),
-    "thorough": Profile("thorough", 1000, 50, 5000, 3, 90, 30, 60, 60, depth=2),
+    "thorough": Profile("thorough", 1000, 50, 5000, 3, 90, 30, 60, 60, depth=2, records=100_000),
 }
