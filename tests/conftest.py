@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import postgres
 import servers
@@ -57,8 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
+@given(st.none())
+def _begin_hypothesis(_: None) -> None:
+    """Let Hypothesis register its random numbers: old versions do not find them among frozen objects."""
+
+
 def pytest_collection_finish() -> None:
     # What was imported to collect tests stays: the garbage collector need not look at it again.
+    _begin_hypothesis()
     gc.collect()
     gc.freeze()
 
