@@ -47,7 +47,7 @@ class Specimen(NamedTuple):
     package: str
     store: str
     make: Callable[[ExitStack], Factory]
-    capabilities: Capabilities = Capabilities(processes=False)
+    capabilities: Capabilities = Capabilities(fenced=True, processes=False)
     tiers: tuple[str, ...] = TIERS
 
 

@@ -107,12 +107,17 @@ class PausingConnection(_ExecutingProxy):
         return self
 
     def __exit__(self, *failure: object) -> Any:
+        # Its own `__exit__` rolls back if the commit must wait, so it cannot be repeated.
         try:
-            return _paused(self, "ROLLBACK" if failure[0] else "COMMIT", lambda: self.real.__exit__(*failure))
+            if failure[0]:
+                self.rollback()
+            else:
+                self.commit()
         except BaseException:
             if self.real.in_transaction:  # as sqlite3 does if the commit fails
                 self.real.rollback()
             raise
+        return False
 
     def restore_waiting(self) -> None:
         """Restore the original settings for waiting."""

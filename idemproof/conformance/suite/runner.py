@@ -274,7 +274,7 @@ class Session:
     def _lacking(self, asked: Check, bench: Bench) -> str | None:
         """Return why the layer does not offer what the check needs, or None if it does."""
         claims = self._capabilities
-        own_clock = bool(_commands(bench))
+        is_command = bool(_commands(bench))
         reasons: dict[str, tuple[bool, str]] = {
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
             "shared": (
@@ -283,9 +283,9 @@ class Session:
                 "a second layer from the factory does not see the first one's records",
             ),
             "movable_clock": (
-                claims.movable_clock and not own_clock,
+                claims.movable_clock and not is_command,
                 "the suite cannot move the clock of a command"
-                if own_clock
+                if is_command
                 else "it is not claimed (movable_clock)",
             ),
             "fenced": (
@@ -294,6 +294,7 @@ class Session:
                 if claims.fenced is None
                 else "it is not claimed (fenced)",
             ),
+            "interruptible": (not is_command, "an interrupt does not reach a command"),
             "processes": (claims.processes is not False, "it is not claimed (processes)"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,

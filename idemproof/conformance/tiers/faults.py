@@ -62,7 +62,7 @@ def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
     _interrupt_all(case, ("dies before", "dies after"))
 
 
-@check("faults", "CAS-10")
+@check("faults", "CAS-10", needs=("interruptible",))
 def an_interrupt_ends_a_request_as_what_it_is(case: Case) -> None:
     """What interrupts a request, such as Ctrl-C or a cancellation, is neither swallowed nor made an error."""
     stages = (_reads, _claims, _is_refused, _completes, _releases)

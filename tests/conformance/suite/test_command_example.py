@@ -29,7 +29,8 @@ def test_its_broken_twin_lets_two_clients_win_in_every_race(node: str, tmp_path:
     tiers = ["contract", "exclusion"]
     report = of_the_example(node, EXAMPLES / "broken_layer.mjs", tmp_path, profile="quick", tiers=tiers)
     assert report.tiers == {"contract": "kept", "exclusion": "broken"}
-    assert all(each.findings for each in report.checks if each.tier == "exclusion")
+    of_one_key = [each for each in report.checks if each.tier == "exclusion" and "CAS-6" not in each.clauses]
+    assert all(each.findings for each in of_one_key)
     first = next(each for each in report.findings if each.check.startswith("two-claims-of-an-unused"))
     assert first.clauses == ("CAS-4", "INV-1")
     assert first.why == (

@@ -12,7 +12,7 @@ from broken_layers.deadlines import LivesAtItsDeadline
 from broken_layers.exhibits import UNFENCED
 from broken_layers.foundations import FourMethods
 from idemproof import DataRecord, Record
-from idemproof.conformance import check
+from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.runner import Session, checks
 from idemproof.spec.record import deadline_ms, live
@@ -81,7 +81,7 @@ class TakesNothingThatIsOver(NeverAllowsATakeover):
 
 def verdicts(layer: Any) -> set[tuple[str, str | None]]:
     """Return the verdicts of the checks that move the clock, with the reasons why they did not run."""
-    session = Session(layer, WITHOUT_CHANCE, 1)
+    session = Session(layer, WITHOUT_CHANCE, 1, Capabilities(fenced=True))
     try:
         asked = [each for each in checks() if "time" in each.needs and "swaps" not in each.needs]
         assert {each.tier for each in asked} == {"time", "exclusion", "fencing", "faults"}

@@ -36,11 +36,13 @@ def test_correct_layers_are_never_reported_broken(name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError])
-def test_a_layer_that_raises_instead_of_waiting_is_not_broken(error: type[Exception]) -> None:
+def test_a_layer_that_raises_instead_of_waiting_is_not_broken_if_it_says_so(error: type[Exception]) -> None:
     class RefusesToWait(layers.LockedDictionary):
         def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
             if not self.lock.acquire(blocking=False):
-                raise error("the store is busy")
+                busy: Any = error("the store is busy")
+                busy.nothing_written = True
+                raise busy
             self.lock.release()
             return super()._swap(key, expected, new, ttl_ms)
 
