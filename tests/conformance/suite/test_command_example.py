@@ -21,6 +21,8 @@ def test_the_layer_in_javascript_is_kept(node: str, tmp_path: Path) -> None:
     assert report.subject == "numbered files (two methods, a command, two objects over one store)"
     assert {each.name for each in report.checks if each.verdict == "not offered"} == {
         "neither-load-nor-swap-looks-at-a-clock",
+        "an-interrupt-ends-a-request-as-what-it-is",
+        "one-event-loop-after-the-other-may-use-a-layer",
         "a-record-stands-for-the-time-it-was-told",
     }
 
