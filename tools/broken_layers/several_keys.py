@@ -112,6 +112,10 @@ class CountsReadsInTheTable(_LockForEachKey):
         return found
 
 
+def _bucket_of(key: str) -> int:
+    return sum(key.encode()) % _BUCKETS
+
+
 @broken(CAS_6="exclusion")
 class ReplacesABucket(_LockForEachKey):
     """It locks the key alone, but a write replaces the sixteenth of the table that the key is in."""
@@ -121,18 +125,18 @@ class ReplacesABucket(_LockForEachKey):
         self.buckets: list[dict[str, Record]] = [{} for _ in range(_BUCKETS)]
 
     def _load(self, key: str) -> Record | None:
-        return self.buckets[hash(key) % _BUCKETS].get(key)
+        return self.buckets[_bucket_of(key)].get(key)
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:  # noqa: ARG002
         with self.lock_of(key):
-            bucket = dict(self.buckets[hash(key) % _BUCKETS])
+            bucket = dict(self.buckets[_bucket_of(key)])
             if not same_version(bucket.get(key), expected):
                 return bucket.get(key)
             if new is None:
                 bucket.pop(key, None)
             else:
                 bucket[key] = new
-            self.buckets[hash(key) % _BUCKETS] = bucket
+            self.buckets[_bucket_of(key)] = bucket
             return new
 
 

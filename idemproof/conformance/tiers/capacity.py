@@ -1,5 +1,6 @@
 """The contract tier: a layer keeps a record however many others it stores, and under its own key alone."""
 
+import contextlib
 import secrets
 import time
 
@@ -22,7 +23,16 @@ def a_record_stands_however_many_others_do(case: Case) -> None:
     """A layer that stores thousands of live claims and results evicts none, and mixes none of them up."""
     seconds = case.profile.race_seconds / 2
     case.histories += 1
-    stored = _filled(case, seconds)
+    stored: list[Record] = []
+    try:
+        _fill(case, seconds, stored)
+        _look_for(case, seconds, stored)
+    finally:
+        _empty(case, stored)
+
+
+def _look_for(case: Case, seconds: float, stored: list[Record]) -> None:
+    """Read the records in any order, the first and the last ones before the others."""
     rest = stored[_AT_LEAST // 2 : -_AT_LEAST // 2]
     case.random.shuffle(rest)
     lost, mixed = [], []
@@ -80,10 +90,9 @@ def _shared(name: str) -> str:
     )
 
 
-def _filled(case: Case, seconds: float) -> list[Record]:
-    """Store records, every other one a result, and return those that were acknowledged."""
+def _fill(case: Case, seconds: float, stored: list[Record]) -> None:
+    """Store records, every other one a result, and add those that were acknowledged to ``stored``."""
     began = time.perf_counter()
-    stored: list[Record] = []
     for number in range(case.profile.records):
         passed = time.perf_counter() - began
         if number >= _AT_LEAST and passed > (seconds if number >= _USUAL else 4 * seconds):
@@ -98,7 +107,19 @@ def _filled(case: Case, seconds: float) -> list[Record]:
                 raise
             break  # the store is full, and says so
         stored.append(record)
-    return stored
+
+
+def _empty(case: Case, stored: list[Record]) -> None:
+    """Remove the records: they would slow later checks, if the layer looks at all of them in each request.
+
+    Whether a layer removes records correctly is the subject of other checks.
+    """
+    with contextlib.suppress(Exception):
+        for record in stored:
+            if case.layer.swaps:
+                case.layer.swap(record.idempotency_key, record, None, 0)
+            else:
+                requests.delete(case, case.layer, record)
 
 
 def _store(case: Case, record: Record, claim: Record) -> None:
