@@ -113,7 +113,11 @@ def test_the_program_transfers_once_however_often_it_runs(name: str, tmp_path: P
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize(
-    ("name", "claims"), [("two_methods", []), ("bring_your_own_store", ["--not-fenced"])]
+    ("name", "claims"),
+    [
+        pytest.param("two_methods", [], marks=pytest.mark.nightly),
+        ("bring_your_own_store", ["--not-fenced"]),
+    ],
 )
 def test_the_examples_for_sqlite_are_kept_after_the_changes_that_the_page_names(
     name: str, claims: list[str], tmp_path: Path

@@ -7,7 +7,7 @@ by tasks of one event loop, where no other task runs between two awaits.
 import contextlib
 import linecache
 import sys
-from collections.abc import Coroutine, Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -19,6 +19,11 @@ _NOT_ITS_OWN = tuple(
     f"{_PACKAGE}.{name}"
     for name in ("backends.base", "backends.public_methods", "conformance.suite.adapters")
 )
+
+_PAUSES = 4
+"""How often a line that repeats at once pauses."""
+_RARELY = 100
+"""The repetitions between two later pauses, so that a line which waits for another client lets it go on."""
 
 
 class SourceLine:
@@ -50,14 +55,8 @@ def own_files(layers: Iterable[Any]) -> frozenset[str]:
 def lines_pausing(files: frozenset[str]) -> Iterator[None]:
     """Pause this client's thread before each line of ``files``."""
 
-    def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
-        client = current_client() if event == "line" else None
-        if client is not None:
-            client.pause(SourceLine(frame.f_code.co_filename, frame.f_lineno), "line")
-        return on_line
-
     def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
-        return on_line if frame.f_code.co_filename in files else None
+        return _line_by_line() if frame.f_code.co_filename in files else None
 
     usual = sys.gettrace()
     sys.settrace(on_call)
@@ -65,6 +64,27 @@ def lines_pausing(files: frozenset[str]) -> Iterator[None]:
         yield
     finally:
         sys.settrace(usual)
+
+
+def _line_by_line() -> Callable[[FrameType, str, Any], Any]:
+    """Return a trace function for one frame.
+
+    A line that repeats at once, as in a comprehension over all records, pauses a few times, and then rarely.
+    Otherwise a request to a store with many records would take very long.
+    """
+    last = repeats = 0
+
+    def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal last, repeats
+        if event == "line":
+            repeats = repeats + 1 if frame.f_lineno == last else 0
+            last = frame.f_lineno
+            client = current_client() if repeats < _PAUSES or repeats % _RARELY == 0 else None
+            if client is not None:
+                client.pause(SourceLine(frame.f_code.co_filename, frame.f_lineno), "line")
+        return on_line
+
+    return on_line
 
 
 class AwaitsPausing:

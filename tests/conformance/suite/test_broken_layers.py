@@ -51,7 +51,17 @@ def test_the_checks_that_suffice_find_what_is_recorded(
         assert set(recorded[each.name]) <= set(found[each.name]), each.name
 
 
-@by_name(CORRECT)
+SLOW = {"by-a-file"}
+"""Their requests take longer with each record."""
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(sample, id=name, marks=[pytest.mark.nightly] * (name in SLOW))
+        for name, sample in CORRECT.items()
+    ],
+)
 def test_a_correct_layer_has_no_findings(sample: Sample) -> None:
     report = check(sample.make(), profile="quick", seed=1, capabilities=sample.capabilities)
     assert [(each.check, each.why) for each in report.findings] == []
