@@ -37,7 +37,7 @@ class Server:
     """One server process that answers.
 
     ``command`` returns its command line for a port, ``answers`` returns whether this server answers. Its
-    output and its files are in ``directory``. It runs as ``user``, by default as whoever starts it.
+    output and its files are in ``directory``. It runs as ``user``, by default as the current user.
     """
 
     host = HOST

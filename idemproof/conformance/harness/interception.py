@@ -113,30 +113,30 @@ def _pausing(function: Callable[..., Any], describe: Describe, at: int = 0) -> C
     @functools.wraps(function)
     def blocking(*args: Any, **kwargs: Any) -> Any:
         client = blocking_client()
-        what = None if client is None else describe(*args, **kwargs)
-        if client is None or what is None:
+        step = None if client is None else describe(*args, **kwargs)
+        if client is None or step is None:
             reply = function(*args, **kwargs)
             # Some functions return a coroutine without being coroutine functions.
             return _asynchronously(reply, args, kwargs) if inspect.iscoroutine(reply) else reply
         client.calling = _called(args, at)
-        client.pause(what, "call")
+        client.pause(step, "call")
         client.inside = True
         try:
             reply = function(*args, **kwargs)
         finally:
             client.inside = False
         if not client.pauses_disabled:
-            client.pause(lambda: f"has done {_text(what)}", "reply")
+            client.pause(lambda: f"has done {_text(step)}", "reply")
         return reply
 
     async def _asynchronously(work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         client = current_client()
-        what = None if client is None else describe(*args, **kwargs)
-        if client is None or what is None:
+        step = None if client is None else describe(*args, **kwargs)
+        if client is None or step is None:
             return await work
         client.calling = _called(args, at)
         try:
-            await client.pause_async(what, "call")
+            await client.pause_async(step, "call")
         except BaseException:
             work.close()  # prevents a warning that it was never awaited
             raise
@@ -146,7 +146,7 @@ def _pausing(function: Callable[..., Any], describe: Describe, at: int = 0) -> C
         finally:
             client.inside = False
         if not client.pauses_disabled:
-            await client.pause_async(lambda: f"has done {_text(what)}", "reply")
+            await client.pause_async(lambda: f"has done {_text(step)}", "reply")
         return reply
 
     if inspect.iscoroutinefunction(function):

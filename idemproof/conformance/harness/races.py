@@ -275,7 +275,7 @@ class Course:
             why = f"The layer hangs if its requests are interleaved: {interleaving.hung}."
             fault = fault or Fault(why, _AT_ONCE)
         elif not interleaving.given_up:
-            finals = {each: self._final(each) for each in race.keys}
+            finals = {each: requests.read(case.layer, each) for each in race.keys}
             for each, final in finals.items():
                 if each == key or len(race.keys) <= _SHOWN_KEYS:
                     watch.tell(STORE, f"in the end{_of_key(each, key)}", final)
@@ -328,12 +328,6 @@ class Course:
 
     def _pausing_lines(self) -> contextlib.AbstractContextManager[None]:
         return lines_pausing(self._files) if self._files else contextlib.nullcontext()
-
-    def _final(self, key: str) -> Record | None:
-        layer = self._case.layer
-        if layer.swaps:
-            return requests.plain(layer.load(key), key, swaps=True)
-        return requests.get(layer, key).record
 
     def _is_linearizable(
         self,
@@ -400,7 +394,7 @@ class Course:
                 self._raised.add((make, type(failure)))
                 answer = Refused()
             answers[number].append(answer)
-        finals = [self._final(each) for each in race.keys]
+        finals = [requests.read(self._case.layer, each) for each in race.keys]
         return _comparable(itertools.chain.from_iterable(answers), finals)
 
     def _report(self, run: ScheduledRun[Outcome], make: Make, explain: Explain) -> NoReturn:

@@ -56,6 +56,11 @@ def delete(case: Case, worker: Subject, record: Record) -> Answer:
     return _write(case, worker, record, powertools_methods.delete_record, worker.delete)
 
 
+def read(worker: Subject, key: str) -> Record | None:
+    """Return the stored record, by the method that the layer has."""
+    return plain(worker.load(key), key, swaps=True) if worker.swaps else get(worker, key).record
+
+
 def ask(case: Case, worker: Subject, request: Request) -> linearizability.Answer:
     """Send any request; return its answer as :mod:`.linearizability` needs it."""
     if isinstance(request, Swap):

@@ -41,7 +41,7 @@ def _look_for(case: Case, seconds: float, stored: list[Record]) -> None:
     for number, record in enumerate([*ends, *rest]):
         if number >= _AT_LEAST and time.perf_counter() > deadline:
             break
-        found = _read(case, record.idempotency_key)
+        found = requests.read(case.workers[-1], record.idempotency_key)
         if found is None:
             lost.append(record)
         elif found.expiry_timestamp != record.expiry_timestamp:
@@ -79,7 +79,7 @@ def no_two_keys_share_a_record_because_of_a_hash(case: Case) -> None:
 def _pairs(case: Case) -> list[Pair]:
     """Return pairs of unused keys. The search takes time, so another run of this process may have made it."""
     found = searched(_PREFIX)
-    used = any(_read(case, key) is not None for pair in found for key in pair[1:])
+    used = any(requests.read(case.workers[-1], key) is not None for pair in found for key in pair[1:])
     return [*known(case.new_key), *(searched(case.new_key()) if used else found)]
 
 
@@ -129,10 +129,3 @@ def _store(case: Case, record: Record, claim: Record) -> None:
     requests.put(case, case.layer, claim)
     if record.status == COMPLETED:
         requests.update(case, case.layer, record)
-
-
-def _read(case: Case, key: str) -> Record | None:
-    worker = case.workers[-1]
-    if worker.swaps:
-        return requests.plain(worker.load(key), key, swaps=True)
-    return requests.get(worker, key).record

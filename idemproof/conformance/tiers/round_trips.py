@@ -137,7 +137,7 @@ def deadlines_keep_every_digit(case: Case) -> None:
     except Exception:  # noqa: BLE001 - a store may refuse a time so far in the future
         return
     trace.tell("client 1", f"stores a claim whose lease is {lease}")
-    found = _read(case, key)
+    found = requests.read(case.workers[-1], key)
     if found is None:
         return  # a store need not keep a record for so long
     case.require(found == claim, f"The lease {lease} did not come back: {found!r} is stored.", trace)
@@ -145,7 +145,7 @@ def deadlines_keep_every_digit(case: Case) -> None:
     case.layer.swap(key, near, None, 0)
     trace.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
     case.require(
-        _read(case, key) == claim,
+        requests.read(case.workers[-1], key) == claim,
         f"A claim was treated as another one whose lease is one millisecond earlier, {lease - 1}.",
         trace,
         ["CAS-2"],
@@ -249,7 +249,7 @@ def _round_trip(
         _store(case, record, after)
     except Exception as failure:  # noqa: BLE001 - any error refuses a record that it must store
         case.fail(f"Storing {what} raised {type(failure).__name__}: {str(failure).rstrip('. ')}.", trace)
-    found = _read(case, key)
+    found = requests.read(case.workers[-1], key)
     wanted = requests.plain(record, key, swaps=True)
     for field in fields:
         given, got = getattr(wanted, field), getattr(found, field, None)
@@ -275,10 +275,3 @@ def _store(case: Case, record: Record, after: Record | None) -> None:
     requests.put(case, case.layer, record if after is None else after)
     if after is not None:
         requests.update(case, case.layer, record)
-
-
-def _read(case: Case, key: str) -> Record | None:
-    worker = case.workers[-1]
-    if worker.swaps:
-        return requests.plain(worker.load(key), key, swaps=True)
-    return requests.get(worker, key).record

@@ -15,7 +15,8 @@ from broken_layers.keys_and_values import LosesMilliseconds
 from broken_layers.verdicts import judged
 from idemproof import Record
 from idemproof.conformance import Capabilities, check
-from idemproof.conformance.suite.runner import checks
+from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.runner import Session, checks
 
 pytestmark = pytest.mark.once
 
@@ -63,3 +64,13 @@ def test_the_largest_response_is_the_claimed_one() -> None:
 
     assert findings(5000) == []
     assert findings(5001) == ["Storing a response of 5,001 bytes raised ValueError: too large."]
+
+
+def test_a_layer_that_was_filled_is_emptied() -> None:
+    layer = Dictionary()
+    session = Session(lambda: layer, PROFILES["quick"], 1)
+    before = len(layer.rows)
+    [asked] = [each for each in checks() if each.name == "a-record-stands-however-many-others-do"]
+    assert session.judge(asked).verdict == "kept"
+    session.close()
+    assert len(layer.rows) == before

@@ -81,6 +81,41 @@ def test_each_line_is_a_pause_and_tracing_ends_afterwards() -> None:
     assert after == [before]
 
 
+def test_a_line_that_repeats_at_once_pauses_rarely() -> None:
+    def scan(rows: range) -> list[int]:
+        return [row for row in rows if row < 0]
+
+    def work(_: Client) -> None:
+        with lines_pausing(frozenset({__file__})):
+            scan(range(1000))
+
+    _, reported = run_interleaving(work)
+    assert 4 <= len(reported) <= 20
+
+
+def test_a_line_that_waits_for_another_client_lets_it_go_on() -> None:
+    done: list[int] = []
+
+    def wait() -> None:
+        while not done: pass  # fmt: skip  # noqa: E701 - a line that repeats at once
+
+    def finish() -> None:
+        for _ in range(10):
+            abs(0)
+        done.append(1)
+
+    def tracing(work: Callable[[], None]) -> Callable[[Client], None]:
+        def run(_: Client) -> None:
+            with lines_pausing(frozenset({__file__})):
+                work()
+
+        return run
+
+    interleaving, _ = run_interleaving(tracing(wait), tracing(finish), choose=round_robin)
+    assert interleaving.hung is None
+    assert done
+
+
 def test_each_await_that_lets_others_run_is_a_pause() -> None:
     loop = LoopThread()
 
