@@ -160,8 +160,8 @@ def _judged(
     is_command: bool,
 ) -> "Report":
     """Judge in another process; return the report, or refuse the command."""
-    from idemproof.conformance.suite.course import Course  # noqa: PLC0415 - as in check
     from idemproof.conformance.suite.profiles import PROFILES  # noqa: PLC0415 - same
+    from idemproof.conformance.suite.run_log import RunLog  # noqa: PLC0415 - as in check
     from idemproof.conformance.suite.runner import checks  # noqa: PLC0415 - same
 
     from .judging import NothingToJudge, farewell, follow  # noqa: PLC0415 - same
@@ -169,7 +169,7 @@ def _judged(
 
     drawn = secrets.randbelow(2**32) if seed is None else seed
     wanted = checks(tiers)
-    course = Course(wanted, target, profile, drawn)
+    course = RunLog(wanted, target, profile, drawn)
     with tempfile.TemporaryDirectory() as scratch, _progress() as show_progress:
         job = Job(target, is_command, profile, drawn, claimed, tiers, scratch, farewell())
         try:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from idemproof.conformance.suite.course import Began, Closed, Course
 from idemproof.conformance.suite.profiles import Profile
+from idemproof.conformance.suite.run_log import Began, Closed, RunLog
 
 from .messages import Blocked, Busy, Imported, Interrupted, Job, Leaving, Message, Refused, message_of
 
@@ -39,7 +39,7 @@ def farewell() -> int:
     return random.SystemRandom().choice(_FAREWELLS)
 
 
-def follow(job: Job, profile: Profile, course: Course, begin: Callable[[int], None]) -> None:
+def follow(job: Job, profile: Profile, course: RunLog, begin: Callable[[int], None]) -> None:
     """Let another process judge, and add the events of its run to ``course``.
 
     Parameters
@@ -79,7 +79,7 @@ def follow(job: Job, profile: Profile, course: Course, begin: Callable[[int], No
 class _Watch:
     """Adds messages to the course, and finds out whether the process hangs."""
 
-    def __init__(self, job: Job, profile: Profile, course: Course) -> None:
+    def __init__(self, job: Job, profile: Profile, course: RunLog) -> None:
         self._job = job
         self._patience = profile.patience
         self._course = course

@@ -4,7 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from idemproof.conformance.suite.capabilities import Capabilities
-from idemproof.conformance.suite.course import Event, as_plain, from_plain
+from idemproof.conformance.suite.run_log import Event, as_plain, from_plain
 
 
 class Job(NamedTuple):

@@ -9,9 +9,9 @@ from idemproof.cli import judging
 from idemproof.cli.judged import _Watch
 from idemproof.cli.judging import NothingToJudge, follow
 from idemproof.cli.messages import Busy, Imported, Interrupted, Job, Leaving, Refused, line_of, message_of
-from idemproof.conformance.suite.course import Began, Closed, Course, Opened
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
+from idemproof.conformance.suite.run_log import Began, Closed, Opened, RunLog
 from idemproof.conformance.suite.runner import checks
 from idemproof.conformance.suite.trace import Line
 from idemproof.spec.record import Record
@@ -80,7 +80,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def judged(name: str, place: Path) -> Report:
     tiers = ("contract",)
-    course = Course(checks(tiers), name, "quick", 1)
+    course = RunLog(checks(tiers), name, "quick", 1)
     job = Job(f"hanging:{name}", False, "quick", 1, {}, tiers, str(place), judging.farewell())
     follow(job, PROFILES["quick"]._replace(patience=3.0), course, lambda _: None)
     return course.report()

@@ -15,11 +15,11 @@ from .adapters import original
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
-from .course import Began, Closed, Course, Event, Opened, without
 from .factories import Bench, Factory
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
+from .run_log import Began, Closed, Event, Opened, RunLog, without
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
 from .trace import Line
 from .workers import Task
@@ -84,7 +84,7 @@ def check(
     claims = claimed(capabilities)
     require_callable_progress(progress)
     drawn = secrets.randbelow(2**32) if given is None else given
-    course = Course(wanted, "the layer", bounds.name, drawn)
+    course = RunLog(wanted, "the layer", bounds.name, drawn)
 
     def tell(event: Event) -> None:
         if isinstance(event, Began) and progress is not None:

@@ -1,4 +1,4 @@
-"""The course of a run, as events: another process can send them, and the report is made from them."""
+"""The log of a run, as events: another process can send them, and the report is made from them."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -35,8 +35,8 @@ class Closed(NamedTuple):
 Event = Opened | Began | CheckResult | Closed
 
 
-class Course:
-    """Collects the events of one run, and makes the report.
+class RunLog:
+    """The log of one run: collects its events, and makes the report.
 
     Parameters
     ----------
