@@ -51,7 +51,6 @@ class _Link:
     """Whether it is settled what happens to the request in flight."""
     delayed: bool = False
     losing: bool = False
-    thread: threading.Thread | None = None
 
     def cut(self) -> None:
         for end in (self.client, self.server):
@@ -86,6 +85,7 @@ class Proxy:
         self._random: tuple[random.Random, float] | None = None
         self._seen: list[bytearray] | None = [] if remember else None
         self._links: set[_Link] = set()
+        self._serving: list[threading.Thread] = []
         self._held: list[_Link] = []
         self._accepting: threading.Thread | None = None
         self._refusing = True
@@ -187,9 +187,9 @@ class Proxy:
         for link in links:
             link.let_go.set()
             link.answered.set()
-        for link in links:
-            assert link.thread is not None
-            link.thread.join()
+        # A link leaves the set before its thread has ended.
+        for thread in self._serving:
+            thread.join()
 
     def _add(self, rule: _Rule) -> None:
         with self._changed:
@@ -217,10 +217,11 @@ class Proxy:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = _Link(client, server)
             link.answered.set()
-            link.thread = threading.Thread(target=self._serve, args=(link,), name="proxy", daemon=True)
             with self._changed:
                 self._links.add(link)
-            link.thread.start()
+            thread = threading.Thread(target=self._serve, args=(link,), name="proxy", daemon=True)
+            thread.start()
+            self._serving = [other for other in self._serving if other.is_alive()] + [thread]
 
     def _serve(self, link: _Link) -> None:
         replies = threading.Thread(target=self._relay_replies, args=(link,), name="proxy", daemon=True)
