@@ -41,6 +41,7 @@ only_mutate=idemproof/{path}
 also_copy=
     pytest.ini
     docs
+    tools
 pytest_add_cli_args_test_selection=
     {tests}
 pytest_add_cli_args=
