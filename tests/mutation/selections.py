@@ -61,7 +61,7 @@ MODULES = (
     Module("spec/transition.py", (_ROWS, _INVARIANTS), _WIDE_SPEC),
     Module("spec/record.py", (_RECORDS, _ROWS, _INVARIANTS), _WIDE_SPEC),
     Module("spec/events.py", ("tests/spec/test_events.py", _ROWS), _WIDE_SPEC),
-    Module("spec/settle.py", _ENGINE, _WIDE_CHANGES),
+    Module("spec/settle.py", ("tests/spec/test_settle.py", *_CHANGES), _WIDE_CHANGES),
     Module("spec/tables.py", ("tests/spec/test_protocol_text.py",), _WIDE_SPEC),
     Module("spec/invariants.py", (_INVARIANTS, "tests/spec/test_invariants_at_their_edges.py"), _WIDE_SPEC),
     Module("spec/errors.py", ("tests/spec/test_errors.py",), _WIDE_SPEC),

@@ -42,6 +42,7 @@ also_copy=
     pytest.ini
     docs
     tools
+    examples
 pytest_add_cli_args_test_selection=
     {tests}
 pytest_add_cli_args=
@@ -68,7 +69,7 @@ def prepare(place: Path, package: Path | None) -> None:
     place.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(package or ROOT / "idemproof", place / "idemproof", ignore=ignore)
-    for folder in ("tests", "tools", "docs"):
+    for folder in ("tests", "tools", "docs", "examples"):
         shutil.copytree(ROOT / folder, place / folder, ignore=ignore)
     (place / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
     with (place / "tests" / "conftest.py").open("a", encoding="utf-8") as conftest:
