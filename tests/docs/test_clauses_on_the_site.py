@@ -135,6 +135,16 @@ def test_an_anchor_that_is_not_rendered_fails_the_build(
     assert caplog.messages == ["the page of the protocol must have one anchor #inv-1"] * 2
 
 
+def test_pages_mention_only_clauses_that_exist() -> None:
+    clauses = clauses_of(TEXT)
+    mention = re.compile(rf"\b(?:{'|'.join({name.partition('-')[0] for name in clauses})})-\d+\b")
+    mentioned = {
+        (path.name, found) for path in pages() for found in mention.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(mentioned) > 100
+    assert [(name, found) for name, found in sorted(mentioned) if found not in clauses] == []
+
+
 def test_no_page_links_to_a_clause_by_hand() -> None:
     """A mention is a link already, and one by hand would work on the site only."""
     wanted = {clause.lower() for clause in clauses_of(TEXT)}
