@@ -203,7 +203,7 @@ def block(name: str) -> str:
     if trace is None:
         raise ValueError(f"the search finds no counterexample to {name!r}")
     broken = " and ".join(sorted({rule.partition(" ")[0] for rule in trace.broken}))
-    head = ["| step | who | what | stored record |", "|---|---|---|---|"]
+    head = ["| step | what happens | stored record |", "|---|---|---|"]
     return "\n".join([*head, *_rows(trace), "", f"The last step breaks {broken}.", ""])
 
 
@@ -228,9 +228,11 @@ def _rows(trace: Trace) -> Iterator[str]:
         if line.what == _PASSES and steps and steps[-1][1].what == _PASSES:
             seconds += steps.pop()[0]
         steps.append((seconds, line, _in_words(line.record, owner, payloads=payloads)))
+    shown = ""
     for number, (seconds, line, record) in enumerate(steps, 1):
         what = f"{seconds} seconds pass" if seconds > 1 else _WORDS.get(line.what, line.what)
-        yield f"| {number} | {line.who} | {what} | {record} |"
+        yield f"| {number} | {f'{line.who} {what}'.strip()} | {record if record != shown else ''} |"
+        shown = record
 
 
 def _version(record: Record | None) -> tuple[object, ...] | None:
@@ -244,7 +246,7 @@ def _in_words(record: Record | None, owner: str, *, payloads: bool) -> str:
     lease = record.in_progress_expiry_timestamp
     left = record.expiry_timestamp if lease is None else lease // 1000
     what = "lease" if record.status == INPROGRESS else "window"
-    rest = f"{what} {left} s" if left > 0 else f"{what} over"
+    rest = f"{what} {left}\N{NO-BREAK SPACE}s" if left > 0 else f"{what} over"
     which = f", payload {record.payload_hash}" if payloads else ""
     return f"{record.status} of {owner}{which}, {rest}"
 

@@ -74,7 +74,7 @@ def test_a_trace_that_is_stale_is_written_again(tmp_path: Path) -> None:
 
 
 def test_seconds_without_another_step_are_one_step() -> None:
-    assert "| 5 |  | 2 seconds pass | INPROGRESS of client 1, lease over |" in block("window-from-claim")
+    assert "| 5 | 2 seconds pass | INPROGRESS of client 1, lease over |" in block("window-from-claim")
 
 
 def test_an_unknown_trace_is_refused() -> None:
