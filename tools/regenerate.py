@@ -39,9 +39,9 @@ class Part(NamedTuple):
 PARTS = {
     "diagrams": Part("docs/diagrams", "diagrams.generate", alone=True),
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
+    "open-questions": Part("docs/explanation/open-questions", "open_questions"),
     "traceability": Part("idemproof/spec", "traceability"),
     "injected-faults": Part("docs", "injected_faults"),
-    "open-questions": Part("docs/explanation/open-questions", "open_questions"),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),
