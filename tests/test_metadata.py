@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.once
 
@@ -64,15 +65,56 @@ def test_links_alone_are_changed(setup_script: ModuleType, before: str, after: s
     assert setup_script.absolute(before, "R") == after
 
 
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+CITING = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8")
+OF_A_WORK = {
+    *("abstract", "authors", "date-released", "doi", "identifiers", "keywords", "license", "repository-code"),
+    *("title", "type", "url", "version"),
+}
+"""The fields of a work in the Citation File Format 1.2.0, as far as we may use them."""
+
+
+def test_the_citation_is_a_valid_file_of_its_format() -> None:
+    assert set(CITATION) <= {*OF_A_WORK, "cff-version", "message", "references"}
+    assert CITATION["cff-version"] == "1.2.0"
+    assert CITATION["type"] == "software"
+    assert CITATION["message"]
+    for work in (CITATION, *CITATION["references"]):
+        assert {"title", "authors", "type", "version", "license", "repository-code"} <= set(work)
+        assert all(set(author) == {"name"} and author["name"] for author in work["authors"])
+        assert isinstance(work["version"], str), "quote a version that looks like a number"
+    for work in CITATION["references"]:
+        assert set(work) <= {*OF_A_WORK, "filename", "scope"}
+    assert len(set(CITATION["keywords"])) == len(CITATION["keywords"])
+
+
 def test_the_citation_agrees_with_the_package() -> None:
-    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
-    cited = dict(line.split(": ", 1) for line in lines if ": " in line and not line.startswith(" "))
-    assert cited["title"].lower() == PROJECT["name"]
-    assert cited["version"] == PROJECT["version"]
-    assert cited["license"] == PROJECT["license"]
-    assert cited["repository-code"] == REPOSITORY
-    assert cited["abstract"].rstrip(".") == PROJECT["description"]
-    assert f"  - name: {PROJECT['authors'][0]['name']}" in lines
+    assert CITATION["title"].lower() == PROJECT["name"]
+    assert CITATION["abstract"].rstrip(".") == PROJECT["description"]
+    for work in (CITATION, *CITATION["references"]):
+        assert work["authors"] == PROJECT["authors"]
+        assert work["license"] == PROJECT["license"]
+        assert work["repository-code"] == REPOSITORY
+    assert CITATION["version"] == PROJECT["version"]
+    assert f"version = {{{PROJECT['version']}}}" in CITING
+
+
+def test_a_released_version_has_its_date_in_the_citation() -> None:
+    version = re.escape(PROJECT["version"])
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading = re.search(rf"^## {version} \((unreleased|\d{{4}}-\d\d-\d\d)\)$", changes, re.MULTILINE)
+    assert heading is not None
+    assert str(CITATION.get("date-released", "unreleased")) == heading[1]
+
+
+def test_the_protocol_is_cited_with_its_own_version() -> None:
+    [protocol] = CITATION["references"]
+    text = (ROOT / protocol["filename"]).read_text(encoding="utf-8")
+    [version] = re.findall(r"^Version (\d+\.\d+)\. The protocol has its own version", text, re.MULTILINE)
+    assert protocol["type"] == "standard"
+    assert protocol["version"] == version
+    assert text.startswith(f"# {protocol['title']}\n")
+    assert re.findall(r"[Vv]ersion (\d+\.\d+)", CITING) == [version] * 2
 
 
 def test_the_address_has_one_copy() -> None:

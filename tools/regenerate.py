@@ -39,6 +39,7 @@ class Part(NamedTuple):
 PARTS = {
     "diagrams": Part("docs/diagrams", "diagrams.generate", alone=True),
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
+    "open-questions": Part("docs/explanation/open-questions", "open_questions"),
     "traceability": Part("idemproof/spec", "traceability"),
     "injected-faults": Part("docs", "injected_faults"),
     "contrast": Part("docs/assets", "contrast", slow=True),

@@ -235,7 +235,10 @@ class Attempt:
 
     def _idle(self) -> Iterator[Move]:
         for payload_hash in self._hashes:
-            yield self._then("calls", CLAIMING, payload_hash=payload_hash)
+            # Different words for different moves, because a trace finds its moves by their words.
+            which = f" with payload {payload_hash}" if payload_hash else " without a payload hash"
+            what = "calls" + which * (len(self._hashes) > 1)
+            yield self._then(what, CLAIMING, payload_hash=payload_hash)
 
     def _claiming(self) -> Iterator[Move]:
         asked = self._ask("claim", LEASE, WINDOW)

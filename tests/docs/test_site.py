@@ -1,6 +1,6 @@
 """The site's navigation is short, every page has its place, and copy buttons copy commands alone."""
 
-import importlib.util
+from configparser import ConfigParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pages import DOCS, ROOT
+from pages import DOCS, ROOT, site_hook
 
 pytestmark = pytest.mark.once
 
@@ -51,14 +51,18 @@ def test_every_page_is_in_the_navigation_or_part_of_a_page_there(site: dict[str,
     assert all(file_of(page).is_file() for page in placed)
 
 
+def test_warnings_fail_the_build(site: dict[str, Any]) -> None:
+    commands = ConfigParser()
+    commands.read(ROOT / "tox.ini", encoding="utf-8")
+    build = commands["testenv:docs"]["commands"]
+    assert site["strict"] is True
+    assert "mkdocs build" in build
+    assert "quiet" not in build, "with --quiet a warning is neither shown nor counted"
+
+
 @pytest.fixture(scope="module")
 def consoles() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("consoles", DOCS / "site" / "consoles.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return site_hook("consoles")
 
 
 def test_commands_are_apart_from_their_output(consoles: ModuleType) -> None:

@@ -42,7 +42,7 @@ def test_a_trace_to_a_state_where_no_client_can_finish_is_reported(monkeypatch: 
     )
     result = Explorer(1, 2, faults=()).search()
     assert result.stuck is not None
-    assert [line.what for line in result.stuck.lines] == ["calls"]
+    assert [line.what for line in result.stuck.lines] == ["calls with payload b"]
     assert {line.who for line in result.stuck.lines} == {"client 1"}
 
 

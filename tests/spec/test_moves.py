@@ -66,7 +66,10 @@ CASES = [
         "idle",
         Client(),
         None,
-        [Move("calls", client("claiming"), None), Move("calls", Client("claiming"), None)],
+        [
+            Move("calls with payload a", client("claiming"), None),
+            Move("calls without a payload hash", Client("claiming"), None),
+        ],
         [],
     ),
     Case(

@@ -21,6 +21,10 @@ ABANDONED = CLAIMED._replace(owner="gone")
 ROWS_OF_ONE = frozenset(("ROW-1", "ROW-5", "ROW-7"))
 
 
+def _never(*_: Any) -> bool:
+    return False
+
+
 def search_with(
     monkeypatch: pytest.MonkeyPatch, forbidden: Callable[[State, int], bool], explorer: Explorer
 ) -> Trace:
@@ -140,6 +144,18 @@ def test_a_trace_has_each_step_with_its_client_and_the_stored_record(monkeypatch
             TraceLine("begins its body", "client 2", CLAIMED),
         ),
     )
+
+
+def test_a_trace_says_which_payload_each_client_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    lax = [replace(row, guard=_never) if row.clause == "ROW-3" else row for row in TABLE]
+    monkeypatch.setattr("idemproof.spec.transition.TABLE", lax)
+    trace = Explorer(2, fingerprints=2, faults=()).search().counterexample
+    assert trace is not None
+    assert trace.broken == ("INV-4 answer_is_the_record",)
+    payloads = {
+        line.what.removeprefix("calls with payload ") for line in trace.lines if "payload" in line.what
+    }
+    assert payloads == {"a", "b"}
 
 
 def test_a_trace_ends_with_the_step_that_breaks_something_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Reading the pages of the documentation: tables, links, headings, and what they include."""
 
+import importlib.util
 import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
@@ -72,3 +74,13 @@ def included(page: Path) -> set[str]:
     found = _SNIPPET.findall(text)
     assert len(found) == len(_LIKE_A_SNIPPET.findall(text)), f"{page.name} shows the mark, not the file"
     return set(found)
+
+
+def site_hook(name: str) -> ModuleType:
+    """Return a module of ``docs/site``, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "site" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
