@@ -22,7 +22,7 @@ from .targets import refusal
 
 if TYPE_CHECKING:
     from idemproof.conformance import Report
-    from idemproof.conformance.suite.capabilities import Claim
+    from idemproof.conformance.suite.capabilities import ClaimField
     from idemproof.conformance.suite.checks import Check
 
 _NEEDED = ("hypothesis", "time_machine")
@@ -35,12 +35,12 @@ _NOT_JUDGED = 3
 _INTERRUPTED = 130
 
 
-def _flags(claim: "Claim") -> str:
+def _flags(claim: "ClaimField") -> str:
     name = claim.name.replace("_", "-")
     return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if _is_yes_or_no(claim) else f"--{name}")
 
 
-def _is_yes_or_no(claim: "Claim") -> bool:
+def _is_yes_or_no(claim: "ClaimField") -> bool:
     return claim.default is None or isinstance(claim.default, bool)
 
 

@@ -1,8 +1,8 @@
 """The third driver: it steps the production engine through chosen interleavings, without threads or time.
 
-A :class:`World` has a clock that only moves when told, and a store that fails when told. Calls are the
-engine's own generators; the one who drives the world decides which of them takes its next step, how its
-request fares, and how its body ends. What happened is kept for the specification's invariants.
+The driver moves the clock of a :class:`World`, and makes its store fail. The calls are the engine's own
+generators. The driver decides which of them takes its next step, what happens to its request, and how its
+body ends. The world records what happened, so that the specification's invariants can be checked.
 """
 
 import json

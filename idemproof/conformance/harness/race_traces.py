@@ -65,7 +65,7 @@ class Watch:
             self._steps.append((client.name, notes, current))
         client.notes.clear()
 
-    def tell(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
+    def log(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
         """Record a line about the store, or another actor."""
         seen = self._observe() if isinstance(current, str) else current
         self._steps.append((who, what, seen))

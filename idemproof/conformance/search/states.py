@@ -45,7 +45,7 @@ OWN = object()
 """In a log: the swap returned the same record object that it proposed."""
 
 
-class Told(NamedTuple):
+class LogEntry(NamedTuple):
     """One entry of a call's log: the time (epoch milliseconds), the event, and the store's answer."""
 
     now: int
@@ -90,7 +90,7 @@ class Pending(NamedTuple):
 
     number: int
     start: tuple[int, int, str | None, Record | None]
-    log: tuple[Told, ...]
+    log: tuple[LogEntry, ...]
     waits_for: type[Swap] | type[Sleep] | type[RunBody]
     owner: str
     expiry: int | None
@@ -98,7 +98,7 @@ class Pending(NamedTuple):
     stores_result: bool
 
 
-class Client(NamedTuple):
+class ProcessState(NamedTuple):
     """A process that makes one call after the other."""
 
     call: Pending | None
@@ -106,13 +106,13 @@ class Client(NamedTuple):
     calls_left: int | None
 
 
-class State(NamedTuple):
+class SearchState(NamedTuple):
     """All that the future depends on, and how to restore it. A limit of None means no limit."""
 
     now: int
     record: Record | None
     delayed: tuple[Swap, ...]
-    clients: tuple[Client, ...]
+    clients: tuple[ProcessState, ...]
     history: tuple[Happening, ...]
     faults_left: int
     crashes_left: int
@@ -165,7 +165,7 @@ class Keys:
         self._shapes: dict[Any, int] = {}
         self._known: dict[Any, Frozen] = {}
 
-    def of(self, state: State) -> tuple[Any, ...]:
+    def of(self, state: SearchState) -> tuple[Any, ...]:
         """Return the key of ``state``."""
         now = state.now
         running, barred = remembered(state.history, now)

@@ -19,7 +19,7 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import check
-from idemproof.conformance.harness.interruptions import WAYS, Died, Saboteur
+from idemproof.conformance.harness.client_failures import WAYS, Died, Saboteur
 from idemproof.conformance.suite.report import CheckResult, Report
 
 pytestmark = pytest.mark.once
