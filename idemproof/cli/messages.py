@@ -1,4 +1,4 @@
-"""What ``idemproof check`` and the process that judges for it tell each other: one line of JSON each."""
+"""The messages between ``idemproof check`` and the process that judges for it: one line of JSON each."""
 
 import json
 from typing import Any, NamedTuple

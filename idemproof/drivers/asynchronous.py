@@ -103,7 +103,7 @@ async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | Non
     while not future.done():
         # As asyncio.wait does, at half its price: there is one future, and no time limit. It is woken by a
         # function that is written in C, in which no signal's handler can strike: a lost call would be waited
-        # for without end. How often the task was cancelled tells that from a cancellation.
+        # for without end. The count of cancellation requests distinguishes that from a cancellation.
         waiter = future.get_loop().create_future()
         wake = waiter.cancel
         cancellations = task.cancelling()

@@ -101,7 +101,7 @@ class Engine(Finishing):
 
     @property
     def clock(self) -> Callable[[], int]:
-        """What tells the time."""
+        """Returns the current time (epoch milliseconds)."""
         return self._clock
 
     @property

@@ -168,25 +168,25 @@ Operator = Callable[[Engine], Steps]
 
 
 def _inspecting(key: str) -> Operator:
-    return lambda engine: _explained(engine, key, "read", _inspect(key))
+    return lambda engine: _translate_errors(engine, key, "read", _inspect(key))
 
 
 def _forgetting(key: str, *, even_in_progress: bool) -> Operator:
     forced = bool(even_in_progress)
-    return lambda engine: _explained(engine, key, "forgotten", _forget(engine, key, forced=forced))
+    return lambda engine: _translate_errors(engine, key, "forgotten", _forget(engine, key, forced=forced))
 
 
 def _resolving(key: str, result: Any) -> Operator:
-    return lambda engine: _explained(engine, key, "resolved", _resolve(engine, key, result))
+    return lambda engine: _translate_errors(engine, key, "resolved", _resolve(engine, key, result))
 
 
-def _explained(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
+def _translate_errors(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
     """Perform ``steps``; what the store raises is raised as the library's."""
     try:
         return (yield from steps)
     except IdempotencyError as error:
         refusal: Exception = error
-    except Exception as error:  # noqa: BLE001 - the store's, which is explained
+    except Exception as error:  # noqa: BLE001 - the error of any store
         refusal = IdempotencyPersistenceLayerError(
             f"The record of {key!r} may not have been {done}: the persistence layer failed. Try again.", error
         )
@@ -207,14 +207,14 @@ def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
     report = Report(key, engine.clock)
     subject = _Subject(inspected, forced=forced)
     outcome = yield from settle(_FORGET, subject, key, _as_left(inspected), engine.clock, report.decided)
-    standing = subject.held
+    current = subject.held
     if isinstance(outcome, Evicted):
         if engine.observers.wants(Kind.FORGOTTEN):
             yield report.of(Kind.FORGOTTEN, outcome, record=inspected)
         return inspected
-    assert standing is not None  # nothing that is to be nothing counts as forgotten
-    if same_version(standing, inspected):
-        left = deadline_ms(standing) - engine.clock()
+    assert current is not None  # nothing that is to be nothing counts as forgotten
+    if same_version(current, inspected):
+        left = deadline_ms(current) - engine.clock()
         raise IdempotencyAlreadyInProgressError(
             f"An attempt is in progress with the key {key!r}, for at most {left} ms more. Nothing was "
             "deleted. Wait, or, once its worker is known to be dead, pass even_in_progress=True.",
@@ -259,7 +259,7 @@ def _completed(key: str, record: Record) -> IdempotencyItemAlreadyExistsError:
 
 
 def _as_left(record: Record) -> Granted:
-    """Return a record that was read, as one that a store without owners can tell."""
+    """Return a record that was read, in a form that a store without owners can compare."""
     left = Granted(*record)
     left.as_left = DataRecord.of(record)
     return left
@@ -298,12 +298,12 @@ class _Forget(_OfAnOperator):
         return Evict()
 
     @staticmethod
-    def acting(subject: _Subject, standing: Record | None) -> Record | None:
-        if standing is None:
-            return standing
-        if standing.status == INPROGRESS and live(standing, subject.now) and not subject.forced:
-            return standing
-        return standing._replace(expiry_timestamp=0, in_progress_expiry_timestamp=None)
+    def acting(subject: _Subject, current: Record | None) -> Record | None:
+        if current is None:
+            return current
+        if current.status == INPROGRESS and live(current, subject.now) and not subject.forced:
+            return current
+        return current._replace(expiry_timestamp=0, in_progress_expiry_timestamp=None)
 
 
 class _Resolve(_OfAnOperator):
@@ -316,10 +316,10 @@ class _Resolve(_OfAnOperator):
         return Complete(owner, subject.text, inspected.payload_hash, subject.expiry, key)
 
     @staticmethod
-    def acting(subject: _Subject, standing: Record | None) -> Record | None:
-        if standing is not None and subject.inspected.owner is None and standing.owner is None:
-            return standing._replace(owner=_ITS_OWNER)
-        return standing
+    def acting(subject: _Subject, current: Record | None) -> Record | None:
+        if current is not None and subject.inspected.owner is None and current.owner is None:
+            return current._replace(owner=_ITS_OWNER)
+        return current
 
     @staticmethod
     def proposed(subject: _Subject, new: Record | None) -> Record | None:

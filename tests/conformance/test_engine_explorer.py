@@ -25,7 +25,7 @@ from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
 
 pytestmark = pytest.mark.once
 
-# What a search tells.
+# What a search reports.
 
 
 def test_the_result_names_the_bounds_that_kept_something_from_happening() -> None:

@@ -156,8 +156,8 @@ def test_the_lease_is_that_of_the_execution_and_is_kept_when_it_resumes(
         assert str(execution_of(claimed.owner)).startswith(f"{first}/")
         shop.clock.advance(3600)  # beyond the window and the invocation's time
         assert runner.run(EVENT, execution_name="duplicate").status is InvocationStatus.FAILED
-        standing = shop.record
-        assert standing is claimed
+        current = shop.record
+        assert current is claimed
         runner.send_callback_success(callback)
         assert runner.wait_for_result(first, timeout=PATIENCE).status is InvocationStatus.SUCCEEDED
     done = shop.record
@@ -381,10 +381,10 @@ def test_a_claim_that_is_resumed_is_not_released_when_the_store_fails(
         fails = False
 
         def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Record | None:
-            standing = super()._swap(key, expected, new, ttl_ms)
+            current = super()._swap(key, expected, new, ttl_ms)
             if self.fails and expected is not None and new is not None:
                 raise ConnectionError("applied, and not answered")
-            return standing
+            return current
 
     layer = Failing()
     shop = Shop(layer)

@@ -117,7 +117,7 @@ def test_a_search_that_is_repeated_finds_the_same() -> None:
     assert explorer.search() == explorer.search()
 
 
-# Stories.
+# Traces.
 
 
 @pytest.mark.clause("ENG-3")

@@ -321,7 +321,7 @@ class _Parts:
         elif isinstance(value, (BaseException, *_SHARED)):
             found = cls.__name__
         elif isinstance(value, Change):
-            found = (cls.__name__, value.requests)  # tells apart changes of the same type
+            found = (cls.__name__, value.requests)  # distinguishes changes of the same type
         elif cls is GeneratorType:
             found = ("generator", self.frame(value))
         elif cls is Swap:  # no world uses `ttl_ms`

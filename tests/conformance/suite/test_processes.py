@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import crowded_layers as layers
+import stress_layers as layers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance.harness.messages import Failed, Look, Seen, Start, Up
 from idemproof.conformance.harness.processes import Process, place_of

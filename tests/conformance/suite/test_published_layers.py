@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broken_layers import field_notes
-from broken_layers.wild import SPECIMENS, Specimen
+from broken_layers.published import SPECIMENS, Specimen
 from idemproof.conformance import Report, check
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.report import CheckResult
