@@ -1,7 +1,7 @@
 """The decorators: ``idempotent`` for Lambda handlers, ``idempotent_function`` for any function."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from ..backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer, keeps_owners
 from ..spec.errors import IdempotencyConfigError
@@ -22,9 +22,6 @@ from .protected import AsyncDecorator, Decorator, Protected
 from .protection import protect
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,22 +47,22 @@ class FunctionOptions(Options, total=False):
 
 @overload
 def idempotent(
-    handler: Callable[P, R], *, persistence_store: BasePersistenceLayer, **options: "Unpack[Options]"
+    handler: Callable[P, R], *, persistence_store: BasePersistenceLayer, **options: Unpack[Options]
 ) -> Protected[P, R]: ...
 @overload
 def idempotent(
-    handler: None = None, *, persistence_store: BasePersistenceLayer, **options: "Unpack[Options]"
+    handler: None = None, *, persistence_store: BasePersistenceLayer, **options: Unpack[Options]
 ) -> Decorator: ...
 @overload
 def idempotent(
     handler: Callable[P, AsyncReturned[R]],
     *,
     persistence_store: AsyncBasePersistenceLayer,
-    **options: "Unpack[Options]",
+    **options: Unpack[Options],
 ) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent(
-    handler: None = None, *, persistence_store: AsyncBasePersistenceLayer, **options: "Unpack[Options]"
+    handler: None = None, *, persistence_store: AsyncBasePersistenceLayer, **options: Unpack[Options]
 ) -> AsyncDecorator: ...
 def idempotent(
     handler: Any = None,
@@ -131,7 +128,7 @@ def idempotent_function(
     data_keyword_argument: str | Sequence[str],
     persistence_store: BasePersistenceLayer,
     key: KeyFunction | None = None,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
@@ -140,7 +137,7 @@ def idempotent_function(
     data_keyword_argument: None = None,
     persistence_store: Layer,
     key: KeyFunction,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
@@ -149,7 +146,7 @@ def idempotent_function(
     data_keyword_argument: str | Sequence[str],
     persistence_store: BasePersistenceLayer,
     key: KeyFunction | None = None,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> Decorator: ...
 @overload
 def idempotent_function(
@@ -158,7 +155,7 @@ def idempotent_function(
     data_keyword_argument: None = None,
     persistence_store: Layer,
     key: KeyFunction,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> Decorator: ...
 @overload
 def idempotent_function(
@@ -167,7 +164,7 @@ def idempotent_function(
     data_keyword_argument: str | Sequence[str],
     persistence_store: AsyncBasePersistenceLayer,
     key: KeyFunction | None = None,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent_function(
@@ -176,7 +173,7 @@ def idempotent_function(
     data_keyword_argument: str | Sequence[str],
     persistence_store: AsyncBasePersistenceLayer,
     key: KeyFunction | None = None,
-    **options: "Unpack[FunctionOptions]",
+    **options: Unpack[FunctionOptions],
 ) -> AsyncDecorator: ...
 def idempotent_function(
     function: Any = None,

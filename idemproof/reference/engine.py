@@ -65,7 +65,7 @@ class Engine(Finishing):
         self._clock = config.clock
         self._mint = mint
         self._function = function
-        self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
+        self._cache = self.new_cache()
         self._answers = Answers(serializer, config.response_hook, self._cache)
         interrupts = self._interrupts = config.interruptions
         self.interruptions = interrupts
@@ -99,6 +99,11 @@ class Engine(Finishing):
         twin.observe = twin.observers.hand
         return twin
 
+    def new_cache(self) -> LocalCache | None:
+        """Return an empty local cache, or None if the configuration uses none."""
+        config = self._config
+        return LocalCache(config.local_cache_max_items) if config.use_local_cache else None
+
     @property
     def clock(self) -> Callable[[], int]:
         """Returns the current time (epoch milliseconds)."""
@@ -106,7 +111,7 @@ class Engine(Finishing):
 
     @property
     def window_ms(self) -> int:
-        """How long a result is kept."""
+        """How long a result is kept (milliseconds)."""
         return milliseconds(self._config.expires_after_seconds)
 
     def encoded(self, key: str, result: Any) -> str:

@@ -241,9 +241,9 @@ def _stand_in(core: Core) -> Core:
     engine = core.engine
     if layer is None:
         return core.over(None, engine.standing_in(clock, observers=watching))
-    cache = None
-    if engine._cache is not None:
-        cache = layer.caches.setdefault(engine, LocalCache(engine._config.local_cache_max_items))
+    cache = engine.new_cache()
+    if cache is not None:
+        cache = layer.caches.setdefault(engine, cache)
     return core.over(layer.layer, engine.standing_in(clock, cache, watching, keeps_owners=True))
 
 

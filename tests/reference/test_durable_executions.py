@@ -33,8 +33,8 @@ from idemproof import (
 )
 from idemproof.drivers.asynchronous import drive_async
 from idemproof.drivers.blocking import drive
-from idemproof.errors import IdempotencyAlreadyInProgressError
-from idemproof.reference.durable import _DRIVERS
+from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyConfigError
+from idemproof.reference.durable import _DRIVERS, SDK
 from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, execution_of
 from idemproof.testing import MovableClock, use_layer
 
@@ -577,3 +577,17 @@ def test_over_a_mock_the_body_runs(mock: Callable[[], Any]) -> None:
 @pytest.mark.clause("DUR-3")
 def test_calls_around_are_counted_whichever_driver_makes_them() -> None:
     assert {(each.__module__, each.__name__) for each in (drive, drive_async)} == _DRIVERS
+
+
+@pytest.mark.clause("DUR-3")
+def test_a_context_without_a_count_of_operations_is_refused_before_anything_runs(
+    memory: InMemoryPersistenceLayer,
+) -> None:
+    context = type("DurableContext", (), {"__module__": f"{SDK}.context"})()
+    runs: list[Any] = []
+    once = idempotent_function(
+        lambda context, order: runs.append(order), data_keyword_argument="order", persistence_store=memory
+    )
+    with pytest.raises(IdempotencyConfigError, match="does not count the operations of a DurableContext"):
+        once(context, 7)
+    assert (runs, len(memory)) == ([], 0)

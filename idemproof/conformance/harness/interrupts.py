@@ -62,7 +62,7 @@ class Interrupt:
         self.places = 0
         self.happened = False
         self._at = at
-        self._error = error
+        self.error = error
 
     def reach(self) -> bool:
         """Count a place, and return whether to interrupt the request there."""
@@ -73,8 +73,8 @@ class Interrupt:
     def strike(self) -> None:
         """Count a place, and interrupt the request if it is the chosen one."""
         if self.reach():
-            assert self._error is not None
-            raise self._error
+            assert self.error is not None
+            raise self.error
 
     def pause(self, _what: What, _kind: PauseKind) -> None:
         """Interrupt the request before a call of its client or after it, if that is the place."""
@@ -138,7 +138,7 @@ def at_awaits(subject: Subject, request: Request, interrupt: Interrupt) -> Any:
         except BaseException as error:  # noqa: BLE001 - judged, and kept from the loop
             return Raised(error)
 
-    return subject._loop.run(run())
+    return subject.loop.run(run())
 
 
 class _Cancelled(Suspensions):
@@ -164,7 +164,7 @@ def _may_swallow(work: Any) -> bool:
 
 def _method(subject: Subject, request: Request) -> Any:
     """Call the method of the layer itself; for an async layer, the result is to be awaited."""
-    face = subject._face
+    face = subject.face
     if isinstance(request, Swap):
         return face._swap(*request)
     if isinstance(request, Load):
@@ -193,7 +193,7 @@ def _try(case: Case, way: Way, stage: Make, interrupt: Interrupt) -> int:
     answer = way(case.layer, request, interrupt)
     if not interrupt.happened:
         return interrupt.places
-    name = type(interrupt._error).__name__ if interrupt._error else ""
+    name = type(interrupt.error).__name__ if interrupt.error else ""
     trace.log("client 1", f"{in_words(request)}, and is interrupted by {name}")
     if not isinstance(answer, Raised):
         case.fail(
@@ -202,7 +202,7 @@ def _try(case: Case, way: Way, stage: Make, interrupt: Interrupt) -> int:
             trace,
             ["CAS-10"],
         )
-    if not isinstance(answer.error, type(interrupt._error)):
+    if not isinstance(answer.error, type(interrupt.error)):
         case.fail(
             f"{name} interrupted a request, and came out as an error: {as_a_sentence(answer.error)} The "
             "program takes it for a failure of the store, and goes on.",

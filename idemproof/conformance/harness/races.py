@@ -143,7 +143,7 @@ class Course:
         self._undo = ExitStack()
         self._workers = case.workers if workers is None else workers
         self._layers = [worker.layer for worker in self._workers]
-        self._racers = [Subject(worker.layer, worker._loop) for worker in self._workers]
+        self._racers = [Subject(worker.layer, worker.loop) for worker in self._workers]
         self._files: frozenset[str] = frozenset()
         self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
@@ -233,7 +233,7 @@ class Course:
         if "call" in interleaving.clients[0].kinds:
             return
         if self._racers[0].asynchronous:
-            loop: Any = AwaitsPausing(self._case.layer._loop)
+            loop: Any = AwaitsPausing(self._case.layer.loop)
             self._racers = [Subject(layer, loop) for layer in self._layers]
             self.kind = "await"
         else:

@@ -280,7 +280,7 @@ class Interleaving:
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
             self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
-        return call._owner, broken
+        return call.owner, broken
 
     def _log(self, who: str, what: str) -> None:
         self.timeline.append(Happened(self.world.now - self._began, who, what, self.world.record))

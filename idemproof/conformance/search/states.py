@@ -228,7 +228,7 @@ class Keys:
         """Decompose a call; ``expiry`` is the expiry of the first completion that it sent."""
         parts = _Parts()
         frames = []
-        steps: Any = call._steps
+        steps: Any = call.steps
         while steps is not None:
             assert isinstance(steps, GeneratorType)
             frames.append(parts.frame(steps))
@@ -236,10 +236,10 @@ class Keys:
         shape = (
             tuple(frames),
             parts.shape(call.command),
-            parts.shape(call._payload_hash),
-            parts.name(call._owner),
-            parts.time(call._until if call.body is None else None),  # read as the body begins
-            call._operations,
+            parts.shape(call.payload_hash),
+            parts.name(call.owner),
+            parts.time(call.until if call.body is None else None),  # read as the body begins
+            call.operations,
             call.interrupted,
             parts.time(expiry),
         )

@@ -138,7 +138,7 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
         return ["OBS-1 a call reports what happens to it, and by which row"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
         current = world.record
-        if current is not None and holds(current, call._owner):
+        if current is not None and holds(current, call.owner):
             return ["ENG-10 a completion is not given up before it is tried without the result"]
     sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
@@ -285,7 +285,7 @@ class Steps:
             record=world.record,
             delayed=tuple(world.delayed),
             history=without_the_forgotten(world.history, world.now),
-            minted=world._minted,
+            minted=world.minted,
         )
         return after, broken
 
@@ -339,7 +339,7 @@ class Steps:
             waits_for = next(kind for kind in (RunBody, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
             after = Pending(
-                number, start, log, waits_for, call._owner, expiry, position, stores_result(call.command)
+                number, start, log, waits_for, call.owner, expiry, position, stores_result(call.command)
             )
         elif call.ended != "crashed":
             cached = self._cached()
@@ -352,18 +352,18 @@ class Steps:
             interrupts_left=state.interrupts_left - (what in (*INTERRUPTIONS, "is stopped")),
             crashes_left=state.crashes_left - (what == "crashes"),
         )
-        return call._owner, changed, broken
+        return call.owner, changed, broken
 
     def _enter(self, state: SearchState) -> None:
         """Make the world as it is in ``state``."""
         world = self._world
-        world.now, world.record, world._minted = state.now, state.record, state.minted
+        world.now, world.record, world.minted = state.now, state.record, state.minted
         world.delayed, world.history = list(state.delayed), list(state.history)
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
         world = self._world
-        world.now, world._minted, payload, cached = pending.start
+        world.now, world.minted, payload, cached = pending.start
         world.delayed, world.history = [], []
         self._set_cached(cached)
         call = world.call(self._engine, payload)
