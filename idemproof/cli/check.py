@@ -85,7 +85,7 @@ def check(
         ),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="How thorough: quick (seconds), default (a minute or two), thorough.")
+        str, typer.Option(help="The profile: quick (seconds), default (a minute or two) or thorough.")
     ] = "default",
     seed: Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")] = None,
     require: Annotated[
@@ -231,7 +231,9 @@ def _chosen(
 
 def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
     if json is not None and html is not None and json != "-" and Path(json).resolve() == html.resolve():
-        raise refusal(f"Both reports cannot be written to {json!r}: give --json and --html a file each.")
+        raise refusal(
+            f"Both reports cannot be written to {json!r}: use different files for --json and --html."
+        )
     for place in (None if json == "-" else json, html):
         if place is None:
             continue

@@ -220,7 +220,7 @@ class RecordedCall:
             self._call.step()
             if self._call.running:
                 self._recorder.note(self._lane, "body", "the body runs")
-            self._tell()
+            self._record_step()
 
         self._recorder.exchange(self._lane, command, perform)
 
@@ -256,7 +256,7 @@ class RecordedCall:
         while self._call.ended is None:
             self.step()
 
-    def _tell(self) -> None:
+    def _record_step(self) -> None:
         if self._call.ended == "returned":
             self._recorder.reported(self._lane, self._call.value)
         elif self._call.ended == "raised":
