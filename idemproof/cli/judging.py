@@ -229,7 +229,7 @@ class _Judge:
             return None
 
     def _interrupt(self, *_: object) -> None:
-        """Interrupt the process, which then reports what it has found; at the second time, end it."""
+        """Interrupt the process, which then reports its findings so far. The second time, end it."""
         again, self.interrupted = self.interrupted, True
         self._left = time.perf_counter() + (0.0 if again or os.name != "posix" else _GRACE_SECONDS)
         if os.name == "posix":
@@ -249,7 +249,7 @@ class _Judge:
         self._messages.put(None)
 
     def _show_output(self) -> None:
-        """Copy what the process prints to stderr, because stdout is for the report."""
+        """Copy the output of the process to stderr, because stdout is for the report."""
         assert self._process.stderr is not None
         while chunk := os.read(self._process.stderr.fileno(), 65536):
             sys.stderr.write(chunk.decode(errors="replace"))

@@ -56,16 +56,16 @@ class World:
         self.record: Record | None = None
         self.history: list[Happening] = []
         self.delayed: list[Swap] = []
-        self.minted = 0
+        self.owners_made = 0
 
     def clock(self) -> int:
         """Return the epoch milliseconds that it is in this world."""
         return self.now
 
-    def mint(self) -> str:
+    def next_owner(self) -> str:
         """Return the next owner token."""
-        self.minted += 1
-        return f"owner-{self.minted}"
+        self.owners_made += 1
+        return f"owner-{self.owners_made}"
 
     def swap(self, command: Swap) -> Record | None:
         """Do what a compare-and-swap layer does."""

@@ -97,7 +97,7 @@ async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any
 
 
 async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
-    """Wait until ``future`` is done, and return the cancellation that came meanwhile."""
+    """Wait until ``future`` is done, and return a cancellation that arrived before."""
     interrupted = None
     task: Any = asyncio.current_task()
     while not future.done():

@@ -44,7 +44,7 @@ class Engine(Finishing):
         The settings.
     serializer
         Converts results to JSON data and back; None stores them unchanged.
-    mint
+    next_owner
         Returns a new owner token.
     function
         The decorated function, or None.
@@ -56,7 +56,7 @@ class Engine(Finishing):
         self,
         config: IdempotencyConfig,
         serializer: BaseIdempotencySerializer | None = None,
-        mint: Callable[[], str] = new_owner,
+        next_owner: Callable[[], str] = new_owner,
         function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
@@ -64,7 +64,7 @@ class Engine(Finishing):
         self._keeps_owners = keeps_owners
         self._config = config
         self._clock = config.clock
-        self._mint = mint
+        self._next_owner = next_owner
         self._function = function
         self._cache = self.new_cache()
         self._answers = Answers(serializer, config.response_hook, self._cache)
@@ -185,7 +185,7 @@ class Engine(Finishing):
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
-        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution, report)
+        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
             outcome = yield from self._claim(attempt)

@@ -71,7 +71,7 @@ class Asked(NamedTuple):
 
 
 Happening = Began | Ended | Answered | Asked | Occurrence
-"""What a history has. The invariants go by what was seen, and not by what was reported."""
+"""An event of a history. The invariants use what was observed, and not what was reported."""
 
 OPERATIONS_PER_CALL = 64
 """The largest number of requests that a call sends to its store (INV-8)."""

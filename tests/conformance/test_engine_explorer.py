@@ -144,7 +144,7 @@ class TrustsItsCache(Engine):
 class OneTokenForAll(World):
     """Owner tokens are used again (ENG-1)."""
 
-    def mint(self) -> str:
+    def next_owner(self) -> str:
         return "owner"
 
 

@@ -180,7 +180,7 @@ class _StressClient:
             expires_after_seconds=WINDOW_S,
             in_progress_expires_after_seconds=LEASE_S,
         )
-        engine = Engine(config, mint=self._mint)
+        engine = Engine(config, next_owner=self._next_owner)
         layer = self.recorder.layer(self._subject, self._who)
         for _ in range(TRIES):
             try:
@@ -193,7 +193,7 @@ class _StressClient:
                 self._round.answers.append((self._who, answer))
                 return
 
-    def _mint(self) -> str:
+    def _next_owner(self) -> str:
         self._attempts += 1
         return f"{self._who}, attempt {self._attempts}"
 

@@ -118,7 +118,7 @@ class SearchState(NamedTuple):
     crashes_left: int
     ticks_left: int | None
     started: int
-    minted: int
+    owners_made: int
     interrupts_left: int = 0
     outages_left: int = 0
     down: str | None = None

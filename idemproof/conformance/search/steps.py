@@ -68,7 +68,7 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
     )
-    return kind(config, mint=world.mint)
+    return kind(config, next_owner=world.next_owner)
 
 
 def act(call: SimulatedCall, what: str, number: int) -> None:
@@ -285,7 +285,7 @@ class Steps:
             record=world.record,
             delayed=tuple(world.delayed),
             history=without_the_forgotten(world.history, world.now),
-            minted=world.minted,
+            owners_made=world.owners_made,
         )
         return after, broken
 
@@ -320,7 +320,12 @@ class Steps:
             self._enter(state)
             self._set_cached(cached)
             payload = what.removeprefix(CALLS_WITH)
-            start: tuple[int, int, str | None, Record | None] = (state.now, state.minted, payload, cached)
+            start: tuple[int, int, str | None, Record | None] = (
+                state.now,
+                state.owners_made,
+                payload,
+                cached,
+            )
             log: tuple[LogEntry, ...] = ()
             number, expiry = state.started + 1, None
             call = world.call(self._engine, payload)
@@ -357,13 +362,13 @@ class Steps:
     def _enter(self, state: SearchState) -> None:
         """Make the world as it is in ``state``."""
         world = self._world
-        world.now, world.record, world.minted = state.now, state.record, state.minted
+        world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
         world = self._world
-        world.now, world.minted, payload, cached = pending.start
+        world.now, world.owners_made, payload, cached = pending.start
         world.delayed, world.history = [], []
         self._set_cached(cached)
         call = world.call(self._engine, payload)
