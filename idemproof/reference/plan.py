@@ -51,7 +51,7 @@ class Plan:
         self._derivation: KeyDerivation | None = None
 
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, str | None]:
-        """Return the key and the payload hash of a call. The key is None if the call runs unprotected."""
+        """Return the key and the payload hash of a call. A call without a key runs unprotected."""
         derivation = self._derivation
         if derivation is None:
             derivation = self._derivation = self._prepared()

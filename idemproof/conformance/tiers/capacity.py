@@ -19,7 +19,7 @@ _PREFIX = f"conformance-{secrets.token_hex(4)}#"
 
 
 @check("contract", "CAS-6", "INV-7")
-def a_record_stands_however_many_others_do(case: Case) -> None:
+def a_record_is_kept_however_many_others_are(case: Case) -> None:
     """A layer that stores thousands of live claims and results evicts none, and mixes none of them up."""
     seconds = case.profile.race_seconds / 2
     case.histories += 1

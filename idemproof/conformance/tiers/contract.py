@@ -159,7 +159,7 @@ def _refuse(case: Case, current: Record, trace: Trace) -> None:
 
 
 @check("contract", "CAS-7", "INV-4")
-def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
+def a_refusal_carries_the_stored_record_or_nothing(case: Case) -> None:
     """The old_data_record of a refusal, if present, is the stored record, because it is replayed."""
     for completed in (False, True):
         claim = claim_of(case, case.new_key())
@@ -226,7 +226,7 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
 
 
 @check("contract", "CAS-8", needs=("swaps",))
-def who_lost_a_claim_is_told(case: Case) -> None:
+def a_lost_claim_is_reported(case: Case) -> None:
     """An update or deletion by an attempt that does not hold the claim raises IdempotencyLeaseLostError."""
     for completed in (False, True):
         for what, ask in (("update", requests.update), ("deletion", requests.delete)):
@@ -244,7 +244,7 @@ def who_lost_a_claim_is_told(case: Case) -> None:
 
 
 @check("contract", "CAS-9", needs=("swaps",))
-def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
+def a_request_without_an_owner_acts_as_the_holder(case: Case) -> None:
     """Without an owner, an update completes the stored claim, and a deletion removes it."""
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
@@ -263,7 +263,7 @@ def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
 
 
 @check("contract", "CAS-9", "INV-2", needs=("swaps",))
-def who_names_no_owner_leaves_a_live_result_alone(case: Case) -> None:
+def a_request_without_an_owner_leaves_a_live_result_alone(case: Case) -> None:
     """Without an owner, neither an update nor a deletion changes a live result."""
     for what, ask in (("update", requests.update), ("deletion", requests.delete)):
         claim = claim_of(case, case.new_key())

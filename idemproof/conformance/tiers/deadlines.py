@@ -212,7 +212,7 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", "INV-7")
-def a_claim_that_took_over_counts_anew(case: Case) -> None:
+def a_takeover_has_its_own_deadline(case: Case) -> None:
     """A claim that takes over is live until its own deadline, not that of the claim it replaced."""
     record, trace = _store(case, CLAIMS[0])
     case.pass_time(3_000, trace)

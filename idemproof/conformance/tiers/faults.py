@@ -57,7 +57,7 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     "that blocks all callers for ten seconds",
     seen_as=("ROW-1",),
 )
-def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
+def a_death_between_two_calls_blocks_no_caller(case: Case) -> None:
     """If a worker dies between two calls of the layer's client, others get the key after the deadlines."""
     _interrupt_all(case, ("dies before", "dies after"))
 

@@ -260,7 +260,7 @@ def _late(found: Record | None) -> tuple[str, ...]:
 
 
 @check("contract", "CAS-6", needs=("swaps", "movable_clock"))
-def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
+def a_record_is_kept_for_its_time_to_live(case: Case) -> None:
     """A record is kept until the last millisecond of the requested time."""
     case.clock.move_to(ceil_seconds(case.now) * 1000 + 1)
     began = case.now
@@ -299,7 +299,7 @@ def _kept_for(case: Case, key: str, ttl_ms: int) -> Record:
 
 
 @check("contract", "CAS-6", needs=("swaps",))
-def a_record_stands_for_milliseconds_and_not_less(case: Case) -> None:
+def a_record_is_kept_for_milliseconds_and_not_less(case: Case) -> None:
     """The retention time is in milliseconds by the store's own clock too: the check waits for a moment."""
     record = _kept_for(case, case.new_key(), _UNIT_MS)
     trace = case.trace(record.idempotency_key)

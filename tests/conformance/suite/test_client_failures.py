@@ -25,7 +25,7 @@ from idemproof.conformance.suite.report import CheckResult, Report
 pytestmark = pytest.mark.once
 
 FAILURE = "a-failure-of-the-client-is-no-answer"
-DEATH = "a-death-between-two-calls-keeps-nobody-out"
+DEATH = "a-death-between-two-calls-blocks-no-caller"
 
 
 class Redis(RedisCachePersistenceLayer):
