@@ -11,7 +11,7 @@ import time
 STARTED = time.perf_counter()
 
 TABLE = "benchmarks"
-KEEP_MS = 3_600_000
+RETENTION_MS = 3_600_000
 
 
 class Context:
@@ -88,7 +88,7 @@ def bare(store: str, port: int):  # noqa: ANN201
         client = redis.Redis(port=port)
 
         def write(key: str, text: str) -> None:
-            client.set(key, text, px=KEEP_MS)
+            client.set(key, text, px=RETENTION_MS)
 
     def call(payload: dict) -> dict:
         key = f"bare#{payload['order_id']}"

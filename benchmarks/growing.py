@@ -18,7 +18,7 @@ from idemproof.spec.record import COMPLETED, Record
 
 FEW, MANY, MANY_IN_SMOKE = 10**3, 10**6, 10**4
 
-KEEP_MS = 3_600_000
+RETENTION_MS = 3_600_000
 RESULT = '{"statusCode": 200, "handled": "o-1"}'
 
 _FILL = """
@@ -40,10 +40,10 @@ def _name(count: int) -> str:
 
 def _memory(count: int) -> idemproof.InMemoryPersistenceLayer:
     layer = idemproof.InMemoryPersistenceLayer()
-    expiry = int(time.time()) + KEEP_MS // 1000
+    expiry = int(time.time()) + RETENTION_MS // 1000
     for number in range(count):
         key = f"filled#{number:032x}"
-        layer._swap(key, None, Record(key, COMPLETED, expiry, None, RESULT, None, "filler"), KEEP_MS)
+        layer._swap(key, None, Record(key, COMPLETED, expiry, None, RESULT, None, "filler"), RETENTION_MS)
     return layer
 
 
@@ -51,7 +51,7 @@ def _sqlite(folder: Path, count: int, stack: contextlib.ExitStack) -> idemproof.
     layer = stack.enter_context(contextlib.closing(made(folder, durable=False)))
     db: sqlite3.Connection
     with contextlib.closing(connected(layer._path, durable=False)) as db:
-        expiry = int(time.time()) + KEEP_MS // 1000
+        expiry = int(time.time()) + RETENTION_MS // 1000
         db.execute(_FILL, {"count": count, "expiry": expiry, "result": RESULT})
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return layer

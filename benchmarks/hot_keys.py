@@ -41,7 +41,7 @@ def _protected(layer: Any, runner: asyncio.Runner) -> Contestant:
     runs: list[Any] = []
     function = by_jmespath(idemproof, layer, ORDER, runs, asynchronous=True, key_prefix="hot")
 
-    async def told(payload: Payload) -> Any:
+    async def call(payload: Payload) -> Any:
         try:
             return await function(payload=payload)
         except IdempotencyAlreadyInProgressError:
@@ -59,8 +59,8 @@ def _protected(layer: Any, runner: asyncio.Runner) -> Contestant:
         runs.clear()
 
     steps = [
-        Step(AT_ONCE, _together(told, runner, one_ran)),
-        Step(REPLAY, _together(told, runner, all_are_answered)),
+        Step(AT_ONCE, _together(call, runner, one_ran)),
+        Step(REPLAY, _together(call, runner, all_are_answered)),
     ]
     return by_steps(IDEMPROOF, steps)
 

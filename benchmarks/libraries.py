@@ -42,9 +42,9 @@ class InDictionary(powertools.BasePersistenceLayer):  # type: ignore[misc]  # un
             raise IdempotencyItemNotFoundError from None
 
     def _put_record(self, data_record: Any) -> None:
-        standing = self.records.get(data_record.idempotency_key)
-        if standing is not None and not standing.is_expired:
-            raise IdempotencyItemAlreadyExistsError(old_data_record=standing)
+        current = self.records.get(data_record.idempotency_key)
+        if current is not None and not current.is_expired:
+            raise IdempotencyItemAlreadyExistsError(old_data_record=current)
         self.records[data_record.idempotency_key] = data_record
 
     def _update_record(self, data_record: Any) -> None:

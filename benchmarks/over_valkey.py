@@ -50,7 +50,7 @@ _Enter = Callable[[Places, contextlib.ExitStack], list[Contestant]]
 _Crowd = Callable[[Function], Act]
 
 TAKEOVER, REFUSED = "takeover", "refused"
-KEEP_MS = 3_600_000
+RETENTION_MS = 3_600_000
 FIELDS = "x" * 150
 """The attributes of a record other than its result."""
 
@@ -64,8 +64,8 @@ def _stored(kind: Kind, payload: Payload) -> str:
 
 def _bare(kind: Kind, client: redis.Redis) -> dict[str, Function]:
     def first(payload: Payload) -> Payload:
-        client.set(payload["order_id"], FIELDS, px=KEEP_MS)
-        client.set(payload["order_id"], _stored(kind, payload), px=KEEP_MS)
+        client.set(payload["order_id"], FIELDS, px=RETENTION_MS)
+        client.set(payload["order_id"], _stored(kind, payload), px=RETENTION_MS)
         return kind.answer(payload)
 
     def look(payload: Payload) -> Any:
@@ -80,8 +80,8 @@ def _bare(kind: Kind, client: redis.Redis) -> dict[str, Function]:
 
 def _bare_async(kind: Kind, client: redis.asyncio.Redis) -> dict[str, Function]:
     async def first(payload: Payload) -> Payload:
-        await client.set(payload["order_id"], FIELDS, px=KEEP_MS)
-        await client.set(payload["order_id"], _stored(kind, payload), px=KEEP_MS)
+        await client.set(payload["order_id"], FIELDS, px=RETENTION_MS)
+        await client.set(payload["order_id"], _stored(kind, payload), px=RETENTION_MS)
         return kind.answer(payload)
 
     async def look(payload: Payload) -> Any:
@@ -147,7 +147,7 @@ def _contended(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
         ]
         if name != IDEMKIT:  # it waits for the result instead
             steps += [
-                Step(None, _claiming(client, lease_ms=KEEP_MS)),
+                Step(None, _claiming(client, lease_ms=RETENTION_MS)),
                 Step(REFUSED, in_turn(_told(function)), lambda _: _HELD, runs=False),
             ]
         contestants.append(by_steps(name, steps, runs[name]))
@@ -173,7 +173,7 @@ def _claiming(client: redis.Redis, lease_ms: int) -> Act:
             raise RuntimeError(f"{len(keys)} records of {len(payloads)} calls")
         with client.pipeline(transaction=False) as pipeline:
             for key, text in zip(keys, client.mget(keys), strict=True):
-                pipeline.set(key, json.dumps(_claimed(json.loads(text), until)), px=KEEP_MS)
+                pipeline.set(key, json.dumps(_claimed(json.loads(text), until)), px=RETENTION_MS)
             pipeline.execute()
         return list(payloads)
 

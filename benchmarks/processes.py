@@ -54,10 +54,12 @@ def _starting(
             def one_round(payloads: Sequence[Payload]) -> list[Sample]:
                 # Different for each contestant, because two of them derive equal keys.
                 number = f"{name}-{payloads[0]['order_id']}"
-                told = json.loads(_said(["-W", "ignore", _COLD, name, store, str(port), number], environment))
+                reported = json.loads(
+                    _said(["-W", "ignore", _COLD, name, store, str(port), number], environment)
+                )
                 expected = {"statusCode": 200, "handled": f"o-{number}"}
-                wrong = None if told["answer"] == expected else f"a wrong answer: {told['answer']}"
-                return [Sample(COLD, told["milliseconds"], wrong)]
+                wrong = None if reported["answer"] == expected else f"a wrong answer: {reported['answer']}"
+                return [Sample(COLD, reported["milliseconds"], wrong)]
 
             return Contestant(name, one_round)
 

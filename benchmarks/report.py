@@ -75,7 +75,7 @@ def rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
-def told(outcome: Outcome, size: Size) -> str:
+def outcome_text(outcome: Outcome, size: Size) -> str:
     """Return the measurements of a scenario for the terminal."""
     head, body = rows(outcome)
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
@@ -89,7 +89,7 @@ def told(outcome: Outcome, size: Size) -> str:
     return "\n".join([*lines, *(f"  {remark}" for remark in _remarks(outcome))])
 
 
-def told_of_targets(run: Run) -> str:
+def targets_text(run: Run) -> str:
     """Return the targets and their measurements for the terminal."""
     lines = ["targets"]
     for judgement in run.judgements():
@@ -106,10 +106,10 @@ def circumstances(run: Run) -> list[str]:
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
         f"{platform.machine()}, {processors} processors; load average {run.load_before:.1f} before."
     )
-    told = [machine, f"{versions}."]
+    lines = [machine, f"{versions}."]
     if run.load_before > _BUSY_BY_PROCESSOR * processors:
-        told.append("The machine had other work: the times are too long, and the ratios are imprecise.")
-    return told
+        lines.append("The machine had other work: the times are too long, and the ratios are imprecise.")
+    return lines
 
 
 def write(run: Run, folder: Path) -> None:

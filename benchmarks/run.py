@@ -24,7 +24,7 @@ import over_valkey
 import processes
 import with_serializers
 from measuring import Scenario, measured
-from report import Run, circumstances, told, told_of_targets, write
+from report import Run, circumstances, outcome_text, targets_text, write
 from stores import Lacking, Places
 
 
@@ -94,7 +94,7 @@ def performed(found: list[Scenario], asked: argparse.Namespace) -> Run:
                     print(f"\n{scenario.name}: {lack}", flush=True)
                     continue
             run.outcomes.append((outcome, size))
-            print(f"\n{told(outcome, size)}", flush=True)
+            print(f"\n{outcome_text(outcome, size)}", flush=True)
     return run
 
 
@@ -116,7 +116,7 @@ def main() -> None:
         print("\n".join(scenario.name for scenario in found))
         return
     run = performed(found, asked)
-    print(f"\n{told_of_targets(run)}")
+    print(f"\n{targets_text(run)}")
     if asked.report is not None:
         write(run, asked.report)
 

@@ -31,12 +31,12 @@ def test_the_trace_of_the_readme_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store.py").write_text(blocks("python")[1], encoding="utf-8")
     command = [sys.executable, "-m", "idemproof", "check", "store:MyLayer", "--tier", "exclusion"]
     environment = os.environ | {"COLUMNS": "110"}
-    told = subprocess.run(
+    reported = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
-    assert told.returncode == 1, told.stderr
+    assert reported.returncode == 1, reported.stderr
     (trace,) = blocks("text")
-    said = "\n".join(line.rstrip() for line in told.stdout.splitlines())
+    said = "\n".join(line.rstrip() for line in reported.stdout.splitlines())
     beginning, end = said.index("time │"), said.index("\n  INV-1 ")
     assert trace == f"{said[beginning:end]}\n"
 
@@ -53,10 +53,10 @@ def test_the_layer_that_the_page_shows_is_right(tmp_path: Path) -> None:
         f"{shown}\n\ndef make():\n    return InATable({str(tmp_path / 'records.db')!r})\n", encoding="utf-8"
     )
     command = [sys.executable, "-m", "idemproof", "check", "shown:make", "--profile", "quick", "--durable"]
-    told = subprocess.run(
+    reported = subprocess.run(
         command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120, check=False
     )
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert reported.returncode == 0, reported.stdout + reported.stderr
 
 
 def test_ci_runs_the_two_commands_of_the_readme() -> None:

@@ -38,14 +38,14 @@ def imported_by_the_specification() -> set[str]:
 
 def modules_after(script: str) -> set[str]:
     """The top-level modules, and those of this package in full, that are loaded after a script."""
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script) + "\nimport sys; print(*sys.modules)"],
         capture_output=True,
         encoding="utf-8",
         check=True,
         timeout=60,
     ).stdout.split()
-    return {name if name.startswith(PACKAGE) else name.partition(".")[0] for name in told}
+    return {name if name.startswith(PACKAGE) else name.partition(".")[0] for name in reported}
 
 
 # What importing costs.

@@ -54,7 +54,7 @@ def test_words_for_people_are_wording(mutation: Any, before: str, after: str) ->
         ('if tell("claimed") and x: y', 'if tell("claimed") or x: y'),
         ('status == "COMPLETED"', 'status == "completed"'),
         ('kind = str\nkind("late")', 'kind = str\nkind("LATE")'),
-        ('told("late")', 'told("LATE")'),
+        ('reported("late")', 'reported("LATE")'),
     ],
 )
 def test_nothing_else_is_wording(mutation: Any, before: str, after: str) -> None:

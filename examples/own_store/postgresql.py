@@ -53,9 +53,9 @@ class PostgreSQLStore(CompareAndSwapLayer):
                 if self._replace(connection, key, expected, new):
                     return new
                 # Refused: return what is stored, not what was proposed.
-                standing = self._read(connection, key)
-                if not same_version(standing, expected):
-                    return standing
+                current = self._read(connection, key)
+                if not same_version(current, expected):
+                    return current
                 # The record that refused the write has been replaced since: write again.
         raise RuntimeError(f"The record of {key!r} is as expected, and {TRIES} writes did not replace it.")
 

@@ -34,9 +34,9 @@ class SQLStore(CompareAndSwapLayer):
         del ttl_ms  # only a store with a time to live needs it
         with self._database() as database:
             while True:
-                text, standing = self._read(database, key)
-                if not same_version(standing, expected):
-                    return standing
+                text, current = self._read(database, key)
+                if not same_version(current, expected):
+                    return current
                 if self._replace(database, key, text, new):
                     return new
                 # Another call wrote between reading and writing: read again.

@@ -20,7 +20,7 @@ def log(
     exc_info: BaseException | None = None,
     interrupts: Interrupts | None = None,
 ) -> None:
-    """Log a message. Raise an interrupt that arrives meanwhile, but no other exception.
+    """Log a message. Raise an interrupt that arrives while logging, but no other exception.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class ThreeMethods:
         return new
 
     def _lock(self, key: str, owner: str | None) -> Exchange:
-        """Return whether ``owner`` has the lock, also if the reply to its first request was lost."""
+        """Return whether ``owner`` has the lock, even if the reply to its first request was lost."""
         lock = f"{key}:lock"
         token = owner or "True"
         if (yield Ask("set", (), {"name": lock, "value": token, "ex": _LOCK_SECONDS, "nx": True})):

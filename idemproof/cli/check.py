@@ -22,7 +22,7 @@ from .targets import refusal
 
 if TYPE_CHECKING:
     from idemproof.conformance import Report
-    from idemproof.conformance.suite.capabilities import Claim
+    from idemproof.conformance.suite.capabilities import ClaimField
     from idemproof.conformance.suite.checks import Check
 
 _NEEDED = ("hypothesis", "time_machine")
@@ -35,12 +35,12 @@ _NOT_JUDGED = 3
 _INTERRUPTED = 130
 
 
-def _flags(claim: "Claim") -> str:
+def _flags(claim: "ClaimField") -> str:
     name = claim.name.replace("_", "-")
     return _FLAGS.get(claim.name, f"--{name}/--no-{name}" if _is_yes_or_no(claim) else f"--{name}")
 
 
-def _is_yes_or_no(claim: "Claim") -> bool:
+def _is_yes_or_no(claim: "ClaimField") -> bool:
     return claim.default is None or isinstance(claim.default, bool)
 
 
@@ -85,7 +85,7 @@ def check(
         ),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="How thorough: quick (seconds), default (a minute or two), thorough.")
+        str, typer.Option(help="The profile: quick (seconds), default (a minute or two) or thorough.")
     ] = "default",
     seed: Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")] = None,
     require: Annotated[
@@ -231,7 +231,9 @@ def _chosen(
 
 def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
     if json is not None and html is not None and json != "-" and Path(json).resolve() == html.resolve():
-        raise refusal(f"Both reports cannot be written to {json!r}: give --json and --html a file each.")
+        raise refusal(
+            f"Both reports cannot be written to {json!r}: use different files for --json and --html."
+        )
     for place in (None if json == "-" else json, html):
         if place is None:
             continue

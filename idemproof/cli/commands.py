@@ -40,4 +40,4 @@ def factory_of(
         raise refusal("The command is empty.")
     longest = longest_line(0 if capabilities is None else capabilities.largest_response)
     patience = PROFILES[profile].patience * _SHARE_OF_PATIENCE
-    return CommandFactory(words, patience, longest, own_group=own_group)
+    return CommandFactory(words, patience, longest, own_group)

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 def explore(
     clients: Annotated[int, typer.Option(min=1, help="The number of clients that call with one key.")] = 3,
-    fingerprints: Annotated[
+    payload_hashes: Annotated[
         int,
-        typer.Option(min=1, max=3, help="The number of payload hashes that they use. The third is no hash."),
+        typer.Option(
+            "--payload-hashes",
+            "--fingerprints",
+            min=1,
+            max=3,
+            help="The number of payload hashes that they use. The third is no hash.",
+        ),
     ] = 2,
     faults: Annotated[
         str | None,
@@ -52,7 +58,7 @@ def explore(
     if faults not in (None, "none"):
         chosen = tuple(name.strip() for name in str(faults).split(",") if name.strip())
     try:
-        explorer = Explorer(clients, fingerprints, chosen, late_requests, invocations)
+        explorer = Explorer(clients, payload_hashes, chosen, late_requests, invocations)
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Lets another process judge, so that a layer cannot end, block or replace the process that reports."""
+"""Judges in another process, so that a layer cannot end, block or replace the process that reports."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ _LONGEST_START_SECONDS = 60.0
 _SLOW_IMPORT = 3
 """How many times longer than a request the import of the user's module may take."""
 _GRACE_SECONDS = 5.0
-"""How much longer this process waits than the other one, which says more exactly what hangs."""
+"""How much longer this process waits than the other one, whose message is more exact (seconds)."""
 _MOMENT_SECONDS = 1.0
 _FAREWELLS = range(64, 114)
 """Exit codes that no program uses for the end of a process by a signal."""
@@ -40,7 +40,7 @@ def farewell() -> int:
 
 
 def follow(job: Job, profile: Profile, course: RunLog, begin: Callable[[int], None]) -> None:
-    """Let another process judge, and add the events of its run to ``course``.
+    """Judge in another process, and add the events of its run to ``course``.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class _Judge:
             start_new_session=True,  # so that Ctrl-C reaches it once, and all its processes end with it
         )
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._tell(json.dumps(job).encode() + b"\n")
+        self._send(json.dumps(job).encode() + b"\n")
         self._threads = [
             threading.Thread(target=work, name="conformance-judge", daemon=True)
             for work in (self._read, self._show_output)
@@ -229,13 +229,13 @@ class _Judge:
             return None
 
     def _interrupt(self, *_: object) -> None:
-        """Interrupt the process, which then reports what it has found; at the second time, end it."""
+        """Interrupt the process, which then reports its findings so far. The second time, end it."""
         again, self.interrupted = self.interrupted, True
         self._left = time.perf_counter() + (0.0 if again or os.name != "posix" else _GRACE_SECONDS)
         if os.name == "posix":
             self._process.send_signal(signal.SIGINT)
 
-    def _tell(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it has ended, which `messages` finds out
             self._process.stdin.write(line)
@@ -249,7 +249,7 @@ class _Judge:
         self._messages.put(None)
 
     def _show_output(self) -> None:
-        """Copy what the process prints to stderr, because stdout is for the report."""
+        """Copy the output of the process to stderr, because stdout is for the report."""
         assert self._process.stderr is not None
         while chunk := os.read(self._process.stderr.fileno(), 65536):
             sys.stderr.write(chunk.decode(errors="replace"))

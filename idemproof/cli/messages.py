@@ -1,10 +1,10 @@
-"""What ``idemproof check`` and the process that judges for it tell each other: one line of JSON each."""
+"""The messages between ``idemproof check`` and the process that judges for it: one line of JSON each."""
 
 import json
 from typing import Any, NamedTuple
 
 from idemproof.conformance.suite.capabilities import Capabilities
-from idemproof.conformance.suite.run_log import Event, as_plain, from_plain
+from idemproof.conformance.suite.run_log import RunEvent, as_plain, from_plain
 
 
 class Job(NamedTuple):
@@ -81,7 +81,7 @@ class Leaving(NamedTuple):
     threads: list[str]
 
 
-Message = Event | Imported | Refused | Blocked | Interrupted | Busy | Leaving
+Message = RunEvent | Imported | Refused | Blocked | Interrupted | Busy | Leaving
 
 _OWN: dict[str, Any] = {
     each.__name__: each for each in (Imported, Refused, Blocked, Interrupted, Busy, Leaving)

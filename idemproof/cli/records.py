@@ -1,4 +1,4 @@
-"""``idemproof records``: look at the record of a key, forget it, or store the result of what is stuck."""
+"""``idemproof records``: show the record of a key, forget it, or resolve a stuck operation."""
 
 import asyncio
 import datetime as dt
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 records = typer.Typer(
     no_args_is_help=True,
-    help="Look at the record of a key, forget it, or store the result of an operation that is stuck.",
+    help="Show the record of a key, forget it, or store the result of an operation that is stuck.",
 )
 
 _NONE, _REFUSED = 1, 3
 
-Key = Annotated[str, typer.Argument(help="The key as it is stored: `f.idempotency.key(...)` returns it.")]
+Key = Annotated[str, typer.Argument(help="The stored key, as `f.idempotency.key(...)` returns it.")]
 SQLite = Annotated[Path | None, typer.Option(metavar="FILE", help="The file of a SQLitePersistenceLayer.")]
 Redis = Annotated[str | None, typer.Option(metavar="URL", help="The server of a RedisCachePersistenceLayer.")]
 DynamoDB = Annotated[
@@ -44,7 +44,7 @@ def show(
     layer: Layer = None,
     json: Annotated[bool, typer.Option("--json", help="Print the fields as JSON.")] = False,
 ) -> None:
-    """Show the stored record of a key, also if it is over.
+    """Show the stored record of a key, even if it has expired.
 
     Exit code 0: the record is shown. 1: there is no record. 2: the request to the
     store failed, and a message says why.
@@ -64,12 +64,14 @@ def forget(
     layer: Layer = None,
     even_in_progress: Annotated[
         bool,
-        typer.Option("--even-in-progress", help="Also a claim that is live: its worker is known to be dead."),
+        typer.Option(
+            "--even-in-progress", help="Also delete a live claim. Use it only if its worker is dead."
+        ),
     ] = False,
 ) -> None:
     """Delete the record of a key, so that the operation can run again.
 
-    Local caches of processes that run keep a result until it expires.
+    Local caches of running processes keep a result until it expires.
 
     Exit code 0: it is deleted. 1: there was none. 2: the request to the store
     failed. 3: refused: an attempt is in progress, or the record has just changed.
@@ -90,13 +92,13 @@ def forget(
 @records.command()
 def resolve(
     key: Key,
-    result: Annotated[str, typer.Option(metavar="JSON", help="What callers are to get; - reads stdin.")],
+    result: Annotated[str, typer.Option(metavar="JSON", help="The result for all callers. Use - for stdin.")],
     sqlite: SQLite = None,
     redis: Redis = None,
     dynamodb: DynamoDB = None,
     layer: Layer = None,
     expires_after_seconds: Annotated[
-        float, typer.Option(min=0, help="How long the result is replayed.")
+        float, typer.Option(min=0, help="How long the result is replayed (seconds).")
     ] = 3600,
 ) -> None:
     """Store the result of an operation that is stuck in progress after a crash.
@@ -156,7 +158,7 @@ def _named_layer(target: str) -> Any:
         except Exception as error:  # noqa: BLE001 - whatever it does, there is no layer
             raise refusal(f"{target!r} raised {type(error).__name__}: {error}") from None
     if not isinstance(named, BasePersistenceLayer | AsyncBasePersistenceLayer):
-        raise refusal(f"{target!r} is no persistence layer, and returns none.")
+        raise refusal(f"{target!r} is neither a persistence layer nor a function that returns one.")
     return named
 
 
@@ -168,7 +170,7 @@ def _asked(
     window: float = 3600,
     **kwargs: Any,
 ) -> "Record | None":
-    """Return what the layer's records answer; an async layer is asked by the method ``awaited``."""
+    """Return the answer of the layer's records. For an async layer, the method is ``awaited``."""
     from idemproof import AsyncBasePersistenceLayer, IdempotencyConfig  # noqa: PLC0415 - as in _layer
     from idemproof.errors import (  # noqa: PLC0415 - same
         IdempotencyAlreadyInProgressError,

@@ -1,8 +1,8 @@
 """The third driver: it steps the production engine through chosen interleavings, without threads or time.
 
-A :class:`World` has a clock that only moves when told, and a store that fails when told. Calls are the
-engine's own generators; the one who drives the world decides which of them takes its next step, how its
-request fares, and how its body ends. What happened is kept for the specification's invariants.
+The driver moves the clock of a :class:`World`, and makes its store fail. The calls are the engine's own
+generators. The driver decides which of them takes its next step, what happens to its request, and how its
+body ends. The world records what happened, so that the specification's invariants can be checked.
 """
 
 import json
@@ -56,16 +56,16 @@ class World:
         self.record: Record | None = None
         self.history: list[Happening] = []
         self.delayed: list[Swap] = []
-        self._minted = 0
+        self.owners_made = 0
 
     def clock(self) -> int:
         """Return the epoch milliseconds that it is in this world."""
         return self.now
 
-    def mint(self) -> str:
+    def next_owner(self) -> str:
         """Return the next owner token."""
-        self._minted += 1
-        return f"owner-{self._minted}"
+        self.owners_made += 1
+        return f"owner-{self.owners_made}"
 
     def swap(self, command: Swap) -> Record | None:
         """Do what a compare-and-swap layer does."""
@@ -99,11 +99,11 @@ class SimulatedCall:
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
-        self._payload_hash = payload_hash
-        self._steps = engine.steps(world.KEY, payload_hash, observed=True)
-        self._owner = ""
-        self._until = 0
-        self._operations = 0
+        self.payload_hash = payload_hash
+        self.steps = engine.steps(world.KEY, payload_hash, observed=True)
+        self.owner = ""
+        self.until = 0
+        self.operations = 0
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
@@ -112,7 +112,7 @@ class SimulatedCall:
         self.value: Any = None
         self.body: RunBody | None = None
         self.command: Any = None
-        self._go(lambda: self._steps.send(None))
+        self._go(lambda: self.steps.send(None))
 
     @property
     def running(self) -> bool:
@@ -126,9 +126,9 @@ class SimulatedCall:
             if fate == "interrupted":
                 self.interrupt(KeyboardInterrupt())
             else:
-                self._go(lambda: self._steps.send(None))
+                self._go(lambda: self.steps.send(None))
             return
-        self._operations += 1
+        self.operations += 1
         if isinstance(command, Load):
             self._reply(fate, lambda: self._world.record)
         else:
@@ -142,25 +142,25 @@ class SimulatedCall:
         assert self.body is not None
         self.body.result = result
         self.body.returned = True
-        self._go(lambda: self._steps.send(None))
+        self._go(lambda: self.steps.send(None))
 
     def fail(self, error: BaseException) -> None:
         """Let the running body raise ``error``."""
         assert self.body is not None
         self.body.failure = error
-        self._world.history.append(Ended(self._owner, self._world.now, "raised"))
-        self._go(lambda: self._steps.send(None))
+        self._world.history.append(Ended(self.owner, self._world.now, "raised"))
+        self._go(lambda: self.steps.send(None))
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
         self.interrupted = self.interrupted or not isinstance(error, Exception)
-        self._go(lambda: self._steps.throw(error))
+        self._go(lambda: self.steps.throw(error))
 
     def crash(self) -> None:
         """Let the worker die: no step follows."""
         if self.body is not None:
-            self._world.history.append(Ended(self._owner, self._world.now, "crashed"))
-        self._steps.close()
+            self._world.history.append(Ended(self.owner, self._world.now, "crashed"))
+        self.steps.close()
         self._end("crashed", None)
 
     def until_running(self) -> "SimulatedCall":
@@ -180,30 +180,30 @@ class SimulatedCall:
 
     def _note_claim(self, new: Record | None) -> None:
         if new is not None and new.status != COMPLETED:
-            self._owner = str(new.owner)
-            self._until = deadline_ms(new)
+            self.owner = str(new.owner)
+            self.until = deadline_ms(new)
 
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
         if fate == "interrupted":
             self.interrupt(KeyboardInterrupt())
             return
         if fate in ("refused", "delayed"):
-            self._go(lambda: self._steps.throw(StoreDown(f"request {fate}")))
+            self._go(lambda: self.steps.throw(StoreDown(f"request {fate}")))
             return
         try:
             answer = perform()
         except (IdempotencyError, StoreDown) as refusal:  # a store that is not this module's may refuse so
-            self._go(partial(self._steps.throw, refusal))
+            self._go(partial(self.steps.throw, refusal))
             return
         if fate == "reply lost":
-            self._go(lambda: self._steps.throw(StoreDown("reply lost")))
+            self._go(lambda: self.steps.throw(StoreDown("reply lost")))
             return
         if fate == "interrupted after":
             self.interrupt(KeyboardInterrupt())
             return
-        if isinstance(answer, Record) and holds(answer, self._owner):
-            self._until = deadline_ms(answer)
-        self._go(lambda: self._steps.send(answer))
+        if isinstance(answer, Record) and holds(answer, self.owner):
+            self.until = deadline_ms(answer)
+        self._go(lambda: self.steps.send(answer))
 
     def _go(self, advance: Callable[[], Any]) -> None:
         try:
@@ -211,11 +211,11 @@ class SimulatedCall:
             while isinstance(self.command, Emit):
                 self.occurrences.append(self.command.occurrence)
                 self._world.history.append(self.command.occurrence)
-                self.command = self._steps.send(None)
+                self.command = self.steps.send(None)
             if isinstance(self.command, RunBody):
                 self.began_interrupted = self.interrupted
                 self.body = self.command
-                self._world.history.append(Began(self._owner, self._world.now, self._until))
+                self._world.history.append(Began(self.owner, self._world.now, self.until))
         except StopIteration as done:
             failure = None if self.body is None else self.body.failure
             if failure is not None:
@@ -228,6 +228,6 @@ class SimulatedCall:
     def _end(self, how: Literal["returned", "raised", "crashed"], value: Any) -> None:
         world = self._world
         self.ended, self.value, self.command = how, value, None
-        world.history.append(Asked(self._owner, world.now, self._operations))
+        world.history.append(Asked(self.owner, world.now, self.operations))
         if how == "returned":
-            world.history.append(Answered(world.now, json.dumps(value), self._payload_hash, world.record))
+            world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))

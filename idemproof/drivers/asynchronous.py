@@ -97,13 +97,13 @@ async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any
 
 
 async def _end_of(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
-    """Wait until ``future`` is done, and return the cancellation that came meanwhile."""
+    """Wait until ``future`` is done, and return a cancellation that arrived before."""
     interrupted = None
     task: Any = asyncio.current_task()
     while not future.done():
         # As asyncio.wait does, at half its price: there is one future, and no time limit. It is woken by a
         # function that is written in C, in which no signal's handler can strike: a lost call would be waited
-        # for without end. How often the task was cancelled tells that from a cancellation.
+        # for without end. The count of cancellation requests distinguishes that from a cancellation.
         waiter = future.get_loop().create_future()
         wake = waiter.cancel
         cancellations = task.cancelling()

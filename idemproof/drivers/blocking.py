@@ -1,4 +1,4 @@
-"""The blocking driver: protocol code is written once, as generators; drivers perform what it asks.
+"""The blocking driver: protocol code is written once, as generators; drivers perform its commands.
 
 Both drivers keep the same promises. A failing request is thrown into the generator, at the very command.
 A body's exception never is: it is noted on the command, and raised at the end unless the generator raises
@@ -94,7 +94,7 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
 
 
 def _renamed(failure: GeneratorExit) -> Exception:
-    """Return what a layer raised as the failure that it is: thrown into the steps, it would close them."""
+    """Return the failure to throw into the steps for an error of a layer that would close them."""
     error = RuntimeError("the persistence layer raised GeneratorExit")
     error.__cause__ = failure
     return error

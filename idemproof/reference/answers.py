@@ -1,4 +1,4 @@
-"""The answers that callers get: encoded and replayed results, and refusals."""
+"""Answers for callers: encoded results, replayed results, and refusals."""
 
 import copy
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -31,16 +31,16 @@ _NOT_DATA = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 class Answers:
-    """Encodes, decodes and explains, for one decorated function.
+    """Encodes and decodes the results of one decorated function, and raises its refusals.
 
     Parameters
     ----------
     serializer
-        Turns results into JSON-able data and back, or the codec that does; None stores them as they are.
+        Converts results to JSON data and back, or a codec for it. None stores results unchanged.
     hook
-        Sees every replayed response, and may change it.
+        Gets every replayed response, and may change it.
     cache
-        Keeps what is replayed, or None.
+        The local cache for replayed records, or None.
     """
 
     __slots__ = ("_cache", "_codec", "_hook")
@@ -62,23 +62,23 @@ class Answers:
         return other
 
     def encode(self, result: Any) -> tuple[str, Any]:
-        """Return ``result`` as JSON text, and as all its callers get it: rebuilt from that text (RES-1)."""
+        """Return ``result`` as JSON text, and the value that all callers get from it (RES-1)."""
         return self._codec.store(result)
 
     def of(self, outcome: Outcome, *, cached: bool = False) -> Any:
-        """Return the replayed response, or raise why there is none.
+        """Return the replayed response, or raise the refusal.
 
         Parameters
         ----------
         outcome
-            How the claim ended.
+            The outcome of the claim.
         cached
-            Whether it was found in the cache, so that nothing is to be kept there.
+            Whether it comes from the local cache.
 
         Raises
         ------
         IdempotencyValidationError, IdempotencyAlreadyInProgressError
-            The stored record belongs to another payload, or its attempt is still running.
+            The stored record has another payload hash, or its attempt is still in progress.
         """
         if isinstance(outcome, Replay):
             return self._replay(outcome.record, None if cached else self._cache)
@@ -98,7 +98,7 @@ class Answers:
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 
     def instead_of(self, result: Any, record: Record) -> Any:
-        """Return the replay of ``record`` to an attempt whose own ``result`` came too late.
+        """Return the response of ``record`` for an attempt that completed too late, with ``result``.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Answers:
         if isinstance(answer, CoroutineType):
             answer.close()
             raise IdempotencyConfigError(
-                f"The response_hook answered for {key!r} with a coroutine, which nobody awaits. The "
+                f"The response_hook answered for {key!r} with a coroutine, which is never awaited. The "
                 "operation is done, and its result is stored. Make the hook a plain function."
             )
         return answer

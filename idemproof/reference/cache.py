@@ -35,7 +35,7 @@ class LocalCache:
                 try:  # noqa: SIM105 - which takes a microsecond
                     records.move_to_end(key)
                 except KeyError:
-                    pass  # a signal's handler has made a call of its own, and room for it
+                    pass  # a signal's handler has made a call of its own, and made space
             return record
 
     def put(self, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of an idempotent function: checked when it is made, fixed from then on."""
+"""The configuration of an idempotent function: checked by the constructor, and immutable afterwards."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -38,83 +38,86 @@ LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
 
 
 class IdempotentHookFunction(Protocol):
-    """What ``response_hook`` has to be: it sees every replayed response, and may change it."""
+    """The type of ``response_hook``: it gets every replayed response, and may change it."""
 
     def __call__(self, response: Any, idempotent_data: "DataRecord", /) -> Any:
-        """Return what the caller gets.
+        """Return the response for the caller.
 
         Parameters
         ----------
         response
-            The stored response, decoded and, if there is a serializer, rebuilt.
+            The stored response, decoded, and rebuilt if there is a serializer.
         idempotent_data
-            The record that the response comes from.
+            The record with the response.
         """
 
 
 class IdempotencyConfig:
-    """How keys are derived, and how long records live.
+    """The settings of idempotent functions: the key, the window, the lease, and more.
 
-    Everything is checked here, so that no call finds a mistake later. Only ``lambda_context`` can be set
-    afterwards; for another value of anything else, make another config.
+    The constructor checks all values, so that no call fails later because of a mistake. Afterwards, only
+    ``lambda_context`` can be set. To change another value, create a new configuration.
 
     Parameters
     ----------
     event_key_jmespath
-        JMESPath expression that selects what identifies the operation. Empty or None: the whole payload.
+        A JMESPath expression for the part of the payload that identifies the operation. By default, it is the
+        whole payload.
     payload_validation_jmespath
-        JMESPath expression that selects what must not change between calls of one key. Empty or None: no
-        check.
+        A JMESPath expression for the part of the payload that must be equal in all calls with one key. By
+        default, it is not checked.
     jmespath_options
-        Keyword arguments for `jmespath.Options`, for instance ``{"custom_functions": MyFunctions()}``.
+        Keyword arguments for `jmespath.Options`, for example ``{"custom_functions": MyFunctions()}``.
     raise_on_no_idempotency_key
-        Refuse a call without a key, instead of running it unprotected with a warning.
+        Whether a call without a key is refused. If not, it runs without protection, with a warning.
     expires_after_seconds
-        How long a result is replayed, in seconds. An integer or a float above 0.
+        How long a result is replayed (seconds): an integer or a float above 0.
     use_local_cache
-        Keep completed records in memory too.
+        Whether completed records are also kept in the memory of the process.
     local_cache_max_items
-        How many records the local cache holds.
+        The maximum number of records in the local cache.
     hash_function
-        Name of a hash function in `hashlib` with a digest of fixed length.
+        The name of a hash function in `hashlib` with a digest of fixed length.
     lambda_context
-        The AWS Lambda context; its remaining time bounds how long a run holds its key.
+        The AWS Lambda context. The lease ends no later than its remaining time.
     response_hook
-        Called as ``hook(response, record)`` on every replay; the caller gets what it returns.
+        A function that is called as ``hook(response, record)`` on every replay. The caller gets its result.
     in_progress_expires_after_seconds
-        How long a run holds its key when no Lambda context says, in seconds. An integer or a float above 0.
+        The lease without a Lambda context (seconds): an integer or a float above 0. After a crash, another
+        call may take over once the lease has ended.
     clock
-        Returns the time now, in milliseconds since the epoch (UTC).
+        Returns the current time (epoch milliseconds, UTC).
     result_check
-        What becomes of a result that a repeat would get changed, or not at all: ``"raise"`` an error that
-        carries it, or ``"warn"`` and store it as before. ``"warn"`` is for migration; the next release
-        removes it.
+        For a result that a replay would change or could not return: ``"raise"`` raises an error that carries
+        the result, and ``"warn"`` stores it with a warning. ``"warn"`` is for migration, and will be removed
+        in the next release.
     hash_secret
-        Makes keys and payload hashes HMACs under this secret, a text or bytes, for payloads that can be
-        guessed. With it, secret fields of models can be parts of keys.
+        A secret, a string or bytes, for payloads that can be guessed. Keys and payload hashes are then HMACs
+        with this secret, and can depend on secret fields of models.
     service
-        The name of this service, which its keys begin with, so that services can share a store. Default: what
-        the environment variable ``IDEMPROOF_SERVICE`` says.
+        The name of this service. Its keys begin with it, so that services can share a store. By default, the
+        value of the environment variable ``IDEMPROOF_SERVICE``.
     max_unpacked_bytes
-        How much zipped text one expression may unpack, in all.
+        How much compressed data one expression may unpack in total (bytes).
     completion_timeout_seconds
-        For how long storing a result is tried again if the store fails, in seconds, while the run holds its
-        key. An integer or a float, 0 or more; it is tried three times in any case.
+        How long storing a result is retried if the store fails (seconds), at most until the lease ends: an
+        integer or a float, 0 or more. There are always at least three tries.
     interrupts
-        Classes of ``Exception`` that a signal's handler raises, such as a job queue's time limit. They are
-        treated as ``KeyboardInterrupt`` is: never taken for a failure of the store, a key or a result. Those
-        of Celery, RQ and Airflow are known, and need not be named.
+        Classes of ``Exception`` that a signal handler raises, such as the time limit of a job queue. They are
+        handled like ``KeyboardInterrupt``, and never as a failure of the store, a key or a result. The time
+        limits of Celery, RQ and Airflow are known already.
     execution_timeout_seconds
-        How long a Lambda durable execution may last: its ``ExecutionTimeout``. Calls in such an execution
-        hold their keys for so long. An integer or a float above 0; by default the longest that Lambda allows.
+        The ``ExecutionTimeout`` of a Lambda durable execution (seconds): an integer or a float above 0. It is
+        the lease of calls in the execution. By default, the maximum that Lambda allows.
     observers
-        Functions that are called with each :class:`~idemproof.spec.occurrences.Occurrence` of a call: what
-        they raise is logged, and changes nothing. A list or tuple.
+        A list or tuple of functions that are called with each
+        :class:`~idemproof.spec.occurrences.Occurrence` of a call. Their exceptions are logged, and do not
+        change the call.
 
     Raises
     ------
     IdempotencyConfigError
-        A value is not allowed. The message names the parameter, the value and what is allowed.
+        A value is not allowed. The message names the parameter, the value and the allowed values.
     """
 
     event_key_jmespath: str
@@ -226,24 +229,24 @@ class IdempotencyConfig:
         )
 
     def register_lambda_context(self, lambda_context: Any) -> None:
-        """Remember the AWS Lambda context of this invocation.
+        """Set the AWS Lambda context of this invocation.
 
         Parameters
         ----------
         lambda_context
-            What the Lambda handler got as its second argument.
+            The second argument of the Lambda handler.
         """
         self.lambda_context = lambda_context
 
     def for_layers(self, function_name: str, key_prefix: str | None = None) -> Any:
-        """Return the settings as a layer sees them that is asked about one function, outside of its calls.
+        """Return the settings of one function for a layer that is used outside of its calls.
 
         Parameters
         ----------
         function_name
             The function's module and qualified name, joined with a dot.
         key_prefix
-            What the decorator got as ``key_prefix``.
+            The decorator's ``key_prefix``.
         """
         from .layer_settings import LayerSettings  # noqa: PLC0415 - few programs need it
 
@@ -270,7 +273,7 @@ class IdempotencyConfig:
 
 
 def remaining_ms(context: Any) -> int | None:
-    """Return how long an AWS Lambda invocation may still run, in milliseconds.
+    """Return the remaining time of an AWS Lambda invocation (milliseconds).
 
     Parameters
     ----------
@@ -280,12 +283,12 @@ def remaining_ms(context: Any) -> int | None:
     Returns
     -------
     int or None
-        None if there is no context, or it does not know.
+        None without a context, or if the context does not know the time.
 
     Raises
     ------
     IdempotencyConfigError
-        The context answered with something that is no number.
+        The context returned something that is not a finite number.
     """
     ask = getattr(context, "get_remaining_time_in_millis", None)
     if not callable(ask):

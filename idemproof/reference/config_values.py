@@ -78,7 +78,7 @@ def require_interrupts(kinds: Any) -> None:
 
 
 def require_observers(observers: Any) -> None:
-    """Raise if a value is no list or tuple of plain functions that can be called with an occurrence."""
+    """Raise unless a value is a list or tuple of plain functions that take an occurrence."""
     allowed = "a list or tuple of plain functions that take one occurrence: they are called, not awaited"
     if not isinstance(observers, list | tuple):
         raise refusal("observers", observers, allowed)

@@ -1,4 +1,4 @@
-"""One call, made: what the decorators, :class:`Idempotency` and operators share."""
+"""Makes calls, for the decorators, :class:`Idempotency` and operators."""
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -30,7 +30,7 @@ Payload = Callable[[tuple[Any, ...], Mapping[str, Any]], Callable[[], Any]]
 
 
 def require_layer_and_config(layer: Any, config: Any) -> None:
-    """Raise ``TypeError`` if they are not what they should be."""
+    """Raise ``TypeError`` unless the layer is a persistence layer, and the configuration is one or None."""
     if not isinstance(layer, Layer) and not is_double(layer):
         raise TypeError(f"persistence_store must be a persistence layer, not {layer!r}.{_hint_on(layer)}")
     if not isinstance(config, IdempotencyConfig | None):
@@ -46,7 +46,7 @@ def _hint_on(misfit: Any) -> str:
 
 
 class Core:
-    """Makes calls by one engine, over one layer.
+    """Makes calls with one engine, over one layer.
 
     Parameters
     ----------
@@ -55,17 +55,17 @@ class Core:
     config
         Its configuration.
     layer
-        The layer, of either side.
+        The layer, blocking or async.
     prefix
-        Returns what the keys begin with, as the layer may ask.
+        Returns the prefix of the keys, for layers that need it.
     function_name, key_prefix
-        What the layer's ``configure`` is given.
+        The arguments for the layer's ``configure``.
     payload
-        Returns what gives the data that a layer's public methods get in a call with these arguments.
+        Returns a function that computes the data for a layer's public methods in a call with these arguments.
     """
 
     stand_in: ClassVar[Callable[["Core"], "Core"] | None] = None
-    """For tests: returns the core that makes a call in the place of another."""
+    """For tests: returns the core that makes the calls instead of a given one."""
 
     __slots__ = (
         "_async_store",
@@ -112,18 +112,18 @@ class Core:
         function: Callable[..., Any] | None = None,
         answered: list[Outcome] | None = None,
     ) -> Any:
-        """Make a blocking call, and return what the caller gets.
+        """Make a blocking call, and return its answer.
 
         Parameters
         ----------
         key, payload_hash
-            Name the operation and its payload.
+            The idempotency key, and the hash of the payload or None.
         body, args, kwargs
-            What is run.
+            The function to run, and its arguments.
         context
             The AWS Lambda context of the call, or None.
         function, answered
-            As :meth:`Engine.steps` takes them.
+            See :meth:`Engine.steps`.
         """
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
         engine = core.engine
@@ -142,7 +142,7 @@ class Core:
         function: Callable[..., Any] | None,
         answered: list[Outcome] | None,
     ) -> "tuple[Core, Steps, CalledByMethods | None]":
-        """Return the core of the call, its steps, and its layer's own methods, if they are called."""
+        """Return the core that makes the call, its steps, and the layer's public methods, if used."""
         stand_in = Core.stand_in  # once: a test may end meanwhile
         core = self if stand_in is None else stand_in(self)
         execution = current(args, kwargs) if SDK in sys.modules else None
@@ -160,7 +160,7 @@ class Core:
         function: Callable[..., Any] | None = None,
         answered: list[Outcome] | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """Make an async call: :meth:`call` for ``async def`` bodies."""
+        """Make an async call. See :meth:`call`; the body is ``async def``."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
@@ -171,7 +171,7 @@ class Core:
         return drive_async(steps, store, call.async_body(body), args, kwargs, engine.observe)
 
     def perform(self, steps: Callable[[Engine], Steps]) -> Any:
-        """Perform what an operator asks for, and return its answer."""
+        """Perform an operator's change or read, and return its result."""
         stand_in = Core.stand_in
         core = self if stand_in is None else stand_in(self)
         if core.store is None:
@@ -182,7 +182,7 @@ class Core:
         return drive(steps(core.engine), core.store, observe=core.engine.observe)
 
     async def aperform(self, steps: Callable[[Engine], Steps]) -> Any:
-        """Perform what an operator asks for, on an event loop."""
+        """Perform an operator's change or read on an event loop."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - as in acall
 
         stand_in = Core.stand_in
@@ -190,7 +190,7 @@ class Core:
         return await drive_async(steps(core.engine), core.async_store, observe=core.engine.observe)
 
     def over(self, layer: CompareAndSwapLayer | None, engine: Engine) -> Self:
-        """Return what makes the same calls by another engine and, if one is given, over another layer."""
+        """Return a core for the same calls with another engine, and another layer if one is given."""
         other = type(self).__new__(type(self))
         for name in Core.__slots__:
             setattr(other, name, getattr(self, name))
@@ -202,15 +202,16 @@ class Core:
 
     @property
     def async_store(self) -> AsyncCompareAndSwapLayer:
-        """What async calls ask."""
+        """The store of async calls."""
         if self._async_store is None:
             self._async_store = async_compare_and_swap(self.layer, self._settings)
         return self._async_store
 
     def _serve(self, layer: Any, settings: LayerSettings) -> Callable[[], CalledByMethods | None] | None:
-        """Let ``layer`` serve the calls; return what tells in each of them how, if by its methods.
+        """Prepare ``layer`` for the calls.
 
-        None if that need not be asked: nothing is overridden, and nothing tells of what tests replace.
+        Return a function that returns, for each call, the layer's public methods if they are overridden or
+        replaced in a test. Return None if that cannot be.
         """
         if not is_double(layer):
             self._refuse_lost_interrupts(layer)

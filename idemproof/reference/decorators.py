@@ -1,7 +1,7 @@
 """The decorators: ``idempotent`` for Lambda handlers, ``idempotent_function`` for any function."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from ..backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer, keeps_owners
 from ..spec.errors import IdempotencyConfigError
@@ -32,37 +32,37 @@ AsyncReturned = Coroutine[Any, Any, R]
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
 
 
+class Options(TypedDict, total=False):
+    """The keyword arguments of ``idempotent`` that may be left out."""
+
+    config: IdempotencyConfig | None
+    key_prefix: str | None
+
+
+class FunctionOptions(Options, total=False):
+    """The keyword arguments of ``idempotent_function`` that may be left out, without the key's."""
+
+    output_serializer: OutputSerializer | None
+
+
 @overload
 def idempotent(
-    handler: Callable[P, R],
-    *,
-    persistence_store: BasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    key_prefix: str | None = None,
+    handler: Callable[P, R], *, persistence_store: BasePersistenceLayer, **options: Unpack[Options]
 ) -> Protected[P, R]: ...
 @overload
 def idempotent(
-    handler: None = None,
-    *,
-    persistence_store: BasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    key_prefix: str | None = None,
+    handler: None = None, *, persistence_store: BasePersistenceLayer, **options: Unpack[Options]
 ) -> Decorator: ...
 @overload
 def idempotent(
     handler: Callable[P, AsyncReturned[R]],
     *,
     persistence_store: AsyncBasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    key_prefix: str | None = None,
+    **options: Unpack[Options],
 ) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent(
-    handler: None = None,
-    *,
-    persistence_store: AsyncBasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    key_prefix: str | None = None,
+    handler: None = None, *, persistence_store: AsyncBasePersistenceLayer, **options: Unpack[Options]
 ) -> AsyncDecorator: ...
 def idempotent(
     handler: Any = None,
@@ -71,26 +71,26 @@ def idempotent(
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
 ) -> Any:
-    """Run a Lambda handler once for each event, and answer repeats with the stored result.
+    """Run a Lambda handler once for each event, and return the stored result for repeats.
 
-    The whole event is the key, unless ``config`` selects parts of it. The remaining time of the Lambda
-    context bounds the lease.
+    The key is derived from the whole event, unless ``config`` selects parts of it. The lease ends no later
+    than the remaining time of the Lambda context.
 
     Parameters
     ----------
     handler
-        The handler, ``def`` or ``async def``, called with (event, context).
+        The handler, ``def`` or ``async def``. It is called with (event, context).
     persistence_store
-        Where records are kept; may be shared by any number of functions.
+        The store of the records. Several functions may share it.
     config
-        Key, window, validation, cache, hook. Default: everything at its default.
+        The settings, such as the key, the window and the lease. By default, each has its default.
     key_prefix
-        Replaces the function's name at the beginning of keys, so that they survive a renaming.
+        Replaces the function's name at the beginning of keys. Set it, so that you can rename the function.
 
     Raises
     ------
     TypeError
-        The handler cannot be protected. Raised here, before any call.
+        The handler cannot be protected. This is raised at decoration, before any call.
     IdempotencyConfigError
         ``key_prefix`` is invalid.
     """
@@ -127,10 +127,8 @@ def idempotent_function(
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: BasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction | None = None,
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
@@ -138,10 +136,8 @@ def idempotent_function(
     *,
     data_keyword_argument: None = None,
     persistence_store: Layer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction,
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, R]: ...
 @overload
 def idempotent_function(
@@ -149,10 +145,8 @@ def idempotent_function(
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: BasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction | None = None,
+    **options: Unpack[FunctionOptions],
 ) -> Decorator: ...
 @overload
 def idempotent_function(
@@ -160,10 +154,8 @@ def idempotent_function(
     *,
     data_keyword_argument: None = None,
     persistence_store: Layer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction,
+    **options: Unpack[FunctionOptions],
 ) -> Decorator: ...
 @overload
 def idempotent_function(
@@ -171,10 +163,8 @@ def idempotent_function(
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: AsyncBasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction | None = None,
+    **options: Unpack[FunctionOptions],
 ) -> Protected[P, AsyncReturned[R]]: ...
 @overload
 def idempotent_function(
@@ -182,10 +172,8 @@ def idempotent_function(
     *,
     data_keyword_argument: str | Sequence[str],
     persistence_store: AsyncBasePersistenceLayer,
-    config: IdempotencyConfig | None = None,
-    output_serializer: OutputSerializer | None = None,
-    key_prefix: str | None = None,
     key: KeyFunction | None = None,
+    **options: Unpack[FunctionOptions],
 ) -> AsyncDecorator: ...
 def idempotent_function(
     function: Any = None,
@@ -197,7 +185,7 @@ def idempotent_function(
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
 ) -> Any:
-    """Run a function once for each value of one of its arguments, and answer repeats with the stored result.
+    """Run a function once for each value of an argument, and return the stored result for repeats.
 
     Parameters
     ----------
@@ -205,28 +193,30 @@ def idempotent_function(
         The function, ``def`` or ``async def``: plain, method, static or class method, partial, or callable
         object.
     data_keyword_argument
-        The parameter from which the key is derived, or several: then their values are searched as an object,
-        by their names. Callers may pass them by keyword or position, or leave them to their defaults.
+        The name of the parameter from which the key is derived, or a list of names. For a list, the data is
+        an object with one member for each name. Callers may pass the arguments by keyword or position, or
+        omit them if they have defaults.
     persistence_store
-        Where records are kept; may be shared by any number of functions.
+        The store of the records. Several functions may share it.
     config
-        Key, window, validation, cache, hook. Default: everything at its default.
+        The settings, such as the key, the window and the lease. By default, each has its default.
     output_serializer
-        Stores results and rebuilds them: an instance, or a class that finds its model in the return
-        annotation. Without one, all callers get plain JSON values, the first one too; a call that runs
-        unprotected (no key, or switched off) gets what the function returned.
+        Converts results to JSON data and back: an instance, or a class that takes its model from the return
+        annotation. Without a serializer, all callers get plain JSON values, including the first. A call
+        that runs without protection (no key, or switched off) gets the function's own result.
     key_prefix
         Replaces the function's name at the beginning of keys, so that they survive a renaming.
     key
-        Called with the arguments of each call; returns the plain data that names the operation. Instead of
-        ``data_keyword_argument``, or together with it if ``payload_validation_jmespath`` needs an argument.
+        A function that gets the arguments of each call, and returns plain data from which the key is derived.
+        Use it instead of ``data_keyword_argument``, or together with it if ``payload_validation_jmespath``
+        needs an argument.
 
     Raises
     ------
     TypeError
-        The function cannot be protected. Raised here, before any call.
+        The function cannot be protected. This is raised at decoration, before any call.
     IdempotencyConfigError
-        ``key_prefix`` is invalid, or the key is named in no way or in two.
+        ``key_prefix`` is invalid, or the key has no source, or two.
     IdempotencyModelTypeError, IdempotencyNoSerializationModelError
         The serializer does not fit the return annotation.
     """
@@ -235,7 +225,9 @@ def idempotent_function(
         serializer = resolve_serializer(output_serializer, function)
         for direction in ("to_dict", "from_dict"):
             if serializer is not None and is_async(getattr(serializer, direction)):
-                raise TypeError(f"{direction} of {serializer!r} is async: it is called, and not awaited.")
+                raise TypeError(
+                    f"{direction} of {serializer!r} is async, but it would not be awaited: use def."
+                )
         codec: Any = Codec(serializer, function, settings.result_check)
         codec.prepare(for_a_call=False)
         engine = Engine(settings, codec, function=function, keeps_owners=keeps_owners(persistence_store))
@@ -251,7 +243,7 @@ def idempotent_function(
 
 
 def _refuse_ambiguous_key(key: Any, names: Any, config: IdempotencyConfig) -> None:
-    """Raise if the key is named in no way, or in two."""
+    """Raise if the key has no source, or two."""
     if key is None:
         if names is None:
             raise IdempotencyConfigError(
@@ -265,29 +257,28 @@ def _refuse_ambiguous_key(key: Any, names: Any, config: IdempotencyConfig) -> No
         )
     if config.event_key_jmespath:
         raise IdempotencyConfigError(
-            f"Both key and event_key_jmespath={config.event_key_jmespath!r} name the operation: give one of "
-            "them."
+            f"Both key and event_key_jmespath={config.event_key_jmespath!r} name the operation: remove one."
         )
     validated = config.payload_validation_jmespath
     if validated and names is None:
         raise IdempotencyConfigError(
-            f"payload_validation_jmespath={validated!r} needs an argument to look at: give "
-            "data_keyword_argument beside key."
+            f"payload_validation_jmespath={validated!r} needs an argument: give "
+            "data_keyword_argument together with key."
         )
     if names is not None and not validated:
         raise IdempotencyConfigError(
-            "Both key and data_keyword_argument name the operation: give one of them. Beside key, "
-            "data_keyword_argument is only what payload_validation_jmespath looks at."
+            "Both key and data_keyword_argument name the operation: remove one. Together with key, "
+            "data_keyword_argument only serves payload_validation_jmespath."
         )
 
 
 def _decorator(
     decorate: Callable[[Any], Any], function: Any, layer: Any, config: Any, key_prefix: str | None
 ) -> Callable[[Any], Any]:
-    """Check what needs no function; decorate now if there is one."""
+    """Check the other arguments, and decorate the function if it is given already."""
     require_layer_and_config(layer, config)
     if key_prefix is not None and (not isinstance(key_prefix, str) or not key_prefix):
-        raise IdempotencyConfigError(f"key_prefix must be a text that is not empty, not {key_prefix!r}.")
+        raise IdempotencyConfigError(f"key_prefix must be a non-empty string, not {key_prefix!r}.")
 
     def apply(function: Any) -> Any:
         if isinstance(function, staticmethod | classmethod):

@@ -131,7 +131,14 @@ def _operations_before(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int 
             kind.__name__ == "DurableContext" and kind.__module__.partition(".")[0] == SDK
             for kind in type(value).__mro__
         ):
-            begun: int = value._step_counter.get_current()
+            # The SDK has no public name for it, and sets no other number that each replay repeats.
+            counter = getattr(value, "_step_counter", None)
+            if counter is None:
+                raise IdempotencyConfigError(
+                    f"The installed version of {SDK} does not count the operations of a DurableContext, so "
+                    "calls in it cannot be distinguished. Nothing ran. Use another version of it."
+                )
+            begun: int = counter.get_current()
             return begun
     return None
 

@@ -1,7 +1,8 @@
 """One call of an idempotent function, as protocol code for any driver.
 
-Every decision is :func:`~idemproof.spec.transition.transition`'s: the engine asks it about what it believes
-to stand, proposes the outcome to the store by compare-and-swap, and asks again about what really stands.
+:func:`~idemproof.spec.transition.transition` makes every decision. The engine calls it with the record that
+it expects, and proposes the outcome to the store by compare-and-swap. If another record is stored, the engine
+calls it again with that record.
 """
 
 import copy
@@ -35,27 +36,27 @@ from .stack import require_stack
 
 
 class Engine(Finishing):
-    """The protocol for one decorated function. Holds no state of any call; safe for any number of threads.
+    """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
     ----------
     config
-        Windows, clock, cache and hook.
+        The settings.
     serializer
         Converts results to JSON data and back; None stores them unchanged.
-    mint
+    next_owner
         Returns a new owner token.
     function
-        The body, if it is a function's.
+        The decorated function, or None.
     keeps_owners
-        Whether the layer does.
+        Whether the layer stores owner tokens.
     """
 
     def __init__(
         self,
         config: IdempotencyConfig,
         serializer: BaseIdempotencySerializer | None = None,
-        mint: Callable[[], str] = new_owner,
+        next_owner: Callable[[], str] = new_owner,
         function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
@@ -63,9 +64,9 @@ class Engine(Finishing):
         self._keeps_owners = keeps_owners
         self._config = config
         self._clock = config.clock
-        self._mint = mint
+        self._next_owner = next_owner
         self._function = function
-        self._cache = LocalCache(config.local_cache_max_items) if config.use_local_cache else None
+        self._cache = self.new_cache()
         self._answers = Answers(serializer, config.response_hook, self._cache)
         interrupts = self._interrupts = config.interruptions
         self.interruptions = interrupts
@@ -86,7 +87,7 @@ class Engine(Finishing):
         *,
         keeps_owners: bool | None = None,
     ) -> Self:
-        """Return an engine that does the same by another clock or cache, and for more observers."""
+        """Return a copy of this engine with another clock or cache, and with more observers."""
         twin = copy.copy(self)
         if clock is not None:
             twin._clock = clock
@@ -99,18 +100,23 @@ class Engine(Finishing):
         twin.observe = twin.observers.hand
         return twin
 
+    def new_cache(self) -> LocalCache | None:
+        """Return an empty local cache, or None if the configuration uses none."""
+        config = self._config
+        return LocalCache(config.local_cache_max_items) if config.use_local_cache else None
+
     @property
     def clock(self) -> Callable[[], int]:
-        """What tells the time."""
+        """Returns the current time (epoch milliseconds)."""
         return self._clock
 
     @property
     def window_ms(self) -> int:
-        """How long a result is kept."""
+        """How long a result is kept (milliseconds)."""
         return milliseconds(self._config.expires_after_seconds)
 
     def encoded(self, key: str, result: Any) -> str:
-        """Return the text that is stored for a result of ``key``, or raise that it cannot be stored."""
+        """Return a result as text for the store, or raise :class:`IdempotencySerializationError`."""
         try:
             return self._answers.encode(result)[0]
         except (IdempotencyError, TypeError, ValueError, RecursionError, ResultChangedError) as error:
@@ -120,7 +126,7 @@ class Engine(Finishing):
         ) from trouble
 
     def forget_cached(self, key: str) -> None:
-        """Forget what the local cache has of ``key``."""
+        """Remove ``key`` from the local cache."""
         cached = None if self._cache is None else self._cache.get(key)
         if self._cache is not None and cached is not None:
             self._cache.discard(cached)
@@ -141,24 +147,24 @@ class Engine(Finishing):
         Parameters
         ----------
         key
-            Names the operation.
+            The idempotency key.
         payload_hash
-            Hash of the validated part of the payload, or None.
+            The hash of the validated part of the payload, or None.
         lambda_context
-            The AWS Lambda context whose remaining time bounds the lease, or None.
+            The AWS Lambda context, whose remaining time limits the lease, or None.
         execution
-            The durable execution in which the call is made, or None.
+            The durable execution that contains the call, or None.
         function
             The body, if it is not the engine's own.
         answered
-            Takes the outcome that the caller is answered with.
+            A list to which the outcome for the caller is added, or None.
         observed
-            Whether to report all that happens, even if no observer is configured.
+            Whether to report all occurrences, even without a configured observer.
 
         Yields
         ------
         Command
-            What the driver is to do.
+            The next command for the driver.
 
         Returns
         -------
@@ -175,11 +181,11 @@ class Engine(Finishing):
                     answered.append(cached)
                 if report is None:
                     return self._answer(cached, cached=True)
-                return (yield from self._tell(report, cached, cached=True))
+                return (yield from self._answer_and_report(report, cached, cached=True))
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
-        attempt = Attempt(key, payload_hash, self._mint(), lambda_context, execution, report)
+        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
             outcome = yield from self._claim(attempt)
@@ -193,7 +199,7 @@ class Engine(Finishing):
             if granted:
                 yield attempt
         except GeneratorExit:
-            raise  # nobody is there to perform anything
+            raise  # no driver performs commands any more
         except BaseException as failure:
             if not attempt.returned:
                 yield from self._take_back(attempt, failure, granted=granted)
@@ -211,7 +217,7 @@ class Engine(Finishing):
                 answered.append(outcome)
             if report is None:
                 return self._answer(outcome)
-            return (yield from self._tell(report, outcome, ran=ran))
+            return (yield from self._answer_and_report(report, outcome, ran=ran))
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
@@ -252,15 +258,17 @@ class Engine(Finishing):
         return outcome
 
     def _answer(self, outcome: Outcome, *, cached: bool = False) -> Any:
-        """Return what the caller gets instead of a run; an interrupt is raised by its own name."""
+        """Return the answer without a run. An interrupt behind an error is raised instead of the error."""
         try:
             return self._answers.of(outcome, cached=cached)
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
-    def _tell(self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False) -> Steps:
-        """Return what the caller gets instead of a run, and report it."""
+    def _answer_and_report(
+        self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False
+    ) -> Steps:
+        """Return the answer without a run, and report it."""
         kind, failure = kind_of_claim(outcome), None
         try:
             answer = self._answer(outcome, cached=cached)
@@ -278,14 +286,14 @@ class Engine(Finishing):
             del failure  # its traceback refers to this frame
 
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
-        """Report a claim; return its outcome, or that of another if the lease is over meanwhile (OBS-3)."""
+        """Report a claim; return its outcome, or that of a new claim if the lease has ended (OBS-3)."""
         yield from self._report_before(attempt, kind_of_claim(outcome), outcome)
         if live(outcome.record, self._clock()):
             return outcome
         return (yield from self._claim(attempt))
 
     def _report_before(self, attempt: Attempt, kind: Kind, outcome: Outcome | None = None) -> Steps:
-        """Report what has happened before the body, which an interrupt keeps from beginning."""
+        """Report an occurrence before the body. After an interrupt, the body does not begin."""
         yield from self._report(attempt, kind, outcome)
         if attempt.interrupt is not None:
             raise attempt.interrupt
@@ -296,7 +304,7 @@ class Engine(Finishing):
         return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
-        """Give the claim back, if it is still ours; ``error`` is why."""
+        """Release the claim because of ``error``, if this attempt still holds it."""
         outcome = yield from settle(
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
         )
@@ -305,7 +313,7 @@ class Engine(Finishing):
             yield from self._report(attempt, kind, outcome, error)
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
-        """Before the body, or while it was failing: undo a claim that may stand."""
+        """Release a claim that may be stored, before the body or while it was failing."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
         if not granted and attempt.report is not None:
@@ -326,7 +334,7 @@ class Engine(Finishing):
             raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """After the body raised: let the next attempt begin at once, unless the body will be resumed."""
+        """Release the claim after the body has raised, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
             if attempt.report is not None:

@@ -1,4 +1,4 @@
-"""The end of an attempt whose body has returned: its result is stored, whatever happens, and reported."""
+"""Ends an attempt after its body has returned: stores the result, and reports what happened to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +18,11 @@ from .changes import Completing, GivenUp
 from .observers import Observers, Report
 
 INTERRUPTS = range(3)
-"""How often what is interrupted between its requests begins again."""
+"""How often work that is interrupted between two requests is tried again."""
 
 
 class Finishing:
-    """What an engine does once a body has returned. From then on nothing is ever released."""
+    """The part of an engine that runs after a body has returned. The claim is never released then."""
 
     observers: Observers
     _answers: Answers
@@ -33,7 +33,7 @@ class Finishing:
     _marking: Completing
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901, PLR0912 - what may become of a result, in its order
-        """Store the result, and answer."""
+        """Store the result, and return the answer."""
         refused, trouble = False, None
         try:
             text, answer = self._answers.encode(attempt.result)
@@ -87,7 +87,7 @@ class Finishing:
     def _encode_again(
         self, attempt: Attempt, trouble: BaseException
     ) -> tuple[str, Any, BaseException | None]:
-        """Encode again if that was interrupted; return the text to store, the answer, and what went wrong."""
+        """Encode again after an interrupt; return the text to store, the answer, and any last error."""
         for _ in INTERRUPTS:
             interrupt = self._interrupts.behind(trouble)
             if interrupt is None:
@@ -100,14 +100,14 @@ class Finishing:
         return RESULT_UNAVAILABLE, None, trouble
 
     def _complete(self, attempt: Attempt, text: str) -> Steps:
-        """Store ``text``; return the outcome, or raise that it was given up."""
+        """Store ``text``, and return the outcome. Raise :class:`GivenUp` if the store did not take it."""
         attempt.text = text
         return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decided)
 
     def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
-        """Store that the operation was done, if its result cannot be; return the outcome, and why.
+        """Store a marker instead of the result; return the outcome, and the error that led to it.
 
-        The store may refuse this very record, under whatever name: then it takes one without the result.
+        A store may refuse only this record, for example because it is too large. The marker is small.
         """
         failure = attempt.trouble
         if text != RESULT_UNAVAILABLE:
@@ -140,7 +140,7 @@ class Finishing:
     def _stopped(
         self, attempt: Attempt, error: IdempotencyError, cause: BaseException | None = None
     ) -> BaseException:
-        """Return what is raised: the interrupt that came meanwhile, ``error`` behind it; or the error."""
+        """Return the exception to raise: an earlier interrupt, with ``error`` as its cause, or ``error``."""
         if cause is not attempt.interrupt:
             error.__cause__ = cause
         attempt.trouble = None
@@ -156,7 +156,7 @@ class Finishing:
         outcome: Outcome | None = None,
         error: BaseException | None = None,
     ) -> Steps:
-        """Report what has happened to an attempt. An interrupt that comes meanwhile is noted."""
+        """Report an occurrence of an attempt. An interrupt by an observer is noted."""
         report = attempt.report
         if report is None:
             if not self.observers.wants(kind):
@@ -172,7 +172,7 @@ class Finishing:
 
 
 def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:
-    """Return what the outcome of a completion is reported as."""
+    """Return the kind of occurrence that reports the outcome of a completion."""
     if isinstance(outcome, LeaseLost):
         return Kind.LEASE_LOST
     if isinstance(outcome, Superseded):

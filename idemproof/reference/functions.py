@@ -306,7 +306,7 @@ def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
 
 
 def parameters_of(function: Any) -> tuple[str, ...]:
-    """Return the names of a function's parameters, none if it does not tell them."""
+    """Return the names of a function's parameters; empty if its signature is unknown."""
     try:
         return tuple(_parameters(function, follow_wrapped=False))
     except TypeError:

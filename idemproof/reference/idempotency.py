@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """What a caller of :meth:`Idempotency.run` gets.
+    """The answer of :meth:`Idempotency.run`.
 
     Parameters
     ----------
     value
         The result.
     replayed
-        Whether it is another attempt's, read from the record, rather than what the body returned here.
+        Whether it is the stored result of another attempt. If not, the body ran in this call.
     record
-        The record that holds it; None if idempotency is switched off.
+        The stored record with the result; None if idempotency is switched off.
     """
 
     value: T
@@ -42,29 +42,29 @@ class Answer(Generic[T]):
 
 
 class Idempotency:
-    """Runs operations once for each key: what the decorators do, for keys that the caller names.
+    """Runs an operation once for each key. The caller names the key.
 
-    A key is a text. It is stored as it is, behind ``key_prefix`` and ``#`` if there is a prefix, else behind
-    the name of the service and ``#`` if the service has one (``service``, ``IDEMPROOF_SERVICE``). The name of
-    the Lambda function is no part of it.
+    A key is a string. The stored key begins with ``key_prefix`` and ``#``. Without a prefix, it begins with
+    the name of the service and ``#``, if there is one (``service``, ``IDEMPROOF_SERVICE``). It never contains
+    the name of the Lambda function.
 
     Parameters
     ----------
     persistence_store
-        Where records are kept; may be shared by any number of functions.
+        The store of the records. Several functions may share it.
     config
-        Window, lease, cache, hook, observers. Default: everything at its default.
+        The settings, such as the window, the lease and the observers. By default, each has its default.
     key_prefix
-        What stored keys begin with, instead of the name of the service.
+        The prefix of stored keys, instead of the name of the service.
     output_serializer
-        Stores results and rebuilds them. Without one, all callers get plain JSON values.
+        Converts results to JSON data and back. Without one, all callers get plain JSON values.
 
     Raises
     ------
     TypeError
-        A parameter is of the wrong kind.
+        A parameter has the wrong type.
     IdempotencyConfigError
-        ``key_prefix`` is invalid, or ``config`` has an expression that selects from a payload: there is none.
+        ``key_prefix`` is invalid, or ``config`` has an expression: there is no payload to select from.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Idempotency:
             engine, config, persistence_store, self._prefix, "", key_prefix, lambda args, _: lambda: args[0]
         )
         self.records = Records(self._core, self.stored_key)
-        """Looks at records and changes them, by the same keys."""
+        """Reads and changes records, by the same keys."""
 
     def stored_key(self, key: str) -> str:
         """Return the key under which the record of ``key`` is stored.
@@ -106,33 +106,33 @@ class Idempotency:
         Raises
         ------
         IdempotencyKeyError
-            It is no text, empty, or cannot be written as UTF-8.
+            The key is not a string, is empty, or cannot be encoded as UTF-8.
         """
         name, prefix = checked_key(key), self._prefix()
         return f"{prefix}#{name}" if prefix else name
 
     def run(self, key: str, body: Callable[[], T], *, payload_hash: str | None = None) -> Answer[T]:
-        """Run ``body`` once for ``key``, and answer repeats with its stored result.
+        """Run ``body`` once for ``key``, and return the stored result for repeats.
 
         Parameters
         ----------
         key
-            Names the operation.
+            The idempotency key, which names the operation.
         body
-            Called without arguments.
+            The function to run. It is called without arguments.
         payload_hash
-            A hash of what must not change between calls of one key, or None for no check.
+            A hash of the payload. A call with the same key and another hash is refused. None: no check.
 
         Raises
         ------
         TypeError
-            ``body`` is ``async def`` or no function.
+            ``body`` is ``async def``, or not a function.
         IdempotencyKeyError
-            The key is no text, or cannot be one. Nothing ran.
+            The key is invalid. Nothing ran.
         IdempotencyConfigError
-            The layer is an async one. Nothing ran.
+            The layer is async. Nothing ran.
         IdempotencyError
-            As a decorated function raises them.
+            As for a decorated function.
         """
         if self._core.store is None:
             raise IdempotencyConfigError(
@@ -152,14 +152,14 @@ class Idempotency:
     async def arun(
         self, key: str, body: Callable[[], Awaitable[T]], *, payload_hash: str | None = None
     ) -> Answer[T]:
-        """Run ``body`` once for ``key``: :meth:`run` for event loops, over layers of either side.
+        """Run ``body`` once for ``key`` on an event loop, over a blocking or an async layer.
 
         Parameters
         ----------
         key, payload_hash
-            As for :meth:`run`, which says what is raised.
+            See :meth:`run`, also for the exceptions.
         body
-            Called without arguments; what it returns is awaited, if it can be.
+            The function to run. It is called without arguments, and an awaitable result is awaited.
         """
         name = self._checked(key, body, payload_hash)
         if disabled():
@@ -171,7 +171,7 @@ class Idempotency:
         return _answer(value, answered[-1])
 
     def _checked(self, key: str, body: Any, payload_hash: Any) -> str:
-        """Return the stored key, or raise what is wrong before anything has run."""
+        """Return the stored key, or raise an error before anything has run."""
         if not callable(body):
             raise TypeError(f"body must be a function without arguments, not {body!r}. Nothing ran.")
         if not isinstance(payload_hash, str | None):
@@ -184,7 +184,7 @@ class Idempotency:
 
 
 def records_of(persistence_store: Layer, config: IdempotencyConfig | None = None) -> Records:
-    """Return what looks at the records of a layer and changes them, by the keys as they are stored."""
+    """Return the :class:`Records` of a layer, by stored keys."""
     return Records(Idempotency(persistence_store, config)._core)
 
 

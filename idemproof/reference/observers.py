@@ -1,7 +1,6 @@
-"""Who gets the occurrences of calls: the log, and the observers of a configuration.
+"""Reports the occurrences of calls to the log, and to the observers of a configuration.
 
-What they do with an occurrence decides nothing: what they raise is logged. An interrupt that comes meanwhile
-is raised.
+An observer cannot change the outcome of a call: what it raises is logged. Only an interrupt is raised.
 """
 
 import logging
@@ -18,7 +17,7 @@ from ..spec.record import RESULT_UNAVAILABLE, Record
 from ..spec.transition import deciding_row
 
 Observer = Callable[[Occurrence], object]
-"""What ``observers`` holds: called with each occurrence, in the thread or event loop of its call."""
+"""An observer. It is called with each occurrence, in the thread or event loop of the call."""
 
 _LOGGED = {
     Kind.TOOK_OVER: (logging.INFO, "%r, from one whose lease or window is over"),
@@ -40,15 +39,15 @@ _LOGGED = {
 _OTHERS = (logging.DEBUG, "%s")
 
 _busy: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers", default=())
-"""Who is being called here: what an observer does itself, it does not observe."""
+"""The observers that are being called. An observer does not observe calls that it makes itself."""
 
 
 is_logged = logger.isEnabledFor
-"""Returns whether the log takes messages of a level: from DEBUG on, it takes every occurrence."""
+"""Returns whether the log records messages of a level. At DEBUG, it records every occurrence."""
 
 
 def log_occurrence(occurrence: Occurrence, interrupts: Interrupts) -> None:
-    """Log it; handlers find its kind and key in ``idempotency_event`` and ``idempotency_key``."""
+    """Log an occurrence. The log record has the attributes ``idempotency_event`` and ``idempotency_key``."""
     kind, key = occurrence.kind.value, occurrence.key
     level, message = _LOGGED.get(occurrence.kind, _OTHERS)
     extra = {"idempotency_event": kind, "idempotency_key": key}
@@ -61,9 +60,9 @@ class Observers:
     Parameters
     ----------
     observers
-        Called in this order, after the log.
+        The observers, called in this order, after the log.
     interrupts
-        Recognizes what is raised though it comes while an occurrence is observed.
+        Recognizes the interrupts, which are raised even while an occurrence is observed.
     """
 
     __slots__ = ("_interrupts", "_observers", "given")
@@ -79,11 +78,11 @@ class Observers:
         return self.given or is_logged(_LOGGED.get(kind, _OTHERS)[0])
 
     def with_others(self, observers: Sequence[Observer]) -> "Observers":
-        """Return these and more."""
+        """Return the same observers, and more."""
         return Observers((*self._observers, *observers), self._interrupts)
 
     def hand(self, occurrence: Occurrence) -> None:
-        """Give it to all of them. If several are interrupted, the first interrupt is raised."""
+        """Report an occurrence to the log and all observers. Of several interrupts, the first is raised."""
         interrupt: BaseException | None = None
         try:
             log_occurrence(occurrence, self._interrupts)
@@ -131,14 +130,16 @@ class Observers:
 
 
 class Report:
-    """What one call reports, while it is observed.
+    """Makes the occurrences of one call.
 
     Parameters
     ----------
     key
-        Names the operation.
+        The idempotency key.
     clock
         Returns epoch milliseconds; None if the call was not observed when it began.
+    owner
+        The owner token of the attempt, if it is known already.
     """
 
     __slots__ = ("_began", "_clock", "_key", "_owner", "_row")
@@ -151,12 +152,12 @@ class Report:
         self._owner = owner
 
     def begun_by(self, owner: str) -> Callable[[Record | None, Event, int], None]:
-        """Take the attempt's token; return what notes which row decides."""
+        """Set the owner token of the attempt; return :meth:`decided`."""
         self._owner = owner
         return self.decided
 
     def decided(self, record: Record | None, event: Event, now: int) -> None:
-        """Note which row decides."""
+        """Note which row of the table decides."""
         self._row = deciding_row(record, event, now).clause
 
     def of(
@@ -190,7 +191,7 @@ class Report:
 
 
 def kind_of_claim(outcome: Outcome) -> Kind:
-    """Return what a claim's outcome is reported as."""
+    """Return the kind of occurrence that reports the outcome of a claim."""
     if isinstance(outcome, Claimed):
         return Kind.CLAIMED if outcome.took_over is None else Kind.TOOK_OVER
     if isinstance(outcome, InProgress):

@@ -1,4 +1,4 @@
-"""What ``f.idempotency`` is: the records of a protected function, by the arguments of its calls."""
+"""``f.idempotency``: the records of a protected function, by the arguments of its calls."""
 
 import functools
 import inspect
@@ -18,27 +18,26 @@ P = ParamSpec("P")
 class Operations(Generic[P]):
     """The records of one protected function, found by the arguments of its calls.
 
-    Arguments are given as in a call through the instance or class: ``shop.pay.idempotency.key(order)`` names
-    what ``shop.pay(order)`` would. The instance may be given first, and has to be if the key depends on it.
+    Pass the arguments as in a call through the instance or class: ``shop.pay.idempotency.key(order)`` returns
+    the key of ``shop.pay(order)``. You may pass the instance first, and must do so if the key depends on it.
 
-    The methods that begin with an ``a`` are coroutines. Both kinds are there for every function, whether it
-    is ``async def`` or not: over an async layer the others are refused by name, so that none is called and
-    forgotten to be awaited.
+    The methods that begin with ``a`` are coroutines. Every function has both kinds of methods, ``async def``
+    or not. Over an async layer, the blocking methods raise :class:`IdempotencyConfigError`.
 
     Parameters
     ----------
     core
-        Reaches the store.
+        Makes the requests to the store.
     plan
-        Finds the keys.
+        Derives the keys.
     function
-        The function that was decorated.
+        The decorated function.
     """
 
     def __init__(self, core: Core, plan: Plan, function: Any) -> None:
         self.core = core
         self.records = Records(core)
-        """The same by key, as :meth:`key` returns it."""
+        """The same operations by key, as :meth:`key` returns it."""
         self._plan = plan.insisting()
         self._function = function
         self._names = parameters_of(function)
@@ -50,7 +49,7 @@ class Operations(Generic[P]):
         Raises
         ------
         IdempotencyKeyError
-            It has none.
+            The call has no key.
         """
         given: tuple[Any, ...] = args
         if self._is_method and not self._has_instance(given, kwargs):
@@ -60,12 +59,12 @@ class Operations(Generic[P]):
         return name
 
     def inspect(self, /, *args: P.args, **kwargs: P.kwargs) -> Record | None:
-        """Return the record of a call with these arguments as it stands, also if it is over, or None.
+        """Return the stored record of a call with these arguments, even if it has expired; None without one.
 
         Raises
         ------
         IdempotencyKeyError, IdempotencyPersistenceLayerError
-            There is no key, or the store cannot be asked.
+            The call has no key, or the store failed.
         """
         return self.records.inspect(self.key(*args, **kwargs))
 
@@ -79,7 +78,7 @@ class Operations(Generic[P]):
         Parameters
         ----------
         even_in_progress
-            Delete a claim whose lease is not over, too; see :meth:`Records.forget`, also for what it raises.
+            Also delete a claim whose lease has not ended. See also :meth:`Records.forget`.
         """
         self._refuse_parameter("even_in_progress")
         return self.records.forget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
@@ -90,12 +89,12 @@ class Operations(Generic[P]):
         return await self.records.aforget(self.key(*args, **kwargs), even_in_progress=even_in_progress)
 
     def resolve(self, /, *args: Any, result: Any, **kwargs: Any) -> Record:
-        """Store the result of a call with these arguments that is stuck in progress; return its record.
+        """Store the result of a call with these arguments that is stuck in progress, and return its record.
 
         Parameters
         ----------
         result
-            What the function would have returned; see :meth:`Records.resolve`, also for what it raises.
+            The result, as the function would return it. See :meth:`Records.resolve`, also for the exceptions.
         """
         self._refuse_parameter("result")
         return self.records.resolve(self.key(*args, **kwargs), result)
@@ -113,7 +112,7 @@ class Operations(Generic[P]):
             )
 
     def _has_instance(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Return whether the instance or class is given first: it has the method."""
+        """Return whether the first argument is the instance or class, which has the method."""
         if self._names[0] in kwargs:
             return True
         if not args:
@@ -129,7 +128,7 @@ class Operations(Generic[P]):
 
 
 class _NoInstance:
-    """Stands for the instance of a method, where the key should not depend on it."""
+    """A placeholder for the instance of a method whose key should not depend on it."""
 
     def __init__(self, function: Any) -> None:
         self.__function = name_of(function)
@@ -141,12 +140,12 @@ class _NoInstance:
 
 
 def operations_of(function: Any) -> Operations[...]:
-    """Return the operations of a protected function, behind decorators and partials around it too.
+    """Return the operations of a protected function, also through decorators and partials around it.
 
     Raises
     ------
     TypeError
-        It is not protected.
+        The function is not protected.
     """
     for each in _unwrapped(function):
         operations = getattr(each, "idempotency", None)

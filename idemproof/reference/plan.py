@@ -1,4 +1,4 @@
-"""How the calls of one function find their key."""
+"""Derives the keys of the calls of one function."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ KeyFunction = Callable[..., Any]
 
 
 class Plan:
-    """How the calls of one function find their key."""
+    """Derives the keys of the calls of one function."""
 
     __slots__ = (
         "_config",
@@ -51,7 +51,7 @@ class Plan:
         self._derivation: KeyDerivation | None = None
 
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, str | None]:
-        """Return the call's key and payload hash; no key if it is to run unprotected."""
+        """Return the key and the payload hash of a call. A call without a key runs unprotected."""
         derivation = self._derivation
         if derivation is None:
             derivation = self._derivation = self._prepared()
@@ -73,7 +73,7 @@ class Plan:
         return KeyDerivation(self._config, self.prefix(), name_of(self._function))
 
     def insisting(self) -> "Plan":
-        """Return the same, but a call without a key is refused."""
+        """Return a plan that refuses calls without a key."""
         config = copy.copy(self._config)
         vars(config)["raise_on_no_idempotency_key"] = True  # past __setattr__, which refuses
         plan = copy.copy(self)
@@ -82,11 +82,11 @@ class Plan:
         return plan
 
     def prefix(self) -> str:
-        """Return what the function's keys begin with."""
+        """Return the prefix of the function's keys."""
         return function_prefix(self._function, self._key_prefix, service_name(self._config.service))
 
     def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], Any]:
-        """Return what gives the data that the layer's methods get."""
+        """Return a function that computes the data for the layer's public methods."""
         if self._names_no_argument:
             key = self._key
             assert key is not None  # one of the two names the operation

@@ -90,7 +90,7 @@ class Decorator(Protocol):
 
 
 class AsyncDecorator(Protocol):
-    """Protects what is ``async def``, as an async layer requires."""
+    """Protects ``async def`` functions, as an async layer requires."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]

@@ -1,8 +1,8 @@
-"""What an operator does with the record of a key: look at it, forget it, or say how its operation ended.
+"""Operations on the record of a key: inspect it, forget it, or resolve it with a result.
 
-Each change is the specification's own: forgetting decides as an eviction of a record that the operator
-declares over (OPS-1), resolving as a completion on behalf of the claim's owner (OPS-3). Both are a
-compare-and-swap against the very record that was looked at.
+The transition table decides each change. Forgetting is an eviction of a record that the operator declares
+over (OPS-1). Resolving is a completion on behalf of the claim's owner (OPS-3). Each is a compare-and-swap
+that expects the inspected record.
 """
 
 from collections.abc import Callable
@@ -40,16 +40,16 @@ _ITS_OWNER = "the owner of the claim"
 
 
 class Records:
-    """Looks at records and changes them, one key at a time.
+    """Reads and changes records, one key at a time.
 
-    The methods that begin with an ``a`` are coroutines, for async layers and event loops.
+    The methods that begin with ``a`` are coroutines, for async layers and event loops.
 
     Parameters
     ----------
     core
-        Reaches the store.
+        Makes the requests to the store.
     named
-        Returns the stored key of a key that the user gives, or refuses it.
+        Returns the stored key for a key of the user, or raises an error.
     """
 
     def __init__(self, core: Core, named: Callable[[Any], str] | None = None) -> None:
@@ -57,64 +57,64 @@ class Records:
         self._named = checked_key if named is None else named
 
     def inspect(self, key: str) -> Record | None:
-        """Return the stored record of ``key``, also if it has expired; None if there is none.
+        """Return the stored record of ``key``, even if it has expired; None without one.
 
         Parameters
         ----------
         key
-            Names the operation.
+            The idempotency key.
 
         Raises
         ------
         IdempotencyPersistenceLayerError
-            The store cannot be asked, or the record is corrupt.
+            The store failed, or the record is corrupt.
         """
         found: Record | None = self._core.perform(_inspecting(self._named(key)))
         return found
 
     def forget(self, key: str, *, even_in_progress: bool = False) -> Record | None:
-        """Delete the record of ``key``, so that the operation can run again; return it, or None.
+        """Delete the record of ``key``, so that the operation can run again. Return the record, or None.
 
         Local caches of other processes keep a result until it expires.
 
         Parameters
         ----------
         key
-            Names the operation.
+            The idempotency key.
         even_in_progress
-            Delete a claim whose lease is not over, too. If its worker is alive, the operation may run twice.
+            Also delete a claim whose lease has not ended. If its worker lives, the operation may run twice.
 
         Raises
         ------
         IdempotencyAlreadyInProgressError
             An attempt is in progress. Nothing was deleted.
         IdempotencyInconsistentStateError
-            The record changed meanwhile. Nothing was deleted.
+            The record has changed in the meantime. Nothing was deleted.
         """
         name = self._named(key)
         found: Record | None = self._core.perform(_forgetting(name, even_in_progress=even_in_progress))
         return found
 
     def resolve(self, key: str, result: Any) -> Record:
-        """Store the result of an operation that is stuck in progress; return its record.
+        """Store the result of an operation that is stuck in progress, and return its record.
 
         An attempt that is still running gets this result instead of its own.
 
         Parameters
         ----------
         key
-            Names the operation.
+            The idempotency key.
         result
-            What all callers are to get; stored as a returned result is.
+            The result for all callers. It is stored like a returned result.
 
         Raises
         ------
         IdempotencyItemNotFoundError
-            There is no record: nothing is stuck.
+            The key has no record.
         IdempotencyItemAlreadyExistsError
-            The operation is completed, with another result.
+            The operation has completed with another result.
         IdempotencyInconsistentStateError
-            The record changed meanwhile. Nothing was stored.
+            The record has changed in the meantime. Nothing was stored.
         IdempotencySerializationError
             The result cannot be stored.
         """
@@ -139,12 +139,12 @@ class Records:
 
 
 def checked_key(key: Any) -> str:
-    """Return a key that a user gives.
+    """Return the key of a user, after a check.
 
     Raises
     ------
     IdempotencyKeyError
-        It is no text, empty, or cannot be written as UTF-8.
+        The key is not a string, is empty, or cannot be encoded as UTF-8.
     """
     if not isinstance(key, str):
         raise IdempotencyKeyError(
@@ -168,25 +168,25 @@ Operator = Callable[[Engine], Steps]
 
 
 def _inspecting(key: str) -> Operator:
-    return lambda engine: _explained(engine, key, "read", _inspect(key))
+    return lambda engine: _translate_errors(engine, key, "read", _inspect(key))
 
 
 def _forgetting(key: str, *, even_in_progress: bool) -> Operator:
     forced = bool(even_in_progress)
-    return lambda engine: _explained(engine, key, "forgotten", _forget(engine, key, forced=forced))
+    return lambda engine: _translate_errors(engine, key, "forgotten", _forget(engine, key, forced=forced))
 
 
 def _resolving(key: str, result: Any) -> Operator:
-    return lambda engine: _explained(engine, key, "resolved", _resolve(engine, key, result))
+    return lambda engine: _translate_errors(engine, key, "resolved", _resolve(engine, key, result))
 
 
-def _explained(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
-    """Perform ``steps``; what the store raises is raised as the library's."""
+def _translate_errors(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
+    """Perform ``steps``; errors of the store are raised as errors of the library."""
     try:
         return (yield from steps)
     except IdempotencyError as error:
         refusal: Exception = error
-    except Exception as error:  # noqa: BLE001 - the store's, which is explained
+    except Exception as error:  # noqa: BLE001 - the error of any store
         refusal = IdempotencyPersistenceLayerError(
             f"The record of {key!r} may not have been {done}: the persistence layer failed. Try again.", error
         )
@@ -207,14 +207,14 @@ def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
     report = Report(key, engine.clock)
     subject = _Subject(inspected, forced=forced)
     outcome = yield from settle(_FORGET, subject, key, _as_left(inspected), engine.clock, report.decided)
-    standing = subject.held
+    current = subject.held
     if isinstance(outcome, Evicted):
         if engine.observers.wants(Kind.FORGOTTEN):
             yield report.of(Kind.FORGOTTEN, outcome, record=inspected)
         return inspected
-    assert standing is not None  # nothing that is to be nothing counts as forgotten
-    if same_version(standing, inspected):
-        left = deadline_ms(standing) - engine.clock()
+    assert current is not None  # nothing that is to be nothing counts as forgotten
+    if same_version(current, inspected):
+        left = deadline_ms(current) - engine.clock()
         raise IdempotencyAlreadyInProgressError(
             f"An attempt is in progress with the key {key!r}, for at most {left} ms more. Nothing was "
             "deleted. Wait, or, once its worker is known to be dead, pass even_in_progress=True.",
@@ -259,14 +259,14 @@ def _completed(key: str, record: Record) -> IdempotencyItemAlreadyExistsError:
 
 
 def _as_left(record: Record) -> Granted:
-    """Return a record that was read, as one that a store without owners can tell."""
+    """Return a record that was read, in a form that a store without owners can compare."""
     left = Granted(*record)
     left.as_left = DataRecord.of(record)
     return left
 
 
 class _Subject:
-    """What an operator wants done to the record that was inspected, and the stored record in the end."""
+    """An operator's change of the inspected record, and the stored record at the end."""
 
     __slots__ = ("expiry", "forced", "held", "inspected", "now", "text")
 
@@ -282,7 +282,7 @@ class _Subject:
 
 
 class _OfAnOperator(Change):
-    """A change of the version that was inspected: once that has changed, nothing is done (OPS-1, OPS-3)."""
+    """A change of the inspected version. If the record has changed since, nothing is done (OPS-1, OPS-3)."""
 
     conflicts = 0
 
@@ -291,23 +291,23 @@ class _OfAnOperator(Change):
 
 
 class _Forget(_OfAnOperator):
-    """An eviction, of a record that is declared over (OPS-1, OPS-2)."""
+    """An eviction of a record that is declared over (OPS-1, OPS-2)."""
 
     def event(self, subject: _Subject, now: int) -> Evict:
         subject.now = now
         return Evict()
 
     @staticmethod
-    def acting(subject: _Subject, standing: Record | None) -> Record | None:
-        if standing is None:
-            return standing
-        if standing.status == INPROGRESS and live(standing, subject.now) and not subject.forced:
-            return standing
-        return standing._replace(expiry_timestamp=0, in_progress_expiry_timestamp=None)
+    def acting(subject: _Subject, current: Record | None) -> Record | None:
+        if current is None:
+            return current
+        if current.status == INPROGRESS and live(current, subject.now) and not subject.forced:
+            return current
+        return current._replace(expiry_timestamp=0, in_progress_expiry_timestamp=None)
 
 
 class _Resolve(_OfAnOperator):
-    """A completion, on behalf of the owner of the claim that was inspected (OPS-3)."""
+    """A completion on behalf of the owner of the inspected claim (OPS-3)."""
 
     def event(self, subject: _Subject, now: int) -> Complete:  # noqa: ARG002 - its expiry is decided
         inspected = subject.inspected
@@ -316,10 +316,10 @@ class _Resolve(_OfAnOperator):
         return Complete(owner, subject.text, inspected.payload_hash, subject.expiry, key)
 
     @staticmethod
-    def acting(subject: _Subject, standing: Record | None) -> Record | None:
-        if standing is not None and subject.inspected.owner is None and standing.owner is None:
-            return standing._replace(owner=_ITS_OWNER)
-        return standing
+    def acting(subject: _Subject, current: Record | None) -> Record | None:
+        if current is not None and subject.inspected.owner is None and current.owner is None:
+            return current._replace(owner=_ITS_OWNER)
+        return current
 
     @staticmethod
     def proposed(subject: _Subject, new: Record | None) -> Record | None:

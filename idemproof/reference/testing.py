@@ -1,7 +1,7 @@
-"""What tests may change about all idempotent functions at once, and see of them.
+"""Support for tests of applications: another clock or layer for all functions, and a count of runs.
 
-The only place that is changed, for as long as a test asks, is the hook :attr:`Core.stand_in`: every call goes
-through it, whatever its layer, and whether it is ``async def``. Runs are counted by an observer.
+While a test needs it, the hook :attr:`Core.stand_in` is set. Every call goes through it, over any layer,
+``async def`` or not. An observer counts the runs.
 """
 
 import threading
@@ -23,26 +23,26 @@ from .operations import operations_of
 
 
 class MovableClock:
-    """A clock that stands still until a test moves it.
+    """A clock that only moves when a test moves it.
 
     Give it to :func:`use_clock`, or to ``IdempotencyConfig(clock=...)``.
 
     Parameters
     ----------
     now_ms
-        Where it starts, in milliseconds since the epoch. If not given: at the next whole second, because
-        results expire at whole seconds.
+        The first time (epoch milliseconds). By default, the next whole second, because results expire at
+        whole seconds.
     """
 
     def __init__(self, now_ms: int | None = None) -> None:
         self._now_ms = ceil_seconds(wall_clock_ms()) * 1000 if now_ms is None else now_ms
 
     def __call__(self) -> int:
-        """Return the time now, in milliseconds since the epoch."""
+        """Return the current time (epoch milliseconds)."""
         return self._now_ms
 
     def advance(self, seconds: float) -> None:
-        """Move the clock; back, if ``seconds`` is negative."""
+        """Move the clock forward by ``seconds``, or back if the number is negative."""
         self._now_ms += round(seconds * 1000)
 
     def __repr__(self) -> str:
@@ -50,12 +50,12 @@ class MovableClock:
 
 
 class Runs:
-    """The runs of one idempotent function, by idempotency key, as :func:`count_runs` sees them.
+    """The runs of one idempotent function, by idempotency key. :func:`count_runs` yields it.
 
     Parameters
     ----------
     name
-        What messages call the function.
+        The name of the function in messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,18 +65,18 @@ class Runs:
 
     @property
     def by_key(self) -> dict[str, int]:
-        """How often the function ran, for each idempotency key under which it did."""
+        """The number of runs for each idempotency key."""
         return {key: len(ends) for key, ends in self._grouped().items()}
 
     def assert_once(self, *, operations: int = 1) -> None:
-        """Fail unless the function ran once for each of so many operations.
+        """Fail unless the function ran once for each of this number of operations.
 
-        An operation is what calls of one idempotency key ask for. A run that raised counts.
+        All calls with one idempotency key are one operation. A run that raised counts.
 
         Parameters
         ----------
         operations
-            How many different operations were asked for.
+            The expected number of different operations.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Runs:
         raise AssertionError("\n".join(self._complaint(found, operations)))
 
     def _observe(self, occurrence: Occurrence) -> None:
-        """Note a run as it begins, and how it ends; forget one that never began."""
+        """Record the begin and the end of a run; forget a run that never began."""
         kind, key, owner = occurrence.kind, occurrence.key, occurrence.owner
         with self._lock:
             runs = self._runs
@@ -137,12 +137,12 @@ class Runs:
 
 @contextmanager
 def count_runs(function: Callable[..., Any]) -> Iterator[Runs]:
-    """Count how often the body of an idempotent function runs, over whatever layer.
+    """Count how often the body of an idempotent function runs, over any layer.
 
     Parameters
     ----------
     function
-        The decorated function or method, possibly with other decorators around.
+        The decorated function or method. It may have other decorators around it.
 
     Yields
     ------
@@ -161,12 +161,12 @@ def count_runs(function: Callable[..., Any]) -> Iterator[Runs]:
 
 @contextmanager
 def use_clock(clock: Callable[[], int]) -> Iterator[None]:
-    """Let all idempotent functions go by ``clock``, whatever their configuration says.
+    """Make all idempotent functions use ``clock`` instead of the clock of their configuration.
 
     Parameters
     ----------
     clock
-        Returns the time now in milliseconds since the epoch, as :class:`MovableClock` does.
+        Returns the current time (epoch milliseconds), as :class:`MovableClock` does.
     """
     with _in(_Stand(clock=clock)):
         yield
@@ -174,13 +174,13 @@ def use_clock(clock: Callable[[], int]) -> Iterator[None]:
 
 @contextmanager
 def use_layer(layer: CompareAndSwapLayer) -> Iterator[None]:
-    """Let all idempotent functions keep their records in ``layer``, which never blocks."""
+    """Make all idempotent functions use ``layer``, which must never block."""
     with private_store(), _in(_Stand(layer=layer)):
         yield
 
 
 class _Stand:
-    """What one test lets stand in for what functions were decorated with, until it ends."""
+    """The layer, clock or observer of one test, which replaces those of the decorated functions."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ _RETURNED = (
 
 @contextmanager
 def _in(stand: _Stand) -> Iterator[None]:
-    """Use ``stand`` for all calls that begin meanwhile.
+    """Use ``stand`` for all calls that begin in this context.
 
     Tests may overlap: threads and tasks end in any order. Each uses the stand-in of its own context. A thread
     that a test starts has no such context, and uses the newest stand-in.
@@ -230,7 +230,7 @@ def _in(stand: _Stand) -> Iterator[None]:
 
 
 def _stand_in(core: Core) -> Core:
-    """Return what makes a call in the place of ``core``."""
+    """Return the core that makes a call instead of ``core``."""
     anywhere, here = _stands, _stands_here.get()
     # The newest of its own context first, then the newest of any.
     stands = [each for each in reversed(here) if each in anywhere]
@@ -241,9 +241,9 @@ def _stand_in(core: Core) -> Core:
     engine = core.engine
     if layer is None:
         return core.over(None, engine.standing_in(clock, observers=watching))
-    cache = None
-    if engine._cache is not None:
-        cache = layer.caches.setdefault(engine, LocalCache(engine._config.local_cache_max_items))
+    cache = engine.new_cache()
+    if cache is not None:
+        cache = layer.caches.setdefault(engine, cache)
     return core.over(layer.layer, engine.standing_in(clock, cache, watching, keeps_owners=True))
 
 
@@ -255,5 +255,5 @@ def _ending(occurrence: Occurrence) -> str:
     if occurrence.kind in _RETURNED:
         return "returned"
     if occurrence.kind is Kind.RELEASE_FAILED:
-        return "raised, and its claim stands"
+        return "raised, and its claim is still stored"
     return f"raised {type(occurrence.error).__name__}"

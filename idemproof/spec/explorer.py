@@ -89,8 +89,8 @@ class Explorer:
     ----------
     clients
         The number of clients.
-    fingerprints
-        How many payload hashes their calls have, up to three. The third means no payload hash.
+    payload_hashes
+        The number of payload hashes that their calls use, up to three. The third is no payload hash.
     faults
         The faults that may happen, out of :data:`~idemproof.spec.model.FAULTS`.
     late_requests
@@ -108,7 +108,7 @@ class Explorer:
     def __init__(
         self,
         clients: int = 2,
-        fingerprints: int = 1,
+        payload_hashes: int = 1,
         faults: tuple[str, ...] = FAULTS,
         late_requests: int = 0,
         invocations: int = 0,
@@ -116,11 +116,11 @@ class Explorer:
         unknown = sorted(set(faults) - set(FAULTS))
         if unknown:
             raise ValueError(f"there is no fault {', '.join(unknown)}; use {', '.join(FAULTS)}")
-        if clients < 1 or not 1 <= fingerprints <= len(HASHES):
-            raise ValueError(f"clients must be 1 or more, and fingerprints 1 to {len(HASHES)}")
+        if clients < 1 or not 1 <= payload_hashes <= len(HASHES):
+            raise ValueError(f"clients must be 1 or more, and payload_hashes 1 to {len(HASHES)}")
         if not 0 <= invocations <= clients:
             raise ValueError(f"invocations must be 0 to {clients} of {clients} clients, not {invocations}")
-        self._hashes = HASHES[:fingerprints]
+        self._hashes = HASHES[:payload_hashes]
         self._faults = frozenset(faults)
         self._late_requests = late_requests
         plain = (Client(),) * (clients - invocations)

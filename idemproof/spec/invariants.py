@@ -54,12 +54,12 @@ class Ended(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A caller with ``payload_hash`` got ``response`` while the record ``standing`` was stored."""
+    """A caller with ``payload_hash`` got ``response`` while the record ``current`` was stored."""
 
     now: int
     response: str | None
     payload_hash: str | None
-    standing: Record | None
+    current: Record | None
 
 
 class Asked(NamedTuple):
@@ -71,7 +71,7 @@ class Asked(NamedTuple):
 
 
 Happening = Began | Ended | Answered | Asked | Occurrence
-"""What a history has. The invariants go by what was seen, and not by what was reported."""
+"""An event of a history. The invariants use what was observed, and not what was reported."""
 
 OPERATIONS_PER_CALL = 64
 """The largest number of requests that a call sends to its store (INV-8)."""
@@ -138,10 +138,10 @@ def others_are_untouched(step: Step) -> bool:
 def answers_agree(history: Sequence[Happening]) -> bool:
     """All calls that are answered during the life of one COMPLETED record get its response (INV-4)."""
     for item in history:
-        standing = item.standing if isinstance(item, Answered) else None
-        if isinstance(item, Answered) and standing is not None and live(standing, item.now):
-            hashes = {item.payload_hash, standing.payload_hash} - {None}
-            if standing.status == COMPLETED and (item.response != standing.response_data or len(hashes) > 1):
+        current = item.current if isinstance(item, Answered) else None
+        if isinstance(item, Answered) and current is not None and live(current, item.now):
+            hashes = {item.payload_hash, current.payload_hash} - {None}
+            if current.status == COMPLETED and (item.response != current.response_data or len(hashes) > 1):
                 return False
     return True
 

@@ -105,20 +105,20 @@ def ceil_seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1000)
 
 
-def same_version(standing: Record | None, expected: Record | None) -> bool:
+def same_version(current: Record | None, expected: Record | None) -> bool:
     """Return whether the stored record is the one that a compare-and-swap expects (CAS-2).
 
     Owner, status and both deadlines are compared. None means no record, and an empty owner means no owner
     (REC-4).
     """
-    if standing is None or expected is None:
-        return standing is expected
+    if current is None or expected is None:
+        return current is expected
     return (
-        (standing.owner == expected.owner or not (standing.owner or expected.owner))
+        (current.owner == expected.owner or not (current.owner or expected.owner))
         # The stored status, by position: the attribute of a mutable record follows the clock.
-        and standing[1] == expected[1]
-        and standing.expiry_timestamp == expected.expiry_timestamp
-        and standing.in_progress_expiry_timestamp == expected.in_progress_expiry_timestamp
+        and current[1] == expected[1]
+        and current.expiry_timestamp == expected.expiry_timestamp
+        and current.in_progress_expiry_timestamp == expected.in_progress_expiry_timestamp
     )
 
 

@@ -171,7 +171,7 @@ def test_a_cluster_client_that_reads_from_replicas_is_refused(
     side.wait(client.aclose() if side.asynchronous else client.close())
 
 
-# Nothing tells a password.
+# Nothing shows a password.
 
 
 def reported_by(error: BaseException | None) -> str:

@@ -24,14 +24,14 @@ FIGURES = PAGE.with_name("figures.json")
 
 
 def run(*arguments: str) -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "run.py"), *arguments],
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 class Harness:
@@ -218,7 +218,7 @@ def test_targets_are_judged(
     assert {judgement.verdict for judgement in judgements[1:]} == {"not measured"}
     _, rows = harness.report.rows(outcome)
     assert [name for _, name, figure, *_ in rows if "(!)" in figure] == ([wrong] if wrong else [])
-    assert ("a wrong answer" in harness.report.told(*run_.outcomes[0])) == (wrong is not None)
+    assert ("a wrong answer" in harness.report.outcome_text(*run_.outcomes[0])) == (wrong is not None)
 
 
 @pytest.mark.parametrize(("bare", "verdict"), [(8.0, "met"), (7.9, "not met")])

@@ -8,7 +8,7 @@ import pytest
 
 from idemproof.backends.logs import logger
 from idemproof.conformance.search.engine_explorer import Interleaving, search_engine
-from idemproof.conformance.search.states import Keys, State
+from idemproof.conformance.search.states import Keys, SearchState
 from idemproof.conformance.search.steps import Choice, Steps
 from idemproof.conformance.simulator import World
 from idemproof.drivers.interrupts import Interrupts
@@ -25,7 +25,7 @@ from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
 
 pytestmark = pytest.mark.once
 
-# What a search tells.
+# What a search reports.
 
 
 def test_the_result_names_the_bounds_that_kept_something_from_happening() -> None:
@@ -144,7 +144,7 @@ class TrustsItsCache(Engine):
 class OneTokenForAll(World):
     """Owner tokens are used again (ENG-1)."""
 
-    def mint(self) -> str:
+    def next_owner(self) -> str:
         return "owner"
 
 
@@ -272,7 +272,9 @@ def test_a_counterexample_tells_who_did_what_and_what_stood_then() -> None:
 # When two states are the same.
 
 
-def wandering(seed: int, steps: Steps, length: int) -> list[tuple[State, Choice, State, list[str]]]:
+def wandering(
+    seed: int, steps: Steps, length: int
+) -> list[tuple[SearchState, Choice, SearchState, list[str]]]:
     """A walk through the states, drawn from a seed."""
     draw = random.Random(seed)
     state, walked = steps.first(2, 2, 1), []
@@ -288,7 +290,7 @@ def wandering(seed: int, steps: Steps, length: int) -> list[tuple[State, Choice,
 def test_states_with_the_same_key_have_the_same_futures(cached: bool) -> None:
     keys = Keys()
     steps = Steps(keys, cached=cached)
-    alike: defaultdict[Any, list[State]] = defaultdict(list)
+    alike: defaultdict[Any, list[SearchState]] = defaultdict(list)
     for seed in range(40):
         for _, _, state, _ in wandering(seed, steps, 40):
             same = alike[keys.of(state)]
@@ -302,7 +304,7 @@ def test_states_with_the_same_key_have_the_same_futures(cached: bool) -> None:
     assert compared > 100
 
 
-def futures(steps: Steps, keys: Keys, state: State) -> set[Any]:
+def futures(steps: Steps, keys: Keys, state: SearchState) -> set[Any]:
     """What can happen next, what rules that breaks, and the key of what follows."""
     found = set()
     for choice in steps.choices(state, set()):

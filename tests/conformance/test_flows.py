@@ -5,7 +5,7 @@ import re
 import pytest
 
 from diagrams.flows import record_flows
-from diagrams.recorder import CLIENT, STORE, Flow, Jump, Message, Note, Standing
+from diagrams.recorder import CLIENT, STORE, Flow, Jump, Message, Note, Stored
 from idemproof.spec.transition import TABLE
 
 FLOWS = {flow.name: flow for flow in record_flows()}
@@ -37,7 +37,7 @@ def notes(flow: Flow, kind: str, lane: str | None = None) -> list[str]:
 
 
 def stood(flow: Flow) -> list[str]:
-    return [step.state for step in flow.steps if isinstance(step, Standing)]
+    return [step.state for step in flow.steps if isinstance(step, Stored)]
 
 
 def of_call(flow: Flow, number: int) -> Flow:
@@ -150,8 +150,8 @@ def test_one_of_two_takeovers_wins_and_the_old_owner_is_superseded() -> None:
         ("Worker 2", 'returns "charged"'),
         ("Worker 1", 'returns "charged"'),
     ]
-    last = [step for step in flow.steps if isinstance(step, Standing)][-1]
-    assert last == Standing("COMPLETED", ("of owner-2", 'response "charged"', "until 70 s"))
+    last = [step for step in flow.steps if isinstance(step, Stored)][-1]
+    assert last == Stored("COMPLETED", ("of owner-2", 'response "charged"', "until 70 s"))
 
 
 @each_flow
@@ -162,7 +162,7 @@ def test_every_request_is_answered_and_the_stored_record_is_shown(flow: Flow) ->
     for index in asked:
         request, current, answer = flow.steps[index : index + 3]
         assert isinstance(request, Message)
-        assert isinstance(current, Standing)
+        assert isinstance(current, Stored)
         assert isinstance(answer, Message)
         assert answer.reply
         assert (answer.source, answer.target) == (STORE, request.source)

@@ -31,13 +31,13 @@ def lines_of(heading: str) -> list[Any]:
 @pytest.mark.clause("INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9")
 @pytest.mark.clause("DUR-1")
 @pytest.mark.parametrize(
-    ("clients", "fingerprints", "late", "invocations", "states", "edges"),
+    ("clients", "payload_hashes", "late", "invocations", "states", "edges"),
     lines_of("The transition function"),
 )
 def test_no_invariant_breaks_and_every_client_can_finish(
-    clients: int, fingerprints: int, late: int, invocations: int, states: int, edges: int
+    clients: int, payload_hashes: int, late: int, invocations: int, states: int, edges: int
 ) -> None:
-    result = Explorer(clients, fingerprints, late_requests=late, invocations=invocations).search()
+    result = Explorer(clients, payload_hashes, late_requests=late, invocations=invocations).search()
     assert (result.counterexample, result.stuck, result.complete) == (None, None, True)
     assert (result.states, result.edges) == (states, edges)
 

@@ -167,7 +167,7 @@ class Helper:
     def test_not_collected(self): pass
 """
 
-TELLING = """
+REPORTING = """
 import json
 def pytest_configure(config):
     config.addinivalue_line("markers", "clause(*ids): clauses")
@@ -209,7 +209,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 def test_every_form_of_a_mark_is_read_as_pytest_reads_it(write: Callable[[str, str], Path]) -> None:
-    write("tests/conftest.py", TELLING)
+    write("tests/conftest.py", REPORTING)
     done = collect(write("tests/test_forms.py", EVERY_FORM))
     assert done.returncode == 0, done.stdout
     (reported,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]

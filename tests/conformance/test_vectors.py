@@ -38,7 +38,7 @@ from places import moto_client
 from sides import Side
 from vectors.keys import named_function
 
-FOLDER = files(idemproof.spec) / "vectors"
+FOLDER = Path(__file__).parents[2] / "idemproof" / "spec" / "vectors"
 TRANSITION, KEYS, SCHEMA = (
     json.loads((FOLDER / name).read_text(encoding="utf-8"))
     for name in ("transition.json", "keys.json", "schema.json")

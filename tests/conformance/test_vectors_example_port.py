@@ -3,18 +3,16 @@
 import re
 import shutil
 import subprocess
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import idemproof.spec
 import servers
 from idemproof.spec.transition import TABLE
 
 pytestmark = pytest.mark.once
 
-FOLDER = files(idemproof.spec) / "vectors"
+FOLDER = Path(__file__).parents[2] / "idemproof" / "spec" / "vectors"
 SCRIPT = (FOLDER / "run.mjs").read_text(encoding="utf-8")
 
 BROKEN = {

@@ -88,11 +88,11 @@ def functions_of(file: Path) -> list[str]:
 
 
 def test_every_heading_has_its_row_in_its_order() -> None:
-    told = [
+    reported = [
         f"**{name}**" if level == "##" else name
         for level, _, name in (heading.partition(" ") for heading in HEADINGS)
     ]
-    assert [row[0] for row in OF_THE_ORIGINAL] == told
+    assert [row[0] for row in OF_THE_ORIGINAL] == reported
 
 
 @pytest.mark.parametrize("row", OF_THE_ORIGINAL + OF_OURS_ALONE, ids=lambda row: row[0])

@@ -51,7 +51,7 @@ def called(layer: CompareAndSwapLayer) -> None:
     pay(order=ORDER)
 
 
-def told(call: str, column: int) -> list[int]:
+def reported(call: str, column: int) -> list[int]:
     [row] = [row for row in rows(PAGE, "call") if row[0] == call]
     return [int(number) for number in re.findall(r"\d+", row[column])]
 
@@ -63,10 +63,10 @@ def test_bytes_sent_to_redis() -> None:
     called(layer)
     # Older stores refuse IFEQ; what was asked is what counts.
     sent = [sum(map(len, packed(*ask.args))) for ask in client.asked if ask.method == "execute_command"]
-    assert sent == told(THE_FIRST, 1)
+    assert sent == reported(THE_FIRST, 1)
     client.asked.clear()
     called(layer)
-    assert [sum(map(len, packed(*ask.args))) for ask in client.asked] == told(A_REPEAT, 1)
+    assert [sum(map(len, packed(*ask.args))) for ask in client.asked] == reported(A_REPEAT, 1)
 
 
 def size(item: dict[str, dict[str, str]]) -> int:
@@ -88,11 +88,11 @@ def test_bytes_and_capacity_of_dynamodb() -> None:
     called(layer)
     items += layer.client.scan(TableName="records")["Items"]  # what the completion has left
     sizes = [size(item) for item in items]
-    assert sizes == told(THE_FIRST, 2)
-    assert [sum(-(-each // 1024) for each in sizes)] == told(THE_FIRST, 3)
+    assert sizes == reported(THE_FIRST, 2)
+    assert [sum(-(-each // 1024) for each in sizes)] == reported(THE_FIRST, 3)
     items.clear()
     called(layer)
-    assert [len(items)] == told(A_REPEAT, 3) == [1]
+    assert [len(items)] == reported(A_REPEAT, 3) == [1]
 
 
 @pytest.mark.parametrize("share", ["none", "one in ten", "half"])

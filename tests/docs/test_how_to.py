@@ -67,7 +67,7 @@ def test_no_formatter_has_taken_an_inclusion_for_a_formula(page: str) -> None:
 def test_the_script_prints_what_the_page_says(tmp_path: Path) -> None:
     console = re.findall(r"^```console\n(.+?)^```$", PAGES["use-sqlite.md"], re.MULTILINE | re.DOTALL)[0]
     script = ROOT / "examples" / "services" / "sqlite_script.py"
-    told = "".join(
+    reported = "".join(
         subprocess.run(
             [sys.executable, script, *command.split()[2:]],
             cwd=tmp_path,
@@ -78,7 +78,7 @@ def test_the_script_prints_what_the_page_says(tmp_path: Path) -> None:
         ).stdout
         for command in re.findall(r"^\$ (.+)$", console, re.MULTILINE)
     )
-    assert told == re.sub(r"^\$ .+\n", "", console, flags=re.MULTILINE)
+    assert reported == re.sub(r"^\$ .+\n", "", console, flags=re.MULTILINE)
 
 
 EVENT = {

@@ -31,8 +31,8 @@ def test_the_protocol_and_the_page_list_the_kinds() -> None:
 
 
 def test_each_kind_is_logged_at_the_level_that_is_told() -> None:
-    told = {names(row[0])[0]: row[2] for row in rows(PAGE, "kind")}
-    assert told == {kind.value: logging.getLevelName(_LOGGED.get(kind, _OTHERS)[0]) for kind in Kind}
+    reported = {names(row[0])[0]: row[2] for row in rows(PAGE, "kind")}
+    assert reported == {kind.value: logging.getLevelName(_LOGGED.get(kind, _OTHERS)[0]) for kind in Kind}
 
 
 def test_the_page_has_each_field() -> None:

@@ -60,16 +60,18 @@ class TestErrors:
     page = REFERENCE / "errors.md"
 
     def test_each_has_one_row_and_nothing_else_is_called_an_error(self) -> None:
-        told = [name for row in rows(self.page, "error") for name in names(row[0])]
-        assert sorted([*told, "IdempotencyError", "BaseError"]) == sorted(errors.__all__)
+        reported = [name for row in rows(self.page, "error") for name in names(row[0])]
+        assert sorted([*reported, "IdempotencyError", "BaseError"]) == sorted(errors.__all__)
         mentioned = re.findall(r"`(\w+Error)`", self.page.read_text(encoding="utf-8"))
         assert {name for name in mentioned if name not in ("ValueError", "TypeError", "RuntimeError")} == set(
             errors.__all__
         )
 
     def test_those_of_the_store_derive_from_one(self) -> None:
-        told = {name for row in rows(self.page, "error") for name in names(row[0]) if "Persistence" in name}
-        assert told == {
+        reported = {
+            name for row in rows(self.page, "error") for name in names(row[0]) if "Persistence" in name
+        }
+        assert reported == {
             name
             for name in errors.__all__
             if "Persistence" in name
@@ -81,12 +83,12 @@ class TestConfiguration:
     page = REFERENCE / "configuration.md"
 
     def test_each_parameter_has_its_default_in_its_order(self) -> None:
-        told = {names(row[0])[0]: row[1] for row in rows(self.page, "parameter")}
+        reported = {names(row[0])[0]: row[1] for row in rows(self.page, "parameter")}
         real = parameters(IdempotencyConfig)
-        assert list(told) == list(real)
-        assert told.pop("clock") == "the system's"
+        assert list(reported) == list(real)
+        assert reported.pop("clock") == "the system's"
         assert real.pop("clock") is IdempotencyConfig().clock
-        assert {name: ast.literal_eval(names(cell)[0]) for name, cell in told.items()} == real
+        assert {name: ast.literal_eval(names(cell)[0]) for name, cell in reported.items()} == real
 
     @pytest.mark.parametrize(("column", "decorator"), [(1, idempotent), (2, idempotent_function)])
     def test_each_parameter_of_a_decorator_is_reported(
@@ -94,20 +96,20 @@ class TestConfiguration:
     ) -> None:
         real = parameters(decorator)
         del real["handler" if decorator is idempotent else "function"]
-        told = {names(row[0])[0]: row[column] for row in rows(self.page, "")[1:]}
-        assert real.keys() <= told.keys()
-        assert {name for name, cell in told.items() if cell.startswith("required")} == {
+        reported = {names(row[0])[0]: row[column] for row in rows(self.page, "")[1:]}
+        assert real.keys() <= reported.keys()
+        assert {name for name, cell in reported.items() if cell.startswith("required")} == {
             name for name, default in real.items() if default is REQUIRED
         }
-        assert {name: told[name] for name in told.keys() - real.keys()} == (
+        assert {name: reported[name] for name in reported.keys() - real.keys()} == (
             {"data_keyword_argument": "the event", "key": "", "output_serializer": ""}
             if decorator is idempotent
             else {}
         )
 
     def test_the_switch_has_the_values_that_are_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        [told] = [row[1] for row in rows(self.page, "variable") if names(row[0]) == [DISABLED]]
-        on, off = (names(part) for part in told.partition("off, ")[::2])
+        [reported] = [row[1] for row in rows(self.page, "variable") if names(row[0]) == [DISABLED]]
+        on, off = (names(part) for part in reported.partition("off, ")[::2])
         off = [value for value in off if "Error" not in value]
         assert (len(on), len(off)) == (6, 6)
 
@@ -133,10 +135,10 @@ class TestConfiguration:
 
 class TestAttributes:
     page = REFERENCE / "attributes.md"
-    told = rows(page, "attribute")
+    reported = rows(page, "attribute")
 
     def defaults(self) -> dict[str, Any]:
-        return {names(row[1])[0]: next(iter(names(row[0])), None) for row in self.told}
+        return {names(row[1])[0]: next(iter(names(row[0])), None) for row in self.reported}
 
     @pytest.mark.parametrize("layer", [DynamoDBPersistenceLayer, AsyncDynamoDBPersistenceLayer])
     def test_they_are_the_parameters_of_dynamodb(self, layer: Callable[..., Any]) -> None:
@@ -146,9 +148,9 @@ class TestAttributes:
     @pytest.mark.parametrize("layer", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
     def test_all_but_the_keys_are_the_parameters_of_redis(self, layer: Callable[..., Any]) -> None:
         real = {name: value for name, value in parameters(layer).items() if name.endswith("_attr")}
-        told = self.defaults()
-        assert {told.pop("key_attr"), told.pop("sort_key_attr")} == {"id", None}
-        assert told == real
+        reported = self.defaults()
+        assert {reported.pop("key_attr"), reported.pop("sort_key_attr")} == {"id", None}
+        assert reported == real
 
     def test_they_are_the_columns_of_sqlite(self, tmp_path: Path) -> None:
         layer = SQLitePersistenceLayer(tmp_path / "records.db")
@@ -180,7 +182,7 @@ class TestAttributes:
         work({"amount": 120})
         claim, result = puts
         assert {name: kind for item in puts for name, value in item.items() for kind in value} == {
-            name: row[3] for row in self.told for name in names(row[0])
+            name: row[3] for row in self.reported for name in names(row[0])
         }
         assert claim.keys() - result.keys() == {"in_progress_expiration"}  # only while a call runs
         assert result.keys() - claim.keys() == {"data"}
@@ -199,20 +201,20 @@ def test_every_command_has_its_row() -> None:
             )
         ]
 
-    told = [
+    reported = [
         re.sub(r" (?:\[?[A-Z][A-Z:]*\]?)$", "", names(row[0])[0])
         for row in rows(REFERENCE / "command-line.md", "command")
     ]
-    assert sorted(told) == sorted(f"idemproof {name}" for name in commands(typer.main.get_command(app)))
+    assert sorted(reported) == sorted(f"idemproof {name}" for name in commands(typer.main.get_command(app)))
 
 
 def test_the_page_has_every_exit_code_that_help_names() -> None:
-    told = {names(row[0])[0].split()[1]: row[2] for row in rows(REFERENCE / "command-line.md", "command")}
+    reported = {names(row[0])[0].split()[1]: row[2] for row in rows(REFERENCE / "command-line.md", "command")}
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     named = {name: set(re.findall(r"\b(\d+): ", command.help or "")) for name, command in commands.items()}
     assert {"0", "1", "2", "3", "130"} == named["check"]
     for name, codes in named.items():
-        assert codes <= set(re.findall(r"\b(\d+): ", told[name])), name
+        assert codes <= set(re.findall(r"\b(\d+): ", reported[name])), name
 
 
 class TestMigration:

@@ -67,9 +67,9 @@ def held(layer: Hanging, monkeypatch: pytest.MonkeyPatch, *, after_the_body: boo
         config=IdempotencyConfig(in_progress_expires_after_seconds=3600, clock=lambda: layer.now),
     )
     begun = layer.now
-    with pytest.raises(IdempotencyPersistenceLayerError) as told:
+    with pytest.raises(IdempotencyPersistenceLayerError) as reported:
         call(p=1)
-    assert told.value.function_returned is after_the_body
+    assert reported.value.function_returned is after_the_body
     return (layer.now - begun) / 1000, layer.requests
 
 

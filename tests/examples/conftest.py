@@ -26,7 +26,7 @@ _shared_loader = functools.cache(botocore.loaders.create_loader)
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pretend AWS, with the table that examples use unless told otherwise."""
+    """Pretend AWS, with the table that examples use by default."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

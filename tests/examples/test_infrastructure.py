@@ -65,7 +65,7 @@ def of_sam(_: Path) -> Declared:
 
 
 def of_cdk(scratch: Path) -> Declared:
-    """Synthesise as the command ``cdk synth`` does: by running the app, told where to write."""
+    """Synthesise as the command ``cdk synth`` does: by running the app with an output directory."""
     app = INFRASTRUCTURE / "cdk"
     command = json.loads((app / "cdk.json").read_text(encoding="utf-8"))["app"].split()
     assert command[0] == "python"

@@ -227,7 +227,7 @@ MISTAKES = {
         "CAS-1",
     ),
     "returns what was proposed": Mistake(
-        [("return standing", "return new")], "contract", "A swap that was refused returned", "CAS-3"
+        [("return current", "return new")], "contract", "A swap that was refused returned", "CAS-3"
     ),
     "writes the lease as an INTEGER": Mistake(
         [("in_progress_expiration BIGINT", "in_progress_expiration INTEGER")],
@@ -292,10 +292,10 @@ MISTAKES = {
         [
             (
                 (
-                    "                if not same_version(standing, expected):\n    "
-                    "                return standing\n"
+                    "                if not same_version(current, expected):\n    "
+                    "                return current\n"
                 ),
-                "                return standing\n",
+                "                return current\n",
             )
         ],
         "exclusion",

@@ -164,8 +164,8 @@ def send(queue_url: str, **body: Any) -> None:
 
 def left(queue_url: str) -> int:
     wanted = ["ApproximateNumberOfMessages"]
-    told = boto3.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=wanted)
-    return int(told["Attributes"][wanted[0]])
+    reported = boto3.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=wanted)
+    return int(reported["Attributes"][wanted[0]])
 
 
 def test_a_message_that_is_delivered_again_prints_no_second_label(
@@ -276,13 +276,13 @@ def test_a_task_that_is_tried_again_does_not_charge_again(
 def test_a_task_that_finds_its_twin_running_tries_again_when_that_ones_lease_has_ended(
     billing: ModuleType, monkeypatch: pytest.MonkeyPatch, frozen: None
 ) -> None:
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
     class PostponedError(Exception):
         pass
 
     def retry(**how: Any) -> Exception:
-        told.append(how)
+        reported.append(how)
         return PostponedError()
 
     def deliver_again_while_charging(text: str) -> None:
@@ -293,7 +293,7 @@ def test_a_task_that_finds_its_twin_running_tries_again_when_that_ones_lease_has
     monkeypatch.setattr(billing.bill_subscription, "retry", retry)
     monkeypatch.setattr(billing, "print", deliver_again_while_charging, raising=False)
     assert billing.bill_subscription.run(**BILL) == "S-42/2026-11"
-    assert [how["countdown"] for how in told] == [120]
+    assert [how["countdown"] for how in reported] == [120]
 
 
 def test_the_task_is_acknowledged_late_and_survives_its_worker(billing: ModuleType) -> None:

@@ -24,8 +24,8 @@ TESTS = sorted(path.name for path in FOLDER.glob("test_*.py"))
 STILL_ENABLED = "test_still_enabled.py"
 
 
-class Told(NamedTuple):
-    """What pytest told: of each file, which tests passed and which did not."""
+class Reported(NamedTuple):
+    """What pytest reported: of each file, which tests passed and which did not."""
 
     passed: dict[str, set[str]]
     failed: dict[str, set[str]]
@@ -44,7 +44,7 @@ def environment(dynamodb_server: servers.Server, valkey_server: servers.Server) 
     }
 
 
-def run(folder: Path, environment: dict[str, str]) -> Told:
+def run(folder: Path, environment: dict[str, str]) -> Reported:
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
     ended = subprocess.run(
@@ -56,12 +56,12 @@ def run(folder: Path, environment: dict[str, str]) -> Told:
         timeout=120,
         check=False,
     )
-    told = Told(defaultdict(set), defaultdict(set), ended.stdout + ended.stderr)
-    assert report.exists(), told.output
+    reported = Reported(defaultdict(set), defaultdict(set), ended.stdout + ended.stderr)
+    assert report.exists(), reported.output
     for case in ET.parse(report).iter("testcase"):
-        outcome = told.failed if len(case) else told.passed  # failed, broken or skipped: it says why
+        outcome = reported.failed if len(case) else reported.passed  # failed, broken or skipped: it says why
         outcome[f"{case.attrib['classname']}.py"].add(case.attrib["name"])
-    return told
+    return reported
 
 
 def copied(folder: Path) -> Path:
@@ -75,7 +75,7 @@ def changed(text: str, old: str, new: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def as_they_are(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Told:
+def as_they_are(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Reported:
     folder = copied(tmp_path_factory.mktemp("as_they_are") / "shop")
     enabled = (folder / "test_disabled.py").read_text(encoding="utf-8")
     enabled = changed(enabled, "idempotency_disabled", "idempotency_in_memory")
@@ -84,7 +84,7 @@ def as_they_are(environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def undecorated(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Told:
+def undecorated(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Reported:
     folder = copied(tmp_path_factory.mktemp("undecorated") / "shop")
     for name in PROGRAMS:
         lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -95,7 +95,7 @@ def undecorated(environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_they_pass(as_they_are: Told, name: str) -> None:
+def test_they_pass(as_they_are: Reported, name: str) -> None:
     assert as_they_are.passed[name], as_they_are.output
     assert as_they_are.failed[name] == set(), as_they_are.output
 
@@ -106,14 +106,14 @@ INDIFFERENT = {"test_disabled.py": {"test_a_ticket_names_the_seat"}}
 
 @pytest.mark.parametrize("name", TESTS)
 def test_each_fails_once_its_program_is_not_idempotent(
-    as_they_are: Told, undecorated: Told, name: str
+    as_they_are: Reported, undecorated: Reported, name: str
 ) -> None:
     indifferent = INDIFFERENT.get(name, set())
     assert undecorated.passed[name] == indifferent, undecorated.output
     assert undecorated.failed[name] == as_they_are.passed[name] - indifferent != set()
 
 
-def test_what_is_shown_of_the_switch_fails_without_it(as_they_are: Told) -> None:
+def test_what_is_shown_of_the_switch_fails_without_it(as_they_are: Reported) -> None:
     assert as_they_are.passed[STILL_ENABLED] == set()
     assert as_they_are.failed[STILL_ENABLED] == as_they_are.passed["test_disabled.py"] != set()
 
@@ -128,8 +128,8 @@ def test_a_key_that_changes_between_tries_fails_as_the_page_says(
     program = folder / "seats.py"
     wrong_key = changed(program.read_text(encoding="utf-8"), '"booking_id"', '"[booking_id, sent_at]"')
     program.write_text(wrong_key, encoding="utf-8")
-    told = run(folder, environment)
-    assert told.failed == {"test_in_memory.py": {"test_a_booking_that_comes_twice_sells_one_seat"}}
+    reported = run(folder, environment)
+    assert reported.failed == {"test_in_memory.py": {"test_a_booking_that_comes_twice_sells_one_seat"}}
     [complaint] = re.findall(r"^```text\n(.+?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     for line in complaint.splitlines():
-        assert line in told.output
+        assert line in reported.output

@@ -15,7 +15,7 @@ def run(*arguments: str, command: str = "explore") -> Any:
 
 
 def test_a_search_shows_its_counts_and_that_nothing_breaks() -> None:
-    done = run("--clients", "2", "--fingerprints", "1")
+    done = run("--clients", "2", "--payload-hashes", "1")
     assert done.exit_code == 0
     assert "813 states, 5,074 steps, complete" in done.stdout
     assert "No invariant breaks" in done.stdout
@@ -43,7 +43,7 @@ def test_where_no_client_can_finish_the_way_there_is_shown(monkeypatch: pytest.M
     assert "no client can finish" in done.stdout
 
 
-@pytest.mark.parametrize("wrong", [("--faults", "fire"), ("--clients", "0"), ("--fingerprints", "4")])
+@pytest.mark.parametrize("wrong", [("--faults", "fire"), ("--clients", "0"), ("--payload-hashes", "4")])
 def test_what_cannot_be_searched_is_refused(wrong: tuple[str, str]) -> None:
     assert run(*wrong).exit_code == 2
 

@@ -151,7 +151,7 @@ class TestRefusals:
             ("nowhere:layer", "no module"),
             ("json:dumps", "dumps"),
             ("json", "module:"),
-            ("math:pi", "no persistence"),
+            ("math:pi", "neither a persistence"),
         ],
     )
     def test_what_is_no_layer(self, target: str, said: str) -> None:

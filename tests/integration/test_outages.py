@@ -96,7 +96,7 @@ def store(
         made.close()
     logged = list(outages.logged(caplog))
     assert logged
-    assert not any(outages.SECRET in text for calls in made.calls for text in (*logged, *calls.told))
+    assert not any(outages.SECRET in text for calls in made.calls for text in (*logged, *calls.reported))
 
 
 def test_where_nothing_listens_nothing_runs(store: Store, name: str, pauses: list[float]) -> None:
@@ -142,7 +142,7 @@ def test_a_server_that_goes_while_the_body_raises(store: Store, name: str, pause
     error = call.refused(name, IdempotencyPersistenceLayerError, "ZeroDivisionError", "could not be released")
     assert not error.function_returned
     assert error.result is None
-    assert any("ZeroDivisionError" in text for text in call.told)
+    assert any("ZeroDivisionError" in text for text in call.reported)
     assert pauses == RETRIED
 
 

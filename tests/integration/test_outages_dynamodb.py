@@ -153,7 +153,7 @@ def calling(asynchronous: bool, front: Front, caplog: pytest.LogCaptureFixture) 
     assert logged
     assert made
     for calls in made:
-        said = [*logged, *calls.told, repr(calls.layer), str(calls.layer)]
+        said = [*logged, *calls.reported, repr(calls.layer), str(calls.layer)]
         assert not [text for text in said if outages.SECRET in text]
 
 

@@ -74,7 +74,7 @@ def side(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
         yield made
     said = [*outages.logged(caplog)]
     for calls in made.calls:
-        said += [*calls.told, repr(calls.layer), str(calls.layer)]
+        said += [*calls.reported, repr(calls.layer), str(calls.layer)]
     assert said
     assert not [text for text in said for secret in SECRETS if secret in text]
 
@@ -414,7 +414,7 @@ def test_a_server_that_quotes_what_a_credential_provider_gave(
         closing = client.aclose() if asynchronous else client.close()
         if asynchronous:
             runner.run(closing)
-    assert not [text for text in (*calls.told, *outages.logged(caplog)) if outages.SECRET in text]
+    assert not [text for text in (*calls.reported, *outages.logged(caplog)) if outages.SECRET in text]
 
 
 def test_a_server_that_is_still_loading(side: Side, name: str, pauses: list[float]) -> None:

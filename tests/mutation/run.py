@@ -49,10 +49,10 @@ def mutate(place: Path, module: Module) -> None:
     with (place / "mutmut.log").open("w+", encoding="utf-8") as log:
         done = subprocess.run(command, cwd=place, env=environment(), stdout=log, stderr=log, check=False)
         log.seek(0)
-        told = log.read()
+        reported = log.read()
     # Of a module whose functions all run while it is imported, mutmut cannot judge any mutant: they are left.
-    if done.returncode and "Unable to force test failures" not in told:
-        raise RuntimeError(f"mutmut failed on {module.path}:\n{told[-4000:]}")
+    if done.returncode and "Unable to force test failures" not in reported:
+        raise RuntimeError(f"mutmut failed on {module.path}:\n{reported[-4000:]}")
 
 
 def kills(place: Path, module: Module, source: str) -> bool:
@@ -81,8 +81,8 @@ def fails(place: Path, module: Module, tests: tuple[str, ...], source: str) -> b
     finally:
         path.write_text(original, encoding="utf-8")
     if source == original and done.returncode:
-        told = f"{done.stdout}{done.stderr}"[-4000:]
-        raise RuntimeError(f"the tests fail without any mutation:\n{told}")
+        reported = f"{done.stdout}{done.stderr}"[-4000:]
+        raise RuntimeError(f"the tests fail without any mutation:\n{reported}")
     return done.returncode != 0
 
 

@@ -23,7 +23,9 @@ def make_engine(world: World) -> EngineFactory:
     def make(serializer: Any = None, **settings: Any) -> Engine:
         settings.setdefault("in_progress_expires_after_seconds", 10)
         settings.setdefault("expires_after_seconds", 60)
-        return Engine(IdempotencyConfig(clock=world.clock, **settings), serializer, mint=world.mint)
+        return Engine(
+            IdempotencyConfig(clock=world.clock, **settings), serializer, next_owner=world.next_owner
+        )
 
     return make
 

@@ -57,9 +57,9 @@ class Suspending(AsyncCompareAndSwapLayer):
         self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         await asyncio.sleep(0)
-        standing = self._layer._swap(key, expected, new, ttl_ms)
+        current = self._layer._swap(key, expected, new, ttl_ms)
         await asyncio.sleep(0)
-        return standing
+        return current
 
 
 @cache

@@ -57,10 +57,10 @@ class Gated(AsyncCompareAndSwapLayer):
             await self.gate.passed()
         if gated and self.failure is not None:
             raise self.failure
-        standing = self.store._swap(key, expected, new, ttl_ms)
+        current = self.store._swap(key, expected, new, ttl_ms)
         if gated and self.applied:
             await self.gate.passed()
-        return standing
+        return current
 
     @property
     def record(self) -> Record | None:

@@ -33,8 +33,8 @@ from idemproof import (
 )
 from idemproof.drivers.asynchronous import drive_async
 from idemproof.drivers.blocking import drive
-from idemproof.errors import IdempotencyAlreadyInProgressError
-from idemproof.reference.durable import _DRIVERS
+from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyConfigError
+from idemproof.reference.durable import _DRIVERS, SDK
 from idemproof.spec.record import COMPLETED, INPROGRESS, deadline_ms, execution_of
 from idemproof.testing import MovableClock, use_layer
 
@@ -156,8 +156,8 @@ def test_the_lease_is_that_of_the_execution_and_is_kept_when_it_resumes(
         assert str(execution_of(claimed.owner)).startswith(f"{first}/")
         shop.clock.advance(3600)  # beyond the window and the invocation's time
         assert runner.run(EVENT, execution_name="duplicate").status is InvocationStatus.FAILED
-        standing = shop.record
-        assert standing is claimed
+        current = shop.record
+        assert current is claimed
         runner.send_callback_success(callback)
         assert runner.wait_for_result(first, timeout=PATIENCE).status is InvocationStatus.SUCCEEDED
     done = shop.record
@@ -381,10 +381,10 @@ def test_a_claim_that_is_resumed_is_not_released_when_the_store_fails(
         fails = False
 
         def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Record | None:
-            standing = super()._swap(key, expected, new, ttl_ms)
+            current = super()._swap(key, expected, new, ttl_ms)
             if self.fails and expected is not None and new is not None:
                 raise ConnectionError("applied, and not answered")
-            return standing
+            return current
 
     layer = Failing()
     shop = Shop(layer)
@@ -577,3 +577,17 @@ def test_over_a_mock_the_body_runs(mock: Callable[[], Any]) -> None:
 @pytest.mark.clause("DUR-3")
 def test_calls_around_are_counted_whichever_driver_makes_them() -> None:
     assert {(each.__module__, each.__name__) for each in (drive, drive_async)} == _DRIVERS
+
+
+@pytest.mark.clause("DUR-3")
+def test_a_context_without_a_count_of_operations_is_refused_before_anything_runs(
+    memory: InMemoryPersistenceLayer,
+) -> None:
+    context = type("DurableContext", (), {"__module__": f"{SDK}.context"})()
+    runs: list[Any] = []
+    once = idempotent_function(
+        lambda context, order: runs.append(order), data_keyword_argument="order", persistence_store=memory
+    )
+    with pytest.raises(IdempotencyConfigError, match="does not count the operations of a DurableContext"):
+        once(context, 7)
+    assert (runs, len(memory)) == ([], 0)

@@ -323,7 +323,7 @@ def test_the_lease_is_the_shorter_of_remaining_time_and_configuration(
         in_progress_expires_after_seconds=configured,
         lambda_context=None if remaining is None else LambdaContext(remaining),
     )
-    assert lease_of(world.call(Engine(config, mint=world.mint)), world) == lease
+    assert lease_of(world.call(Engine(config, next_owner=world.next_owner)), world) == lease
 
 
 @pytest.mark.clause("ENG-2")

@@ -149,7 +149,7 @@ def test_a_lost_reply_is_reported_once_and_by_the_row_that_recognizes_it(
 def test_an_answer_from_the_local_cache_names_no_attempt(world: World) -> None:
     engine = Engine(
         IdempotencyConfig(clock=world.clock, use_local_cache=True, in_progress_expires_after_seconds=5),
-        mint=world.mint,
+        next_owner=world.next_owner,
     )
     world.call(engine).run()
     again = world.call(engine).run()
@@ -158,7 +158,7 @@ def test_an_answer_from_the_local_cache_names_no_attempt(world: World) -> None:
 
 
 def test_a_missing_lease_is_reported_once(world: World) -> None:
-    engine = Engine(IdempotencyConfig(clock=world.clock), mint=world.mint)
+    engine = Engine(IdempotencyConfig(clock=world.clock), next_owner=world.next_owner)
     kinds: list[Any] = []
     for _ in range(2):
         world.record = None

@@ -50,7 +50,7 @@ class Trace:
             use_local_cache=cached,
             clock=self.world.clock,
         )
-        self.engines = [Engine(config, mint=self.world.mint) for _ in range(2)]
+        self.engines = [Engine(config, next_owner=self.world.next_owner) for _ in range(2)]
 
     def run(self) -> None:
         names, weights = zip(*ACTIONS, strict=True)
@@ -118,7 +118,7 @@ class Trace:
         if world.record is not None:
             world.now = max(world.now, deadline_ms(world.record))
         config = IdempotencyConfig(in_progress_expires_after_seconds=5, clock=world.clock)
-        last = world.call(Engine(config, mint=world.mint)).run("last")
+        last = world.call(Engine(config, next_owner=world.next_owner)).run("last")
         assert (last.ended, last.value) == ("returned", "last"), "\n".join(self.lines)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from derived_keys import REFUSED, assert_refused_both, derived, refusal
 from idemproof import IdempotencyConfig
 from idemproof.errors import IdempotencyConfigError, IdempotencyKeyError
 from idemproof.reference.keys import KeyDerivation
 from idemproof.reference.keys.refusals import Refused
 from idemproof.reference.keys.survey import survey
-from telling_apart import REFUSED, assert_refused_both, derived, refusal
 
 MIB = 1024 * 1024
 UNPACKED = "powertools_json(powertools_base64_gzip(body)).a"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from derived_keys import REFUSED, derived
 from generated_types import classes, models, typed
 from idemproof.reference.results.comparing import difference
-from telling_apart import REFUSED, derived
 
 _SETTINGS = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -27,11 +27,11 @@ from pydantic import (
     model_serializer,
 )
 
-from telling_apart import (
+from derived_keys import (
     REFUSED,
+    assert_distinguished,
     assert_refused_both,
     assert_same,
-    assert_told_apart,
     derived,
     refusal,
 )
@@ -101,7 +101,7 @@ def test_with_a_hash_secret_secrets_are_distinguished(
     annotation: Any, one: Any, other: Any, key: str, check: str
 ) -> None:
     booking = model_of(annotation)
-    assert_told_apart(
+    assert_distinguished(
         booking(room=7, card=one), booking(room=7, card=other), key, check, hash_secret="pepper"
     )
 
@@ -146,15 +146,15 @@ def test_the_absence_of_an_excluded_field_says_its_default() -> None:
 @pytest.mark.clause("KEY-3")
 @pytest.mark.parametrize("key", ["account", "[cents, account]", "@.account", "{a: account}"])
 def test_an_excluded_field_is_found_by_its_name(key: str) -> None:
-    assert_told_apart(NL01, NL02, key)
-    assert_told_apart({"t": NL01}, {"t": NL02}, f"t | {key}")
-    assert_told_apart([NL01], [NL02], "[*].account")
+    assert_distinguished(NL01, NL02, key)
+    assert_distinguished({"t": NL01}, {"t": NL02}, f"t | {key}")
+    assert_distinguished([NL01], [NL02], "[*].account")
     assert derived(NL01, "account") == derived("NL01")
 
 
 @pytest.mark.clause("KEY-3")
 def test_an_excluded_field_is_validated_by_its_name() -> None:
-    assert_told_apart(NL01, NL02, "cents", "account")
+    assert_distinguished(NL01, NL02, "cents", "account")
     assert_same(NL01, NL02, "cents", "cents")
 
 
@@ -169,8 +169,8 @@ class Aliased(BaseModel):
 @pytest.mark.parametrize("name", ["account", "accountNumber"])
 def test_an_excluded_field_is_found_by_its_alias_too(name: str) -> None:
     first, second = (Aliased(cents=500, accountNumber=account) for account in ("NL01", "NL02"))
-    assert_told_apart(first, second, f"[cents, {name}]")
-    assert_told_apart(first, second, "cents", name)
+    assert_distinguished(first, second, f"[cents, {name}]")
+    assert_distinguished(first, second, "cents", name)
     assert derived(first) == REFUSED
 
 
@@ -242,8 +242,8 @@ def test_a_masked_field_that_is_selected_is_refused_or_found(kind: Any) -> None:
     one, other = (kind(cents=1, iban=iban) for iban in ("NL011234", "NL021234"))
     for payloads in ((one, other), ({"p": one}, {"p": other})):
         path = "iban" if payloads[0] is one else "p.iban"
-        (assert_told_apart if kind is DroppedWhole else assert_refused_both)(*payloads, path)
-        (assert_told_apart if kind is DroppedWhole else assert_refused_both)(*payloads, "`1`", path)
+        (assert_distinguished if kind is DroppedWhole else assert_refused_both)(*payloads, path)
+        (assert_distinguished if kind is DroppedWhole else assert_refused_both)(*payloads, "`1`", path)
 
 
 class Charge(BaseModel):
@@ -414,11 +414,11 @@ PLACES = [
 def test_a_subclass_in_a_field_of_its_base_is_distinguished(annotation: Any, put: Any, path: str) -> None:
     order = pydantic.create_model("Order", cents=(int, ...), means=(annotation, ...))
     one, other = (order(cents=1, means=put(bank)) for bank in BANKS)
-    assert_told_apart(one, other)
-    assert_told_apart(one, other, path)
-    assert_told_apart(one, other, f"[cents, {path}]")
-    assert_told_apart(one, other, "cents", path)
-    assert_told_apart({"o": [one]}, {"o": [other]}, f"o[0].{path}")
+    assert_distinguished(one, other)
+    assert_distinguished(one, other, path)
+    assert_distinguished(one, other, f"[cents, {path}]")
+    assert_distinguished(one, other, "cents", path)
+    assert_distinguished({"o": [one]}, {"o": [other]}, f"o[0].{path}")
 
 
 @pytest.mark.clause("KEY-5")
@@ -427,8 +427,10 @@ def test_a_dataclass_of_a_subclass_in_a_field_is_distinguished() -> None:
         party: Party
         parties: list[Party] = []
 
-    assert_told_apart(Contract(party=Person("A")), Contract(party=Person("B")))
-    assert_told_apart(*(Contract(party=Party(), parties=[Person(name)]) for name in "AB"), "parties[*].name")
+    assert_distinguished(Contract(party=Person("A")), Contract(party=Person("B")))
+    assert_distinguished(
+        *(Contract(party=Party(), parties=[Person(name)]) for name in "AB"), "parties[*].name"
+    )
 
 
 def test_a_discriminated_union_goes_on_working() -> None:

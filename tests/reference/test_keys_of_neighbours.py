@@ -16,10 +16,10 @@ import pydantic
 import pytest
 import werkzeug.datastructures
 
-from telling_apart import (
+from derived_keys import (
     REFUSED,
+    assert_distinguished,
     assert_refused_both,
-    assert_told_apart,
     derived,
     refusal,
 )
@@ -65,8 +65,8 @@ class Caching(Base):
 @pytest.mark.parametrize("kind", [Undeclared, Slotted, SlottedOnce])
 def test_attributes_beside_the_fields_of_a_dataclass_hide_nothing(kind: Any) -> None:
     assert_refused_both(kind(1), kind(2))
-    assert_told_apart(kind(1), kind(2), "b")
-    assert_told_apart({"x": kind(1)}, {"x": kind(2)}, "x.b")
+    assert_distinguished(kind(1), kind(2), "b")
+    assert_distinguished({"x": kind(1)}, {"x": kind(2)}, "x.b")
 
 
 def test_what_a_dataclass_computes_once_is_not_counted() -> None:
@@ -194,7 +194,7 @@ def test_a_class_that_writes_less_than_its_base_is_refused(one: Any, other: Any)
 def test_a_class_that_writes_more_than_its_base_is_distinguished() -> None:
     one, other = LongTime(2026, 1, 1), LongTime(2026, 1, 1)
     other.more = "1"
-    assert_told_apart({"at": one}, {"at": other})
+    assert_distinguished({"at": one}, {"at": other})
     holding = pydantic.create_model("Holding", at=(dt.datetime, ...))
     assert derived(holding(at=other)) == REFUSED
 
@@ -216,7 +216,7 @@ class Alike(enum.Enum):
 def test_members_with_parts_are_searched_and_those_that_look_alike_refused() -> None:
     for key in ("o.x", "o.y[0]", "o.*", "keys(o)"):
         assert derived({"o": Options.ONE}, key) == derived({"o": Options.ONE.value}, key)
-    assert_told_apart({"o": Options.ONE}, {"o": Options.TWO}, "o.x")
+    assert_distinguished({"o": Options.ONE}, {"o": Options.TWO}, "o.x")
     assert_refused_both({"o": Alike.ONE}, {"o": Alike.TWO})
 
 

@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.data_classes import SQSEvent
 from django.http import QueryDict
 from pydantic import v1 as pydantic_v1
 
-from telling_apart import REFUSED, assert_refused_both, assert_same, assert_told_apart, derived, refusal
+from derived_keys import REFUSED, assert_distinguished, assert_refused_both, assert_same, derived, refusal
 
 if not django.conf.settings.configured:
     django.conf.settings.configure()
@@ -104,7 +104,7 @@ def trip(leg: Any, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("make", LEGS)
 def test_a_path_into_an_object_is_found(make: Any, path: str) -> None:
     one, other = (trip(make(train, 900)) for train in ("IC1", "IC2"))
-    assert_told_apart(one, other, path)
+    assert_distinguished(one, other, path)
     assert_same(one, trip(make("IC1", 100)), path)
     assert derived(one, path) == derived(trip({"train": "IC1", "cents": 9}), path)
 
@@ -115,7 +115,7 @@ def test_a_path_into_an_object_is_found(make: Any, path: str) -> None:
 )
 @pytest.mark.parametrize("make", LEGS)
 def test_what_an_object_holds_is_validated(make: Any, check: str) -> None:
-    assert_told_apart(trip(make("IC1", 900)), trip(make("IC1", 100)), "id", check)
+    assert_distinguished(trip(make("IC1", 900)), trip(make("IC1", 100)), "id", check)
     assert_same(trip(make("IC1", 900)), trip(make("IC2", 900)), "id", check)
 
 
@@ -134,8 +134,8 @@ def test_an_object_in_a_field_of_a_dataclass_or_model_is_found(make: Any) -> Non
 
     for kind in (Trip, *([TripModel] if make not in (leg_event, leg_mapping, leg_v1, leg_user_dict) else [])):
         one, other = (kind(id=1, legs=(make("IC1", cents),)) for cents in (900, 100))
-        assert_told_apart(one, other, "id", "legs[*].cents")
-        assert_told_apart(one, other, "[id, legs[*].cents]")
+        assert_distinguished(one, other, "id", "legs[*].cents")
+        assert_distinguished(one, other, "[id, legs[*].cents]")
 
 
 @pytest.mark.clause("KEY-6")
@@ -263,11 +263,11 @@ def test_all_values_of_a_form_count(make: Any, changed: str) -> None:
     one, other = make("buyer=7&row=C&row=D"), make(changed)
     assert derived(one) == derived({"buyer": "7", "row": ["C", "D"]})
     for payloads, path in (((one, other), ""), (({"form": one}, {"form": other}), "form.")):
-        assert_told_apart(*payloads)
-        assert_told_apart(*payloads, f"{path}row")
-        assert_told_apart(*payloads, f"[{path}buyer, {path}row]")
-        assert_told_apart(*payloads, f"{path}buyer", f"{path}row")
-        assert_told_apart(*payloads, f"{path}buyer", "@")
+        assert_distinguished(*payloads)
+        assert_distinguished(*payloads, f"{path}row")
+        assert_distinguished(*payloads, f"[{path}buyer, {path}row]")
+        assert_distinguished(*payloads, f"{path}buyer", f"{path}row")
+        assert_distinguished(*payloads, f"{path}buyer", "@")
 
 
 @pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
@@ -284,7 +284,7 @@ def test_names_of_headers_have_no_case() -> None:
 
 def test_a_lone_list_is_not_the_same_as_its_items() -> None:
     lone = werkzeug.datastructures.MultiDict([("row", ["C", "D"])])
-    assert_told_apart(lone, FORMS["werkzeug"]("row=C&row=D"))
+    assert_distinguished(lone, FORMS["werkzeug"]("row=C&row=D"))
 
 
 @pytest.mark.clause("KEY-8")
@@ -386,8 +386,8 @@ def test_an_undeclared_subclass_of_a_dataclass_hides_no_attribute() -> None:
             self.seat = seat
 
     assert_refused_both(Express("A"), Express("B"))
-    assert_told_apart(Express("A"), Express("B"), "seat")
-    assert_told_apart({"leg": Express("A")}, {"leg": Express("B")}, "[id, leg.seat] | [1]")
+    assert_distinguished(Express("A"), Express("B"), "seat")
+    assert_distinguished({"leg": Express("A")}, {"leg": Express("B")}, "[id, leg.seat] | [1]")
 
 
 def test_fields_of_version_one_that_are_excluded_are_refused() -> None:
@@ -397,7 +397,7 @@ def test_fields_of_version_one_that_are_excluded_are_refused() -> None:
         card: pydantic_v1.SecretStr = pydantic_v1.SecretStr("")
 
     assert_refused_both(*(Transfer(cents=1, account=account) for account in "ab"))
-    assert_told_apart(*(Transfer(cents=1, account=account) for account in "ab"), "account")
+    assert_distinguished(*(Transfer(cents=1, account=account) for account in "ab"), "account")
     assert_refused_both(*(Transfer(cents=1, account="a", card=card) for card in "ab"), "card")
 
 
@@ -455,7 +455,7 @@ class Shown(list[Any]):
 
 def test_a_list_counts_with_what_it_holds() -> None:
     assert derived({"l": Shown([1, 2])}) == derived({"l": [1, 2]})
-    assert_told_apart(Shown([1, 2]), Shown([1, 3]), "[1]")
+    assert_distinguished(Shown([1, 2]), Shown([1, 3]), "[1]")
 
 
 @pytest.mark.clause("KEY-9")

@@ -16,9 +16,9 @@ from pydantic import (
     SecretStr,
 )
 
-from telling_apart import (
+from derived_keys import (
+    assert_distinguished,
     assert_same,
-    assert_told_apart,
     refusal,
 )
 
@@ -80,9 +80,9 @@ def test_with_a_hash_secret_secrets_are_distinguished_in_every_place(
     booking = pydantic.create_model("Booking", room=(int, 7), card=(annotation, ...))
     first, second = booking(card=one), booking(card=other)
     for key, check in (("", ""), ("[card]", ""), ("room", "card"), ("room", "@")):
-        assert_told_apart(first, second, key, check, hash_secret="pepper")
+        assert_distinguished(first, second, key, check, hash_secret="pepper")
         assert_same(first, booking(card=one), key, check, hash_secret="pepper")
-    assert_told_apart([first], [second], hash_secret="pepper")
+    assert_distinguished([first], [second], hash_secret="pepper")
     if one != 4929:
         assert "4929" not in refusal(first)
         assert "hash_secret" in refusal(first)
@@ -91,19 +91,19 @@ def test_with_a_hash_secret_secrets_are_distinguished_in_every_place(
 @pytest.mark.clause("KEY-2", "KEY-12")
 def test_with_a_hash_secret_no_secret_is_reported_from_one() -> None:
     booking = pydantic.create_model("Booking", card=(SecretStr | None, ...), room=(int, 7))
-    assert_told_apart(booking(card=ONE), booking(card=None), hash_secret="pepper")
-    assert_told_apart(booking(card=SecretStr("")), booking(card=None), hash_secret="pepper")
+    assert_distinguished(booking(card=ONE), booking(card=None), hash_secret="pepper")
+    assert_distinguished(booking(card=SecretStr("")), booking(card=None), hash_secret="pepper")
 
 
 @pytest.mark.clause("KEY-2", "KEY-12")
 def test_with_a_hash_secret_secrets_outside_of_models_are_distinguished() -> None:
     for make in (Paid, lambda card: {"card": card}, lambda card: {"card": [{"x": (card,)}]}):
-        assert_told_apart(make(ONE), make(TWO), hash_secret="pepper")
-        assert_told_apart(make(ONE), make(TWO), "[card]", hash_secret="pepper")
-        assert_told_apart(make(Cards.ONE), make(Cards.TWO), hash_secret="pepper")
+        assert_distinguished(make(ONE), make(TWO), hash_secret="pepper")
+        assert_distinguished(make(ONE), make(TWO), "[card]", hash_secret="pepper")
+        assert_distinguished(make(Cards.ONE), make(Cards.TWO), hash_secret="pepper")
     # The way out of the refusal works.
     assert "Convert it to plain JSON data" in refusal({"cards": {ONE}}, hash_secret="pepper")
-    assert_told_apart({"cards": [ONE]}, {"cards": [TWO]}, hash_secret="pepper")
+    assert_distinguished({"cards": [ONE]}, {"cards": [TWO]}, hash_secret="pepper")
 
 
 @pytest.mark.parametrize("key", ["card.x", "card[0]", "card.*", "length(card)"])

@@ -22,10 +22,10 @@ from pydantic import (
     model_serializer,
 )
 
-from telling_apart import (
+from derived_keys import (
     REFUSED,
+    assert_distinguished,
     assert_refused_both,
-    assert_told_apart,
     derived,
 )
 
@@ -82,8 +82,8 @@ def test_what_a_model_computes_is_compared_too(key: str) -> None:
     for kind in (Computed, ComputedMasked):
         assert_refused_both(computing(kind, "a"), computing(kind, "b"), key)
         assert_refused_both(computing(kind, "a"), computing(kind, "b"), "`1`", key or "@")
-    assert_told_apart(computing(ComputedBase, "a"), computing(ComputedBase, "b"), key)
-    assert_told_apart(computing(Computed, "a"), computing(Computed, "b"), key, hash_secret="pepper")
+    assert_distinguished(computing(ComputedBase, "a"), computing(ComputedBase, "b"), key)
+    assert_distinguished(computing(Computed, "a"), computing(Computed, "b"), key, hash_secret="pepper")
 
 
 class Wire(BaseModel):
@@ -104,12 +104,12 @@ def test_a_field_that_is_dumped_by_an_alias_is_found_by_both_names() -> None:
     assert derived(one, "user") == derived(one, "userId") == derived(1)
     assert derived(one) == derived({"userId": 1, "cardNumber": ""})
     assert derived(one, "length(@)") == derived(2)
-    assert_told_apart(one, other, "[user]")
-    assert_told_apart({"w": one}, {"w": other}, "w.user")
+    assert_distinguished(one, other, "[user]")
+    assert_distinguished({"w": one}, {"w": other}, "w.user")
     cards = [Wire(user=1, card=card) for card in "ab"]
     for name in ("card", "cardNumber"):
         assert_refused_both(*cards, name)
-        assert_told_apart(*cards, name, hash_secret="pepper")
+        assert_distinguished(*cards, name, hash_secret="pepper")
 
 
 @pytest.mark.clause("KEY-2")
@@ -168,10 +168,10 @@ class Glued(BaseModel):
 def test_what_a_serializer_of_the_whole_model_puts_elsewhere_is_seen_there() -> None:
     day = dt.date(2026, 1, 2)
     assert derived(Ordered(a=1, b=2)) == REFUSED
-    assert_told_apart(Renamed(a=1, b=2, on=day), Renamed(a=2, b=1, on=day))
-    assert_told_apart(Renamed(a=1, b=2, on=day), Renamed(a=2, b=1, on=day), "[a]")
-    assert_told_apart(Listed(a="ab", b="c"), Listed(a="a", b="bc"))
-    assert_told_apart(Joined(amount=1, currency="EUR"), Joined(amount=1, currency="USD"))
+    assert_distinguished(Renamed(a=1, b=2, on=day), Renamed(a=2, b=1, on=day))
+    assert_distinguished(Renamed(a=1, b=2, on=day), Renamed(a=2, b=1, on=day), "[a]")
+    assert_distinguished(Listed(a="ab", b="c"), Listed(a="a", b="bc"))
+    assert_distinguished(Joined(amount=1, currency="EUR"), Joined(amount=1, currency="USD"))
     assert_refused_both(Glued(a="ab", b="c"), Glued(a="a", b="bc"))
 
 
@@ -230,7 +230,7 @@ def test_every_form_of_bytes_that_pydantic_can_choose_goes_on_working(mode: Any)
         data: bytes
 
     assert derived(Holding(data=b"ab")) == derived(Holding(data=b"ab").model_dump(mode="json"))
-    assert_told_apart(Holding(data=b"ab"), Holding(data=b"ac"))
+    assert_distinguished(Holding(data=b"ab"), Holding(data=b"ac"))
 
 
 def test_a_value_of_a_class_of_the_user_that_is_written_as_its_only_part_is_distinguished() -> None:
@@ -246,7 +246,7 @@ def test_a_value_of_a_class_of_the_user_that_is_written_as_its_only_part_is_dist
         def out(self, number: Number) -> int:
             return number.value
 
-    assert_told_apart(*(Holding(number=Number(value)) for value in (1, 2)))
+    assert_distinguished(*(Holding(number=Number(value)) for value in (1, 2)))
 
 
 def test_a_pattern_with_flags_is_no_longer_its_text() -> None:
@@ -267,4 +267,4 @@ class Excluding(BaseModel):
 def test_what_a_dump_of_the_user_leaves_out_is_found_by_its_name() -> None:
     one, other = (Excluding(a=1, on=dt.date(2026, 1, day)) for day in (2, 3))
     assert_refused_both(one, other)
-    assert_told_apart(one, other, "on")
+    assert_distinguished(one, other, "on")

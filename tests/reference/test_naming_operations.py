@@ -127,7 +127,7 @@ def test_beside_a_key_function_an_argument_is_validated() -> None:
         ({}, "needs data_keyword_argument"),
         ({"key": lambda: 1, "names": "customer"}, "Both key and data_keyword_argument"),
         ({"key": lambda: 1, "event_key_jmespath": "id"}, "Both key and event_key_jmespath"),
-        ({"key": lambda: 1, "payload_validation_jmespath": "id"}, "needs an argument to look at"),
+        ({"key": lambda: 1, "payload_validation_jmespath": "id"}, "needs an argument: give"),
         ({"key": "id"}, "key must be a plain function"),
     ],
 )

@@ -303,7 +303,7 @@ def engine(world: World) -> Engine:
     config = IdempotencyConfig(
         clock=world.clock, in_progress_expires_after_seconds=5, expires_after_seconds=60, observers=[len]
     )
-    return Engine(config, mint=world.mint)
+    return Engine(config, next_owner=world.next_owner)
 
 
 @pytest.mark.clause("OPS-1", "OPS-2", "OPS-3")

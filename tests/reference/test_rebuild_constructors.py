@@ -24,7 +24,7 @@ def assert_replays(model: Any, *results: Any) -> None:
     for result in results:
         back = replayed(serializer, result)
         assert back == result
-        assert repr(back) == repr(result)  # repr tells 1 from True, and a list from a tuple
+        assert repr(back) == repr(result)  # repr distinguishes 1 from True, and a list from a tuple
 
 
 @dataclass

@@ -80,9 +80,9 @@ class Memory(CompareAndSwapLayer):
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         self.before(new)
-        standing = self.store._swap(key, expected, new, ttl_ms)
+        current = self.store._swap(key, expected, new, ttl_ms)
         self.after(new)
-        return standing
+        return current
 
     @property
     def record(self) -> Record | None:

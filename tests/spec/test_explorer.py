@@ -9,8 +9,8 @@ from idemproof.spec.transition import TABLE
 pytestmark = pytest.mark.once
 
 
-def search(clients: int, fingerprints: int, late_requests: int) -> Result:
-    return Explorer(clients, fingerprints, late_requests=late_requests).search()
+def search(clients: int, payload_hashes: int, late_requests: int) -> Result:
+    return Explorer(clients, payload_hashes, late_requests=late_requests).search()
 
 
 def test_every_row_that_can_change_anything_decides_a_step() -> None:
@@ -62,8 +62,8 @@ def test_a_trace_keeps_the_names_of_the_clients(monkeypatch: pytest.MonkeyPatch)
     ("wrong", "reported"),
     [
         ({"clients": 0}, "client"),
-        ({"fingerprints": 0}, "fingerprints"),
-        ({"fingerprints": 4}, "fingerprints"),
+        ({"payload_hashes": 0}, "payload_hashes"),
+        ({"payload_hashes": 4}, "payload_hashes"),
         ({"clients": 2, "invocations": 3}, "invocations"),
         ({"invocations": -1}, "invocations"),
         ({"faults": ("lost", "fire")}, "fire"),

@@ -89,8 +89,8 @@ def test_progress_is_reported_at_each_full_thousand_and_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reported"),
     [
-        ({"clients": 0}, "clients must be 1 or more, and fingerprints 1 to 3"),
-        ({"fingerprints": 4}, "clients must be 1 or more, and fingerprints 1 to 3"),
+        ({"clients": 0}, "clients must be 1 or more, and payload_hashes 1 to 3"),
+        ({"payload_hashes": 4}, "clients must be 1 or more, and payload_hashes 1 to 3"),
         (
             {"faults": ("thunder", "lost", "fire")},
             "there is no fault fire, thunder; use lost, crash, raise, renew, evict",
@@ -103,8 +103,8 @@ def test_what_cannot_be_searched_is_reported_with_what_can(wrong: dict[str, obje
     assert str(raised.value) == reported
 
 
-@pytest.mark.parametrize("fingerprints", [1, 2, 3])
-def test_calls_have_the_given_number_of_payloads(monkeypatch: pytest.MonkeyPatch, fingerprints: int) -> None:
+@pytest.mark.parametrize("hashes", [1, 2, 3])
+def test_calls_have_the_given_number_of_payloads(monkeypatch: pytest.MonkeyPatch, hashes: int) -> None:
     seen: set[str] = set()
 
     def begins(state: State, place: int) -> tuple[str, ...]:
@@ -112,8 +112,8 @@ def test_calls_have_the_given_number_of_payloads(monkeypatch: pytest.MonkeyPatch
         return ()
 
     monkeypatch.setattr("idemproof.spec.explorer.broken_by_beginning", begins)
-    Explorer(1, fingerprints, faults=()).search()
-    assert seen == set(HASHES[:fingerprints])
+    Explorer(1, hashes, faults=()).search()
+    assert seen == set(HASHES[:hashes])
 
 
 def test_a_search_that_is_repeated_finds_the_same() -> None:
@@ -121,7 +121,7 @@ def test_a_search_that_is_repeated_finds_the_same() -> None:
     assert explorer.search() == explorer.search()
 
 
-# Stories.
+# Traces.
 
 
 @pytest.mark.clause("ENG-3")

@@ -53,9 +53,12 @@ class Pair:
         """Wait until the replica lacks at most so many bytes."""
         until = time.monotonic() + servers.START_SECONDS
         while time.monotonic() < until:
-            told = replica.info("replication")
+            reported = replica.info("replication")
             reached = primary.info("replication")["master_repl_offset"]
-            if told.get("master_link_status") == "up" and told["slave_repl_offset"] >= reached - within:
+            if (
+                reported.get("master_link_status") == "up"
+                and reported["slave_repl_offset"] >= reached - within
+            ):
                 return
             time.sleep(0.02)
         raise AssertionError("the replica does not catch up")

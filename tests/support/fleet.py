@@ -62,7 +62,7 @@ class BodyError(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """What one worker does, in a process of its own: calls, until it is told to stop or is killed."""
+    """What one worker does, in a process of its own: calls, until it is stopped or killed."""
 
     make: Callable[[], Any]
     """Makes the layer, blocking or async."""

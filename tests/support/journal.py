@@ -31,7 +31,7 @@ class Run:
     ran: Entry | None = None
     fell: Entry | None = None
     end: Entry | None = None
-    """What the caller was told."""
+    """What the caller got."""
     lease_ms: int = LEASE_MS
 
     @property
@@ -122,7 +122,7 @@ Rule = Callable[[Aftermath], Iterator[object]]
 
 
 def everybody_is_given_the_same_answer_to_the_same_key(log: Aftermath) -> Iterator[object]:
-    yield from ((key, told) for key, told in log.answers.items() if len(told) != 1)
+    yield from ((key, reported) for key, reported in log.answers.items() if len(reported) != 1)
 
 
 def an_answer_is_the_result_of_a_run(log: Aftermath) -> Iterator[object]:

@@ -10,9 +10,9 @@ class LooksThenWrites(CompareAndSwapLayer):
     """Takes two steps, between which other clients can act."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        standing = self._load(key)
-        if not same_version(standing, expected):
-            return standing
+        current = self._load(key)
+        if not same_version(current, expected):
+            return current
         self._write(key, new, ttl_ms)
         return new
 

@@ -76,7 +76,7 @@ class Calls:
         asynchronous = inspect.iscoroutinefunction(layer._swap)
         self.layer = layer
         self.work = work
-        self.told: list[str] = []
+        self.reported: list[str] = []
         """All that errors have said."""
         self._run = run
 
@@ -104,7 +104,7 @@ class Calls:
         """Call, and return the error of exactly this kind, which names the key and has the words."""
         with pytest.raises(kind) as caught:
             self(name)
-        self.told += spoken(caught.value)
+        self.reported += spoken(caught.value)
         assert type(caught.value) is kind, repr(caught.value)
         for word in (key_of(name), *words):
             assert word in str(caught.value), f"{word!r} is not in {str(caught.value)!r}"

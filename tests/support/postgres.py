@@ -113,7 +113,7 @@ def _answers(server: Server) -> bool:
     psycopg = module("psycopg")
     try:
         with server.connect(connect_timeout=2) as connection:
-            told = connection.execute("SHOW data_directory").fetchone()
+            reported = connection.execute("SHOW data_directory").fetchone()
     except psycopg.OperationalError:
         return False
-    return bool(told[0] == str(server.data))
+    return bool(reported[0] == str(server.data))

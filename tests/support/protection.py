@@ -48,7 +48,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Counter:
-    """Returns what it is told, and counts."""
+    """Returns the given result, and counts."""
 
     def __init__(self, result: Any) -> None:
         self.result = result

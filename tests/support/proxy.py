@@ -246,7 +246,7 @@ class Proxy:
                 self._hold(link, rule)
             link.server.sendall(chunk)
         if link.delayed:
-            # The client has gone. Were the server told now, it might drop what has just reached it.
+            # The client has gone. If the server were notified now, it might drop what has just reached it.
             link.answered.wait(PATIENCE_SECONDS)
 
     def _relay_replies(self, link: _Link) -> None:

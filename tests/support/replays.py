@@ -45,7 +45,7 @@ def judged(serializer: Any, make: Callable[[], Any]) -> str:
     try:
         first = call(payload=payload)
     except IdempotencySerializationError as error:
-        told = error
+        reported = error
     else:
         expected = make()
         for answer in (first, call(payload=payload), call(payload=payload)):
@@ -53,8 +53,8 @@ def judged(serializer: Any, make: Callable[[], Any]) -> str:
             assert difference(first, answer) is None
         assert len(runs) == 1
         return SAME
-    assert told.function_returned
-    assert told.result is runs[0]
+    assert reported.function_returned
+    assert reported.result is runs[0]
     for _ in range(2):
         with pytest.raises(IdempotencyResultUnavailableError):
             call(payload=payload)

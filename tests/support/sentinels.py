@@ -83,14 +83,14 @@ class Watched:
 
         def caught_up() -> bool:
             with _asking(primary) as one, _asking(replica) as other:
-                told, reached = other.info("replication"), one.info("replication")
-                if time.monotonic() > patient_until and told.get("master_port") != primary.port:
+                reported, reached = other.info("replication"), one.info("replication")
+                if time.monotonic() > patient_until and reported.get("master_port") != primary.port:
                     other.execute_command("REPLICAOF", primary.host, primary.port)
             return bool(
                 reached["role"] == "master"
-                and told.get("master_port") == primary.port
-                and told["master_link_status"] == "up"
-                and told["slave_repl_offset"] >= reached["master_repl_offset"]
+                and reported.get("master_port") == primary.port
+                and reported["master_link_status"] == "up"
+                and reported["slave_repl_offset"] >= reached["master_repl_offset"]
             )
 
         until("the replica has caught up", caught_up)
@@ -128,13 +128,13 @@ def _named(sentinel: Server) -> tuple[str, int]:
 
 def _is_ready(sentinel: Server) -> bool:
     with _asking(sentinel) as client:
-        told = client.sentinel_master(NAME)
+        reported = client.sentinel_master(NAME)
         replicas = client.sentinel_slaves(NAME)
     return (
-        told["num-other-sentinels"] == 2
-        and not told["is_sdown"]
-        and not told["is_odown"]
-        and "failover_in_progress" not in told["flags"]
+        reported["num-other-sentinels"] == 2
+        and not reported["is_sdown"]
+        and not reported["is_odown"]
+        and "failover_in_progress" not in reported["flags"]
         and [each for each in replicas if not each["is_sdown"] and each["master-link-status"] == "ok"] != []
     )
 

@@ -143,8 +143,8 @@ def redis7(directory: Path, *options: str, password: str | None = PASSWORD, tls:
     hint = "install redis-server 7 or newer, for example by apt-get install redis-server"
     if program is None:
         raise Missing("redis-server", hint)
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"\bv=(\d+)", told)
+    reported = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"\bv=(\d+)", reported)
     if version is None or int(version[1]) < 7:
         raise Missing("redis-server 7", hint)
     own = _own_directory(directory, "redis-")
@@ -273,10 +273,12 @@ def _redis_answers(server: Server) -> bool:
     assert server.process is not None
     try:
         with _redis_client(server, 2) as client:
-            told = client.info()
+            reported = client.info()
     except (module("redis").ConnectionError, module("redis").TimeoutError):
         return False
-    return bool(told["process_id"] == server.process.pid and told.get("master_link_status", "up") == "up")
+    return bool(
+        reported["process_id"] == server.process.pid and reported.get("master_link_status", "up") == "up"
+    )
 
 
 def _http_answers(server: Server) -> bool:
@@ -312,10 +314,10 @@ def join(nodes: Sequence[Server]) -> None:
 
 
 def _agrees(client: Any, nodes: int) -> bool:
-    told = client.execute_command("CLUSTER INFO")
-    if isinstance(told, bytes):
-        told = dict(line.split(":", 1) for line in told.decode().split())
-    return told["cluster_state"] == "ok" and int(told["cluster_size"]) == nodes
+    reported = client.execute_command("CLUSTER INFO")
+    if isinstance(reported, bytes):
+        reported = dict(line.split(":", 1) for line in reported.decode().split())
+    return reported["cluster_state"] == "ok" and int(reported["cluster_size"]) == nodes
 
 
 def _certify(directory: Path) -> Path:

@@ -54,12 +54,12 @@ class Sharded:
         """Wait until the replica has all that its primary has."""
 
         def caught_up() -> bool:
-            told = []
+            reported = []
             for node in self.nodes:
                 with asking(node) as client:
-                    told.append(client.info("replication"))
-            [behind] = [each["slave_repl_offset"] for each in told if each["role"] == "slave"]
-            [reached] = [each["master_repl_offset"] for each in told if each["connected_slaves"]]
+                    reported.append(client.info("replication"))
+            [behind] = [each["slave_repl_offset"] for each in reported if each["role"] == "slave"]
+            [reached] = [each["master_repl_offset"] for each in reported if each["connected_slaves"]]
             return bool(behind >= reached)
 
         until("the replica has caught up", caught_up)
@@ -121,14 +121,14 @@ def sharded(directory: Path) -> Iterator[Sharded]:
 
 def serves(node: Server) -> bool:
     with asking(node) as client:
-        told = client.info("replication")
-    return is_ok(node) and told.get("master_link_status", "up") == "up"
+        reported = client.info("replication")
+    return is_ok(node) and reported.get("master_link_status", "up") == "up"
 
 
 def is_ok(node: Server) -> bool:
     with asking(node) as client:
-        told = client.execute_command("CLUSTER INFO")
-    return "ok" in (told["cluster_state"] if isinstance(told, dict) else text_of(told).split()[0])
+        reported = client.execute_command("CLUSTER INFO")
+    return "ok" in (reported["cluster_state"] if isinstance(reported, dict) else text_of(reported).split()[0])
 
 
 def bus_of(node: Server) -> Any:
@@ -140,5 +140,5 @@ def asking(server: Server) -> Any:
     return contextlib.closing(redis.Redis(host=server.host, port=server.port, socket_timeout=10))
 
 
-def text_of(told: Any) -> str:
-    return told.decode() if isinstance(told, bytes) else str(told)
+def text_of(reported: Any) -> str:
+    return reported.decode() if isinstance(reported, bytes) else str(reported)

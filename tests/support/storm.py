@@ -11,7 +11,7 @@ from server_process import Server
 
 
 class Storm:
-    """Troubles a server, and the proxy before it, until it is over; no trouble lasts longer than told.
+    """Troubles a server, and the proxy before it, until it is over. No trouble lasts too long.
 
     Parameters
     ----------

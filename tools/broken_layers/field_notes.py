@@ -14,7 +14,7 @@ from idemproof.conformance.suite.runner import check
 from idemproof.conformance.suite.trace_table import plain
 from idemproof.conformance.suite.wording import clause_text, counted, groups_of, unasked, verdict_line
 
-from .wild import SPECIMENS, Specimen
+from .published import SPECIMENS, Specimen
 
 SEED = 1
 

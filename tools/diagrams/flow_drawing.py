@@ -12,7 +12,7 @@ from idemproof.conformance.suite.svg import (
     wrapped,
 )
 
-from .recorder import CLIENT, STORE, Flow, Jump, Message, Note, Standing
+from .recorder import CLIENT, STORE, Flow, Jump, Message, Note, Stored
 
 _TOP = 56
 _LANE_HEIGHT = 30
@@ -34,7 +34,7 @@ def mermaid(flow: Flow) -> str:
             lines.append(f"    {names[step.source]}{arrow}{names[step.target]}: {step.text}")
         elif isinstance(step, Note):
             lines.append(f"    Note over {names[step.lane]}: {step.text}")
-        elif isinstance(step, Standing):
+        elif isinstance(step, Stored):
             lines.append(f"    Note over {names[STORE]}: {'<br/>'.join((step.state, *step.details))}")
         else:
             lines.append(f"    Note over {first},{last}: {step.text}")
@@ -49,7 +49,7 @@ def svg(flow: Flow) -> str:
             sheet.message(step)
         elif isinstance(step, Note):
             sheet.note(step)
-        elif isinstance(step, Standing):
+        elif isinstance(step, Stored):
             sheet.current(step)
         else:
             sheet.jump(step)
@@ -87,7 +87,7 @@ class _Sheet:
         if note.kind == "crash":
             self._idle(note.lane, self._y - _GAP)
 
-    def current(self, current: Standing) -> None:
+    def current(self, current: Stored) -> None:
         """Draw the stored record in the lane of the store."""
         space = _RECORD_WIDTH - 2 * _PADDING
         lines = [line for detail in current.details for line in wrapped(detail, space)]

@@ -27,7 +27,7 @@ def _config(recorder: Recorder, **settings: Any) -> IdempotencyConfig:
 
 
 def _engine(recorder: Recorder) -> Engine:
-    return Engine(_config(recorder), mint=recorder.world.mint)
+    return Engine(_config(recorder), next_owner=recorder.world.next_owner)
 
 
 def _call(recorder: Recorder, lane: str) -> RecordedCall:

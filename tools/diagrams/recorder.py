@@ -43,7 +43,7 @@ class Note(NamedTuple):
     text: str
 
 
-class Standing(NamedTuple):
+class Stored(NamedTuple):
     """The stored record: its ``state``, and ``details`` line by line."""
 
     state: str
@@ -56,7 +56,7 @@ class Jump(NamedTuple):
     text: str
 
 
-Step = Message | Note | Standing | Jump
+Step = Message | Note | Stored | Jump
 
 
 class Flow(NamedTuple):
@@ -168,16 +168,16 @@ class Recorder:
     def _named(self, record: Record | None) -> str:
         return "nothing" if record is None else f"{record.status} of {self._owner(record)}"
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> Stored:
         record = self.world.record
         state = state_of(record, self.world.now)
         if record is None:
-            return Standing(state, ())
+            return Stored(state, ())
         owner = f"of {self._owner(record)}" if state == record.status else self._named(record)
         until = f"until {self._moment(deadline_ms(record))}"
         if record.status == COMPLETED:
-            return Standing(state, (owner, f"response {record.response_data}", until))
-        return Standing(state, (owner, f"lease {until}"))
+            return Stored(state, (owner, f"response {record.response_data}", until))
+        return Stored(state, (owner, f"lease {until}"))
 
 
 def event_of(swap: Swap) -> Event:
@@ -220,7 +220,7 @@ class RecordedCall:
             self._call.step()
             if self._call.running:
                 self._recorder.note(self._lane, "body", "the body runs")
-            self._tell()
+            self._record_step()
 
         self._recorder.exchange(self._lane, command, perform)
 
@@ -256,7 +256,7 @@ class RecordedCall:
         while self._call.ended is None:
             self.step()
 
-    def _tell(self) -> None:
+    def _record_step(self) -> None:
         if self._call.ended == "returned":
             self._recorder.reported(self._lane, self._call.value)
         elif self._call.ended == "raised":

@@ -1,5 +1,6 @@
 """A persistence layer over a command, and its factory."""
 
+import dataclasses
 import functools
 import itertools
 import queue
@@ -320,38 +321,19 @@ class CommandLayer(CompareAndSwapLayer):
         return reply
 
 
+@dataclasses.dataclass(frozen=True)
 class CommandFactory:
-    """Makes a :class:`CommandLayer` for a command, in this process or in a worker process of the suite.
+    """Makes a :class:`CommandLayer` with these parameters, in this process or in a worker of the suite."""
 
-    Parameters
-    ----------
-    command, answer_seconds, longest_line, own_group
-        See :class:`CommandLayer`.
-    """
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        answer_seconds: float = ANSWER_SECONDS,
-        longest_line: int = LONGEST_LINE,
-        *,
-        own_group: bool = True,
-    ) -> None:
-        self._command = tuple(command)
-        self._answer_seconds = answer_seconds
-        self._longest_line = longest_line
-        self._own_group = own_group
+    command: Sequence[str]
+    answer_seconds: float = ANSWER_SECONDS
+    longest_line: int = LONGEST_LINE
+    own_group: bool = True
 
     def __call__(self) -> CommandLayer:
         """Start the command, and return its layer."""
-        return CommandLayer(
-            self._command,
-            answer_seconds=self._answer_seconds,
-            longest_line=self._longest_line,
-            own_group=self._own_group,
-        )
+        return CommandLayer(**vars(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled factory is for a worker process, which is killed together with its commands.
-        make = functools.partial(CommandFactory, own_group=False)
-        return make, (self._command, self._answer_seconds, self._longest_line)
+        return CommandFactory, (self.command, self.answer_seconds, self.longest_line, False)

@@ -242,7 +242,7 @@ class LayerRun(Interleaving):
         if self._fenced and running is not None and choice.what != ARRIVES:
             call = running[1]
             locked_out = isinstance(call.value, IdempotencyAlreadyInProgressError)
-            if locked_out and world.written is not None and world.written.owner == call._owner:
+            if locked_out and world.written is not None and world.written.owner == call.owner:
                 broken = [*broken, "INV-6 a lost reply locks no caller out"]
         return broken
 

@@ -28,7 +28,7 @@ _SHORTEST_WINDOW_MS = 900_000
 _REMEMBERED = 6
 
 
-class Step(NamedTuple):
+class HistoryStep(NamedTuple):
     """One step; its numbers select from the choices that exist when the step is taken."""
 
     act: Act
@@ -65,9 +65,9 @@ class History:
         self._moved: set[str] = set()
         self._key = self._keys[0]
         self._trace = Trace(case.clock.ms, (lambda: case.layer.load(self._key)) if looks else None)
-        self.steps: list[Step] = []
+        self.steps: list[HistoryStep] = []
 
-    def take(self, step: Step) -> None:
+    def take(self, step: HistoryStep) -> None:
         """Take a step.
 
         Raises
@@ -91,7 +91,7 @@ class History:
 
     # The requests.
 
-    def _move_clock(self, step: Step) -> None:
+    def _move_clock(self, step: HistoryStep) -> None:
         """Move the clock close to a future deadline, or by some milliseconds."""
         now = self._case.now
         ahead = sorted(
@@ -109,9 +109,9 @@ class History:
         )
         self._case.clock.move_to(target)
         self._moved.update(self._keys)
-        self._trace.tell(CLOCK, f"{target - now:,} ms pass")
+        self._trace.log(CLOCK, f"{target - now:,} ms pass")
 
-    def _read(self, worker: Subject, step: Step, *, logs: bool = True) -> None:
+    def _read(self, worker: Subject, step: HistoryStep, *, logs: bool = True) -> None:
         def ask() -> Answer:
             if self._swaps:
                 return Answer("done", requests.plain(worker.load(self._key), self._key, swaps=True))
@@ -128,7 +128,7 @@ class History:
         outcomes = [Outcome(state, Answer("done", state)) for state in self._possible[self._key]]
         self._settle(outcomes, answer, complaint)
 
-    def _swap(self, worker: Subject, step: Step) -> None:
+    def _swap(self, worker: Subject, step: HistoryStep) -> None:
         current = self._possible[self._key][0]
         expected = self._expected(step, current)
         new = self._new(step, expected)
@@ -149,7 +149,7 @@ class History:
         )
         self._remember(new)
 
-    def _documented(self, worker: Subject, step: Step, method: Method) -> None:
+    def _documented(self, worker: Subject, step: HistoryStep, method: Method) -> None:
         record = self._record_for(step, method)
         ask = {"put": requests.put, "update": requests.update, "delete": requests.delete}[method]
         clause = "CAS-7" if method == "put" else "CAS-8" if record.owner else "CAS-9"
@@ -173,7 +173,7 @@ class History:
 
     # The records in the requests.
 
-    def _expected(self, step: Step, current: Record | None) -> Record | None:
+    def _expected(self, step: HistoryStep, current: Record | None) -> Record | None:
         choices: list[Record | None] = [current, None, *self._known[self._key]]
         for record in (current, *self._known[self._key][-1:]):
             if record is not None:
@@ -187,7 +187,7 @@ class History:
                 ]
         return choices[step.expects % len(choices)]
 
-    def _new(self, step: Step, expected: Record | None) -> Record | None:
+    def _new(self, step: HistoryStep, expected: Record | None) -> Record | None:
         fresh = self._claim(step)
         choices: list[Record | None] = [fresh, self._result(step), None, *self._known[self._key]]
         if expected is not None and expected.status == INPROGRESS:
@@ -196,23 +196,23 @@ class History:
             choices.append(expected._replace(in_progress_expiry_timestamp=lease, expiry_timestamp=expiry))
         return choices[step.writes % len(choices)]
 
-    def _claim(self, step: Step) -> Record:
+    def _claim(self, step: HistoryStep) -> Record:
         lease_ms, now = LEASES_MS[step.lease], self._case.now
         expiry = ceil_seconds(now + _SHORTEST_WINDOW_MS + step.writes * 1_000)
         lease = None if lease_ms is None else now + lease_ms
         return Record(self._key, INPROGRESS, expiry, lease, None, self._hash(step), OWNERS[step.owner])
 
-    def _result(self, step: Step) -> Record:
+    def _result(self, step: HistoryStep) -> Record:
         response = f'"answer {step.writes}"'
         return self._claim(step)._replace(
             status=COMPLETED, in_progress_expiry_timestamp=None, response_data=response
         )
 
-    def _hash(self, step: Step) -> str | None:
+    def _hash(self, step: HistoryStep) -> str | None:
         # How a layer with the four methods treats another payload hash, or none, is not documented.
         return HASHES[step.payload_hash if self._swaps else 0]
 
-    def _record_for(self, step: Step, method: Method) -> Record:
+    def _record_for(self, step: HistoryStep, method: Method) -> Record:
         if method == "update":
             return self._result(step)
         if method == "delete":
@@ -228,7 +228,7 @@ class History:
 
     def _perform(
         self,
-        step: Step,
+        step: HistoryStep,
         what: str,
         ask: Callable[[], Answer],
         predict: Callable[[Record | None], list[Outcome]],
@@ -258,7 +258,7 @@ class History:
         self._read(self._case.workers[other], step._replace(worker=other), logs=False)
 
     def _ask(
-        self, step: Step, what: str, ask: Callable[[], Answer], *, answer_required: bool = True
+        self, step: HistoryStep, what: str, ask: Callable[[], Answer], *, answer_required: bool = True
     ) -> Answer | None:
         """Send a request; a layer may raise any exception if no answer is required."""
         try:
@@ -300,7 +300,7 @@ class History:
     def _visible(self, record: Record | None) -> Record | None:
         return record if self._swaps else kept_by_four(record)
 
-    def _learn_owner(self, step: Step) -> None:
+    def _learn_owner(self, step: HistoryStep) -> None:
         """Read the owner token that a claim without an owner has got."""
         if step.act != "put" or OWNERS[step.owner] is not None or not self._swaps:
             return
@@ -369,10 +369,10 @@ class History:
     def _required(self) -> str:
         return " or ".join(_in_detail(state) for state in self._possible[self._key])
 
-    def _log(self, step: Step, what: str, answer: Answer | None) -> None:
+    def _log(self, step: HistoryStep, what: str, answer: Answer | None) -> None:
         reported = "" if answer is None else f": {_reported(answer)}"
         where = "of another key, " if step.key else ""
-        self._trace.tell(f"client {step.worker + 1}", f"{where}{what}{reported}")
+        self._trace.log(f"client {step.worker + 1}", f"{where}{what}{reported}")
 
 
 def _reported(answer: Answer) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..suite.subjects import LoopThread
 from .scheduled_client import Client, current_client
+from .suspensions import Suspensions
 
 _PACKAGE = __name__.partition(".harness.")[0].rpartition(".")[0]
 _NOT_ITS_OWN = tuple(
@@ -100,30 +101,22 @@ class AwaitsPausing:
 
 
 async def _awaiting(work: Coroutine[Any, Any, Any], client: Client) -> Any:
-    return await _Awaiting(work, client)
+    return await _Pausing(work, client)
 
 
-class _Awaiting:
+class _Pausing(Suspensions):
+    """Awaits work, and pauses a client after each of its awaits."""
+
     def __init__(self, work: Coroutine[Any, Any, Any], client: Client) -> None:
-        self._work = work
+        super().__init__(work)
         self._client = client
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        work, client = self._work, self._client
-        error: BaseException | None = None
-        while True:
-            try:
-                awaited = work.send(None) if error is None else work.throw(error)
-            except StopIteration as done:
-                return done.value
-            error = None
-            pauses = client.pauses_disabled  # then the task awaits one of our own pauses
-            try:
-                yield awaited
-            except BaseException as failure:  # noqa: BLE001 - passed on to the task
-                error = failure
-            if not pauses and not client.pauses_disabled:
-                yield from client.pause_async("goes on after an await", "await").__await__()
+    def _on_suspend(self) -> None:
+        self._in_a_pause = self._client.pauses_disabled  # the task awaits one of our own pauses
+
+    def _on_resume(self) -> Generator[Any, Any, None]:
+        if not self._in_a_pause and not self._client.pauses_disabled:
+            yield from self._client.pause_async("goes on after an await", "await").__await__()
 
 
 def _codes(kind: type) -> Iterator[CodeType]:

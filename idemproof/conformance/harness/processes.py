@@ -99,7 +99,7 @@ class Process:
         self._reader = threading.Thread(target=self._read, name="conformance-process", daemon=True)
         self._reader.start()
         self._began = time.perf_counter_ns()
-        self.tell(start)
+        self.send(start)
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +117,7 @@ class Process:
                 "processes on this machine do not share a timer, so the order of their requests is unknown"
             )
 
-    def tell(self, order: object) -> None:
+    def send(self, order: object) -> None:
         """Send an order."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # the process has ended; `hear` reports it

@@ -40,7 +40,7 @@ class Watch:
     def __init__(self, case: Case, key: str, began: int, *, looks: bool) -> None:
         self._key = key
         self._observes = looks
-        self._reader = Subject(case.layer.layer, case.layer._loop)
+        self._reader = Subject(case.layer.layer, case.layer.loop)
         self._at_ms = case.now - began
         self._steps: list[_Step] = []
         self._stored: Record | str | None = NOT_LOOKED_AT
@@ -65,7 +65,7 @@ class Watch:
             self._steps.append((client.name, notes, current))
         client.notes.clear()
 
-    def tell(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
+    def log(self, who: str, what: str, current: Record | str | None = NOT_LOOKED_AT) -> None:
         """Record a line about the store, or another actor."""
         seen = self._observe() if isinstance(current, str) else current
         self._steps.append((who, what, seen))

@@ -20,11 +20,11 @@ from .linearizability import Answer, Get, Operation, Put, Refused, Request, line
 from .preemption import AwaitsPausing, lines_pausing, own_files
 from .race_traces import Watch, in_words, outcome_in_words
 from .recording import key_of, refuses, says_busy
-from .scheduled_client import Client, Kind
-from .scheduler import Choose, Interleaving, Step
+from .scheduled_client import Client, PauseKind
+from .scheduler import Choose, Interleaving, ScheduleStep
 from .schedules import RunOnce, Schedule, ScheduledRun, chooser, explore, round_robin, shortest, turns
 
-KEEP_MS = 24 * 3_600_000
+RETENTION_MS = 24 * 3_600_000
 _FAULTS_OF_SHARING = (LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 """Errors that a layer raises only if another thread has changed its data."""
 _REPLAYS = 3
@@ -32,7 +32,7 @@ _TURNS = (1, 2, 3, 5, 8)
 """How many steps each client makes before the next one goes on."""
 _SHOWN_KEYS = 4
 
-_HOW: dict[Kind, str] = {
+_HOW: dict[PauseKind, str] = {
     "call": "the calls of the layer's client",
     "line": "the lines of the layer's source",
     "await": "the awaits of the layer",
@@ -143,12 +143,12 @@ class Course:
         self._undo = ExitStack()
         self._workers = case.workers if workers is None else workers
         self._layers = [worker.layer for worker in self._workers]
-        self._racers = [Subject(worker.layer, worker._loop) for worker in self._workers]
+        self._racers = [Subject(worker.layer, worker.loop) for worker in self._workers]
         self._files: frozenset[str] = frozenset()
         self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
         self._last_failure: Exception | None = None
-        self.kind: Kind = "call"
+        self.kind: PauseKind = "call"
 
     def __enter__(self) -> Self:
         try:
@@ -175,7 +175,7 @@ class Course:
         case, profile = self._case, self._case.profile
         case.histories += 1
 
-        def interleaving(choose: Choose) -> tuple[Sequence[Step], Outcome]:
+        def interleaving(choose: Choose) -> tuple[Sequence[ScheduleStep], Outcome]:
             return self._run_schedule(make, choose, explain)
 
         # First in turns, so that the layer opens all connections that it will need.
@@ -225,7 +225,7 @@ class Course:
     def _choose_kind(self) -> None:
         """Pause at calls of the layer's client if there are any; else at its lines or awaits."""
         key = self._case.new_key()
-        lease = self._case.now + KEEP_MS
+        lease = self._case.now + RETENTION_MS
         claim = Record(key, "INPROGRESS", lease // 1000 + 60, lease, owner="alice")
         work = partial(self._ask_all, (Put(claim), Get(key)), key, self._racers[0], itertools.count(), [], [])
         interleaving = Interleaving([work], round_robin, self._case.profile.patience)
@@ -233,7 +233,7 @@ class Course:
         if "call" in interleaving.clients[0].kinds:
             return
         if self._racers[0].asynchronous:
-            loop: Any = AwaitsPausing(self._case.layer._loop)
+            loop: Any = AwaitsPausing(self._case.layer.loop)
             self._racers = [Subject(layer, loop) for layer in self._layers]
             self.kind = "await"
         else:
@@ -242,14 +242,14 @@ class Course:
 
     def _run_schedule(
         self, make: Make, choose: Choose, explain: Explain, *, watched: bool = False
-    ) -> tuple[Sequence[Step], Outcome]:
+    ) -> tuple[Sequence[ScheduleStep], Outcome]:
         case = self._case
         case.schedules += 1
         key, began = case.new_key(), case.now
         race = make(key, began)
         _prepare(self._case, race, key)
         watch = Watch(case, key, began, looks=watched)
-        watch.tell(STORE, "before they begin")
+        watch.log(STORE, "before they begin")
         operations: list[Operation] = []
         failures: list[Exception] = []
         order = itertools.count(1)
@@ -278,7 +278,7 @@ class Course:
             finals = {each: requests.read(case.layer, each) for each in race.keys}
             for each, final in finals.items():
                 if each == key or len(race.keys) <= _SHOWN_KEYS:
-                    watch.tell(STORE, f"in the end{_of_key(each, key)}", final)
+                    watch.log(STORE, f"in the end{_of_key(each, key)}", final)
             linearizable = fault is not None or self._is_linearizable(
                 make, race, operations, finals, next(order)
             )
@@ -416,7 +416,7 @@ class Course:
             clauses,
         )
 
-    def _how_found(self, steps: Sequence[Step]) -> str:
+    def _how_found(self, steps: Sequence[ScheduleStep]) -> str:
         if _interleaved(steps):
             return f"Found by interleaving {_HOW[self.kind]}"
         return "No interleaving is needed: the requests were sequential"
@@ -427,7 +427,7 @@ def _prepare(case: Case, race: Race, key: str) -> None:
         case.layer.load(key)  # also raises if the run is interrupted
     for record in (race.current, *race.others):
         if record is not None:
-            requests.establish(case.layer, record, KEEP_MS)
+            requests.establish(case.layer, record, RETENTION_MS)
     if race.pass_ms:
         case.pass_time(race.pass_ms)
 
@@ -437,11 +437,11 @@ def _is_of_sharing(failure: Exception) -> bool:
     return known and not refuses(failure)
 
 
-def _interleaved(steps: Sequence[Step]) -> bool:
+def _interleaved(steps: Sequence[ScheduleStep]) -> bool:
     return any(step.before not in (None, step.chosen) for step in steps)
 
 
-def _clauses_of(race: Race, steps: Sequence[Step]) -> tuple[str, ...]:
+def _clauses_of(race: Race, steps: Sequence[ScheduleStep]) -> tuple[str, ...]:
     """Return the clauses that the outcome breaks; they depend on whether requests were concurrent."""
     if _interleaved(steps):
         return _AT_ONCE if len(race.keys) == 1 else _OF_OTHER_KEYS

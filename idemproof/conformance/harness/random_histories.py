@@ -9,7 +9,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from ..suite.checks import Broken, Case
-from .history import FATES, HASHES, LEASES_MS, OWNERS, Act, History, Step
+from .history import FATES, HASHES, LEASES_MS, OWNERS, Act, History, HistoryStep
 
 _FATES = (FATES[0], FATES[0], FATES[0], *FATES[1:])
 _MANY = st.integers(0, 40)
@@ -20,15 +20,15 @@ _TARGETS = st.integers(0, 4 * len(_FATES) - 1)
 _RECORDS = st.integers(0, len(OWNERS) * len(LEASES_MS) * len(HASHES) - 1)
 
 
-def _step(act: Act, target: int, record: int = 0, writes: int = 0, expects: int = 0) -> Step:
+def _step(act: Act, target: int, record: int = 0, writes: int = 0, expects: int = 0) -> HistoryStep:
     fate, place = divmod(target, 4)
     others, owner = divmod(record, len(OWNERS))
     payload_hash, lease = divmod(others, len(LEASES_MS))
-    return Step(act, place % 2, place // 2, owner, expects, writes, payload_hash, lease, _FATES[fate])
+    return HistoryStep(act, place % 2, place // 2, owner, expects, writes, payload_hash, lease, _FATES[fate])
 
 
 _CLOCK = st.builds(
-    lambda near, how_far: Step("clock", expects=how_far, writes=near), st.integers(0, 3), _MANY
+    lambda near, how_far: HistoryStep("clock", expects=how_far, writes=near), st.integers(0, 3), _MANY
 )
 _READ = st.builds(_step, st.just("read"), st.integers(0, 3))
 _SWAP = st.builds(_step, st.just("swap"), _TARGETS, _RECORDS, _FEW, _MANY)
@@ -42,7 +42,7 @@ class _Search:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.found: list[tuple[list[Step], Broken]] = []
+        self.found: list[tuple[list[HistoryStep], Broken]] = []
         self._deadline: float | None = None
 
     def begin(self) -> History | None:
@@ -55,7 +55,7 @@ class _Search:
         self.case.histories += 1
         return History(self.case)
 
-    def take(self, history: History | None, step: Step) -> None:
+    def take(self, history: History | None, step: HistoryStep) -> None:
         """Take a step, and record the history if it is broken."""
         if history is None:
             return
@@ -68,11 +68,11 @@ class _Search:
             self.found.append((list(history.steps), broken))
             raise
 
-    def rule_for(self, steps: st.SearchStrategy[Step]) -> Any:
+    def rule_for(self, steps: st.SearchStrategy[HistoryStep]) -> Any:
         """Return a rule of the state machine that takes one of these steps."""
 
         @rule(step=steps)
-        def take_step(machine: Any, step: Step) -> None:
+        def take_step(machine: Any, step: HistoryStep) -> None:
             self.take(machine.history, step)
 
         return take_step
@@ -87,7 +87,7 @@ class _Search:
                 self.history = search.begin()
 
             @rule(clock=_CLOCK, step=_PUT)
-            def put_then(self, clock: Step, step: Step) -> None:
+            def put_then(self, clock: HistoryStep, step: HistoryStep) -> None:
                 search.take(self.history, clock)
                 search.take(self.history, step)
 
@@ -132,7 +132,7 @@ def judge(case: Case) -> None:
         raise _with_trace(case, steps, broken)
 
 
-def _with_trace(case: Case, steps: list[Step], broken: Broken) -> Broken:
+def _with_trace(case: Case, steps: list[HistoryStep], broken: Broken) -> Broken:
     """Return the finding with a trace that shows the stored record after each step, if it repeats."""
     history = History(case, looks=True)
     try:

@@ -17,7 +17,7 @@ What = str | Callable[[], str]
 IsFree = Callable[[], bool]
 FindHolder = Callable[[], object]
 
-Kind = Literal["request", "call", "line", "await", "reply", "turn"]
+PauseKind = Literal["request", "call", "line", "await", "reply", "turn"]
 """Why a client pauses: at the beginning of a request; before a call of the store's client; before a line of
 source; after an await; after a call; or because it waits for other clients."""
 
@@ -111,8 +111,8 @@ class Client:
         self.number = number
         self.name = f"client {number + 1}"
         self.what: What = ""
-        self.kind: Kind = "request"
-        self.kinds: set[Kind] = set()
+        self.kind: PauseKind = "request"
+        self.kinds: set[PauseKind] = set()
         self.notes: list[str] = []
         """The results that it got since its last pause, in words."""
         self.state: Literal["new", "running", "paused", "outside", "done"] = "new"
@@ -151,13 +151,13 @@ class Client:
         """
         return self.abandoned or self.inside or self._in_scheduler or self._resume is not None
 
-    def pause(self, what: What, kind: Kind) -> None:
+    def pause(self, what: What, kind: PauseKind) -> None:
         """Block its thread until the scheduler resumes it."""
         self._announce_pause(what, kind, self._wake.release)
         self._wake.acquire()
         self._check_abandoned()
 
-    async def pause_async(self, what: What, kind: Kind) -> None:
+    async def pause_async(self, what: What, kind: PauseKind) -> None:
         """Wait until the scheduler resumes it, without blocking the event loop."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
@@ -211,7 +211,7 @@ class Client:
         self.waits, self.free, self.forever, self.holder = True, free, forever, holder
         self.has_waited = self.has_waited or not forever
 
-    def _announce_pause(self, what: What, kind: Kind, resume: Callable[[], object]) -> None:
+    def _announce_pause(self, what: What, kind: PauseKind, resume: Callable[[], object]) -> None:
         self.what, self.kind = what, kind
         self.kinds.add(kind)
         self._in_scheduler = True

@@ -20,7 +20,7 @@ MOST_STEPS = 3000
 _POLL_SECONDS = 0.001
 
 
-class Step(NamedTuple):
+class ScheduleStep(NamedTuple):
     """One step of an interleaving.
 
     Parameters
@@ -76,7 +76,7 @@ class Interleaving:
         reads_layer: bool = False,
     ) -> None:
         self.clients = [Client(number, work, self) for number, work in enumerate(tasks)]
-        self.steps: list[Step] = []
+        self.steps: list[ScheduleStep] = []
         self.hung: str | None = None
         """Why the clients hang, or None."""
         self.blocked = False
@@ -197,7 +197,7 @@ class Interleaving:
         before = self._before
         last = before.number if before is not None and before in runnable and not gives_up else None
         client = runnable[0] if gives_up else self.clients[self._choose(numbers, last)]
-        self.steps.append(Step(numbers, client.number, last))
+        self.steps.append(ScheduleStep(numbers, client.number, last))
         self._current_step = client, client.what, client.kind == "reply"
         client.state = "running"
         client.go(gives_up=gives_up)

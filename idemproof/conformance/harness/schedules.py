@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
-from .scheduler import Choose, Step
+from .scheduler import Choose, ScheduleStep
 
 T = TypeVar("T")
 
@@ -29,11 +29,11 @@ class ScheduledRun(NamedTuple, Generic[T]):
     """A schedule, the steps that were taken, and the result."""
 
     schedule: Schedule
-    steps: Sequence[Step]
+    steps: Sequence[ScheduleStep]
     result: T
 
 
-RunOnce = Callable[[Choose], tuple[Sequence[Step], T]]
+RunOnce = Callable[[Choose], tuple[Sequence[ScheduleStep], T]]
 """Runs one interleaving with these choices, and returns its steps and its result."""
 
 
@@ -130,7 +130,7 @@ def shortest(
 
 
 def _deviations(
-    schedule: Schedule, steps: Sequence[Step], preempted: Collection[int] | None
+    schedule: Schedule, steps: Sequence[ScheduleStep], preempted: Collection[int] | None
 ) -> Iterator[Schedule]:
     made = tuple(step.chosen for step in steps)
     for at in range(len(schedule.choices), len(steps)):
@@ -147,9 +147,9 @@ def _next_after(number: int, runnable: Sequence[int]) -> int:
     return next((other for other in runnable if other > number), runnable[0])
 
 
-def _switches(steps: Sequence[Step]) -> int:
+def _switches(steps: Sequence[ScheduleStep]) -> int:
     return sum(before.chosen != after.chosen for before, after in pairwise(steps))
 
 
-def _preemptions(steps: Sequence[Step]) -> int:
+def _preemptions(steps: Sequence[ScheduleStep]) -> int:
     return sum(step.before is not None and step.before != step.chosen for step in steps)

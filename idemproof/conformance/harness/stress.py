@@ -28,7 +28,7 @@ BODY_SECONDS = 0.003
 SWITCH_SECONDS = 1e-5
 """How long a thread runs before Python switches to another one."""
 
-Kind = Literal["calls", "failing calls", "swaps", "methods", "own keys"]
+RoundKind = Literal["calls", "failing calls", "swaps", "methods", "own keys"]
 """What the clients do with one key; or, with "own keys", with several keys each."""
 
 OWN_KEYS = 4
@@ -38,7 +38,7 @@ OWN_KEYS = 4
 class Plan(NamedTuple):
     """What the clients of one round do with a key. ``now`` is in epoch milliseconds."""
 
-    kind: Kind
+    kind: RoundKind
     key: str
     now: int
     seed: int
@@ -87,9 +87,9 @@ class BodyError(Exception):
     """Raised by a body that fails on purpose."""
 
 
-def kinds(*, swaps: bool) -> tuple[Kind, ...]:
+def kinds(*, swaps: bool) -> tuple[RoundKind, ...]:
     """Return the kinds of rounds that a layer supports."""
-    of_one_key: tuple[Kind, ...] = ("calls", "failing calls", "methods")
+    of_one_key: tuple[RoundKind, ...] = ("calls", "failing calls", "methods")
     return (*of_one_key, "swaps", "own keys") if swaps else (*of_one_key, "own keys")
 
 
@@ -112,7 +112,7 @@ def stress(
     failures: list[BaseException] = []
 
     def run_client(who: str, subject: Subject) -> None:
-        client = _Client(plan, who, subject, round_)
+        client = _StressClient(plan, who, subject, round_)
         try:
             barrier.wait()
             client.act()
@@ -153,7 +153,7 @@ def hasty_switching() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-class _Client:
+class _StressClient:
     def __init__(self, plan: Plan, who: str, subject: Subject, round_: Round) -> None:
         self._plan = plan
         self._who = who
@@ -180,7 +180,7 @@ class _Client:
             expires_after_seconds=WINDOW_S,
             in_progress_expires_after_seconds=LEASE_S,
         )
-        engine = Engine(config, mint=self._mint)
+        engine = Engine(config, next_owner=self._next_owner)
         layer = self.recorder.layer(self._subject, self._who)
         for _ in range(TRIES):
             try:
@@ -193,7 +193,7 @@ class _Client:
                 self._round.answers.append((self._who, answer))
                 return
 
-    def _mint(self) -> str:
+    def _next_owner(self) -> str:
         self._attempts += 1
         return f"{self._who}, attempt {self._attempts}"
 

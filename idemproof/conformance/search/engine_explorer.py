@@ -17,7 +17,7 @@ from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.record import Record
 from ..simulator import SimulatedCall, World
-from .states import Keys, State
+from .states import Keys, SearchState
 from .steps import (
     ARRIVES,
     CALLS_WITH,
@@ -154,7 +154,7 @@ class _Search:
 
     def run(
         self,
-        first: State,
+        first: SearchState,
         allowed: dict[str, int | None],
         budget: int | None,
         progress: Callable[[int, int], None] | None,
@@ -192,7 +192,7 @@ class _Search:
         bounds = f"complete within: {bounds}" if bounds else "complete"
         return EngineResult(len(reached), edges, True, bounds)
 
-    def _broken_by_future(self, state: State) -> list[str]:
+    def _broken_by_future(self, state: SearchState) -> list[str]:
         """Return the rules that break if ``state`` continues without faults."""
         broken = []
         key: Any = self._keys.of_record(state.record, state.now)
@@ -280,7 +280,7 @@ class Interleaving:
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
             self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
-        return call._owner, broken
+        return call.owner, broken
 
     def _log(self, who: str, what: str) -> None:
         self.timeline.append(Happened(self.world.now - self._began, who, what, self.world.record))

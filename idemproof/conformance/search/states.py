@@ -45,7 +45,7 @@ OWN = object()
 """In a log: the swap returned the same record object that it proposed."""
 
 
-class Told(NamedTuple):
+class LogEntry(NamedTuple):
     """One entry of a call's log: the time (epoch milliseconds), the event, and the store's answer."""
 
     now: int
@@ -90,7 +90,7 @@ class Pending(NamedTuple):
 
     number: int
     start: tuple[int, int, str | None, Record | None]
-    log: tuple[Told, ...]
+    log: tuple[LogEntry, ...]
     waits_for: type[Swap] | type[Sleep] | type[RunBody]
     owner: str
     expiry: int | None
@@ -98,7 +98,7 @@ class Pending(NamedTuple):
     stores_result: bool
 
 
-class Client(NamedTuple):
+class ProcessState(NamedTuple):
     """A process that makes one call after the other."""
 
     call: Pending | None
@@ -106,19 +106,19 @@ class Client(NamedTuple):
     calls_left: int | None
 
 
-class State(NamedTuple):
+class SearchState(NamedTuple):
     """All that the future depends on, and how to restore it. A limit of None means no limit."""
 
     now: int
     record: Record | None
     delayed: tuple[Swap, ...]
-    clients: tuple[Client, ...]
+    clients: tuple[ProcessState, ...]
     history: tuple[Happening, ...]
     faults_left: int
     crashes_left: int
     ticks_left: int | None
     started: int
-    minted: int
+    owners_made: int
     interrupts_left: int = 0
     outages_left: int = 0
     down: str | None = None
@@ -165,7 +165,7 @@ class Keys:
         self._shapes: dict[Any, int] = {}
         self._known: dict[Any, Frozen] = {}
 
-    def of(self, state: State) -> tuple[Any, ...]:
+    def of(self, state: SearchState) -> tuple[Any, ...]:
         """Return the key of ``state``."""
         now = state.now
         running, barred = remembered(state.history, now)
@@ -228,7 +228,7 @@ class Keys:
         """Decompose a call; ``expiry`` is the expiry of the first completion that it sent."""
         parts = _Parts()
         frames = []
-        steps: Any = call._steps
+        steps: Any = call.steps
         while steps is not None:
             assert isinstance(steps, GeneratorType)
             frames.append(parts.frame(steps))
@@ -236,10 +236,10 @@ class Keys:
         shape = (
             tuple(frames),
             parts.shape(call.command),
-            parts.shape(call._payload_hash),
-            parts.name(call._owner),
-            parts.time(call._until if call.body is None else None),  # read as the body begins
-            call._operations,
+            parts.shape(call.payload_hash),
+            parts.name(call.owner),
+            parts.time(call.until if call.body is None else None),  # read as the body begins
+            call.operations,
             call.interrupted,
             parts.time(expiry),
         )
@@ -321,7 +321,7 @@ class _Parts:
         elif isinstance(value, (BaseException, *_SHARED)):
             found = cls.__name__
         elif isinstance(value, Change):
-            found = (cls.__name__, value.requests)  # tells apart changes of the same type
+            found = (cls.__name__, value.requests)  # distinguishes changes of the same type
         elif cls is GeneratorType:
             found = ("generator", self.frame(value))
         elif cls is Swap:  # no world uses `ttl_ms`

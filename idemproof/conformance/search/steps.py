@@ -21,11 +21,11 @@ from ..simulator import Fate, SimulatedCall, World
 from .reported import misreported
 from .states import (
     OWN,
-    Client,
     Keys,
+    LogEntry,
     Pending,
-    State,
-    Told,
+    ProcessState,
+    SearchState,
     result_of,
     without_the_forgotten,
 )
@@ -68,7 +68,7 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
     )
-    return kind(config, mint=world.mint)
+    return kind(config, next_owner=world.next_owner)
 
 
 def act(call: SimulatedCall, what: str, number: int) -> None:
@@ -138,7 +138,7 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
         return ["OBS-1 a call reports what happens to it, and by which row"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
         current = world.record
-        if current is not None and holds(current, call._owner):
+        if current is not None and holds(current, call.owner):
             return ["ENG-10 a completion is not given up before it is tried without the result"]
     sent = completion_of(call.command)
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
@@ -157,7 +157,7 @@ def stores_result(command: Any) -> bool:
     return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
 
 
-def _falls(state: State, pending: Pending | None) -> bool:
+def _falls(state: SearchState, pending: Pending | None) -> bool:
     """Return whether a request falls because of the state that its store is in."""
     return pending is not None and (state.down == GOES or (state.down is not None and pending.stores_result))
 
@@ -201,14 +201,14 @@ class Steps:
         *,
         interrupts: int = 0,
         outages: int = 0,
-    ) -> State:
+    ) -> SearchState:
         """Return the state in which nothing has happened yet."""
-        idle = Client(None, None, calls)
+        idle = ProcessState(None, None, calls)
         left = faults, crashes, ticks, 0, 0, interrupts, outages
-        return State(self._world.now, None, (), (idle,) * clients, (), *left)
+        return SearchState(self._world.now, None, (), (idle,) * clients, (), *left)
 
     def choices(  # noqa: C901, PLR0912 - one branch for each thing that can happen
-        self, state: State, withheld: set[str]
+        self, state: SearchState, withheld: set[str]
     ) -> Iterator[Choice]:
         """Yield everything that can happen next; note in ``withheld`` the bounds that forbid more."""
         if state.ticks_left == 0:
@@ -263,7 +263,7 @@ class Steps:
         else:
             yield from (Choice(fate, who) for fate in INTERRUPTIONS)
 
-    def take(self, state: State, choice: Choice) -> tuple[State, list[str]]:
+    def take(self, state: SearchState, choice: Choice) -> tuple[SearchState, list[str]]:
         """Return the state after ``choice``, and the names of the rules that are broken by it."""
         world = self._world
         broken: list[str] = []
@@ -285,11 +285,11 @@ class Steps:
             record=world.record,
             delayed=tuple(world.delayed),
             history=without_the_forgotten(world.history, world.now),
-            minted=world._minted,
+            owners_made=world.owners_made,
         )
         return after, broken
 
-    def nobody_can_finish(self, state: State) -> bool:
+    def nobody_can_finish(self, state: SearchState) -> bool:
         """Return whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
         world = self._world
         self._enter(state._replace(history=()))
@@ -299,7 +299,7 @@ class Steps:
         last = world.call(self._engine).run("last")
         return (last.ended, last.value) != ("returned", "last")
 
-    def does_not_end(self, state: State, pending: Pending) -> bool:
+    def does_not_end(self, state: SearchState, pending: Pending) -> bool:
         """Return whether a call asks on and on if every request is refused from now on (INV-8)."""
         call = self._again(pending)
         self._enter(state._replace(history=()))
@@ -312,7 +312,7 @@ class Steps:
                 call.step("refused")
         return True
 
-    def _client_step(self, state: State, what: str, who: int) -> tuple[str, State, list[str]]:
+    def _client_step(self, state: SearchState, what: str, who: int) -> tuple[str, SearchState, list[str]]:
         """Let a client take a step in the world; return its owner token and what is known of it then."""
         world = self._world
         pending, cached, calls_left = state.clients[who]
@@ -320,8 +320,13 @@ class Steps:
             self._enter(state)
             self._set_cached(cached)
             payload = what.removeprefix(CALLS_WITH)
-            start: tuple[int, int, str | None, Record | None] = (state.now, state.minted, payload, cached)
-            log: tuple[Told, ...] = ()
+            start: tuple[int, int, str | None, Record | None] = (
+                state.now,
+                state.owners_made,
+                payload,
+                cached,
+            )
+            log: tuple[LogEntry, ...] = ()
             number, expiry = state.started + 1, None
             call = world.call(self._engine, payload)
             calls_left = None if calls_left is None else calls_left - 1
@@ -331,7 +336,7 @@ class Steps:
             call = self._again(pending)
             self._enter(state)
             answer = self._while_answers_are_noted(call, what, number)
-            log = (*log, Told(state.now, what, answer))
+            log = (*log, LogEntry(state.now, what, answer))
         broken = broken_by_call(call, world, expiry)
         after: Pending | None = None
         if call.ended is None:
@@ -339,12 +344,12 @@ class Steps:
             waits_for = next(kind for kind in (RunBody, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
             after = Pending(
-                number, start, log, waits_for, call._owner, expiry, position, stores_result(call.command)
+                number, start, log, waits_for, call.owner, expiry, position, stores_result(call.command)
             )
         elif call.ended != "crashed":
             cached = self._cached()
         clients = list(state.clients)
-        clients[who] = Client(after, cached, calls_left)
+        clients[who] = ProcessState(after, cached, calls_left)
         changed = state._replace(
             clients=tuple(clients),
             started=max(state.started, number),
@@ -352,18 +357,18 @@ class Steps:
             interrupts_left=state.interrupts_left - (what in (*INTERRUPTIONS, "is stopped")),
             crashes_left=state.crashes_left - (what == "crashes"),
         )
-        return call._owner, changed, broken
+        return call.owner, changed, broken
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: SearchState) -> None:
         """Make the world as it is in ``state``."""
         world = self._world
-        world.now, world.record, world._minted = state.now, state.record, state.minted
+        world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
         world = self._world
-        world.now, world._minted, payload, cached = pending.start
+        world.now, world.owners_made, payload, cached = pending.start
         world.delayed, world.history = [], []
         self._set_cached(cached)
         call = world.call(self._engine, payload)

@@ -71,7 +71,7 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
 
 
-class Claim(NamedTuple):
+class ClaimField(NamedTuple):
     """One field of :class:`Capabilities`: its name, default and description."""
 
     name: str
@@ -79,7 +79,7 @@ class Claim(NamedTuple):
     says: str
 
 
-def claims() -> list[Claim]:
+def claims() -> list[ClaimField]:
     """Return the fields of :class:`Capabilities` with their docstrings, for the class of tests."""
     try:
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(Capabilities))).body
@@ -95,4 +95,4 @@ def claims() -> list[Claim]:
         }
     defaults = Capabilities()
     names = [each.name for each in fields(Capabilities)]
-    return [Claim(name, getattr(defaults, name), descriptions.get(name, "")) for name in names]
+    return [ClaimField(name, getattr(defaults, name), descriptions.get(name, "")) for name in names]

@@ -190,7 +190,7 @@ class Case:
         """Move the clock by ``ms`` milliseconds, and add that to the trace."""
         self.clock.advance(ms)
         if trace is not None:
-            trace.tell(CLOCK, f"{ms:,} ms pass")
+            trace.log(CLOCK, f"{ms:,} ms pass")
 
     def found(self, why: str, trace: Trace | Sequence[Line] = (), clauses: Sequence[str] = ()) -> None:
         """Record that clauses are broken, by default all of the check's. The check continues."""

@@ -71,7 +71,7 @@ def _refuse_invalid_bounds(profile: Profile) -> None:
     for name, bound in profile._asdict().items():
         if name == "name":
             allowed, what = isinstance(bound, str), "a string"
-        elif name in ("examples", "steps", "schedules", "crowds", "records"):
+        elif name in ("examples", "steps", "schedules", "stress", "records"):
             allowed, what = is_whole(bound) and bound > 0, "a whole number above 0"
         elif name in ("preemptions", "depth"):
             allowed, what = is_whole(bound) and bound >= 0, "a whole number, 0 or more"

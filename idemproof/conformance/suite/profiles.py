@@ -20,7 +20,7 @@ class Profile(NamedTuple):
         The maximum number of times that one interleaving preempts a running client.
     tour_seconds, race_seconds
         The maximum time of an exploration of whole calls, and of each race (seconds).
-    crowds
+    stress
         The number of stress-test rounds with real threads, and with real processes.
     patience
         How long a layer may take to answer before it counts as hung (seconds).
@@ -37,7 +37,7 @@ class Profile(NamedTuple):
     preemptions: int
     tour_seconds: float
     race_seconds: float
-    crowds: int
+    stress: int
     patience: float
     depth: int = 0
     records: int = 10_500

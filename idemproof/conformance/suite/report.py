@@ -195,7 +195,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
     lines = [
         {
             **line._asdict(),
-            "standing": line.current._asdict() if isinstance(line.current, Record) else line.current,
+            "current": line.current._asdict() if isinstance(line.current, Record) else line.current,
         }
         for line in finding.lines
     ]

@@ -32,7 +32,7 @@ class Closed(NamedTuple):
     aborted: str | None
 
 
-Event = Opened | Began | CheckResult | Closed
+RunEvent = Opened | Began | CheckResult | Closed
 
 
 class RunLog:
@@ -62,7 +62,7 @@ class RunLog:
         self.running: Check | None = None
         """The check that has begun and not ended."""
 
-    def add(self, event: Event) -> None:
+    def add(self, event: RunEvent) -> None:
         """Add the next event."""
         if isinstance(event, Opened):
             self.is_open = True
@@ -120,10 +120,10 @@ def as_plain(event: NamedTuple) -> list[Any]:
     return [type(event).__name__, event]
 
 
-def from_plain(plain: list[Any]) -> Event:
+def from_plain(plain: list[Any]) -> RunEvent:
     """Return the event that :func:`as_plain` and JSON have represented."""
     kind, fields = plain
-    event: Event = _KINDS[kind](*fields)
+    event: RunEvent = _KINDS[kind](*fields)
     if isinstance(event, CheckResult):
         findings = tuple(map(_finding, event.findings))
         return event._replace(clauses=tuple(event.clauses), findings=findings)

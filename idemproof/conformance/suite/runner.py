@@ -19,7 +19,7 @@ from .factories import Bench, Factory
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
-from .run_log import Began, Closed, Event, Opened, RunLog, without
+from .run_log import Began, Closed, Opened, RunEvent, RunLog, without
 from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
 from .trace import Line
 from .workers import Task
@@ -86,12 +86,12 @@ def check(
     drawn = secrets.randbelow(2**32) if given is None else given
     course = RunLog(wanted, "the layer", bounds.name, drawn)
 
-    def tell(event: Event) -> None:
+    def emit(event: RunEvent) -> None:
         if isinstance(event, Began) and progress is not None:
             progress(wanted[event.number], event.number, len(wanted))
         course.add(event)
 
-    run(factory, bounds, drawn, claims, wanted, tell)
+    run(factory, bounds, drawn, claims, wanted, emit)
     return course.report()
 
 
@@ -101,22 +101,22 @@ def run(
     seed: int,
     claims: Capabilities,
     wanted: Sequence[Check],
-    tell: Callable[[Event], None],
+    emit: Callable[[RunEvent], None],
 ) -> None:
-    """Run the checks, and ``tell`` each event of the run. Ctrl-C ends it after the first layer is made."""
+    """Run the checks, and ``emit`` each event of the run. Ctrl-C ends it after the first layer is made."""
     session = Session(factory, bounds, seed, claims)
     finished = False
     try:
-        tell(Opened(session.subject))
+        emit(Opened(session.subject))
         for number, each in enumerate(wanted):
-            tell(Began(number))
-            tell(session.judge(each))
+            emit(Began(number))
+            emit(session.judge(each))
         finished = True
     except KeyboardInterrupt:
         pass
     finally:
         aborted = session.close()
-    tell(Closed(finished and aborted is None, session.notes, aborted))
+    emit(Closed(finished and aborted is None, session.notes, aborted))
 
 
 def checks(tiers: Sequence[str] = TIERS) -> list[Check]:

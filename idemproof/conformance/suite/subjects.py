@@ -98,10 +98,10 @@ class Subject:
         self.asynchronous = isinstance(layer, AsyncBasePersistenceLayer)
         self.swaps = isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)
         """Whether it is a compare-and-swap layer, for which the specification decides."""
-        self._loop = loop
+        self.loop = loop
         self._since: dict[int, float] = {}
         self._stopped = False
-        self._face: Any = (
+        self.face: Any = (
             async_compare_and_swap(layer)
             if isinstance(layer, AsyncBasePersistenceLayer)
             else compare_and_swap(layer)
@@ -109,12 +109,12 @@ class Subject:
 
     def load(self, key: str) -> Record | None:
         """Return the stored record of ``key``."""
-        found: Record | None = self._ask(self._face, "_load", key)
+        found: Record | None = self._ask(self.face, "_load", key)
         return found
 
     def swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         """Compare and swap; for a four-method layer, as the engine does it. ``ttl_ms``: milliseconds."""
-        found: Record | None = self._ask(self._face, "_swap", key, expected, new, ttl_ms)
+        found: Record | None = self._ask(self.face, "_swap", key, expected, new, ttl_ms)
         return found
 
     def get(self, key: str) -> DataRecord:
@@ -150,7 +150,7 @@ class Subject:
         self._since[me] = time.perf_counter()
         try:
             if self.asynchronous:
-                return self._loop.run(_awaited(layer, method, args))
+                return self.loop.run(_awaited(layer, method, args))
             return getattr(layer, method)(*args)
         finally:
             del self._since[me]

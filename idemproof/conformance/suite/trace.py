@@ -51,7 +51,7 @@ class Trace:
         self._look = look
         self.lines: list[Line] = []
 
-    def tell(self, who: str, what: str) -> None:
+    def log(self, who: str, what: str) -> None:
         """Add a line with the record that is stored now."""
         current: Record | str | None = NOT_LOOKED_AT
         if self._look is not None:

@@ -19,7 +19,7 @@ _PREFIX = f"conformance-{secrets.token_hex(4)}#"
 
 
 @check("contract", "CAS-6", "INV-7")
-def a_record_stands_however_many_others_do(case: Case) -> None:
+def a_record_is_kept_however_many_others_are(case: Case) -> None:
     """A layer that stores thousands of live claims and results evicts none, and mixes none of them up."""
     seconds = case.profile.race_seconds / 2
     case.histories += 1
@@ -53,7 +53,7 @@ def _look_for(case: Case, seconds: float, stored: list[Record]) -> None:
     ):
         if records:
             trace = case.trace(records[0].idempotency_key)
-            trace.tell("client 1", what)
+            trace.log("client 1", what)
             case.fail(f"Of {len(stored):,} live records, {len(records):,} {why}.", trace, clauses)
 
 
@@ -68,7 +68,7 @@ def no_two_keys_share_a_record_because_of_a_hash(case: Case) -> None:
         trace = case.trace(pair.other)
         for claim in claims:
             answer = requests.put(case, case.layer, claim)
-            trace.tell("client 1", f"puts a claim for the key {claim.idempotency_key}")
+            trace.log("client 1", f"puts a claim for the key {claim.idempotency_key}")
             case.require(answer.how == "done", _shared(pair.hash), trace)
         for claim in claims:
             found = requests.get(case.workers[-1], claim.idempotency_key).record

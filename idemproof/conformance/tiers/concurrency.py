@@ -90,12 +90,12 @@ def _in_threads(case: Case, subjects: Sequence[Subject]) -> None:
 def _in_processes(plan: Plan, processes: Sequence[Process], share: int) -> Round:
     for number, process in enumerate(processes):
         names = tuple(f"client {number * share + each}" for each in range(1, share + 1))
-        process.tell(Join(plan, names))
+        process.send(Join(plan, names))
     for process in processes:
         process.hear()  # "ready"
     go = Go(time.perf_counter_ns() + _HEAD_START_NS)
     for process in processes:
-        process.tell(go)
+        process.send(go)
     outcome = Round()
     for process in processes:
         outcome.add(process.hear())
@@ -106,7 +106,7 @@ def _require_one_store(case: Case, process: Process) -> None:
     process.wait_until_up()
     claim = claim_of(case, case.new_key())
     case.layer.put(claim)
-    process.tell(Look(claim.idempotency_key))
+    process.send(Look(claim.idempotency_key))
     seen: Seen = process.hear()
     if seen.record is None:
         problem = "a layer that the factory makes in another process does not see the records of this process"
@@ -125,7 +125,7 @@ def _rounds(case: Case, run: Callable[[Plan], Round]) -> None:
     """Run rounds of every kind; keep the first evidence for each clause that is broken."""
     known: set[str] = set()
     began = time.perf_counter()
-    for number in range(case.profile.crowds):
+    for number in range(case.profile.stress):
         if number and time.perf_counter() - began > case.profile.race_seconds:
             case.cut_short = True
             break

@@ -26,7 +26,7 @@ def put_claim(case: Case, claim: Record) -> Trace:
     """Let the first worker put ``claim`` under an unused key, and return the trace that begins with it."""
     trace = case.trace(claim.idempotency_key)
     answer = requests.put(case, case.layer, claim)
-    trace.tell("client 1", f"puts a claim: {_how(answer)}")
+    trace.log("client 1", f"puts a claim: {_how(answer)}")
     case.require(
         answer.how == "done", "A claim was refused, although its key had no record.", trace, ["CAS-7"]
     )
@@ -37,7 +37,7 @@ def complete(case: Case, claim: Record, trace: Trace, response: str = '"done"') 
     """Let the first worker complete its ``claim``, and return the result."""
     result = result_of(claim, response)
     answer = requests.update(case, case.layer, result)
-    trace.tell("client 1", f"completes it: {_how(answer)}")
+    trace.log("client 1", f"completes it: {_how(answer)}")
     case.require(answer.how == "done", "The completion of a live claim was refused.", trace, ["CAS-8"])
     return result
 
@@ -45,7 +45,7 @@ def complete(case: Case, claim: Record, trace: Trace, response: str = '"done"') 
 def require_stored(case: Case, wanted: Record, trace: Trace, why: str) -> None:
     """Fail unless the other worker reads ``wanted``, in every field that this kind of layer stores."""
     answer = requests.get(case.workers[-1], wanted.idempotency_key)
-    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    trace.log("client 2", f"reads the record: {_how(answer)}")
     case.require(answer.how == "done", f"{why}: no record was found.", trace)
     found = answer.record
     fields = ["response_data", "owner", *_IN_EVERY_LAYER] if case.layer.swaps else [*_IN_EVERY_LAYER]
@@ -81,7 +81,7 @@ def a_missing_record_is_reported_as_missing(case: Case) -> None:
     key = case.new_key()
     trace = case.trace(key)
     answer = requests.get(case.layer, key)
-    trace.tell("client 1", f"reads an unused key: {_how(answer)}")
+    trace.log("client 1", f"reads an unused key: {_how(answer)}")
     case.require(
         answer.how == "missing" or answer == Answer("done"),
         f"Reading an unused key returned {answer.record!r} instead of raising IdempotencyItemNotFoundError.",
@@ -102,7 +102,7 @@ def a_completion_stores_the_result(case: Case) -> None:
     later = claim._replace(expiry_timestamp=claim.expiry_timestamp + 7)
     result = complete(case, later, trace, '{"charged": 120}')
     answer = requests.get(case.workers[1], claim.idempotency_key)
-    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    trace.log("client 2", f"reads the record: {_how(answer)}")
     case.require(answer.record is not None, "After a completion no record is stored.", trace)
     for field in ("status", "response_data", "expiry_timestamp"):
         given, got = getattr(result, field), getattr(answer.record, field)
@@ -151,7 +151,7 @@ def _refuse(case: Case, current: Record, trace: Trace) -> None:
     answer = requests.put(
         case, case.workers[1], rival._replace(expiry_timestamp=current.expiry_timestamp + 1)
     )
-    trace.tell("client 2", f"puts another claim: {_how(answer)}")
+    trace.log("client 2", f"puts another claim: {_how(answer)}")
     what = "claim" if current.status == INPROGRESS else "result"
     case.require(answer.how == "exists", f"A put was accepted although a live {what} existed.", trace)
     after = requests.get(case.layer, current.idempotency_key)
@@ -159,14 +159,14 @@ def _refuse(case: Case, current: Record, trace: Trace) -> None:
 
 
 @check("contract", "CAS-7", "INV-4")
-def a_refusal_carries_what_stands_or_nothing(case: Case) -> None:
+def a_refusal_carries_the_stored_record_or_nothing(case: Case) -> None:
     """The old_data_record of a refusal, if present, is the stored record, because it is replayed."""
     for completed in (False, True):
         claim = claim_of(case, case.new_key())
         trace = put_claim(case, claim)
         current = complete(case, claim, trace, '"the answer"') if completed else claim
         answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
-        trace.tell("client 2", f"puts another claim: {_how(answer)}")
+        trace.log("client 2", f"puts another claim: {_how(answer)}")
         old = answer.record
         if answer.how != "exists" or old is None:
             continue  # another check tests the refusal itself, and a refusal need not carry a record
@@ -191,13 +191,13 @@ def a_deleted_claim_is_gone(case: Case) -> None:
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
     answer = requests.delete(case, case.layer, claim)
-    trace.tell("client 1", f"deletes its claim: {_how(answer)}")
+    trace.log("client 1", f"deletes its claim: {_how(answer)}")
     case.require(answer.how == "done", "A deletion by the owner of the claim was refused.", trace)
     answer = requests.get(case.workers[1], claim.idempotency_key)
-    trace.tell("client 2", f"reads the record: {_how(answer)}")
+    trace.log("client 2", f"reads the record: {_how(answer)}")
     case.require(answer.how != "done" or answer.record is None, "A deleted claim can still be read.", trace)
     answer = requests.put(case, case.workers[1], claim_of(case, claim.idempotency_key, "bob"))
-    trace.tell("client 2", f"puts a claim: {_how(answer)}")
+    trace.log("client 2", f"puts a claim: {_how(answer)}")
     case.require(answer.how == "done", "After a deletion the key was still refused.", trace)
 
 
@@ -214,9 +214,9 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
         ("completes it", requests.update, result, COMPLETED),
     ):
         answer = ask(case, first, record)
-        trace.tell("client 1", f"{what}: {_how(answer)}")
+        trace.log("client 1", f"{what}: {_how(answer)}")
         seen = requests.get(second, key).record
-        trace.tell("client 2", "reads the record")
+        trace.log("client 2", "reads the record")
         case.require(
             seen is not None and seen.status == status,
             f"After one client had stored a record with the status {status}, the other client still read "
@@ -226,7 +226,7 @@ def what_one_writes_the_other_reads_at_once(case: Case) -> None:
 
 
 @check("contract", "CAS-8", needs=("swaps",))
-def who_lost_a_claim_is_told(case: Case) -> None:
+def a_lost_claim_is_reported(case: Case) -> None:
     """An update or deletion by an attempt that does not hold the claim raises IdempotencyLeaseLostError."""
     for completed in (False, True):
         for what, ask in (("update", requests.update), ("deletion", requests.delete)):
@@ -234,7 +234,7 @@ def who_lost_a_claim_is_told(case: Case) -> None:
             trace = put_claim(case, claim)
             current = complete(case, claim, trace) if completed else claim
             answer = ask(case, case.workers[1], result_of(claim, '"late"')._replace(owner="bob"))
-            trace.tell("client 2", f"requests the {what} of another client's record: {_how(answer)}")
+            trace.log("client 2", f"requests the {what} of another client's record: {_how(answer)}")
             require_stored(case, current, trace, f"The {what} by another client changed the record")
             case.require(
                 answer.how == "lost",
@@ -244,31 +244,31 @@ def who_lost_a_claim_is_told(case: Case) -> None:
 
 
 @check("contract", "CAS-9", needs=("swaps",))
-def who_names_no_owner_acts_as_the_holder(case: Case) -> None:
+def a_request_without_an_owner_acts_as_the_holder(case: Case) -> None:
     """Without an owner, an update completes the stored claim, and a deletion removes it."""
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
     without_owner = result_of(claim)._replace(owner=None)
     answer = requests.update(case, case.workers[1], without_owner)
-    trace.tell("client 2", f"completes without naming an owner: {_how(answer)}")
+    trace.log("client 2", f"completes without naming an owner: {_how(answer)}")
     case.require(answer.how == "done", "An update that names no owner was refused.", trace)
     require_stored(case, without_owner, trace, "An update that names no owner did not complete the claim")
     claim = claim_of(case, case.new_key())
     trace = put_claim(case, claim)
     answer = requests.delete(case, case.workers[1], claim._replace(owner=None))
-    trace.tell("client 2", f"deletes without naming an owner: {_how(answer)}")
+    trace.log("client 2", f"deletes without naming an owner: {_how(answer)}")
     case.require(answer.how == "done", "A deletion that names no owner was refused.", trace)
     left = requests.get(case.layer, claim.idempotency_key)
     case.require(left.how == "missing", "A deletion that names no owner left the claim stored.", trace)
 
 
 @check("contract", "CAS-9", "INV-2", needs=("swaps",))
-def who_names_no_owner_leaves_a_live_result_alone(case: Case) -> None:
+def a_request_without_an_owner_leaves_a_live_result_alone(case: Case) -> None:
     """Without an owner, neither an update nor a deletion changes a live result."""
     for what, ask in (("update", requests.update), ("deletion", requests.delete)):
         claim = claim_of(case, case.new_key())
         trace = put_claim(case, claim)
         result = complete(case, claim, trace)
         ask(case, case.workers[1], result._replace(owner=None, response_data='"another"'))
-        trace.tell("client 2", f"requests the {what} without naming an owner")
+        trace.log("client 2", f"requests the {what} without naming an owner")
         require_stored(case, result, trace, f"The {what} that names no owner changed a live result")

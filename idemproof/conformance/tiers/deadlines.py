@@ -21,7 +21,7 @@ _LEASES_MS = (1, 500, 999, 1_000, 30_001)
 _YEAR_2100_MS = 4_102_444_800_000
 
 
-class Kind(NamedTuple):
+class StoredKind(NamedTuple):
     """A record with a deadline: its name in messages, how to make it, and the clause about its deadline."""
 
     name: str
@@ -33,8 +33,8 @@ def _claim(key: str, lease: int | None, expiry: int) -> Record:
     return Record(key, INPROGRESS, expiry, lease, payload_hash="a hash", owner="alice")
 
 
-def _with_lease(lease_ms: int) -> Kind:
-    return Kind(
+def _with_lease(lease_ms: int) -> StoredKind:
+    return StoredKind(
         f"a claim with a lease of {lease_ms:,} ms",
         lambda now, key: _claim(key, now + lease_ms, ceil_seconds(now + lease_ms + HOUR_MS)),
         "TIME-4",
@@ -56,16 +56,16 @@ def _result(now: int, key: str) -> Record:
 
 CLAIMS = (
     *map(_with_lease, _LEASES_MS),
-    Kind("a claim whose lease ends at its expiry", _lease_is_expiry, "TIME-4"),
-    Kind("a claim without a lease", _no_lease, "TIME-4"),
+    StoredKind("a claim whose lease ends at its expiry", _lease_is_expiry, "TIME-4"),
+    StoredKind("a claim without a lease", _no_lease, "TIME-4"),
 )
-RESULT = Kind("a result", _result, "TIME-3")
+RESULT = StoredKind("a result", _result, "TIME-3")
 
 
-_Put = tuple[Kind, Record, Trace, requests.Answer]
+_Put = tuple[StoredKind, Record, Trace, requests.Answer]
 
 
-def _store(case: Case, kind: Kind) -> tuple[Record, Trace]:
+def _store(case: Case, kind: StoredKind) -> tuple[Record, Trace]:
     """Store a record of this kind under a new key; a result replaces a claim with a short lease."""
     record = kind.record(case.now, case.new_key())
     trace = case.trace(record.idempotency_key)
@@ -77,7 +77,7 @@ def _store(case: Case, kind: Kind) -> tuple[Record, Trace]:
     answer = requests.put(case, case.layer, claim)
     if answer.how == "done" and claim is not record:
         answer = requests.update(case, case.layer, record)
-    trace.tell("client 1", f"stores {kind.name}")
+    trace.log("client 1", f"stores {kind.name}")
     case.require(answer.how == "done", f"Storing {kind.name} under an unused key was refused.", trace)
     return record, trace
 
@@ -93,17 +93,17 @@ def _put_another(case: Case, current: Record, trace: Trace, owner: str = "bob") 
     )
     answer = requests.put(case, case.workers[1], rival)
     outcome = {"done": "gets it", "exists": "is refused"}.get(answer.how, answer.how)
-    trace.tell("client 2", f"puts a claim, and {outcome}")
+    trace.log("client 2", f"puts a claim, and {outcome}")
     return answer
 
 
-def _at(case: Case, kinds: tuple[Kind, ...], offset: int) -> Iterator[_Put]:
+def _at(case: Case, kinds: tuple[StoredKind, ...], offset: int) -> Iterator[_Put]:
     """Store a record of each kind, and put another claim ``offset`` milliseconds after its deadline."""
     current = [(kind, *_store(case, kind)) for kind in kinds]
     current.sort(key=lambda each: deadline_ms(each[1]))
     for kind, record, trace in current:
         case.clock.move_to(deadline_ms(record) + offset)
-        trace.tell(CLOCK, f"it is {_in_words(offset)} the deadline of {kind.name}")
+        trace.log(CLOCK, f"it is {_in_words(offset)} the deadline of {kind.name}")
         yield kind, record, trace, _put_another(case, record, trace)
 
 
@@ -113,7 +113,7 @@ def _in_words(offset: int) -> str:
     return f"{abs(offset):,} ms {'before' if offset < 0 else 'after'}"
 
 
-def _must_be_over(case: Case, kinds: tuple[Kind, ...], offset: int, *also: str) -> None:
+def _must_be_over(case: Case, kinds: tuple[StoredKind, ...], offset: int, *also: str) -> None:
     for kind, record, trace, answer in _at(case, kinds, offset):
         case.require(
             answer.how == "done",
@@ -164,7 +164,7 @@ def a_result_counts_until_its_last_millisecond(case: Case) -> None:
     key, end = record.idempotency_key, expiry_ms(record)
     for moment in (case.now + 2_000, case.now + 2_001, end - 1_000, end - 999, end - 1):
         case.clock.move_to(moment)
-        trace.tell(CLOCK, f"it is {end - moment:,} ms before the expiry of the result")
+        trace.log(CLOCK, f"it is {end - moment:,} ms before the expiry of the result")
         found = requests.get(case.workers[1], key).record
         case.require(
             found is not None and found.status == COMPLETED and found.response_data == record.response_data,
@@ -202,7 +202,7 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
     requests.put(case, case.workers[1], claim)
     again = claim._replace(status=COMPLETED, response_data='"done again"', in_progress_expiry_timestamp=None)
     requests.update(case, case.workers[1], again)
-    trace.tell("client 2", "runs again after the expiry, and stores its result")
+    trace.log("client 2", "runs again after the expiry, and stores its result")
     found = requests.get(case.layer, record.idempotency_key).record
     case.require(
         found is not None and found.status == COMPLETED and found.response_data == again.response_data,
@@ -212,7 +212,7 @@ def a_result_is_over_after_its_expiry(case: Case) -> None:
 
 
 @check_by_the_clock("time", "TIME-2", "TIME-4", "ROW-1", "INV-7")
-def a_claim_that_took_over_counts_anew(case: Case) -> None:
+def a_takeover_has_its_own_deadline(case: Case) -> None:
     """A claim that takes over is live until its own deadline, not that of the claim it replaced."""
     record, trace = _store(case, CLAIMS[0])
     case.pass_time(3_000, trace)
@@ -221,7 +221,7 @@ def a_claim_that_took_over_counts_anew(case: Case) -> None:
     case.require(answer.how == "done", why, trace, ["TIME-4", "ROW-1"])
     taken = record._replace(in_progress_expiry_timestamp=case.now + HOUR_MS)
     case.clock.move_to(deadline_ms(taken) - 1)
-    trace.tell(CLOCK, "it is 1 ms before the deadline of client 2's claim")
+    trace.log(CLOCK, "it is 1 ms before the deadline of client 2's claim")
     answer = _put_another(case, taken, trace, "carol")
     case.require(
         answer.how == "exists",

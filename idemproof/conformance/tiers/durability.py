@@ -45,7 +45,7 @@ def acknowledged_records_outlive_a_killed_process(case: Case) -> None:
     trace = ("a process", "the process")
     with contextlib.ExitStack() as running:
         another: Process | None = None
-        for _ in range(1 + case.profile.crowds // _ROUNDS_PER_DEATH):
+        for _ in range(1 + case.profile.stress // _ROUNDS_PER_DEATH):
             acknowledged = _written_until_killed(start, _claims(case, _MANY))
             if another is None:
                 another = running.enter_context(Process(start))
@@ -55,7 +55,7 @@ def acknowledged_records_outlive_a_killed_process(case: Case) -> None:
 
 
 def _seen_by(process: Process, key: str) -> Record | None:
-    process.tell(Look(key))
+    process.send(Look(key))
     seen: Seen = process.hear()
     return seen.record
 
@@ -63,7 +63,7 @@ def _seen_by(process: Process, key: str) -> Record | None:
 def _written_until_killed(start: Start, claims: Sequence[Record]) -> list[Acknowledged]:
     with Process(start) as writer:
         writer.wait_until_up()
-        writer.tell(Write(tuple(claims)))
+        writer.send(Write(tuple(claims)))
         messages = [writer.hear() for _ in range(_ACKNOWLEDGED_AT_LEAST)]
         writer.kill()
         messages += writer.rest()

@@ -23,7 +23,7 @@ def one_event_loop_after_the_other_may_use_a_layer(case: Case) -> None:
     )
     try:
         for what, ask in steps:
-            trace.tell("another event loop", what)
+            trace.log("another event loop", what)
             ask()
     except Broken:
         raise

@@ -7,7 +7,7 @@ from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
 from ..harness.linearizability import Delete, Put, Request, Update
 from ..harness.race_traces import granted
-from ..harness.races import KEEP_MS, Course, Explain, Fault, Make, Outcome, Race
+from ..harness.races import RETENTION_MS, Course, Explain, Fault, Make, Outcome, Race
 from ..suite.checks import Case, check
 from .clock_control import check_by_the_clock
 
@@ -59,7 +59,7 @@ class Scene(NamedTuple):
     def ask(self, expected: Record | None, new: Record | None) -> Request:
         """Return the request that replaces ``expected`` with ``new``."""
         if self.swaps:
-            return Swap(self.key, expected, new, 0 if new is None else KEEP_MS)
+            return Swap(self.key, expected, new, 0 if new is None else RETENTION_MS)
         if new is None:
             assert expected is not None  # no race deletes an unused key
             return Delete(expected)
@@ -220,8 +220,8 @@ def an_eviction_never_removes_the_claim_that_came_first(case: Case) -> None:
             LEASE_MS + 1,
             (
                 (Swap(scene.key, old, None, 0),),
-                (Swap(scene.key, old, scene.claim("bob", 1), KEEP_MS),),
-                (Swap(scene.key, None, scene.claim("carol", 2), KEEP_MS),),
+                (Swap(scene.key, old, scene.claim("bob", 1), RETENTION_MS),),
+                (Swap(scene.key, None, scene.claim("carol", 2), RETENTION_MS),),
             ),
         )
 

@@ -1,9 +1,9 @@
 """The faults tier: requests and replies are lost and workers die, but no key stays blocked."""
 
 from ...spec.commands import Load
+from ..harness.client_failures import FailureMode, interrupt
 from ..harness.end_to_end import Bounds, walk, without_late_requests
-from ..harness.interrupted import interrupt_everywhere
-from ..harness.interruptions import Way, interrupt
+from ..harness.interrupts import interrupt_everywhere
 from ..harness.linearizability import Get, Request
 from ..harness.races import Race
 from ..suite.checks import Case, check
@@ -57,7 +57,7 @@ def a_failure_of_the_client_is_no_answer(case: Case) -> None:
     "that blocks all callers for ten seconds",
     seen_as=("ROW-1",),
 )
-def a_death_between_two_calls_keeps_nobody_out(case: Case) -> None:
+def a_death_between_two_calls_blocks_no_caller(case: Case) -> None:
     """If a worker dies between two calls of the layer's client, others get the key after the deadlines."""
     _interrupt_all(case, ("dies before", "dies after"))
 
@@ -69,7 +69,7 @@ def an_interrupt_ends_a_request_as_what_it_is(case: Case) -> None:
     interrupt_everywhere(case, [staged(stage, case.layer.swaps) for stage in stages])
 
 
-def _interrupt_all(case: Case, ways: tuple[Way, ...]) -> None:
+def _interrupt_all(case: Case, ways: tuple[FailureMode, ...]) -> None:
     for stage in (_reads, _claims, _takes_over, _claims_what_has_expired, _is_refused, _completes, _releases):
         interrupt(case, lambda key, began, stage=stage: stage(Scene(key, began, case.layer.swaps)), ways)  # type: ignore[misc]
 

@@ -136,14 +136,14 @@ def deadlines_keep_every_digit(case: Case) -> None:
         case.layer.swap(key, None, claim, expiry_ms(claim) - case.now)
     except Exception:  # noqa: BLE001 - a store may refuse a time so far in the future
         return
-    trace.tell("client 1", f"stores a claim whose lease is {lease}")
+    trace.log("client 1", f"stores a claim whose lease is {lease}")
     found = requests.read(case.workers[-1], key)
     if found is None:
         return  # a store need not keep a record for so long
     case.require(found == claim, f"The lease {lease} did not come back: {found!r} is stored.", trace)
     near = claim._replace(in_progress_expiry_timestamp=lease - 1)
     case.layer.swap(key, near, None, 0)
-    trace.tell("client 2", f"deletes the claim whose lease is {lease - 1}")
+    trace.log("client 2", f"deletes the claim whose lease is {lease - 1}")
     case.require(
         requests.read(case.workers[-1], key) == claim,
         f"A claim was treated as another one whose lease is one millisecond earlier, {lease - 1}.",
@@ -171,7 +171,7 @@ def every_key_has_its_own_record(case: Case) -> None:
         for record in records:
             trace = case.trace(record.idempotency_key)
             answer = requests.put(case, case.layer, record)
-            trace.tell("client 1", f"puts a claim for {_short(record.idempotency_key)}")
+            trace.log("client 1", f"puts a claim for {_short(record.idempotency_key)}")
             case.require(
                 answer.how == "done",
                 f"The unused key {_short(record.idempotency_key)} was refused after a similar one was used.",
@@ -254,7 +254,7 @@ def _round_trip(
     for field in fields:
         given, got = getattr(wanted, field), getattr(found, field, None)
         if found is None or given != got:
-            trace.tell("client 1", f"stores {what[:100]}")
+            trace.log("client 1", f"stores {what[:100]}")
             case.require(found is not None, f"After storing {what[:100]} no record is stored.", trace)
             why = f"Of {what[:100]}, the {field} came back as {_few(got)}, not {_few(given)}."
             case.fail(why, trace)

@@ -51,7 +51,7 @@ def requests_for_two_keys_may_share_a_layer(case: Case) -> None:
 @check("exclusion", *_CLAUSES)
 def a_write_undoes_none_of_many(case: Case) -> None:
     """If a client writes a key while another writes many different ones, each write is kept."""
-    count = 1 + _NEIGHBOURS * case.profile.crowds
+    count = 1 + _NEIGHBOURS * case.profile.stress
 
     def stage(scene: Scene) -> Race:
         others = [scene._replace(key=f"{scene.key}-{number}") for number in range(count)]

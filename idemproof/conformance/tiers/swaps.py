@@ -112,7 +112,7 @@ def _one_swap(
     right = _kept(new if allowed else current)
     if found == right and answer == right:
         return None
-    trace.tell(
+    trace.log(
         "client 2",
         f"swaps in {replaced_by}, expecting {_named(expects, expected)} while {_named(stored, current)} was "
         f"stored, and gets: {in_words(answer)}",
@@ -174,7 +174,7 @@ def a_swap_recognises_what_was_written_already(case: Case) -> None:
     for what, expected, new in steps:
         for again in ("", " again"):
             answer = swap(case, key, expected, new, worker=1 if again else 0)
-            trace.tell("client 1", f"swaps in {what}{again}, and gets: {in_words(answer)}")
+            trace.log("client 1", f"swaps in {what}{again}, and gets: {in_words(answer)}")
             case.require(
                 answer == new,
                 f"Swapping in {what}{again} returned {_few(answer)}, not the stored record, {_few(new)}.",
@@ -237,7 +237,7 @@ def _decides(case: Case, current: Record, expects: str, passed: int) -> tuple[bo
     }[expects]
     new = Record(key, INPROGRESS, case.now // 1000 + 7_200, case.now + HOUR_MS, owner="carol")
     answer = swap(case, key, expected, new, 7_200_000, worker=1)
-    trace.tell("client 2", f"swaps, expecting {expects}, and gets: {in_words(answer)}")
+    trace.log("client 2", f"swaps, expecting {expects}, and gets: {in_words(answer)}")
     right = new if expects == "it" else current
     outcome = (answer, load(case, key))
     allowed: list[tuple[Record | None, Record | None]] = [(right, right)]
@@ -260,7 +260,7 @@ def _late(found: Record | None) -> tuple[str, ...]:
 
 
 @check("contract", "CAS-6", needs=("swaps", "movable_clock"))
-def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
+def a_record_is_kept_for_its_time_to_live(case: Case) -> None:
     """A record is kept until the last millisecond of the requested time."""
     case.clock.move_to(ceil_seconds(case.now) * 1000 + 1)
     began = case.now
@@ -285,7 +285,7 @@ def a_record_stands_for_the_time_it_was_told(case: Case) -> None:
         trace = case.trace(record.idempotency_key)
         found = load(case, record.idempotency_key)
         if found != record:
-            trace.tell("client 1", f"reads the record {ttl_ms - 1:,} ms after it {how}")
+            trace.log("client 1", f"reads the record {ttl_ms - 1:,} ms after it {how}")
         case.require(
             found == record,
             f"A record with a retention time of {ttl_ms:,} ms was gone {ttl_ms - 1:,} ms after it {how}.",
@@ -299,15 +299,15 @@ def _kept_for(case: Case, key: str, ttl_ms: int) -> Record:
 
 
 @check("contract", "CAS-6", needs=("swaps",))
-def a_record_stands_for_milliseconds_and_not_less(case: Case) -> None:
+def a_record_is_kept_for_milliseconds_and_not_less(case: Case) -> None:
     """The retention time is in milliseconds by the store's own clock too: the check waits for a moment."""
     record = _kept_for(case, case.new_key(), _UNIT_MS)
     trace = case.trace(record.idempotency_key)
     swap(case, record.idempotency_key, None, record, _UNIT_MS)
-    trace.tell("client 1", f"stores a result with a retention time of {_UNIT_MS:,} ms")
+    trace.log("client 1", f"stores a result with a retention time of {_UNIT_MS:,} ms")
     time.sleep(_REAL_WAIT_SECONDS)
     found = load(case, record.idempotency_key)
-    trace.tell("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
+    trace.log("client 1", f"reads it {_REAL_WAIT_SECONDS * 1000:.0f} ms later")
     case.require(
         found == record,
         f"A record with a retention time of {_UNIT_MS:,} ms was gone after "

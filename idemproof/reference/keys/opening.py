@@ -102,7 +102,7 @@ def fields_of_dataclass(value: Any) -> dict[str, Any]:
 
 
 def _in_fields(value: Any, fields: dict[str, Any]) -> bool:
-    """Return whether what a value of a built-in type holds is in its fields too, or is nothing."""
+    """Return whether the fields of a value contain its built-in value too, or that value is empty."""
     if isinstance(value, dict):
         return dict.items(value) <= fields.items() if dict.__len__(value) else True
     return value in fields.values() or (isinstance(value, str | list | tuple) and not len(value))

@@ -277,6 +277,6 @@ def _objects(one: Any, other: Any) -> list[_Pair] | None:
     slots = _names_of_slots(kind)
     mine, its = (_attributes(slots, each, model=False) for each in (one, other))
     if not mine and not its:
-        # For example a lock, which a constructor creates: two of them cannot be told apart.
+        # For example a lock, which a constructor creates: two of them cannot be distinguished.
         return None if kind is object or callable(one) else []
     return [(name, mine.get(name, _ABSENT), its.get(name, _ABSENT)) for name in mine | its]

@@ -173,7 +173,7 @@ def _shape_of_items(args: tuple[Any, ...], around: tuple[Any, ...]) -> Any:
 
 def _shape_of_fields(kind: Any, args: tuple[Any, ...], around: tuple[Any, ...]) -> Any:
     if _has_code(kind):
-        return None  # its code may tell its values from others
+        return None  # its code may distinguish its values from others
     around = (*around, kind)
     if is_model(kind):
         if any(field.metadata or field.discriminator for field in kind.model_fields.values()):

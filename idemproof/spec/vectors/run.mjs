@@ -172,9 +172,9 @@ function expectSame(what, found, expected) {
 function runTrace({ steps }) {
   let record = null;
   steps.forEach(({ now, event, row, record: after, outcome }, index) => {
-    const [next, told] = transition(record, event, now);
+    const [next, reply] = transition(record, event, now);
     expectSame(`step ${index + 1} (${row}): the record`, next, after);
-    expectSame(`step ${index + 1} (${row}): the outcome`, told, outcome);
+    expectSame(`step ${index + 1} (${row}): the outcome`, reply, outcome);
     record = next;
   });
 }

@@ -19,7 +19,7 @@ from idemproof.conformance.suite.runner import checks
 pytestmark = pytest.mark.once
 
 SEEDS = range(2, 22)
-ZOO = Path(verdicts.__file__).parent
+FOLDER = Path(verdicts.__file__).parent
 ROOT = Path(__file__).parents[3]
 RECORD = verdicts.recorded(ROOT)
 REGENERATE = "run python tools/regenerate.py kill-matrix"

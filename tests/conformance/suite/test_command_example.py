@@ -23,7 +23,7 @@ def test_the_layer_in_javascript_is_kept(node: str, tmp_path: Path) -> None:
         "neither-load-nor-swap-looks-at-a-clock",
         "an-interrupt-ends-a-request-as-what-it-is",
         "one-event-loop-after-the-other-may-use-a-layer",
-        "a-record-stands-for-the-time-it-was-told",
+        "a-record-is-kept-for-its-time-to-live",
     }
 
 
@@ -89,7 +89,7 @@ def test_a_lock_that_a_dead_worker_leaves_behind_is_found(node: str, tmp_path: P
     shutil.copy(EXAMPLES / "lines.mjs", tmp_path)
     report = of_the_example(node, tmp_path / "layer.mjs", tmp_path, profile=TINY, tiers=["faults"])
     broken = {each.name for each in report.checks if each.verdict == "broken"}
-    assert "a-death-between-two-calls-keeps-nobody-out" in broken
+    assert "a-death-between-two-calls-blocks-no-caller" in broken
 
 
 def test_every_line_of_a_run_is_valid_by_the_schema(

@@ -182,7 +182,7 @@ def test_a_killed_worker_process_takes_its_command_with_it(tmp_path: Path) -> No
     factory = CommandFactory([sys.executable, "-c", script], 60)
     with Process(Start(place_of(factory), 1_900_000_000_000, False)) as process:
         process.wait_until_up()
-        process.tell(Look("k"))
+        process.send(Look("k"))
         assert process.hear().record is None
     (pid,) = map(int, place.read_text(encoding="utf-8").split())
     until(lambda: not is_running(pid))

@@ -10,8 +10,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-import crowded_layers as layers
 import servers
+import stress_layers as layers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer, RedisCachePersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 

@@ -70,7 +70,7 @@ def test_a_layer_that_was_filled_is_emptied() -> None:
     layer = Dictionary()
     session = Session(lambda: layer, PROFILES["quick"], 1)
     before = len(layer.rows)
-    [asked] = [each for each in checks() if each.name == "a-record-stands-however-many-others-do"]
+    [asked] = [each for each in checks() if each.name == "a-record-is-kept-however-many-others-are"]
     assert session.judge(asked).verdict == "kept"
     session.close()
     assert len(layer.rows) == before

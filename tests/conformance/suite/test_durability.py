@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-import crowded_layers as layers
 import servers
+import stress_layers as layers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, Report, check
 

@@ -282,7 +282,7 @@ def test_a_conditional_write_is_kept(kind: Any, dsn: str) -> None:
     assert not broken(report), report.findings
 
 
-INTERRUPTED = {"a-failure-of-the-client-is-no-answer", "a-death-between-two-calls-keeps-nobody-out"}
+INTERRUPTED = {"a-failure-of-the-client-is-no-answer", "a-death-between-two-calls-blocks-no-caller"}
 
 
 # psycopg leaves a connection open if its last commit fails.
@@ -320,5 +320,5 @@ def test_a_lock_that_outlives_a_dead_worker_is_found(dsn: str) -> None:
     report = check(
         lambda: LockedByARow(dsn, 4), profile="quick", seed=1, capabilities=claims, tiers=["faults"]
     )
-    found = {each.check: each for each in report.findings}["a-death-between-two-calls-keeps-nobody-out"]
+    found = {each.check: each for each in report.findings}["a-death-between-two-calls-blocks-no-caller"]
     assert any("dies before" in line.what or "dies after" in line.what for line in found.lines)

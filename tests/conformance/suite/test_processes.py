@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import crowded_layers as layers
+import stress_layers as layers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance.harness.messages import Failed, Look, Seen, Start, Up
 from idemproof.conformance.harness.processes import Process, place_of
@@ -50,7 +50,7 @@ def test_a_process_accepts_every_factory_that_pickle_supports(
     monkeypatch.setenv("RECORDS", str(tmp_path))
     with Process(start(factory)) as process:
         process.wait_until_up()
-        process.tell(Look("x"))
+        process.send(Look("x"))
         assert process.hear() == Seen(None)
 
 
@@ -77,10 +77,10 @@ def test_a_process_carries_out_orders_and_ends(monkeypatch: pytest.MonkeyPatch, 
     before = set(threading.enumerate())
     with Process(start(layers.files)) as process:
         process.wait_until_up()
-        process.tell(Look("x"))
+        process.send(Look("x"))
         assert process.hear() == Seen(None)
         process.kill()
-        process.tell(Look("x"))
+        process.send(Look("x"))
         assert process.rest() == []
     assert not set(threading.enumerate()) - before
 

@@ -87,7 +87,7 @@ def test_the_json_is_complete() -> None:
     made = json.loads(report(broken("b", "CAS-2")).as_json())
     assert (made["subject"], made["profile"], made["seed"], made["keeps"]) == ("Layer", "quick", 7, False)
     line = made["checks"][0]["findings"][0]["lines"][0]
-    assert line["standing"]["owner"] == "alice"
+    assert line["current"]["owner"] == "alice"
     assert line["who"] == "client 1"
 
 

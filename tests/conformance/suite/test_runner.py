@@ -86,7 +86,7 @@ def test_a_check_without_findings_is_kept_with_its_counts(session: Session) -> N
 def test_findings_break_a_check_whether_it_goes_on_or_ends(session: Session) -> None:
     def run(case: Case) -> None:
         trace = case.trace(case.new_key())
-        trace.tell("client 1", "looks")
+        trace.log("client 1", "looks")
         case.found("first", trace, ["INV-1"])
         case.fail("second", trace)
 

@@ -10,7 +10,7 @@ import pytest
 
 from idemproof.conformance.harness import scheduler
 from idemproof.conformance.harness.scheduled_client import Client, current_client
-from idemproof.conformance.harness.scheduler import Interleaving, Step
+from idemproof.conformance.harness.scheduler import Interleaving, ScheduleStep
 from idemproof.conformance.harness.schedules import chooser, explore, round_robin, shortest
 
 SECONDS = 60
@@ -44,8 +44,8 @@ def task_of(letters: str) -> Task:
     return task
 
 
-def runner_of(*words: str) -> Callable[[Any], tuple[Sequence[Step], str]]:
-    def interleaving(choose: Any) -> tuple[Sequence[Step], str]:
+def runner_of(*words: str) -> Callable[[Any], tuple[Sequence[ScheduleStep], str]]:
+    def interleaving(choose: Any) -> tuple[Sequence[ScheduleStep], str]:
         made, reported = run_interleaving([task_of(word) for word in words], choose)
         return made.steps, "".join(what for _, what in reported)
 

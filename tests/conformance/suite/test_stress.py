@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import crowded_layers as layers
+import stress_layers as layers
 from idemproof import InMemoryPersistenceLayer, Record
 from idemproof.conformance.harness.durable_writes import kept, written
 from idemproof.conformance.harness.evidence import is_explained, lines_of, unexplained

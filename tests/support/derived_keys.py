@@ -1,4 +1,4 @@
-"""Whether keys and payload hashes tell two payloads apart."""
+"""Keys and payload hashes of two payloads, compared."""
 
 import warnings
 from typing import Any
@@ -31,7 +31,7 @@ def refusal(payload: Any, key: str = "", check: str = "", **settings: Any) -> st
     raise AssertionError("it was not refused")
 
 
-def assert_told_apart(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
+def assert_distinguished(one: Any, other: Any, key: str = "", check: str = "", **settings: Any) -> None:
     """Both have keys that differ, or the same key with other payload hashes."""
     first, second = (derived(payload, key, check, **settings) for payload in (one, other))
     assert REFUSED not in (first, second)

@@ -17,14 +17,14 @@ from .interception import Interception
 from .known_clients import end_session, lost_connection, may_fail_alone, undoes
 from .linearizability import Get, Operation, linearization
 from .race_traces import in_words
-from .races import KEEP_MS, Make
-from .scheduled_client import Died, Kind, What, reporting_to
+from .races import RETENTION_MS, Make
+from .scheduled_client import Died, PauseKind, What, reporting_to
 
-Way = Literal["fails before", "fails after", "dies before", "dies after"]
+FailureMode = Literal["fails before", "fails after", "dies before", "dies after"]
 """The interruption of a call: the client raises before or after the call takes effect, or the worker dies
 before or after it."""
 
-WAYS: tuple[Way, ...] = get_args(Way)
+WAYS: tuple[FailureMode, ...] = get_args(FailureMode)
 
 MOST_CALLS = 20
 """The maximal number of calls of one request that are interrupted."""
@@ -46,7 +46,7 @@ class Saboteur:
         The kind of interruption.
     """
 
-    def __init__(self, at: int = 0, way: Way = "fails before") -> None:
+    def __init__(self, at: int = 0, way: FailureMode = "fails before") -> None:
         self.inside = False
         self.calling: Any = None
         self.calls = 0
@@ -65,7 +65,7 @@ class Saboteur:
         """Whether this interruption is impossible for the called client."""
         return self.calling is sqlite3 and self._way != "fails before"
 
-    def pause(self, what: What, kind: Kind) -> None:
+    def pause(self, what: What, kind: PauseKind) -> None:
         """Count a call, before it or after it, and interrupt it if it is the chosen one."""
         words = (what if isinstance(what, str) else what()).removeprefix("has done ")
         if undoes(self.calling, words):
@@ -91,7 +91,7 @@ class Saboteur:
             raise Died
         raise lost_connection(self.calling)
 
-    async def pause_async(self, what: What, kind: Kind) -> None:
+    async def pause_async(self, what: What, kind: PauseKind) -> None:
         """Do as :meth:`pause`."""
         self.pause(what, kind)
 
@@ -100,7 +100,7 @@ class Saboteur:
         return free is None
 
 
-def interrupt(case: Case, stage: Make, ways: tuple[Way, ...]) -> None:
+def interrupt(case: Case, stage: Make, ways: tuple[FailureMode, ...]) -> None:
     """Interrupt a request at each call of the layer's client, one call at a time, in each of ``ways``.
 
     Parameters
@@ -150,8 +150,8 @@ def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
     trace = case.trace(key)
     other, victim = case.workers[:2]
     if race.current is not None:
-        requests.establish(victim, race.current, KEEP_MS)
-        trace.tell("client 2", "has written this")
+        requests.establish(victim, race.current, RETENTION_MS)
+        trace.log("client 2", "has written this")
     if race.pass_ms:
         case.pass_time(race.pass_ms, trace)
     operation = Operation("client 2", 1, None, case.now, request)
@@ -160,22 +160,22 @@ def _run_once(case: Case, stage: Make, saboteur: Saboteur) -> int:
             answer = requests.ask(case, victim, request)
     except Died:
         case.workers.remove(victim)
-        trace.tell("client 2", f"{in_words(request)}, and {saboteur.happened}")
+        trace.log("client 2", f"{in_words(request)}, and {saboteur.happened}")
     except Exception as failure:
         if saboteur.happened is None:
             raise
-        trace.tell("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {error_text(failure)}")
+        trace.log("client 2", f"{in_words(request)}; {saboteur.happened}; it gets {error_text(failure)}")
     else:
         if saboteur.happened is None:  # requests without interruptions are checked elsewhere
             return saboteur.calls
         operation = operation._replace(end=2, answer=answer)
-        trace.tell(
+        trace.log(
             "client 2",
             f"{in_words(request)}; {saboteur.happened}; it {in_words(operation)}",
         )
     seen = requests.ask(case, other, Load(key) if other.swaps else Get(key))
     final = Operation("client 1", 3, 4, case.now, Load(key) if other.swaps else Get(key), seen)
-    trace.tell("client 1", f"then {in_words(final)}")
+    trace.log("client 1", f"then {in_words(final)}")
     fenced = case.fenced
     if linearization([operation, final], race.current, swaps=other.swaps, fenced=fenced) is None:
         raise Broken(
@@ -193,7 +193,7 @@ def _require_that_a_new_client_gets_the_key(case: Case, worker: Subject, key: st
     current = requests.ask(case, worker, Load(key) if worker.swaps else Get(key))
     if isinstance(current, Record):
         case.clock.move_to(max(case.now, deadline_ms(current)) + _TOLERANCE_MS)
-        trace.tell(CLOCK, "every stored record is over")
+        trace.log(CLOCK, "every stored record is over")
     else:  # a short lock on the key may have to expire
         case.pass_time(_TOLERANCE_MS, trace)
     lease = case.now + _LATER_MS
@@ -203,15 +203,15 @@ def _require_that_a_new_client_gets_the_key(case: Case, worker: Subject, key: st
     try:
         if worker.swaps:
             current = worker.load(key)
-            granted = requests.plain(worker.swap(key, current, new, KEEP_MS), key, swaps=True) == new
+            granted = requests.plain(worker.swap(key, current, new, RETENTION_MS), key, swaps=True) == new
         else:
             granted = requests.put(case, worker, new).how == "done"
     except Exception as failure:
         if not came_from_the_layer(failure):
             raise
-        trace.tell("client 1", "claims the key, and gets an error")
+        trace.log("client 1", "claims the key, and gets an error")
         raise Broken(as_a_sentence(failure), case.clauses, trace.lines) from failure
-    trace.tell("client 1", f"claims the key, and {'gets it' if granted else 'is refused'}")
+    trace.log("client 1", f"claims the key, and {'gets it' if granted else 'is refused'}")
     if not granted:
         raise Broken(
             "After a request that was interrupted between two calls of the layer's client, a new caller is "

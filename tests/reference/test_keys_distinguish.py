@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
-from telling_apart import REFUSED, derived
+from derived_keys import REFUSED, derived
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broken_layers import field_notes
-from broken_layers.wild import SPECIMENS, Specimen
+from broken_layers.published import SPECIMENS, Specimen
 from idemproof.conformance import Report, check
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.report import CheckResult
@@ -54,7 +54,7 @@ def report_on(name: str, *tiers: str) -> Report:
             "a-takeover-never-overwrites-a-result-stored-meanwhile",
             {"CAS-4", "INV-2"},
         ),
-        ("powertools-redis", "a-death-between-two-calls-keeps-nobody-out", {"CAS-7", "ROW-1"}),
+        ("powertools-redis", "a-death-between-two-calls-blocks-no-caller", {"CAS-7", "ROW-1"}),
     ],
 )
 def test_known_faults_are_found(name: str, check_name: str, clauses: set[str]) -> None:

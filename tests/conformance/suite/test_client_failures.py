@@ -19,13 +19,13 @@ from idemproof import (
     SQLitePersistenceLayer,
 )
 from idemproof.conformance import check
-from idemproof.conformance.harness.interruptions import WAYS, Died, Saboteur
+from idemproof.conformance.harness.client_failures import WAYS, Died, Saboteur
 from idemproof.conformance.suite.report import CheckResult, Report
 
 pytestmark = pytest.mark.once
 
 FAILURE = "a-failure-of-the-client-is-no-answer"
-DEATH = "a-death-between-two-calls-keeps-nobody-out"
+DEATH = "a-death-between-two-calls-blocks-no-caller"
 
 
 class Redis(RedisCachePersistenceLayer):

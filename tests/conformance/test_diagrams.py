@@ -12,7 +12,7 @@ from diagrams import state_drawing
 from diagrams.flow_drawing import mermaid, svg
 from diagrams.flows import record_flows
 from diagrams.generate import INDEX, files
-from diagrams.recorder import Flow, Message, Note, Standing
+from diagrams.recorder import Flow, Message, Note, Stored
 from diagrams.states import STATES, edges, label
 from idemproof.conformance.suite.svg import WIDTH, wrapped
 
@@ -72,7 +72,7 @@ def words(diagram: str) -> str:
 def test_the_diagram_contains_every_step(flow: Flow) -> None:
     written = words(svg(flow))
     for step in flow.steps:
-        texts = [step.state, *step.details] if isinstance(step, Standing) else [step.text]
+        texts = [step.state, *step.details] if isinstance(step, Stored) else [step.text]
         for text in texts:
             assert text in written
     assert sum(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -25,9 +25,10 @@ from .interception import Interception
 from .linearizability import Delete, Get, Operation, Put, Request, Update, linearization
 from .preemption import own_files
 from .race_traces import in_words
-from .races import KEEP_MS, Make
+from .races import RETENTION_MS, Make
 from .recording import key_of
-from .scheduled_client import Kind, What, reporting_to
+from .scheduled_client import PauseKind, What, reporting_to
+from .suspensions import Suspensions
 
 _BLOCKING = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 _MOST = 60
@@ -61,7 +62,7 @@ class Interrupt:
         self.places = 0
         self.happened = False
         self._at = at
-        self._error = error
+        self.error = error
 
     def reach(self) -> bool:
         """Count a place, and return whether to interrupt the request there."""
@@ -72,10 +73,10 @@ class Interrupt:
     def strike(self) -> None:
         """Count a place, and interrupt the request if it is the chosen one."""
         if self.reach():
-            assert self._error is not None
-            raise self._error
+            assert self.error is not None
+            raise self.error
 
-    def pause(self, _what: What, _kind: Kind) -> None:
+    def pause(self, _what: What, _kind: PauseKind) -> None:
         """Interrupt the request before a call of its client or after it, if that is the place."""
         self.strike()
 
@@ -137,32 +138,20 @@ def at_awaits(subject: Subject, request: Request, interrupt: Interrupt) -> Any:
         except BaseException as error:  # noqa: BLE001 - judged, and kept from the loop
             return Raised(error)
 
-    return subject._loop.run(run())
+    return subject.loop.run(run())
 
 
-class _Cancelled:
+class _Cancelled(Suspensions):
     """Awaits work, and cancels the task at one of its awaits."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], interrupt: Interrupt) -> None:
-        self._work = work
+        super().__init__(work)
         self._interrupt = interrupt
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        steps = self._work.__await__()
-        error: BaseException | None = None
-        while True:
-            try:
-                awaited = steps.send(None) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value
-            error = None
-            task = asyncio.current_task()
-            if not _may_swallow(self._work) and self._interrupt.reach() and task is not None:
-                task.cancel()
-            try:
-                yield awaited
-            except BaseException as failure:  # noqa: BLE001 - passed on to the work
-                error = failure
+    def _on_suspend(self) -> None:
+        task = asyncio.current_task()
+        if not _may_swallow(self._work) and self._interrupt.reach() and task is not None:
+            task.cancel()
 
 
 def _may_swallow(work: Any) -> bool:
@@ -175,7 +164,7 @@ def _may_swallow(work: Any) -> bool:
 
 def _method(subject: Subject, request: Request) -> Any:
     """Call the method of the layer itself; for an async layer, the result is to be awaited."""
-    face = subject._face
+    face = subject.face
     if isinstance(request, Swap):
         return face._swap(*request)
     if isinstance(request, Load):
@@ -200,20 +189,20 @@ def _try(case: Case, way: Way, stage: Make, interrupt: Interrupt) -> int:
     request = race.clients[0][0]
     trace = case.trace(key)
     if race.current is not None:
-        requests.establish(case.layer, race.current, KEEP_MS)
+        requests.establish(case.layer, race.current, RETENTION_MS)
     answer = way(case.layer, request, interrupt)
     if not interrupt.happened:
         return interrupt.places
-    name = type(interrupt._error).__name__ if interrupt._error else ""
-    trace.tell("client 1", f"{in_words(request)}, and is interrupted by {name}")
+    name = type(interrupt.error).__name__ if interrupt.error else ""
+    trace.log("client 1", f"{in_words(request)}, and is interrupted by {name}")
     if not isinstance(answer, Raised):
         case.fail(
             f"{name} interrupted a request, and the layer swallowed it: the program goes on as if nothing "
-            "had told it to stop.",
+            "had asked it to stop.",
             trace,
             ["CAS-10"],
         )
-    if not isinstance(answer.error, type(interrupt._error)):
+    if not isinstance(answer.error, type(interrupt.error)):
         case.fail(
             f"{name} interrupted a request, and came out as an error: {as_a_sentence(answer.error)} The "
             "program takes it for a failure of the store, and goes on.",
@@ -239,7 +228,7 @@ def _require_that_the_layer_goes_on(case: Case, current: Record | None, request:
     ]
     fenced = case.fenced
     if linearization(history, current, swaps=layer.swaps, fenced=fenced) is None:
-        trace.tell("client 2", "reads the record")
+        trace.log("client 2", "reads the record")
         why = (
             f"After a request that {name} interrupted, neither its outcome nor the earlier record is stored."
         )
