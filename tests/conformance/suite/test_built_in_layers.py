@@ -18,8 +18,8 @@ pytestmark = pytest.mark.once
 SORT_KEY = "order"
 
 TIERS_OF_TWINS = ("exclusion", "faults", "concurrency")
-"""An async layer sends the exchanges of its blocking twin, which is judged in all tiers. In these tiers it matters
-how they are sent. The nightly run judges it in all tiers too."""
+"""An async layer sends the exchanges of its blocking twin, which is judged in all tiers. It matters in these
+tiers how they are sent. The nightly run judges it in all tiers too."""
 
 
 class Kind(NamedTuple):
