@@ -9,6 +9,7 @@ import pytest
 
 from child_commands import CLAIMS, EXAMPLES, TINY, of_the_example, program_factory
 from command_schema import schema_of
+from idemproof.conformance import Profile
 from idemproof.conformance.commands.child import Child
 from idemproof.conformance.suite.report import CheckResult
 from idemproof.conformance.suite.runner import checks
@@ -21,8 +22,12 @@ def judged(node: str, program: Path, folder: Path, names: list[str]) -> dict[str
     return results(program_factory(node, program, folder), names, CLAIMS, TINY)
 
 
-def test_the_layer_in_javascript_is_kept(node: str, tmp_path: Path) -> None:
-    report = of_the_example(node, EXAMPLES / "layer.mjs", tmp_path, profile="quick")
+# Even the tiny profile finds each fault below.
+@pytest.mark.parametrize(
+    "profile", [TINY, pytest.param("quick", marks=pytest.mark.nightly)], ids=["tiny", "quick"]
+)
+def test_the_layer_in_javascript_is_kept(profile: Profile | str, node: str, tmp_path: Path) -> None:
+    report = of_the_example(node, EXAMPLES / "layer.mjs", tmp_path, profile=profile)
     assert report.findings == ()
     assert set(report.tiers.values()) == {"kept"}
     assert report.subject == "numbered files (two methods, a command, two objects over one store)"

@@ -275,8 +275,26 @@ def test_read_then_write_is_found_at_the_clients_calls(kind: Any, dsn: str) -> N
     assert kind is layers.OverSQLAlchemy or "BEGIN" in words
 
 
+# One for each statement that a layer sends, and one in which the calls for two keys share its connections.
+RACES = (
+    TWO_CLAIMS,
+    "a-takeover-never-overwrites-a-result-stored-meanwhile",
+    "a-release-never-removes-the-claim-that-took-over",
+    "requests-for-two-keys-may-share-a-layer",
+)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_conditional_write_is_kept(kind: Any, dsn: str) -> None:
+    found = results(factory(kind, dsn, layers.WRITES), RACES, ONE_PROCESS)
+    assert {name: (each.verdict, each.findings) for name, each in found.items()} == dict.fromkeys(
+        RACES, ("kept", ())
+    )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_conditional_write_is_kept_in_every_race(kind: Any, dsn: str) -> None:
     report = judged(factory(kind, dsn, layers.WRITES), processes=False, profile="quick")
     assert not broken(report), report.findings
 
