@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import functools
 import gc
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,9 @@ UNHURRIED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthC
 settings.register_profile("ci", derandomize=True, **UNHURRIED)
 settings.register_profile("explore", **UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
+
+# Each session reads its data files anew, which takes longer than all else that most tests of DynamoDB do.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 ONLY_ONCE = re.compile(r"^pytestmark = \[?pytest\.mark\.once\b", re.MULTILINE)
 

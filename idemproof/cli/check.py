@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from idemproof.conformance.suite.capabilities import ClaimField
     from idemproof.conformance.suite.checks import Check
 
-_NEEDED = ("hypothesis", "time_machine")
+_NEEDED = {"hypothesis": "hypothesis", "time-machine": "idemproof.conformance.without_pytest"}
+"""The modules that import the libraries of the extra."""
 _FLAGS = {
     "durable": "--durable/--not-durable",
     "fenced": "--fenced/--not-fenced",
@@ -200,12 +201,12 @@ def _exit_code(report: "Report", required: list[str]) -> int:
 
 
 def _refuse_without_the_extra() -> None:
-    for needed in _NEEDED:
+    for needed, module in _NEEDED.items():
         try:
-            importlib.import_module(needed)
+            importlib.import_module(module)
         except ModuleNotFoundError:
             raise refusal(
-                f"idemproof check needs {needed.replace('_', '-')}, which is not installed: "
+                f"idemproof check needs {needed}, which is not installed: "
                 'pip install "idemproof[conformance]"'
             ) from None
 

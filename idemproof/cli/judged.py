@@ -15,6 +15,7 @@ from typing import Any
 
 from hypothesis.configuration import set_hypothesis_home_dir
 
+import idemproof.conformance.without_pytest  # noqa: F401 - before the others import time_machine
 from idemproof.conformance.suite.factories import FactoryError, FactoryHangsError
 from idemproof.conformance.suite.options import profile_named
 from idemproof.conformance.suite.runner import checks, run

@@ -1,6 +1,5 @@
 """What tests of examples share: an AWS in this process, and examples loaded as a user runs them."""
 
-import functools
 import importlib.util
 import itertools
 import json
@@ -11,8 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import boto3
-import botocore.loaders
-import botocore.session
 import pytest
 import time_machine
 from moto import mock_aws
@@ -20,8 +17,6 @@ from moto import mock_aws
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOON = 1_749_902_400  # a whole second, as expiries are
 _numbers = itertools.count()
-# Each session reads its data files anew, which takes longer than all that the tests do.
-_shared_loader = functools.cache(botocore.loaders.create_loader)
 
 
 @pytest.fixture
@@ -30,7 +25,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setattr(botocore.session, "create_loader", _shared_loader)
     with mock_aws():
         create_table("IdempotencyTable")
         yield

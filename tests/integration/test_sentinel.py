@@ -26,7 +26,7 @@ from idemproof.errors import (
 from outages import Calls, Work
 from sentinels import NAME, Watched
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.waits]
 
 Sentinel = Callable[..., Any]
 SENTINELS: dict[str, Sentinel] = {

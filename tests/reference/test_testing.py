@@ -262,6 +262,7 @@ def run_pytest(folder: Path, conftest: str, tests: str) -> subprocess.CompletedP
     (folder / "test_shop.py").write_text(textwrap.dedent(tests), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of other packages take longer than the tests
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
     )

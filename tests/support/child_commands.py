@@ -11,6 +11,7 @@ from idemproof.conformance.commands.layer import CommandFactory
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "other_languages"
 MALFORMED = malformed_layer.__file__
+CLAIMS = Capabilities(durable=True)
 TINY = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
 
 
@@ -27,7 +28,11 @@ def malformed(way: str, seconds: float = 60) -> CommandFactory:
     return CommandFactory([sys.executable, MALFORMED, way], seconds)
 
 
+def program_factory(node: str, program: Path, folder: Path) -> CommandFactory:
+    """Return the factory of a program like the example in JavaScript."""
+    return CommandFactory([node, str(program), str(folder / "records")], 60)
+
+
 def of_the_example(node: str, program: Path, folder: Path, **options: Any) -> Report:
     """Judge a program like the example in JavaScript."""
-    factory = CommandFactory([node, str(program), str(folder / "records")], 60)
-    return check(factory, seed=1, capabilities=Capabilities(durable=True), **options)
+    return check(program_factory(node, program, folder), seed=1, capabilities=CLAIMS, **options)

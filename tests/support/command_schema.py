@@ -1,5 +1,6 @@
 """The schema of the lines between ``check --command`` and a command."""
 
+import functools
 import json
 from importlib.resources import files
 from typing import Any
@@ -16,6 +17,7 @@ SCHEMA, VECTORS_SCHEMA = (
 REGISTRY: Any = Registry().with_resource("schema.json", Resource.from_contents(VECTORS_SCHEMA))
 
 
+@functools.cache
 def schema_of(sender: str) -> Draft202012Validator:
     """Return a validator of ``request`` or ``answer`` lines."""
     Draft202012Validator.check_schema(SCHEMA)

@@ -14,7 +14,6 @@ from threading import Thread
 from typing import Any
 
 import aiobotocore.session
-import boto3
 import pytest
 import redis
 import redis.asyncio
@@ -45,6 +44,7 @@ COMPLETION_TIMEOUT = 10
 """How many seconds it waits in all before it gives up storing a result."""
 SECRET = "hush/hush"
 TABLE = "outages"
+_ASYNC_SESSION = aiobotocore.session.get_session()  # it takes long to load what its clients need
 
 Run = Callable[[Any], Any]
 """Runs a coroutine to its end."""
@@ -175,14 +175,12 @@ def dynamodb_layer(
     settings = {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"total_max_attempts": 1}}
     where = servers.dynamodb_kwargs(address, aws_secret_access_key=SECRET)
     if asynchronous:
-        opening = aiobotocore.session.get_session().create_client(
-            "dynamodb", config=AioConfig(**settings), **where
-        )
+        opening = _ASYNC_SESSION.create_client("dynamodb", config=AioConfig(**settings), **where)
         try:
             yield AsyncDynamoDBPersistenceLayer(table, client=run(opening.__aenter__()))
         finally:
             run(opening.__aexit__(None, None, None))
     else:
-        client = boto3.Session().client("dynamodb", config=Config(**settings), **where)
+        client = servers.boto3_session().client("dynamodb", config=Config(**settings), **where)
         with contextlib.closing(client):
             yield DynamoDBPersistenceLayer(table, boto3_client=client)

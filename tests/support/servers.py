@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "Endpoint",
     "Missing",
     "Server",
+    "boto3_session",
     "cluster_node",
     "create_table",
     "dynalite",
@@ -44,6 +46,8 @@ DYNALITE = "dynalite@4.0.0"
 
 ENDPOINT = "DYNAMODB_ENDPOINT"
 """The environment variable that names another DynamoDB to test with: DynamoDB Local, say, or AWS's own."""
+
+_OF_THIS_THREAD = threading.local()
 
 REDIS_OPTIONS = (
     *("--bind", HOST),
@@ -234,8 +238,14 @@ def dynamodb_kwargs(server: Address | str, **more: Any) -> dict[str, Any]:
 def dynamodb_client(server: Address | str, **config: Any) -> Any:
     """Make a boto3 client; ``config`` is for ``botocore.config.Config``."""
     settings = module("botocore.config").Config(**config)
-    # The default session of boto3 is not for threads.
-    return module("boto3").Session().client("dynamodb", config=settings, **dynamodb_kwargs(server))
+    return boto3_session().client("dynamodb", config=settings, **dynamodb_kwargs(server))
+
+
+def boto3_session() -> Any:
+    """Return the session of this thread: sessions are not for several threads, and take long to load."""
+    if not hasattr(_OF_THIS_THREAD, "session"):
+        _OF_THIS_THREAD.session = module("boto3").Session()
+    return _OF_THIS_THREAD.session
 
 
 def create_table(client: Any, name: str, sort_key: str | None = None) -> Any:

@@ -21,14 +21,11 @@ from ..suite.checks import NotJudged, NotOffered
 from .messages import FactoryLocation, Failed, Start, Up
 
 _PROGRAM = f"""
-import sys
-sys.modules["pytest"] = None
-import time_machine
-del sys.modules["pytest"]
+import idemproof.conformance.without_pytest
 from {__package__}.stress_worker import main
 main()
 """
-"""The program of a process. time_machine imports pytest if it can, which takes longer than all else."""
+"""The program of a process."""
 
 SECONDS_AT_MOST = 60.0
 """How long a process may take to start, or to carry out one order, on a busy machine."""

@@ -50,6 +50,7 @@ def run(place: Path, tests: str, *options: str) -> tuple[dict[str, int], str]:
             "PY_COLORS": "0",
             "PYTHONIOENCODING": "utf-8",
             "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of other packages take longer than most runs
         },
     )
     last = done.stdout.strip().splitlines()[-1]
@@ -362,8 +363,7 @@ def test_it_runs_on_several_workers(tmp_path: Path) -> None:
             def make_layer(self):
                 return InMemoryPersistenceLayer()
         """,
-        "-n",
-        "2",
+        *("-p", "xdist.plugin", "-n", "2"),
     )
     assert counts["failed"] == 1, said
     assert counts["passed"] + counts.get("skipped", 0) == len(CONTRACT)
