@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,13 @@ from .over_sqlite import Table
 
 _SELDOM = 10
 _POOL = 40
+
+
+def opened(path: str) -> sqlite3.Connection:
+    """Return a new connection, which does not wait for the disk."""
+    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA synchronous = OFF")
+    return db
 
 
 @contextmanager
@@ -51,7 +59,7 @@ class OpensAConnectionForEachRequest(Table):
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+        db = opened(self.path)
         self.opened.append(db)
         with rolled_back_on_failure(db):
             yield db
@@ -65,7 +73,7 @@ class KeepsConnectionsThatFailed(Table):
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        db = self.idle.pop() if self.idle else self.opened()
+        db = self.idle.pop() if self.idle else opened(self.path)
         try:
             with rolled_back_on_failure(db):
                 yield db
@@ -73,9 +81,6 @@ class KeepsConnectionsThatFailed(Table):
             self.failed.append(db)
             raise
         self.idle.append(db)
-
-    def opened(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
 
 
 @broken(CAS_12="concurrency")
@@ -199,21 +204,26 @@ class ThroughAPool(Table):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.turn = itertools.count()
-        self.pool: list[sqlite3.Connection] = []
+        self.places = deque(range(_POOL))
+        self.used: deque[sqlite3.Connection] = deque()
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        with self.lock:
-            if len(self.pool) < _POOL:
-                self.pool.append(sqlite3.connect(self.path, isolation_level=None, check_same_thread=False))
-            db = self.pool[next(self.turn) % len(self.pool)]
+        try:
+            self.places.pop()
+        except IndexError:
+            db = self.used.popleft() if self.used else opened(self.path)
+        else:
+            db = opened(self.path)
+        try:
             with rolled_back_on_failure(db):
                 yield db
+        finally:
+            self.used.append(db)
 
     def close(self) -> None:
-        while self.pool:
-            self.pool.pop().close()
+        while self.used:
+            self.used.pop().close()
 
 
 @correct()
@@ -227,7 +237,7 @@ class WithAConnectionForEachThread(Table):
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         if not hasattr(self.own, "db"):
-            self.own.db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+            self.own.db = opened(self.path)
         with rolled_back_on_failure(self.own.db):
             yield self.own.db
 

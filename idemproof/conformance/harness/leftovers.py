@@ -45,7 +45,7 @@ class Growth(NamedTuple):
     ----------
     kind
         What it is, in the plural.
-    count
+    number
         How many of it.
     windows
         The number of windows of work.
@@ -54,7 +54,7 @@ class Growth(NamedTuple):
     """
 
     kind: str
-    count: int
+    number: int
     windows: int
     example: str
 

@@ -93,7 +93,10 @@ class Bench:
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[Subject]:
-        """Yield another layer from the factory, and close it at the end, so that nothing refers to it."""
+        """Yield another layer from the factory, and close and drop it at the end; or its one object."""
+        if self.is_one_object:
+            yield self.layer
+            return
         number = len(self._layers)
         made = self._make()
         subject, *_ = [self._subject(each) for each in (made if _is_pair(made) else [made])]

@@ -308,6 +308,7 @@ class Session:
                 else "the layer has no close method",
             ),
             "processes": (claims.processes is not False, "it is not claimed (processes)"),
+            "forks": (claims.forks is not False, "it is not claimed (forks)"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",

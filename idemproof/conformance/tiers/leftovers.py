@@ -81,9 +81,9 @@ def _require_no_growth(case: Case, work: Callable[[int], None], held: Callable[[
 
 
 def _report(case: Case, found: Growth, work: str) -> None:
-    lines = [Line(0, "client 1", f"{work}: {found.count:,} more {found.kind} are left", NOT_LOOKED_AT)]
+    lines = [Line(0, "client 1", f"{work}: {found.number:,} more {found.kind} are left", NOT_LOOKED_AT)]
     case.fail(
-        f"{found.count:,} more {found.kind} were left after {work}, and their number grows steadily. One of "
+        f"{found.number:,} more {found.kind} were left after {work}, and their number grows steadily. One of "
         f"them: {found.example}. End what a request begins, on each of its paths; a pool needs a bound.",
         lines,
     )
