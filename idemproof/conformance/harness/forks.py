@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import pickle
 import select
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..suite.checks import Case
@@ -30,6 +33,7 @@ PARENT, CHILD = "the parent", "the child"
 _BLOCK = 65_536
 _MOMENT = 0.05
 """How long an open request waits for the child, which may have to wait for that request (seconds)."""
+_SQLITE_WAITS_MS = 300
 _FORK_WAITS = 0.1
 """How long an open request waits for the fork, which may have to wait for that request (seconds)."""
 
@@ -168,6 +172,7 @@ class OpenRequest(Interrupt):
         super().__init__(at)
         self._sent: Sent | None = None
         self.went_on = threading.Event()
+        self._before: set[int] = set()
         self._most = most
         self._stopped_or_ended = threading.Event()
         self._send = send
@@ -175,6 +180,7 @@ class OpenRequest(Interrupt):
 
     def begin(self, seconds: float) -> bool:
         """Start the request; return whether it stops at its place."""
+        self._before = _descriptors()
         self._thread.start()
         self._stopped_or_ended.wait(seconds)
         return self.happened
@@ -201,9 +207,16 @@ class OpenRequest(Interrupt):
 
     def fork(self, work: Callable[[], object]) -> tuple[Child, bool]:
         """Fork; return the child, and whether the request had to go on before, because the fork waited."""
+        own = _descriptors() - self._before
+
+        def in_child() -> object:
+            _forget(own)
+            _wait_briefly_for_sqlite()
+            return work()
+
         timer = threading.Timer(_FORK_WAITS, self.went_on.set)
         timer.start()
-        child = Child(work)
+        child = Child(in_child)
         timer.cancel()
         return child, self.went_on.is_set()
 
@@ -219,6 +232,45 @@ def replied(work: Callable[[], object], seconds: float) -> Reply:
         return child.reply(seconds)
     finally:
         child.end()
+
+
+def _descriptors() -> set[int]:
+    """Return the open descriptors, where the system lists them; not the one that lists them."""
+    try:
+        listed = [int(each.name) for each in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return set()
+    return {each for each in listed if _is_open(each)}
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _forget(descriptors: Iterable[int]) -> None:
+    """Let go of what the open request has opened, in the child.
+
+    Many layers release a lock file by closing it. The child's copy would keep it locked, and no layer that
+    uses ``flock`` so could pass.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for each in descriptors:
+        os.dup2(nothing, each)
+
+
+def _wait_briefly_for_sqlite() -> None:
+    """Shorten the time limits of SQLite, which in the child counts the locks of its parent's connections.
+
+    It refuses by an error at their end, which can be in half a minute.
+    """
+    for each in gc.get_objects():
+        if issubclass(type(each), sqlite3.Connection):
+            with contextlib.suppress(sqlite3.Error):  # closed, or of another thread
+                each.execute(f"PRAGMA busy_timeout = {_SQLITE_WAITS_MS}")
 
 
 def reply_while_open(child: Child, opened: OpenRequest, seconds: float) -> Reply:

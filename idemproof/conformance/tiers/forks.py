@@ -37,7 +37,7 @@ from ..suite.checks import Case, NotOffered, check
 from ..suite.subjects import Subject
 from .exclusion import Scene
 
-_SECONDS = 3.0
+_SECONDS = 6.0
 """How long a child, and a request next to it, may take to answer."""
 _PLACES = 8
 """At how many places of a request the process is forked, one at a time."""
