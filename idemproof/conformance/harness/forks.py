@@ -205,13 +205,15 @@ class OpenRequest(Interrupt):
         self._thread.join(seconds)
         return self._sent
 
-    def fork(self, work: Callable[[], object]) -> tuple[Child, bool]:
+    def fork(
+        self, work: Callable[[], object], connections: Iterable[sqlite3.Connection]
+    ) -> tuple[Child, bool]:
         """Fork; return the child, and whether the request had to go on before, because the fork waited."""
         own = _descriptors() - self._before
 
         def in_child() -> object:
             _forget(own)
-            _wait_briefly_for_sqlite()
+            _wait_briefly(connections)
             return work()
 
         timer = threading.Timer(_FORK_WAITS, self.went_on.set)
@@ -262,15 +264,19 @@ def _forget(descriptors: Iterable[int]) -> None:
         os.dup2(nothing, each)
 
 
-def _wait_briefly_for_sqlite() -> None:
-    """Shorten the time limits of SQLite, which in the child counts the locks of its parent's connections.
+def sqlite_connections() -> list[sqlite3.Connection]:
+    """Return all connections of sqlite3 in this process."""
+    return [each for each in gc.get_objects() if issubclass(type(each), sqlite3.Connection)]
+
+
+def _wait_briefly(connections: Iterable[sqlite3.Connection]) -> None:
+    """Shorten the time limits of connections of SQLite, which counts the parent's locks in the child, too.
 
     It refuses by an error at their end, which can be in half a minute.
     """
-    for each in gc.get_objects():
-        if issubclass(type(each), sqlite3.Connection):
-            with contextlib.suppress(sqlite3.Error):  # closed, or of another thread
-                each.execute(f"PRAGMA busy_timeout = {_SQLITE_WAITS_MS}")
+    for each in connections:
+        with contextlib.suppress(sqlite3.Error):  # closed, or of another thread
+            each.execute(f"PRAGMA busy_timeout = {_SQLITE_WAITS_MS}")
 
 
 def reply_while_open(child: Child, opened: OpenRequest, seconds: float) -> Reply:

@@ -7,6 +7,7 @@ send requests at once.
 
 import asyncio
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ from ..harness.forks import (
     replied,
     reply_while_open,
     sent,
+    sqlite_connections,
     stoppable,
 )
 from ..harness.linearizability import Get, Operation, Request
@@ -41,6 +43,7 @@ _SECONDS = 6.0
 """How long a child, and a request next to it, may take to answer."""
 _PLACES = 8
 """At how many places of a request the process is forked, one at a time."""
+_STAGES = 3
 _LATE_FORKS = 2
 """After how many forks that waited for the open request no more are tried: the layer delays them."""
 _BOTH_SECONDS = 0.4
@@ -142,22 +145,23 @@ def _fork_while_idle(case: Case, layer: Subject) -> None:
 
 
 def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
-    until = time.monotonic() + case.profile.race_seconds
     late = 0
     for stage in (_claims, _completes, _reads):
+        until = time.monotonic() + case.profile.race_seconds / _STAGES
         with stoppable(case, layer) as send:
 
             def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
                 return OpenRequest(lambda request: send(request, stage(visit)), at, 2 * _SECONDS)
 
+            connections = sqlite_connections()
             counting = opened(0, _Visit(case, layer))
             counting.begin(_SECONDS)
             counting.finish(_SECONDS)
             for at in _spread(counting.places):
                 if time.monotonic() > until or late >= _LATE_FORKS:
-                    return
+                    break
                 visit = _Visit(case, layer)
-                late += _fork_during(case, opened(at, visit), visit)
+                late += _fork_during(case, opened(at, visit), visit, connections)
 
 
 Stage = Callable[[_Visit], Request]
@@ -176,11 +180,13 @@ def _reads(visit: _Visit) -> Request:
     return _read(visit.stored)
 
 
-def _fork_during(case: Case, opened: OpenRequest, visit: _Visit) -> bool:
+def _fork_during(
+    case: Case, opened: OpenRequest, visit: _Visit, connections: list[sqlite3.Connection]
+) -> bool:
     """Fork while a request stops at its place; return whether the fork waited for the request."""
     opened.begin(_SECONDS)
     case.schedules += 1
-    child, late = opened.fork(visit.in_child)
+    child, late = opened.fork(visit.in_child, connections)
     try:
         reply = reply_while_open(child, opened, _SECONDS)
     finally:
@@ -195,9 +201,8 @@ def _fork_during(case: Case, opened: OpenRequest, visit: _Visit) -> bool:
 
 def _spread(places: int) -> list[int]:
     """Return numbers of places from the first to the last one, at even distances."""
-    if places <= _PLACES:
-        return list(range(1, places + 1))
-    return [1 + number * (places - 1) // (_PLACES - 1) for number in range(_PLACES)]
+    numbers = [1 + number * (places - 1) // (_PLACES - 1) for number in range(_PLACES)]
+    return sorted(set(numbers), key=lambda number: (numbers.index(number) % 2 == 0, number)) if places else []
 
 
 def _use_both_at_once(case: Case, layer: Subject) -> None:
