@@ -24,17 +24,24 @@ from . import requests
 from .interception import Interception
 from .interrupted import Interrupt, lines_of
 from .linearizability import Operation, Request
-from .other_loops import LoopForEachRequest
 from .preemption import own_files
 from .scheduled_client import blocking_client, reporting_to
 
 PARENT, CHILD = "the parent", "the child"
 
 _BLOCK = 65_536
-_MOMENT = 0.05
-"""How long an open request waits for the child, which may have to wait for that request (seconds)."""
+_MOMENT = 0.02
+_MOMENTS = 100
+_NAPS = 6
+"""How long an open request waits for the child, which may have to wait for that request: for so many moments
+(seconds), or until the child has slept for a whole one, or in so many of them."""
+_MORE_TIME = 4
+_BUSY = 0.1
+"""How often a child gets more time, if it has used a processor for that part of it."""
+_TIMES = slice(11, 13)
+"""The fields of the times of a process in its ``stat``, after its name."""
 _SQLITE_WAITS_MS = 300
-_FORK_WAITS = 0.1
+_FORK_WAITS = 0.5
 """How long an open request waits for the fork, which may have to wait for that request (seconds)."""
 
 
@@ -94,7 +101,16 @@ class Child:
         self._runs = True
 
     def reply(self, seconds: float) -> Reply:
-        """Return the reply of the child, if it comes in time."""
+        """Return the reply of the child, if it comes in time; a child that is busy gets more time."""
+        worked = self._worked()
+        for _ in range(_MORE_TIME):
+            reply = self._reply(seconds)
+            before, worked = worked, self._worked()
+            if not isinstance(reply, Hung) or worked - before < _BUSY * seconds:
+                break
+        return reply
+
+    def _reply(self, seconds: float) -> Reply:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if not select.select([self._out], [], [], left)[0]:
@@ -116,6 +132,22 @@ class Child:
             os.kill(self._process, signal.SIGKILL)  # it has not been waited for
             os.waitpid(self._process, 0)
 
+    def switches(self) -> str | None:
+        """Return how often the child has gone to sleep, if it sleeps now; None if it runs."""
+        try:
+            status = Path(f"/proc/{self._process}/status").read_text(encoding="utf-8")
+        except OSError:  # another system than Linux
+            return None
+        return status.partition("voluntary_ctxt_switches:")[2] if "State:\tS" in status else None
+
+    def _worked(self) -> float:
+        """Return for how long the child has used a processor (seconds)."""
+        try:
+            stat = Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8")
+        except OSError:  # another system than Linux
+            return 0
+        return sum(map(int, stat.rpartition(")")[2].split()[_TIMES])) / os.sysconf("SC_CLK_TCK")
+
     def _how_it_ended(self) -> str:
         _, status = os.waitpid(self._process, 0)
         self._runs = False
@@ -133,10 +165,21 @@ class Child:
             os._exit(code)
 
 
-def in_a_child(case: Case, layer: Subject) -> Subject:
-    """Return the layer for requests in a forked child: for an async one, with event loops of the child."""
-    loop: Any = LoopForEachRequest(case.profile.patience)
+def in_a_child(layer: Subject) -> Subject:
+    """Return the layer for requests in a forked child: for an async one, with an event loop of the child."""
+    loop: Any = _OwnLoop()
     return Subject(layer.layer, loop) if layer.asynchronous else layer
+
+
+class _OwnLoop:
+    """An event loop in the current thread."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run ``work`` to its end, and return its result."""
+        return self._runner.run(work)
 
 
 def sent(case: Case, layer: Subject, who: str, wanted: Iterable[Request], seconds: float = math.inf) -> Sent:
@@ -197,7 +240,7 @@ class OpenRequest(Interrupt):
             self._stopped_or_ended.set()
             until = time.monotonic() + self._most
             while not self.went_on.is_set() and time.monotonic() < until:  # noqa: ASYNC110 - another thread sets it
-                await asyncio.sleep(_MOMENT / 10)
+                await asyncio.sleep(_MOMENT / 4)
 
     def finish(self, seconds: float) -> Sent | None:
         """Let the request go on, and return it with its answer; None if it hangs."""
@@ -281,11 +324,17 @@ def _wait_briefly(connections: Iterable[sqlite3.Connection]) -> None:
 
 def reply_while_open(child: Child, opened: OpenRequest, seconds: float) -> Reply:
     """Return the reply of a child, which may have to wait for the request that is open in its parent."""
-    reply = child.reply(_MOMENT)
-    if isinstance(reply, Hung):
-        opened.went_on.set()
-        reply = child.reply(seconds)
-    return reply
+    asleep: list[str] = []
+    for _ in range(_MOMENTS):
+        reply = child.reply(_MOMENT)
+        if not isinstance(reply, Hung):
+            return reply
+        asleep += [each for each in [child.switches()] if each is not None]
+        # It sleeps all the time, or again and again.
+        if len(asleep) > len(set(asleep)) or len(asleep) > _NAPS:
+            break
+    opened.went_on.set()
+    return child.reply(seconds)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ _STEADY = 0.75
 """How many of a leak the second half of the work leaves behind at least, in parts of the first half."""
 _QUIET_WINDOWS = 3
 """How many windows without growth end the search, because a rare leak may skip one."""
+_LONG = 0.3
+"""How long a window takes that counts as several (seconds)."""
 _MOMENT = 0.02
 _SETTLES_WITHIN = 0.15
 _ENDS_WITHIN = 1.0
@@ -94,12 +96,14 @@ def _growth(
     history = [_sizes(first)]
     still: dict[str, int] = dict.fromkeys(first, 0)
     while True:
+        began = time.perf_counter()
         work()
+        enough = quiet if time.perf_counter() - began > _LONG else 1
         most = {kind: max(each[kind] for each in history) for kind in first}
         now = _settled(held, most, _SETTLES_WITHIN)
         history.append(_sizes(now))
         for kind in first:
-            still[kind] = still[kind] + 1 if history[-1][kind] <= most[kind] else 0
+            still[kind] = still[kind] + enough if history[-1][kind] <= most[kind] else 0
         growing = [kind for kind in first if still[kind] < quiet]
         if not growing:
             return None

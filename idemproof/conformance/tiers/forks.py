@@ -41,11 +41,8 @@ from .exclusion import Scene
 
 _SECONDS = 6.0
 """How long a child, and a request next to it, may take to answer."""
-_PLACES = 8
-"""At how many places of a request the process is forked, one at a time."""
-_STAGES = 3
-_LATE_FORKS = 2
-"""After how many forks that waited for the open request no more are tried: the layer delays them."""
+_MOST_RACES = 3
+"""For how many times the length of a race the process is forked while a request is open."""
 _BOTH_SECONDS = 0.4
 _HEAD_START_SECONDS = 0.03
 _KEYS = 150
@@ -84,7 +81,7 @@ class _Visit:
 
     def in_child(self) -> Sent:
         """Send the requests of the child."""
-        return sent(self._case, in_a_child(self._case, self._layer), CHILD, self._requests())
+        return sent(self._case, in_a_child(self._layer), CHILD, self._requests())
 
     def judge(self, reply: Reply, opened: Sent | None = None) -> None:
         """Require that the answers of the child, of the open request, and of final reads fit."""
@@ -125,7 +122,7 @@ def _require_one_store(case: Case) -> None:
         if asyncio.iscoroutine(made):
             made = asyncio.run(made)
         layer = adapted(made[0] if isinstance(made, tuple | list) else made)
-        subject = in_a_child(case, Subject(layer, case.layer._loop))
+        subject = in_a_child(Subject(layer, case.layer._loop))
         return sent(case, subject, CHILD, [scene.ask(None, scene.claim("bob"))])
 
     reply = replied(put, _SECONDS)
@@ -145,9 +142,8 @@ def _fork_while_idle(case: Case, layer: Subject) -> None:
 
 
 def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
-    late = 0
-    for stage in (_claims, _completes, _reads):
-        until = time.monotonic() + case.profile.race_seconds / _STAGES
+    until = time.monotonic() + _MOST_RACES * case.profile.race_seconds
+    for stage, most in _STAGES.items():
         with stoppable(case, layer) as send:
 
             def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
@@ -157,11 +153,12 @@ def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
             counting = opened(0, _Visit(case, layer))
             counting.begin(_SECONDS)
             counting.finish(_SECONDS)
-            for at in _spread(counting.places):
-                if time.monotonic() > until or late >= _LATE_FORKS:
+            for at in _spread(counting.places, most):
+                if time.monotonic() > until:
                     break
                 visit = _Visit(case, layer)
-                late += _fork_during(case, opened(at, visit), visit, connections)
+                if _fork_during(case, opened(at, visit), visit, connections):
+                    return  # the layer delays forks until no request is open
 
 
 Stage = Callable[[_Visit], Request]
@@ -199,10 +196,15 @@ def _fork_during(
     return late
 
 
-def _spread(places: int) -> list[int]:
+_STAGES: dict[Stage, int] = {_claims: 24, _completes: 6, _reads: 6}
+"""The requests during which the process is forked, each with the number of places, one at a time."""
+
+
+def _spread(places: int, most: int) -> list[int]:
     """Return numbers of places from the first to the last one, at even distances."""
-    numbers = [1 + number * (places - 1) // (_PLACES - 1) for number in range(_PLACES)]
-    return sorted(set(numbers), key=lambda number: (numbers.index(number) % 2 == 0, number)) if places else []
+    if places <= most:
+        return list(range(1, places + 1))
+    return [1 + number * (places - 1) // (most - 1) for number in range(most)]
 
 
 def _use_both_at_once(case: Case, layer: Subject) -> None:
@@ -218,7 +220,7 @@ def _use_both_at_once(case: Case, layer: Subject) -> None:
 
     def in_child() -> Sent:
         requests_ = wanted(CHILD, scenes[_KEYS : 2 * _KEYS])
-        return sent(case, in_a_child(case, layer), CHILD, requests_, _BOTH_SECONDS)
+        return sent(case, in_a_child(layer), CHILD, requests_, _BOTH_SECONDS)
 
     case.histories += 1
     child = Child(in_child)
