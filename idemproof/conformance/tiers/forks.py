@@ -41,9 +41,9 @@ from .exclusion import Scene
 
 _SECONDS = 6.0
 """How long a child, and a request next to it, may take to answer."""
-_MOST_RACES = 3
+_MOST_RACES = 6
 """For how many times the length of a race the process is forked while a request is open."""
-_BOTH_SECONDS = 0.4
+_BOTH_SECONDS = 0.25
 _HEAD_START_SECONDS = 0.03
 _KEYS = 150
 """How many keys of their own, and how many of each other, parent and child use at once."""
@@ -201,10 +201,10 @@ _STAGES: dict[Stage, int] = {_claims: 24, _completes: 6, _reads: 6}
 
 
 def _spread(places: int, most: int) -> list[int]:
-    """Return numbers of places from the first to the last one, at even distances."""
-    if places <= most:
-        return list(range(1, places + 1))
-    return [1 + number * (places - 1) // (most - 1) for number in range(most)]
+    """Return numbers of places at even distances; the middle one first, because the time may end."""
+    most = min(places, most)
+    middle_first = sorted(range(most), key=lambda number: abs(2 * number + 1 - most))
+    return [1 + (number * (places - 1) // (most - 1) if most > 1 else 0) for number in middle_first]
 
 
 def _use_both_at_once(case: Case, layer: Subject) -> None:
