@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from idemproof.backends.base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from idemproof.conformance.suite.factories import Factory
@@ -179,12 +179,15 @@ class InheritsItsLockFile(ByALockOfEachProcess):
                 fcntl.flock(self.file, fcntl.LOCK_UN)
 
 
-class ByAMark(ByALockOfEachProcess):
+class ByAMark(ByALockFile):
     """A file marks which process has the lock. A process that finds its own mark has it already."""
+
+    all_locks: ClassVar[dict[tuple[int, Path], threading.Lock]] = {}
+    """A lock for all layers over one folder, in each process."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self.locks.setdefault(os.getpid(), threading.Lock()):
+        with self.all_locks.setdefault((os.getpid(), self.folder), threading.Lock()):
             mark = self.folder / "mark"
             while True:
                 try:
