@@ -145,7 +145,7 @@ class UnlocksByClosing(ByALockFile):
 
 @correct()
 class ByALockOfEachProcess(ByALockFile):
-    """A lock file, and a lock of threads that each process makes anew."""
+    """A lock file, and a lock of threads for each process."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)

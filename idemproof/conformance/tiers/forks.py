@@ -41,14 +41,14 @@ from .exclusion import Scene
 
 _SECONDS = 6.0
 """How long a child, and a request next to it, may take to answer."""
-_MOST_RACES = 6
-"""For how many times the length of a race the process is forked while a request is open."""
+_MOST_RACES = 3
+"""For how many times the length of a race the process is forked while a request is open, at least."""
 _BOTH_SECONDS = 0.25
 _HEAD_START_SECONDS = 0.03
 _KEYS = 150
 """How many keys of their own, and how many of each other, parent and child use at once."""
 _TAKEN = "The child may have taken its reply from a connection that both use."
-_ADVICE = "Make locks and connections anew in each process, or claim forks = False."
+_ADVICE = "Make new locks and connections in each process, or claim forks = False."
 
 
 @check("concurrency", "CAS-13", "CAS-4", needs=("inside", "shared", "processes", "forks"))
@@ -143,7 +143,7 @@ def _fork_while_idle(case: Case, layer: Subject) -> None:
 
 def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
     until = time.monotonic() + _MOST_RACES * case.profile.race_seconds
-    for stage, most in _STAGES.items():
+    for stage, (least, most) in _STAGES.items():
         with stoppable(case, layer) as send:
 
             def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
@@ -153,8 +153,8 @@ def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
             counting = opened(0, _Visit(case, layer))
             counting.begin(_SECONDS)
             counting.finish(_SECONDS)
-            for at in _spread(counting.places, most):
-                if time.monotonic() > until:
+            for number, at in enumerate(_spread(counting.places, most)):
+                if number >= least and time.monotonic() > until:
                     break
                 visit = _Visit(case, layer)
                 if _fork_during(case, opened(at, visit), visit, connections):
@@ -196,8 +196,8 @@ def _fork_during(
     return late
 
 
-_STAGES: dict[Stage, int] = {_claims: 24, _completes: 6, _reads: 6}
-"""The requests during which the process is forked, each with the number of places, one at a time."""
+_STAGES: dict[Stage, tuple[int, int]] = {_claims: (14, 24), _completes: (2, 6), _reads: (2, 6)}
+"""The requests during which the process is forked, each with the number of places, at least and at most."""
 
 
 def _spread(places: int, most: int) -> list[int]:

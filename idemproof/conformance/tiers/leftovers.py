@@ -19,7 +19,7 @@ from .exclusion import Scene
 _FEWEST, _MOST = 2, 12
 """How many rounds are a window of work: as many as take a tenth of a second, while pools are filled."""
 _FILLS_SECONDS = 0.1
-_SECONDS = 6.0
+_SECONDS = 20.0
 """How long to repeat the work while something grows."""
 _CALLS = 3
 """How many calls of the layer's client fail, one in each request."""

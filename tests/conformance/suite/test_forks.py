@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import servers
-from broken_layers import forks
+from broken_layers import forks, leftovers
 from idemproof import (
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
@@ -50,6 +50,22 @@ def test_a_layer_over_a_server_serves_both_processes(
     result = judged(lambda: kind(host=valkey_server.host, port=valkey_server.port, ssl=False))
     assert result.verdict == "kept"
     assert result.schedules > 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        forks.ByALockFile,
+        forks.UnlocksByClosing,
+        forks.ByALockOfEachProcess,
+        forks.MarksItsProcess,
+        forks.WithASocketForEachProcess,
+        leftovers.ThroughAPool,
+        leftovers.WithAConnectionForEachThread,
+    ],
+)
+def test_a_child_gets_a_lock_and_a_connection_of_its_own(kind: Any) -> None:
+    assert judged(kind.factory()).verdict == "kept"
 
 
 @pytest.mark.parametrize(

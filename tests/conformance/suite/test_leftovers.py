@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broken_layers import leftovers
+from broken_layers.correct import ThroughOneThread
 from idemproof import (
     AsyncInMemoryPersistenceLayer,
     AsyncSQLitePersistenceLayer,
@@ -51,6 +52,21 @@ def test_a_layer_in_memory_leaves_nothing_behind(kind: Callable[[], Any]) -> Non
 def test_a_layer_in_a_file_leaves_nothing_behind(kind: Callable[[Path], Any], tmp_path: Path) -> None:
     for name in (REQUESTS, CLOSED):
         assert judged(lambda: kind(tmp_path / "records.db"), name).verdict == "kept"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        leftovers.ThroughAPool,
+        leftovers.WithAConnectionForEachThread,
+        leftovers.InABoundedExecutor,
+        leftovers.TidiesUpInTasks,
+        ThroughOneThread,
+    ],
+)
+def test_what_is_kept_for_later_requests_is_no_leftover(kind: Any) -> None:
+    assert judged(kind.factory(), REQUESTS).verdict == "kept"
+    assert judged(kind.factory(), CLOSED).verdict in ("kept", "not offered")
 
 
 @pytest.mark.parametrize(
