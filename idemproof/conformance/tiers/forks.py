@@ -149,7 +149,7 @@ def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
             def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
                 return OpenRequest(lambda request: send(request, stage(visit)), at, 2 * _SECONDS)
 
-            connections = sqlite_connections()
+            over_sqlite = bool(sqlite_connections())
             counting = opened(0, _Visit(case, layer))
             counting.begin(_SECONDS)
             counting.finish(_SECONDS)
@@ -157,6 +157,7 @@ def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
                 if number >= least and time.monotonic() > until:
                     break
                 visit = _Visit(case, layer)
+                connections = sqlite_connections() if over_sqlite else []  # the search takes its time
                 if _fork_during(case, opened(at, visit), visit, connections):
                     return  # the layer delays forks until no request is open
 
