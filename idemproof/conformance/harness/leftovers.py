@@ -22,7 +22,7 @@ _TASKS = Path("/proc/self/task")
 _MAKES_FILES = frozenset("wax")
 
 _AT_LEAST = 64
-"""How many more of one kind must be left behind, so that they are taken for a leak."""
+"""How many more of one kind must be left behind, so that they count as a leak."""
 _SLOWLY_AT_LEAST = 24
 """The same, if the time is over."""
 _STEADY = 0.75
