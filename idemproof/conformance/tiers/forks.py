@@ -197,7 +197,7 @@ def _fork_during(
     return late
 
 
-_STAGES: dict[Stage, tuple[int, int]] = {_claims: (14, 24), _completes: (2, 6), _reads: (2, 6)}
+_STAGES: dict[Stage, tuple[int, int]] = {_claims: (20, 24), _completes: (2, 6), _reads: (2, 6)}
 """The requests during which the process is forked, each with the number of places, at least and at most."""
 
 
