@@ -11,8 +11,10 @@ from . import comparisons as comparisons
 from . import correct as correct
 from . import correct_stores as correct_stores
 from . import deadlines as deadlines
+from . import forks as forks
 from . import four_methods as four_methods
 from . import keys_and_values as keys_and_values
+from . import leftovers as leftovers
 from . import over_redis as over_redis
 from . import over_sqlite as over_sqlite
 from . import races as races

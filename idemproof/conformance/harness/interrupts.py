@@ -117,7 +117,7 @@ def at_lines(layer: Subject) -> Way:
     files = own_files([layer.layer])
 
     def ask(subject: Subject, request: Request, interrupt: Interrupt) -> Any:
-        with _lines_of(files, interrupt):
+        with lines_of(files, interrupt):
             return _call(subject, request)
 
     return ask
@@ -236,7 +236,9 @@ def _require_that_the_layer_goes_on(case: Case, current: Record | None, request:
 
 
 @contextlib.contextmanager
-def _lines_of(files: frozenset[str], interrupt: Interrupt) -> Iterator[None]:
+def lines_of(files: frozenset[str], interrupt: Interrupt) -> Iterator[None]:
+    """Interrupt this thread at the lines of ``files``, except where it acquires or releases something."""
+
     def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "line" and not _releases(frame, files):
             interrupt.strike()

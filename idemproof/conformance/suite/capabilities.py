@@ -30,6 +30,10 @@ class Capabilities:
     """Layers in other processes see the same records. Without a claim, this is tested if another layer object
     and another process see them. If you claim it and they do not, the layer is broken."""
 
+    forks: bool | None = None
+    """After ``os.fork``, parent and child may both use one layer object. Without a claim, this is tested, and
+    the child may be refused by an error. If you claim it and the child is refused, the layer is broken."""
+
     movable_clock: bool = True
     """The suite may move the wall clock of this process. Set it to False if the client signs requests or
     checks certificates by that clock, or if the store uses its own clock, as a native time to live does. For

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, NoReturn
 
 from .capabilities import Capabilities
@@ -61,7 +62,8 @@ class Check(NamedTuple):
         The published software in which this fault was seen, or None; and the clauses that it breaks there.
     needs
         The names of the required :class:`Capabilities`. ``swaps`` requires a layer with the two methods,
-        ``shared`` one whose records another layer object sees, ``time`` one whose clock can be moved.
+        ``shared`` one whose records another layer object sees, ``time`` one whose clock can be moved,
+        ``inside`` one that is in this process, ``closes`` one that can be closed. The last ones run last.
     """
 
     name: str
@@ -116,6 +118,8 @@ class Case:
         The user's factory, for checks that start other processes; None if those would not share the store.
     prefix
         The prefix of the keys of this run.
+    temporary
+        Makes another layer for a ``with`` block, and closes it.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class Case:
         restarted: Callable[[], Subject] | None = None,
         factory: Callable[[], object] | None = None,
         prefix: str = "conformance",
+        temporary: Callable[[], AbstractContextManager[Subject]] | None = None,
     ) -> None:
         self.workers = list(workers)
         self.clock = clock
@@ -139,6 +144,7 @@ class Case:
         self.clauses = tuple(clauses)
         self.restarted = restarted
         self.factory = factory
+        self.temporary = temporary
         self.findings: list[Broken] = []
         self.notes: set[str] = set()
         """Remarks for the reader of the report, which are no findings."""

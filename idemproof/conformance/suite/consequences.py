@@ -15,9 +15,10 @@ TWICE = Consequence("effect twice", "The effect can happen twice: a customer is 
 WRONG = Consequence("wrong result", "A caller can get another call's result, or an outdated one.")
 LOST = Consequence("lost result", "A stored result can get lost, and its function runs again.")
 LOCKED_OUT = Consequence("locked out", "Callers can be locked out until the lease ends, or wait without end.")
+EXHAUSTED = Consequence("resource leak", "The process can run out of files, connections or threads.")
 REFUSED = Consequence("wrong refusal", "A call can fail with an error although it could have an answer.")
 
-CONSEQUENCES = (TWICE, WRONG, LOST, LOCKED_OUT, REFUSED)
+CONSEQUENCES = (TWICE, WRONG, LOST, LOCKED_OUT, EXHAUSTED, REFUSED)
 """All consequences, the most severe first."""
 
 _CLAUSES = {
@@ -27,7 +28,8 @@ _CLAUSES = {
     ),
     WRONG: "INV-4 CAS-1 ROW-3 ROW-5",
     LOST: "INV-2 INV-7 CAS-6 CAS-8 CAS-9 TIME-3 TIME-5 ROW-6 ROW-7 ROW-8 ROW-9 ROW-14 ROW-15",
-    LOCKED_OUT: "INV-8 INV-9 CAS-10 ROW-10 ROW-11",
+    LOCKED_OUT: "INV-8 INV-9 CAS-10 CAS-13 ROW-10 ROW-11",
+    EXHAUSTED: "CAS-12",
     REFUSED: "CAS-11 REC-1 REC-2 REC-3 REC-4 REC-7",
 }
 _OF_CLAUSE = {clause: each for each, clauses in _CLAUSES.items() for clause in clauses.split()}

@@ -1,10 +1,11 @@
 """Turns a user's factory into two workers over one store, or raises an error that says what to do."""
 
+import contextlib
 import functools
 import inspect
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer
@@ -89,6 +90,27 @@ class Bench:
         """Return another layer over the same store, as a new process would make it."""
         made = self._make()
         return self._subject(made[0] if _is_pair(made) else made)
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Subject]:
+        """Yield another layer from the factory, and close and drop it at the end; or its one object."""
+        if self.is_one_object:
+            yield self.layer
+            return
+        number = len(self._layers)
+        made = self._make()
+        subject, *_ = [self._subject(each) for each in (made if _is_pair(made) else [made])]
+        try:
+            yield subject
+        finally:
+            layers, self._layers[number:], self.subjects[number:] = self._layers[number:], [], []
+            for each in layers:
+                self._bounded(functools.partial(_close, each))
+
+    @property
+    def closes(self) -> bool:
+        """Whether layers have a close method, and the factory makes a new one at each call."""
+        return not self.is_one_object and _closing(self.layer.layer) is not None
 
     def close(self, *, abandon: bool = False) -> tuple[list[str], str | None]:
         """Close the layers that have a close method, the thread and the event loop.
@@ -245,9 +267,14 @@ class Bench:
 
 
 def _close(layer: Any) -> Any:
+    close = _closing(layer)
+    return None if close is None else close()
+
+
+def _closing(layer: Any) -> Callable[[], Any] | None:
     theirs = original(layer)
     close = getattr(theirs, "close", None) or getattr(theirs, "aclose", None)
-    return close() if callable(close) else None
+    return close if callable(close) else None
 
 
 def client_method(layer: Any, path: str) -> tuple[Any, str]:

@@ -124,7 +124,11 @@ def checks(tiers: Sequence[str] = TIERS) -> list[Check]:
     from .. import tiers as _  # noqa: F401, PLC0415 - the checks import modules of this package
 
     wanted = tiers_named(tiers)
-    return sorted((each for each in CHECKS if each.tier in wanted), key=lambda each: TIERS.index(each.tier))
+    # A layer that is closed may take the client of all others with it.
+    return sorted(
+        (each for each in CHECKS if each.tier in wanted),
+        key=lambda each: ("closes" in each.needs, TIERS.index(each.tier)),
+    )
 
 
 class Session:
@@ -203,6 +207,7 @@ class Session:
             bench.restarted if bench.reopens else None,
             bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
+            bench.temporary,
         )
         began = time.perf_counter()
         with self._working():
@@ -295,7 +300,15 @@ class Session:
                 else "it is not claimed (fenced)",
             ),
             "interruptible": (not is_command, "an interrupt does not reach a command"),
+            "inside": (not is_command, "the suite does not see what a command holds"),
+            "closes": (
+                bench.closes,
+                "the factory returns one object at each call"
+                if bench.is_one_object
+                else "the layer has no close method",
+            ),
             "processes": (claims.processes is not False, "it is not claimed (processes)"),
+            "forks": (claims.forks is not False, "it is not claimed (forks)"),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",

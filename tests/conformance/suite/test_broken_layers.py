@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broken_layers import matrix, stale, verdicts
+from broken_layers import forks, leftovers, matrix, stale, verdicts
 from broken_layers.exhibits import BROKEN, CORRECT, Sample
 from broken_layers.over_sqlite import Table
 from broken_layers.verdicts import Verdict
@@ -54,11 +54,15 @@ def test_the_checks_that_suffice_find_what_is_recorded(
 SLOW = {"by-a-file"}
 """Their requests take longer with each record."""
 
+MODULES = (forks.__name__, leftovers.__name__)
+COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__module__ in MODULES}
+"""Of broken layers that only these checks find, which other tests run on them."""
+
 
 @pytest.mark.parametrize(
     "sample",
     [
-        pytest.param(sample, id=name, marks=[pytest.mark.nightly] * (name in SLOW))
+        pytest.param(sample, id=name, marks=[pytest.mark.nightly] * (name in SLOW | COUNTERPARTS))
         for name, sample in CORRECT.items()
     ],
 )

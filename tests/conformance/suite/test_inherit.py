@@ -223,7 +223,9 @@ def test_an_invalid_attribute_is_a_collection_error(tmp_path: Path) -> None:
     assert counts == {"errors": len(WRONG)}
     for said in WRONG.values():
         assert said in reported
-    claimed = "The claims are fenced, durable, threads, loops, processes, movable_clock, largest_response"
+    claimed = (
+        "The claims are fenced, durable, threads, loops, processes, forks, movable_clock, largest_response"
+    )
     assert reported.count(claimed) >= sum("neither" in said for said in WRONG.values())
 
 

@@ -1,0 +1,282 @@
+"""The concurrency tier: after a fork, a layer serves both processes, each for itself.
+
+A child inherits locks that no thread of its own will release, and sockets that its parent goes on using. So
+the process forks while the layer is idle, and while another thread has a request open; and then both of them
+send requests at once.
+"""
+
+import asyncio
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
+
+from ...spec.commands import Load
+from ..harness import requests
+from ..harness.evidence import is_explained, lines_of
+from ..harness.forks import (
+    CHILD,
+    PARENT,
+    Child,
+    Ended,
+    Hung,
+    OpenRequest,
+    Reply,
+    Sent,
+    can_fork,
+    in_a_child,
+    replied,
+    reply_while_open,
+    sent,
+    sqlite_connections,
+    stoppable,
+)
+from ..harness.linearizability import Get, Operation, Request
+from ..harness.recording import key_of
+from ..suite.adapters import adapted
+from ..suite.checks import Case, NotOffered, check
+from ..suite.subjects import Subject
+from .exclusion import Scene
+
+_SECONDS = 6.0
+"""How long a child, and a request next to it, may take to answer."""
+_MOST_RACES = 3
+"""For how many times the length of a race the process is forked while a request is open, at least."""
+_BOTH_SECONDS = 0.25
+_HEAD_START_SECONDS = 0.03
+_KEYS = 150
+"""How many keys of their own, and how many of each other, parent and child use at once."""
+_TAKEN = "The child may have taken its reply from a connection that both use."
+_ADVICE = "Make new locks and connections in each process, or claim forks = False."
+
+
+@check("concurrency", "CAS-13", "CAS-4", needs=("inside", "shared", "processes", "forks"))
+def a_fork_leaves_both_processes_a_layer(case: Case) -> None:
+    """After a fork, parent and child both get their own answers, whatever the parent did at that moment."""
+    if not can_fork():
+        raise NotOffered("this platform cannot fork a process that has threads")
+    if case.layer.asynchronous and not case.capabilities.loops:
+        raise NotOffered("a child needs an event loop of its own, which is not claimed (loops)")
+    assert case.temporary is not None
+    _require_one_store(case)
+    with case.temporary() as layer:
+        _fork_while_idle(case, layer)
+        if case.capabilities.threads:
+            _fork_while_a_request_is_open(case, layer)
+            _use_both_at_once(case, layer)
+
+
+class _Visit:
+    """The keys that a child uses, and the requests that it sends."""
+
+    def __init__(self, case: Case, layer: Subject) -> None:
+        self._case = case
+        self._layer = layer
+        self.stored, self.new, self.contested = (
+            Scene(case.new_key(), case.now, layer.swaps) for _ in range(3)
+        )
+        self.claim = self.stored.claim("alice", 3)
+        self._before = _in_the_parent(case, layer, [self.stored.ask(None, self.claim)])
+
+    def in_child(self) -> Sent:
+        """Send the requests of the child."""
+        return sent(self._case, in_a_child(self._layer), CHILD, self._requests())
+
+    def judge(self, reply: Reply, opened: Sent | None = None) -> None:
+        """Require that the answers of the child, of the open request, and of final reads fit."""
+        case = self._case
+        operations = [*self._before, *(opened.operations if opened else [])]
+        if opened is not None and opened.error is not None:
+            _fail(case, f"A request that was open in the parent failed. {opened.error}", operations)
+        there = _of_child(case, reply, operations)
+        operations += there.operations
+        if there.error is not None and case.capabilities.forks:
+            _fail(
+                case,
+                f"The layer claims that a child may use it (forks), but refuses it. {there.error}",
+                operations,
+            )
+        reads = map(_read, (self.stored, self.new, self.contested))
+        _judge(case, [*operations, *_in_the_parent(case, self._layer, reads)])
+
+    def _requests(self) -> Iterator[Request]:
+        yield _read(self.stored)
+        yield self.new.ask(None, self.new.claim("bob", 1))
+        yield _read(self.new)
+        yield self.contested.ask(None, self.contested.claim("bob", 1))
+        yield _read(self.contested)
+
+
+def _read(scene: Scene) -> Request:
+    return Load(scene.key) if scene.swaps else Get(scene.key)
+
+
+def _require_one_store(case: Case) -> None:
+    """Require that a layer that a child makes shares its store with this process."""
+    scene = Scene(case.new_key(), case.now, case.layer.swaps)
+
+    def put() -> Sent:
+        assert case.factory is not None
+        made: Any = case.factory()
+        if asyncio.iscoroutine(made):
+            made = asyncio.run(made)
+        layer = adapted(made[0] if isinstance(made, tuple | list) else made)
+        subject = in_a_child(Subject(layer, case.layer._loop))
+        return sent(case, subject, CHILD, [scene.ask(None, scene.claim("bob"))])
+
+    reply = replied(put, _SECONDS)
+    if isinstance(reply, Hung | Ended) or reply.error is not None:
+        raise NotOffered("a forked child cannot make a layer of its own")
+    if requests.read(case.layer, scene.key) is None:
+        raise NotOffered("a forked child does not share its records with this process")
+
+
+def _fork_while_idle(case: Case, layer: Subject) -> None:
+    visit = _Visit(case, layer)
+    case.histories += 1
+    reply = replied(visit.in_child, _SECONDS)
+    visit.judge(reply)
+    if reply.error is not None:
+        raise NotOffered(f"a forked child is refused: {reply.error}")
+
+
+def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
+    until = time.monotonic() + _MOST_RACES * case.profile.race_seconds
+    for stage, (least, most) in _STAGES.items():
+        with stoppable(case, layer) as send:
+
+            def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
+                return OpenRequest(lambda request: send(request, stage(visit)), at, 2 * _SECONDS)
+
+            over_sqlite = bool(sqlite_connections())
+            counting = opened(0, _Visit(case, layer))
+            counting.begin(_SECONDS)
+            counting.finish(_SECONDS)
+            for number, at in enumerate(_spread(counting.places, most)):
+                if number >= least and time.monotonic() > until:
+                    break
+                visit = _Visit(case, layer)
+                connections = sqlite_connections() if over_sqlite else []  # the search takes its time
+                if _fork_during(case, opened(at, visit), visit, connections):
+                    return  # the layer delays forks until no request is open
+
+
+Stage = Callable[[_Visit], Request]
+Send = Callable[[OpenRequest, Request], Sent]
+
+
+def _claims(visit: _Visit) -> Request:
+    return visit.contested.ask(None, visit.contested.claim("alice"))
+
+
+def _completes(visit: _Visit) -> Request:
+    return visit.stored.ask(visit.claim, visit.stored.result(visit.claim))
+
+
+def _reads(visit: _Visit) -> Request:
+    return _read(visit.stored)
+
+
+def _fork_during(
+    case: Case, opened: OpenRequest, visit: _Visit, connections: list[sqlite3.Connection]
+) -> bool:
+    """Fork while a request stops at its place; return whether the fork waited for the request."""
+    opened.begin(_SECONDS)
+    case.schedules += 1
+    child, late = opened.fork(visit.in_child, connections)
+    try:
+        reply = reply_while_open(child, opened, _SECONDS)
+    finally:
+        child.end()
+    finished = opened.finish(_SECONDS)
+    if finished is None:
+        _of_child(case, reply, [])
+        _fail(case, f"The process was forked while it had a request open, which never ended. {_TAKEN}", [])
+    visit.judge(reply, finished)
+    return late
+
+
+_STAGES: dict[Stage, tuple[int, int]] = {_claims: (20, 24), _completes: (2, 6), _reads: (2, 6)}
+"""The requests during which the process is forked, each with the number of places, at least and at most."""
+
+
+def _spread(places: int, most: int) -> list[int]:
+    """Return numbers of places at even distances; the middle one first, because the time may end."""
+    most = min(places, most)
+    middle_first = sorted(range(most), key=lambda number: abs(2 * number + 1 - most))
+    return [1 + (number * (places - 1) // (most - 1) if most > 1 else 0) for number in middle_first]
+
+
+def _use_both_at_once(case: Case, layer: Subject) -> None:
+    scenes = [Scene(case.new_key(), case.now, layer.swaps) for _ in range(3 * _KEYS)]
+    begin_at = time.monotonic() + _HEAD_START_SECONDS
+
+    def wanted(who: str, own: list[Scene]) -> Iterator[Request]:
+        time.sleep(max(0, begin_at - time.monotonic()))
+        for mine, ours in zip(own, scenes[2 * _KEYS :], strict=True):
+            yield mine.ask(None, mine.claim(who))
+            yield _read(mine)
+            yield ours.ask(None, ours.claim(who, int(who == CHILD)))
+
+    def in_child() -> Sent:
+        requests_ = wanted(CHILD, scenes[_KEYS : 2 * _KEYS])
+        return sent(case, in_a_child(layer), CHILD, requests_, _BOTH_SECONDS)
+
+    case.histories += 1
+    child = Child(in_child)
+    try:
+        operations = _in_the_parent(case, layer, wanted(PARENT, scenes[:_KEYS]), _BOTH_SECONDS)
+        there = _of_child(case, child.reply(_SECONDS), operations)
+    finally:
+        child.end()
+    if there.error is not None:
+        why = f"Parent and child sent requests at once, after the child had got answers alone. {there.error}"
+        _fail(case, f"{why} {_TAKEN}", operations)
+    _judge(case, [*operations, *there.operations])
+
+
+def _in_the_parent(
+    case: Case, layer: Subject, wanted: Iterable[Request], seconds: float = math.inf
+) -> list[Operation]:
+    """Send requests in this process, which may never get their replies; return them with their answers."""
+    if case.capabilities.threads:
+        opened = OpenRequest(lambda _: sent(case, layer, PARENT, wanted, seconds), 0, 0)
+        opened.begin(_SECONDS)
+        outcome = opened.finish(_SECONDS)
+    else:
+        outcome = sent(case, layer, PARENT, wanted, seconds)
+    if outcome is None:
+        _fail(case, f"After a fork, a request of the parent was not answered: it hangs. {_TAKEN}", [])
+    if outcome.error is not None:
+        _fail(case, f"After a fork, a request of the parent failed. {outcome.error}", outcome.operations)
+    return outcome.operations
+
+
+def _of_child(case: Case, reply: Reply, operations: list[Operation]) -> Sent:
+    """Return the reply of a child, which must have ended by itself."""
+    if isinstance(reply, Hung):
+        why = f"A forked child got no answer within {_SECONDS:.0f} seconds: it hangs."
+        _fail(case, f"{why} It may wait for a lock that its parent held at the fork.", operations)
+    if isinstance(reply, Ended):
+        _fail(case, f"A forked child that used the layer {reply.how}.", operations)
+    there: Sent = reply
+    return there
+
+
+def _judge(case: Case, operations: list[Operation]) -> None:
+    of: dict[str, list[Operation]] = {}
+    for each in operations:
+        of.setdefault(key_of(each.request), []).append(each)
+    for history in of.values():
+        if not is_explained(history, swaps=case.layer.swaps, fenced=case.fenced):
+            why = "No order of the requests of a parent and its forked child explains their answers."
+            case.fail(
+                f"{why} They got each other's replies, or both held one lock. {_ADVICE}",
+                lines_of(history),
+                ["CAS-13", "CAS-4"],
+            )
+
+
+def _fail(case: Case, why: str, operations: list[Operation]) -> NoReturn:
+    case.fail(f"{why} {_ADVICE}", lines_of(operations), ["CAS-13"])
