@@ -34,7 +34,7 @@ from proxy import Proxy, command
 LEASE_SECONDS = 10
 ORDER = {"id": 1, "amount": 120}
 PREFIX = "orders"
-PATIENCE_SECONDS = 60  # for what must happen
+PATIENCE_SECONDS = 600  # for what must happen
 
 
 class Clock:

@@ -57,7 +57,7 @@ def test_one_of_many_runs_and_the_others_are_refused(store: Any, processes: int)
 
     def body(order: Any) -> str:
         for _ in range(stress(store) - 1):
-            assert others_ended.acquire(timeout=60)
+            assert others_ended.acquire(timeout=600)
         return "done"
 
     calls = [store.protect(body, store.layer()) for _ in range(processes)]

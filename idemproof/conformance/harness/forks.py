@@ -22,7 +22,7 @@ from ..suite.checks import Case
 from ..suite.subjects import Subject, as_a_sentence
 from . import requests
 from .interception import Interception
-from .interrupted import Interrupt, lines_of
+from .interrupts import Interrupt, lines_of
 from .linearizability import Operation, Request
 from .preemption import own_files
 from .scheduled_client import blocking_client, reporting_to
@@ -362,7 +362,7 @@ class _StoppingLoop:
     """The event loop of a layer, on which a request stops at one of its awaits."""
 
     def __init__(self, layer: Subject, opened: OpenRequest) -> None:
-        self._loop = layer._loop
+        self._loop = layer.loop
         self._opened = opened
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

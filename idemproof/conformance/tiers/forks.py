@@ -122,7 +122,7 @@ def _require_one_store(case: Case) -> None:
         if asyncio.iscoroutine(made):
             made = asyncio.run(made)
         layer = adapted(made[0] if isinstance(made, tuple | list) else made)
-        subject = in_a_child(Subject(layer, case.layer._loop))
+        subject = in_a_child(Subject(layer, case.layer.loop))
         return sent(case, subject, CHILD, [scene.ask(None, scene.claim("bob"))])
 
     reply = replied(put, _SECONDS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ...spec.commands import Load
 from ..harness import requests
 from ..harness.interception import Interception
-from ..harness.interruptions import Saboteur, Way
+from ..harness.client_failures import Saboteur, Way
 from ..harness.leftovers import FilesMade, Growth, Held, growth, held_by_this_process
 from ..harness.linearizability import Get, Request
 from ..harness.scheduled_client import reporting_to
