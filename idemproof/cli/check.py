@@ -7,6 +7,7 @@ import secrets
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ _FLAGS = {
     "movable_clock": "--movable-clock/--fixed-clock",
 }
 _NOT_JUDGED = 3
+_BEGAN = time.perf_counter()
+"""When this module was imported, which is when the command began."""
 _INTERRUPTED = 130
 
 
@@ -171,7 +174,7 @@ def _judged(
     wanted = checks(tiers)
     course = RunLog(wanted, target, profile, drawn)
     with tempfile.TemporaryDirectory() as scratch, _progress() as show_progress:
-        job = Job(target, is_command, profile, drawn, claimed, tiers, scratch, farewell())
+        job = Job(target, is_command, profile, drawn, claimed, tiers, scratch, farewell(), _BEGAN)
         try:
             follow(
                 job,
@@ -196,7 +199,11 @@ def _exit_code(report: "Report", required: list[str]) -> int:
         return 0
     verdicts = {report.tiers[tier] for tier in required or report.tiers}
     wanting = {"broken", "not offered"} if required else {"broken"}
-    return 1 if verdicts & wanting else _NOT_JUDGED
+    if verdicts & wanting:
+        return 1
+    ran = any(each.verdict == "kept" for each in report.checks)
+    only_time_was_missing = not required and ran and "not judged" not in verdicts
+    return 0 if only_time_was_missing else _NOT_JUDGED
 
 
 def _refuse_without_the_extra() -> None:

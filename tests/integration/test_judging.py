@@ -81,7 +81,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def judged(name: str, place: Path) -> Report:
     tiers = ("contract",)
     course = RunLog(checks(tiers), name, "quick", 1)
-    job = Job(f"hanging:{name}", False, "quick", 1, {}, tiers, str(place), judging.farewell())
+    job = Job(
+        f"hanging:{name}", False, "quick", 1, {}, tiers, str(place), judging.farewell(), time.perf_counter()
+    )
     follow(job, PROFILES["quick"]._replace(patience=3.0), course, lambda _: None)
     return course.report()
 

@@ -1,14 +1,17 @@
 """The definition of a check: what it tests, which clauses it covers, and how it reports findings."""
 
 import random
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, NoReturn, TypeVar
 
 from .capabilities import Capabilities
 from .clock import MovedClock
+from .pace import Limit
 from .profiles import Profile
 from .subjects import Subject
 from .trace import CLOCK, Line, Trace
+
+T = TypeVar("T")
 
 TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
 """The tiers in the order in which they run. Later tiers rely on earlier ones."""
@@ -116,6 +119,8 @@ class Case:
         The user's factory, for checks that start other processes; None if those would not share the store.
     prefix
         The prefix of the keys of this run.
+    allotted
+        The time of the check, if the plan of a run on a slow store shortens it; None if it does not.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Case:
         restarted: Callable[[], Subject] | None = None,
         factory: Callable[[], object] | None = None,
         prefix: str = "conformance",
+        allotted: Limit | None = None,
     ) -> None:
         self.workers = list(workers)
         self.clock = clock
@@ -146,6 +152,10 @@ class Case:
         self.schedules = 0
         self.cut_short = False
         """Whether the profile's time ended before its other bounds were reached."""
+        self.suspected: Broken | None = None
+        """A fault whose trace is still being shortened: it counts if the time ends meanwhile."""
+        self.is_shortened = allotted is not None
+        self._allotted = Limit() if allotted is None else allotted
         self._prefix = prefix
         self._keys = 0
 
@@ -169,6 +179,19 @@ class Case:
         """Return an unused key."""
         self._keys += 1
         return f"{self._prefix}#{self._keys}"
+
+    def limit(self, seconds: float) -> Limit:
+        """Return a time limit that is over after ``seconds``, or when the time of the check is."""
+        return self._allotted.within(seconds)
+
+    def some(self, items: Sequence[T], least: int) -> Iterator[T]:
+        """Yield ``items``; if the check is shortened, as many as its time allows, but ``least`` at least."""
+        chosen = self.random.sample(items, len(items)) if self.is_shortened else items
+        for number, each in enumerate(chosen):
+            if number >= least and self._allotted.over:
+                self.cut_short = True
+                return
+            yield each
 
     def require_clients(self, count: int) -> None:
         """Raise :class:`NotOffered` unless ``count`` clients, each in a thread or task, may run at once."""

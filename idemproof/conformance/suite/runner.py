@@ -3,8 +3,9 @@
 import contextlib
 import io
 import logging
+import math
 import secrets
-import time
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,10 +18,11 @@ from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
+from .pace import Asked, Limit, Pace
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
 from .run_log import Began, Closed, Event, Opened, RunLog, without
-from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
+from .subjects import Stopped, Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
 from .trace import Line
 from .workers import Task
 
@@ -28,7 +30,7 @@ Progress = Callable[[Check, int, int], None]
 """Called with the check that begins, its number from 0, and the number of checks."""
 
 _Open = tuple[Verdict, str]
-"""The verdict of a check that was not completed, "not offered" or "not judged", and the reason."""
+"""The verdict of a check that was not completed, and the reason."""
 
 _LONGEST_NOTE = 200
 _WITHOUT_STEPS = (
@@ -37,6 +39,8 @@ _WITHOUT_STEPS = (
 )
 _GRACE = 1.0
 """How long an interrupted check may take to end (seconds)."""
+_AT_ONCE = 4
+"""How many requests are sent at once to measure the store."""
 
 
 def check(
@@ -102,9 +106,10 @@ def run(
     claims: Capabilities,
     wanted: Sequence[Check],
     tell: Callable[[Event], None],
+    pace: Pace | None = None,
 ) -> None:
     """Run the checks, and ``tell`` each event of the run. Ctrl-C ends it after the first layer is made."""
-    session = Session(factory, bounds, seed, claims)
+    session = Session(factory, bounds, seed, claims, wanted, pace)
     finished = False
     try:
         tell(Opened(session.subject))
@@ -138,18 +143,34 @@ class Session:
         As for :func:`check`.
     profile, seed
         The bounds of the run, and the seed of all random choices.
+    wanted
+        The checks that will be judged: on a slow store, they share the time of the profile.
+    pace
+        Keeps the time, if it does not begin now.
     """
 
     def __init__(
-        self, factory: Factory, profile: Profile, seed: int, capabilities: Capabilities | None = None
+        self,
+        factory: Factory,
+        profile: Profile,
+        seed: int,
+        capabilities: Capabilities | None = None,
+        wanted: Sequence[Check] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.profile = profile
         self.seed = seed
         self._capabilities = capabilities or Capabilities()
+        self._pace = Pace(profile) if pace is None else pace
+        self._left = {each.name: each for each in wanted}
+        self._measured: set[str] = set()
         self._printed = _Printed()
         self._notes: list[str] = []
         self._cut_short: list[str] = []
+        self._shortened: list[str] = []
         self._hung: str | None = None
+        self._out_of_time = False
+        """Whether a check did not end when its time was over."""
         self._command_failed: str | None = None
         self._interrupted = False
         self._reported = False
@@ -157,7 +178,8 @@ class Session:
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
         with self._working():
-            self._bench = Bench(factory, self._clock, profile.patience, self._capabilities.client_methods)
+            methods = self._capabilities.client_methods
+            self._bench = Bench(factory, self._clock, profile.patience, methods, self._pace)
         self.subject = _in_words(self._bench)
         if any(not each.hello.steps for each in _commands(self._bench)):
             self._notes.append(_WITHOUT_STEPS)
@@ -171,6 +193,11 @@ class Session:
                 "These checks ran out of time before they tried everything; a more thorough profile gives "
                 f"them more: {', '.join(self._cut_short)}."
             )
+        if self._shortened:
+            notes.append(
+                "The store is slow, so these checks tried less than usual; a more thorough profile, or one "
+                f"tier alone, gives them more time: {', '.join(self._shortened)}."
+            )
         printed = self._printed.getvalue().strip()
         if not printed:
             return tuple(notes)
@@ -179,10 +206,22 @@ class Session:
         return (*notes, f"The layer or its factory printed: {printed}")
 
     def judge(self, asked: Check) -> CheckResult:
-        """Run one check, and return its result. After a request has hung, no further check runs."""
+        """Run one check, and return its result. After a request has hung, no further check runs.
+
+        On a slow store, a check may be shortened or not run, so that the profile ends in time.
+        """
+        self._pace.begin_check()
+        self._left.pop(asked.name, None)
+        try:
+            return self._judged(asked)
+        finally:
+            self._pace.end_check()
+
+    def _judged(self, asked: Check) -> CheckResult:
         stopped = self._hung or self._command_failed
-        if stopped is not None:
-            return without(asked, "not judged", stopped)
+        if stopped is not None or self._out_of_time:
+            verdict, why = ("not run", self._pace.too_late) if stopped is None else ("not judged", stopped)
+            return without(asked, verdict, why)
         if self._bench.at_first is not None:
             return self._failed_at_first(asked, self._bench.at_first)
         unmet = self._unmet(asked, self._bench)
@@ -192,6 +231,10 @@ class Session:
         if lacking is not None:
             return without(asked, "not offered", lacking)
         bench = self._bench
+        self._measure_requests_at_once(asked)
+        share = self._pace.share(_known(asked), self._others())
+        if share.why_not is not None:
+            return without(asked, "not run", share.why_not)
         own = zlib.crc32(asked.name.encode())  # the same examples, whichever other checks run
         case = Case(
             bench.workers,
@@ -203,13 +246,15 @@ class Session:
             bench.restarted if bench.reopens else None,
             bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
+            None if share.seconds is None else Limit(now=self._pace.now).within(share.seconds),
         )
-        began = time.perf_counter()
+        began = self._pace.now()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
         self._notes += sorted(case.notes - {*self._notes})
+        shortened = case.cut_short and case.is_shortened
         if case.cut_short:
-            self._cut_short.append(asked.name)
+            (self._shortened if shortened else self._cut_short).append(asked.name)
         fault = next((each.fault for each in _commands(bench) if each.fault is not None), None)
         if fault is not None:
             self._command_failed = f"the command failed in {asked.name}"
@@ -228,7 +273,8 @@ class Session:
             findings,
             case.histories,
             case.schedules,
-            time.perf_counter() - began,
+            self._pace.now() - began,
+            shortened,
         )
 
     def _failed_at_first(self, asked: Check, failure: Exception) -> CheckResult:
@@ -246,7 +292,7 @@ class Session:
         """Close the layers, unless one of them hangs or was interrupted; return a sentence if that hangs."""
         with self._working():
             notes, hangs = self._bench.close(
-                abandon=self._hung is not None or (self._interrupted and self._busy())
+                abandon=self._hung is not None or self._out_of_time or (self._interrupted and self._busy())
             )
         self._notes += notes
         return hangs
@@ -258,6 +304,38 @@ class Session:
 
     def _busy(self) -> bool:
         return any(subject.waited() for subject in self._bench.subjects)
+
+    def _others(self) -> list[Asked]:
+        """Return the checks that want to run later."""
+        return [_known(each) for each in self._left.values() if self._lacking(each, self._bench) is None]
+
+    def _measure_requests_at_once(self, asked: Check) -> None:
+        """Before a tier that sends requests at once, measure how long that takes: some stores let them wait.
+
+        Reads change nothing, and what they raise is found by the checks.
+        """
+        if asked.tier not in ("exclusion", "concurrency") or asked.tier in self._measured:
+            return
+        self._measured.add(asked.tier)
+        if not self._capabilities.threads or self.profile.total_seconds == math.inf:
+            return
+        readers = [Subject(each.layer, each._loop) for each in self._bench.workers]
+
+        def read(number: int) -> None:
+            with contextlib.suppress(Exception):
+                readers[number % len(readers)].load(f"{self._keys}-at-once")
+
+        began = self._pace.now()
+        threads = [
+            threading.Thread(target=read, args=(number,), name="conformance-measure", daemon=True)
+            for number in range(_AT_ONCE)
+        ]
+        with self._working():
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(max(0.0, began + self.profile.patience - self._pace.now()))
+        self._pace.note_together(self._pace.now() - began, _AT_ONCE)
 
     def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
         """Return which claim, made in so many words, the layer does not meet; or None."""
@@ -315,12 +393,12 @@ class Session:
         if hung is not None:
             return None, [Broken(hung, ["INV-9"])]
         failure = task.failure
+        if not task.has_ended or isinstance(failure, Stopped):
+            return ("not run", self._pace.in_the_middle), [case.suspected] if case.suspected else []
         if failure is None:
             return None, []
-        if isinstance(failure, NotOffered):
-            return ("not offered", str(failure)), []
-        if isinstance(failure, NotJudged):
-            return ("not judged", str(failure)), []
+        if isinstance(failure, NotOffered | NotJudged):
+            return ("not offered" if isinstance(failure, NotOffered) else "not judged", str(failure)), []
         if isinstance(failure, Broken):
             return None, [failure]
         if not came_from_the_layer(failure):
@@ -338,6 +416,12 @@ class Session:
                         f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
                         "No further check ran."
                     )
+                if self._pace.is_over(waited):
+                    for subject in subjects:
+                        subject.stop()  # the check ends at its next request
+                    if self._pace.is_late:
+                        self._out_of_time = True
+                        return None
         except KeyboardInterrupt:
             self._interrupted = True
             for subject in subjects:
@@ -388,6 +472,10 @@ def _short(line: Line) -> Line:
     elif current is not None:
         current = shortened(current)
     return line._replace(what=shortened(line.what), current=current)
+
+
+def _known(asked: Check) -> Asked:
+    return Asked(asked.name, asked.tier)
 
 
 def _commands(bench: Bench) -> list[CommandLayer]:

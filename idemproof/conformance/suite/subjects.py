@@ -6,7 +6,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,24 @@ class Subject:
         The layer, of one of the four base classes in ``idemproof.backends.base``.
     loop
         The event loop for an async layer.
+    note
+        Called with the duration of each request (seconds).
     """
 
-    def __init__(self, layer: BasePersistenceLayer | AsyncBasePersistenceLayer, loop: LoopThread) -> None:
+    def __init__(
+        self,
+        layer: BasePersistenceLayer | AsyncBasePersistenceLayer,
+        loop: LoopThread,
+        note: Callable[[float], None] | None = None,
+        now: Callable[[], float] = time.perf_counter,  # not looked up later: a layer may replace it
+    ) -> None:
         self.layer = layer
         self.asynchronous = isinstance(layer, AsyncBasePersistenceLayer)
         self.swaps = isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)
         """Whether it is a compare-and-swap layer, for which the specification decides."""
         self._loop = loop
+        self._note = note
+        self._now = now
         self._since: dict[int, float] = {}
         self._stopped = False
         self._face: Any = (
@@ -136,7 +146,7 @@ class Subject:
 
     def waited(self) -> float:
         """Return how long the oldest pending request has waited (seconds)."""
-        now = time.perf_counter()
+        now = self._now()
         return max((now - since for since in list(self._since.values())), default=0.0)
 
     def stop(self) -> None:
@@ -147,13 +157,15 @@ class Subject:
         if self._stopped:
             raise Stopped
         me = threading.get_ident()
-        self._since[me] = time.perf_counter()
+        self._since[me] = began = self._now()
         try:
             if self.asynchronous:
                 return self._loop.run(_awaited(layer, method, args))
             return getattr(layer, method)(*args)
         finally:
             del self._since[me]
+            if self._note is not None:
+                self._note(self._now() - began)
 
 
 async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:
