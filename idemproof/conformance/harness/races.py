@@ -142,7 +142,7 @@ class Course:
         self._undo = ExitStack()
         self._workers = case.workers if workers is None else workers
         self._layers = [worker.layer for worker in self._workers]
-        self._racers = [Subject(worker.layer, worker._loop) for worker in self._workers]
+        self._racers = [Subject(worker.layer, worker._loop, over=worker._over) for worker in self._workers]
         self._files: frozenset[str] = frozenset()
         self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()

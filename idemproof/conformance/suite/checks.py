@@ -120,7 +120,9 @@ class Case:
     prefix
         The prefix of the keys of this run.
     allotted
-        The time of the check, if the plan of a run on a slow store shortens it; None if it does not.
+        The time of the check.
+    is_shortened
+        Whether that time is short, by the plan of a run on a slow store.
     """
 
     def __init__(
@@ -135,6 +137,8 @@ class Case:
         factory: Callable[[], object] | None = None,
         prefix: str = "conformance",
         allotted: Limit | None = None,
+        *,
+        is_shortened: bool = False,
     ) -> None:
         self.workers = list(workers)
         self.clock = clock
@@ -154,7 +158,7 @@ class Case:
         """Whether the profile's time ended before its other bounds were reached."""
         self.suspected: Broken | None = None
         """A fault whose trace is still being shortened: it counts if the time ends meanwhile."""
-        self.is_shortened = allotted is not None
+        self.is_shortened = is_shortened
         self._allotted = Limit() if allotted is None else allotted
         self._prefix = prefix
         self._keys = 0

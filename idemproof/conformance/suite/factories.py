@@ -230,7 +230,7 @@ class Bench:
         if not isinstance(layer, BasePersistenceLayer | AsyncBasePersistenceLayer):
             raise FactoryError(_not_a_layer(made))
         self._layers.append(layer)
-        subject = Subject(layer, self.loop, self._noted)
+        subject = Subject(layer, self.loop, self._noted, self._pace.is_over, self._pace.now)
         self.subjects.append(subject)
         return subject
 

@@ -16,7 +16,7 @@ from .profiles import Profile
 Now = Callable[[], float]
 """Returns the seconds of a clock that only goes forwards."""
 
-_SLOW = 0.005
+SLOW = 0.005
 """A request that takes longer waits for its store (seconds). A loaded machine delays only few requests so."""
 _PENDING = 1.0
 """A request that is pending for so long waits for its store, or is stuck in the layer (seconds)."""
@@ -36,7 +36,7 @@ _OWN_SECONDS = 0.1
 """How long a check takes for itself (seconds)."""
 _PROCESS_SECONDS = 1.5
 """How long another process takes to start (seconds)."""
-_AT_ONCE = frozenset({"concurrency", "exclusion"})
+AT_ONCE = frozenset({"concurrency", "exclusion"})
 """The tiers whose checks have several requests pending at once."""
 
 _USUALLY = Need(least=30, fixed=30, full=300)
@@ -120,7 +120,7 @@ class Pace:
         self._resumes_at: float | None = None
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._waited = 0.0
-        self._together = 0.0
+        self._at_once = 0.0
         self._opening = 0.0
         self._why: str | None = None
 
@@ -133,9 +133,9 @@ class Pace:
         """Note how long the factory took."""
         self._opening = seconds
 
-    def note_together(self, seconds: float, requests: int) -> None:
-        """Note how long some requests took that were sent at once."""
-        self._together = seconds / requests
+    def note_at_once(self, seconds: float) -> None:
+        """Note how long requests took that were sent at once, divided by their number."""
+        self._at_once = seconds
 
     def begin_check(self) -> None:
         """Go on. The time since the last check has ended does not count: it is not the suite's."""
@@ -169,9 +169,18 @@ class Pace:
         more = (cost.full - cost.least) * min(1.0, spare / wanted) if wanted else 0.0
         return Share(cost.least + more)
 
+    def limit(self, seconds: float | None) -> Limit:
+        """Return a time limit by this clock; without an end if ``seconds`` is None."""
+        return Limit(math.inf if seconds is None else self.now() + seconds, self.now)
+
     def is_over(self, pending: float = 0.0) -> bool:
         """Return whether the time is over because of the store, which has not answered for ``pending``."""
         return self.now() > self._until(_PLANNED) and self._waits_for_the_store(pending)
+
+    @property
+    def promises(self) -> bool:
+        """Whether the profile promises an end."""
+        return self._profile.total_seconds < math.inf
 
     @property
     def is_late(self) -> bool:
@@ -194,9 +203,9 @@ class Pace:
     def _waits_for_the_store(self, pending: float = 0.0) -> bool:
         promise = self._profile.total_seconds
         alone = 0.0 if self._check_began is None else self.now() - self._check_began
-        return promise < math.inf and (
-            self._typical > _SLOW
-            or self._together > _SLOW
+        return self.promises and (
+            self._typical > SLOW
+            or self._at_once > SLOW
             or self._opening > _PENDING
             or pending > _PENDING
             or self._waited > promise * _SHARE
@@ -217,8 +226,8 @@ class Pace:
     def _cost(self, asked: Asked) -> _Cost:
         need = NEEDS.get(asked.name, _USUALLY)
         each = self._usual
-        if asked.tier in _AT_ONCE and self._together:
-            each = self._together if need.at_once else max(each, self._together)
+        if asked.tier in AT_ONCE and self._at_once:
+            each = self._at_once if need.at_once else max(each, self._at_once)
         own = _OWN_SECONDS + need.opens * self._opening + need.processes * (_PROCESS_SECONDS + self._opening)
         limit = self._profile.tour_seconds + self._profile.race_seconds
         more = min((need.full - need.fixed) * each, limit)
@@ -226,8 +235,8 @@ class Pace:
 
     def _reason(self) -> str:
         if self._why is None:
-            slow = max(self._usual, self._together)
-            what = f"a request takes {1000 * slow:,.0f} ms" if slow > _SLOW else "the layer is slow"
+            slow = max(self._usual, self._at_once)
+            what = f"a request takes {1000 * slow:,.0f} ms" if slow > SLOW else "the layer is slow"
             if self._opening > _PENDING:
                 what += f", the factory {self._opening:.0f} s"
             self._why = (

@@ -3,9 +3,7 @@
 import contextlib
 import io
 import logging
-import math
 import secrets
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,8 +15,9 @@ from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
+from .measuring import seconds_at_once
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
-from .pace import Asked, Limit, Pace
+from .pace import AT_ONCE, Asked, Pace
 from .profiles import Profile
 from .report import CheckResult, Finding, Report, Verdict
 from .run_log import Began, Closed, Event, Opened, RunLog, without
@@ -39,8 +38,6 @@ _WITHOUT_STEPS = (
 )
 _GRACE = 1.0
 """How long an interrupted check may take to end (seconds)."""
-_AT_ONCE = 4
-"""How many requests are sent at once to measure the store."""
 
 
 def check(
@@ -246,7 +243,8 @@ class Session:
             bench.restarted if bench.reopens else None,
             bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
-            None if share.seconds is None else Limit(now=self._pace.now).within(share.seconds),
+            self._pace.limit(share.seconds),
+            is_shortened=share.seconds is not None,
         )
         began = self._pace.now()
         with self._working():
@@ -310,32 +308,16 @@ class Session:
         return [_known(each) for each in self._left.values() if self._lacking(each, self._bench) is None]
 
     def _measure_requests_at_once(self, asked: Check) -> None:
-        """Before a tier that sends requests at once, measure how long that takes: some stores let them wait.
-
-        Reads change nothing, and what they raise is found by the checks.
-        """
-        if asked.tier not in ("exclusion", "concurrency") or asked.tier in self._measured:
+        """Before a tier that sends requests at once, measure how long those take: some stores let them wait."""
+        if asked.tier not in AT_ONCE or asked.tier in self._measured or not self._pace.promises:
             return
         self._measured.add(asked.tier)
-        if not self._capabilities.threads or self.profile.total_seconds == math.inf:
-            return
-        readers = [Subject(each.layer, each._loop) for each in self._bench.workers]
-
-        def read(number: int) -> None:
-            with contextlib.suppress(Exception):
-                readers[number % len(readers)].load(f"{self._keys}-at-once")
-
-        began = self._pace.now()
-        threads = [
-            threading.Thread(target=read, args=(number,), name="conformance-measure", daemon=True)
-            for number in range(_AT_ONCE)
-        ]
-        with self._working():
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(max(0.0, began + self.profile.patience - self._pace.now()))
-        self._pace.note_together(self._pace.now() - began, _AT_ONCE)
+        if self._capabilities.threads:
+            with self._working():
+                seconds = seconds_at_once(
+                    self._bench.workers, f"{self._keys}-at-once", self.profile.patience, self._pace.now
+                )
+            self._pace.note_at_once(seconds)
 
     def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
         """Return which claim, made in so many words, the layer does not meet; or None."""

@@ -93,13 +93,18 @@ class Subject:
         The event loop for an async layer.
     note
         Called with the duration of each request (seconds).
+    over
+        Returns whether the time of the run is over: no request begins then.
+    now
+        A clock that only goes forwards.
     """
 
     def __init__(
         self,
         layer: BasePersistenceLayer | AsyncBasePersistenceLayer,
         loop: LoopThread,
-        note: Callable[[float], None] | None = None,
+        note: Callable[[float], None] = lambda _: None,
+        over: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.perf_counter,  # not looked up later: a layer may replace it
     ) -> None:
         self.layer = layer
@@ -108,6 +113,7 @@ class Subject:
         """Whether it is a compare-and-swap layer, for which the specification decides."""
         self._loop = loop
         self._note = note
+        self._over = over
         self._now = now
         self._since: dict[int, float] = {}
         self._stopped = False
@@ -154,7 +160,7 @@ class Subject:
         self._stopped = True
 
     def _ask(self, layer: Any, method: str, *args: Any) -> Any:
-        if self._stopped:
+        if self._stopped or self._over():
             raise Stopped
         me = threading.get_ident()
         self._since[me] = began = self._now()
@@ -164,8 +170,7 @@ class Subject:
             return getattr(layer, method)(*args)
         finally:
             del self._since[me]
-            if self._note is not None:
-                self._note(self._now() - began)
+            self._note(self._now() - began)
 
 
 async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:
