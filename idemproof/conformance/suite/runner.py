@@ -1,28 +1,25 @@
 """Runs the checks on a layer, one by one, and makes the report."""
 
 import contextlib
-import io
-import logging
 import secrets
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from ...spec.record import Record
 from ..commands.layer import CommandLayer
 from .adapters import original
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
+from .findings import finding_of
 from .measuring import seconds_at_once
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .pace import AT_ONCE, Asked, Pace
+from .printed import Printed, silence
 from .profiles import Profile
-from .report import CheckResult, Finding, Report, Verdict
+from .report import CheckResult, Report, Verdict
 from .run_log import Began, Closed, Event, Opened, RunLog, without
-from .subjects import Stopped, Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
-from .trace import Line
+from .subjects import Stopped, Subject, as_a_sentence, came_from_the_layer, clause_of
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
@@ -161,7 +158,7 @@ class Session:
         self._pace = Pace(profile) if pace is None else pace
         self._left = {each.name: each for each in wanted}
         self._measured: set[str] = set()
-        self._printed = _Printed()
+        self._printed = Printed()
         self._notes: list[str] = []
         self._cut_short: list[str] = []
         self._shortened: list[str] = []
@@ -215,18 +212,9 @@ class Session:
             self._pace.end_check()
 
     def _judged(self, asked: Check) -> CheckResult:
-        stopped = self._hung or self._command_failed
-        if stopped is not None or self._out_of_time:
-            verdict, why = ("not run", self._pace.too_late) if stopped is None else ("not judged", stopped)
-            return without(asked, verdict, why)
-        if self._bench.at_first is not None:
-            return self._failed_at_first(asked, self._bench.at_first)
-        unmet = self._unmet(asked, self._bench)
-        if unmet is not None:
-            return without(asked, "broken", None)._replace(findings=(_finding(asked, unmet),))
-        lacking = self._lacking(asked, self._bench)
-        if lacking is not None:
-            return without(asked, "not offered", lacking)
+        result = self._without_running(asked)
+        if result is not None:
+            return result
         bench = self._bench
         self._measure_requests_at_once(asked)
         share = self._pace.share(_known(asked), self._others())
@@ -258,7 +246,7 @@ class Session:
             self._command_failed = f"the command failed in {asked.name}"
             if not (case.findings or broken):
                 broken = [Broken(fault, ["CAS-1", "CAS-3"])]
-        findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
+        findings = tuple(finding_of(asked, each) for each in (*case.findings, *broken))
         verdict: Verdict
         verdict, why_not = ("broken", None) if findings else open_question or ("kept", None)
         return CheckResult(
@@ -275,6 +263,21 @@ class Session:
             shortened,
         )
 
+    def _without_running(self, asked: Check) -> CheckResult | None:
+        """Return the result of a check that cannot run, or None."""
+        stopped = self._hung or self._command_failed
+        if stopped is not None:
+            return without(asked, "not judged", stopped)
+        if self._out_of_time:
+            return without(asked, "not run", self._pace.too_late)
+        if self._bench.at_first is not None:
+            return self._failed_at_first(asked, self._bench.at_first)
+        unmet = self._unmet(asked, self._bench)
+        if unmet is not None:
+            return without(asked, "broken", None)._replace(findings=(finding_of(asked, unmet),))
+        lacking = self._lacking(asked, self._bench)
+        return None if lacking is None else without(asked, "not offered", lacking)
+
     def _failed_at_first(self, asked: Check, failure: Exception) -> CheckResult:
         """Report once that the layer raised at its first write."""
         why = "the layer raised at its first write"
@@ -284,7 +287,7 @@ class Session:
         broken = Broken(
             f"{as_a_sentence(failure)} This was its first write, so no check ran.", [clause_of(failure)]
         )
-        return without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
+        return without(asked, "broken", None)._replace(findings=(finding_of(asked, broken),))
 
     def close(self) -> str | None:
         """Close the layers, unless one of them hangs or was interrupted; return a sentence if that hangs."""
@@ -297,7 +300,7 @@ class Session:
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        with self._clock, contextlib.redirect_stdout(self._printed), _silence():
+        with self._clock, contextlib.redirect_stdout(self._printed), silence():
             yield
 
     def _busy(self) -> bool:
@@ -308,7 +311,7 @@ class Session:
         return [_known(each) for each in self._left.values() if self._lacking(each, self._bench) is None]
 
     def _measure_requests_at_once(self, asked: Check) -> None:
-        """Before a tier that sends requests at once, measure how long those take: some stores let them wait."""
+        """Before a tier that sends requests at once, measure them: some stores let them wait."""
         if asked.tier not in AT_ONCE or asked.tier in self._measured or not self._pace.promises:
             return
         self._measured.add(asked.tier)
@@ -376,7 +379,9 @@ class Session:
             return None, [Broken(hung, ["INV-9"])]
         failure = task.failure
         if not task.has_ended or isinstance(failure, Stopped):
-            return ("not run", self._pace.in_the_middle), [case.suspected] if case.suspected else []
+            return ("not run", self._pace.in_the_middle), [
+                case.suspected
+            ] if case.suspected and not case.findings else []
         if failure is None:
             return None, []
         if isinstance(failure, NotOffered | NotJudged):
@@ -398,12 +403,8 @@ class Session:
                         f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
                         "No further check ran."
                     )
-                if self._pace.is_over(waited):
-                    for subject in subjects:
-                        subject.stop()  # the check ends at its next request
-                    if self._pace.is_late:
-                        self._out_of_time = True
-                        return None
+                if self._is_left_behind(task, subjects):
+                    return None
         except KeyboardInterrupt:
             self._interrupted = True
             for subject in subjects:
@@ -412,48 +413,16 @@ class Session:
             raise
         return None
 
-
-class _Printed(io.StringIO):
-    """What a layer prints. A layer that closes its stdout does not lose it."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the engine's warnings off the terminal: they are about calls that a check makes fail."""
-    logger = logging.getLogger("idemproof")
-    usual, handler = logger.propagate, logging.NullHandler()
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.propagate = usual
-        logger.removeHandler(handler)
-
-
-def _finding(asked: Check, broken: Broken) -> Finding:
-    # An error that the layer raises, which has no trace, is not the known fault.
-    seen_in = (
-        asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
-    )
-    lines = tuple(map(_short, broken.lines))
-    return Finding(asked.name, asked.tier, broken.clauses, shortened(broken.why), lines, seen_in)
-
-
-def _short(line: Line) -> Line:
-    """Return a line with short texts: a layer may return megabytes."""
-    current = line.current
-    if isinstance(current, Record):
-        texts: dict[str, Any] = {
-            name: shortened(each) for name, each in current._asdict().items() if isinstance(each, str)
-        }
-        current = current._replace(**texts)
-    elif current is not None:
-        current = shortened(current)
-    return line._replace(what=shortened(line.what), current=current)
+    def _is_left_behind(self, task: Task, subjects: list[Subject]) -> bool:
+        """If the time is over, let a check end at its next request; return whether it does not end."""
+        # Many requests at once wait for each other, not for the store alone.
+        alone = max(each.waited(self._bench.worker.thread) for each in subjects)
+        if not self._pace.is_over(alone):
+            return False
+        for subject in subjects:
+            subject.stop()
+        self._out_of_time = not task.ended(_GRACE) and self._pace.is_late
+        return self._out_of_time
 
 
 def _known(asked: Check) -> Asked:

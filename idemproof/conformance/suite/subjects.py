@@ -150,10 +150,11 @@ class Subject:
         """Call ``_delete_record``."""
         self._ask(self.layer, "_delete_record", DataRecord.of(record))
 
-    def waited(self) -> float:
-        """Return how long the oldest pending request has waited (seconds)."""
+    def waited(self, thread: int | None = None) -> float:
+        """Return how long the oldest pending request has waited (seconds), in any thread or in one."""
+        pending = [self._since.get(thread)] if thread is not None else list(self._since.values())
         now = self._now()
-        return max((now - since for since in list(self._since.values())), default=0.0)
+        return max((now - since for since in pending if since is not None), default=0.0)
 
     def stop(self) -> None:
         """Raise :class:`Stopped` for every request from now on."""

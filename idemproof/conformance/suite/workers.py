@@ -52,6 +52,11 @@ class Worker:
         self._thread = self._started()
 
     @property
+    def thread(self) -> int | None:
+        """The number of the worker's thread."""
+        return self._thread.ident
+
+    @property
     def is_here(self) -> bool:
         """Whether the caller runs in the worker's thread."""
         return threading.current_thread() is self._thread

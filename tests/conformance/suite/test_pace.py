@@ -31,7 +31,7 @@ PATIENT = QUICK._replace(patience=1e6)
 CLAIMS = Capabilities(processes=False, client_methods=("client.load", "client.swap"))
 FAST, SLOW, SLOWER = 0.0002, 0.05, 0.3
 PENDING = 32
-"""How many requests may be pending when the time is over. They move the clock, but a run leaves them behind."""
+"""How many requests may be pending when the time is over: they move the clock, but are left behind."""
 
 
 class Clock:
