@@ -39,6 +39,12 @@ _PROCESS_SECONDS = 1.5
 AT_ONCE = frozenset({"concurrency", "exclusion"})
 """The tiers whose checks have several requests pending at once."""
 
+_RACES = 5
+"""How many races say how fast they are."""
+_SLOW_RACE = 0.15
+"""How long an interleaving takes whose requests wait for the store (seconds); others take milliseconds."""
+_REQUESTS_OF_A_RACE = 5
+
 _USUALLY = Need(least=30, fixed=30, full=300)
 
 
@@ -136,6 +142,11 @@ class Pace:
     def note_at_once(self, seconds: float) -> None:
         """Note how long requests took that were sent at once, divided by their number."""
         self._at_once = seconds
+
+    def note_races(self, seconds: float, schedules: int) -> None:
+        """Note how long some races took: their requests may wait for each other, and only then."""
+        if schedules >= _RACES and seconds / schedules > _SLOW_RACE:
+            self._at_once = max(self._at_once, seconds / schedules / _REQUESTS_OF_A_RACE)
 
     def begin_check(self) -> None:
         """Go on. The time since the last check has ended does not count: it is not the suite's."""

@@ -237,6 +237,8 @@ class Session:
         began = self._pace.now()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
+        if asked.tier == "exclusion":
+            self._pace.note_races(self._pace.now() - began, case.schedules)
         self._notes += sorted(case.notes - {*self._notes})
         shortened = case.cut_short and case.is_shortened
         if case.cut_short:
