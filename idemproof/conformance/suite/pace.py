@@ -127,6 +127,7 @@ class Pace:
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._waited = 0.0
         self._at_once = 0.0
+        self._racing = 0.0
         self._opening = 0.0
         self._why: str | None = None
 
@@ -146,7 +147,7 @@ class Pace:
     def note_races(self, seconds: float, schedules: int) -> None:
         """Note how long some races took: their requests may wait for each other, and only then."""
         if schedules >= _RACES and seconds / schedules > _SLOW_RACE:
-            self._at_once = max(self._at_once, seconds / schedules / _REQUESTS_OF_A_RACE)
+            self._racing = max(self._racing, seconds / schedules / _REQUESTS_OF_A_RACE)
 
     def begin_check(self) -> None:
         """Go on. The time since the last check has ended does not count: it is not the suite's."""
@@ -216,7 +217,7 @@ class Pace:
         alone = 0.0 if self._check_began is None else self.now() - self._check_began
         return self.promises and (
             self._typical > SLOW
-            or self._at_once > SLOW
+            or self._together > SLOW
             or self._opening > _PENDING
             or pending > _PENDING
             or self._waited > promise * _SHARE
@@ -234,11 +235,16 @@ class Pace:
         """How long a request takes on average."""
         return sum(self._recent) / len(self._recent) if len(self._recent) >= _ENOUGH else self._typical
 
+    @property
+    def _together(self) -> float:
+        """How long each of several requests at once takes."""
+        return max(self._at_once, self._racing)
+
     def _cost(self, asked: Asked) -> _Cost:
         need = NEEDS.get(asked.name, _USUALLY)
         each = self._usual
-        if asked.tier in AT_ONCE and self._at_once:
-            each = self._at_once if need.at_once else max(each, self._at_once)
+        if asked.tier in AT_ONCE and self._together:
+            each = self._together if need.at_once else max(each, self._together)
         own = _OWN_SECONDS + need.opens * self._opening + need.processes * (_PROCESS_SECONDS + self._opening)
         limit = self._profile.tour_seconds + self._profile.race_seconds
         more = min((need.full - need.fixed) * each, limit)
@@ -246,7 +252,7 @@ class Pace:
 
     def _reason(self) -> str:
         if self._why is None:
-            slow = max(self._usual, self._at_once)
+            slow = max(self._usual, self._together)
             what = f"a request takes {1000 * slow:,.0f} ms" if slow > SLOW else "the layer is slow"
             if self._opening > _PENDING:
                 what += f", the factory {self._opening:.0f} s"
