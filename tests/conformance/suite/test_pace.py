@@ -384,6 +384,18 @@ def test_a_plan_that_fits_shortens_nothing() -> None:
     assert slow_pace(SLOW, 60).share(one, []) == (None, None)
 
 
+def test_races_that_wait_for_each_other_make_a_store_slow() -> None:
+    everything = known(*NEEDS)
+    pace = Pace(QUICK, now=Clock())
+    race, others = everything[0], everything[1:]
+    pace.note_races(0.3, schedules=14)
+    pace.note_at_once(FAST)
+    assert pace.share(race, others) == (None, None)
+    pace.note_races(6.0, schedules=14)
+    pace.note_at_once(FAST)  # reads alone do not wait
+    assert pace.share(race, others).seconds is not None
+
+
 @pytest.mark.once
 def test_the_needs_are_those_of_the_checks() -> None:
     assert set(NEEDS) == {each.name for each in checks()}, "run: python tools/regenerate.py needs"
