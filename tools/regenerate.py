@@ -44,6 +44,7 @@ PARTS = {
     "injected-faults": Part("docs", "injected_faults"),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
+    "needs": Part("idemproof/conformance/suite", "needs", slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),
 }
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypothesis
 from hypothesis.configuration import set_hypothesis_home_dir
 
 import idemproof.conformance.without_pytest  # noqa: F401 - before the others import time_machine
 from idemproof.conformance.suite.factories import FactoryError, FactoryHangsError
 from idemproof.conformance.suite.options import profile_named
+from idemproof.conformance.suite.pace import Pace
 from idemproof.conformance.suite.runner import checks, run
 
 from .commands import factory_of
@@ -25,7 +27,10 @@ from .messages import Blocked, Busy, Imported, Interrupted, Job, Leaving, Messag
 from .targets import TargetError, imported
 
 _BEAT_SECONDS = 0.5
-_OURS = str(Path(__file__).parents[1])
+_LONGEST_START_SECONDS = 60.0
+"""How long this process may take to start."""
+_OURS = (str(Path(__file__).parents[1]), str(Path(hypothesis.__file__).parent))
+"""The folders of code that calls the layer. Hypothesis may be installed elsewhere than this environment."""
 _STDLIB = sysconfig.get_path("stdlib")
 _INSTALLED = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -34,11 +39,15 @@ def main() -> None:
     """Judge as the first line of stdin says, send messages to stdout, and end when stdin does."""
     channel = _Channel()
     job = channel.job()
+    # Before the user's module is imported. On some systems, each process has its own timer.
+    now = time.perf_counter()
+    is_shared = 0 <= now - job.began < _LONGEST_START_SECONDS
+    pace = Pace(profile_named(job.profile), job.began if is_shared else now)
     threading.Thread(target=channel.end_with_parent, name="conformance-parent", daemon=True).start()
     threading.Thread(target=_beat, args=(channel, job.target), name="conformance-beat", daemon=True).start()
     set_hypothesis_home_dir(job.scratch)
     try:
-        _judge(job, channel)
+        _judge(job, channel, pace)
     except FactoryHangsError as failure:
         channel.send(Blocked(str(failure)))
     except (FactoryError, TargetError) as failure:
@@ -51,7 +60,7 @@ def main() -> None:
     raise SystemExit(job.farewell)
 
 
-def _judge(job: Job, channel: "_Channel") -> None:
+def _judge(job: Job, channel: "_Channel", pace: Pace) -> None:
     claims = job.claims()
     factory: Any
     if job.is_command:  # it shares the group of this process, and ends with it
@@ -59,7 +68,7 @@ def _judge(job: Job, channel: "_Channel") -> None:
     else:
         factory = imported(job.target)
     channel.send(Imported())
-    run(factory, profile_named(job.profile), job.seed, claims, checks(job.tiers), channel.send)
+    run(factory, profile_named(job.profile), job.seed, claims, checks(job.tiers), channel.send, pace)
 
 
 class _Channel:
@@ -154,7 +163,7 @@ class _Watch:
         name = frame.f_code.co_filename
         if name.startswith(_INSTALLED):
             return name.startswith(self._own)
-        return not name.startswith((_OURS, _STDLIB, "<frozen "))
+        return not name.startswith((*_OURS, _STDLIB, "<frozen "))
 
 
 def _outermost_first(frame: FrameType | None) -> list[FrameType]:

@@ -65,7 +65,7 @@ def follow(job: Job, profile: Profile, course: RunLog, begin: Callable[[int], No
             if why is not None:
                 course.abort(why)
                 return
-            if watch.has_all and not course.report().keeps():
+            if watch.has_all and "broken" in course.report().tiers.values():
                 return  # the verdict is known, however the process ends
         if judge.interrupted and not watch.has_all:
             if not course.is_open:

@@ -20,6 +20,8 @@ class Job(NamedTuple):
         A folder for files that need not stay.
     farewell
         The exit code of a process that ends by itself after the last check. A layer cannot guess it.
+    began
+        When the command began, by its ``time.perf_counter``.
     """
 
     target: str
@@ -30,6 +32,7 @@ class Job(NamedTuple):
     tiers: tuple[str, ...]
     scratch: str
     farewell: int
+    began: float
 
     def claims(self) -> Capabilities:
         """Return what the layer claims."""

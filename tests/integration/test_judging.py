@@ -1,18 +1,22 @@
 """The process that judges for ``idemproof check``: what hangs in it is found, wherever it hangs."""
 
+import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from idemproof import InMemoryPersistenceLayer
+from idemproof.cli import judged as judged_process
 from idemproof.cli import judging
-from idemproof.cli.judged import _Watch
+from idemproof.cli.judged import _outermost_first, _Watch
 from idemproof.cli.judging import NothingToJudge, follow
 from idemproof.cli.messages import Busy, Imported, Interrupted, Job, Leaving, Refused, line_of, message_of
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.report import CheckResult, Finding, Report
 from idemproof.conformance.suite.run_log import Began, Closed, Opened, RunLog
-from idemproof.conformance.suite.runner import checks
+from idemproof.conformance.suite.runner import Session, checks
 from idemproof.conformance.suite.trace import Line
 from idemproof.spec.record import Record
 
@@ -81,7 +85,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def judged(name: str, place: Path) -> Report:
     tiers = ("contract",)
     course = RunLog(checks(tiers), name, "quick", 1)
-    job = Job(f"hanging:{name}", False, "quick", 1, {}, tiers, str(place), judging.farewell())
+    job = Job(
+        f"hanging:{name}", False, "quick", 1, {}, tiers, str(place), judging.farewell(), time.perf_counter()
+    )
     follow(job, PROFILES["quick"]._replace(patience=3.0), course, lambda _: None)
     return course.report()
 
@@ -146,3 +152,24 @@ def test_code_outside_of_the_suite_may_run_for_ever() -> None:
     for _ in range(2):
         assert watch.longest() == Busy(0.0, None)
         time.sleep(0.01)
+
+
+def test_a_check_that_takes_long_is_no_call_of_the_user_wherever_hypothesis_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slow store must not seem to hang in Hypothesis, which calls the layer while the check runs."""
+    monkeypatch.setattr(judged_process, "_INSTALLED", ("/nowhere",))
+    watch = _Watch("a_module:Layer")
+    outermost: list[FrameType | None] = []
+
+    class Layer(InMemoryPersistenceLayer):
+        def _load(self, key: str) -> Record | None:
+            outermost.append(watch._first_of_the_user(_outermost_first(sys._getframe())))
+            return super()._load(key)
+
+    (histories,) = (each for each in checks(["time"]) if each.name == "a-random-history-follows-the-protocol")
+    session = Session(Layer, PROFILES["quick"]._replace(examples=2), 1)
+    outermost.clear()
+    session.judge(histories)
+    session.close()
+    assert {each.f_code.co_name for each in outermost if each is not None} == {"_load"}

@@ -5,6 +5,7 @@ layer the recorded checks that suffice (:func:`sufficient`), and ``tox -e nightl
 """
 
 import json
+import math
 import multiprocessing
 import time
 import traceback
@@ -62,7 +63,9 @@ def asked(sample: Sample) -> list[Check]:
 def judged(sample: Sample, wanted: Iterable[Check], seed: int = 1) -> Verdict:
     """Run each check on new layers of a sample, so that no check depends on another."""
     began = time.perf_counter()
-    bounds = PROFILES[sample.profile]._replace(tour_seconds=_SECONDS, race_seconds=_SECONDS)
+    bounds = PROFILES[sample.profile]._replace(
+        tour_seconds=_SECONDS, race_seconds=_SECONDS, total_seconds=math.inf
+    )
     found: dict[str, Sequence[str]] = {}
     for each in wanted:
         session = Session(sample.make(), bounds, seed, sample.capabilities)

@@ -6,7 +6,6 @@ layer's answers decide what the calls do, and the rules of the search check each
 """
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -59,6 +58,10 @@ SENTENCES = {
 
 _WAITS_FOR = {"crashes": object, "returns": RunBody, "raises": RunBody, "waits": Sleep}
 """The command that a call must be waiting for; every other choice is the fate of a request."""
+
+
+_PATHS = 10
+"""How many paths a check takes at least, if the plan of a run on a slow store shortens it."""
 
 
 class Bounds(NamedTuple):
@@ -310,16 +313,17 @@ def walk(case: Case, bounds: Bounds, suits: Callable[[Sequence[Choice]], bool] =
     """
     known: set[str] = set()
     candidates = paths(bounds)
-    ends = time.perf_counter() + case.profile.tour_seconds
+    limit = case.limit(case.profile.tour_seconds)
     for path in filter(suits, candidates):
-        if time.perf_counter() > ends:
+        if limit.over and not (case.is_shortened and case.histories < _PATHS):
             case.cut_short = True
             return
         case.histories += 1
         interleaving = LayerRun(case, bounds.clients)
-        for clause, _ in _broken_on(path, interleaving):
+        for clause, sentence in _broken_on(path, interleaving):
             if clause not in known:
                 known.add(clause)
+                case.suspected = Broken(sentence, (clause,), interleaving.lines())
                 why, lines = _shortest(case, bounds, path, clause)
                 case.found(why, lines, (clause,))
 
@@ -333,9 +337,12 @@ def _shortest(case: Case, bounds: Bounds, path: Sequence[Choice], clause: str) -
         broken = dict(_broken_on(choices, interleaving))
         return broken.get(clause), interleaving.lines()
 
+    limit = case.limit(case.profile.tour_seconds)
     why, lines = repeat(path)
     kept = list(path)
     for place in reversed(range(len(path))):
+        if case.is_shortened and limit.over:
+            break
         shortened = kept[:place] + kept[place + 1 :]
         again, lines_again = repeat(shortened)
         if again is not None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -143,7 +142,7 @@ class Course:
         self._undo = ExitStack()
         self._workers = case.workers if workers is None else workers
         self._layers = [worker.layer for worker in self._workers]
-        self._racers = [Subject(worker.layer, worker.loop) for worker in self._workers]
+        self._racers = [Subject(worker.layer, worker.loop, over=worker._over) for worker in self._workers]
         self._files: frozenset[str] = frozenset()
         self._sequential: dict[Make, set[Any]] = {}
         self._raised: set[tuple[Make, type[Exception]]] = set()
@@ -181,22 +180,22 @@ class Course:
         # First in turns, so that the layer opens all connections that it will need.
         first = self._in_turns(interleaving, make, explain)
         outcome = first.result
-        deadline = time.perf_counter() + seconds
+        limit = case.limit(seconds)
         tried = explore(
             interleaving,
             preemptions=profile.preemptions,
             most=profile.schedules,
-            seconds=seconds,
+            seconds=limit.left,
             preempted=preempted,
         )
         for run in tried:
             if run.result.fault is not None:
-                if run.result.usable:
+                if run.result.usable and not (case.is_shortened and limit.over):
                     run = shortest(run, interleaving, lambda result: result.fault is not None)  # noqa: PLW2901
                 self._report(run, make, explain)
         if outcome.fault is not None:
             self._report(first, make, explain)
-        case.cut_short = case.cut_short or time.perf_counter() > deadline
+        case.cut_short = case.cut_short or limit.over
 
     def run_in_turns(self, make: Make, explain: Explain) -> None:
         """Run the schedules in which all clients are in the middle of their requests at once."""
@@ -402,6 +401,7 @@ class Course:
         case, outcome = self._case, run.result
         assert outcome.fault is not None
         why, clauses = outcome.fault
+        case.suspected = Broken(f"{why} {self._how_found(run.steps)}.", clauses, outcome.lines)
         if not outcome.usable:
             case.fail(f"{why} {self._how_found(run.steps)}.", outcome.lines, clauses)
         choices = [step.chosen for step in run.steps]

@@ -1,6 +1,5 @@
 """Random histories of a layer, generated and shrunk by Hypothesis."""
 
-import time
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -9,6 +8,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from ..suite.checks import Broken, Case
+from ..suite.pace import Limit
 from .history import FATES, HASHES, LEASES_MS, OWNERS, Act, History, HistoryStep
 
 _FATES = (FATES[0], FATES[0], FATES[0], *FATES[1:])
@@ -37,19 +37,23 @@ _PUT, _UPDATE, _DELETE = (
 )
 
 
+_HISTORIES = 3
+"""How many histories are tried at least, if the plan of a run on a slow store shortens the check."""
+
+
 class _Search:
     """Searches for broken histories, and records them."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
         self.found: list[tuple[list[HistoryStep], Broken]] = []
-        self._deadline: float | None = None
+        self._limit: Limit | None = None
 
     def begin(self) -> History | None:
         """Begin a history; return None if the time is up."""
-        if self._deadline is None:
-            self._deadline = time.perf_counter() + self.case.profile.tour_seconds
-        if time.perf_counter() > self._deadline:
+        if self._limit is None:
+            self._limit = self.case.limit(self.case.profile.tour_seconds)
+        if self._limit.over and not (self.case.is_shortened and self.case.histories < _HISTORIES):
             self.case.cut_short = True
             return None
         self.case.histories += 1
@@ -64,7 +68,8 @@ class _Search:
         except Broken as broken:
             if not self.found:
                 # From here on, Hypothesis shrinks the history, which gets the same time again.
-                self._deadline = time.perf_counter() + self.case.profile.tour_seconds
+                self._limit = self.case.limit(self.case.profile.tour_seconds)
+            self.case.suspected = broken
             self.found.append((list(history.steps), broken))
             raise
 

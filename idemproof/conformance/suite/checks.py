@@ -1,15 +1,18 @@
 """The definition of a check: what it tests, which clauses it covers, and how it reports findings."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 from .capabilities import Capabilities
 from .clock import MovedClock
+from .pace import Limit
 from .profiles import Profile
 from .subjects import Subject
 from .trace import CLOCK, Line, Trace
+
+T = TypeVar("T")
 
 TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
 """The tiers in the order in which they run. Later tiers rely on earlier ones."""
@@ -120,6 +123,10 @@ class Case:
         The prefix of the keys of this run.
     temporary
         Makes another layer for a ``with`` block, and closes it.
+    allotted
+        The time of the check.
+    is_shortened
+        Whether that time is short, by the plan of a run on a slow store.
     """
 
     def __init__(
@@ -134,6 +141,9 @@ class Case:
         factory: Callable[[], object] | None = None,
         prefix: str = "conformance",
         temporary: Callable[[], AbstractContextManager[Subject]] | None = None,
+        allotted: Limit | None = None,
+        *,
+        is_shortened: bool = False,
     ) -> None:
         self.workers = list(workers)
         self.clock = clock
@@ -152,6 +162,10 @@ class Case:
         self.schedules = 0
         self.cut_short = False
         """Whether the profile's time ended before its other bounds were reached."""
+        self.suspected: Broken | None = None
+        """A fault whose trace is still being shortened: it counts if the time ends meanwhile."""
+        self.is_shortened = is_shortened
+        self._allotted = Limit() if allotted is None else allotted
         self._prefix = prefix
         self._keys = 0
 
@@ -175,6 +189,19 @@ class Case:
         """Return an unused key."""
         self._keys += 1
         return f"{self._prefix}#{self._keys}"
+
+    def limit(self, seconds: float) -> Limit:
+        """Return a time limit that is over after ``seconds``, or when the time of the check is."""
+        return self._allotted.within(seconds)
+
+    def some(self, items: Sequence[T], least: int) -> Iterator[T]:
+        """Yield ``items``; if the check is shortened, as many as its time allows, but ``least`` at least."""
+        chosen = self.random.sample(items, len(items)) if self.is_shortened else items
+        for number, each in enumerate(chosen):
+            if number >= least and self._allotted.over:
+                self.cut_short = True
+                return
+            yield each
 
     def require_clients(self, count: int) -> None:
         """Raise :class:`NotOffered` unless ``count`` clients, each in a thread or task, may run at once."""

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import inspect
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ...backends.base import AsyncBasePersistenceLayer, BasePersistenceLayer
 from ...spec.record import INPROGRESS, Record
 from .adapters import adapted, original
 from .clock import MovedClock
+from .pace import Pace
 from .subjects import LoopThread, Subject, error_text, message_of, shown
 from .workers import Task, Worker
 
@@ -45,10 +45,17 @@ class Bench:
         How long to wait for the factory before it counts as hung (seconds).
     client_methods
         The paths of the client methods that the user names. Each layer must have them.
+    pace
+        Gets to know how long the factory and the requests take.
     """
 
     def __init__(
-        self, factory: Factory, clock: MovedClock, patience: float, client_methods: Sequence[str] = ()
+        self,
+        factory: Factory,
+        clock: MovedClock,
+        patience: float,
+        client_methods: Sequence[str],
+        pace: Pace,
     ) -> None:
         _refuse_what_cannot_be_called(factory)
         self.factory = factory
@@ -56,6 +63,7 @@ class Bench:
         self.worker = Worker()
         self.subjects: list[Subject] = []
         self._clock = clock
+        self._pace = pace
         self._patience = patience
         self._layers: list[Any] = []
         self._since: float | None = None
@@ -197,7 +205,9 @@ class Bench:
         return _is_pair(made) and self._sees(self.layer, self._subject(made[0])) is True
 
     def _make(self, again: str = "") -> Any:
+        began = self._pace.now()
         outcome = self._bounded(self.factory)
+        self._pace.note_opening(self._pace.now() - began)
         if outcome is None:
             raise FactoryHangsError(
                 f"The factory has not returned within {self._patience:g} seconds{again}. Is its store "
@@ -216,7 +226,7 @@ class Bench:
 
     def waited(self) -> float:
         """Return how long a check has waited for the factory (seconds)."""
-        return 0.0 if self._since is None else time.perf_counter() - self._since
+        return 0.0 if self._since is None else self._pace.now() - self._since
 
     def _bounded(self, work: Callable[[], Any]) -> Task | None:
         """Run ``work``, which may hang; return the finished task, or None if it hangs."""
@@ -226,7 +236,7 @@ class Bench:
             return self.loop.run(value) if inspect.iscoroutine(value) else value
 
         if self.worker.is_here:  # in a check, whose end another thread waits for
-            self._since = time.perf_counter()
+            self._since = self._pace.now()
             task = Task(awaited)
             task.do()
             self._since = None
@@ -242,9 +252,14 @@ class Bench:
         if not isinstance(layer, BasePersistenceLayer | AsyncBasePersistenceLayer):
             raise FactoryError(_not_a_layer(made))
         self._layers.append(layer)
-        subject = Subject(layer, self.loop)
+        subject = Subject(layer, self.loop, self._noted, self._pace.is_over, self._pace.now)
         self.subjects.append(subject)
         return subject
+
+    def _noted(self, seconds: float) -> None:
+        """Note a request of the worker's thread: those of other threads wait for each other."""
+        if self.worker.is_here:
+            self._pace.note(seconds)
 
     def _sees(self, writer: Subject, reader: Subject) -> bool | None:
         """Return whether ``reader`` sees the records of ``writer``; None if that is unknown."""

@@ -40,6 +40,7 @@ _CLASSES: dict[Verdict, str] = {
     "broken": "broken",
     "not offered": "not-offered",
     "not judged": "not-judged",
+    "not run": "not-judged",
 }
 
 

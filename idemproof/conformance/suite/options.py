@@ -77,7 +77,7 @@ def _refuse_invalid_bounds(profile: Profile) -> None:
             allowed, what = is_whole(bound) and bound >= 0, "a whole number, 0 or more"
         else:
             number = is_whole(bound) or isinstance(bound, float)
-            least = name != "patience"
+            least = name not in ("patience", "total_seconds")
             allowed = number and (bound >= 0 if least else bound > 0)
             what = "a number of seconds, 0 or more" if least else "a number of seconds above 0"
         if not allowed:

@@ -1,5 +1,6 @@
 """The profiles: how thoroughly the suite tests a layer."""
 
+import math
 from typing import NamedTuple
 
 
@@ -28,6 +29,9 @@ class Profile(NamedTuple):
         How many more clock moves than its minimum an exploration of whole calls may contain.
     records
         How many live records a layer stores at once, if the time of a race allows it.
+    total_seconds
+        The time in which the whole run ends, however slow the store is (seconds). What does not fit is not
+        run. Fast stores need far less.
     """
 
     name: str
@@ -41,10 +45,11 @@ class Profile(NamedTuple):
     patience: float
     depth: int = 0
     records: int = 10_500
+    total_seconds: float = math.inf
 
 
 PROFILES = {
-    "quick": Profile("quick", 40, 20, 60, 1, 3, 1, 3, 10),
-    "default": Profile("default", 200, 30, 400, 2, 10, 4, 10, 20, depth=1),
+    "quick": Profile("quick", 40, 20, 60, 1, 3, 1, 3, 10, total_seconds=60),
+    "default": Profile("default", 200, 30, 400, 2, 10, 4, 10, 20, depth=1, total_seconds=300),
     "thorough": Profile("thorough", 1000, 50, 5000, 3, 90, 30, 60, 60, depth=2, records=100_000),
 }

@@ -10,10 +10,10 @@ from .options import tiers_named
 from .subjects import RAISED
 from .trace import Line
 
-Verdict = Literal["kept", "broken", "not offered", "not judged"]
+Verdict = Literal["kept", "broken", "not offered", "not judged", "not run"]
 """The verdict on a clause, a check or a tier. "not offered": the layer does not claim it. "not judged": the
 layer claims it, but it could not be tested, because of an earlier fault, an interruption, or a failure
-outside the layer."""
+outside the layer. "not run": on this store, the profile's time was not enough for it."""
 
 
 class Finding(NamedTuple):
@@ -54,13 +54,15 @@ class CheckResult(NamedTuple):
     verdict
         Its verdict.
     why_not
-        Why it was not offered or not judged, or None.
+        Why it was not offered, not judged or not run, or None.
     findings
         The faults that it found.
     histories, schedules
         How many it tried.
     seconds
         The duration (seconds).
+    shortened
+        Whether it has tried less than the profile's other bounds allow, because the store is slow.
     """
 
     name: str
@@ -73,6 +75,7 @@ class CheckResult(NamedTuple):
     histories: int
     schedules: int
     seconds: float
+    shortened: bool = False
 
 
 class Report(NamedTuple):
@@ -133,6 +136,8 @@ class Report(NamedTuple):
             known = asked.get(clause, [])
             if clause in broken:
                 verdicts[clause] = "broken"
+            elif "not run" in known:
+                verdicts[clause] = "not run"
             elif "kept" in known:
                 verdicts[clause] = "kept"
             else:
@@ -142,7 +147,8 @@ class Report(NamedTuple):
     def keeps(self, *tiers: str) -> bool:
         """Return whether the layer keeps the tiers; without any, whether it keeps all that it offers.
 
-        A tier that is not offered or not judged is not kept. An interrupted or aborted run keeps nothing.
+        A tier that is not offered, not judged or not completely run is not kept. An interrupted or aborted
+        run keeps nothing.
 
         Parameters
         ----------
@@ -187,7 +193,7 @@ class Report(NamedTuple):
 
 
 def _all_of(verdicts: list[Verdict]) -> Verdict:
-    severity: tuple[Verdict, ...] = ("broken", "not judged", "kept", "not offered")
+    severity: tuple[Verdict, ...] = ("broken", "not judged", "not run", "kept", "not offered")
     return next((verdict for verdict in severity if verdict in verdicts), "not offered")
 
 

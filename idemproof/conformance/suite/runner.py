@@ -1,34 +1,32 @@
 """Runs the checks on a layer, one by one, and makes the report."""
 
 import contextlib
-import io
-import logging
 import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from ...spec.record import Record
 from ..commands.layer import CommandLayer
 from .adapters import original
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
 from .factories import Bench, Factory
+from .findings import finding_of
+from .measuring import seconds_at_once
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
+from .pace import AT_ONCE, Asked, Pace
+from .printed import Printed, silence
 from .profiles import Profile
-from .report import CheckResult, Finding, Report, Verdict
+from .report import CheckResult, Report, Verdict
 from .run_log import Began, Closed, Opened, RunEvent, RunLog, without
-from .subjects import Subject, as_a_sentence, came_from_the_layer, clause_of, shortened
-from .trace import Line
+from .subjects import Stopped, Subject, as_a_sentence, came_from_the_layer, clause_of
 from .workers import Task
 
 Progress = Callable[[Check, int, int], None]
 """Called with the check that begins, its number from 0, and the number of checks."""
 
 _Open = tuple[Verdict, str]
-"""The verdict of a check that was not completed, "not offered" or "not judged", and the reason."""
+"""The verdict of a check that was not completed, and the reason."""
 
 _LONGEST_NOTE = 200
 _WITHOUT_STEPS = (
@@ -102,9 +100,10 @@ def run(
     claims: Capabilities,
     wanted: Sequence[Check],
     emit: Callable[[RunEvent], None],
+    pace: Pace | None = None,
 ) -> None:
     """Run the checks, and ``emit`` each event of the run. Ctrl-C ends it after the first layer is made."""
-    session = Session(factory, bounds, seed, claims)
+    session = Session(factory, bounds, seed, claims, wanted, pace)
     finished = False
     try:
         emit(Opened(session.subject))
@@ -142,18 +141,34 @@ class Session:
         As for :func:`check`.
     profile, seed
         The bounds of the run, and the seed of all random choices.
+    wanted
+        The checks that will be judged: on a slow store, they share the time of the profile.
+    pace
+        Keeps the time, if it does not begin now.
     """
 
     def __init__(
-        self, factory: Factory, profile: Profile, seed: int, capabilities: Capabilities | None = None
+        self,
+        factory: Factory,
+        profile: Profile,
+        seed: int,
+        capabilities: Capabilities | None = None,
+        wanted: Sequence[Check] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.profile = profile
         self.seed = seed
         self._capabilities = capabilities or Capabilities()
-        self._printed = _Printed()
+        self._pace = Pace(profile) if pace is None else pace
+        self._left = {each.name: each for each in wanted}
+        self._measured: set[str] = set()
+        self._printed = Printed()
         self._notes: list[str] = []
         self._cut_short: list[str] = []
+        self._shortened: list[str] = []
         self._hung: str | None = None
+        self._out_of_time = False
+        """Whether a check did not end when its time was over."""
         self._command_failed: str | None = None
         self._interrupted = False
         self._reported = False
@@ -161,7 +176,8 @@ class Session:
         self._keys = f"conformance-{secrets.token_hex(4)}"
         self._clock = MovedClock(moves_the_process=self._capabilities.movable_clock)
         with self._working():
-            self._bench = Bench(factory, self._clock, profile.patience, self._capabilities.client_methods)
+            methods = self._capabilities.client_methods
+            self._bench = Bench(factory, self._clock, profile.patience, methods, self._pace)
         self.subject = _in_words(self._bench)
         if any(not each.hello.steps for each in _commands(self._bench)):
             self._notes.append(_WITHOUT_STEPS)
@@ -175,6 +191,11 @@ class Session:
                 "These checks ran out of time before they tried everything; a more thorough profile gives "
                 f"them more: {', '.join(self._cut_short)}."
             )
+        if self._shortened:
+            notes.append(
+                "The store is slow, so these checks tried less than usual; a more thorough profile, or one "
+                f"tier alone, gives them more time: {', '.join(self._shortened)}."
+            )
         printed = self._printed.getvalue().strip()
         if not printed:
             return tuple(notes)
@@ -183,19 +204,26 @@ class Session:
         return (*notes, f"The layer or its factory printed: {printed}")
 
     def judge(self, asked: Check) -> CheckResult:
-        """Run one check, and return its result. After a request has hung, no further check runs."""
-        stopped = self._hung or self._command_failed
-        if stopped is not None:
-            return without(asked, "not judged", stopped)
-        if self._bench.at_first is not None:
-            return self._failed_at_first(asked, self._bench.at_first)
-        unmet = self._unmet(asked, self._bench)
-        if unmet is not None:
-            return without(asked, "broken", None)._replace(findings=(_finding(asked, unmet),))
-        lacking = self._lacking(asked, self._bench)
-        if lacking is not None:
-            return without(asked, "not offered", lacking)
+        """Run one check, and return its result. After a request has hung, no further check runs.
+
+        On a slow store, a check may be shortened or not run, so that the profile ends in time.
+        """
+        self._pace.begin_check()
+        self._left.pop(asked.name, None)
+        try:
+            return self._judged(asked)
+        finally:
+            self._pace.end_check()
+
+    def _judged(self, asked: Check) -> CheckResult:
+        result = self._without_running(asked)
+        if result is not None:
+            return result
         bench = self._bench
+        self._measure_requests_at_once(asked)
+        share = self._pace.share(_known(asked), self._others())
+        if share.why_not is not None:
+            return without(asked, "not run", share.why_not)
         own = zlib.crc32(asked.name.encode())  # the same examples, whichever other checks run
         case = Case(
             bench.workers,
@@ -208,19 +236,24 @@ class Session:
             bench.factory if bench.shared or bench.is_one_object else None,
             f"{self._keys}-{own:08x}",
             bench.temporary,
+            self._pace.limit(share.seconds),
+            is_shortened=share.seconds is not None,
         )
-        began = time.perf_counter()
+        began = self._pace.now()
         with self._working():
             open_question, broken = self._run(asked, case, bench.subjects)
+        if asked.tier == "exclusion":
+            self._pace.note_races(self._pace.now() - began, case.schedules)
         self._notes += sorted(case.notes - {*self._notes})
+        shortened = case.cut_short and case.is_shortened
         if case.cut_short:
-            self._cut_short.append(asked.name)
+            (self._shortened if shortened else self._cut_short).append(asked.name)
         fault = next((each.fault for each in _commands(bench) if each.fault is not None), None)
         if fault is not None:
             self._command_failed = f"the command failed in {asked.name}"
             if not (case.findings or broken):
                 broken = [Broken(fault, ["CAS-1", "CAS-3"])]
-        findings = tuple(_finding(asked, each) for each in (*case.findings, *broken))
+        findings = tuple(finding_of(asked, each) for each in (*case.findings, *broken))
         verdict: Verdict
         verdict, why_not = ("broken", None) if findings else open_question or ("kept", None)
         return CheckResult(
@@ -233,8 +266,24 @@ class Session:
             findings,
             case.histories,
             case.schedules,
-            time.perf_counter() - began,
+            self._pace.now() - began,
+            shortened,
         )
+
+    def _without_running(self, asked: Check) -> CheckResult | None:
+        """Return the result of a check that cannot run, or None."""
+        stopped = self._hung or self._command_failed
+        if stopped is not None:
+            return without(asked, "not judged", stopped)
+        if self._out_of_time:
+            return without(asked, "not run", self._pace.too_late)
+        if self._bench.at_first is not None:
+            return self._failed_at_first(asked, self._bench.at_first)
+        unmet = self._unmet(asked, self._bench)
+        if unmet is not None:
+            return without(asked, "broken", None)._replace(findings=(finding_of(asked, unmet),))
+        lacking = self._lacking(asked, self._bench)
+        return None if lacking is None else without(asked, "not offered", lacking)
 
     def _failed_at_first(self, asked: Check, failure: Exception) -> CheckResult:
         """Report once that the layer raised at its first write."""
@@ -245,24 +294,40 @@ class Session:
         broken = Broken(
             f"{as_a_sentence(failure)} This was its first write, so no check ran.", [clause_of(failure)]
         )
-        return without(asked, "broken", None)._replace(findings=(_finding(asked, broken),))
+        return without(asked, "broken", None)._replace(findings=(finding_of(asked, broken),))
 
     def close(self) -> str | None:
         """Close the layers, unless one of them hangs or was interrupted; return a sentence if that hangs."""
         with self._working():
             notes, hangs = self._bench.close(
-                abandon=self._hung is not None or (self._interrupted and self._busy())
+                abandon=self._hung is not None or self._out_of_time or (self._interrupted and self._busy())
             )
         self._notes += notes
         return hangs
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        with self._clock, contextlib.redirect_stdout(self._printed), _silence():
+        with self._clock, contextlib.redirect_stdout(self._printed), silence():
             yield
 
     def _busy(self) -> bool:
         return any(subject.waited() for subject in self._bench.subjects)
+
+    def _others(self) -> list[Asked]:
+        """Return the checks that want to run later."""
+        return [_known(each) for each in self._left.values() if self._lacking(each, self._bench) is None]
+
+    def _measure_requests_at_once(self, asked: Check) -> None:
+        """Before a tier that sends requests at once, measure them: some stores let them wait."""
+        if asked.tier not in AT_ONCE or asked.tier in self._measured or not self._pace.promises:
+            return
+        self._measured.add(asked.tier)
+        if self._capabilities.threads:
+            with self._working():
+                seconds = seconds_at_once(
+                    self._bench.workers, f"{self._keys}-at-once", self.profile.patience, self._pace.now
+                )
+            self._pace.note_at_once(seconds)
 
     def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
         """Return which claim, made in so many words, the layer does not meet; or None."""
@@ -328,12 +393,14 @@ class Session:
         if hung is not None:
             return None, [Broken(hung, ["INV-9"])]
         failure = task.failure
+        if not task.has_ended or isinstance(failure, Stopped):
+            return ("not run", self._pace.in_the_middle), [
+                case.suspected
+            ] if case.suspected and not case.findings else []
         if failure is None:
             return None, []
-        if isinstance(failure, NotOffered):
-            return ("not offered", str(failure)), []
-        if isinstance(failure, NotJudged):
-            return ("not judged", str(failure)), []
+        if isinstance(failure, NotOffered | NotJudged):
+            return ("not offered" if isinstance(failure, NotOffered) else "not judged", str(failure)), []
         if isinstance(failure, Broken):
             return None, [failure]
         if not came_from_the_layer(failure):
@@ -351,6 +418,8 @@ class Session:
                         f"The layer has not answered a request for {waited:.0f} seconds: it hangs. "
                         "No further check ran."
                     )
+                if self._is_left_behind(task, subjects):
+                    return None
         except KeyboardInterrupt:
             self._interrupted = True
             for subject in subjects:
@@ -359,48 +428,20 @@ class Session:
             raise
         return None
 
-
-class _Printed(io.StringIO):
-    """What a layer prints. A layer that closes its stdout does not lose it."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the engine's warnings off the terminal: they are about calls that a check makes fail."""
-    logger = logging.getLogger("idemproof")
-    usual, handler = logger.propagate, logging.NullHandler()
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.propagate = usual
-        logger.removeHandler(handler)
+    def _is_left_behind(self, task: Task, subjects: list[Subject]) -> bool:
+        """If the time is over, let a check end at its next request; return whether it does not end."""
+        # Many requests at once wait for each other, not for the store alone.
+        alone = max(each.waited(self._bench.worker.thread) for each in subjects)
+        if not self._pace.is_over(alone):
+            return False
+        for subject in subjects:
+            subject.stop()
+        self._out_of_time = not task.ended(_GRACE) and self._pace.is_late
+        return self._out_of_time
 
 
-def _finding(asked: Check, broken: Broken) -> Finding:
-    # An error that the layer raises, which has no trace, is not the known fault.
-    seen_in = (
-        asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
-    )
-    lines = tuple(map(_short, broken.lines))
-    return Finding(asked.name, asked.tier, broken.clauses, shortened(broken.why), lines, seen_in)
-
-
-def _short(line: Line) -> Line:
-    """Return a line with short texts: a layer may return megabytes."""
-    current = line.current
-    if isinstance(current, Record):
-        texts: dict[str, Any] = {
-            name: shortened(each) for name, each in current._asdict().items() if isinstance(each, str)
-        }
-        current = current._replace(**texts)
-    elif current is not None:
-        current = shortened(current)
-    return line._replace(what=shortened(line.what), current=current)
+def _known(asked: Check) -> Asked:
+    return Asked(asked.name, asked.tier)
 
 
 def _commands(bench: Bench) -> list[CommandLayer]:

@@ -6,7 +6,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,30 @@ class Subject:
         The layer, of one of the four base classes in ``idemproof.backends.base``.
     loop
         The event loop for an async layer.
+    note
+        Called with the duration of each request (seconds).
+    over
+        Returns whether the time of the run is over: no request begins then.
+    now
+        A clock that only goes forwards.
     """
 
-    def __init__(self, layer: BasePersistenceLayer | AsyncBasePersistenceLayer, loop: LoopThread) -> None:
+    def __init__(
+        self,
+        layer: BasePersistenceLayer | AsyncBasePersistenceLayer,
+        loop: LoopThread,
+        note: Callable[[float], None] = lambda _: None,
+        over: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.perf_counter,  # not looked up later: a layer may replace it
+    ) -> None:
         self.layer = layer
         self.asynchronous = isinstance(layer, AsyncBasePersistenceLayer)
         self.swaps = isinstance(layer, CompareAndSwapLayer | AsyncCompareAndSwapLayer)
         """Whether it is a compare-and-swap layer, for which the specification decides."""
         self.loop = loop
+        self._note = note
+        self._over = over
+        self._now = now
         self._since: dict[int, float] = {}
         self._stopped = False
         self.face: Any = (
@@ -134,26 +150,28 @@ class Subject:
         """Call ``_delete_record``."""
         self._ask(self.layer, "_delete_record", DataRecord.of(record))
 
-    def waited(self) -> float:
-        """Return how long the oldest pending request has waited (seconds)."""
-        now = time.perf_counter()
-        return max((now - since for since in list(self._since.values())), default=0.0)
+    def waited(self, thread: int | None = None) -> float:
+        """Return how long the oldest pending request has waited (seconds), in any thread or in one."""
+        pending = [self._since.get(thread)] if thread is not None else list(self._since.values())
+        now = self._now()
+        return max((now - since for since in pending if since is not None), default=0.0)
 
     def stop(self) -> None:
         """Raise :class:`Stopped` for every request from now on."""
         self._stopped = True
 
     def _ask(self, layer: Any, method: str, *args: Any) -> Any:
-        if self._stopped:
+        if self._stopped or self._over():
             raise Stopped
         me = threading.get_ident()
-        self._since[me] = time.perf_counter()
+        self._since[me] = began = self._now()
         try:
             if self.asynchronous:
                 return self.loop.run(_awaited(layer, method, args))
             return getattr(layer, method)(*args)
         finally:
             del self._since[me]
+            self._note(self._now() - began)
 
 
 async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:

@@ -23,7 +23,13 @@ _STYLES = {
     "INPROGRESS": "yellow",
     "COMPLETED": "green",
 }
-_VERDICTS = {"kept": "green", "broken": "bold red", "not offered": "dim", "not judged": "yellow"}
+_VERDICTS = {
+    "kept": "green",
+    "broken": "bold red",
+    "not offered": "dim",
+    "not judged": "yellow",
+    "not run": "yellow",
+}
 _WIDEST = 120
 _NARROW = 78
 """The width below which the table of tiers has no space for the clauses; they follow it then."""
@@ -62,7 +68,9 @@ def show(report: Report, console: Console, command: str | None = None, required:
     for note in contents.notes:
         _print(console, f"Note: {note}")
         console.print()
-    _print(console, contents.verdict, "bold green" if contents.keeps else "bold red")
+    unclear = not report.findings and report.aborted is None
+    style = "bold green" if contents.keeps else "bold yellow" if unclear else "bold red"
+    _print(console, contents.verdict, style)
     console.print(f"To run it again: {contents.command}", soft_wrap=True, highlight=False, markup=False)
 
 

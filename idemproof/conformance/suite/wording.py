@@ -73,7 +73,11 @@ _NOT_OFFERED = (
     "Not offered: the layer does not claim it, so it was not tested. That is no fault, but do not rely on it."
 )
 _NOT_JUDGED = "Not judged: it could not be tested, so nothing is known about it."
-MEANINGS = {"not offered": _NOT_OFFERED, "not judged": _NOT_JUDGED}
+_NOT_RUN = (
+    "Not run: the profile's time was not enough for it, so nothing is known about it. The profile thorough "
+    "has no time limit for the whole run, and a tier that is judged alone gets all the time of a profile."
+)
+MEANINGS = {"not offered": _NOT_OFFERED, "not judged": _NOT_JUDGED, "not run": _NOT_RUN}
 """What a verdict means for checks that were left out."""
 
 
@@ -142,7 +146,8 @@ def counted(report: Report) -> list[TierCounts]:
 
 def _counts(tier: str, verdict: Verdict, asked: list[CheckResult]) -> TierCounts:
     broken = {clause for each in asked for finding in each.findings for clause in finding.clauses}
-    kept = {clause for each in asked if each.verdict == "kept" for clause in each.clauses} - broken
+    not_run = {clause for each in asked if each.verdict == "not run" for clause in each.clauses}
+    kept = {clause for each in asked if each.verdict == "kept" for clause in each.clauses} - broken - not_run
     return TierCounts(
         tier,
         verdict,
@@ -155,16 +160,16 @@ def _counts(tier: str, verdict: Verdict, asked: list[CheckResult]) -> TierCounts
 
 
 def unasked(report: Report) -> dict[tuple[Verdict, str], list[str]]:
-    """Return which checks were not offered or not judged, by verdict and reason."""
+    """Return which checks were not offered, not judged or not run, by verdict and reason."""
     reasons: dict[tuple[Verdict, str], list[str]] = {}
     for each in report.checks:
-        if each.why_not is not None and each.verdict in ("not offered", "not judged"):
+        if each.why_not is not None and each.verdict in MEANINGS:
             reasons.setdefault((each.verdict, clean(each.why_not)), []).append(each.name)
     return reasons
 
 
 def left_out(report: Report) -> list[LeftOut]:
-    """Return the checks that were not offered or not judged, by reason; many as a number for each tier."""
+    """Return the checks without a verdict on the layer, by reason; many as a number for each tier."""
     tier_of = {each.name: each.tier for each in report.checks}
     all_of = Counter(tier_of.values())
     return [
@@ -229,25 +234,42 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
         line = f"{'NOT JUDGED' if nothing else 'BROKEN'}: {clean(report.aborted)}"
     elif not report.finished:
         line = f"INTERRUPTED: {_number_of_clauses(kept)} kept so far, none broken."
-    elif not kept and "not judged" not in verdicts.values():
+    elif not kept and not {"not judged", "not run"} & {*verdicts.values()}:
         line = "NOTHING JUDGED: no clause was tested, or the layer offers none."
     elif open_ones := [each for each in report.checks if each.verdict == "not judged"]:
         line = (
             f"NOT ALL JUDGED: {_number_of_clauses(kept)} kept, none broken; "
             f"{len(open_ones)} check{'s' * (len(open_ones) != 1)} could not be judged."
         )
+    elif any(each.verdict == "not run" for each in report.checks):
+        line = f"NOT ALL RUN: {_number_of_clauses(kept)} kept, none broken."
     else:
         line = f"KEPT: {_number_of_clauses(kept)}; nothing that this layer offers is broken."
     if broken and not report.finished:
         line += " The run was interrupted." if report.aborted is None else " The layer ended the run."
+    return line + _for_lack_of_time(report) + _required(report, required)
+
+
+def _required(report: Report, required: Sequence[str]) -> str:
+    """Return a sentence about the required tiers, or nothing."""
     tiers = report.tiers
     found = {tier: tiers.get(tier, "not judged") for tier in required}
     missing = [f"{tier} is {verdict}" for tier, verdict in found.items() if verdict != "kept"]
     if missing:
-        line += f" Required, but: {', '.join(missing)}."
-    elif required:
-        line += f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
-    return line
+        return f" Required, but: {', '.join(missing)}."
+    if required:
+        return f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
+    return ""
+
+
+def _for_lack_of_time(report: Report) -> str:
+    """Return a sentence about the checks that a slow store left no time for, or nothing."""
+    not_run = sum(each.verdict == "not run" for each in report.checks)
+    shortened = sum(each.shortened for each in report.checks)
+    parts = [f"{count} {how}" for count, how in ((not_run, "not run"), (shortened, "shortened")) if count]
+    if not parts:
+        return ""
+    return f" Of {len(report.checks)} checks, {' and '.join(parts)}, because the store is slow."
 
 
 def again(report: Report) -> str:

@@ -13,20 +13,26 @@ _GRACE = 2.0
 class Task:
     """A function to run, and its result or its error."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], now: Callable[[], float] = time.perf_counter) -> None:
         self.value: Any = None
         self.failure: BaseException | None = None
         self._work = work
+        self._now = now  # not looked up later: a layer may replace it
         self._done = threading.Event()
 
     def ended(self, within: float) -> bool:
         """Wait at most ``within`` seconds for the end of the task; return whether it has ended."""
-        deadline = time.perf_counter() + within
+        deadline = self._now() + within
         # In slices, because Ctrl-C cannot interrupt every wait.
         while not self._done.wait(min(_SLICE, within)):
-            if time.perf_counter() >= deadline:
+            if self._now() >= deadline:
                 return False
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task has ended."""
+        return self._done.is_set()
 
     def do(self) -> None:
         """Run the task in this thread."""
@@ -44,6 +50,11 @@ class Worker:
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._thread = self._started()
+
+    @property
+    def thread(self) -> int | None:
+        """The number of the worker's thread."""
+        return self._thread.ident
 
     @property
     def is_here(self) -> bool:

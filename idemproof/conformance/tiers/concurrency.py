@@ -124,12 +124,13 @@ def _require_one_store(case: Case, process: Process) -> None:
 def _rounds(case: Case, run: Callable[[Plan], Round]) -> None:
     """Run rounds of every kind; keep the first evidence for each clause that is broken."""
     known: set[str] = set()
-    began = time.perf_counter()
+    limit = case.limit(case.profile.race_seconds)
     for number in range(case.profile.stress):
-        if number and time.perf_counter() - began > case.profile.race_seconds:
-            case.cut_short = True
-            break
-        for kind in kinds(swaps=case.layer.swaps):
+        for at, kind in enumerate(kinds(swaps=case.layer.swaps)):
+            may_end = number if at == 0 else case.is_shortened
+            if may_end and limit.over:
+                case.cut_short = True
+                return
             key = case.new_key()
             case.histories += 1
             outcome = run(Plan(kind, key, case.now, case.seed + number))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from ...spec.commands import Load
 from ..harness import requests
+from ..harness.client_failures import FailureMode, Saboteur
 from ..harness.interception import Interception
-from ..harness.client_failures import Saboteur, Way
 from ..harness.leftovers import FilesMade, Growth, Held, growth, held_by_this_process
 from ..harness.linearizability import Get, Request
 from ..harness.scheduled_client import reporting_to
@@ -23,7 +23,7 @@ _SECONDS = 20.0
 """How long to repeat the work while something grows."""
 _CALLS = 3
 """How many calls of the layer's client fail, one in each request."""
-_FAILURES: tuple[Way, ...] = ("fails before", "fails after")
+_FAILURES: tuple[FailureMode, ...] = ("fails before", "fails after")
 _LAYERS = 12
 """How many layers must leave something behind, though they are closed."""
 

@@ -33,6 +33,7 @@ def never_called() -> Any:
             {"profile": TINY._replace(depth=-1)},
             "The profile's depth must be a whole number, 0 or more, not -1.",
         ),
+        ({"profile": TINY._replace(total_seconds=0)}, "total_seconds must be a number of seconds above 0"),
         ({"profile": TINY._replace(tour_seconds=-1)}, "tour_seconds must be a number of seconds, 0 or more"),
         ({"tiers": ["speed"]}, f"There is no tier 'speed'. {TIERS}"),
         ({"tiers": []}, f"The list of tiers is empty. {TIERS}"),

@@ -1,5 +1,7 @@
 """End-to-end calls of the engine over a layer, in the fencing and faults tiers."""
 
+import math
+
 import pytest
 
 from broken_layers.foundations import Dictionary, FourMethods
@@ -11,7 +13,7 @@ pytestmark = pytest.mark.once
 
 TIERS = ("fencing", "faults")
 # Limited by the bounds of the paths, not by time.
-UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600)
+UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600, total_seconds=math.inf)
 
 
 OUTLIVED = "calls-that-outlive-their-leases-change-nothing"

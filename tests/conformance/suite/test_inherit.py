@@ -78,6 +78,20 @@ def test_a_good_layer_passes_with_one_test_for_each_check_under_its_name(tmp_pat
     assert "::Conformance::" not in said
 
 
+def test_a_check_without_time_on_a_slow_store_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    tests = """
+        class TestSlow(Conformance):
+            profile = Conformance.profile._replace(total_seconds=1e-9)
+            expected_failures = {"CAS-1": "a reason"}
+
+            def make_layer(self):
+                return InMemoryPersistenceLayer()
+        """
+    counts, said = run(tmp_path, tests)
+    assert counts == {"skipped": len(CONTRACT) + 1}
+    assert "not run: the layer is slow, and the profile tiny ends within 1e-09 seconds" in said
+
+
 def test_a_check_of_an_unclaimed_capability_is_skipped_with_the_reason(tmp_path: Path) -> None:
     counts, said = run(
         tmp_path,
