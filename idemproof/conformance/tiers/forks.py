@@ -142,7 +142,7 @@ def _fork_while_idle(case: Case, layer: Subject) -> None:
 
 
 def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
-    until = time.monotonic() + _MOST_RACES * case.profile.race_seconds
+    limit = case.limit(_MOST_RACES * case.profile.race_seconds)
     for stage, (least, most) in _STAGES.items():
         with stoppable(case, layer) as send:
 
@@ -154,7 +154,7 @@ def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
             counting.begin(_SECONDS)
             counting.finish(_SECONDS)
             for number, at in enumerate(_spread(counting.places, most)):
-                if number >= least and time.monotonic() > until:
+                if number >= least and limit.over:
                     break
                 visit = _Visit(case, layer)
                 connections = sqlite_connections() if over_sqlite else []  # the search takes its time
