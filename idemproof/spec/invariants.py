@@ -137,15 +137,14 @@ def others_are_untouched(step: Step) -> bool:
 
 def answers_agree(history: Sequence[Happening]) -> bool:
     """All calls that are answered during the life of one COMPLETED record get its response (INV-4)."""
-    for item in history:
-        standing = item.standing if isinstance(item, Answered) else None
-        if isinstance(item, Answered) and standing is not None and live(standing, item.now):
-            if standing.status == COMPLETED and (
-                item.response != standing.response_data
-                or _are_different(item.payload_hash, standing.payload_hash)
-            ):
-                return False
-    return True
+    return all(_agrees(item, item.standing) for item in history if isinstance(item, Answered))
+
+
+def _agrees(answer: Answered, stored: Record | None) -> bool:
+    if stored is None or stored.status != COMPLETED or not live(stored, answer.now):
+        return True
+    same = answer.response == stored.response_data
+    return same and not _are_different(answer.payload_hash, stored.payload_hash)
 
 
 def _are_different(payload_hash: str | None, other: str | None) -> bool:
@@ -155,15 +154,16 @@ def _are_different(payload_hash: str | None, other: str | None) -> bool:
 
 def answer_is_the_record(step: Step) -> bool:
     """An answer is the stored record, and never that of another payload (INV-4)."""
+    payload_hash = getattr(step.event, "payload_hash", None)
     if isinstance(step.outcome, Completed):
         recorded, response = step.outcome.record, getattr(step.event, "response", None)
         stored = recorded == step.after and recorded.status == COMPLETED
         # A result without its payload hash would be replayed to other payloads.
-        is_known = step.after == step.before or recorded.payload_hash == getattr(step.event, "payload_hash", None)
-        return stored and recorded.response_data == response and is_known
+        named = step.after == step.before or recorded.payload_hash == payload_hash
+        return stored and recorded.response_data == response and named
     if not isinstance(step.outcome, Replay | Superseded):
         return True
-    record, payload_hash = step.outcome.record, getattr(step.event, "payload_hash", None)
+    record = step.outcome.record
     stored = record == step.before == step.after and record.status == COMPLETED
     return stored and not _are_different(record.payload_hash, payload_hash)
 
