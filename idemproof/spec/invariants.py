@@ -84,30 +84,39 @@ def step_of(before: Record | None, event: Event, now: int) -> Step:
 
 def one_live_run(history: Sequence[Happening]) -> bool:
     """At most one running body has a live lease (INV-1)."""
-    running: dict[str, int] = {}
+    running: list[Began] = []
     for item in history:
         if isinstance(item, Began):
-            if any(until > item.now for owner, until in running.items() if not _are_one(owner, item.owner)):
+            if any(_excludes(earlier, item) for earlier in running):
                 return False
-            running[item.owner] = item.until
+            running.append(item)
         elif isinstance(item, Ended) and item.how == "raised":
-            _end(running, item.owner)
+            running = _without_raised(running, item.owner)
         elif isinstance(item, Ended):
-            running.pop(item.owner, None)
+            running = [each for each in running if each.owner != item.owner]
     return True
 
 
-def _are_one(owner: str, other: str) -> bool:
+def _excludes(earlier: Began, later: Began) -> bool:
+    """Return whether ``later`` must not begin yet, because of another attempt that began ``earlier``."""
+    return later.now < earlier.until and not are_one_execution(earlier.owner, later.owner)
+
+
+def are_one_execution(owner: str, other: str) -> bool:
     """Return whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
     execution = execution_of(owner)
     return execution is not None and execution == execution_of(other)
 
 
-def _end(runs: dict[str, int], owner: str) -> None:
+def _without_raised(runs: Sequence[Began], owner: str) -> list[Began]:
     """End the run of ``owner``, or all runs of a durable execution if the newest one raises."""
-    invocations = [each for each in runs if _are_one(each, owner)]
-    for each in invocations if invocations[-1:] == [owner] else [owner]:
-        runs.pop(each, None)
+    invocations = [each.owner for each in runs if are_one_execution(each.owner, owner)]
+    is_newest = invocations[-1:] == [owner]
+    return [
+        each
+        for each in runs
+        if each.owner != owner and not (is_newest and are_one_execution(each.owner, owner))
+    ]
 
 
 def begins_under_its_lease(history: Sequence[Happening]) -> bool:
@@ -170,22 +179,29 @@ def answer_is_the_record(step: Step) -> bool:
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
     """The body runs again only after a crash, an ended lease, an exception, or an expiry (INV-5)."""
-    until: dict[str, int] = {}  # when each earlier run stops blocking others
+    blocking: list[Began] = []  # each earlier run, with the time until which it blocks others
     for item in history:
         if isinstance(item, Began):
-            if any(item.now < end for owner, end in until.items() if not _are_one(owner, item.owner)):
+            if any(_excludes(earlier, item) for earlier in blocking):
                 return False
-            until[item.owner] = item.until
+            blocking.append(item)
         elif isinstance(item, Ended):
             if item.how == "stored":
-                for earlier in until:  # the invocations of one execution have one result (DUR-2)
-                    if _are_one(earlier, item.owner):
-                        until[earlier] = item.until
-                until[item.owner] = item.until
+                stored = Began(item.owner, item.now, item.until)
+                blocking = [*_with_result(blocking, stored), stored]
             elif item.how == "raised":
-                _end(until, item.owner)
+                blocking = _without_raised(blocking, item.owner)
             # A run that crashed, was fenced off or suspended blocks others until its lease ends.
     return True
+
+
+def _with_result(runs: Sequence[Began], stored: Began) -> list[Began]:
+    """Return the other ``runs``, after a result is stored. Invocations of one execution share it (DUR-2)."""
+    return [
+        each._replace(until=stored.until) if are_one_execution(each.owner, stored.owner) else each
+        for each in runs
+        if each.owner != stored.owner
+    ]
 
 
 def retry_changes_nothing(step: Step) -> bool:
