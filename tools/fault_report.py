@@ -1,11 +1,13 @@
-"""Inject each fault into the specification, and report how the explorer finds it."""
+"""Inject each fault into the specification, and report how the explorer and the proof find it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from finer_faults import FINER_FAULTS
+from idemproof.proof.prover import Proof, Prover
+from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer, Trace
 from idemproof.spec.model import RUNNING, Attempt
 from injected_faults import FAULTS, Fault, injected
@@ -18,10 +20,21 @@ _LIMIT = 50_000
 _HEAD = """\
 # Fault injection
 
-Each line is one fault, injected into the specification for one search with two clients. The search is breadth
-first, so it finds a shortest trace. "Steps" is the length of that trace; one second of waiting is one step.
-The search finds {found} of {count} faults. It writes this page itself.
+Each line is one fault, injected into the specification.
 
+- The search is [`idemproof explore`](searches.md) with two clients. It is breadth first, so it finds a
+  shortest trace. "Steps" is the length of that trace; one second of waiting is one step. It finds {found} of
+  {count} faults. Its clients cannot show the others, because their clock advances by whole seconds, their
+  leases and windows have equal lengths, and all of them have owner tokens.
+- The [proof](proof.md) finds {refuted} of {count} faults. It names what the first counterexample breaks. The
+  code has been executed again with the values of the counterexample.
+
+`python tools/regenerate.py injected-faults` writes this page, and the tests compare each line.
+
+"""
+_COLUMNS = """\
+| fault in | fault | the search finds | steps | the proof finds |
+|---|---|---|---:|---|
 """
 
 
@@ -43,23 +56,42 @@ def found_beginning_late() -> Trace | None:
         return Explorer(2).search(limit=_LIMIT).counterexample
 
 
+def refuted(fault: Fault) -> Proof:
+    """Return the proof that fails because of ``fault``. It stops at the first counterexample."""
+    event = next(row.event for row in rules.TABLE if row.clause == fault.row)
+    with injected(fault):
+        return Prover(events=(event,), stop=True).prove()
+
+
+def refuted_beginning_late() -> Proof:
+    """Return the proof that fails because it does not assume ENG-3."""
+    return Prover(events=(), without=("ENG-3",)).prove()
+
+
+def line(place: str, what: str, trace: Trace | None, proof: Proof) -> str:
+    """Return the line of the page for one fault."""
+    search = "| |" if trace is None else f"| {_clauses(trace.broken)} | {len(trace.lines)} |"
+    broken = [name for found in proof.counterexamples for name in found.trace.broken]
+    return f"| {place} | {what} {search} {_clauses(broken) or '**nothing**'} |\n"
+
+
+def _clauses(broken: Iterable[str]) -> str:
+    return ", ".join(sorted({name.partition(" ")[0] for name in broken}))
+
+
+LATE = ("ENG-3", "a body begins although its lease is over")
+
+
 def report() -> str:
-    """Return a Markdown table of the faults and the length of the trace that shows each."""
-    lines = ["| fault in | fault | breaks | steps |", "|---|---|---|---|"]
-    traces = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
-    traces.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
-    for place, what, trace in traces:
-        result = "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
-        lines.append(f"| {place} | {what} | {result} |")
-    return (
-        _HEAD.format(count=len(traces), found=sum(trace is not None for *_, trace in traces))
-        + "\n".join(lines)
-        + "\n"
+    """Return the page: the faults, the length of the trace that shows each, and what the proof finds."""
+    results = [(fault.row, fault.what, found(fault), refuted(fault)) for fault in ALL_FAULTS]
+    results.append((*LATE, found_beginning_late(), refuted_beginning_late()))
+    head = _HEAD.format(
+        count=len(results),
+        found=sum(trace is not None for _, _, trace, _ in results),
+        refuted=sum(bool(proof.counterexamples) for *_, proof in results),
     )
-
-
-def _clauses(trace: Trace) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in trace.broken})
+    return head + _COLUMNS + "".join(line(*result) for result in results)
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code

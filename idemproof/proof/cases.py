@@ -119,8 +119,14 @@ class Situation:
 
     @cached_property
     def stored_result(self) -> Record | None:
-        """The same; its response and payload hash may also be None."""
-        return self._version(self.new.optional)
+        """The same; the response and payload hash of a result may also be None."""
+        return self._version(self._text)
+
+    def _text(self, name: str) -> Any:
+        """Return a text, or None, of an answer; a text alone where no result is stored that may have none."""
+        record = self.step.before
+        is_result = record is not None and record.status == COMPLETED
+        return self.new.optional(name) if is_result else self.new.text(name)
 
     def _version(self, text: Callable[[str], Any]) -> Record | None:
         texts = [text(f"stored.{name}") for name in ("response", "payload_hash")]
@@ -154,8 +160,8 @@ class Situation:
         return self._answer("other_answer")
 
     def _answer(self, name: str) -> Answer:
-        texts = (self.new.optional(f"{name}.{part}") for part in ("response", "payload_hash"))
-        return Answer(*texts, self.new.number(f"{name}.until"))
+        response, payload_hash = map(self._text, (f"{name}.response", f"{name}.payload_hash"))
+        return Answer(response, payload_hash, self.new.number(f"{name}.until"))
 
     def real(self, values: Values, step: Step) -> "Situation":
         """Return this situation with real values, and with ``step``."""

@@ -52,6 +52,9 @@ ASSUMPTIONS = {
 }
 """What the proof assumes of the store, the engine and the clocks, by clause."""
 
+OF_THE_MODEL = ("REC-1", "CAS-2", "CAS-4", "CAS-6", "ENG-6", "DUR-2")
+"""Assumptions that are not conditions of a property, but the way in which all of them are stated."""
+
 
 class Property(NamedTuple):
     """One property.

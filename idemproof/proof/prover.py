@@ -14,7 +14,7 @@ from ..spec.invariants import Step
 from ..spec.record import Record
 from .cases import EVENTS, Situation, Symbols
 from .execution import Discarded, Execution, Unsupported
-from .properties import ANY_EVENT, ASSUMPTIONS, TOTAL, Property, properties
+from .properties import ANY_EVENT, ASSUMPTIONS, OF_THE_MODEL, TOTAL, Property, properties
 from .symbols import Values
 
 ANY = "any"
@@ -159,7 +159,9 @@ class Prover:
             if self._stop and any(cell.counterexample for cell in self._cells.values()):
                 break
             self._prove(name, kind)
-        assumed = [clause for clause in ASSUMPTIONS if clause in self._assumed - self._without]
+        assumed = [
+            clause for clause in ASSUMPTIONS if clause in {*OF_THE_MODEL, *self._assumed} - self._without
+        ]
         seconds = time.perf_counter() - started
         return Proof(list(self._cells.values()), self._rows, self._replayed, assumed, seconds)
 

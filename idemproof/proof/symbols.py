@@ -28,7 +28,7 @@ class _Symbol:
     __slots__ = ("_execution", "term")
 
     # isinstance() asks for the class of what is no instance.
-    __class__ = property(_refusal("value", "isinstance"))  # type: ignore[assignment]
+    __class__ = property(_refusal("value", "isinstance"))
 
     def __init__(self, execution: Execution, term: Term) -> None:
         self._execution = execution

@@ -102,7 +102,7 @@ def _excludes(earlier: Began, later: Began) -> bool:
     return later.now < earlier.until and not are_one_execution(earlier.owner, later.owner)
 
 
-def are_one_execution(owner: str, other: str) -> bool:
+def are_one_execution(owner: str | None, other: str | None) -> bool:
     """Return whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
     execution = execution_of(owner)
     return execution is not None and execution == execution_of(other)

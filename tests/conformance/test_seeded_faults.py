@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from fault_report import ALL_FAULTS, found, found_beginning_late
+from fault_report import (
+    ALL_FAULTS,
+    LATE,
+    REPORT,
+    found,
+    found_beginning_late,
+    line,
+    refuted,
+    refuted_beginning_late,
+)
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
@@ -16,17 +25,35 @@ ROOT = Path(__file__).resolve().parents[2]
 HISTORIES_OF_CALLS = {"INV-8"}  # only the search of the engine counts requests
 
 
+PAGE = (ROOT / "docs" / REPORT).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("fault", ALL_FAULTS, ids=lambda fault: f"{fault.row}: {fault.what}")
-def test_a_fault_is_found_if_such_clients_can_show_it(fault: Fault) -> None:
+def test_a_fault_is_found_and_the_page_says_how(fault: Fault) -> None:
     trace = found(fault)
     assert (trace is not None) == fault.coarse
     assert trace is None or trace.broken
+    proof = refuted(fault)
+    assert proof.counterexamples
+    assert [
+        found.problem for found in proof.counterexamples if found.problem
+    ] == []  # each was executed again
+    assert line(fault.row, fault.what, trace, proof) in PAGE
+
+
+def test_the_page_has_each_fault_once_and_counts_them() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith(("| ROW-", "| ENG-"))]
+    assert len(set(lines)) == len(lines) == len(ALL_FAULTS) + 1
+    text = " ".join(PAGE.split())
+    assert f"It finds {sum(fault.coarse for fault in ALL_FAULTS) + 1} of {len(lines)} faults." in text
+    assert f"The [proof](proof.md) finds {len(lines)} of {len(lines)} faults." in text
 
 
 def test_a_client_that_begins_too_late_is_found() -> None:
     trace = found_beginning_late()
     assert trace is not None
     assert trace.broken == ("ENG-3 begins_under_its_lease",)
+    assert line(*LATE, trace, refuted_beginning_late()) in PAGE
 
 
 def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
