@@ -14,11 +14,11 @@ from ..spec.inductive import (
     grant_is_live,
     granted,
     has_its_own_payload,
+    has_no_empty_text,
     histories,
     is_current,
     is_protected,
     is_well_formed,
-    names_text,
     waiting_ends,
 )
 from ..spec.invariants import (
@@ -85,7 +85,7 @@ def _of_step(predicate: Callable[[Step], bool]) -> Callable[[Situation], bool]:
 
 
 def _stays_well_formed(case: Situation) -> bool:
-    case.assume("REC-4", names_text(case.step.event))
+    case.assume("REC-4", has_no_empty_text(case.step.event))
     case.suppose(is_well_formed(case.step.before))
     return is_well_formed(case.step.after)
 

@@ -233,6 +233,8 @@ class Prover:
                     break
         except Unsupported as refusal:
             cell.problem = str(refusal)
+        except Exception as error:  # noqa: BLE001 - whatever a predicate raises, nothing is proved
+            cell.problem = f"{rule.name} raises {error!r}"
         cell.seconds += time.perf_counter() - started
 
     def _cell(self, rule: Property, event: str) -> Cell:

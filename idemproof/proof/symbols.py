@@ -118,7 +118,14 @@ def _number(value: object) -> Term | None:
     """Return the term of a number, None if ``value`` is no number."""
     if type(value) is Whole:
         return value.term
+    _refuse_other_kinds(value, (int, float, complex))
     return value if type(value) is int else None
+
+
+def _refuse_other_kinds(value: object, kinds: tuple[type, ...]) -> None:
+    """Refuse what may equal a symbolic value, but is not of the plain type: True, members of enumerations."""
+    if type(value) not in (int, str) and issubclass(type(value), kinds):
+        raise Unsupported(f"the specification compares a symbolic value to a {type(value).__name__}")
 
 
 def _divisor(value: object) -> int:
@@ -141,6 +148,7 @@ class Text(_Symbol):  # noqa: PLW1641 - a hash is refused
             return self._execution.decide(equal(self.term, other.term))
         if type(other) is str:
             return self._execution.decide(equal(self.term, _literal(other)))
+        _refuse_other_kinds(other, (str,))
         return False
 
     def __bool__(self) -> bool:

@@ -38,7 +38,7 @@ def is_well_formed(record: Record | None) -> bool:
     return record.status in (INPROGRESS, COMPLETED) and "" not in texts
 
 
-def names_text(event: Event) -> bool:
+def has_no_empty_text(event: Event) -> bool:
     """Return whether an event has no empty text (REC-4)."""
     names = ("owner", "payload_hash", "response")
     return "" not in [getattr(event, name, None) for name in names]
@@ -209,7 +209,7 @@ def grant_is_live(step: Step) -> bool:
 
 
 def waiting_ends(step: Step) -> bool:
-    """Return whether a refused caller is told how long to wait until the key is claimable."""
+    """Return whether a refused caller gets the time to wait until the key is claimable."""
     if not isinstance(step.outcome, InProgress):
         return True
     wait = step.outcome.retry_after

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from idemproof.proof import properties
-from idemproof.proof.prover import ANY, Proof, Prover
+from idemproof.proof.prover import ANY, Prover
 from idemproof.spec import inductive
 from idemproof.spec import transition as rules
 from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
@@ -21,17 +21,13 @@ pytestmark = pytest.mark.once
 EVENTS = ("Claim", "Complete", "Release", "Renew", "Evict")
 
 
-@pytest.fixture(scope="module")
-def proof() -> Proof:
-    return Prover().prove()
-
-
-def test_everything_is_proved(proof: Proof) -> None:
+def test_the_specification_is_proved() -> None:
+    # One test, because the proof takes long.
+    proof = Prover().prove()
     assert [cell.counterexample or cell.problem for cell in proof.cells if not cell.is_proved] == []
     assert proof.is_complete
+    assert proof.assumed == list(properties.ASSUMPTIONS)
 
-
-def test_every_invariant_of_a_step_is_proved_for_every_event(proof: Proof) -> None:
     proved = {(cell.property.clause, cell.property.name, cell.event) for cell in proof.cells}
     assert proved >= {
         (rule.clause, rule.predicate.__name__, event)
@@ -39,29 +35,17 @@ def test_every_invariant_of_a_step_is_proved_for_every_event(proof: Proof) -> No
         if rule.of == "step"
         for event in EVENTS
     }
+    of_histories = [rule for rule in INVARIANTS if rule.of == "history"]
+    left = {rule for rule in of_histories if (rule.clause, rule.predicate.__name__, ANY) not in proved}
+    # The first is about requests, and the other is assumed.
+    assert {rule.clause for rule in left} == {"INV-8", "ENG-3"}
 
-
-def test_every_invariant_of_histories_is_proved_or_left_to_the_engine(proof: Proof) -> None:
-    left = {
-        rule.clause
-        for rule in INVARIANTS
-        if rule.of == "history"
-        and (rule.clause, rule.predicate.__name__, ANY)
-        not in {(cell.property.clause, cell.property.name, cell.event) for cell in proof.cells}
-    }
-    assert left == {"INV-8", "ENG-3"}  # the first is about requests, and the other is assumed
-
-
-def test_every_row_is_reached_and_every_path_was_executed_with_real_values(proof: Proof) -> None:
+    # Every row is reached, and every path of transition was executed with real values.
     assert set(proof.rows) == {row.clause for row in rules.TABLE}
     assert all(proof.rows.values())
     total = [cell for cell in proof.cells if cell.property.clause == "ROW-0"]
     assert [cell.event for cell in total] == list(EVENTS)
     assert proof.replayed == sum(cell.paths for cell in total) == sum(proof.rows.values())
-
-
-def test_what_is_assumed_is_listed(proof: Proof) -> None:
-    assert proof.assumed == list(properties.ASSUMPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +175,13 @@ def test_an_error_of_the_transition_is_a_counterexample(monkeypatch: pytest.Monk
     assert each.trace.broken == ("ROW-0 transition is total",)
     assert "AttributeError" in each.trace.lines[-1].what
     assert each.problem == ""
+
+
+def test_an_error_of_a_predicate_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(properties, "waiting_ends", lambda step: step.outcome.retry_after > 0)
+    found = Prover(events=(Evict,), only=("INV-9",)).prove()
+    assert [cell.property.name for cell in found.cells if cell.problem] == ["waiting_ends"]
+    assert not found.is_complete
 
 
 def test_a_row_that_is_never_reached_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import copy
 import operator
 import pickle
 from collections.abc import Callable
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ pytestmark = pytest.mark.once
 
 SPECIFICATION = Path(idemproof.spec.__file__).parent
 
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Word(StrEnum):
+    A = "a"
+
+
 CONVERSIONS: tuple[Callable[[Any], Any], ...] = (
     hash, str, repr, bytes, int, float, complex, operator.index, iter, len, copy.copy, copy.deepcopy,
     pickle.dumps, lambda x: f"{x}", lambda x: f"{x:d}", lambda x: f"{x!r}", lambda x: {x}, lambda x: {x: 1},
@@ -31,11 +41,12 @@ ON_NUMBERS: tuple[Callable[[Any], Any], ...] = (
     abs, round, range, chr, lambda x: x * x, lambda x: x & 1, lambda x: 1 | x, lambda x: x**2,
     lambda x: x / 2, lambda x: 2 / x, lambda x: x // -1000, lambda x: x // 0, lambda x: x // 2.0,
     lambda x: 5 // x, lambda x: x % -2, lambda x: divmod(x, 2), lambda x: x << 1, lambda x: x[0],
-    lambda x: ~x,
+    lambda x: ~x, lambda x: x == True, lambda x: x < 0.5, lambda x: x + Level.LOW,  # noqa: E712
 )  # fmt: skip
 ON_TEXTS: tuple[Callable[[Any], Any], ...] = (
     lambda x: "a" + x, lambda x: x + "a", lambda x: x * 2, lambda x: x < "a", lambda x: x >= "a",
-    lambda x: x[0],    lambda x: x[:3], lambda x: x.startswith("a"), lambda x: x.rpartition("-"),
+    lambda x: x[0], lambda x: x[:3], lambda x: x == Word.A, lambda x: x.startswith("a"),
+    lambda x: x.rpartition("-"),
     lambda x: x == f"{DURABLE}a/b/c",
 )  # fmt: skip
 
