@@ -74,6 +74,7 @@ def test_what_ends_a_body_frees_others_when_its_time_is_over(
             assert one_live_run(history) or not rerun_has_a_reason(history)
 
 
+@pytest.mark.clause("DUR-2", "INV-5")
 def test_the_invocations_of_an_execution_have_one_result() -> None:
     first, second, other = Began("durable:x/1", 0, 900), Began("durable:x/2", 1, 900), Began("b", 60, 99)
     history = [

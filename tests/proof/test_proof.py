@@ -21,6 +21,9 @@ pytestmark = pytest.mark.once
 EVENTS = ("Claim", "Complete", "Release", "Renew", "Evict")
 
 
+@pytest.mark.clause(
+    "ROW-0", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9", "TIME-6", "REC-5"
+)  # fmt: skip
 def test_the_specification_is_proved() -> None:
     # One test, because the proof takes long.
     proof = Prover().prove()
