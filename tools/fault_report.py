@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from finer_faults import FINER_FAULTS
-from idemproof.proof.prover import Proof, Prover
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer, Trace
 from idemproof.spec.model import RUNNING, Attempt
 from injected_faults import FAULTS, Fault, injected
+
+if TYPE_CHECKING:
+    from idemproof.proof.prover import Proof
 
 REPORT = "seeded-faults.md"
 
@@ -56,23 +58,32 @@ def found_beginning_late() -> Trace | None:
         return Explorer(2).search(limit=_LIMIT).counterexample
 
 
-def refuted(fault: Fault) -> Proof:
+def refuted(fault: Fault) -> "Proof":
     """Return the proof that fails because of ``fault``. It stops at the first counterexample."""
+    from idemproof.proof.prover import Prover  # noqa: PLC0415 - the search needs no solver
+
     event = next(row.event for row in rules.TABLE if row.clause == fault.row)
     with injected(fault):
         return Prover(events=(event,), stop=True).prove()
 
 
-def refuted_beginning_late() -> Proof:
+def refuted_beginning_late() -> "Proof":
     """Return the proof that fails because it does not assume ENG-3."""
+    from idemproof.proof.prover import Prover  # noqa: PLC0415 - as in refuted
+
     return Prover(events=(), without=("ENG-3",)).prove()
 
 
-def line(place: str, what: str, trace: Trace | None, proof: Proof) -> str:
-    """Return the line of the page for one fault."""
-    search = "| |" if trace is None else f"| {_clauses(trace.broken)} | {len(trace.lines)} |"
+def searched(place: str, what: str, trace: Trace | None) -> str:
+    """Return the first columns of the line for one fault."""
+    result = "| | |" if trace is None else f"| {_clauses(trace.broken)} | {len(trace.lines)} |"
+    return f"| {place} | {what} {result}"
+
+
+def proved(proof: "Proof") -> str:
+    """Return the last column."""
     broken = [name for found in proof.counterexamples for name in found.trace.broken]
-    return f"| {place} | {what} {search} {_clauses(broken) or '**nothing**'} |\n"
+    return f" {_clauses(broken) or '**nothing**'} |"
 
 
 def _clauses(broken: Iterable[str]) -> str:
@@ -91,7 +102,8 @@ def report() -> str:
         found=sum(trace is not None for _, _, trace, _ in results),
         refuted=sum(bool(proof.counterexamples) for *_, proof in results),
     )
-    return head + _COLUMNS + "".join(line(*result) for result in results)
+    lines = [searched(place, what, trace) + proved(proof) for place, what, trace, proof in results]
+    return head + _COLUMNS + "\n".join(lines) + "\n"
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code

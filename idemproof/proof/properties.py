@@ -100,8 +100,7 @@ def _body_stays_protected(case: Situation) -> bool:
     case.suppose(is_protected(body, case.stored, case.later))
     case.assume("ENG-4", ended_before_release(body, step.event))
     case.assume("OUT-1", step.now <= case.later)
-    after = continued(body, step)
-    return after is None or is_protected(after, after_swap(case.stored, step), case.later)
+    return is_protected(continued(body, step), after_swap(case.stored, step), case.later)
 
 
 def _answer_is_current(case: Situation) -> bool:

@@ -83,16 +83,14 @@ def granted(step: Step) -> Body | None:
     return Body(owner, deadline_ms(step.outcome.record))
 
 
-def continued(body: Body, step: Step) -> Body | None:
-    """Return ``body`` after a step of any client, or None if it has ended without a result."""
+def continued(body: Body, step: Step) -> Body:
+    """Return ``body`` after a step of any client. A body that raises is none any more (INV-5)."""
     event, outcome = step.event, step.outcome
     if isinstance(event, Complete) and isinstance(outcome, Completed) and is_of(event.owner, body):
         # If nothing changed, the result was stored by an earlier request, with the same expiry (ENG-6).
         return body if step.after is step.before else body._replace(until=event.expiry * 1000)
     if isinstance(outcome, Renewed) and isinstance(event, Renew) and event.owner == body.owner:
         return body._replace(until=max(body.until, deadline_ms(outcome.record)))
-    if isinstance(outcome, Released) and isinstance(event, Release) and is_of(event.owner, body):
-        return None
     return body
 
 
