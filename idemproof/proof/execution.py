@@ -4,7 +4,7 @@ A comparison of symbolic values asks :meth:`Execution.decide`. If both answers a
 executed again for the second one, with the same decisions up to there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import z3
@@ -40,7 +40,6 @@ class Execution:
         self._decisions: list[_Decision] = []
         self._known: dict[Condition, bool] = {}
         self._next = 0
-        self.questions = 0
 
     def decide(self, condition: Condition) -> bool:
         """Return whether ``condition`` holds on this path."""
@@ -74,10 +73,11 @@ class Execution:
             return True
         return self.decide(condition)
 
-    def paths(self, function: Callable[[], T]) -> Iterator[T]:
+    def paths(self, function: Callable[[], T]) -> Generator[T, None, None]:
         """Execute ``function`` once for every path; yield what it returns, while the path is assumed.
 
-        Further paths may be explored meanwhile. They begin where this path ends.
+        Further paths may be explored meanwhile. They begin where this path ends. Close the generator if you
+        do not exhaust it.
         """
         base = len(self._decisions)
         try:
@@ -113,7 +113,6 @@ class Execution:
         return self._solver.model()
 
     def _is_possible(self, condition: Condition) -> bool:
-        self.questions += 1
         answer = self._solver.check(build(condition))
         if answer == z3.unknown:
             raise Unsupported(f"the solver cannot decide a condition: {self._solver.reason_unknown()}")

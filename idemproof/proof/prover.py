@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -226,11 +227,12 @@ class Prover:
                 self._assumed |= situation.assumed
 
         try:
-            for holds, situation in execution.paths(check):
-                cell.paths += 1
-                if not holds:
-                    cell.counterexample = _refuted(rule, situation, _values(execution, symbols))
-                    break
+            with closing(execution.paths(check)) as paths:
+                for holds, situation in paths:
+                    cell.paths += 1
+                    if not holds:
+                        cell.counterexample = _refuted(rule, situation, _values(execution, symbols))
+                        break
         except Unsupported as refusal:
             cell.problem = str(refusal)
         except Exception as error:  # noqa: BLE001 - whatever a predicate raises, nothing is proved
