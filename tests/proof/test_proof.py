@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -128,12 +128,17 @@ SOURCE = Path(str(rules.__file__)).read_text(encoding="utf-8")
     ],
 )
 def test_the_proof_sees_the_source_of_the_transition(
-    monkeypatch: pytest.MonkeyPatch, text: str, wrong: str, event: Any, breaks: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, wrong: str, event: Any, breaks: str
 ) -> None:
     assert SOURCE.count(text) == 1
-    changed = ModuleType("idemproof.spec.changed")
-    monkeypatch.setitem(sys.modules, changed.__name__, changed)
-    exec(compile(SOURCE.replace(text, wrong), changed.__name__, "exec"), changed.__dict__)
+    path = tmp_path / "changed.py"
+    path.write_text(SOURCE.replace(text, wrong), encoding="utf-8")
+    found_at = spec_from_file_location("idemproof.spec.changed", path)
+    assert found_at is not None
+    assert found_at.loader is not None
+    changed = module_from_spec(found_at)
+    monkeypatch.setitem(sys.modules, changed.__name__, changed)  # dataclasses look there
+    found_at.loader.exec_module(changed)
     for module in ("transition", "invariants"):
         monkeypatch.setattr(f"idemproof.spec.{module}.transition", changed.transition)
     monkeypatch.setattr(rules, "TABLE", changed.TABLE)
@@ -157,7 +162,6 @@ def changed(clause: str, **parts: Any) -> tuple[rules.Row, ...]:
         ("ROW-10", lambda record, event, _now: record is not None and record.owner in {event.owner, 1}),
         ("ROW-10", lambda record, event, _now: record is not None and f"{record.owner}" == event.owner),
         ("ROW-12", lambda record, event, _now: record is not None and hash(event.lease) > 5),
-        ("ROW-12", lambda record, event, _now: record is not None and event.lease in range(5)),
     ],
 )
 def test_what_the_proof_cannot_follow_is_never_proved(
