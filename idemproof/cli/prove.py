@@ -54,12 +54,12 @@ def prove(
 
 
 def _show(console: "Console", proof: "Proof", assumptions: dict[str, str]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - as in prove
+    from rich.table import Column, Table  # noqa: PLC0415 - as in prove
 
     events = list(dict.fromkeys(cell.event for cell in proof.cells))
-    table = Table(
-        "clause", "property", *events, "s", title="Paths on which each property is proved, by event"
-    )
+    numbers = [Column(name, justify="right", no_wrap=True) for name in (*events, "s")]
+    title = "Paths on which each property is proved, by event"
+    table = Table(Column("clause", no_wrap=True), Column("property", overflow="fold"), *numbers, title=title)
     for (clause, name), cells in _by_property(proof):
         by_event = {cell.event: _verdict(cell) for cell in cells}
         seconds = sum(cell.seconds for cell in cells)
@@ -72,7 +72,7 @@ def _show(console: "Console", proof: "Proof", assumptions: dict[str, str]) -> No
     console.print(f"Paths of transition also executed with real values: {proof.replayed:,}.")
     console.print("Assumptions:")
     for clause in proof.assumed:
-        console.print(f"  {clause}: {assumptions[clause]}")
+        console.print(f"  {clause}: {assumptions[clause]}", soft_wrap=True)
     for cell in proof.cells:
         if cell.problem:
             console.print(
