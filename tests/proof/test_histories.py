@@ -72,16 +72,3 @@ def test_what_ends_a_body_frees_others_when_its_time_is_over(
         for history in histories(Body(owner, until), Began(earlier, began, lease), newcomer):
             assert rerun_has_a_reason(history) == (now >= until)
             assert one_live_run(history) or not rerun_has_a_reason(history)
-
-
-@pytest.mark.clause("DUR-2", "INV-5")
-def test_the_invocations_of_an_execution_have_one_result() -> None:
-    first, second, other = Began("durable:x/1", 0, 900), Began("durable:x/2", 1, 900), Began("b", 60, 99)
-    history = [
-        first, Ended(first.owner, 0, "suspended"), second, Ended(second.owner, 2, "stored", 50), other
-    ]  # fmt: skip
-    assert rerun_has_a_reason(
-        history
-    )  # the result has expired, and with it the claim of the first invocation
-    assert not rerun_has_a_reason([*history[:-1], other._replace(now=49)])
-    assert not rerun_has_a_reason([*history[:2], other])
