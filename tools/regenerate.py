@@ -41,7 +41,7 @@ PARTS = {
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
     "open-questions": Part("docs/explanation/open-questions", "open_questions"),
     "traceability": Part("idemproof/spec", "traceability"),
-    "injected-faults": Part("docs", "injected_faults"),
+    "injected-faults": Part("docs", "fault_report", slow=True),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "needs": Part("idemproof/conformance/suite", "needs", slow=True),

@@ -8,6 +8,7 @@ import typer
 
 from .check import check
 from .explore import explore, explore_engine
+from .prove import prove
 from .records import records
 from .spec import spec
 
@@ -23,6 +24,7 @@ app.add_typer(records, name="records")
 app.command()(check)
 app.command()(explore)
 app.command()(explore_engine)
+app.command()(prove)
 app.command()(spec)
 
 

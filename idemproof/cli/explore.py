@@ -121,7 +121,7 @@ def explore_engine(
         return
     broken, timeline, _ = result.counterexample
     lines = [TraceLine(f"{each.after_ms} ms: {each.what}", each.who, each.current) for each in timeline]
-    _show_trace(console, lines, f"This breaks {', '.join(broken)}")
+    show_trace(console, lines, f"This breaks {', '.join(broken)}")
     raise typer.Exit(1)
 
 
@@ -155,16 +155,17 @@ def _show(console: "Console", result: "Result", seconds: float) -> None:
     console.print(f" (not {', '.join(silent)})" if silent else "")
     if result.counterexample is not None:
         broken, lines = result.counterexample
-        _show_trace(console, lines, f"This breaks {', '.join(broken)}")
+        show_trace(console, lines, f"This breaks {', '.join(broken)}")
     elif result.stuck is not None:
-        _show_trace(console, result.stuck.lines, "From here no client can finish (INV-9)")
+        show_trace(console, result.stuck.lines, "From here no client can finish (INV-9)")
     elif result.complete:
         console.print("[bold green]No invariant breaks, and from every state some client can finish.")
     else:
         console.print("No invariant broke in the states searched.")
 
 
-def _show_trace(console: "Console", lines: "Sequence[TraceLine]", title: str) -> None:
+def show_trace(console: "Console", lines: "Sequence[TraceLine]", title: str) -> None:
+    """Print a trace as a table."""
     from rich.table import Table  # noqa: PLC0415 - as in explore
 
     table = Table("", "who", "what", "stored record", title=title, title_style="bold red")

@@ -7,7 +7,7 @@ key.
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Replay, Superseded
+from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Renew, Replay, Superseded
 from .occurrences import Occurrence
 from .record import (
     COMPLETED,
@@ -84,30 +84,39 @@ def step_of(before: Record | None, event: Event, now: int) -> Step:
 
 def one_live_run(history: Sequence[Happening]) -> bool:
     """At most one running body has a live lease (INV-1)."""
-    running: dict[str, int] = {}
+    running: list[Began] = []
     for item in history:
         if isinstance(item, Began):
-            if any(until > item.now for owner, until in running.items() if not _are_one(owner, item.owner)):
+            if any(_excludes(earlier, item) for earlier in running):
                 return False
-            running[item.owner] = item.until
+            running.append(item)
         elif isinstance(item, Ended) and item.how == "raised":
-            _end(running, item.owner)
+            running = _without_raised(running, item.owner)
         elif isinstance(item, Ended):
-            running.pop(item.owner, None)
+            running = [each for each in running if each.owner != item.owner]
     return True
 
 
-def _are_one(owner: str, other: str) -> bool:
+def _excludes(earlier: Began, later: Began) -> bool:
+    """Return whether ``later`` must not begin yet, because of another attempt that began ``earlier``."""
+    return later.now < earlier.until and not are_one_execution(earlier.owner, later.owner)
+
+
+def are_one_execution(owner: str | None, other: str | None) -> bool:
     """Return whether two attempts are invocations of one durable execution, which count as one (DUR-1)."""
     execution = execution_of(owner)
     return execution is not None and execution == execution_of(other)
 
 
-def _end(runs: dict[str, int], owner: str) -> None:
+def _without_raised(runs: Sequence[Began], owner: str) -> list[Began]:
     """End the run of ``owner``, or all runs of a durable execution if the newest one raises."""
-    invocations = [each for each in runs if _are_one(each, owner)]
-    for each in invocations if invocations[-1:] == [owner] else [owner]:
-        runs.pop(each, None)
+    invocations = [each.owner for each in runs if are_one_execution(each.owner, owner)]
+    is_newest = invocations[-1:] == [owner]
+    return [
+        each
+        for each in runs
+        if each.owner != owner and not (is_newest and are_one_execution(each.owner, owner))
+    ]
 
 
 def begins_under_its_lease(history: Sequence[Happening]) -> bool:
@@ -137,42 +146,62 @@ def others_are_untouched(step: Step) -> bool:
 
 def answers_agree(history: Sequence[Happening]) -> bool:
     """All calls that are answered during the life of one COMPLETED record get its response (INV-4)."""
-    for item in history:
-        current = item.current if isinstance(item, Answered) else None
-        if isinstance(item, Answered) and current is not None and live(current, item.now):
-            hashes = {item.payload_hash, current.payload_hash} - {None}
-            if current.status == COMPLETED and (item.response != current.response_data or len(hashes) > 1):
-                return False
-    return True
+    return all(_agrees(item, item.current) for item in history if isinstance(item, Answered))
+
+
+def _agrees(answer: Answered, stored: Record | None) -> bool:
+    if stored is None or stored.status != COMPLETED or not live(stored, answer.now):
+        return True
+    same = answer.response == stored.response_data
+    return same and not _are_different(answer.payload_hash, stored.payload_hash)
+
+
+def _are_different(payload_hash: str | None, other: str | None) -> bool:
+    """Return whether two payload hashes are present and unequal."""
+    return payload_hash is not None and other is not None and payload_hash != other
 
 
 def answer_is_the_record(step: Step) -> bool:
     """An answer is the stored record, and never that of another payload (INV-4)."""
+    payload_hash = getattr(step.event, "payload_hash", None)
     if isinstance(step.outcome, Completed):
         recorded, response = step.outcome.record, getattr(step.event, "response", None)
-        return recorded == step.after and recorded.status == COMPLETED and recorded.response_data == response
+        stored = recorded == step.after and recorded.status == COMPLETED
+        # A result without its payload hash would be replayed to other payloads.
+        named = step.after == step.before or recorded.payload_hash == payload_hash
+        return stored and recorded.response_data == response and named
     if not isinstance(step.outcome, Replay | Superseded):
         return True
-    record, event = step.outcome.record, step.event
-    hashes = {record.payload_hash, getattr(event, "payload_hash", None)} - {None}
-    return record == step.before == step.after and record.status == COMPLETED and len(hashes) <= 1
+    record = step.outcome.record
+    stored = record == step.before == step.after and record.status == COMPLETED
+    return stored and not _are_different(record.payload_hash, payload_hash)
 
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
     """The body runs again only after a crash, an ended lease, an exception, or an expiry (INV-5)."""
-    until: dict[str, int] = {}  # when each earlier run stops blocking others
+    blocking: list[Began] = []  # each earlier run, with the time until which it blocks others
     for item in history:
         if isinstance(item, Began):
-            if any(item.now < end for owner, end in until.items() if not _are_one(owner, item.owner)):
+            if any(_excludes(earlier, item) for earlier in blocking):
                 return False
-            until[item.owner] = item.until
+            blocking.append(item)
         elif isinstance(item, Ended):
             if item.how == "stored":
-                until[item.owner] = item.until
+                stored = Began(item.owner, item.now, item.until)
+                blocking = [*_with_result(blocking, stored), stored]
             elif item.how == "raised":
-                _end(until, item.owner)
+                blocking = _without_raised(blocking, item.owner)
             # A run that crashed, was fenced off or suspended blocks others until its lease ends.
     return True
+
+
+def _with_result(runs: Sequence[Began], stored: Began) -> list[Began]:
+    """Return the other ``runs``, after a result is stored. Invocations of one execution share it (DUR-2)."""
+    return [
+        each._replace(until=stored.until) if are_one_execution(each.owner, stored.owner) else each
+        for each in runs
+        if each.owner != stored.owner
+    ]
 
 
 def retry_changes_nothing(step: Step) -> bool:
@@ -210,15 +239,15 @@ def somebody_can_finish(step: Step) -> bool:
     record = step.after
     now = step.now if record is None else max(step.now, deadline_ms(record))
     claimed, outcome = transition(record, Claim("a newcomer", now + 1000, now // 1000 + 60), now)
-    if not isinstance(outcome, Claimed):
-        return False
+    if not isinstance(outcome, Claimed) or not live(outcome.record, now):
+        return False  # a body begins only while its lease is live (ENG-3)
     completed, outcome = transition(claimed, Complete("a newcomer", '"done"', None, now // 1000 + 60), now)
     return isinstance(outcome, Completed) and completed is not None and completed.response_data == '"done"'
 
 
 def claim_outlives_its_lease(step: Step) -> bool:
     """A claim's expiry is never before its lease (TIME-6)."""
-    if not isinstance(step.event, Claim) or step.after == step.before or step.after is None:
+    if not isinstance(step.event, Claim | Renew) or step.after == step.before or step.after is None:
         return True
     if step.before is not None and step.after == step.before._replace(owner=step.after.owner):
         return True  # a resumed claim keeps the deadlines of the earlier one

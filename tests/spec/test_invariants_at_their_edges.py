@@ -131,3 +131,55 @@ def test_a_record_that_can_never_be_claimed_is_detected(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(i, "transition", stubborn)
     assert not i.somebody_can_finish(i.Step(None, Evict(), 0, done(), e.Kept()))
+
+
+@pytest.mark.clause("DUR-2", "INV-5")
+def test_the_invocations_of_an_execution_have_one_result() -> None:
+    first, second = i.Began("durable:x/1", 0, 900), i.Began("durable:x/2", 1, 900)
+    begun = [first, i.Ended(first.owner, 0, "suspended"), second]
+    stored = i.Ended(second.owner, 2, "stored", 50)
+    other = i.Began("b", 50, 99)
+    assert i.rerun_has_a_reason(
+        [*begun, stored, other]
+    )  # the result has expired, and with it the first claim
+    assert not i.rerun_has_a_reason([*begun, stored, other._replace(now=49)])
+    assert not i.rerun_has_a_reason([*begun, other])
+    plain = i.Began("a", 0, 900)
+    assert not i.rerun_has_a_reason([plain, *begun[:1], stored, other])  # a result of another attempt
+
+
+@pytest.mark.clause("INV-5")
+def test_a_result_that_is_stored_again_blocks_until_its_new_expiry() -> None:
+    history = [i.Ended("a", 0, "stored", 50), i.Ended("a", 0, "stored", 20)]
+    assert i.rerun_has_a_reason([*history, i.Began("b", 20, 99)])
+    assert not i.rerun_has_a_reason([*history, i.Began("b", 19, 99)])
+
+
+@pytest.mark.clause("INV-4")
+@pytest.mark.parametrize(("payload_hash", "known"), [("h", True), (None, False), ("other", False)])
+def test_a_result_is_stored_with_its_payload_hash(payload_hash: str | None, known: bool) -> None:
+    stored = done()._replace(payload_hash=payload_hash)
+    assert i.answer_is_the_record(i.Step(running(), COMPLETE, 0, stored, e.Completed(stored))) is known
+    # What was stored before, by the same attempt, changes nothing.
+    assert i.answer_is_the_record(i.Step(stored, COMPLETE, 0, stored, e.Completed(stored)))
+
+
+@pytest.mark.clause("TIME-6")
+def test_a_renewed_claim_does_not_expire_before_its_lease() -> None:
+    event = e.Renew("a", 61_000)
+    for expiry, right in ((60, False), (61, True)):
+        renewed = running(until=61_000, expiry=expiry)
+        assert i.claim_outlives_its_lease(i.Step(running(), event, 0, renewed, e.Renewed(renewed))) is right
+
+
+@pytest.mark.clause("INV-9", "ENG-3")
+def test_nobody_can_finish_if_a_grant_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(record: Record | None, event: e.Event, now: int) -> Any:
+        after, outcome = transition(record, event, now)
+        if isinstance(event, Claim) and after is not None:
+            after = after._replace(in_progress_expiry_timestamp=now)
+            outcome = e.Claimed(after)
+        return after, outcome
+
+    monkeypatch.setattr(i, "transition", ended)
+    assert not i.somebody_can_finish(i.Step(None, Evict(), 0, None, e.Kept()))
