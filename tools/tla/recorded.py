@@ -131,9 +131,7 @@ class RecordedWorld(World):
         """Apply a request, and record it if the record has changed."""
         before, now = self.record, self.now
         (*_, proposal) = (
-            each
-            for each in self._proposals
-            if each.new is command.new and each.expected is command.expected
+            each for each in self._proposals if each.new is command.new and each.expected is command.expected
         )
         found = super().swap(command)
         if self.record is not before:

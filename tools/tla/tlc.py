@@ -12,7 +12,9 @@ from typing import NamedTuple
 MODULES = Path(__file__).resolve().parents[2] / "docs" / "tla"
 """Where the modules are that are written by hand."""
 
-_COUNTS = re.compile(r"^([\d,]+) states generated, ([\d,]+) distinct states found, 0 states left", re.MULTILINE)
+_COUNTS = re.compile(
+    r"^([\d,]+) states generated, ([\d,]+) distinct states found, 0 states left", re.MULTILINE
+)
 _DEPTH = re.compile(r"^The depth of the complete state graph search is (\d+)\.", re.MULTILINE)
 _VIOLATED = re.compile(r"^Error: Invariant (\w+) is violated", re.MULTILINE)
 _STATE = re.compile(r"^State (\d+): <(\w+)", re.MULTILINE)

@@ -62,7 +62,9 @@ def runs_module(traces: Sequence[Trace]) -> str:
     )
 
 
-def follow(traces: Sequence[Trace], *, rejected: bool = False, texts: Mapping[str, str] | None = None) -> Result:
+def follow(
+    traces: Sequence[Trace], *, rejected: bool = False, texts: Mapping[str, str] | None = None
+) -> Result:
     """Let TLC follow recorded runs.
 
     Parameters

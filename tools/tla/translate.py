@@ -377,9 +377,7 @@ def wrapped(line: str) -> str:
     """Break a long line."""
     margin = " " * (len(line) - len(line.lstrip()) + 2 * INDENT)
     return "\n".join(
-        textwrap.wrap(
-            line, WIDTH, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
-        )
+        textwrap.wrap(line, WIDTH, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False)
     )
 
 
@@ -421,5 +419,3 @@ def _conditional(condition: str, then: list[str], other: list[str]) -> list[str]
         f"ELSE {other[0]}",
         *(f"     {line}" for line in other[1:]),
     ]
-
-
