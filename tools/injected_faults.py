@@ -1,13 +1,11 @@
-"""Faults injected into the specification, one at a time, to test whether the explorer finds them.
+"""Faults for the specification, injected one at a time, to test whether the explorer and the proof find them.
 
-Each fault changes one row of the table, or the steps of a client between its requests. The explorer must find
-a shortest trace for each of them.
+Each fault changes one row of the table: its condition, its step, or its place.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -23,8 +21,6 @@ from idemproof.spec.events import (
     Replay,
     Superseded,
 )
-from idemproof.spec.explorer import Explorer, Trace
-from idemproof.spec.model import RUNNING, Attempt
 from idemproof.spec.record import (
     COMPLETED,
     INPROGRESS,
@@ -35,18 +31,6 @@ from idemproof.spec.record import (
     holds,
     same_execution,
 )
-
-REPORT = "seeded-faults.md"
-
-_LIMIT = 50_000
-_HEAD = """\
-# Fault injection
-
-Each line is one fault, injected into the specification for one search with two clients. The search is breadth
-first, so it finds a shortest trace. "Steps" is the length of that trace; one second of waiting is one step.
-The search finds {found} of {count} faults. It writes this page itself.
-
-"""
 
 Guard = Callable[[Any, Any, int], bool]
 Step = Callable[[Any, Any, int], tuple[Record | None, Outcome]]
@@ -67,6 +51,11 @@ class Fault(NamedTuple):
         How many payload hashes the search needs to find it.
     invocations
         How many of the two clients must be invocations of one durable execution.
+    before
+        The id of the row that the changed row is moved in front of; None if it keeps its place.
+    coarse
+        Whether clients whose clock advances by whole seconds, and whose leases and windows all have the same
+        length, can show the fault. Only such clients are searched.
     """
 
     row: str
@@ -75,6 +64,8 @@ class Fault(NamedTuple):
     step: Step | None = None
     payload_hashes: int = 1
     invocations: int = 0
+    before: str | None = None
+    coarse: bool = True
 
 
 def _never(*_: Any) -> bool:
@@ -251,53 +242,11 @@ FAULTS = (
 @contextmanager
 def injected(fault: Fault) -> Iterator[None]:
     """Inject ``fault`` into the specification."""
-    rows = tuple(
-        row
-        if row.clause != fault.row
-        else replace(row, guard=fault.guard or row.guard, step=fault.step or row.step)
-        for row in rules.TABLE
-    )
-    with patch.object(rules, "TABLE", rows):
+    rows = {row.clause: row for row in rules.TABLE}
+    original = rows.pop(fault.row)
+    changed = replace(original, guard=fault.guard or original.guard, step=fault.step or original.step)
+    order = [row.clause for row in rules.TABLE if row is not original]
+    place = rules.TABLE.index(original) if fault.before is None else order.index(fault.before)
+    order.insert(place, fault.row)
+    with patch.object(rules, "TABLE", tuple(rows.get(clause, changed) for clause in order)):
         yield
-
-
-def found(fault: Fault) -> Trace | None:
-    """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
-    with injected(fault):
-        explorer = Explorer(2, fault.payload_hashes, invocations=fault.invocations)
-        result = explorer.search(limit=_LIMIT)
-    return result.counterexample or result.stuck
-
-
-def found_beginning_late() -> Trace | None:
-    """Return the trace of a client that begins its body without checking its lease (ENG-3), or None."""
-
-    def granted(attempt: Attempt) -> Iterator[Any]:
-        yield attempt._then("begins its body", RUNNING)
-
-    with patch.object(Attempt, "_granted", granted):
-        return Explorer(2).search(limit=_LIMIT).counterexample
-
-
-def report() -> str:
-    """Return a Markdown table of the faults and the length of the trace that shows each."""
-    lines = ["| fault in | fault | breaks | steps |", "|---|---|---|---|"]
-    traces = [(fault.row, fault.what, found(fault)) for fault in FAULTS]
-    traces.append(("ENG-3", "a body begins although its lease is over", found_beginning_late()))
-    for place, what, trace in traces:
-        result = "**not found** |" if trace is None else f"{', '.join(_clauses(trace))} | {len(trace.lines)}"
-        lines.append(f"| {place} | {what} | {result} |")
-    return (
-        _HEAD.format(count=len(traces), found=sum(trace is not None for *_, trace in traces))
-        + "\n".join(lines)
-        + "\n"
-    )
-
-
-def _clauses(trace: Trace) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in trace.broken})
-
-
-def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code
-    """Return the report by its file name."""
-    return {REPORT: report()}

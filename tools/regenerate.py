@@ -40,7 +40,7 @@ PARTS = {
     "diagrams": Part("docs/diagrams", "diagrams.generate", alone=True),
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
     "traceability": Part("idemproof/spec", "traceability"),
-    "injected-faults": Part("docs", "injected_faults"),
+    "injected-faults": Part("docs", "fault_report"),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),

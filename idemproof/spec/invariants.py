@@ -7,7 +7,7 @@ key.
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Replay, Superseded
+from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Renew, Replay, Superseded
 from .occurrences import Occurrence
 from .record import (
     COMPLETED,
@@ -137,25 +137,35 @@ def others_are_untouched(step: Step) -> bool:
 
 def answers_agree(history: Sequence[Happening]) -> bool:
     """All calls that are answered during the life of one COMPLETED record get its response (INV-4)."""
-    for item in history:
-        standing = item.standing if isinstance(item, Answered) else None
-        if isinstance(item, Answered) and standing is not None and live(standing, item.now):
-            hashes = {item.payload_hash, standing.payload_hash} - {None}
-            if standing.status == COMPLETED and (item.response != standing.response_data or len(hashes) > 1):
-                return False
-    return True
+    return all(_agrees(item, item.standing) for item in history if isinstance(item, Answered))
+
+
+def _agrees(answer: Answered, stored: Record | None) -> bool:
+    if stored is None or stored.status != COMPLETED or not live(stored, answer.now):
+        return True
+    same = answer.response == stored.response_data
+    return same and not _are_different(answer.payload_hash, stored.payload_hash)
+
+
+def _are_different(payload_hash: str | None, other: str | None) -> bool:
+    """Return whether two payload hashes are present and unequal."""
+    return payload_hash is not None and other is not None and payload_hash != other
 
 
 def answer_is_the_record(step: Step) -> bool:
     """An answer is the stored record, and never that of another payload (INV-4)."""
+    payload_hash = getattr(step.event, "payload_hash", None)
     if isinstance(step.outcome, Completed):
         recorded, response = step.outcome.record, getattr(step.event, "response", None)
-        return recorded == step.after and recorded.status == COMPLETED and recorded.response_data == response
+        stored = recorded == step.after and recorded.status == COMPLETED
+        # A result without its payload hash would be replayed to other payloads.
+        named = step.after == step.before or recorded.payload_hash == payload_hash
+        return stored and recorded.response_data == response and named
     if not isinstance(step.outcome, Replay | Superseded):
         return True
-    record, event = step.outcome.record, step.event
-    hashes = {record.payload_hash, getattr(event, "payload_hash", None)} - {None}
-    return record == step.before == step.after and record.status == COMPLETED and len(hashes) <= 1
+    record = step.outcome.record
+    stored = record == step.before == step.after and record.status == COMPLETED
+    return stored and not _are_different(record.payload_hash, payload_hash)
 
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
@@ -168,6 +178,9 @@ def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
             until[item.owner] = item.until
         elif isinstance(item, Ended):
             if item.how == "stored":
+                for earlier in until:  # the invocations of one execution have one result (DUR-2)
+                    if _are_one(earlier, item.owner):
+                        until[earlier] = item.until
                 until[item.owner] = item.until
             elif item.how == "raised":
                 _end(until, item.owner)
@@ -210,15 +223,15 @@ def somebody_can_finish(step: Step) -> bool:
     record = step.after
     now = step.now if record is None else max(step.now, deadline_ms(record))
     claimed, outcome = transition(record, Claim("a newcomer", now + 1000, now // 1000 + 60), now)
-    if not isinstance(outcome, Claimed):
-        return False
+    if not isinstance(outcome, Claimed) or not live(outcome.record, now):
+        return False  # a body begins only while its lease is live (ENG-3)
     completed, outcome = transition(claimed, Complete("a newcomer", '"done"', None, now // 1000 + 60), now)
     return isinstance(outcome, Completed) and completed is not None and completed.response_data == '"done"'
 
 
 def claim_outlives_its_lease(step: Step) -> bool:
     """A claim's expiry is never before its lease (TIME-6)."""
-    if not isinstance(step.event, Claim) or step.after == step.before or step.after is None:
+    if not isinstance(step.event, Claim | Renew) or step.after == step.before or step.after is None:
         return True
     if step.before is not None and step.after == step.before._replace(owner=step.after.owner):
         return True  # a resumed claim keeps the deadlines of the earlier one
