@@ -10,13 +10,14 @@ CONSTANTS
     Clients,   \* who calls
     Durable,   \* the clients that are invocations of one durable execution
     Calls,     \* how many attempts each client may make
+    Tokenless, \* the clients that have no owner tokens, as other software that shares the store
     Hashes,    \* the payload hashes that calls may have
+    Leases,    \* the milliseconds of a lease; None for the lifetime of the record
+    Windows,   \* the seconds for which claims and results are kept
     Late,      \* how many requests may be on their way after their senders have given up
-    Horizon    \* the second after which no time passes
+    Moments    \* the milliseconds at which something may happen; it begins at 0
 
 Second == 1000
-Lease == 2 * Second   \* milliseconds
-Window == 3           \* seconds for which claims and results are kept
 Key == "key"
 Execution == "execution"
 
@@ -25,15 +26,17 @@ VARIABLES
     record,    \* the stored record, or None
     clients,   \* what each client is doing
     late,      \* the requests that will arrive later
-    crashed,   \* until when runs block others that died, were suspended, or did not store their result
+    crashed,   \* the runs that died, were suspended, or did not store their result, until their leases end
     stored,    \* the stored result that callers are entitled to, or None
     broken     \* the clauses that a step has broken
 vars == <<now, record, clients, late, crashed, stored, broken>>
 
-Token(client) ==
+Attempt(client) ==
     [client |-> client,
      attempt |-> clients[client].attempt,
      execution |-> IF client \in Durable THEN Execution ELSE None]
+
+Token(client) == IF client \in Tokenless THEN None ELSE Attempt(client)
 
 ExecutionOfToken(owner) == IF owner = None THEN None ELSE owner.execution
 
@@ -75,14 +78,17 @@ AnswerIsTheRecord(event, step) ==
              /\ answer = step.after
              /\ answer.status = COMPLETED
              /\ answer.response_data = event.response
+             /\ step.after # record => answer.payload_hash = event.payload_hash
 
 \* INV-6: Sending a request again, because its reply was lost, changes nothing before its deadline.
 RetryChangesNothing(event, step) ==
     LET again == Decide(step.after, event, now)
-        inTime == CASE event.kind = "Claim" -> now < event.lease
+        inTime == CASE event.kind = "Claim" /\ event.lease # None -> now < event.lease
+                    [] event.kind = "Claim" -> now < event.expiry * Second
                     [] event.kind = "Complete" -> now < event.expiry * Second
                     [] OTHER -> TRUE
-    IN  inTime =>
+        isOwned == event.kind = "Evict" \/ event.owner # None   \* otherwise nothing shows who has written
+    IN  inTime /\ isOwned =>
           /\ step.outcome.kind \in {"Claimed", "Completed"} => again.outcome.kind = step.outcome.kind
           /\ again.after = step.after
 
@@ -95,8 +101,9 @@ EvictionOwesNothing(event, step) ==
 
 \* TIME-6: A claim's expiry must not be before its lease.
 ExpiryIsNotBeforeLease(event, step) ==
-    event.kind = "Claim" /\ step.after # record /\ step.after # None /\ step.outcome.kind = "Claimed" =>
-        step.after.expiry_timestamp * Second >= step.after.in_progress_expiry_timestamp
+    /\ event.kind \in {"Claim", "Renew"} /\ step.after # record /\ step.after # None
+    /\ step.after.in_progress_expiry_timestamp # None
+    => step.after.expiry_timestamp * Second >= step.after.in_progress_expiry_timestamp
 
 BrokenBy(event, step) ==
     {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TIME-6"} :
@@ -117,11 +124,11 @@ AnswersAgree(event, outcome) ==
 \* INV-5: A body must not run again unless the earlier attempt crashed, raised, or outlived its lease before
 \* its outcome was stored, or its result has expired.
 BeginsForAReason(client) ==
-    LET own == Token(client).execution
+    LET own == Attempt(client).execution
     IN  /\ \A other \in Clients \ {client} :
              Is(other, "running") \/ Is(other, "completing") =>
-                 now >= clients[other].until \/ AreOne(own, Token(other).execution)
-        /\ \A execution \in DOMAIN crashed : now >= crashed[execution] \/ AreOne(own, execution)
+                 now >= clients[other].until \/ AreOne(own, Attempt(other).execution)
+        /\ \A run \in crashed : now >= run.until \/ AreOne(own, run.attempt.execution)
         /\ stored # None => AreOne(own, stored.execution)
 
 \* ENG-3: A body must not begin unless the granted lease is still live.
@@ -139,14 +146,14 @@ OneLiveRun ==
         /\ one # other
         /\ Is(one, "running") /\ now < clients[one].until
         /\ Is(other, "running") /\ now < clients[other].until
-        => AreOne(Token(one).execution, Token(other).execution)
+        => AreOne(Attempt(one).execution, Attempt(other).execution)
 
 \* INV-9: From every state some client can finish: once nothing is live, a newcomer claims, begins, completes.
 Newcomer == [client |-> "newcomer", attempt |-> 1, execution |-> None]
 SomeClientCanFinish ==
     LET then == IF record = None THEN now ELSE Max(now, DeadlineMs(record))
-        expiry == then \div Second + Window
-        claim == Decide(record, Claim(Newcomer, then + Lease, expiry, None, Key), then)
+        expiry == then \div Second + 1
+        claim == Decide(record, Claim(Newcomer, then + Second, expiry, None, Key), then)
         complete == Decide(claim.after, Complete(Newcomer, Newcomer, None, expiry, Key), then)
     IN  /\ claim.outcome.kind = "Claimed"
         /\ then < DeadlineMs(claim.outcome.record)
@@ -190,15 +197,25 @@ Applies(event, step, isAnswered) ==
 
 \* A run whose end is not stored blocks others until its lease ends.
 Blocked(client) ==
-    [crashed EXCEPT ![Token(client).execution] =
-        IF clients[client].until > now THEN Max(@, clients[client].until) ELSE @]
+    IF clients[client].until > now
+    THEN crashed \cup {[attempt |-> Attempt(client), until |-> clients[client].until]}
+    ELSE crashed
 
-ClaimOf(client) ==
-    Claim(Token(client), now + Lease, now \div Second + Window, clients[client].hash, Key)
+\* From when its result is stored, the result blocks others, and not the lease. A response names its attempt.
+IsStored(event, outcome, attempt) ==
+    /\ outcome.kind = "Completed"
+    /\ event.response = attempt \/ AreOne(attempt.execution, ExecutionOf(event.owner))
+
+\* Seconds from now, rounded up (TIME-5).
+After(seconds) == CeilSeconds(now) + seconds
+
+ClaimsOf(client) ==
+    {Claim(Token(client), IF lease = None THEN None ELSE now + lease, After(window), clients[client].hash, Key) :
+        lease \in Leases, window \in Windows}
+RenewalsOf(client) == {Renew(Token(client), now + lease) : lease \in Leases \ {None}}
 CompletionOf(client) ==
-    Complete(Token(client), Token(client), clients[client].hash, clients[client].expiry, Key)
+    Complete(Token(client), Attempt(client), clients[client].hash, clients[client].expiry, Key)
 ReleaseOf(client) == Release(Token(client))
-RenewalOf(client) == Renew(Token(client), now + Lease)
 
 Calling(client) ==
     /\ Is(client, "idle") /\ clients[client].attempt < Calls
@@ -209,8 +226,8 @@ Calling(client) ==
 
 Claiming(client, isAnswered) ==
     /\ Is(client, "claiming")
-    /\ LET event == ClaimOf(client)
-           step == Decide(record, event, now)
+    /\ \E event \in ClaimsOf(client) :
+       LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
            /\ clients' =
                 IF ~isAnswered THEN clients
@@ -232,8 +249,8 @@ ClaimingAgain(client) ==
 
 Renewing(client, isAnswered) ==
     /\ Is(client, "running")
-    /\ LET event == RenewalOf(client)
-           step == Decide(record, event, now)
+    /\ \E event \in RenewalsOf(client) :
+       LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
            /\ clients' =
                 IF isAnswered /\ step.outcome.kind = "Renewed"
@@ -243,7 +260,8 @@ Renewing(client, isAnswered) ==
 
 Returning(client) ==
     /\ Is(client, "running")
-    /\ clients' = [Changed(client, "completing") EXCEPT ![client].expiry = now \div Second + Window]
+    /\ \E window \in Windows :
+         clients' = [Changed(client, "completing") EXCEPT ![client].expiry = After(window)]
     /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
 
 Raising(client) ==
@@ -262,8 +280,13 @@ Completing(client, isAnswered) ==
     /\ LET event == CompletionOf(client)
            step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
-           /\ clients' = IF isAnswered THEN Ended(client) ELSE clients
-           /\ crashed' = IF isAnswered /\ step.outcome.kind # "Completed" THEN Blocked(client) ELSE crashed
+           /\ clients' =
+                IF isAnswered THEN Ended(client)
+                ELSE IF step.outcome.kind = "Completed" THEN [clients EXCEPT ![client].until = 0]
+                ELSE clients
+           /\ crashed' =
+                IF isAnswered /\ step.outcome.kind # "Completed" THEN Blocked(client)
+                ELSE {run \in crashed : ~IsStored(event, step.outcome, run.attempt)}
     /\ UNCHANGED <<now, late>>
 
 CompletingTooLate(client) ==
@@ -288,7 +311,7 @@ Releasing(client, isAnswered) ==
            /\ clients' =
                 [one \in Clients |->
                     IF ends /\ one \in Durable THEN [left[one] EXCEPT !.until = 0] ELSE left[one]]
-           /\ crashed' = IF ends THEN [crashed EXCEPT ![Execution] = 0] ELSE crashed
+           /\ crashed' = IF ends THEN {run \in crashed : run.attempt.execution = None} ELSE crashed
     /\ UNCHANGED <<now, late>>
 
 \* The client gives up waiting. Its request is applied later, and it may send another one before.
@@ -298,15 +321,22 @@ Delaying(client, event) ==
     /\ UNCHANGED <<now, record, clients, crashed, stored, broken>>
 
 DelayingAny(client) ==
-    \/ Is(client, "claiming") /\ Delaying(client, ClaimOf(client))
-    \/ Is(client, "running") /\ Delaying(client, RenewalOf(client))
+    \/ Is(client, "claiming") /\ \E event \in ClaimsOf(client) : Delaying(client, event)
+    \/ Is(client, "running") /\ \E event \in RenewalsOf(client) : Delaying(client, event)
     \/ Is(client, "completing") /\ ~Expired(client) /\ Delaying(client, CompletionOf(client))
     \/ Is(client, "releasing") /\ Delaying(client, ReleaseOf(client))
 
 Arriving(event) ==
     /\ late' = late \ {event}
-    /\ Applies(event, Decide(record, event, now), FALSE)
-    /\ UNCHANGED <<now, clients, crashed>>
+    /\ LET step == Decide(record, event, now)
+       IN  /\ Applies(event, step, FALSE)
+           /\ clients' =
+                [client \in Clients |->
+                    IF IsStored(event, step.outcome, Attempt(client)) /\ Attempt(client) = event.response
+                    THEN [clients[client] EXCEPT !.until = 0]
+                    ELSE clients[client]]
+           /\ crashed' = {run \in crashed : ~IsStored(event, step.outcome, run.attempt)}
+    /\ UNCHANGED now
 
 Dying(client) ==
     /\ ~Is(client, "idle")
@@ -319,19 +349,21 @@ Evicting ==
     /\ UNCHANGED <<now, clients, late, crashed>>
 
 \* What is over is forgotten, so that there are fewer states.
-Ticking ==
-    LET later == now + Second
+Remaining == {moment \in Moments : moment > now}
+
+Waiting ==
+    LET later == CHOOSE moment \in Remaining : \A other \in Remaining : moment <= other
         Future(time) == IF time > later THEN time ELSE 0
-    IN  /\ now < Horizon * Second
+    IN  /\ Remaining # {}
         /\ now' = later
         /\ clients' = [client \in Clients |-> [clients[client] EXCEPT !.until = Future(@)]]
-        /\ crashed' = [execution \in DOMAIN crashed |-> Future(crashed[execution])]
+        /\ crashed' = {run \in crashed : run.until > later}
         /\ stored' = IF stored # None /\ stored.until <= later THEN None ELSE stored
         /\ UNCHANGED <<record, late, broken>>
 
 \* All calls have ended. Any other state without a next step is a deadlock, which TLC reports.
 Over ==
-    /\ now = Horizon * Second
+    /\ Remaining = {}
     /\ \A client \in Clients : Is(client, "idle") /\ clients[client].attempt = Calls
     /\ UNCHANGED vars
 
@@ -341,7 +373,7 @@ Init ==
     /\ clients = [client \in Clients |->
                     [phase |-> "idle", attempt |-> 0, hash |-> None, until |-> 0, expiry |-> 0]]
     /\ late = {}
-    /\ crashed = [execution \in {None, Execution} |-> 0]
+    /\ crashed = {}
     /\ stored = None
     /\ broken = {}
 
@@ -366,10 +398,11 @@ Next ==
     \/ \E client \in Clients : OfClient(client)
     \/ \E event \in late : Arriving(event)
     \/ Evicting
-    \/ Ticking
+    \/ Waiting
     \/ Over
 
 Spec == Init /\ [][Next]_vars
 
-Symmetry == Permutations(Clients \ Durable) \cup Permutations(Durable)
+Symmetry ==
+    UNION {Permutations(Durable), Permutations(Tokenless), Permutations(Clients \ (Durable \cup Tokenless))}
 =============================================================================

@@ -137,8 +137,6 @@ WhenInProgress(record) == record.status = INPROGRESS
 
 ThenRefuseRunning(record, now) == <<record, InProgress(record, DeadlineMs(record) - now)>>
 
-WhenAlways == TRUE
-
 ThenReplay(record) == <<record, Replay(record)>>
 
 WhenOwnResult(record, event) ==

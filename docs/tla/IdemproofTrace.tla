@@ -11,14 +11,14 @@ Entry == Traces[trace][place]
 
 \* Recorded owners are texts, and none of them is of a durable execution.
 RecordedExecution(owner) == None
-RecordedToken(client) == [client |-> client, execution |-> None]
+RecordedAttempt(client) == [client |-> client, execution |-> None]
 RecordedNewcomer == "newcomer"
 
 Passing ==
     /\ now < Entry.at
     /\ now' = Entry.at
     /\ stored' = IF stored # None /\ stored.until <= Entry.at THEN None ELSE stored
-    /\ UNCHANGED <<record, clients, late, crashed, broken, place>>
+    /\ UNCHANGED <<record, clients, late, crashed, broken, place>>   \* what is over does no harm
 
 \* A request was applied or decided: the store had "before", and has "after"; "outcome" is what the call got.
 \* A call whose result is stored has ended.
@@ -27,8 +27,11 @@ Storing ==
     /\ LET step == Decide(record, Entry.event, now)
        IN  /\ step.after = Entry.after /\ step.outcome = Entry.outcome
            /\ Applies(Entry.event, step, Entry.answered)
-           /\ clients' = IF step.outcome.kind = "Completed" THEN Ended(Entry.event.owner) ELSE clients
-    /\ UNCHANGED <<now, late, crashed>>
+           /\ IF step.outcome.kind = "Completed"
+              THEN /\ clients' = Ended(Entry.event.owner)
+                   /\ crashed' = {run \in crashed : run.attempt.client # Entry.event.owner}
+              ELSE UNCHANGED <<clients, crashed>>
+    /\ UNCHANGED <<now, late>>
 
 Granting ==
     /\ Entry.kind = "granted"

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from injected_faults import FAULTS, Fault
+from fault_report import ALL_FAULTS
+from idemproof.spec import transition as rules
+from injected_faults import Fault, injected
 
 from .configurations import Configuration
-from .module import MODULE, Change, table_module
+from .module import MODULE, table_module
 from .tlc import Result, run
 
 REPORT = "faults.md"
@@ -33,12 +35,15 @@ class Found(NamedTuple):
     ----------
     row, what
         The fault.
+    bounds
+        The name of the bounds of the last search.
     result
         TLC's result.
     """
 
     row: str
     what: str
+    bounds: str
     result: Result
 
     @property
@@ -47,37 +52,45 @@ class Found(NamedTuple):
         return (self.result.violated or "**not found**").replace("_", "-")
 
 
-def configuration(fault: Fault) -> Configuration:
-    """Return the smallest bounds within which TLC finds ``fault``."""
-    return Configuration(
-        "fault",
-        f"{fault.row}: {fault.what}",
-        clients=2,
-        calls=2,
-        late=0,
-        horizon=5,
-        hashes=fault.payload_hashes,
-        invocations=fault.invocations,
+def bounds(fault: Fault) -> Iterator[Configuration]:
+    """Yield the bounds within which TLC searches for ``fault``, until it is found."""
+    whole = Configuration("whole seconds", "", clients=2, calls=2, late=0, seconds=5)
+    whole = whole._replace(hashes=fault.payload_hashes, invocations=fault.invocations)
+    if fault.coarse:
+        yield whole
+        return
+    moments = (1, 1499, 1500, 2999, 3001)
+    yield Configuration(
+        "milliseconds", "", 2, 1, 0, 4, leases="1500, 2500", windows="1, 3", moments=moments
     )
+    yield Configuration("no owner tokens", "", 2, 2, 0, 3, hashes=2, tokenless=1, leases="None, 2000", windows="1")
 
 
 def found(fault: Fault) -> Found:
     """Let TLC search the model with ``fault``."""
-    table = table_module(Change(fault.row, fault.guard, fault.step))
-    return Found(fault.row, fault.what, run(CLIENTS, {MODULE: table}, configuration(fault).text()))
+    with injected(fault):
+        table = table_module(rules.TABLE)
+    for each in bounds(fault):
+        result = run(CLIENTS, {MODULE: table}, each.text(), brief=True)
+        if result.violated:
+            break
+    return Found(fault.row, fault.what, each.name, result)
 
 
 def found_beginning_late() -> Found:
     """Let TLC search the model with a client that begins its body without checking its lease (ENG-3)."""
-    bounds = Configuration("fault", "A body begins although its lease is over", 2, 2, 0, 5)
+    fault = Fault("ENG-3", "a body begins although its lease is over")
+    (each,) = bounds(fault)
     client = f"---- MODULE Late ----\nEXTENDS {CLIENTS}\nAlways(client) == TRUE\n====\n"
-    result = run("Late", {MODULE: table_module(), "Late": client}, bounds.text(MayBegin="Always"))
-    return Found("ENG-3", "a body begins although its lease is over", result)
+    result = run(
+        "Late", {MODULE: table_module(), "Late": client}, each.text(MayBegin="Always"), brief=True
+    )
+    return Found(fault.row, fault.what, each.name, result)
 
 
 def all_found() -> Iterator[Found]:
     """Let TLC search for every fault."""
-    yield from map(found, FAULTS)
+    yield from map(found, ALL_FAULTS)
     yield found_beginning_late()
 
 

