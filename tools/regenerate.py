@@ -41,6 +41,8 @@ PARTS = {
     "vectors": Part("idemproof/spec/vectors", "vectors.generate"),
     "traceability": Part("idemproof/spec", "traceability"),
     "injected-faults": Part("docs", "fault_report"),
+    "tla": Part("docs/tla", "tla.generate"),
+    "tla-faults": Part("docs/tla", "tla.faults", slow=True),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),

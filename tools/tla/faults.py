@@ -9,11 +9,11 @@ from idemproof.spec import transition as rules
 from injected_faults import Fault, injected
 
 from .configurations import Configuration
+from .model import CLIENTS
 from .module import MODULE, table_module
 from .tlc import Result, run
 
 REPORT = "faults.md"
-CLIENTS = "IdemproofClients"
 
 _HEAD = """\
 # Faults that TLC finds
@@ -59,11 +59,13 @@ def bounds(fault: Fault) -> Iterator[Configuration]:
     if fault.coarse:
         yield whole
         return
-    moments = (1, 1499, 1500, 2999, 3001)
+    moments = (1, 1499, 1500, 2999)
     yield Configuration(
-        "milliseconds", "", 2, 1, 0, 4, leases="1500, 2500", windows="1, 3", moments=moments
+        "milliseconds", "", 2, 1, 0, 3, leases="1500, 2500", windows="1, 3", moments=moments
     )
-    yield Configuration("no owner tokens", "", 2, 2, 0, 3, hashes=2, tokenless=1, leases="None, 2000", windows="1")
+    yield Configuration(
+        "no owner tokens", "", 2, 1, 0, 4, hashes=2, tokenless=2, leases="None, 2000", windows="1"
+    )
 
 
 def found(fault: Fault) -> Found:
