@@ -91,8 +91,46 @@ class Configuration(NamedTuple):
 
 CONFIGURATIONS = (
     Configuration("two-clients", "Two clients with two attempts each", 2, 2, 0, 4),
-    Configuration("late-requests", "Two clients, and a request that arrives late", 2, 1, 1, 4),
     Configuration("three-clients", "Three clients", 3, 1, 0, 4),
+    Configuration("late-request", "Two clients, and a request that arrives late", 2, 1, 1, 3),
+    Configuration("payloads", "Two clients with different payloads", 2, 1, 0, 4, hashes=2),
+    Configuration("invocations", "Two invocations of one durable execution", 2, 1, 0, 4, invocations=2),
+    Configuration(
+        "milliseconds",
+        "Two clients whose leases and windows differ, and moments beside the deadlines",
+        *(2, 1, 0, 3),
+        leases="1500, 2500",
+        windows="1, 3",
+        moments=(1, 1499, 1500, 2999),
+    ),
+    Configuration(
+        "no-owner-tokens",
+        "Two clients of which one has no owner tokens, and claims without a lease",
+        *(2, 1, 0, 4),
+        hashes=2,
+        tokenless=1,
+        leases="None, 2000",
+        windows="1",
+    ),
+    Configuration(
+        "three-clients-late-request",
+        "Three clients, and a request that arrives late",
+        *(3, 1, 1, 4),
+        nightly=True,
+    ),
+    Configuration(
+        "two-clients-late-request",
+        "Two clients with two attempts each, and a request that arrives late",
+        *(2, 2, 1, 4),
+        nightly=True,
+    ),
+    Configuration(
+        "invocations-and-a-client",
+        "Two invocations of one durable execution, and another client",
+        *(3, 1, 0, 4),
+        invocations=2,
+        nightly=True,
+    ),
 )
 
 

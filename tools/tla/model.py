@@ -35,8 +35,6 @@ def check(configuration: Configuration, *, workers: int = 2) -> Checked:
     """Let TLC visit every state within the bounds of ``configuration``."""
     text = table_module()
     began = time.monotonic()
-    result = run(
-        CLIENTS, {MODULE: text}, configuration.text(), workers=workers, options=["-coverage", "60"]
-    )
+    result = run(CLIENTS, {MODULE: text}, configuration.text(), workers=workers, options=["-coverage", "60"])
     rows = rows_taken(text, covered(result.output, MODULE))
     return Checked(configuration, result, rows, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""Writes the table of the protocol as a TLA+ module: each row's condition and step, translated from Python."""
+"""Writes the table of the protocol as a TLA+ module, with each row's condition and step."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,8 @@ from idemproof.spec.events import Event, Outcome
 from idemproof.spec.record import Record, execution_of
 from idemproof.spec.transition import Row
 
-from .translate import WIDTH, Operator, Translator, applied, camel, wrapped
+from .expressions import Operator, applied
+from .translate import WIDTH, Translator, camel, wrapped
 
 MODULE = "IdemproofTable"
 ARGUMENTS = {0: "record", 1: "event", 2: "now"}

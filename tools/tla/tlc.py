@@ -71,7 +71,7 @@ def command() -> list[str]:
     return [java, "-cp", str(Path(package.origin).with_name("tla2tools.jar"))]
 
 
-def run(  # noqa: PLR0913 - as TLC's own options
+def run(
     module: str,
     texts: Mapping[str, str],
     configuration: str,
@@ -111,9 +111,10 @@ def run(  # noqa: PLR0913 - as TLC's own options
         java, *jar = command()
         machine = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if brief else ["-XX:+UseParallelGC"]
         start = [java, *machine, "-Xmx2g", f"-Djava.io.tmpdir={folder}", *jar, "tlc2.TLC"]
+        states = str(folder / "states")
+        settings = ["-workers", str(workers), "-metadir", states, "-config", "run.cfg"]
         done = subprocess.run(
-            [*start, "-workers", str(workers), "-metadir", str(folder / "states"), "-config", "run.cfg", *options]
-            + [module],
+            [*start, *settings, *options, module],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
