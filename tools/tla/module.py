@@ -105,7 +105,7 @@ def _rows(kind: type, rows: Sequence[Row], translator: Translator) -> Iterator[s
         guard, step = translator.operator(row.guard), translator.operator(row.step)
         decided = f'Decided("{row.clause}", {applied(step, ARGUMENTS)})'
         if guard.text.endswith(_ALWAYS):
-            yield f"    ELSE {decided}"
+            yield f"    {opening}{decided}"
             return
         yield f"    {opening}IF {applied(guard, ARGUMENTS)}"
         yield f"    THEN {decided}"

@@ -15,7 +15,6 @@ MODULES = Path(__file__).resolve().parents[2] / "docs" / "tla"
 _COUNTS = re.compile(
     r"^([\d,]+) states generated, ([\d,]+) distinct states found, 0 states left", re.MULTILINE
 )
-_DEPTH = re.compile(r"^The depth of the complete state graph search is (\d+)\.", re.MULTILINE)
 _VIOLATED = re.compile(r"^Error: Invariant (\w+) is violated", re.MULTILINE)
 _STATE = re.compile(r"^State (\d+): <(\w+)", re.MULTILINE)
 _COVERED = re.compile(r"line (\d+), col (\d+) to line (\d+), col (\d+) of module (\w+): (\d+)$")
@@ -39,9 +38,8 @@ class Result(NamedTuple):
         The violated invariant, "deadlock", or None if everything holds.
     trace
         The actions that lead there, without the initial state.
-    generated, distinct, depth
-        The numbers of steps and of states, and the length of the longest of the shortest paths to a state.
-        0 if the search has stopped early.
+    generated, distinct
+        The numbers of steps and of states; 0 if the search has stopped early.
     output
         All that TLC has printed.
     """
@@ -50,7 +48,6 @@ class Result(NamedTuple):
     trace: tuple[str, ...]
     generated: int
     distinct: int
-    depth: int
     output: str
 
 
@@ -133,12 +130,12 @@ def read(output: str) -> Result:
     if violated or deadlock:
         found = violated[1] if violated else "deadlock"
         steps = _STATE.findall(output)
-        return Result(found, tuple(action for number, action in steps if number != "1"), 0, 0, 0, output)
-    counts, depth = _COUNTS.search(output), _DEPTH.search(output)
-    if _PASSED not in output or counts is None or depth is None:
+        return Result(found, tuple(action for number, action in steps if number != "1"), 0, 0, output)
+    counts = _COUNTS.search(output)
+    if _PASSED not in output or counts is None:
         raise TLCError(f"TLC has checked nothing:\n{output}")
     generated, distinct = (int(number.replace(",", "")) for number in counts.groups())
-    return Result(None, (), generated, distinct, int(depth[1]), output)
+    return Result(None, (), generated, distinct, output)
 
 
 def covered(output: str, module: str) -> dict[tuple[int, ...], int]:
