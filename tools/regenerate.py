@@ -42,6 +42,8 @@ PARTS = {
     "open-questions": Part("docs/explanation/open-questions", "open_questions"),
     "traceability": Part("idemproof/spec", "traceability"),
     "injected-faults": Part("docs", "fault_report", slow=True),
+    "tla": Part("docs/tla", "tla.generate"),
+    "tla-faults": Part("docs/tla", "tla.faults", slow=True),
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "needs": Part("idemproof/conformance/suite", "needs", slow=True),

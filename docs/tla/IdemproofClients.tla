@@ -1,0 +1,409 @@
+--------------------------- MODULE IdemproofClients ---------------------------
+(* Clients that call with one key, and what can go wrong: workers die at any point, replies are lost,      *)
+(* requests arrive after their senders have given up, bodies raise or outlive their leases, the store      *)
+(* evicts records. The rules by which the store answers are in IdemproofTable, which is generated. This    *)
+(* module says what clients do, and what must never happen. It is written by hand, apart from              *)
+(* idemproof/spec/model.py and idemproof/spec/invariants.py, which say the same for another search.        *)
+EXTENDS IdemproofTable, FiniteSets, TLC
+
+CONSTANTS
+    Clients,   \* who calls
+    Durable,   \* the clients that are invocations of one durable execution
+    Calls,     \* how many attempts each client may make
+    Tokenless, \* the clients that have no owner tokens, as other software that shares the store
+    Hashes,    \* the payload hashes that calls may have
+    Leases,    \* the milliseconds of a lease; None for the lifetime of the record
+    Windows,   \* the seconds for which claims and results are kept
+    Late,      \* how many requests may be on their way after their senders have given up
+    Moments    \* the milliseconds at which something may happen; it begins at 0
+
+Second == 1000
+Key == "key"
+Execution == "execution"
+
+VARIABLES
+    now,       \* milliseconds
+    record,    \* the stored record, or None
+    clients,   \* what each client is doing
+    late,      \* the requests that will arrive later
+    crashed,   \* the runs that died, were suspended, or did not store their result, until their leases end
+    stored,    \* the stored result that callers are entitled to, or None
+    broken     \* the clauses that a step has broken
+vars == <<now, record, clients, late, crashed, stored, broken>>
+
+Attempt(client) ==
+    [client |-> client,
+     attempt |-> clients[client].attempt,
+     execution |-> IF client \in Durable THEN Execution ELSE None]
+
+Token(client) == IF client \in Tokenless THEN None ELSE Attempt(client)
+
+ExecutionOfToken(owner) == IF owner = None THEN None ELSE owner.execution
+
+\* Invocations of one durable execution count as one attempt (DUR-2).
+AreOne(execution, other) == execution # None /\ execution = other
+
+Is(client, phase) == clients[client].phase = phase
+Expired(client) == now >= clients[client].expiry * Second
+
+----------------------------------------------------------------------------
+(* What must never happen. First: what a step of the store must not do. *)
+
+IsLive(one) == one # None /\ now < DeadlineMs(one)
+
+\* INV-2: A live COMPLETED record must not change.
+ResultIsFinal(event, step) ==
+    IsLive(record) /\ record.status = COMPLETED => step.after = record
+
+\* INV-3: An attempt must not change another attempt's live record.
+OthersAreUntouched(event, step) ==
+    IsLive(record) /\ step.after # record =>
+        /\ event.kind # "Evict"
+        /\ record.owner # None
+        /\ \/ event.owner = record.owner
+           \/ /\ event.kind = "Claim" /\ record.status = INPROGRESS
+              /\ AreOne(ExecutionOf(event.owner), ExecutionOf(record.owner))
+              /\ step.after = [record EXCEPT !.owner = event.owner]
+
+HashesAgree(one, other) == one = None \/ other = None \/ one = other
+
+\* INV-4: An answer is the stored result, and never that of another payload.
+AnswerIsTheRecord(event, step) ==
+    LET answer == step.outcome.record
+    IN  /\ step.outcome.kind \in {"Replay", "Superseded"} =>
+             /\ answer = record /\ answer = step.after
+             /\ answer.status = COMPLETED
+             /\ HashesAgree(answer.payload_hash, event.payload_hash)
+        /\ step.outcome.kind = "Completed" =>
+             /\ answer = step.after
+             /\ answer.status = COMPLETED
+             /\ answer.response_data = event.response
+             /\ step.after # record => answer.payload_hash = event.payload_hash
+
+\* INV-6: Sending a request again, because its reply was lost, changes nothing before its deadline.
+RetryChangesNothing(event, step) ==
+    LET again == Decide(step.after, event, now)
+        inTime == CASE event.kind = "Claim" /\ event.lease # None -> now < event.lease
+                    [] event.kind = "Claim" -> now < event.expiry * Second
+                    [] event.kind = "Complete" -> now < event.expiry * Second
+                    [] OTHER -> TRUE
+        isOwned == event.kind = "Evict" \/ event.owner # None   \* otherwise nothing shows who has written
+    IN  inTime /\ isOwned =>
+          /\ step.outcome.kind \in {"Claimed", "Completed"} => again.outcome.kind = step.outcome.kind
+          /\ again.after = step.after
+
+\* INV-7: Eviction must not change an answer that a caller is still entitled to.
+EvictionOwesNothing(event, step) ==
+    event.kind = "Evict" /\ step.after # record =>
+        /\ ~IsLive(record)
+        /\ now >= record.expiry_timestamp * Second
+        /\ stored = None
+
+\* TIME-6: A claim's expiry must not be before its lease.
+ExpiryIsNotBeforeLease(event, step) ==
+    /\ event.kind \in {"Claim", "Renew"} /\ step.after # record /\ step.after # None
+    /\ step.after.in_progress_expiry_timestamp # None
+    => step.after.expiry_timestamp * Second >= step.after.in_progress_expiry_timestamp
+
+BrokenBy(event, step) ==
+    {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TIME-6"} :
+        ~CASE clause = "INV-2" -> ResultIsFinal(event, step)
+           [] clause = "INV-3" -> OthersAreUntouched(event, step)
+           [] clause = "INV-4" -> AnswerIsTheRecord(event, step)
+           [] clause = "INV-6" -> RetryChangesNothing(event, step)
+           [] clause = "INV-7" -> EvictionOwesNothing(event, step)
+           [] clause = "TIME-6" -> ExpiryIsNotBeforeLease(event, step)}
+
+\* INV-4, as callers see it: all who are answered while a result is kept get that result.
+AnswersAgree(event, outcome) ==
+    LET response == IF outcome.kind = "Completed" THEN event.response ELSE outcome.record.response_data
+    IN  outcome.kind \in {"Completed", "Replay", "Superseded"} /\ stored # None =>
+          /\ response = stored.response
+          /\ HashesAgree(event.payload_hash, stored.hash)
+
+\* INV-5: A body must not run again unless the earlier attempt crashed, raised, or outlived its lease before
+\* its outcome was stored, or its result has expired.
+BeginsForAReason(client) ==
+    LET own == Attempt(client).execution
+    IN  /\ \A other \in Clients \ {client} :
+             Is(other, "running") \/ Is(other, "completing") =>
+                 now >= clients[other].until \/ AreOne(own, Attempt(other).execution)
+        /\ \A run \in crashed : now >= run.until \/ AreOne(own, run.attempt.execution)
+        /\ stored # None => AreOne(own, stored.execution)
+
+\* ENG-3: A body must not begin unless the granted lease is still live.
+MayBegin(client) == now < clients[client].until
+
+BrokenByBeginning(client) ==
+    (IF BeginsForAReason(client) THEN {} ELSE {"INV-5"})
+        \cup (IF now < clients[client].until THEN {} ELSE {"ENG-3"})
+
+\* Then: what no state may be like.
+
+\* INV-1: At most one running body has a granted lease that is live.
+OneLiveRun ==
+    \A one, other \in Clients :
+        /\ one # other
+        /\ Is(one, "running") /\ now < clients[one].until
+        /\ Is(other, "running") /\ now < clients[other].until
+        => AreOne(Attempt(one).execution, Attempt(other).execution)
+
+\* INV-9: From every state some client can finish: once nothing is live, a newcomer claims, begins, completes.
+Newcomer == [client |-> "newcomer", attempt |-> 1, execution |-> None]
+SomeClientCanFinish ==
+    LET then == IF record = None THEN now ELSE Max(now, DeadlineMs(record))
+        expiry == then \div Second + 1
+        claim == Decide(record, Claim(Newcomer, then + Second, expiry, None, Key), then)
+        complete == Decide(claim.after, Complete(Newcomer, Newcomer, None, expiry, Key), then)
+    IN  /\ claim.outcome.kind = "Claimed"
+        /\ then < DeadlineMs(claim.outcome.record)
+        /\ complete.outcome.kind = "Completed"
+        /\ complete.after # None /\ complete.after.response_data = Newcomer
+
+INV_1 == OneLiveRun
+INV_2 == "INV-2" \notin broken
+INV_3 == "INV-3" \notin broken
+INV_4 == "INV-4" \notin broken
+INV_5 == "INV-5" \notin broken
+INV_6 == "INV-6" \notin broken
+INV_7 == "INV-7" \notin broken
+INV_9 == SomeClientCanFinish
+ENG_3 == "ENG-3" \notin broken
+TIME_6 == "TIME-6" \notin broken
+
+----------------------------------------------------------------------------
+(* What happens. The store applies a request; its client may get the reply, or not. *)
+
+Changed(client, phase) == [clients EXCEPT ![client].phase = phase]
+
+\* The attempt is over. A client keeps the number of its attempts.
+Ended(client) ==
+    [clients EXCEPT ![client] =
+        [phase |-> "idle", attempt |-> @.attempt, hash |-> None, until |-> 0, expiry |-> 0]]
+
+\* A result that is stored is kept until its expiry.
+Stored(event, outcome) ==
+    IF outcome.kind = "Completed" /\ now < event.expiry * Second
+    THEN [response |-> event.response, hash |-> event.payload_hash,
+          until |-> event.expiry * Second, execution |-> ExecutionOf(event.owner)]
+    ELSE stored
+
+Applies(event, step, isAnswered) ==
+    /\ IsRow(step.row)
+    /\ record' = step.after
+    /\ stored' = Stored(event, step.outcome)
+    /\ broken' = broken \cup BrokenBy(event, step)
+         \cup (IF isAnswered /\ ~AnswersAgree(event, step.outcome) THEN {"INV-4"} ELSE {})
+
+\* A run whose end is not stored blocks others until its lease ends.
+Blocked(client) ==
+    IF clients[client].until > now
+    THEN crashed \cup {[attempt |-> Attempt(client), until |-> clients[client].until]}
+    ELSE crashed
+
+\* From when its result is stored, the result blocks others, and not the lease. A response names its attempt.
+IsStored(event, outcome, attempt) ==
+    /\ outcome.kind = "Completed"
+    /\ event.response = attempt \/ AreOne(attempt.execution, ExecutionOf(event.owner))
+
+\* Seconds from now, rounded up (TIME-5).
+After(seconds) == CeilSeconds(now) + seconds
+
+ClaimsOf(client) ==
+    {Claim(Token(client), IF lease = None THEN None ELSE now + lease, After(window), clients[client].hash, Key) :
+        lease \in Leases, window \in Windows}
+RenewalsOf(client) == {Renew(Token(client), now + lease) : lease \in Leases \ {None}}
+CompletionOf(client) ==
+    Complete(Token(client), Attempt(client), clients[client].hash, clients[client].expiry, Key)
+ReleaseOf(client) == Release(Token(client))
+
+Calling(client) ==
+    /\ Is(client, "idle") /\ clients[client].attempt < Calls
+    /\ \E hash \in Hashes :
+         clients' = [clients EXCEPT ![client].phase = "claiming", ![client].hash = hash,
+                                    ![client].attempt = @ + 1]
+    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+
+Claiming(client, isAnswered) ==
+    /\ Is(client, "claiming")
+    /\ \E event \in ClaimsOf(client) :
+       LET step == Decide(record, event, now)
+       IN  /\ Applies(event, step, isAnswered)
+           /\ clients' =
+                IF ~isAnswered THEN clients
+                ELSE IF step.outcome.kind = "Claimed"
+                THEN [Changed(client, "granted") EXCEPT ![client].until = DeadlineMs(step.outcome.record)]
+                ELSE Ended(client)
+    /\ UNCHANGED <<now, late, crashed>>
+
+Beginning(client) ==
+    /\ Is(client, "granted") /\ MayBegin(client)
+    /\ clients' = Changed(client, "running")
+    /\ broken' = broken \cup BrokenByBeginning(client)
+    /\ UNCHANGED <<now, record, late, crashed, stored>>
+
+ClaimingAgain(client) ==
+    /\ Is(client, "granted") /\ ~MayBegin(client)
+    /\ clients' = [Changed(client, "claiming") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+
+Renewing(client, isAnswered) ==
+    /\ Is(client, "running")
+    /\ \E event \in RenewalsOf(client) :
+       LET step == Decide(record, event, now)
+       IN  /\ Applies(event, step, isAnswered)
+           /\ clients' =
+                IF isAnswered /\ step.outcome.kind = "Renewed"
+                THEN [clients EXCEPT ![client].until = DeadlineMs(step.outcome.record)]
+                ELSE clients
+    /\ UNCHANGED <<now, late, crashed>>
+
+Returning(client) ==
+    /\ Is(client, "running")
+    /\ \E window \in Windows :
+         clients' = [Changed(client, "completing") EXCEPT ![client].expiry = After(window)]
+    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+
+Raising(client) ==
+    /\ Is(client, "running")
+    /\ clients' = [Changed(client, "releasing") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+
+Suspending(client) ==
+    /\ Is(client, "running") /\ client \in Durable
+    /\ clients' = Ended(client)
+    /\ crashed' = Blocked(client)
+    /\ UNCHANGED <<now, record, late, stored, broken>>
+
+Completing(client, isAnswered) ==
+    /\ Is(client, "completing") /\ ~Expired(client)
+    /\ LET event == CompletionOf(client)
+           step == Decide(record, event, now)
+       IN  /\ Applies(event, step, isAnswered)
+           /\ clients' =
+                IF isAnswered THEN Ended(client)
+                ELSE IF step.outcome.kind = "Completed" THEN [clients EXCEPT ![client].until = 0]
+                ELSE clients
+           /\ crashed' =
+                IF isAnswered /\ step.outcome.kind # "Completed" THEN Blocked(client)
+                ELSE {run \in crashed : ~IsStored(event, step.outcome, run.attempt)}
+    /\ UNCHANGED <<now, late>>
+
+CompletingTooLate(client) ==
+    /\ Is(client, "completing") /\ Expired(client)
+    /\ clients' = Ended(client)
+    /\ crashed' = Blocked(client)
+    /\ UNCHANGED <<now, record, late, stored, broken>>
+
+GivingUp(client) ==
+    /\ Is(client, "claiming")
+    /\ clients' = Changed(client, "releasing")
+    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+
+\* The release of an invocation ends its durable execution, with all runs that it has left behind.
+Releasing(client, isAnswered) ==
+    /\ Is(client, "releasing")
+    /\ LET event == ReleaseOf(client)
+           step == Decide(record, event, now)
+           ends == client \in Durable /\ step.outcome.kind = "Released"
+           left == IF isAnswered THEN Ended(client) ELSE clients
+       IN  /\ Applies(event, step, isAnswered)
+           /\ clients' =
+                [one \in Clients |->
+                    IF ends /\ one \in Durable THEN [left[one] EXCEPT !.until = 0] ELSE left[one]]
+           /\ crashed' = IF ends THEN {run \in crashed : run.attempt.execution = None} ELSE crashed
+    /\ UNCHANGED <<now, late>>
+
+\* The client gives up waiting. Its request is applied later, and it may send another one before.
+Delaying(client, event) ==
+    /\ Cardinality(late) < Late
+    /\ late' = late \cup {event}
+    /\ UNCHANGED <<now, record, clients, crashed, stored, broken>>
+
+DelayingAny(client) ==
+    \/ Is(client, "claiming") /\ \E event \in ClaimsOf(client) : Delaying(client, event)
+    \/ Is(client, "running") /\ \E event \in RenewalsOf(client) : Delaying(client, event)
+    \/ Is(client, "completing") /\ ~Expired(client) /\ Delaying(client, CompletionOf(client))
+    \/ Is(client, "releasing") /\ Delaying(client, ReleaseOf(client))
+
+Arriving(event) ==
+    /\ late' = late \ {event}
+    /\ LET step == Decide(record, event, now)
+       IN  /\ Applies(event, step, FALSE)
+           /\ clients' =
+                [client \in Clients |->
+                    IF IsStored(event, step.outcome, Attempt(client)) /\ Attempt(client) = event.response
+                    THEN [clients[client] EXCEPT !.until = 0]
+                    ELSE clients[client]]
+           /\ crashed' = {run \in crashed : ~IsStored(event, step.outcome, run.attempt)}
+    /\ UNCHANGED now
+
+Dying(client) ==
+    /\ ~Is(client, "idle")
+    /\ clients' = Ended(client)
+    /\ crashed' = IF Is(client, "running") \/ Is(client, "completing") THEN Blocked(client) ELSE crashed
+    /\ UNCHANGED <<now, record, late, stored, broken>>
+
+Evicting ==
+    /\ Applies(Evict, Decide(record, Evict, now), FALSE)
+    /\ UNCHANGED <<now, clients, late, crashed>>
+
+\* What is over is forgotten, so that there are fewer states.
+Remaining == {moment \in Moments : moment > now}
+
+Waiting ==
+    LET later == CHOOSE moment \in Remaining : \A other \in Remaining : moment <= other
+        Future(time) == IF time > later THEN time ELSE 0
+    IN  /\ Remaining # {}
+        /\ now' = later
+        /\ clients' = [client \in Clients |-> [clients[client] EXCEPT !.until = Future(@)]]
+        /\ crashed' = {run \in crashed : run.until > later}
+        /\ stored' = IF stored # None /\ stored.until <= later THEN None ELSE stored
+        /\ UNCHANGED <<record, late, broken>>
+
+\* All calls have ended. Any other state without a next step is a deadlock, which TLC reports.
+Over ==
+    /\ Remaining = {}
+    /\ \A client \in Clients : Is(client, "idle") /\ clients[client].attempt = Calls
+    /\ UNCHANGED vars
+
+Init ==
+    /\ now = 0
+    /\ record = None
+    /\ clients = [client \in Clients |->
+                    [phase |-> "idle", attempt |-> 0, hash |-> None, until |-> 0, expiry |-> 0]]
+    /\ late = {}
+    /\ crashed = {}
+    /\ stored = None
+    /\ broken = {}
+
+OfClient(client) ==
+    \/ Calling(client)
+    \/ \E isAnswered \in BOOLEAN :
+         \/ Claiming(client, isAnswered)
+         \/ Renewing(client, isAnswered)
+         \/ Completing(client, isAnswered)
+         \/ Releasing(client, isAnswered)
+    \/ Beginning(client)
+    \/ ClaimingAgain(client)
+    \/ Returning(client)
+    \/ Raising(client)
+    \/ Suspending(client)
+    \/ CompletingTooLate(client)
+    \/ GivingUp(client)
+    \/ DelayingAny(client)
+    \/ Dying(client)
+
+Next ==
+    \/ \E client \in Clients : OfClient(client)
+    \/ \E event \in late : Arriving(event)
+    \/ Evicting
+    \/ Waiting
+    \/ Over
+
+Spec == Init /\ [][Next]_vars
+
+\* No UNION, because TLC would evaluate it even where it is not used.
+Symmetry ==
+    Permutations(Durable) \cup Permutations(Tokenless) \cup Permutations(Clients \ (Durable \cup Tokenless))
+=============================================================================

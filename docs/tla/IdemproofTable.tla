@@ -1,0 +1,263 @@
+---------------------------- MODULE IdemproofTable ----------------------------
+(* The table of the protocol: what an event does to the record of one key, and what the caller gets. The   *)
+(* rows are those of idemproof/spec/transition.py; tools/regenerate.py translates them from their Python   *)
+(* source and writes this file. A record, an event and an outcome have the fields that they have there.    *)
+(* Deadlines and "now" are in milliseconds, expiries in seconds.                                           *)
+EXTENDS Integers
+
+CONSTANTS
+    None,            \* no record, no lease, no response, no payload hash, no owner
+    ExecutionOf(_)   \* the durable execution that an owner token names, or None (DUR-1)
+
+------------------------------------------------------------------------------
+(* Values *)
+
+COMPLETED == "COMPLETED"
+INPROGRESS == "INPROGRESS"
+
+Record(idempotency_key, status, expiry_timestamp, in_progress_expiry_timestamp, response_data,
+        payload_hash, owner) ==
+    [idempotency_key |-> idempotency_key,
+     status |-> status,
+     expiry_timestamp |-> expiry_timestamp,
+     in_progress_expiry_timestamp |-> in_progress_expiry_timestamp,
+     response_data |-> response_data,
+     payload_hash |-> payload_hash,
+     owner |-> owner]
+
+Claim(owner, lease, expiry, payload_hash, idempotency_key) ==
+    [kind |-> "Claim",
+     owner |-> owner,
+     lease |-> lease,
+     expiry |-> expiry,
+     payload_hash |-> payload_hash,
+     idempotency_key |-> idempotency_key]
+
+Complete(owner, response, payload_hash, expiry, idempotency_key) ==
+    [kind |-> "Complete",
+     owner |-> owner,
+     response |-> response,
+     payload_hash |-> payload_hash,
+     expiry |-> expiry,
+     idempotency_key |-> idempotency_key]
+
+Release(owner) == [kind |-> "Release", owner |-> owner]
+
+Renew(owner, lease) == [kind |-> "Renew", owner |-> owner, lease |-> lease]
+
+Evict == [kind |-> "Evict"]
+
+Claimed(record, took_over) == [kind |-> "Claimed", record |-> record, took_over |-> took_over]
+
+PayloadMismatch(record) == [kind |-> "PayloadMismatch", record |-> record]
+
+InProgress(record, retry_after) ==
+    [kind |-> "InProgress",
+     record |-> record,
+     retry_after |-> retry_after]
+
+Replay(record) == [kind |-> "Replay", record |-> record]
+
+Completed(record) == [kind |-> "Completed", record |-> record]
+
+Superseded(record) == [kind |-> "Superseded", record |-> record]
+
+LeaseLost(record) == [kind |-> "LeaseLost", record |-> record]
+
+Released == [kind |-> "Released"]
+
+NotHeld == [kind |-> "NotHeld"]
+
+Renewed(record) == [kind |-> "Renewed", record |-> record]
+
+Evicted == [kind |-> "Evicted"]
+
+Kept == [kind |-> "Kept"]
+
+Max(one, other) == IF one > other THEN one ELSE other
+
+------------------------------------------------------------------------------
+(* Conditions and steps *)
+
+DeadlineMs(record) ==
+    LET lease == record.in_progress_expiry_timestamp
+    IN  IF lease # None /\ record.status = INPROGRESS
+        THEN lease
+        ELSE record.expiry_timestamp * 1000
+
+Claimable(record, now) ==
+    \/ record = None
+    \/ now >= DeadlineMs(record)
+
+WhenClaimable(record, now) == Claimable(record, now)
+
+CeilSeconds(milliseconds) == -((-milliseconds) \div 1000)
+
+ThenClaim(record, event) ==
+    LET expiry == event.expiry
+        lease == event.lease
+        expiry_2 == IF lease # None /\ lease > expiry * 1000 THEN CeilSeconds(lease) ELSE expiry
+        claimed == Record(event.idempotency_key, INPROGRESS, expiry_2, lease, None,
+                event.payload_hash, event.owner)
+    IN  <<claimed, Claimed(claimed, record)>>
+
+Holds(record, owner) ==
+    /\ record # None
+    /\ owner # None
+    /\ record.status = INPROGRESS
+    /\ record.owner = owner
+
+WhenHeld(record, event) == Holds(record, event.owner)
+
+ThenRecogniseClaim(record) == <<record, Claimed(record, None)>>
+
+WhenHashesDiffer(record, event) ==
+    /\ record.payload_hash # None
+    /\ event.payload_hash # None
+    /\ record.payload_hash # event.payload_hash
+
+ThenRefusePayload(record) == <<record, PayloadMismatch(record)>>
+
+SameExecution(record, owner) ==
+    IF record.status # INPROGRESS
+    THEN FALSE
+    ELSE LET execution == ExecutionOf(owner)
+         IN  /\ execution # None
+             /\ ExecutionOf(record.owner) = execution
+
+WhenOfOwnExecution(record, event) ==
+    /\ record.status = INPROGRESS
+    /\ SameExecution(record, event.owner)
+
+ThenResume(record, event) ==
+    LET resumed == [record EXCEPT !.owner = event.owner]
+    IN  <<resumed, Claimed(resumed, None)>>
+
+WhenInProgress(record) == record.status = INPROGRESS
+
+ThenRefuseRunning(record, now) == <<record, InProgress(record, DeadlineMs(record) - now)>>
+
+ThenReplay(record) == <<record, Replay(record)>>
+
+WhenOwnResult(record, event) ==
+    /\ record # None
+    /\ record.status = COMPLETED
+    /\ event.owner # None
+    /\ record.owner = event.owner
+    /\ record.response_data = event.response
+
+ThenRecogniseCompletion(record) == <<record, Completed(record)>>
+
+WhenMayComplete(record, event, now) ==
+    \/ record = None
+    \/ Holds(record, event.owner)
+    \/ Claimable(record, now)
+
+ThenComplete(event) ==
+    LET key == event.idempotency_key
+        response == event.response
+        payload_hash == event.payload_hash
+        completed == Record(key, COMPLETED, event.expiry, None, response, payload_hash, event.owner)
+    IN  <<completed, Completed(completed)>>
+
+WhenCompletedAlike(record, event) ==
+    /\ record.status = COMPLETED
+    /\ ~WhenHashesDiffer(record, event)
+
+ThenSupersede(record) == <<record, Superseded(record)>>
+
+ThenLose(record) == <<record, LeaseLost(record)>>
+
+ThenRelease == <<None, Released>>
+
+ThenNotHeld(record) == <<record, NotHeld>>
+
+ThenRenew(record, event) ==
+    LET lease == Max(DeadlineMs(record), event.lease)
+        renewed == [record EXCEPT !.in_progress_expiry_timestamp = lease, !.expiry_timestamp =
+                Max(record.expiry_timestamp, CeilSeconds(lease))]
+    IN  <<renewed, Renewed(renewed)>>
+
+ExpiryMs(record) == record.expiry_timestamp * 1000
+
+IsOwed(record, now) ==
+    \/ ~Claimable(record, now)
+    \/ now < ExpiryMs(record)
+
+WhenEvictable(record, now) ==
+    /\ record # None
+    /\ ~IsOwed(record, now)
+
+ThenEvict == <<None, Evicted>>
+
+ThenKeep(record) == <<record, Kept>>
+
+------------------------------------------------------------------------------
+(* The table: the first row of the event's kind whose condition holds decides (ROW-0) *)
+
+Decided(row, next) == [row |-> row, after |-> next[1], outcome |-> next[2]]
+
+DecideClaim(record, event, now) ==
+    IF WhenClaimable(record, now)
+    THEN Decided("ROW-1", ThenClaim(record, event))
+    ELSE IF WhenHeld(record, event)
+    THEN Decided("ROW-2", ThenRecogniseClaim(record))
+    ELSE IF WhenHashesDiffer(record, event)
+    THEN Decided("ROW-3", ThenRefusePayload(record))
+    ELSE IF WhenOfOwnExecution(record, event)
+    THEN Decided("ROW-16", ThenResume(record, event))
+    ELSE IF WhenInProgress(record)
+    THEN Decided("ROW-4", ThenRefuseRunning(record, now))
+    ELSE Decided("ROW-5", ThenReplay(record))
+
+DecideComplete(record, event, now) ==
+    IF WhenOwnResult(record, event)
+    THEN Decided("ROW-6", ThenRecogniseCompletion(record))
+    ELSE IF WhenMayComplete(record, event, now)
+    THEN Decided("ROW-7", ThenComplete(event))
+    ELSE IF WhenCompletedAlike(record, event)
+    THEN Decided("ROW-8", ThenSupersede(record))
+    ELSE Decided("ROW-9", ThenLose(record))
+
+DecideRelease(record, event, now) ==
+    IF WhenHeld(record, event)
+    THEN Decided("ROW-10", ThenRelease)
+    ELSE Decided("ROW-11", ThenNotHeld(record))
+
+DecideRenew(record, event, now) ==
+    IF WhenHeld(record, event)
+    THEN Decided("ROW-12", ThenRenew(record, event))
+    ELSE Decided("ROW-13", ThenLose(record))
+
+DecideEvict(record, event, now) ==
+    IF WhenEvictable(record, now)
+    THEN Decided("ROW-14", ThenEvict)
+    ELSE Decided("ROW-15", ThenKeep(record))
+
+Decide(record, event, now) ==
+    CASE event.kind = "Claim" -> DecideClaim(record, event, now)
+      [] event.kind = "Complete" -> DecideComplete(record, event, now)
+      [] event.kind = "Release" -> DecideRelease(record, event, now)
+      [] event.kind = "Renew" -> DecideRenew(record, event, now)
+      [] event.kind = "Evict" -> DecideEvict(record, event, now)
+
+\* Always true. TLC's coverage of these lines shows how often each row has decided.
+IsRow(row) ==
+    CASE row = "ROW-1" -> row # None
+      [] row = "ROW-2" -> row # None
+      [] row = "ROW-3" -> row # None
+      [] row = "ROW-16" -> row # None
+      [] row = "ROW-4" -> row # None
+      [] row = "ROW-5" -> row # None
+      [] row = "ROW-6" -> row # None
+      [] row = "ROW-7" -> row # None
+      [] row = "ROW-8" -> row # None
+      [] row = "ROW-9" -> row # None
+      [] row = "ROW-10" -> row # None
+      [] row = "ROW-11" -> row # None
+      [] row = "ROW-12" -> row # None
+      [] row = "ROW-13" -> row # None
+      [] row = "ROW-14" -> row # None
+      [] row = "ROW-15" -> row # None
+
+==============================================================================
