@@ -166,7 +166,7 @@ FINER_FAULTS = (
     ),
     Fault(
         "ROW-4",
-        "a caller is told to wait until the record expires, and not until its lease ends",
+        "a caller gets the expiry of the record as its wait, and not the end of the lease",
         step=lambda r, _e, now: (r, InProgress(r, expiry_ms(r) - now)),
         coarse=False,
     ),
