@@ -97,7 +97,7 @@ CONFIGURATIONS = (
     Configuration("invocations", "Two invocations of one durable execution", 2, 1, 0, 4, invocations=2),
     Configuration(
         "milliseconds",
-        "Two clients whose leases and windows differ, and moments beside the deadlines",
+        "Two clients whose leases and windows differ, and moments next to the deadlines",
         *(2, 1, 0, 3),
         leases="1500, 2500",
         windows="1, 3",

@@ -29,7 +29,7 @@ def source_of(function: FunctionType) -> ast.FunctionDef | ast.Lambda:
             and all(_within(node.body, line, column) for line, _, column, _ in places)
         ]
     if len(found) != 1:
-        raise Untranslatable(f"The source of {function.__qualname__} cannot be told from its neighbours.")
+        raise Untranslatable(f"The source of {function.__qualname__} is not unique in its line.")
     return found[0]
 
 
