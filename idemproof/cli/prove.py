@@ -56,14 +56,10 @@ def prove(
 def _show(console: "Console", proof: "Proof", assumptions: dict[str, str]) -> None:
     from rich.table import Column, Table  # noqa: PLC0415 - as in prove
 
-    events = list(dict.fromkeys(cell.event for cell in proof.cells))
-    numbers = [Column(name, justify="right", no_wrap=True) for name in (*events, "s")]
-    title = "Paths on which each property is proved, by event"
-    table = Table(Column("clause", no_wrap=True), Column("property", overflow="fold"), *numbers, title=title)
+    table = Table("clause", "property", Column("paths", justify="right"), Column("s", justify="right"))
     for (clause, name), cells in _by_property(proof):
-        by_event = {cell.event: _verdict(cell) for cell in cells}
-        seconds = sum(cell.seconds for cell in cells)
-        table.add_row(clause, name, *(by_event.get(event, "") for event in events), f"{seconds:.1f}")
+        verdict, seconds = _verdict(cells), sum(cell.seconds for cell in cells)
+        table.add_row(clause, name, verdict, f"{seconds:.1f}")
     console.print(table)
     reached = [row for row, paths in proof.rows.items() if paths]
     silent = [row for row, paths in proof.rows.items() if not paths]
@@ -93,10 +89,13 @@ def _by_property(proof: "Proof") -> Iterator[tuple[tuple[str, str], list["Cell"]
     yield from groups.items()
 
 
-def _verdict(cell: "Cell") -> str:
-    if cell.counterexample is not None:
-        return "[bold red]refuted"
-    return f"{cell.paths:,}" if cell.is_proved else "[bold red]undecided"
+def _verdict(cells: list["Cell"]) -> str:
+    """Return on how many paths a property is proved, or for which events it is not."""
+    wrong = [cell for cell in cells if not cell.is_proved]
+    if not wrong:
+        return f"{sum(cell.paths for cell in cells):,}"
+    refuted = any(cell.counterexample is not None for cell in wrong)
+    return f"[bold red]{'refuted' if refuted else 'undecided'}: {', '.join(cell.event for cell in wrong)}"
 
 
 def _show_counterexample(console: "Console", found: "Counterexample") -> None:
