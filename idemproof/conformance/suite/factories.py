@@ -115,10 +115,14 @@ class Bench:
             for each in layers:
                 self._bounded(functools.partial(_close, each))
 
-    @property
+    @functools.cached_property
     def closes(self) -> bool:
         """Whether layers have a close method, and the factory makes a new one at each call."""
-        return not self.is_one_object and _closing(self.layer.layer) is not None
+        if self.is_one_object:
+            return False
+        # An object may raise or hang when an attribute is looked up.
+        outcome = self._bounded(functools.partial(_closing, self.layer.layer))
+        return outcome is not None and outcome.value is not None
 
     def close(self, *, abandon: bool = False) -> tuple[list[str], str | None]:
         """Close the layers that have a close method, the thread and the event loop.

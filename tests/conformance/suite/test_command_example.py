@@ -36,6 +36,9 @@ def test_the_layer_in_javascript_is_kept(profile: Profile | str, node: str, tmp_
         "an-interrupt-ends-a-request-as-what-it-is",
         "one-event-loop-after-the-other-may-use-a-layer",
         "a-record-is-kept-for-its-time-to-live",
+        "a-request-leaves-nothing-behind",
+        "a-closed-layer-leaves-nothing-behind",
+        "a-fork-leaves-both-processes-a-layer",
     }
 
 
