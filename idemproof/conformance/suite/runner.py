@@ -349,7 +349,7 @@ class Session:
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
             "shared": (
                 # Whether processes share the store, one object cannot show; a claim is tested.
-                bench.shared or ("processes" in asked.needs and bool(claims.processes)),
+                bench.shared or (bool({"processes", "forks"} & set(asked.needs)) and bool(claims.processes)),
                 "a second layer from the factory does not see the first one's records",
             ),
             "movable_clock": (
@@ -373,7 +373,10 @@ class Session:
                 else "the layer has no close method",
             ),
             "processes": (claims.processes is not False, "it is not claimed (processes)"),
-            "forks": (claims.forks is not False, "it is not claimed (forks)"),
+            "forks": (
+                claims.forks or (claims.forks is None and claims.processes is not False),
+                "it is not claimed (forks)",
+            ),
             "time": (
                 bench.layer.swaps or claims.movable_clock,
                 "the layer uses the wall clock, and does not allow the suite to move it",

@@ -51,7 +51,7 @@ _TAKEN = "The child may have taken its reply from a connection that both use."
 _ADVICE = "Make new locks and connections in each process, or claim forks = False."
 
 
-@check("concurrency", "CAS-13", "CAS-4", needs=("inside", "shared", "processes", "forks"))
+@check("concurrency", "CAS-13", "CAS-4", needs=("inside", "shared", "forks"))
 def a_fork_leaves_both_processes_a_layer(case: Case) -> None:
     """After a fork, parent and child both get their own answers, whatever the parent did at that moment."""
     if not can_fork():
