@@ -101,11 +101,6 @@ class Execution:
                 self._drop()
             self._next = base
 
-    def assume(self, condition: bool) -> None:
-        """Discard this path unless ``condition`` holds."""
-        if not condition:
-            raise Discarded
-
     def model(self, preferred: list[z3.BoolRef]) -> z3.ModelRef:
         """Return values for this path, if possible with the preferred conditions."""
         if self._solver.check(*preferred) != z3.sat and self._solver.check() != z3.sat:

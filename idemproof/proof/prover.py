@@ -178,10 +178,14 @@ class Prover:
             return
         for event in symbols.events(kind):
             for record in symbols.records():
-                for path in execution.paths(partial(_decided, record, event, now)):
-                    self._follow(path, name, execution, symbols)
-                    if self._stop and any(cell.counterexample for cell in self._cells.values()):
-                        return
+                try:
+                    for path in execution.paths(partial(_decided, record, event, now)):
+                        self._follow(path, name, execution, symbols)
+                        if self._stop and any(cell.counterexample for cell in self._cells.values()):
+                            return
+                except Unsupported as refusal:  # of the solver
+                    for rule in (TOTAL, *self._of_steps):
+                        self._cell(rule, name).problem = str(refusal)
 
     def _follow(self, path: _Path, name: str, execution: Execution, symbols: Symbols) -> None:
         """Prove the properties of steps on one path of the transition function."""

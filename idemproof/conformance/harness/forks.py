@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..suite.checks import Case
+from ..suite.checks import Case, NotJudged
 from ..suite.subjects import Subject, as_a_sentence
 from . import requests
 from .interception import Interception
@@ -30,6 +30,8 @@ from .scheduled_client import blocking_client, reporting_to
 PARENT, CHILD = "the parent", "the child"
 
 _BLOCK = 65_536
+_LONGEST_SECONDS = 600
+"""After which a child ends in any case."""
 _MOMENT = 0.02
 _MOMENTS = 100
 _NAPS = 6
@@ -91,9 +93,14 @@ class Child:
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._out, reply = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork in a process with threads
-            self._process = os.fork()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of a fork in a process with threads
+                self._process = os.fork()
+        except OSError as failure:
+            os.close(self._out)
+            os.close(reply)
+            raise NotJudged(f"this process cannot be forked: {failure}") from failure
         if self._process == 0:
             self._be_the_child(work, reply)
         os.close(reply)
@@ -129,8 +136,9 @@ class Child:
         """Kill the child if it still runs."""
         os.close(self._out)
         if self._runs:
-            os.kill(self._process, signal.SIGKILL)  # it has not been waited for
-            os.waitpid(self._process, 0)
+            with _where_others_wait_for_children():
+                os.kill(self._process, signal.SIGKILL)  # it has not been waited for
+                os.waitpid(self._process, 0)
 
     def switches(self) -> str | None:
         """Return how often the child has gone to sleep, if it sleeps now; None if it runs."""
@@ -149,14 +157,24 @@ class Child:
         return sum(map(int, stat.rpartition(")")[2].split()[_TIMES])) / os.sysconf("SC_CLK_TCK")
 
     def _how_it_ended(self) -> str:
-        _, status = os.waitpid(self._process, 0)
         self._runs = False
+        status = None
+        with _where_others_wait_for_children():
+            _, status = os.waitpid(self._process, 0)
+        if status is None:
+            return "ended"
         code = os.waitstatus_to_exitcode(status)
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
     def _be_the_child(self, work: Callable[[], object], reply: int) -> None:
         code = 1
         try:
+            # A finalizer of what the parent has left may wait for a thread that the child does not have.
+            gc.disable()
+            # If the parent ends in the middle, the child must not stay.
+            os.close(self._out)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LONGEST_SECONDS)
             text = pickle.dumps(work())
             while text:
                 text = text[os.write(reply, text) :]
@@ -165,10 +183,18 @@ class Child:
             os._exit(code)
 
 
+def _where_others_wait_for_children() -> contextlib.suppress:
+    """Return a context for a process that ignores SIGCHLD, or waits for any child elsewhere."""
+    return contextlib.suppress(ProcessLookupError, ChildProcessError)
+
+
 def in_a_child(layer: Subject) -> Subject:
-    """Return the layer for requests in a forked child: for an async one, with an event loop of the child."""
-    loop: Any = _OwnLoop()
-    return Subject(layer.layer, loop) if layer.asynchronous else layer
+    """Return the layer for requests in a forked child, which the end of the run in its parent does not stop.
+
+    An async layer gets an event loop of the child.
+    """
+    loop: Any = _OwnLoop() if layer.asynchronous else layer.loop
+    return Subject(layer.layer, loop)
 
 
 class _OwnLoop:
@@ -214,6 +240,7 @@ class OpenRequest(Interrupt):
     def __init__(self, send: Callable[["OpenRequest"], Sent], at: int, most: float) -> None:
         super().__init__(at)
         self._sent: Sent | None = None
+        self._stop: BaseException | None = None
         self.went_on = threading.Event()
         self._before: set[int] = set()
         self._most = most
@@ -243,9 +270,14 @@ class OpenRequest(Interrupt):
                 await asyncio.sleep(_MOMENT / 4)
 
     def finish(self, seconds: float) -> Sent | None:
-        """Let the request go on, and return it with its answer; None if it hangs."""
+        """Let the request go on, and return it with its answer; None if it hangs.
+
+        The end of the run, which stops the request, is raised here again.
+        """
         self.went_on.set()
         self._thread.join(seconds)
+        if self._stop is not None:
+            raise self._stop
         return self._sent
 
     def fork(
@@ -261,12 +293,17 @@ class OpenRequest(Interrupt):
 
         timer = threading.Timer(_FORK_WAITS, self.went_on.set)
         timer.start()
-        child = Child(in_child)
-        timer.cancel()
+        try:
+            child = Child(in_child)
+        finally:
+            timer.cancel()
         return child, self.went_on.is_set()
 
     def _run(self) -> None:
-        self._sent = self._send(self)
+        try:
+            self._sent = self._send(self)
+        except BaseException as stop:  # noqa: BLE001 - raised in finish
+            self._stop = stop
         self._stopped_or_ended.set()
 
 
@@ -399,7 +436,10 @@ def _stopping_at_replies() -> Iterator[None]:
     """Let open requests stop before they receive a reply from a socket: it may be taken by the child."""
     with contextlib.ExitStack() as undo:
         for name in ("recv", "recv_into"):
-            undo.callback(delattr, socket.socket, name)
+            if name in vars(socket.socket):  # somebody else has replaced it
+                undo.callback(setattr, socket.socket, name, vars(socket.socket)[name])
+            else:
+                undo.callback(delattr, socket.socket, name)
             setattr(socket.socket, name, _stopping(getattr(socket.socket, name)))
         yield
 

@@ -149,6 +149,9 @@ def _settled(held: Callable[[], Held], usual: Mapping[str, int], seconds: float)
 def _new_objects_alone() -> Iterator[None]:
     """Let the garbage collector look at no older objects, which takes most of its time."""
     gc.collect()
+    if gc.get_freeze_count():  # somebody else has frozen objects, and an unfreeze would undo that
+        yield
+        return
     gc.freeze()
     try:
         yield
@@ -247,12 +250,14 @@ class FilesMade:
         return [each for each in list(self._made) if os.path.lexists(each)]
 
     def _noting(self, function: Callable[..., Any], makes: Callable[..., bool]) -> Callable[..., Any]:
-        def noting(path: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.noting and isinstance(path, str | bytes | os.PathLike) and makes(*args, **kwargs):
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            named = dict(kwargs)
+            path, *others = args or (named.pop("file", None) or named.pop("path", None),)
+            if self.noting and isinstance(path, str | bytes | os.PathLike) and makes(*others, **named):
                 full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - no link is followed
                 if full not in self._made and not os.path.lexists(full):
                     self._made[full] = None
-            return function(path, *args, **kwargs)
+            return function(*args, **kwargs)
 
         return noting
 

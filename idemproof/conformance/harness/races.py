@@ -233,7 +233,7 @@ class Course:
             return
         if self._racers[0].asynchronous:
             loop: Any = AwaitsPausing(self._case.layer.loop)
-            self._racers = [Subject(layer, loop) for layer in self._layers]
+            self._racers = [Subject(worker.layer, loop, over=worker._over) for worker in self._workers]
             self.kind = "await"
         else:
             self._files = own_files(self._layers)

@@ -23,13 +23,14 @@ def seconds_at_once(workers: Sequence[Subject], key: str, patience: float, now: 
     began = now()
     least = float("inf")
     for _ in range(_TRIES):
-        least = min(least, _once(readers, key, began + patience, now))
-        if least <= SLOW:
+        seconds, all_answered = _once(readers, key, began + patience, now)
+        least = min(least, seconds)
+        if least <= SLOW or not all_answered:
             break
     return least
 
 
-def _once(readers: Sequence[Subject], key: str, until: float, now: Callable[[], float]) -> float:
+def _once(readers: Sequence[Subject], key: str, until: float, now: Callable[[], float]) -> tuple[float, bool]:
     def read(number: int) -> None:
         with contextlib.suppress(Exception):
             readers[number % len(readers)].load(key)
@@ -43,4 +44,4 @@ def _once(readers: Sequence[Subject], key: str, until: float, now: Callable[[], 
         thread.start()
     for thread in threads:
         thread.join(max(0.0, until - now()))
-    return (now() - began) / _CLIENTS
+    return (now() - began) / _CLIENTS, not any(thread.is_alive() for thread in threads)

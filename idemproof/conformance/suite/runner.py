@@ -10,7 +10,7 @@ from .adapters import original
 from .capabilities import Capabilities
 from .checks import CHECKS, TIERS, Broken, Case, Check, NotJudged, NotOffered
 from .clock import MovedClock
-from .factories import Bench, Factory
+from .factories import Bench, Factory, FactoryError
 from .findings import finding_of
 from .measuring import seconds_at_once
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
@@ -349,7 +349,9 @@ class Session:
             "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
             "shared": (
                 # Whether processes share the store, one object cannot show; a claim is tested.
-                bench.shared or (bool({"processes", "forks"} & set(asked.needs)) and bool(claims.processes)),
+                bench.shared
+                or ("processes" in asked.needs and bool(claims.processes))
+                or ("forks" in asked.needs and bool(claims.forks or claims.processes)),
                 "a second layer from the factory does not see the first one's records",
             ),
             "movable_clock": (
@@ -402,7 +404,7 @@ class Session:
             ] if case.suspected and not case.findings else []
         if failure is None:
             return None, []
-        if isinstance(failure, NotOffered | NotJudged):
+        if isinstance(failure, NotOffered | NotJudged | FactoryError):  # a factory may fail after many layers
             return ("not offered" if isinstance(failure, NotOffered) else "not judged", str(failure)), []
         if isinstance(failure, Broken):
             return None, [failure]

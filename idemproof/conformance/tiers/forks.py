@@ -40,9 +40,9 @@ from ..suite.subjects import Subject
 from .exclusion import Scene
 
 _SECONDS = 6.0
-"""How long a child, and a request next to it, may take to answer."""
-_MOST_RACES = 3
-"""For how many times the length of a race the process is forked while a request is open, at least."""
+"""How long a child, and a request next to it, may take to answer on a fast store."""
+_SLOWER = 15
+"""For how many requests there is time, on a slow store."""
 _BOTH_SECONDS = 0.25
 _HEAD_START_SECONDS = 0.03
 _KEYS = 150
@@ -61,10 +61,10 @@ def a_fork_leaves_both_processes_a_layer(case: Case) -> None:
     assert case.temporary is not None
     _require_one_store(case)
     with case.temporary() as layer:
-        _fork_while_idle(case, layer)
+        seconds = _fork_while_idle(case, layer)
         if case.capabilities.threads:
-            _fork_while_a_request_is_open(case, layer)
-            _use_both_at_once(case, layer)
+            _fork_while_a_request_is_open(case, layer, seconds)
+            _use_both_at_once(case, layer, seconds)
 
 
 class _Visit:
@@ -78,6 +78,9 @@ class _Visit:
         )
         self.claim = self.stored.claim("alice", 3)
         self._before = _in_the_parent(case, layer, [self.stored.ask(None, self.claim)])
+        took = max((each.end or 0) - each.start for each in self._before) / 1e9
+        self.seconds = max(_SECONDS, _SLOWER * took)
+        """How long its child may take to answer (seconds)."""
 
     def in_child(self) -> Sent:
         """Send the requests of the child."""
@@ -125,40 +128,43 @@ def _require_one_store(case: Case) -> None:
         subject = in_a_child(Subject(layer, case.layer.loop))
         return sent(case, subject, CHILD, [scene.ask(None, scene.claim("bob"))])
 
-    reply = replied(put, _SECONDS)
+    reply = replied(put, max(_SECONDS, case.profile.patience))
     if isinstance(reply, Hung | Ended) or reply.error is not None:
+        if case.capabilities.forks:
+            _fail(case, "The layer claims that a child may use it (forks), but a child cannot make one.", [])
         raise NotOffered("a forked child cannot make a layer of its own")
     if requests.read(case.layer, scene.key) is None:
         raise NotOffered("a forked child does not share its records with this process")
 
 
-def _fork_while_idle(case: Case, layer: Subject) -> None:
+def _fork_while_idle(case: Case, layer: Subject) -> float:
+    """Fork while no request is open; return how long a child may take to answer (seconds)."""
     visit = _Visit(case, layer)
     case.histories += 1
-    reply = replied(visit.in_child, _SECONDS)
+    reply = replied(visit.in_child, visit.seconds)
     visit.judge(reply)
     if reply.error is not None:
         raise NotOffered(f"a forked child is refused: {reply.error}")
+    return visit.seconds
 
 
-def _fork_while_a_request_is_open(case: Case, layer: Subject) -> None:
-    limit = case.limit(_MOST_RACES * case.profile.race_seconds)
-    for stage, (least, most) in _STAGES.items():
+def _fork_while_a_request_is_open(case: Case, layer: Subject, seconds: float) -> None:
+    waited = 0
+    for stage, most in _STAGES.items():
         with stoppable(case, layer) as send:
 
             def opened(at: int, visit: _Visit, stage: Stage = stage, send: Send = send) -> OpenRequest:
-                return OpenRequest(lambda request: send(request, stage(visit)), at, 2 * _SECONDS)
+                return OpenRequest(lambda request: send(request, stage(visit)), at, 2 * seconds)
 
             over_sqlite = bool(sqlite_connections())
             counting = opened(0, _Visit(case, layer))
-            counting.begin(_SECONDS)
-            counting.finish(_SECONDS)
-            for number, at in enumerate(_spread(counting.places, most)):
-                if number >= least and limit.over:
-                    break
+            counting.begin(seconds)
+            counting.finish(seconds)
+            for at in case.some(_spread(counting.places, most), least=2):
                 visit = _Visit(case, layer)
                 connections = sqlite_connections() if over_sqlite else []  # the search takes its time
-                if _fork_during(case, opened(at, visit), visit, connections):
+                waited = waited + 1 if _fork_during(case, opened(at, visit), visit, connections) else 0
+                if waited == _SURELY:
                     return  # the layer delays forks until no request is open
 
 
@@ -182,14 +188,14 @@ def _fork_during(
     case: Case, opened: OpenRequest, visit: _Visit, connections: list[sqlite3.Connection]
 ) -> bool:
     """Fork while a request stops at its place; return whether the fork waited for the request."""
-    opened.begin(_SECONDS)
+    opened.begin(visit.seconds)
     case.schedules += 1
     child, late = opened.fork(visit.in_child, connections)
     try:
-        reply = reply_while_open(child, opened, _SECONDS)
+        reply = reply_while_open(child, opened, visit.seconds)
     finally:
         child.end()
-    finished = opened.finish(_SECONDS)
+    finished = opened.finish(visit.seconds)
     if finished is None:
         _of_child(case, reply, [])
         _fail(case, f"The process was forked while it had a request open, which never ended. {_TAKEN}", [])
@@ -197,8 +203,10 @@ def _fork_during(
     return late
 
 
-_STAGES: dict[Stage, tuple[int, int]] = {_claims: (20, 24), _completes: (2, 6), _reads: (2, 6)}
-"""The requests during which the process is forked, each with the number of places, at least and at most."""
+_STAGES: dict[Stage, int] = {_claims: 20, _completes: 4, _reads: 4}
+"""The requests during which the process is forked, each with the number of places in it, at most."""
+_SURELY = 2
+"""How many forks in a row have to wait for the request; a single one may be slow for another reason."""
 
 
 def _spread(places: int, most: int) -> list[int]:
@@ -208,7 +216,7 @@ def _spread(places: int, most: int) -> list[int]:
     return [1 + (number * (places - 1) // (most - 1) if most > 1 else 0) for number in middle_first]
 
 
-def _use_both_at_once(case: Case, layer: Subject) -> None:
+def _use_both_at_once(case: Case, layer: Subject, seconds: float) -> None:
     scenes = [Scene(case.new_key(), case.now, layer.swaps) for _ in range(3 * _KEYS)]
     begin_at = time.monotonic() + _HEAD_START_SECONDS
 
@@ -227,7 +235,7 @@ def _use_both_at_once(case: Case, layer: Subject) -> None:
     child = Child(in_child)
     try:
         operations = _in_the_parent(case, layer, wanted(PARENT, scenes[:_KEYS]), _BOTH_SECONDS)
-        there = _of_child(case, child.reply(_SECONDS), operations)
+        there = _of_child(case, child.reply(seconds), operations)
     finally:
         child.end()
     if there.error is not None:
@@ -243,7 +251,7 @@ def _in_the_parent(
     if case.capabilities.threads:
         opened = OpenRequest(lambda _: sent(case, layer, PARENT, wanted, seconds), 0, 0)
         opened.begin(_SECONDS)
-        outcome = opened.finish(_SECONDS)
+        outcome = opened.finish(case.profile.patience)
     else:
         outcome = sent(case, layer, PARENT, wanted, seconds)
     if outcome is None:
@@ -256,7 +264,7 @@ def _in_the_parent(
 def _of_child(case: Case, reply: Reply, operations: list[Operation]) -> Sent:
     """Return the reply of a child, which must have ended by itself."""
     if isinstance(reply, Hung):
-        why = f"A forked child got no answer within {_SECONDS:.0f} seconds: it hangs."
+        why = "A forked child got no answer in time: it hangs."
         _fail(case, f"{why} It may wait for a lock that its parent held at the fork.", operations)
     if isinstance(reply, Ended):
         _fail(case, f"A forked child that used the layer {reply.how}.", operations)

@@ -145,9 +145,10 @@ def _fail(case: Case, rounds: int) -> None:
     layer = case.layer
     for number in range(rounds):
         key = case.new_key()
-        for request in _round(key, case.now, swaps=layer.swaps):
-            way = _FAILURES[number % len(_FAILURES)]
-            with reporting_to(Saboteur(1 + number % _CALLS, way)), contextlib.suppress(Exception):
+        # Each combination comes in each round: on a slow store there are few.
+        for turn, request in enumerate(_round(key, case.now, swaps=layer.swaps), number):
+            way = _FAILURES[turn % len(_FAILURES)]
+            with reporting_to(Saboteur(1 + turn % _CALLS, way)), contextlib.suppress(Exception):
                 requests.ask(case, layer, request)
             with contextlib.suppress(Exception):
                 requests.ask(case, layer, request)

@@ -1,6 +1,7 @@
 """Layers that a fork breaks are found; layers that refuse a child by an error are not accused."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from idemproof import (
 )
 from idemproof.conformance import Capabilities
 from idemproof.conformance.harness.forks import Child, Ended, Hung, can_fork, replied
-from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.pace import Pace
+from idemproof.conformance.suite.profiles import PROFILES, Profile
 from idemproof.conformance.suite.runner import Session, checks
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(not can_fork(), reason="the platform cannot fork")]
@@ -27,9 +29,11 @@ pytestmark = [pytest.mark.once, pytest.mark.skipif(not can_fork(), reason="the p
 FORKS = "a-fork-leaves-both-processes-a-layer"
 
 
-def judged(factory: Callable[[], Any], **claims: Any) -> Any:
+def judged(
+    factory: Callable[[], Any], profile: Profile = PROFILES["quick"], pace: Pace | None = None, **claims: Any
+) -> Any:
     (asked,) = [each for each in checks(["concurrency"]) if each.name == FORKS]
-    session = Session(factory, PROFILES["quick"], 1, Capabilities(**claims))
+    session = Session(factory, profile, 1, Capabilities(**claims), (), pace)
     try:
         return session.judge(asked)
     finally:
@@ -119,6 +123,32 @@ class KillsAChild(RefusesAChild):
         return super().read(key)
 
 
+def test_a_claim_of_forks_is_tested_with_the_one_object_of_a_factory() -> None:
+    one = RefusesAChild.factory()()
+    (found,) = judged(lambda: one, forks=True).findings
+    assert "claims that a child may use it (forks)" in found.why
+
+
+class MovesTheClock(SQLitePersistenceLayer):
+    def __init__(self, path: Path, clock: list[float]) -> None:
+        super().__init__(path)
+        self.clock = clock
+
+    def _swap(self, *request: Any) -> Any:
+        self.clock[0] += 0.02
+        return super()._swap(*request)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+def test_the_end_of_the_run_in_the_middle_is_no_finding(seconds: float, tmp_path: Path) -> None:
+    clock = [0.0]
+    profile = PROFILES["quick"]._replace(total_seconds=seconds)
+    result = judged(
+        lambda: MovesTheClock(tmp_path / "records.db", clock), profile, Pace(profile, lambda: clock[0])
+    )
+    assert result.verdict == "not run"
+
+
 def test_a_child_that_dies_is_found() -> None:
     (found,) = judged(KillsAChild.factory()).findings
     assert "was killed by signal 6" in found.why
@@ -133,6 +163,12 @@ def test_a_child_replies_ends_or_hangs() -> None:
     os.write(write, b"x")
     assert child.reply(10) == b"x"
     child.end()
+    usual = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system waits for children
+    try:
+        assert replied(lambda: "a", 10) == "a"
+        assert isinstance(replied(lambda: os._exit(3), 10), Ended)
+    finally:
+        signal.signal(signal.SIGCHLD, usual)
     with pytest.raises(ChildProcessError):
         os.waitpid(child._process, 0)
     os.close(read)
