@@ -178,7 +178,7 @@ def answer_is_the_record(step: Step) -> bool:
 
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
-    """A body runs again only after an exception, or the end of the lease or of the result's window (INV-5)."""
+    """A body runs again only after an exception, the lease, or the window of the result (INV-5)."""
     blocking: list[Began] = []  # each earlier run, with the time until which it blocks others
     for item in history:
         if isinstance(item, Began):
