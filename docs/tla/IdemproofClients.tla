@@ -121,8 +121,8 @@ AnswersAgree(event, outcome) ==
           /\ response = stored.response
           /\ HashesAgree(event.payload_hash, stored.hash)
 
-\* INV-5: A body must not run again until the earlier attempt has raised or its lease has ended; once the result
-\* of that attempt is stored, not until the window that was requested for the result has passed.
+\* INV-5: A body must not run again until each earlier attempt has raised or its lease has ended. If the result of
+\* an attempt is stored, the end of the window that was requested for the result counts instead.
 BeginsForAReason(client) ==
     LET own == Attempt(client).execution
     IN  /\ \A other \in Clients \ {client} :
