@@ -26,10 +26,13 @@ Each line is one fault, injected into the specification.
 
 - The search is [`idemproof explore`](searches.md) with two clients. It is breadth first, so it finds a
   shortest trace. "Steps" is the length of that trace; one second of waiting is one step. It finds {found} of
-  {count} faults. Its clients cannot show the others, because their clock advances by whole seconds, their
-  leases and windows have equal lengths, and all of them have owner tokens.
-- The [proof](proof.md) finds {refuted} of {count} faults. It names what the first counterexample breaks. The
-  code has been executed again with the values of the counterexample.
+  {count} faults. Its clients cannot show the others: their clock advances by whole seconds, all leases have
+  the same length and so have all windows, and all clients have owner tokens.
+- The [proof](proof.md) finds {refuted} of {count} faults. It stops at the first path of `transition` on which
+  a property fails, and the column lists each property that fails there. INV-5 is proved last, from what
+  is proved before, so it seldom appears. The code has been executed again with the values of each
+  counterexample.
+- [TLC](tla/faults.md) searches for the same faults in the TLA+ model.
 
 `python tools/regenerate.py injected-faults` writes this page, and the tests compare each line.
 

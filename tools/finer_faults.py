@@ -1,8 +1,8 @@
 """More faults for the specification: in milliseconds, in rare records, in the order of the rows.
 
 The clients that the explorer searches show few of them (``Fault.coarse``), because their clock advances by
-whole seconds, their leases and windows have equal lengths, and all of them have owner tokens. The proof finds
-all of them.
+whole seconds, all leases have the same length and so have all windows, and all clients have owner tokens. The
+proof finds all of them.
 """
 
 from collections.abc import Callable

@@ -229,8 +229,15 @@ def _rows(trace: Trace) -> Iterator[str]:
             seconds += steps.pop()[0]
         steps.append((seconds, line, _in_words(line.record, owner, payloads=payloads)))
     shown = ""
+    dead: set[str] = set()  # clients whose worker has died
     for number, (seconds, line, record) in enumerate(steps, 1):
         what = f"{seconds} seconds pass" if seconds > 1 else _WORDS.get(line.what, line.what)
+        if line.what == "dies":
+            dead.add(line.who)
+        elif line.who in dead and line.what.startswith("calls"):
+            rest = line.what.removeprefix("calls").strip()
+            what = "calls again, on a new worker" + (f", {rest}" if rest else "")
+            dead.remove(line.who)
         yield f"| {number} | {f'{line.who} {what}'.strip()} | {record if record != shown else ''} |"
         shown = record
 

@@ -92,7 +92,7 @@ RetryChangesNothing(event, step) ==
           /\ step.outcome.kind \in {"Claimed", "Completed"} => again.outcome.kind = step.outcome.kind
           /\ again.after = step.after
 
-\* INV-7: Eviction must not change an answer that a caller is still entitled to.
+\* INV-7: Eviction must not delete a record that is live or that has not reached its expiry.
 EvictionOwesNothing(event, step) ==
     event.kind = "Evict" /\ step.after # record =>
         /\ ~IsLive(record)
@@ -121,8 +121,8 @@ AnswersAgree(event, outcome) ==
           /\ response = stored.response
           /\ HashesAgree(event.payload_hash, stored.hash)
 
-\* INV-5: A body must not run again unless the earlier attempt crashed, raised, or outlived its lease before
-\* its outcome was stored, or its result has expired.
+\* INV-5: A body must not run again until each earlier attempt has raised or its lease has ended. If the result of
+\* an attempt is stored, the end of the window that was requested for the result counts instead.
 BeginsForAReason(client) ==
     LET own == Attempt(client).execution
     IN  /\ \A other \in Clients \ {client} :
@@ -140,7 +140,7 @@ BrokenByBeginning(client) ==
 
 \* Then: what no state may be like.
 
-\* INV-1: At most one running body has a granted lease that is live.
+\* INV-1: Two bodies of one key must not run under live leases at the same time.
 OneLiveRun ==
     \A one, other \in Clients :
         /\ one # other
@@ -148,7 +148,7 @@ OneLiveRun ==
         /\ Is(other, "running") /\ now < clients[other].until
         => AreOne(Attempt(one).execution, Attempt(other).execution)
 
-\* INV-9: From every state some client can finish: once nothing is live, a newcomer claims, begins, completes.
+\* INV-9: From the deadline of the record on, or at once if there is none, a newcomer claims, begins, completes.
 Newcomer == [client |-> "newcomer", attempt |-> 1, execution |-> None]
 SomeClientCanFinish ==
     LET then == IF record = None THEN now ELSE Max(now, DeadlineMs(record))

@@ -23,9 +23,9 @@ def prove(
 ) -> None:
     """Prove the invariants for all records and times, any number of clients, and histories of any length.
 
-    The shipped code of the specification is executed with symbolic values. Exit code 0: everything is proved.
-    1: a counterexample is shown, or the solver could not decide. 2: there is no such property, or z3-solver
-    is missing.
+    INV-8 is not among them: it is about the engine. The shipped code of the specification is executed with
+    symbolic values. Exit code 0: everything is proved. 1: a counterexample is shown, or the solver could not
+    decide. 2: there is no such property, or z3-solver is missing.
     """
     from rich.console import Console  # noqa: PLC0415 - other commands do without
 

@@ -39,7 +39,7 @@ ATTEMPTS = (Claim, Complete, Release, Renew)
 
 ASSUMPTIONS = {
     "REC-1": "statuses are known, times are whole numbers, and a record is of the key of its event",
-    "REC-4": "no text is empty",
+    "REC-4": "no text of a request is empty",
     "CAS-2": "a change is applied only to a record with the owner, status and deadlines that it expects",
     "CAS-4": "changes of one key are applied one after the other",
     "CAS-6": "the store deletes no record by itself before its expiry",
@@ -48,7 +48,7 @@ ASSUMPTIONS = {
     "ENG-4": "an attempt releases only if its body has raised or will not begin (with ENG-5 and DUR-4)",
     "ENG-6": "a completion is sent again with the same expiry",
     "DUR-2": "invocations of one execution count as one attempt, and do not run at once",
-    "OUT-1": "clocks agree: a change that arrives was decided earlier",
+    "OUT-1": "clocks agree: a request never arrives before the time at which it was decided",
 }
 """What the proof assumes of the store, the engine and the clocks, by clause."""
 

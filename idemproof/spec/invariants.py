@@ -83,7 +83,7 @@ def step_of(before: Record | None, event: Event, now: int) -> Step:
 
 
 def one_live_run(history: Sequence[Happening]) -> bool:
-    """At most one running body has a live lease (INV-1)."""
+    """No two bodies run under live leases at the same time (INV-1)."""
     running: list[Began] = []
     for item in history:
         if isinstance(item, Began):
@@ -178,7 +178,7 @@ def answer_is_the_record(step: Step) -> bool:
 
 
 def rerun_has_a_reason(history: Sequence[Happening]) -> bool:
-    """The body runs again only after a crash, an ended lease, an exception, or an expiry (INV-5)."""
+    """A body runs again only after an exception, the lease, or the window of the result (INV-5)."""
     blocking: list[Began] = []  # each earlier run, with the time until which it blocks others
     for item in history:
         if isinstance(item, Began):
@@ -223,7 +223,7 @@ def retry_changes_nothing(step: Step) -> bool:
 
 
 def eviction_owes_nothing(step: Step) -> bool:
-    """Eviction changes no answer: the next claim would have been granted anyway (INV-7)."""
+    """Eviction deletes only what is not live and past its expiry (INV-7)."""
     if not isinstance(step.event, Evict) or step.after == step.before:
         return True
     return claimable(step.before, step.now) and step.before is not None and step.now >= expiry_ms(step.before)
@@ -235,7 +235,7 @@ def bounded(history: Sequence[Happening]) -> bool:
 
 
 def somebody_can_finish(step: Step) -> bool:
-    """From every state some client can finish (INV-9)."""
+    """From the deadline of the record on, a new attempt can claim the key and complete it (INV-9)."""
     record = step.after
     now = step.now if record is None else max(step.now, deadline_ms(record))
     claimed, outcome = transition(record, Claim("a newcomer", now + 1000, now // 1000 + 60), now)

@@ -77,6 +77,10 @@ def test_seconds_without_another_step_are_one_step() -> None:
     assert "| 5 | 2 seconds pass | INPROGRESS of client 1, lease over |" in block("window-from-claim")
 
 
+def test_a_client_whose_worker_has_died_calls_again_on_a_new_one() -> None:
+    assert "| 5 | client 1 calls again, on a new worker, with payload a |  |" in block("wait")
+
+
 def test_an_unknown_trace_is_refused() -> None:
     with pytest.raises(ValueError, match="has no trace 'none'"):
         block("none")

@@ -18,11 +18,11 @@ REPORT = "faults.md"
 _HEAD = """\
 # Faults that TLC finds
 
-The faults are those of [the other search](../seeded-faults.md), and finer ones. Each is translated from its
-Python source to TLA+, and injected into [the table](IdemproofTable.tla) for a run of TLC with two clients.
-"Breaks" is the first invariant that TLC found violated, "steps" the length of a shortest trace. TLC finds
-{found} of {count} faults. The others show only in records that such clients never write, or in what these
-invariants do not mention.
+The faults are those of [fault injection](../seeded-faults.md). Each is translated from its Python source to
+TLA+, and injected into [the table](IdemproofTable.tla) for a run of TLC with two clients. "Breaks" is the
+first invariant that TLC found violated, "steps" the length of a shortest trace. TLC finds {found} of {count}
+faults. The others show only with a clock at zero or below, in records that such clients never write, in
+requests that they never send, or in what these invariants do not mention.
 `python tools/regenerate.py tla-faults` writes this page.
 
 | fault in | fault | breaks | clients with | steps |

@@ -93,7 +93,7 @@ def test_the_page_contains_all_findings_escaped() -> None:
         f"1. It let {EVIL} in.",
         f"Seen in: Software {EVIL}",
         "Found by a-check (contract).",
-        "At most one running body MUST have a granted lease that is live.",
+        "Two bodies of one key MUST NOT run under live leases at the same time.",
         f"not offered because no {EVIL}: c-check",
         f"It printed {EVIL}",
         "completes with <b>&amp;",

@@ -52,7 +52,7 @@ def test_the_report_is_complete_at_any_width(width: int) -> None:
         "profile quick, seed 7, idemproof 1.0",
         "BROKEN: INV-1, CAS-4",
         "Two [red]got the key.",
-        "INV-1 At most one running body MUST have a granted lease that is live.",
+        "INV-1 Two bodies of one key MUST NOT run under live leases at the same time.",
         "CAS-4 `swap` MUST be atomic with respect to every other request for the key.",
         "Seen in: Software 1.0.",
         "Found by a-check (contract).",
