@@ -3,16 +3,18 @@
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+import idemproof.spec
 import servers
 from idemproof.spec.transition import TABLE
 
 pytestmark = pytest.mark.once
 
-FOLDER = Path(__file__).parents[2] / "idemproof" / "spec" / "vectors"
+FOLDER = files(idemproof.spec) / "vectors"
 SCRIPT = (FOLDER / "run.mjs").read_text(encoding="utf-8")
 
 BROKEN = {

@@ -69,9 +69,8 @@ def prepare(place: Path, package: Path | None) -> None:
     place.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(package or ROOT / "idemproof", place / "idemproof", ignore=ignore)
-    # Not in the wheel: tests read the vectors from the checkout.
-    for folder in ("tests", "tools", "docs", "examples", "idemproof/spec/vectors"):
-        shutil.copytree(ROOT / folder, place / folder, ignore=ignore, dirs_exist_ok=True)
+    for folder in ("tests", "tools", "docs", "examples"):
+        shutil.copytree(ROOT / folder, place / folder, ignore=ignore)
     (place / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
     with (place / "tests" / "conftest.py").open("a", encoding="utf-8") as conftest:
         conftest.write(PROFILE)

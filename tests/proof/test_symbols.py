@@ -171,7 +171,7 @@ def test_a_function_that_decides_otherwise_when_executed_again_is_refused() -> N
 IDENTITIES = {
     "row.event is kind",
     "row.event is type(event)",
-    "standing is expected",
+    "current is expected",
     "stored is written",
     "type(outcome) is not type(step.outcome)",
     "step.after is step.before",

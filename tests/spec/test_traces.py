@@ -149,7 +149,7 @@ def test_a_trace_has_each_step_with_its_client_and_the_stored_record(monkeypatch
 def test_a_trace_says_which_payload_each_client_has(monkeypatch: pytest.MonkeyPatch) -> None:
     lax = [replace(row, guard=_never) if row.clause == "ROW-3" else row for row in TABLE]
     monkeypatch.setattr("idemproof.spec.transition.TABLE", lax)
-    trace = Explorer(2, fingerprints=2, faults=()).search().counterexample
+    trace = Explorer(2, payload_hashes=2, faults=()).search().counterexample
     assert trace is not None
     assert trace.broken == ("INV-4 answer_is_the_record",)
     payloads = {

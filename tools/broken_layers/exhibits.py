@@ -14,6 +14,9 @@ FENCED = Capabilities(fenced=True)
 UNFENCED = Capabilities(fenced=False)
 """The claims of a layer by the four documented methods, in so many words: with owners, and without."""
 
+FORKS = Capabilities(forks=True)
+"""The claims of a layer that both a process and its forked child may use."""
+
 
 class Sample(NamedTuple):
     """A broken or correct layer to test the suite with.

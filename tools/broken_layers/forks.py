@@ -24,7 +24,7 @@ from idemproof.backends.base import AsyncCompareAndSwapLayer, CompareAndSwapLaye
 from idemproof.conformance.suite.factories import Factory
 from idemproof.spec.record import Record, same_version
 
-from .exhibits import broken, correct
+from .exhibits import FORKS, broken, correct
 from .foundations import Dictionary
 
 _PAUSE = 0.001
@@ -102,7 +102,7 @@ def lock_file(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-@correct()
+@correct(capabilities=FORKS)
 class ByALockFile(Files, CompareAndSwapLayer):
     """A file for each key, and a lock file that each request opens, so that a child has its own lock."""
 
@@ -118,7 +118,7 @@ class ByALockFile(Files, CompareAndSwapLayer):
         return lock_file(self.folder)
 
 
-@broken(CAS_13="concurrency")
+@broken(capabilities=FORKS, CAS_13="concurrency")
 class InheritsAHeldLock(ByALockFile):
     """Its threads share a lock, which a forked child inherits locked, if another thread holds it."""
 
@@ -132,7 +132,7 @@ class InheritsAHeldLock(ByALockFile):
             yield
 
 
-@correct()
+@correct(capabilities=FORKS)
 class UnlocksByClosing(ByALockFile):
     """A lock file that each request opens; closing it releases the lock."""
 
@@ -143,7 +143,7 @@ class UnlocksByClosing(ByALockFile):
             yield
 
 
-@correct()
+@correct(capabilities=FORKS)
 class ByALockOfEachProcess(ByALockFile):
     """A lock file, and a lock of threads for each process."""
 
@@ -157,7 +157,7 @@ class ByALockOfEachProcess(ByALockFile):
             yield
 
 
-@broken(CAS_13="concurrency", CAS_4="concurrency")
+@broken(capabilities=FORKS, CAS_13="concurrency", CAS_4="concurrency")
 class InheritsItsLockFile(ByALockOfEachProcess):
     """It keeps its lock file open: a child inherits the descriptor, and with it the lock of its parent."""
 
@@ -221,12 +221,12 @@ class ByAMark(ByALockFile):
         return os.getpid()
 
 
-@correct()
+@correct(capabilities=FORKS)
 class MarksItsProcess(ByAMark):
     """A file with the number of the process that has the lock, which is asked for at each request."""
 
 
-@broken(CAS_13="concurrency", CAS_4="concurrency")
+@broken(capabilities=FORKS, CAS_13="concurrency", CAS_4="concurrency")
 class RemembersItsProcess(ByAMark):
     """It remembers the number of the process that made it, which a child takes for its own."""
 
@@ -238,7 +238,7 @@ class RemembersItsProcess(ByAMark):
         return self.number
 
 
-@broken(CAS_13="concurrency")
+@broken(capabilities=FORKS, CAS_13="concurrency")
 class InheritsAHeldAsyncioLock(Files, AsyncCompareAndSwapLayer):
     """Its tasks share a lock, which the event loop of a forked child finds locked."""
 
@@ -319,7 +319,7 @@ def received(read: Any) -> Any:
     return pickle.loads(read(int.from_bytes(length, "big")))  # noqa: S301 - from this program
 
 
-@correct()
+@correct(capabilities=FORKS)
 class WithASocketForEachProcess(CompareAndSwapLayer):
     """A server; each process has a socket and a lock of its own."""
 
@@ -367,7 +367,7 @@ def exactly(connection: socket.socket, size: int) -> bytes:
     return received_
 
 
-@broken(CAS_13="concurrency")
+@broken(capabilities=FORKS, CAS_13="concurrency")
 class InheritsItsSocket(WithASocketForEachProcess):
     """Parent and child send their requests by one socket, and receive each other's replies."""
 

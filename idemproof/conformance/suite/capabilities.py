@@ -31,8 +31,8 @@ class Capabilities:
     and another process see them. If you claim it and they do not, the layer is broken."""
 
     forks: bool | None = None
-    """After ``os.fork``, parent and child may both use one layer object. Without a claim, this is tested, and
-    the child may be refused by an error. If you claim it and the child is refused, the layer is broken."""
+    """After ``os.fork``, parent and child may both use one layer object. Without a claim, this is tried, and
+    the report says what failed. If you claim it and it fails, the layer is broken."""
 
     movable_clock: bool = True
     """The suite may move the wall clock of this process. Set it to False if the client signs requests or
