@@ -125,7 +125,8 @@ class KillsAChild(RefusesAChild):
 
 
 def test_a_claim_of_forks_is_tested_with_the_one_object_of_a_factory() -> None:
-    one = RefusesAChild.factory()()
+    factory = RefusesAChild.factory()
+    one = factory()
     (found,) = judged(lambda: one, forks=True).findings
     assert "claims that a child may use it (forks)" in found.why
 
@@ -133,10 +134,10 @@ def test_a_claim_of_forks_is_tested_with_the_one_object_of_a_factory() -> None:
 class MovesTheClock(SQLitePersistenceLayer):
     def __init__(self, path: Path, clock: list[float]) -> None:
         super().__init__(path)
-        self.clock = clock
+        self.moved = clock
 
     def _swap(self, *request: Any) -> Any:
-        self.clock[0] += 0.02
+        self.moved[0] += 0.02
         return super()._swap(*request)
 
 
@@ -145,7 +146,7 @@ def test_the_end_of_the_run_in_the_middle_is_no_finding(seconds: float, tmp_path
     clock = [0.0]
     profile = PROFILES["quick"]._replace(total_seconds=seconds)
     result = judged(
-        lambda: MovesTheClock(tmp_path / "records.db", clock), profile, Pace(profile, lambda: clock[0])
+        lambda: MovesTheClock(tmp_path / "records.db", clock), profile, Pace(profile, now=lambda: clock[0])
     )
     assert result.verdict == "not run"
 
