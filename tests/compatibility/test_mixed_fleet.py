@@ -126,6 +126,10 @@ class Fleet:
 
     def _send(self, side: str, method: str, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         now = self._now()
+        wanted = self.store.fields(kwargs.get("Item"))
+        if side == "ours" and wanted is not None and wanted["status"] == "INPROGRESS":
+            # It may be applied although its reply is lost: then the engine recognizes its owner token.
+            self._mine.claim = wanted
         reply, change = self._send_and_compare(self.store, method, request, args, kwargs)
         if change is not None:
             old = self.store.fields(change.old)
@@ -216,7 +220,7 @@ def test_with_leases_outlived_and_errors_a_second_answer_is_always_by_a_fault_of
     clock.pass_by(LEASE_MS + 1)
     last = store.call("ours", lambda order: "last")
     assert all(fleet.ask(last, order).answer is not None for order in ORDERS)
-    assert {violation.side for violation in fleet.violations} <= {"original"}
+    assert [violation for violation in fleet.violations if violation.side != "original"] == []
     for key in map(store.key, ORDERS):
         faults = [violation for violation in fleet.violations if violation.key == key]
         lost = [fault for fault in faults if fault.status == "COMPLETED"]
