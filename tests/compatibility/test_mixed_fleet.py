@@ -126,20 +126,26 @@ class Fleet:
 
     def _send(self, side: str, method: str, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         now = self._now()
-        wanted = self.store.fields(kwargs.get("Item"))
-        if side == "ours" and wanted is not None and wanted["status"] == "INPROGRESS":
-            # It may be applied although its reply is lost: then the engine recognizes its owner token.
-            self._mine.claim = wanted
         reply, change = self._send_and_compare(self.store, method, request, args, kwargs)
         if change is not None:
             old = self.store.fields(change.old)
-            held = old is not None and old["status"] == "INPROGRESS" and old == self._mine.claim
+            held = old is not None and old["status"] == "INPROGRESS" and self._is_mine(old)
             if self._lives(old, now) and not held:
                 self.violations.append(Violation(side, change.key, old["status"]))
             new = self.store.fields(change.new)
             if new is not None and new["status"] == "INPROGRESS":
                 self._mine.claim = new
         return reply
+
+    def _is_mine(self, claim: Any) -> bool:
+        """Return whether a claim is the last one of this thread's call, or one that it has made again since.
+
+        Ours claims again, with the same owner token, if its lease has ended before the grant arrives (ENG-3).
+        """
+        mine = self._mine.claim
+        return mine is not None and (
+            claim == mine or ("owner" in mine and mine["owner"] == claim.get("owner"))
+        )
 
 
 def visit_concurrently(visit: Callable[[int, Any], None]) -> None:
