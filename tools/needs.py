@@ -16,40 +16,7 @@ from idemproof.conformance.suite.pace import Asked, Pace, Share
 from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.runner import Session, checks
 
-_HEAD = '''\
-"""How many requests each check sends, the most valuable checks first. Derived: see ``tools/needs.py``."""
-
-from typing import NamedTuple
-
-
-class Need(NamedTuple):
-    """What a check needs.
-
-    Parameters
-    ----------
-    least
-        The number of requests if it is shortened as much as possible.
-    fixed
-        The number of requests that no time limit of a profile saves.
-    full
-        The number of requests with the profile ``quick`` and enough time.
-    opens, processes
-        How often it calls the factory, and how many processes it starts, which call it too.
-    at_once
-        Whether many clients send these requests at once.
-    """
-
-    least: int
-    fixed: int
-    full: int
-    opens: int = 0
-    processes: int = 0
-    at_once: bool = False
-
-
-NEEDS = {
-'''
-
+_TABLE = "NEEDS = {\n"
 _BY_HAND = {
     "many-processes-may-share-a-store": Need(200, 200, 600, processes=3, at_once=True),
     "acknowledged-records-outlive-a-killed-process": Need(150, 150, 150, opens=1, processes=2),
@@ -165,7 +132,8 @@ def files(root: Path) -> dict[str, str]:
     suite, need = checks(), needs()
     finds = {each.name: {layer for layer, found in matrix.items() if each.name in found} for each in suite}
     lines = [f'    "{name}": {_source(need[name])},\n' for name in ranked(suite, need, finds)]
-    return {"needs.py": f"{_HEAD}{''.join(lines)}}}\n"}
+    head = (root / "idemproof" / "conformance" / "suite" / "needs.py").read_text(encoding="utf-8")
+    return {"needs.py": f"{head.partition(_TABLE)[0]}{_TABLE}{''.join(lines)}}}\n"}
 
 
 def _source(need: Need) -> str:

@@ -26,6 +26,7 @@ from .interrupts import Interrupt, lines_of
 from .linearizability import Operation, Request
 from .preemption import own_files
 from .scheduled_client import blocking_client, reporting_to
+from .suspensions import Suspensions
 
 PARENT, CHILD = "the parent", "the child"
 
@@ -411,24 +412,13 @@ class _StoppingLoop:
         return self._loop.run(run())
 
 
-class _Stopping:
+class _Stopping(Suspensions):
     def __init__(self, work: Coroutine[Any, Any, Any], opened: OpenRequest) -> None:
-        self._work = work
+        super().__init__(work)
         self._opened = opened
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        error: BaseException | None = None
-        while True:
-            try:
-                awaited = self._work.send(None) if error is None else self._work.throw(error)
-            except StopIteration as done:
-                return done.value
-            error = None
-            yield from self._opened.strike_async().__await__()
-            try:
-                yield awaited
-            except BaseException as failure:  # noqa: BLE001 - passed on to the work
-                error = failure
+    def _on_suspend(self) -> Generator[Any, Any, None]:
+        yield from self._opened.strike_async().__await__()
 
 
 @contextlib.contextmanager

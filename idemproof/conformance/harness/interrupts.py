@@ -8,7 +8,7 @@ import ast
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -149,10 +149,11 @@ class _Cancelled(Suspensions):
         super().__init__(work)
         self._interrupt = interrupt
 
-    def _on_suspend(self) -> None:
+    def _on_suspend(self) -> Generator[Any, Any, None]:
         task = asyncio.current_task()
         if not _may_swallow(self._work) and self._interrupt.reach() and task is not None:
             task.cancel()
+        yield from ()
 
 
 def _may_swallow(work: Any) -> bool:

@@ -111,8 +111,9 @@ class _Pausing(Suspensions):
         super().__init__(work)
         self._client = client
 
-    def _on_suspend(self) -> None:
+    def _on_suspend(self) -> Generator[Any, Any, None]:
         self._in_a_pause = self._client.pauses_disabled  # the task awaits one of our own pauses
+        yield from ()
 
     def _on_resume(self) -> Generator[Any, Any, None]:
         if not self._in_a_pause and not self._client.pauses_disabled:

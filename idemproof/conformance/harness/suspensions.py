@@ -24,15 +24,16 @@ class Suspensions:
             except StopIteration as done:
                 return done.value
             error = None
-            self._on_suspend()
+            yield from self._on_suspend()
             try:
                 yield awaited
             except BaseException as failure:  # noqa: BLE001 - passed on to the work
                 error = failure
             yield from self._on_resume()
 
-    def _on_suspend(self) -> None:
-        """Act when the work has suspended, before other tasks run."""
+    def _on_suspend(self) -> Generator[Any, Any, None]:
+        """Act when the work has suspended, before other tasks run; may itself suspend."""
+        yield from ()
 
     def _on_resume(self) -> Generator[Any, Any, None]:
         """Act after other tasks have run, before the work resumes; may itself suspend."""

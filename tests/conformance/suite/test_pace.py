@@ -73,7 +73,7 @@ class Slow(CompareAndSwapLayer):
 
 
 class Overwrites(Slow):
-    """It stores whatever it is told to, and says so."""
+    """It stores every record that it gets, and confirms it."""
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         return self.client.swap(key, self.client.load(key), new, ttl_ms)
