@@ -44,7 +44,7 @@ def drawn(output: str) -> str:
         raise ValueError("the demo has printed no ledger")
     delivered, unprotected, protected = (list(column) for column in zip(*rows, strict=True))
     parts: list[str] = []
-    what = f"{sum(delivered)} webhook deliveries of {len(rows)} payments; a worker is killed while it runs"
+    what = f"{sum(delivered)} webhook deliveries of {len(rows)} payments; a worker is killed"
     parts.append(_text(36, what, "what"))
     middle = _run(parts, 74, "Without protection", unprotected, "first")
     bottom = _run(parts, middle + 24, "With Idemproof", protected, "good")
