@@ -15,11 +15,11 @@ def results(
     factory: Callable[[], Any],
     names: Iterable[str],
     capabilities: Capabilities | None = None,
-    profile: Profile = PROFILES["quick"],
+    profile: Profile | None = None,
 ) -> dict[str, CheckResult]:
     """Return the result of each named check on the layers of one factory."""
     by_name = {each.name: each for each in checks()}
-    session = Session(factory, profile, 1, capabilities)
+    session = Session(factory, profile or PROFILES["quick"], 1, capabilities)
     try:
         return {name: session.judge(by_name[name]) for name in names}
     finally:

@@ -30,10 +30,10 @@ FORKS = "a-fork-leaves-both-processes-a-layer"
 
 
 def judged(
-    factory: Callable[[], Any], profile: Profile = PROFILES["quick"], pace: Pace | None = None, **claims: Any
+    factory: Callable[[], Any], profile: Profile | None = None, pace: Pace | None = None, **claims: Any
 ) -> Any:
     (asked,) = [each for each in checks(["concurrency"]) if each.name == FORKS]
-    session = Session(factory, profile, 1, Capabilities(**claims), (), pace)
+    session = Session(factory, profile or PROFILES["quick"], 1, Capabilities(**claims), (), pace)
     try:
         return session.judge(asked)
     finally:
