@@ -131,8 +131,8 @@ def search_engine(
     outages
         The number of outages, in which the store fails, or refuses results, until it is back.
     waiting_ms
-        For how many milliseconds each call waits for another attempt. A pause may end at any time, whatever the
-        clock shows; a signal may end it too.
+        For how many milliseconds each call waits for another attempt. A pause may end at any time, whatever
+        the clock shows; a signal may end it too.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     """

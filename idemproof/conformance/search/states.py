@@ -310,7 +310,7 @@ class _Parts:
         self.names.append(text.strip('"'))
         return text.startswith('"')
 
-    def shape(self, value: Any) -> Any:
+    def shape(self, value: Any) -> Any:  # noqa: C901 - one branch for each kind of value
         cls = type(value)
         if cls in _PLAIN:
             found: Any = (cls.__name__, value)

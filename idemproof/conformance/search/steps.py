@@ -118,7 +118,7 @@ def broken_by_change(world: World, before: Record | None, actor: str | None) -> 
     return broken + broken_by_history(world.history)
 
 
-def broken_by_call(  # noqa: PLR0911 - one for each rule
+def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
     call: SimulatedCall, world: World, expiry: int | None
 ) -> list[str]:
     """Name the rules broken by how ``call`` has ended, or by the request that it is about to send.
