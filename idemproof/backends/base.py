@@ -4,7 +4,7 @@ A layer holds no state of a function, so functions, configurations and threads c
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..drivers.blocking import drive
@@ -149,6 +149,15 @@ class CompareAndSwapLayer(BasePersistenceLayer):
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
     """Returns epoch milliseconds. Only the four documented methods read it."""
 
+    _wait_for_change: Callable[[str, Record, float], bool] | None = None
+    """Optional: wait until the record of a key changes. Without it, waiting calls poll.
+
+    A layer that learns of changes may define the method ``_wait_for_change(key, seen, seconds)``. It returns
+    True as soon as the stored record may differ from ``seen``, also if it differed before, and False once
+    ``seconds`` are over (CAS-14). It decides nothing: the call claims again after either answer, and polls if
+    it raises. It must not hold what other requests need, such as a connection of the pool.
+    """
+
     @abstractmethod
     def _load(self, key: str) -> Record | None:
         """Return the stored record of ``key``, or None; the read is strongly consistent (CAS-1)."""
@@ -239,6 +248,9 @@ class AsyncCompareAndSwapLayer(AsyncBasePersistenceLayer):
     clock: Callable[[], int] = staticmethod(wall_clock_ms)
     """Returns epoch milliseconds. Only the four documented methods read it."""
 
+    _wait_for_change: Callable[[str, Record, float], Awaitable[bool]] | None = None
+    """Optional: see :attr:`CompareAndSwapLayer._wait_for_change`. A cancellation ends it at once."""
+
     @abstractmethod
     async def _load(self, key: str) -> Record | None:
         """Return the stored record of ``key``, or None; the read is strongly consistent (CAS-1)."""
@@ -314,6 +326,8 @@ class InThreads(AsyncCompareAndSwapLayer):
         self._layer = layer
         self._works_for = layer if works_for is None else works_for
         self.blocks = layer.blocks
+        # Not the blocking one: its threads would be missing for the call that they wait for.
+        self._wait_for_change = getattr(layer, "_wait_for_change_async", None)
 
     async def _load(self, key: str) -> Record | None:
         return await self._run(self._layer._load, key)

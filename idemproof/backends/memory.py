@@ -8,6 +8,7 @@ from ..spec.errors import IdempotencyPersistenceConfigError
 from ..spec.record import Record, expiry_ms, same_version
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .housekeeping import MARGIN_MS, callers_now, evictable
+from .waiters import Waiters
 
 _PURGE_EVERY = 1024
 
@@ -25,6 +26,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._writes_until_purge = _PURGE_EVERY
+        self._waiters = Waiters()
         give_lock(self)
 
     def __reduce__(self) -> NoReturn:
@@ -45,6 +47,8 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
                     return current
                 if self._replace(key, current, new):
                     break
+            if self._waiters:
+                self._waiters.wake(key)
             if new is not None:
                 self._writes_until_purge -= 1
                 if self._writes_until_purge <= 0:
@@ -64,6 +68,12 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
         elif current is not None:
             del records[key]
         return True
+
+    def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
+        return self._waiters.wait(key, lambda: self._records.get(key) != seen, seconds)
+
+    async def _wait_for_change_async(self, key: str, seen: Record, seconds: float) -> bool:
+        return await self._waiters.wait_async(key, lambda: self._records.get(key) != seen, seconds)
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were.
@@ -105,6 +115,9 @@ class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
         self, key: str, expected: Record | None, new: Record | None, ttl_ms: int
     ) -> Record | None:
         return self._layer._swap(key, expected, new, ttl_ms)
+
+    async def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
+        return await self._layer._wait_for_change_async(key, seen, seconds)
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""

@@ -10,18 +10,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+from ..reference.changes import milliseconds
 from ..reference.engine import Engine
-from ..spec.commands import Emit, Load, RunBody, Sleep, Swap
+from ..spec.commands import Emit, Load, RunBody, Sleep, Swap, Wait
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
 from ..spec.invariants import Answered, Asked, Began, Ended, Happening
 from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
 from ..spec.transition import transition
+from ..spec.waiting import SHORTEST_POLL_MS
 
-Fate = Literal["answered", "reply lost", "refused", "delayed", "interrupted", "interrupted after"]
+Fate = Literal[
+    "answered", "reply lost", "refused", "delayed", "interrupted", "interrupted after", "signalled"
+]
 """How a request fares: applied and answered; applied, but the answer is lost; not applied, with an error;
-an error now, and applied later, when the world delivers it; interrupted before it is applied, or after."""
+an error now, and applied later, when the world delivers it; interrupted before it is applied, or after. A
+wait may be ended by a signal, before its time is over."""
 
 
 class StoreDown(Exception):  # noqa: N818 - it reads as what happened
@@ -89,12 +94,38 @@ class World:
         return SimulatedCall(self, engine, payload_hash)
 
 
+class Pauses:
+    """What the pauses of a waiting call are judged by.
+
+    ``since`` is when the first one began, ``spent_ms`` how long those were that no signal ended, and
+    ``hurried`` whether the last one was ended by a signal before the shortest pause was over.
+    """
+
+    def __init__(self, now: int) -> None:
+        self.since = self.began = now
+        self.spent_ms = 0
+        self.hurried = False
+
+    def left(self, waiting_ms: int, now: int) -> int:
+        """Return how many milliseconds are left of the configured time."""
+        return min(self.since + waiting_ms - now, waiting_ms - self.spent_ms)
+
+    def end(self, pause: Sleep | Wait, now: int, *, signalled: bool) -> None:
+        """Note the end of a pause."""
+        self.hurried = signalled and now - self.began < SHORTEST_POLL_MS
+        self.spent_ms += (
+            min(max(0, now - self.began), pause.milliseconds) if signalled else pause.milliseconds
+        )
+
+
 class SimulatedCall:
     """One call, waiting for its next step.
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
     ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
+    ``found`` is the record that answered its last request, ``answered`` whether there was an answer,
+    ``unanswered`` whether one of its claims got none, and ``pauses`` how it has waited, or None.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -104,6 +135,10 @@ class SimulatedCall:
         self.owner = ""
         self.until = 0
         self.operations = 0
+        self.waiting_ms = milliseconds(engine._config.wait_for_in_progress_seconds)
+        self.pauses: Pauses | None = None
+        self.found: Record | None = None
+        self.answered = self.unanswered = False
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
@@ -119,14 +154,21 @@ class SimulatedCall:
         """Whether the body is running: the next step is to let it return or fail."""
         return self.body is not None and self.command is self.body
 
+    @property
+    def pausing(self) -> bool:
+        """Whether it waits for another attempt, and not for a store that has failed."""
+        return isinstance(self.command, Wait) or (isinstance(self.command, Sleep) and self.answered)
+
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
         command = self.last = self.command
-        if isinstance(command, Sleep):
+        if isinstance(command, Sleep | Wait):
+            if self.pausing and self.pauses is not None:
+                self.pauses.end(command, self._world.now, signalled=fate == "signalled")
             if fate == "interrupted":
                 self.interrupt(KeyboardInterrupt())
             else:
-                self._go(lambda: self.steps.send(None))
+                self._go(lambda: self.steps.send(fate == "signalled"))
             return
         self.operations += 1
         if isinstance(command, Load):
@@ -184,6 +226,9 @@ class SimulatedCall:
             self.until = deadline_ms(new)
 
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
+        self.answered = fate == "answered"
+        claims = isinstance(self.last, Swap) and self.last.new is not None and self.body is None
+        self.unanswered = self.unanswered or (claims and not self.answered)
         if fate == "interrupted":
             self.interrupt(KeyboardInterrupt())
             return
@@ -201,6 +246,7 @@ class SimulatedCall:
         if fate == "interrupted after":
             self.interrupt(KeyboardInterrupt())
             return
+        self.found = answer
         if isinstance(answer, Record) and holds(answer, self.owner):
             self.until = deadline_ms(answer)
         self._go(lambda: self.steps.send(answer))
@@ -212,6 +258,10 @@ class SimulatedCall:
                 self.occurrences.append(self.command.occurrence)
                 self._world.history.append(self.command.occurrence)
                 self.command = self.steps.send(None)
+            if self.pausing:
+                if self.pauses is None:
+                    self.pauses = Pauses(self._world.now)
+                self.pauses.began = self._world.now
             if isinstance(self.command, RunBody):
                 self.began_interrupted = self.interrupted
                 self.body = self.command
@@ -228,6 +278,6 @@ class SimulatedCall:
     def _end(self, how: Literal["returned", "raised", "crashed"], value: Any) -> None:
         world = self._world
         self.ended, self.value, self.command = how, value, None
-        world.history.append(Asked(self.owner, world.now, self.operations))
+        world.history.append(Asked(self.owner, world.now, self.operations, self.waiting_ms))
         if how == "returned":
             world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap
+from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap, Wait
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
 from .blocking import NOTHING, request
@@ -45,6 +45,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)
+                    elif isinstance(command, Wait):  # before the body, so that a cancellation ends it
+                        reply = await _wait(layer, command)
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)
@@ -88,6 +90,18 @@ def _require_event_loop() -> None:
             "runs here. Nothing ran. Under trio, protect a plain function and call it by "
             "trio.to_thread.run_sync, or run the program by anyio's asyncio backend."
         ) from None
+
+
+async def _wait(layer: Any, command: Wait) -> bool:
+    """Wait as the layer offers it, or until the time is over; return whether the layer signalled a change."""
+    if not layer.blocks:
+        _require_event_loop()
+    offered = getattr(layer, "_wait_for_change", None)
+    if offered is None:
+        await pause_async(command.milliseconds / 1000)
+        return False
+    signalled: bool = await offered(command.key, command.seen, command.milliseconds / 1000)
+    return signalled
 
 
 async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any:

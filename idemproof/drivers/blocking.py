@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap
+from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap, Wait
 from ..spec.occurrences import Occurrence
 
 pause = time.sleep
@@ -24,6 +24,16 @@ def request(layer: Any, command: Load | Swap | CallMethod) -> Any:
     if isinstance(command, Load):
         return layer._load(*command)
     return getattr(layer, command.method)(command.argument)
+
+
+def wait(layer: Any, command: Wait) -> bool:
+    """Wait as the layer offers it, or until the time is over; return whether the layer signalled a change."""
+    offered = getattr(layer, "_wait_for_change", None)
+    if offered is None:
+        pause(command.milliseconds / 1000)
+        return False
+    signalled: bool = offered(command.key, command.seen, command.milliseconds / 1000)
+    return signalled
 
 
 def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command or failure
@@ -69,6 +79,8 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                             observe(command.occurrence)
                     elif isinstance(command, Sleep):
                         pause(command.milliseconds / 1000)
+                    elif isinstance(command, Wait):
+                        reply = wait(layer, command)
                     else:
                         reply = request(layer, command)
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol

@@ -26,6 +26,7 @@ from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
 from .serialization import BaseIdempotencySerializer
+from .waiter import Waiter
 
 _NOT_DATA = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
@@ -65,7 +66,7 @@ class Answers:
         """Return ``result`` as JSON text, and the value that all callers get from it (RES-1)."""
         return self._codec.store(result)
 
-    def of(self, outcome: Outcome, *, cached: bool = False) -> Any:
+    def of(self, outcome: Outcome, *, cached: bool = False, waiter: Waiter | None = None) -> Any:
         """Return the replayed response, or raise the refusal.
 
         Parameters
@@ -74,6 +75,8 @@ class Answers:
             The outcome of the claim.
         cached
             Whether it comes from the local cache.
+        waiter
+            How the call has waited, if it has.
 
         Raises
         ------
@@ -90,11 +93,15 @@ class Answers:
             )
         if isinstance(outcome, InProgress):
             key = outcome.record.idempotency_key
-            raise IdempotencyAlreadyInProgressError(
+            refusal = IdempotencyAlreadyInProgressError(
                 f"Another attempt is in progress with the key {key!r}, for at most {outcome.retry_after} ms "
-                "more. Nothing ran. Retry later.",
+                f"more.{'' if waiter is None else waiter.told} Nothing ran. Retry later.",
                 retry_after_ms=outcome.retry_after,
+                waited_ms=0 if waiter is None else waiter.waited_ms,
             )
+            if waiter is not None and waiter.trouble is not None:
+                refusal.add_note(f"A claim on {key!r} may stand until its lease ends: {waiter.trouble!r}")
+            raise refusal
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 
     def instead_of(self, result: Any, record: Record) -> Any:

@@ -13,6 +13,7 @@ from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
 from .observers import Report
+from .waiter import Waiter
 
 PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 """Types of results that are not coroutines or generators."""
@@ -52,6 +53,7 @@ class Attempt(RunBody):
         "trouble",
         "until",
         "waited_ms",
+        "waiter",
     )
 
     def __init__(
@@ -86,6 +88,8 @@ class Attempt(RunBody):
         self.settled = False
         # What the result is answered with, once it is settled.
         self.outcome: Outcome | None = None
+        # How far the call has waited for another attempt; None until it waits or may have to.
+        self.waiter: Waiter | None = None
         self.report = report
         self.decided = None if report is None else report.begun_by(self.owner)
 

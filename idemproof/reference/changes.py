@@ -16,6 +16,7 @@ from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms,
 from ..spec.settle import Change
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
+from .waiter import Waiter
 
 TRIES = 3
 """How many requests of one change may fail, regardless of the time."""
@@ -86,6 +87,7 @@ class Claiming(_Patient):
         self._window_ms = milliseconds(config.expires_after_seconds)
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else milliseconds(lease)
+        self._waits = config.wait_for_in_progress_seconds > 0
         self._reported_missing_lease = False
         self.without_lease = False
         """Whether the first claim without a lease has not been reported yet."""
@@ -115,7 +117,7 @@ class Claiming(_Patient):
     def refused(self, subject: Attempt, failures: int) -> None:
         """Record that the claim was refused. After a failed request it may still be stored, or arrive."""
         if not failures:
-            subject.held = None
+            subject.held = _unanswered(subject)
 
     def failed(
         self,
@@ -126,7 +128,11 @@ class Claiming(_Patient):
     ) -> int:
         """Return the wait before the next try; raise an interrupt immediately, and translate other errors."""
         if failures == 1 and _nothing_written(error):
-            subject.held = None  # there is no claim to release
+            subject.held = _unanswered(subject)  # there is no other claim to release
+        elif self._waits:
+            if subject.waiter is None:
+                subject.waiter = Waiter()
+            subject.waiter.unanswered = subject.held
         interrupt = self._interrupts.behind(error)
         if interrupt is not None:
             raise interrupt
@@ -269,6 +275,11 @@ class Releasing(_Patient):
             f"The record of {key!r} changed during each of {requests} tries to release it: "
             "its claim may stay until its lease ends."
         )
+
+
+def _unanswered(subject: Attempt) -> Record | None:
+    """Return the claim of an earlier poll that was not answered, if there is one."""
+    return None if subject.waiter is None else subject.waiter.unanswered
 
 
 def _nothing_written(error: BaseException) -> bool:

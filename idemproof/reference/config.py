@@ -20,6 +20,7 @@ from .config_values import (
     require_count,
     require_interrupts,
     require_observers,
+    require_wait,
     require_window,
     search_options_of,
     shown,
@@ -113,6 +114,9 @@ class IdempotencyConfig:
         A list or tuple of functions that are called with each
         :class:`~idemproof.spec.occurrences.Occurrence` of a call. Their exceptions are logged, and do not
         change the call.
+    wait_for_in_progress_seconds
+        How long a call waits for another attempt that is in progress with its key (seconds), before it is
+        refused: a number from 0, for no wait, to 86,400. At most until the Lambda context has a second left.
 
     Raises
     ------
@@ -139,6 +143,7 @@ class IdempotencyConfig:
     interrupts: tuple[type[Exception], ...]
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
+    wait_for_in_progress_seconds: float
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -173,6 +178,7 @@ class IdempotencyConfig:
         interrupts: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
+        wait_for_in_progress_seconds: float = 0,
     ) -> None:
         require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = truth("use_local_cache", use_local_cache)
@@ -196,6 +202,9 @@ class IdempotencyConfig:
         require_interrupts(interrupts)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
         require_observers(observers)
+        require_wait("wait_for_in_progress_seconds", wait_for_in_progress_seconds)
+        if wait_for_in_progress_seconds and lambda_context is not None:
+            _require_time_to_wait(wait_for_in_progress_seconds, lambda_context)
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -218,6 +227,7 @@ class IdempotencyConfig:
             interrupts=interrupts,
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
+            wait_for_in_progress_seconds=wait_for_in_progress_seconds,
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),
@@ -269,6 +279,15 @@ class IdempotencyConfig:
             f"{type(self).__name__}(event_key_jmespath={self.event_key_jmespath!r}, "
             f"payload_validation_jmespath={self.payload_validation_jmespath!r}, "
             f"expires_after_seconds={self.expires_after_seconds!r}, hash_function={self.hash_function!r})"
+        )
+
+
+def _require_time_to_wait(seconds: float, context: Any) -> None:
+    left = remaining_ms(context)
+    if left is not None and seconds * 1000 > left:
+        raise IdempotencyConfigError(
+            f"wait_for_in_progress_seconds={seconds!r} is longer than the lambda_context has left, {left} "
+            "ms: the invocation would end while a call waits. Wait less long, or give the function more time."
         )
 
 

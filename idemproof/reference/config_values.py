@@ -16,6 +16,9 @@ from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 # Beyond this, an expiry is not a valid date, and some stores refuse the number.
 _LONGEST_WINDOW_SECONDS = 10**11
 
+# A caller that waits longer than a day is a mistake, such as milliseconds that are taken for seconds.
+_LONGEST_WAIT_SECONDS = 86_400
+
 # Strings whose truth value in Python matches their meaning, unlike "false".
 _UNAMBIGUOUS = frozenset(("", "1", "y", "yes", "t", "true", "on"))
 
@@ -93,6 +96,13 @@ def require_window(name: str, value: Any) -> None:
     # The comparison also refuses NaN, which compares false to every number.
     if not (is_number and 0 < value <= _LONGEST_WINDOW_SECONDS):
         raise refusal(name, value, f"a number of seconds above 0 and at most {_LONGEST_WINDOW_SECONDS:,}")
+
+
+def require_wait(name: str, value: Any) -> None:
+    """Raise if a value is not a time for which a call can wait, in seconds."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= _LONGEST_WAIT_SECONDS):
+        raise refusal(name, value, f"a number of seconds from 0 to {_LONGEST_WAIT_SECONDS:,}")
 
 
 def digest_of(name: Any, secret: Any) -> Callable[[bytes], str]:

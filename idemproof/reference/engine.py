@@ -6,6 +6,7 @@ calls it again with that record.
 """
 
 import copy
+import random
 from collections.abc import Callable, Sequence
 from logging import DEBUG
 from typing import Any, Self
@@ -28,14 +29,16 @@ from .cache import LocalCache
 from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
-from .finishing import INTERRUPTS, Finishing
+from .finishing import INTERRUPTS
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
+from .waiter import Waiter, monotonic_ms
+from .waiting import Waiting
 
 
-class Engine(Finishing):
+class Engine(Waiting):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
@@ -50,6 +53,8 @@ class Engine(Finishing):
         The decorated function, or None.
     keeps_owners
         Whether the layer stores owner tokens.
+    monotonic, jitter
+        The clock by which calls wait (milliseconds), and a source of numbers from 0 to 1.
     """
 
     def __init__(
@@ -60,9 +65,13 @@ class Engine(Finishing):
         function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
+        monotonic: Callable[[], int] = monotonic_ms,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._keeps_owners = keeps_owners
         self._config = config
+        self._waits = config.wait_for_in_progress_seconds > 0
+        self._monotonic, self._jitter = monotonic, jitter
         self._clock = config.clock
         self._next_owner = next_owner
         self._function = function
@@ -190,6 +199,9 @@ class Engine(Finishing):
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
+            if not granted and self._waits:
+                outcome = yield from self._wait(attempt, outcome)
+                granted = isinstance(outcome, Claimed)
             if self._claiming.without_lease:
                 self._claiming.without_lease = False
                 yield from self._report_before(attempt, Kind.NO_LEASE)
@@ -216,8 +228,8 @@ class Engine(Finishing):
             if answered is not None:
                 answered.append(outcome)
             if report is None:
-                return self._answer(outcome)
-            return (yield from self._answer_and_report(report, outcome, ran=ran))
+                return self._answer(outcome, waiter=attempt.waiter)
+            return (yield from self._answer_and_report(report, outcome, ran=ran, waiter=attempt.waiter))
         for _ in INTERRUPTS:
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
@@ -257,21 +269,27 @@ class Engine(Finishing):
             return None
         return outcome
 
-    def _answer(self, outcome: Outcome, *, cached: bool = False) -> Any:
+    def _answer(self, outcome: Outcome, *, cached: bool = False, waiter: Waiter | None = None) -> Any:
         """Return the answer without a run. An interrupt behind an error is raised instead of the error."""
         try:
-            return self._answers.of(outcome, cached=cached)
+            return self._answers.of(outcome, cached=cached, waiter=waiter)
         except IdempotencyError as error:
             refusal = error
         raise self._interrupts.behind(refusal) or refusal
 
     def _answer_and_report(
-        self, report: Report, outcome: Outcome, *, ran: bool = False, cached: bool = False
+        self,
+        report: Report,
+        outcome: Outcome,
+        *,
+        ran: bool = False,
+        cached: bool = False,
+        waiter: Waiter | None = None,
     ) -> Steps:
         """Return the answer without a run, and report it."""
         kind, failure = kind_of_claim(outcome), None
         try:
-            answer = self._answer(outcome, cached=cached)
+            answer = self._answer(outcome, cached=cached, waiter=waiter)
         except BaseException as error:  # noqa: BLE001 - raised once it is reported
             failure = error
         if failure is None or kind is not Kind.REPLAYED:
@@ -290,7 +308,8 @@ class Engine(Finishing):
         yield from self._report_before(attempt, kind_of_claim(outcome), outcome)
         if live(outcome.record, self._clock()):
             return outcome
-        return (yield from self._claim(attempt))
+        outcome = yield from self._claim(attempt)
+        return (yield from self._wait(attempt, outcome)) if self._waits else outcome
 
     def _report_before(self, attempt: Attempt, kind: Kind, outcome: Outcome | None = None) -> Steps:
         """Report an occurrence before the body. After an interrupt, the body does not begin."""

@@ -38,6 +38,17 @@ class Sleep(NamedTuple):
     milliseconds: int
 
 
+class Wait(NamedTuple):
+    """Wait until the record of ``key`` may differ from ``seen``, and for so many milliseconds at most.
+
+    The answer is True if the layer has signalled a change before the time was over.
+    """
+
+    key: str
+    seen: Record
+    milliseconds: int
+
+
 class Emit(NamedTuple):
     """Pass ``occurrence`` to all observers. The driver throws only interrupts back, no other failure."""
 
@@ -59,7 +70,7 @@ class RunBody:
         self.interrupt: BaseException | None = None
 
 
-Command = Load | Swap | CallMethod | Sleep | Emit | RunBody
+Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody
 
 Steps = Generator[Command, Any, Any]
 """Protocol code: yields commands, gets their answers, and returns its result."""

@@ -97,11 +97,20 @@ class IdempotencyAlreadyInProgressError(IdempotencyError):
         Details, appended to the message in parentheses.
     retry_after_ms
         Milliseconds until the running attempt's lease ends.
+    waited_ms
+        Milliseconds that the call has waited for the running attempt.
     """
 
-    def __init__(self, message: object = "", *details: object, retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        message: object = "",
+        *details: object,
+        retry_after_ms: int | None = None,
+        waited_ms: int = 0,
+    ) -> None:
         super().__init__(message, *details)
         self.retry_after_ms = retry_after_ms
+        self.waited_ms = waited_ms
 
 
 class IdempotencyInconsistentStateError(IdempotencyError):

@@ -21,6 +21,7 @@ from .record import (
     same_execution,
 )
 from .transition import transition
+from .waiting import most_waits
 
 
 class Step(NamedTuple):
@@ -63,18 +64,22 @@ class Answered(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call ended after ``operations`` requests to the store."""
+    """A call that may wait for ``waiting_ms`` milliseconds ended after ``operations`` requests."""
 
     owner: str
     now: int
     operations: int
+    waiting_ms: int = 0
 
 
 Happening = Began | Ended | Answered | Asked | Occurrence
 """An event of a history. The invariants use what was observed, and not what was reported."""
 
 OPERATIONS_PER_CALL = 64
-"""The largest number of requests that a call sends to its store (INV-8)."""
+"""The largest number of requests that a call sends to its store, if it does not wait (INV-8)."""
+
+OPERATIONS_PER_CLAIM = 13
+"""The largest number of requests of one more claim, after a wait: ten conflicts and three failures."""
 
 
 def step_of(before: Record | None, event: Event, now: int) -> Step:
@@ -230,8 +235,15 @@ def eviction_owes_nothing(step: Step) -> bool:
 
 
 def bounded(history: Sequence[Happening]) -> bool:
-    """Every call sends a bounded number of requests, whatever record is stored (INV-8)."""
-    return all(item.operations <= OPERATIONS_PER_CALL for item in history if isinstance(item, Asked))
+    """Every call sends a number of requests that its configured times bound, whatever is stored (INV-8)."""
+    return all(
+        item.operations <= operations_allowed(item.waiting_ms) for item in history if isinstance(item, Asked)
+    )
+
+
+def operations_allowed(waiting_ms: int) -> int:
+    """Return the largest number of requests of a call that may wait for so many milliseconds (INV-8)."""
+    return OPERATIONS_PER_CALL + OPERATIONS_PER_CLAIM * most_waits(waiting_ms)
 
 
 def somebody_can_finish(step: Step) -> bool:

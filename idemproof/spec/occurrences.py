@@ -13,6 +13,7 @@ class Kind(StrEnum):
     CLAIMED = "claimed"
     TOOK_OVER = "took over"
     NO_LEASE = "no lease"
+    WAITING = "waiting"
     REPLAYED = "replayed"
     REPLAY_FAILED = "replay failed"
     RESULT_UNAVAILABLE = "result unavailable"

@@ -23,6 +23,7 @@ _REFUSED = {
 _ROWS = {
     Kind.CLAIMED: {"ROW-1", "ROW-2"},
     Kind.TOOK_OVER: {"ROW-1"},
+    Kind.WAITING: {"ROW-4"},
     Kind.REPLAYED: {"ROW-5"},
     Kind.RESULT_UNAVAILABLE: {"ROW-5"},
     Kind.IN_PROGRESS: {"ROW-4"},

@@ -33,7 +33,8 @@ from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
 from ...reference.observers import Report
-from ...spec.commands import RunBody, Sleep, Swap
+from ...reference.waiter import Waiter
+from ...spec.commands import RunBody, Sleep, Swap, Wait
 from ...spec.events import Claim, Complete, Outcome, Release
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import Record
@@ -91,7 +92,7 @@ class Pending(NamedTuple):
     number: int
     start: tuple[int, int, str | None, Record | None]
     log: tuple[LogEntry, ...]
-    waits_for: type[Swap] | type[Sleep] | type[RunBody]
+    waits_for: type[Swap] | type[Sleep] | type[Wait] | type[RunBody]
     owner: str
     expiry: int | None
     position: Frozen
@@ -242,6 +243,7 @@ class Keys:
             call.operations,
             call.interrupted,
             parts.time(expiry),
+            parts.pauses(call),
         )
         return self._frozen(shape, parts)
 
@@ -308,16 +310,18 @@ class _Parts:
         self.names.append(text.strip('"'))
         return text.startswith('"')
 
-    def shape(self, value: Any) -> Any:
+    def shape(self, value: Any) -> Any:  # noqa: C901 - one branch for each kind of value
         cls = type(value)
         if cls in _PLAIN:
             found: Any = (cls.__name__, value)
         elif cls is str:
-            found = value if value == World.KEY or value.startswith("payload") else self.name(value)
+            found = value if value == World.KEY or value.startswith(("payload", "ROW-")) else self.name(value)
         elif cls in (Record, Claim, Complete):
             found = self._with_deadlines(value)
         elif cls is Attempt:
             found = self._attempt(value)
+        elif cls is Waiter:
+            found = self._waiter(value)
         elif isinstance(value, (BaseException, *_SHARED)):
             found = cls.__name__
         elif isinstance(value, Change):
@@ -326,7 +330,7 @@ class _Parts:
             found = ("generator", self.frame(value))
         elif cls is Swap:  # no world uses `ttl_ms`
             found = ("Swap", self.shape(value.expected), self.shape(value.new))
-        elif cls in (Sleep, Release) or isinstance(value, Outcome):
+        elif cls in (Sleep, Wait, Release) or isinstance(value, Outcome):
             found = (cls.__name__, *map(self.shape, value))
         else:
             raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
@@ -347,6 +351,37 @@ class _Parts:
             attempt.waited_ms,
             self.shape(attempt.trouble),
             attempt.settled,
+            self.shape(attempt.waiter),
+        )
+
+    def _waiter(self, waiter: Waiter) -> Any:
+        began = waiter.has_begun
+        return (
+            self.shape(waiter.unanswered),
+            self.shape(waiter.trouble),
+            waiter.listens,
+            began
+            and (
+                self.time(waiter._until),
+                self.time(waiter._since),
+                waiter._unspent_ms,
+                waiter._polls,
+                waiter._pause,
+            ),
+        )
+
+    def pauses(self, call: SimulatedCall) -> Any:
+        pauses = call.pauses
+        if not call.waiting_ms or call.body is not None:
+            return None
+        if pauses is None:
+            return call.unanswered
+        return (
+            call.unanswered,
+            self.time(pauses.since),
+            self.time(pauses.began),
+            pauses.spent_ms,
+            pauses.hurried,
         )
 
     def _with_deadlines(self, value: Any) -> Any:

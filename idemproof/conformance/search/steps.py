@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
-from ...spec.commands import RunBody, Sleep, Swap
+from ...spec.commands import RunBody, Sleep, Swap, Wait
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
 from ...spec.invariants import (
@@ -18,6 +18,7 @@ from ...spec.invariants import (
 )
 from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
+from .pauses import broken_by_waiting
 from .reported import misreported
 from .states import (
     OWN,
@@ -59,7 +60,7 @@ class Declined(Exception):  # noqa: N818 - it reads as what happened
     """What a body raises."""
 
 
-def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
+def engine_in(world: World, kind: type[Engine], *, cached: bool, waiting_ms: int = 0) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
         expires_after_seconds=world.WINDOW_MS // 1000,
@@ -67,8 +68,9 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         use_local_cache=cached,
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
+        wait_for_in_progress_seconds=waiting_ms / 1000,
     )
-    return kind(config, next_owner=world.next_owner)
+    return kind(config, next_owner=world.next_owner, monotonic=world.clock, jitter=lambda: 0.0)
 
 
 def act(call: SimulatedCall, what: str, number: int) -> None:
@@ -116,7 +118,7 @@ def broken_by_change(world: World, before: Record | None, actor: str | None) -> 
     return broken + broken_by_history(world.history)
 
 
-def broken_by_call(  # noqa: PLR0911 - one for each rule
+def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
     call: SimulatedCall, world: World, expiry: int | None
 ) -> list[str]:
     """Name the rules broken by how ``call`` has ended, or by the request that it is about to send.
@@ -126,6 +128,10 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
     stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
     if call.began_interrupted or (call.interrupted and not stopped):
         return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
+    if call.waiting_ms:
+        broken = broken_by_waiting(call, world.now)
+        if broken:
+            return broken
     if call.ended == "returned":
         record = world.record
         if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
@@ -175,6 +181,8 @@ class Steps:
         Whether the clients have local caches.
     payloads
         How many different payload hashes they call with.
+    waiting_ms
+        For how many milliseconds their calls wait.
     """
 
     def __init__(
@@ -185,10 +193,11 @@ class Steps:
         *,
         cached: bool = False,
         payloads: int = 1,
+        waiting_ms: int = 0,
     ) -> None:
         self._keys = keys
         self._world = world()
-        self._engine = engine_in(self._world, engine, cached=cached)
+        self._engine = engine_in(self._world, engine, cached=cached, waiting_ms=waiting_ms)
         self._payloads = PAYLOADS[:payloads]
 
     def first(
@@ -239,8 +248,10 @@ class Steps:
             if call.waits_for is RunBody:
                 yield Choice("returns", who)
                 yield Choice("raises", who)
-            elif call.waits_for is Sleep:
+            elif call.waits_for in (Sleep, Wait):
                 yield Choice("waits", who)
+                if call.waits_for is Wait:
+                    yield Choice("signalled", who)
             elif _falls(state, call):
                 yield Choice("refused", who)
             else:
@@ -258,7 +269,7 @@ class Steps:
     def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
         if call.waits_for is RunBody:
             yield Choice("is stopped", who)
-        elif call.waits_for is Sleep:
+        elif call.waits_for in (Sleep, Wait):
             yield Choice(INTERRUPTIONS[0], who)
         else:
             yield from (Choice(fate, who) for fate in INTERRUPTIONS)
@@ -341,7 +352,7 @@ class Steps:
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
-            waits_for = next(kind for kind in (RunBody, Sleep, Swap) if isinstance(call.command, kind))
+            waits_for = next(kind for kind in (RunBody, Sleep, Wait, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
             after = Pending(
                 number, start, log, waits_for, call.owner, expiry, position, stores_result(call.command)

@@ -1,0 +1,49 @@
+"""Whether a call waits as the protocol says (WAIT-1 to WAIT-5)."""
+
+from ...spec.commands import Swap, Wait
+from ...spec.errors import IdempotencyAlreadyInProgressError
+from ...spec.events import Claim, InProgress
+from ...spec.transition import transition
+from ...spec.waiting import SHORTEST_POLL_MS
+from ..simulator import SimulatedCall, World
+
+
+def broken_by_waiting(call: SimulatedCall, now: int) -> list[str]:
+    """Name the rules broken by a call that may wait: by how it has ended, or by its next pause."""
+    if call.ended == "crashed":
+        return []
+    if call.ended is not None:
+        return _broken_by_end(call, now)
+    if call.body is None and call.pausing:
+        return _broken_by_pause(call, now)
+    claims = isinstance(call.command, Swap) and call.command.new is not None and call.body is None
+    if claims and call.owner and call.command.new.owner != call.owner:
+        return ["WAIT-1 a waiting call claims under its first owner token"]
+    return []
+
+
+def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
+    assert call.pauses is not None  # it is making one
+    left = call.pauses.left(call.waiting_ms, now)
+    _, outcome = transition(call.found, Claim(call.owner, None, 0, call.payload_hash, World.KEY), now)
+    if not isinstance(outcome, InProgress):
+        return ["WAIT-4 every outcome but InProgress ends the waiting"]
+    if call.command.milliseconds < min(SHORTEST_POLL_MS, left):
+        return ["WAIT-2 a pause is not shorter than the shortest, unless less time is left"]
+    if call.pauses.hurried and isinstance(call.command, Wait):
+        return ["WAIT-2 no signal ends the pause after one that it has ended early"]
+    if call.command.milliseconds > left:
+        return ["WAIT-3 a call waits no longer than configured"]
+    return []
+
+
+def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
+    if call.body is None and call.unanswered:
+        released = isinstance(call.last, Swap) and call.last.new is None
+        if not released:
+            return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
+    if isinstance(call.value, IdempotencyAlreadyInProgressError):
+        pauses = call.pauses
+        if pauses is None or pauses.left(call.waiting_ms, now) > 0:
+            return ["WAIT-3 a call is refused when its time is over, and not before"]
+    return []

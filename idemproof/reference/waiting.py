@@ -1,0 +1,97 @@
+"""Waits for another attempt that is in progress with the key of a call (WAIT-1 to WAIT-7)."""
+
+from collections.abc import Callable
+
+from ..spec.commands import Sleep, Steps, Wait
+from ..spec.errors import IdempotencyConfigError
+from ..spec.events import Claimed, InProgress, Outcome
+from ..spec.occurrences import Kind
+from ..spec.record import Record
+from .attempt import Attempt
+from .changes import Releasing, milliseconds
+from .config import IdempotencyConfig, remaining_ms
+from .finishing import Finishing
+from .waiter import Waiter
+
+
+class Waiting(Finishing):
+    """The part of an engine that waits, and then claims again. Only another claim gives an answer."""
+
+    _config: IdempotencyConfig
+    _jitter: Callable[[], float]
+    _monotonic: Callable[[], int]
+    _claim: Callable[[Attempt], Steps]
+    _release: Callable[..., Steps]
+    _releasing: Releasing
+    _report_before: Callable[..., Steps]
+
+    def _wait(self, attempt: Attempt, outcome: Outcome) -> Steps:
+        """Claim until the outcome is not InProgress any more, or the time is over; return the outcome."""
+        while isinstance(outcome, InProgress):
+            waiter = attempt.waiter
+            if waiter is None:
+                waiter = attempt.waiter = Waiter()
+            attempt.held = waiter.unanswered  # what an interrupt has to release
+            if not waiter.has_begun:
+                yield from self._begin_to_wait(attempt, waiter, outcome)
+            pause = waiter.next_pause(outcome.retry_after)
+            if not pause:
+                break
+            yield from self._pause(waiter, attempt.key, outcome.record, pause)
+            outcome = yield from self._claim(attempt)
+        if attempt.waiter is not None and not isinstance(outcome, Claimed):
+            yield from self._stop_waiting(attempt, attempt.waiter)
+        return outcome
+
+    def _begin_to_wait(self, attempt: Attempt, waiter: Waiter, outcome: InProgress) -> Steps:
+        config = self._config
+        context = config.lambda_context if attempt.context is None else attempt.context
+        waiting_ms = milliseconds(config.wait_for_in_progress_seconds)
+        waiter.begin(waiting_ms, remaining_ms(context), self._monotonic, self._jitter)
+        if attempt.report is not None:
+            yield from self._report_before(attempt, Kind.WAITING, outcome)
+
+    def _pause(self, waiter: Waiter, key: str, seen: Record, pause: int) -> Steps:
+        """Wait until the pause is over, or until a signal ends it."""
+        failure: Exception | None = None
+        signalled = False
+        if waiter.listens:
+            try:
+                signalled = (yield Wait(key, seen, pause)) is True
+            except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
+                failure = error
+        if failure is not None:
+            interrupt = self._interrupts.behind(failure)
+            if interrupt is not None:
+                raise interrupt
+            if isinstance(failure, IdempotencyConfigError):
+                raise failure
+        if failure is not None or not waiter.listens:
+            yield Sleep(pause)
+        waiter.paused(signalled=signalled)
+
+    def _stop_waiting(self, attempt: Attempt, waiter: Waiter) -> Steps:
+        """Release a claim that was sent and not answered (WAIT-5).
+
+        This is the one place that decides what becomes of such a claim.
+        """
+        attempt.held, waiter.unanswered = waiter.unanswered, None
+        if attempt.held is None or attempt.resumed:
+            return
+        report = attempt.report
+        row = None if report is None else report._row
+        try:
+            yield from self._release(attempt, TimeoutError("the call stopped waiting"))
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            if self._interrupts.includes(error):
+                raise
+            waiter.trouble = error
+            if report is not None:
+                yield from self._report(attempt, Kind.RELEASE_FAILED, None, error)
+        attempt.held = None
+        if report is not None:
+            report._row = row  # of the claim, whose outcome is the answer
+        if attempt.interrupt is not None:
+            raise attempt.interrupt
