@@ -16,6 +16,9 @@ from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 # Beyond this, an expiry is not a valid date, and some stores refuse the number.
 _LONGEST_WINDOW_SECONDS = 10**11
 
+# Three requests fit into such a lease. Shorter ones end while a busy process waits for its turn.
+_SHORTEST_RENEWED_SECONDS = 0.5
+
 # Strings whose truth value in Python matches their meaning, unlike "false".
 _UNAMBIGUOUS = frozenset(("", "1", "y", "yes", "t", "true", "on"))
 
@@ -85,6 +88,28 @@ def require_observers(observers: Any) -> None:
     for observer in observers:
         if not callable(observer) or isinstance(observer, type) or is_async(observer):
             raise refusal("observers", observers, allowed)
+
+
+def require_renewable(lease: float | None, longest: float, *, renew: bool, cancel: bool) -> None:
+    """Raise if a lease cannot be renewed as the settings say."""
+    if cancel and not renew:
+        raise IdempotencyConfigError(
+            "cancel_when_lost=True needs renew_lease=True: without renewals nothing finds out that a claim is lost."
+        )
+    if not renew:
+        return
+    if lease is None:
+        raise IdempotencyConfigError(
+            "renew_lease=True needs in_progress_expires_after_seconds, the lease that is renewed. The lease "
+            "of a Lambda context alone lasts as long as the invocation, and needs no renewal."
+        )
+    if lease < _SHORTEST_RENEWED_SECONDS:
+        allowed = f"at least {_SHORTEST_RENEWED_SECONDS} with renew_lease=True"
+        raise refusal("in_progress_expires_after_seconds", lease, allowed)
+    if longest < lease:
+        raise refusal(
+            "max_run_seconds", longest, f"at least in_progress_expires_after_seconds, which is {lease}"
+        )
 
 
 def require_window(name: str, value: Any) -> None:
