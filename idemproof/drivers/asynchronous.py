@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, StartRenewal, Steps, StopRenewal, Swap
+from ..spec.commands import Command, Emit, RunBody, Sleep, StartRenewal, Steps, StopRenewal
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
 from .blocking import NOTHING, request
@@ -64,11 +64,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     elif isinstance(command, StopRenewal):
                         beat = command.renewal.beat
                         if beat is not None:
-                            interrupted = await _end_of(
-                                asyncio.ensure_future(beat.stop(command.milliseconds))
-                            )
-                            if interrupted is not None:
-                                raise interrupted
+                            stopped = asyncio.ensure_future(beat.stop(command.milliseconds))
+                            error = await _end_of(stopped)
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)
@@ -114,7 +111,7 @@ def _require_event_loop() -> None:
         ) from None
 
 
-async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any:
+async def _perform(layer: Any, command: Command) -> Any:
     if isinstance(command, Sleep):
         return await pause_async(command.milliseconds / 1000)
     return await request(layer, command)

@@ -291,7 +291,7 @@ class Renewing(Change):
 
     def until(self, subject: Any, now: int) -> int:
         """Return until when a lease may last that is renewed ``now`` (epoch milliseconds)."""
-        end = min(now + self._lease_ms, subject.until)
+        end: int = min(now + self._lease_ms, subject.until)
         context = subject.attempt.context
         left = remaining_ms(self._config.lambda_context if context is None else context)
         return end if left is None else min(end, now + left)

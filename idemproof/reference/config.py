@@ -39,8 +39,8 @@ LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
 
 
 LONGEST_RUN_SECONDS = 3600
-"""How long leases are renewed by default: longer than a Lambda invocation or a usual job, and no longer than the
-default window. Then a function that hangs blocks its key no longer than a result would be replayed."""
+"""How long leases are renewed by default: longer than a Lambda invocation or a usual job, and as long as the
+default window. A function that hangs blocks its key no longer than its result would be replayed."""
 
 
 class IdempotentHookFunction(Protocol):

@@ -94,7 +94,7 @@ def require_renewable(lease: float | None, longest: float, *, renew: bool, cance
     """Raise if a lease cannot be renewed as the settings say."""
     if cancel and not renew:
         raise IdempotencyConfigError(
-            "cancel_when_lost=True needs renew_lease=True: without renewals nothing finds out that a claim is lost."
+            "cancel_when_lost=True needs renew_lease=True: only a renewal learns that a claim is lost."
         )
     if not renew:
         return

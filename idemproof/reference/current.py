@@ -34,7 +34,7 @@ class CurrentAttempt:
 
     @property
     def owner(self) -> str:
-        """The attempt's owner token. It is unique and has no order: it identifies an attempt, not the newest."""
+        """The attempt's owner token. It is unique, but has no order: it does not show which one is newer."""
         return self._attempt.owner
 
     @property
@@ -44,7 +44,7 @@ class CurrentAttempt:
 
     @property
     def lease_ends_at(self) -> int:
-        """When the lease ends, as far as this process knows (epoch milliseconds); without a lease, the claim."""
+        """When the lease, or a claim without one, ends, as far as this process knows (epoch milliseconds)."""
         return deadline_ms(self._claim)
 
     def remaining_ms(self) -> int:
@@ -80,8 +80,9 @@ class CurrentAttempt:
         IdempotencyLeaseLostError
             The claim is lost, or the attempt has ended.
         IdempotencyConfigError
-            The lease cannot be renewed: the layer stores no owner tokens, there is no lease, ``max_run_seconds``
-            is used up, the call is in a durable execution, or the function is async: await :meth:`arenew`.
+            The lease cannot be renewed: the layer stores no owner tokens, there is no lease,
+            ``max_run_seconds`` is used up, the call is in a durable execution, or the function is async: then
+            await :meth:`arenew`.
         Exception
             What the store raised. The lease is as it was.
         """
@@ -155,16 +156,16 @@ class CurrentAttempt:
 
     def _loss(self, what: str) -> IdempotencyError:
         return IdempotencyLeaseLostError(
-            f"The attempt on {self.key!r} {what}. Another attempt may run, or have run. The function has run up "
-            "to here. Stop before further effects."
+            f"The attempt on {self.key!r} {what}. Another attempt may run, or have run. The function has run "
+            "up to here. Stop before further effects."
         )
 
 
 def current_attempt() -> CurrentAttempt | None:
     """Return the attempt that runs the current function, or None outside of protected calls.
 
-    Of nested calls, it is the innermost. Tasks inherit it; so do threads that run in a copy of the context, such
-    as those of ``asyncio.to_thread``. A function that runs unprotected, because its call has no key or
+    Of nested calls, it is the innermost. Tasks inherit it; so do threads that run in a copy of the context,
+    such as those of ``asyncio.to_thread``. A function that runs unprotected, because its call has no key or
     protection is switched off, has none.
     """
     attempt = running.get()

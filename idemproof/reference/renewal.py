@@ -113,7 +113,7 @@ class Renewals:
             attempt.held = renewal.claim
 
     def _beats(self, renewal: Renewal) -> Steps:
-        """Renew every third of the lease, until the body or the claim has ended, or the longest run is over."""
+        """Renew every third of the lease, until the body or the claim ends, or the longest run is over."""
         report = self._report_of(renewal.attempt)
         pause, failures = self._renewing.interval_ms, 0
         while True:

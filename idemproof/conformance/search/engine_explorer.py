@@ -11,6 +11,7 @@ states are equal, and explains why it is enough to visit one of them.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...reference.engine import Engine
@@ -21,6 +22,7 @@ from .states import Keys, SearchState
 from .steps import (
     ARRIVES,
     CALLS_WITH,
+    RENEWAL,
     TIME_PASSES,
     Choice,
     Steps,
@@ -99,6 +101,7 @@ def search_engine(
     payloads: int = 1,
     interrupts: int = 0,
     outages: int = 0,
+    renews: bool = False,
     engine: type[Engine] = Engine,
     world: type[World] = World,
 ) -> EngineResult:
@@ -128,10 +131,12 @@ def search_engine(
         The total number of interrupts: at a request, in a wait, or in a body.
     outages
         The number of outages, in which the store fails, or refuses results, until it is back.
+    renews
+        Whether leases are renewed while bodies run, at any time.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads)
+    search = _Search(engine, world, cached=cached, payloads=payloads, renews=renews)
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -145,10 +150,13 @@ def search_engine(
 
 
 class _Search:
-    def __init__(self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int) -> None:
+    def __init__(
+        self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int, renews: bool
+    ) -> None:
         self._engine, self._world_kind, self._is_cached = engine, world, cached
+        self._renews = renews
         self._keys = Keys()
-        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads)
+        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads, renews=renews)
         self._judged: set[Any] = set()
         self._clients = 0
 
@@ -211,7 +219,9 @@ class _Search:
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
         """Replay ``path`` in one world, from the start, and record the timeline."""
-        interleaving = Interleaving(self._clients, self._engine, self._world_kind, cached=self._is_cached)
+        interleaving = Interleaving(
+            self._clients, self._engine, self._world_kind, cached=self._is_cached, renews=self._renews
+        )
         found: list[str] = []
         for choice in path:
             found = interleaving.take(choice)
@@ -225,7 +235,7 @@ class Interleaving:
 
     Parameters
     ----------
-    clients, engine, world, cached
+    clients, engine, world, cached, renews
         As for :func:`search_engine`.
     """
 
@@ -236,12 +246,14 @@ class Interleaving:
         world: Callable[[], World] = World,
         *,
         cached: bool = False,
+        renews: bool = False,
     ) -> None:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
-        self._kind, self._cached = engine, cached
-        self._engines = [engine_in(self.world, engine, cached=cached) for _ in range(clients)]
+        self._kind = engine
+        self._new_engine = partial(engine_in, self.world, engine, cached=cached, renews=renews)
+        self._engines = [self._new_engine() for _ in range(clients)]
         self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
         self._started = 0
 
@@ -269,7 +281,7 @@ class Interleaving:
             self._log(f"client {who + 1}", what)
         else:
             number, call, expiry = running
-            command = "" if call.running else f": {_in_words(call.command)}"
+            command = "" if call.running or what.startswith(RENEWAL) else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
@@ -279,7 +291,7 @@ class Interleaving:
         expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
-            self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
+            self._engines[who] = self._new_engine()
         return call.owner, broken
 
     def _log(self, who: str, what: str) -> None:
