@@ -246,6 +246,8 @@ class SimulatedCall:
                     self._beat(partial(self.renewal.steps.send, None))
                 elif not isinstance(self.command, StopRenewal) or isinstance(self.beat, Swap):
                     break
+                else:
+                    self.beat = None
                 self.command = self.steps.send(None)
             renewal, asks = self.renewal, isinstance(self.command, Swap)
             if asks and self.body is not None and renewal is not None and not renewal.stopped:
@@ -282,7 +284,9 @@ class SimulatedCall:
         if isinstance(command, Swap):
             if renewal.stopped:
                 self.broken.append("REN-4 a stopped renewal sends no request")
-            if command.new is None or deadline_ms(command.new) > max(self.until, self._latest):
+            expected = command.expected  # its deadline may be later: then it is kept
+            allowed = max(self._latest, self.until if expected is None else deadline_ms(expected))
+            if command.new is None or deadline_ms(command.new) > allowed:
                 self.broken.append("REN-2 a lease is not renewed beyond the longest run")
         if renewal.lost and not lost and holds(self._world.record, self.owner):
             self.broken.append("REN-5 a claim is lost only if the attempt no longer holds it")

@@ -28,8 +28,8 @@ from .steps import (
     Steps,
     act,
     act_on,
-    broken_by_call,
     broken_by_change,
+    broken_by_step_of,
     completion_of,
     engine_in,
 )
@@ -273,7 +273,7 @@ class Interleaving:
 
     def _client_step(self, what: str, who: int) -> tuple[str, list[str]]:
         running = self._calls[who]
-        expiry = None
+        expiry = before = None
         if running is None:
             self._started += 1
             number = self._started
@@ -281,13 +281,14 @@ class Interleaving:
             self._log(f"client {who + 1}", what)
         else:
             number, call, expiry = running
+            before = call.command
             command = "" if call.running or what.startswith(RENEWAL) else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
             )
             self._log(f"client {who + 1}", what + command + ended)
-        broken = broken_by_call(call, self.world, expiry)
+        broken = broken_by_step_of(call, before, self.world, expiry)
         expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":

@@ -155,6 +155,13 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
     return []
 
 
+def broken_by_step_of(call: SimulatedCall, before: Any, world: World, expiry: int | None) -> list[str]:
+    """Name the rules broken by a step of ``call``, which waited for the command ``before``."""
+    if call.ended is None and call.command is before:
+        return call.broken  # only its renewal has gone on
+    return broken_by_call(call, world, expiry)
+
+
 def completion_of(command: Any) -> int | None:
     """Return the expiry (epoch milliseconds) of the completion that ``command`` is, None if it is none."""
     completes = isinstance(command, Swap) and command.new is not None and command.new.status == COMPLETED
@@ -276,7 +283,7 @@ class Steps:
 
     @staticmethod
     def _of_renewal(state: SearchState, call: Pending, who: int, withheld: set[str]) -> Iterator[Choice]:
-        if call.beat is Sleep and call.waits_for is RunBody:
+        if call.beat is Sleep:
             yield Choice(DUE, who)
         elif call.beat is Swap and state.down == GOES:
             yield Choice(RENEWAL + "refused", who)
@@ -349,6 +356,7 @@ class Steps:
         """Let a client take a step in the world; return its owner token and what is known of it then."""
         world = self._world
         pending, cached, calls_left = state.clients[who]
+        before = None
         if pending is None:
             self._enter(state)
             self._set_cached(cached)
@@ -369,9 +377,10 @@ class Steps:
             call = self._again(pending)
             call.broken = []  # judged before, and without the world of that time
             self._enter(state)
+            before = call.command
             answer = self._while_answers_are_noted(call, what, number)
             log = (*log, LogEntry(state.now, what, answer))
-        broken = broken_by_call(call, world, expiry)
+        broken = broken_by_step_of(call, before, world, expiry)
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
