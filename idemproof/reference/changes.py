@@ -289,18 +289,19 @@ class Renewing(Change):
         self.interval_ms = max(1, self._lease_ms // 3)
         self.patience_ms = self._lease_ms // 10
 
-    def until(self, subject: Any, now: int) -> int:
-        """Return until when a lease may last that is renewed ``now`` (epoch milliseconds)."""
-        end: int = min(now + self._lease_ms, subject.until)
+    def ends_at_most(self, subject: Any, now: int) -> int:
+        """Return until when the lease may be renewed at most (epoch milliseconds)."""
         context = subject.attempt.context
         left = remaining_ms(self._config.lambda_context if context is None else context)
-        return end if left is None else min(end, now + left)
+        latest: int = subject.until
+        return latest if left is None else min(latest, now + left)
 
     def event(self, subject: Any, now: int) -> Renew:
         """Return the renewal, unless the body has ended."""
         if subject.stopped:
             raise RunEndedError
-        return Renew(subject.attempt.owner, self.until(subject, now))
+        lease = min(now + self._lease_ms, self.ends_at_most(subject, now))
+        return Renew(subject.attempt.owner, lease)
 
     def restless(self, key: str, requests: int) -> Exception:
         """Return the error for a record that keeps changing."""

@@ -165,7 +165,7 @@ class Renewals:
     def renew_steps(self, renewal: Renewal, report: Report | None) -> Steps:
         """Renew once, and return the outcome; None if the lease may not be longer than it is."""
         attempt, change, now = renewal.attempt, self._renewing, self._clock()
-        if not renewal.stopped and change.until(renewal, now) <= max(now, deadline_ms(renewal.claim)):
+        if not renewal.stopped and change.ends_at_most(renewal, now) <= max(now, deadline_ms(renewal.claim)):
             return None
         decided = None if report is None else report.decided
         outcome: Outcome = yield from settle(

@@ -170,7 +170,7 @@ class RenewsAfterTheEnd(Engine):
 
 class IgnoresTheEnd(Renewing):
     def event(self, subject: Any, now: int) -> Renew:
-        return Renew(subject.attempt.owner, self.until(subject, now))
+        return Renew(subject.attempt.owner, min(now + self._lease_ms, self.ends_at_most(subject, now)))
 
 
 class TakesAFailureForALoss(Engine):
