@@ -15,13 +15,13 @@ def program(name: str) -> None:
         from gevent import monkey  # noqa: PLC0415 - before anything else is imported
 
         monkey.patch_all()
-    {
-        "fork": fork,
-        "fork in flight": fork_in_flight,
-        "gevent": gevent,
-        "exit": leave,
-        "exit while it hangs": leave_hanging,
-    }[name]()
+    PROGRAMS[name]()
+
+
+def say(*what: object) -> None:
+    """Print for the test."""
+    sys.stdout.write(" ".join(map(str, what)) + "\n")
+    sys.stdout.flush()
 
 
 def protected(body: Any, store: Any, observers: Any = ()) -> Any:
@@ -81,7 +81,7 @@ def fork() -> None:
         seen.renewed.wait()  # the parent goes on
         return codes
 
-    print(protected(body, InMemoryPersistenceLayer(), [seen])(n=1))
+    say(protected(body, InMemoryPersistenceLayer(), [seen])(n=1))
 
 
 def fork_in_flight() -> None:
@@ -112,7 +112,7 @@ def fork_in_flight() -> None:
     answer = protected(body, Hangs())(n=1)
     if os.getpid() != parent:
         os._exit(40 + answer)  # it has not waited for a thread that it does not have
-    print(codes, answer)
+    say(codes, answer)
 
 
 def gevent() -> None:
@@ -135,7 +135,7 @@ def gevent() -> None:
     function = protected(body, store, [seen])
     jobs = [greenlets.spawn(function, n=n) for n in range(20)]
     greenlets.joinall(jobs, raise_error=True)
-    print([job.value for job in jobs] == list(range(20)), len(owners))
+    say([job.value for job in jobs] == list(range(20)), len(owners))
 
 
 def leave() -> None:
@@ -145,7 +145,7 @@ def leave() -> None:
     body = protected(lambda n: threading.Event().wait(), InMemoryPersistenceLayer(), [seen])
     threading.Thread(target=body, kwargs={"n": 1}, daemon=True).start()
     seen.renewed.wait()
-    print("leaves")
+    say("leaves")
 
 
 def leave_hanging() -> None:
@@ -167,9 +167,17 @@ def leave_hanging() -> None:
     )
     body_thread.start()
     hangs.wait()
-    protected(lambda n: print("leaves"), InMemoryPersistenceLayer())(n=2)
+    protected(lambda n: say("leaves"), InMemoryPersistenceLayer())(n=2)
     sys.exit(7)
 
+
+PROGRAMS = {
+    "fork": fork,
+    "fork in flight": fork_in_flight,
+    "gevent": gevent,
+    "exit": leave,
+    "exit while it hangs": leave_hanging,
+}
 
 if __name__ == "__main__":
     program(sys.argv[1])
