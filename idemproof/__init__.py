@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
     from .backends.warning import IdempotencyWarning
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
+    from .reference.current import CurrentAttempt, current_attempt
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
     from .spec.occurrences import Kind, Occurrence
@@ -42,6 +43,7 @@ _HOMES = {
     "BasePersistenceLayer": "backends.base",
     "CachePersistenceLayer": "backends.redis",
     "CompareAndSwapLayer": "backends.base",
+    "CurrentAttempt": "reference.current",
     "DataRecord": "backends.records",
     "DynamoDBPersistenceLayer": "backends.dynamodb",
     "Idempotency": "reference.idempotency",
@@ -54,6 +56,7 @@ _HOMES = {
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
+    "current_attempt": "reference.current",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
 }
@@ -70,6 +73,7 @@ __all__ = [
     "BasePersistenceLayer",
     "CachePersistenceLayer",
     "CompareAndSwapLayer",
+    "CurrentAttempt",
     "DataRecord",
     "DynamoDBPersistenceLayer",
     "Idempotency",
@@ -82,6 +86,7 @@ __all__ = [
     "Record",
     "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",
+    "current_attempt",
     "idempotent",
     "idempotent_function",
 ]

@@ -89,6 +89,11 @@ class CalledByMethods:
         return CallOfMethods(self._layer, self._settings, payload, fenced=self._fenced)
 
 
+def calls_methods(store: Any) -> bool:
+    """Return whether ``store`` makes one call by a layer's public methods."""
+    return isinstance(getattr(store, "_layer", store), _OneCall | _AsyncOneCall)
+
+
 def called_by_methods(layer: Any) -> bool:
     """Return whether the layer overrides methods that a call must not bypass."""
     for kind in (

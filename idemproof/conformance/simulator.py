@@ -12,7 +12,17 @@ from typing import Any, Literal
 
 from ..reference.changes import milliseconds
 from ..reference.engine import Engine
-from ..spec.commands import Emit, Load, RunBody, Sleep, Swap, Wait
+from ..spec.commands import (
+    CancelBody,
+    Emit,
+    Load,
+    RunBody,
+    Sleep,
+    StartRenewal,
+    StopRenewal,
+    Swap,
+    Wait,
+)
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
 from ..spec.invariants import Answered, Asked, Began, Ended, Happening
@@ -55,6 +65,9 @@ class World:
 
     COMPLETION_MS = 100
     """For how long storing a result is tried again there."""
+
+    LONGEST_RUN_MS = 3000
+    """For how long a lease is renewed there, from when its body begins."""
 
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self.now = now
@@ -126,6 +139,8 @@ class SimulatedCall:
     ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
     ``found`` is the record that answered its last request, ``answered`` whether there was an answer,
     ``unanswered`` whether one of its claims got none, and ``pauses`` how it has waited, or None.
+    ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
+    names the rules that the renewal has broken.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -147,6 +162,10 @@ class SimulatedCall:
         self.value: Any = None
         self.body: RunBody | None = None
         self.command: Any = None
+        self.renewal: Any = None
+        self.beat: Any = None
+        self._latest = 0
+        self.broken: list[str] = []
         self._go(lambda: self.steps.send(None))
 
     @property
@@ -162,8 +181,10 @@ class SimulatedCall:
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
         command = self.last = self.command
-        if isinstance(command, Sleep | Wait):
-            if self.pausing and self.pauses is not None:
+        if isinstance(
+            command, Sleep | Wait | StopRenewal
+        ):  # the wait for a renewal in flight ends without it
+            if self.pausing and self.pauses is not None and not isinstance(command, StopRenewal):
                 self.pauses.end(command, self._world.now, signalled=fate == "signalled")
             if fate == "interrupted":
                 self.interrupt(KeyboardInterrupt())
@@ -178,6 +199,24 @@ class SimulatedCall:
             if fate == "delayed":
                 self._world.delayed.append(command)
             self._reply(fate, lambda: self._world.swap(command))
+
+    def renew(self, fate: Fate = "answered") -> None:
+        """Perform the wait or the pending request of the renewal beside the body."""
+        world, command, steps = self._world, self.beat, self.renewal.steps
+        if isinstance(command, Sleep):
+            self._beat(lambda: steps.send(None))
+        elif fate in ("refused", "delayed"):
+            if fate == "delayed":
+                world.delayed.append(command)
+            self._beat(lambda: steps.throw(StoreDown(f"renewal {fate}")))
+        else:
+            answer = world.swap(command)
+            if fate == "reply lost":
+                self._beat(lambda: steps.throw(StoreDown("reply lost")))
+            else:
+                self._beat(lambda: steps.send(answer))
+        if isinstance(self.command, StopRenewal) and not isinstance(self.beat, Swap):
+            self._go(lambda: self.steps.send(None))
 
     def finish(self, result: Any) -> None:
         """Let the running body return ``result``."""
@@ -203,6 +242,8 @@ class SimulatedCall:
         if self.body is not None:
             self._world.history.append(Ended(self.owner, self._world.now, "crashed"))
         self.steps.close()
+        if self.renewal is not None:
+            self.renewal.steps.close()
         self._end("crashed", None)
 
     def until_running(self) -> "SimulatedCall":
@@ -254,14 +295,25 @@ class SimulatedCall:
     def _go(self, advance: Callable[[], Any]) -> None:
         try:
             self.command = advance()
-            while isinstance(self.command, Emit):
-                self.occurrences.append(self.command.occurrence)
-                self._world.history.append(self.command.occurrence)
+            while True:
+                if isinstance(self.command, Emit):
+                    self._report(self.command)
+                elif isinstance(self.command, StartRenewal):
+                    self.renewal = self.command.renewal
+                    self._latest = self._world.now + self._world.LONGEST_RUN_MS
+                    self._beat(partial(self.renewal.steps.send, None))
+                elif not isinstance(self.command, StopRenewal) or isinstance(self.beat, Swap):
+                    break
+                else:
+                    self.beat = None
                 self.command = self.steps.send(None)
             if self.pausing:
                 if self.pauses is None:
                     self.pauses = Pauses(self._world.now)
                 self.pauses.began = self._world.now
+            renewal, asks = self.renewal, isinstance(self.command, Swap)
+            if asks and self.body is not None and renewal is not None and not renewal.stopped:
+                self.broken.append("REN-3 a renewal is stopped before its attempt completes or releases")
             if isinstance(self.command, RunBody):
                 self.began_interrupted = self.interrupted
                 self.body = self.command
@@ -275,9 +327,45 @@ class SimulatedCall:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the caller gets
             self._end("raised", error)
 
+    def _report(self, command: Emit) -> None:
+        self.occurrences.append(command.occurrence)
+        self._world.history.append(command.occurrence)
+
+    def _beat(self, advance: Callable[[], Any]) -> None:
+        """Let the renewal go on to its next wait or request, and judge what it does (REN-2, REN-4, REN-5)."""
+        renewal, lost = self.renewal, self.renewal.lost
+        try:
+            command = advance()
+            while isinstance(command, Emit | CancelBody):
+                if isinstance(command, Emit):
+                    self._report(command)
+                command = renewal.steps.send(None)
+        except StopIteration:
+            command = None
+        self.beat = command
+        if isinstance(command, Swap):
+            if renewal.stopped:
+                self.broken.append("REN-4 a stopped renewal sends no request")
+            expected = command.expected  # its deadline may be later: then it is kept
+            allowed = max(self._latest, self.until if expected is None else deadline_ms(expected))
+            if command.new is None or deadline_ms(command.new) > allowed:
+                self.broken.append("REN-2 a lease is not renewed beyond the longest run")
+        if renewal.lost and not lost and holds(self._world.record, self.owner):
+            self.broken.append("REN-5 a claim is lost only if the attempt no longer holds it")
+        self._prolong(deadline_ms(renewal.claim))
+
+    def _prolong(self, until: int) -> None:
+        """Note in the history until when the lease lasts by now."""
+        history = self._world.history
+        for place, item in enumerate(history):
+            if isinstance(item, Began) and item.owner == self.owner and until > item.until:
+                history[place] = item._replace(until=until)
+
     def _end(self, how: Literal["returned", "raised", "crashed"], value: Any) -> None:
         world = self._world
         self.ended, self.value, self.command = how, value, None
+        if isinstance(self.beat, Swap) and how != "crashed":
+            world.delayed.append(self.beat)  # nobody waits for the reply any more
         world.history.append(Asked(self.owner, world.now, self.operations, self.waiting_ms))
         if how == "returned":
             world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap, Wait
+from ..spec.commands import Command, Emit, RunBody, Sleep, StartRenewal, Steps, StopRenewal, Wait
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
 from .blocking import NOTHING, request
 from .bodies import run_body
+from .running import running
 
 pause_async = asyncio.sleep
 
@@ -32,6 +33,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     reply: Any = None
     error: BaseException | None = None
     call: RunBody | None = None
+    renewal: Any = None
     cancelled = False
     while True:
         try:
@@ -41,12 +43,31 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                 try:
                     if isinstance(command, RunBody):
                         call = command
-                        await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
+                        call.layer = layer
+                        outer = running.get()
+                        running.set(call)
+                        try:
+                            await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
+                        finally:
+                            running.set(outer)
+                        if renewal is not None:
+                            renewal.beat.judge(call, renewal.cancelled_by)
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)
                     elif isinstance(command, Wait):  # before the body, so that a cancellation ends it
                         reply = await _wait(layer, command)
+                    elif isinstance(command, StartRenewal):
+                        _require_event_loop()
+                        from .heartbeat_tasks import TaskBeat  # noqa: PLC0415 - few programs renew leases
+
+                        renewal = command.renewal
+                        renewal.beat = TaskBeat(renewal.steps, layer, observe)
+                    elif isinstance(command, StopRenewal):
+                        beat = command.renewal.beat
+                        if beat is not None:
+                            stopped = asyncio.ensure_future(beat.stop(command.milliseconds))
+                            error = await _end_of(stopped)
                     elif (call is not None or cancelled) and (isinstance(command, Sleep) or layer.blocks):
                         task = asyncio.ensure_future(_perform(layer, command))
                         interrupted = await _end_of(task)
@@ -104,7 +125,7 @@ async def _wait(layer: Any, command: Wait) -> bool:
     return signalled
 
 
-async def _perform(layer: Any, command: Load | Swap | CallMethod | Sleep) -> Any:
+async def _perform(layer: Any, command: Command) -> Any:
     if isinstance(command, Sleep):
         return await pause_async(command.milliseconds / 1000)
     return await request(layer, command)

@@ -9,20 +9,34 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..spec.commands import CallMethod, Emit, Load, RunBody, Sleep, Steps, Swap, Wait
+from ..spec.commands import (
+    CallMethod,
+    Command,
+    Emit,
+    Load,
+    RunBody,
+    Sleep,
+    StartRenewal,
+    Steps,
+    StopRenewal,
+    Swap,
+    Wait,
+)
 from ..spec.occurrences import Occurrence
+from .running import running
 
 pause = time.sleep
 
 NOTHING: Mapping[str, Any] = {}
 
 
-def request(layer: Any, command: Load | Swap | CallMethod) -> Any:
+def request(layer: Any, command: Command) -> Any:
     """Ask ``layer`` what ``command`` asks; of an async layer this gives the coroutine."""
     if isinstance(command, Swap):
         return layer._swap(*command)
     if isinstance(command, Load):
         return layer._load(*command)
+    assert isinstance(command, CallMethod)  # each driver performs the others itself
     return getattr(layer, command.method)(command.argument)
 
 
@@ -36,7 +50,7 @@ def wait(layer: Any, command: Wait) -> bool:
     return signalled
 
 
-def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command or failure
+def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind of command or failure
     steps: Steps,
     layer: Any,
     function: Callable[..., Any] | None = None,
@@ -72,8 +86,14 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                         reply = layer._swap(key, expected, new, ttl_ms)
                     elif isinstance(command, RunBody):
                         call = command
-                        call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
-                        call.returned = True
+                        call.layer = layer
+                        outer = running.get()
+                        running.set(call)
+                        try:
+                            call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
+                            call.returned = True
+                        finally:
+                            running.set(outer)
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)
@@ -81,6 +101,8 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
                         pause(command.milliseconds / 1000)
                     elif isinstance(command, Wait):
                         reply = wait(layer, command)
+                    elif isinstance(command, StartRenewal | StopRenewal):
+                        _renew_beside(command, layer, observe)
                     else:
                         reply = request(layer, command)
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
@@ -103,6 +125,18 @@ def drive(  # noqa: C901, PLR0912 - one flat loop, each branch a kind of command
         raise call.failure
     finally:
         del call, error  # the traceback refers to this frame
+
+
+def _renew_beside(
+    command: StartRenewal | StopRenewal, layer: Any, observe: Callable[[Occurrence], None] | None
+) -> None:
+    from . import heartbeats  # noqa: PLC0415 - few programs renew leases
+
+    renewal = command.renewal
+    if isinstance(command, StartRenewal):
+        renewal.beat = heartbeats.start(renewal.steps, layer, observe)
+    elif renewal.beat is not None:
+        heartbeats.stop(renewal.beat, command.milliseconds)
 
 
 def _renamed(failure: GeneratorExit) -> Exception:

@@ -34,11 +34,14 @@ class Attempt(RunBody):
         The durable execution that contains the call, or None.
     report
         What the call reports by, if it is observed.
+    engine
+        The engine that makes the attempt.
     """
 
     __slots__ = (
         "context",
         "decided",
+        "engine",
         "execution",
         "expiry",
         "held",
@@ -46,10 +49,12 @@ class Attempt(RunBody):
         "outcome",
         "owner",
         "payload_hash",
+        "renewal",
         "report",
         "resumed",
         "settled",
         "text",
+        "took_over",
         "trouble",
         "until",
         "waited_ms",
@@ -64,11 +69,13 @@ class Attempt(RunBody):
         context: Any,
         execution: Execution | None = None,
         report: Report | None = None,
+        engine: Any = None,
     ) -> None:
         # The same as in Call.__init__, without the cost of super().
         self.returned = False
         self.failure = None
         self.interrupt = None
+        self.layer = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
@@ -78,6 +85,11 @@ class Attempt(RunBody):
         self.resumed = False
         # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
+        # What renews the claim while the body runs, if anything does.
+        self.renewal: Any = None
+        self.engine = engine
+        # The claim that the attempt replaced, if it is a takeover.
+        self.took_over: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
         self.text: str | None = None
         self.expiry: int | None = None

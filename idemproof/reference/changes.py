@@ -1,6 +1,7 @@
 """The changes that an attempt makes to its record, and their retry policies when the store fails."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ..drivers.interrupts import Interrupts
 from ..spec.errors import (
@@ -11,7 +12,7 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
-from ..spec.events import Claim, Complete, Release
+from ..spec.events import Claim, Complete, Release, Renew
 from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, same_execution
 from ..spec.settle import Change
 from .attempt import Attempt
@@ -280,6 +281,44 @@ class Releasing(_Patient):
 def _unanswered(subject: Attempt) -> Record | None:
     """Return the claim of an earlier poll that was not answered, if there is one."""
     return None if subject.waiter is None else subject.waiter.unanswered
+
+
+class RunEndedError(Exception):
+    """A renewal is not sent, because the body has ended."""
+
+
+class Renewing(Change):
+    """A renewal. The heartbeat tries again what fails, so that a body may end in between."""
+
+    requests = 10
+
+    def __init__(self, config: IdempotencyConfig) -> None:
+        self._config = config
+        lease = config.in_progress_expires_after_seconds
+        self._lease_ms = milliseconds(config.expires_after_seconds if lease is None else lease)
+        self.longest_run_ms = milliseconds(config.max_run_seconds)
+        self.interval_ms = max(1, self._lease_ms // 3)
+        self.patience_ms = self._lease_ms // 10
+
+    def ends_at_most(self, subject: Any, now: int) -> int:
+        """Return until when the lease may be renewed at most (epoch milliseconds)."""
+        context = subject.attempt.context
+        left = remaining_ms(self._config.lambda_context if context is None else context)
+        latest: int = subject.until
+        return latest if left is None else min(latest, now + left)
+
+    def event(self, subject: Any, now: int) -> Renew:
+        """Return the renewal, unless the body has ended."""
+        if subject.stopped:
+            raise RunEndedError
+        lease = min(now + self._lease_ms, self.ends_at_most(subject, now))
+        return Renew(subject.attempt.owner, lease)
+
+    def restless(self, key: str, requests: int) -> Exception:
+        """Return the error for a record that keeps changing."""
+        return IdempotencyInconsistentStateError(
+            f"The record of {key!r} changed during each of {requests} tries to renew its lease."
+        )
 
 
 def _nothing_written(error: BaseException) -> bool:

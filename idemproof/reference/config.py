@@ -20,6 +20,7 @@ from .config_values import (
     require_count,
     require_interrupts,
     require_observers,
+    require_renewable,
     require_wait,
     require_window,
     search_options_of,
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 LONGEST_EXECUTION_SECONDS = 366 * 24 * 3600
 """The longest time limit that Lambda allows a durable execution."""
+
+
+LONGEST_RUN_SECONDS = 3600
+"""How long leases are renewed by default: longer than a Lambda invocation or a usual job, and as long as the
+default window. A function that hangs blocks its key no longer than its result would be replayed."""
 
 
 class IdempotentHookFunction(Protocol):
@@ -117,6 +123,16 @@ class IdempotencyConfig:
     wait_for_in_progress_seconds
         How long a call waits for another attempt that is in progress with its key (seconds), before it is
         refused: a number from 0, for no wait, to 86,400. At most until the Lambda context has a second left.
+    renew_lease
+        Whether the lease is renewed while the function runs, every third of it. It needs
+        ``in_progress_expires_after_seconds``, and a layer that stores owner tokens.
+    max_run_seconds
+        How long after a function begins its lease may last at most (seconds), however often it is renewed: an
+        integer or a float, not less than the lease. A function that hangs holds its key no longer than that.
+    cancel_when_lost
+        Whether an ``async def`` function is cancelled once its attempt has lost the claim, or could not renew
+        the lease before its end. The caller gets
+        :class:`~idemproof.spec.errors.IdempotencyLeaseLostError`. It needs ``renew_lease``.
 
     Raises
     ------
@@ -144,6 +160,9 @@ class IdempotencyConfig:
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
     wait_for_in_progress_seconds: float
+    renew_lease: bool
+    max_run_seconds: float
+    cancel_when_lost: bool
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -179,6 +198,9 @@ class IdempotencyConfig:
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
         wait_for_in_progress_seconds: float = 0,
+        renew_lease: bool = False,
+        max_run_seconds: float = LONGEST_RUN_SECONDS,
+        cancel_when_lost: bool = False,
     ) -> None:
         require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = truth("use_local_cache", use_local_cache)
@@ -205,6 +227,12 @@ class IdempotencyConfig:
         require_wait("wait_for_in_progress_seconds", wait_for_in_progress_seconds)
         if wait_for_in_progress_seconds and lambda_context is not None:
             _require_time_to_wait(wait_for_in_progress_seconds, lambda_context)
+        renew_lease = truth("renew_lease", renew_lease)
+        cancel_when_lost = truth("cancel_when_lost", cancel_when_lost)
+        require_window("max_run_seconds", max_run_seconds)
+        require_renewable(
+            in_progress_expires_after_seconds, max_run_seconds, renew=renew_lease, cancel=cancel_when_lost
+        )
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -228,6 +256,9 @@ class IdempotencyConfig:
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
             wait_for_in_progress_seconds=wait_for_in_progress_seconds,
+            renew_lease=renew_lease,
+            max_run_seconds=max_run_seconds,
+            cancel_when_lost=cancel_when_lost,
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),

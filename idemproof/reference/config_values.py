@@ -18,6 +18,8 @@ _LONGEST_WINDOW_SECONDS = 10**11
 
 # A caller that waits longer than a day is a mistake, such as milliseconds that are taken for seconds.
 _LONGEST_WAIT_SECONDS = 86_400
+# Three requests fit into such a lease. Shorter ones end while a busy process waits for its turn.
+_SHORTEST_RENEWED_SECONDS = 0.5
 
 # Strings whose truth value in Python matches their meaning, unlike "false".
 _UNAMBIGUOUS = frozenset(("", "1", "y", "yes", "t", "true", "on"))
@@ -88,6 +90,28 @@ def require_observers(observers: Any) -> None:
     for observer in observers:
         if not callable(observer) or isinstance(observer, type) or is_async(observer):
             raise refusal("observers", observers, allowed)
+
+
+def require_renewable(lease: float | None, longest: float, *, renew: bool, cancel: bool) -> None:
+    """Raise if a lease cannot be renewed as the settings say."""
+    if cancel and not renew:
+        raise IdempotencyConfigError(
+            "cancel_when_lost=True needs renew_lease=True: only a renewal learns that a claim is lost."
+        )
+    if not renew:
+        return
+    if lease is None:
+        raise IdempotencyConfigError(
+            "renew_lease=True needs in_progress_expires_after_seconds, the lease that is renewed. The lease "
+            "of a Lambda context alone lasts as long as the invocation, and needs no renewal."
+        )
+    if lease < _SHORTEST_RENEWED_SECONDS:
+        allowed = f"at least {_SHORTEST_RENEWED_SECONDS} with renew_lease=True"
+        raise refusal("in_progress_expires_after_seconds", lease, allowed)
+    if longest < lease:
+        raise refusal(
+            "max_run_seconds", longest, f"at least in_progress_expires_after_seconds, which is {lease}"
+        )
 
 
 def require_window(name: str, value: Any) -> None:

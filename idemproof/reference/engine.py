@@ -20,17 +20,18 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Outcome, Released
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE, live
+from ..spec.record import INPROGRESS, RESULT_UNAVAILABLE, Record, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
 from .attempt import PLAIN, Attempt, append_context
 from .cache import LocalCache
-from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
+from .changes import Claiming, Completing, Releasing, Renewing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim
+from .renewal import Renewals
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
@@ -38,7 +39,7 @@ from .waiter import Waiter, monotonic_ms
 from .waiting import Waiting
 
 
-class Engine(Waiting):
+class Engine(Renewals, Waiting):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
@@ -87,6 +88,8 @@ class Engine(Waiting):
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
+        self._renewing = Renewing(config)
+        self._renews = config.renew_lease
 
     def standing_in(
         self,
@@ -95,6 +98,7 @@ class Engine(Waiting):
         observers: Sequence[Observer] = (),
         *,
         keeps_owners: bool | None = None,
+        renews: bool | None = None,
     ) -> Self:
         """Return a copy of this engine with another clock or cache, and with more observers."""
         twin = copy.copy(self)
@@ -105,6 +109,8 @@ class Engine(Waiting):
             twin._answers = self._answers.over(cache)
         if keeps_owners is not None:
             twin._keeps_owners = keeps_owners
+        if renews is not None:
+            twin._renews = renews
         twin.observers = self.observers.with_others(observers)
         twin.observe = twin.observers.hand
         return twin
@@ -194,7 +200,7 @@ class Engine(Waiting):
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
-        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
+        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report, self)
         granted = False
         try:
             outcome = yield from self._claim(attempt)
@@ -209,8 +215,13 @@ class Engine(Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
+                attempt.took_over = _claim_of_another(outcome)
+                if self._renews and execution is None:
+                    yield from self._begin_renewal(attempt)
                 yield attempt
         except GeneratorExit:
+            if attempt.renewal is not None:
+                attempt.renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
             if not attempt.returned:
@@ -232,6 +243,8 @@ class Engine(Waiting):
             return (yield from self._answer_and_report(report, outcome, ran=ran, waiter=attempt.waiter))
         for _ in INTERRUPTS:
             try:
+                if attempt.renewal is not None:
+                    yield from self._end_renewal(attempt)
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
                     attempt.refuse_what_has_not_run(function or self._function)
                 if attempt.failure is not None:
@@ -333,6 +346,8 @@ class Engine(Waiting):
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
         """Release a claim that may be stored, before the body or while it was failing."""
+        if attempt.renewal is not None:
+            yield from self._end_renewal(attempt)
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
         if not granted and attempt.report is not None:
@@ -384,6 +399,12 @@ class Engine(Waiting):
             "be released: retries are refused until its lease ends.",
             trouble,
         ) from trouble
+
+
+def _claim_of_another(outcome: Claimed) -> Record | None:
+    """Return the claim that was replaced; None if it was a result whose window is over, or nothing."""
+    replaced = outcome.took_over
+    return replaced if replaced is not None and replaced.status == INPROGRESS else None
 
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:

@@ -16,6 +16,7 @@ from .functions import is_async, name_of
 from .prefixes import service_name
 from .protection import disabled
 from .records import Records, checked_key
+from .renewal import refuse_renewal
 from .results.codec import Codec
 from .serialization import BaseIdempotencySerializer
 
@@ -140,6 +141,7 @@ class Idempotency:
             )
         if is_async(body):
             raise TypeError(f"{name_of(body)} is async: await arun instead. Nothing ran.")
+        refuse_renewal(self._config, self._core.layer, body)
         name = self._checked(key, body, payload_hash)
         if disabled():
             return Answer(body(), replayed=False, record=None)

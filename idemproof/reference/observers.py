@@ -28,6 +28,14 @@ _LOGGED = {
             "Set in_progress_expires_after_seconds, or register the Lambda context."
         ),
     ),
+    Kind.RENEWAL_REFUSED: (
+        logging.WARNING,
+        "an attempt on %r no longer holds its claim, though its function still runs",
+    ),
+    Kind.RENEWAL_FAILED: (
+        logging.WARNING,
+        "the lease of %r could not be renewed. It is tried again while the function runs",
+    ),
     Kind.SUPERSEDED: (
         logging.WARNING,
         (
@@ -150,6 +158,12 @@ class Report:
         self._began = self._now()
         self._row: str | None = None
         self._owner = owner
+
+    def beside(self) -> "Report":
+        """Return a report for renewals, which are reported while the call goes on."""
+        twin = Report(self._key, None, self._owner)
+        twin._clock, twin._began = self._clock, self._began
+        return twin
 
     def begun_by(self, owner: str) -> Callable[[Record | None, Event, int], None]:
         """Set the owner token of the attempt; return :meth:`decided`."""

@@ -16,6 +16,7 @@ from .functions import Argument, Arguments, is_async
 from .keys import function_prefix
 from .operations import Operations
 from .plan import KeyFunction, Plan
+from .renewal import refuse_renewal
 
 DISABLED = "POWERTOOLS_IDEMPOTENCY_DISABLED"
 """The environment variable that switches all protection off, for tests."""
@@ -41,6 +42,7 @@ def protect(
     ``data`` is the argument that identifies the operation. ``prepare`` runs before the first key is derived.
     ``body`` runs instead of ``function``, if it is given.
     """
+    refuse_renewal(config, layer, function)
     shared = layer.blocks and not is_double(layer)
     plan = Plan(function, data, config, key_prefix, key, prepare, shared=shared)
     body = function if body is None else body

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backends.base import CompareAndSwapLayer
 from ..backends.clock import wall_clock_ms
-from ..spec.occurrences import Kind, Occurrence
+from ..spec.occurrences import OF_RENEWAL, Kind, Occurrence
 from ..spec.record import ceil_seconds
 from .cache import LocalCache
 from .core import Core
@@ -98,7 +98,7 @@ class Runs:
                 runs.append((key, owner, _UNDER_WAY))
             elif kind is Kind.REPLAYED and occurrence.ran:  # a durable execution met its own result
                 runs.append((key, owner, "returned"))
-            elif kind is not Kind.NO_LEASE and (key, owner, _UNDER_WAY) in runs:
+            elif kind not in _NO_ENDINGS and (key, owner, _UNDER_WAY) in runs:
                 place = runs.index((key, owner, _UNDER_WAY))
                 if occurrence.ran:
                     runs[place] = (key, owner, _ending(occurrence))
@@ -200,6 +200,7 @@ _stands_here: ContextVar[tuple[_Stand, ...]] = ContextVar("idemproof_stands", de
 _lock = threading.RLock()
 
 _BEGINNINGS = (Kind.CLAIMED, Kind.TOOK_OVER)
+_NO_ENDINGS = OF_RENEWAL | {Kind.NO_LEASE}
 _UNDER_WAY = "did not end"
 _RETURNED = (
     *(Kind.COMPLETED, Kind.RESULT_NOT_STORED, Kind.SUPERSEDED, Kind.LEASE_LOST),

@@ -55,22 +55,44 @@ class Emit(NamedTuple):
     occurrence: Occurrence
 
 
+class StartRenewal(NamedTuple):
+    """Perform the steps of ``renewal`` beside the body, until :class:`StopRenewal`.
+
+    ``renewal`` has ``steps``, which yield commands, and ``beat``, where a driver keeps what it needs.
+    """
+
+    renewal: Any
+
+
+class StopRenewal(NamedTuple):
+    """Stop ``renewal``: wait for a request in flight, at most so many milliseconds."""
+
+    renewal: Any
+    milliseconds: int
+
+
+class CancelBody(NamedTuple):
+    """Cancel the body beside which the renewal runs, if the driver can."""
+
+
 class RunBody:
     """Run the body. The driver stores here how it ended, before anything else can fail.
 
-    ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end.
+    ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end. ``layer`` is
+    the layer of the call, from when its body begins.
     """
 
-    __slots__ = ("failure", "interrupt", "result", "returned")
+    __slots__ = ("failure", "interrupt", "layer", "result", "returned")
 
     def __init__(self) -> None:
         self.returned = False
         self.result: Any = None
         self.failure: BaseException | None = None
         self.interrupt: BaseException | None = None
+        self.layer: Any = None
 
 
-Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody
+Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody | StartRenewal | StopRenewal | CancelBody
 
 Steps = Generator[Command, Any, Any]
 """Protocol code: yields commands, gets their answers, and returns its result."""

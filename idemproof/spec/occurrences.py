@@ -25,12 +25,19 @@ class Kind(StrEnum):
     SUPERSEDED = "superseded"
     LEASE_LOST = "lease lost"
     OUTCOME_UNKNOWN = "outcome unknown"
+    RENEWED = "renewed"
+    RENEWAL_REFUSED = "renewal refused"
+    RENEWAL_FAILED = "renewal failed"
     RELEASED = "released"
     NOT_HELD = "not held"
     RELEASE_FAILED = "release failed"
     SUSPENDED = "suspended"
     FORGOTTEN = "forgotten"
     RESOLVED = "resolved"
+
+
+OF_RENEWAL = frozenset({Kind.RENEWED, Kind.RENEWAL_REFUSED, Kind.RENEWAL_FAILED})
+"""The kinds that are reported while a body runs. None of them says how a run begins or ends."""
 
 
 class Occurrence(NamedTuple):

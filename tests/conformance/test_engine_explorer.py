@@ -15,13 +15,14 @@ from idemproof.drivers.interrupts import Interrupts
 from idemproof.reference.answers import Answers
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.cache import LocalCache
-from idemproof.reference.changes import GivenUp
+from idemproof.reference.changes import GivenUp, Renewing
 from idemproof.reference.engine import Engine
 from idemproof.reference.observers import Report
+from idemproof.reference.renewal import Renewal
 from idemproof.spec.commands import Swap
-from idemproof.spec.events import Claim, Completed, Outcome, Replay
+from idemproof.spec.events import Claim, Completed, Outcome, Renew, Replay
 from idemproof.spec.invariants import Began, Ended
-from idemproof.spec.record import RESULT_UNAVAILABLE, Record, deadline_ms
+from idemproof.spec.record import INPROGRESS, RESULT_UNAVAILABLE, Record, deadline_ms
 
 pytestmark = pytest.mark.once
 
@@ -129,6 +130,58 @@ class NoInterrupts(Interrupts):
         return None
 
 
+class RenewsWhatAnotherHolds(Engine):
+    """A renewal takes any claim for its own (REN-1)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._renewing = TakesAnyClaim(self._config)
+
+
+class TakesAnyClaim(Renewing):
+    def acting(self, subject: Renewal, current: Record | None) -> Record | None:  # type: ignore[override]
+        claimed = current is not None and current.status == INPROGRESS
+        return current._replace(owner=subject.attempt.owner) if current and claimed else current
+
+
+class RenewsForEver(Engine):
+    """A lease is renewed beyond the longest run (REN-2)."""
+
+    def renewal_of(self, attempt: Attempt) -> Renewal:
+        renewal = super().renewal_of(attempt)
+        renewal.until += 60_000
+        return renewal
+
+
+class CompletesUnderRenewal(Engine):
+    """Renewal goes on while the attempt completes or releases (REN-3)."""
+
+    def _end_renewal(self, attempt: Attempt) -> Any:
+        yield from ()
+
+
+class RenewsAfterTheEnd(Engine):
+    """A renewal that met another record proposes again, though it was stopped (REN-4)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._renewing = IgnoresTheEnd(self._config)
+
+
+class IgnoresTheEnd(Renewing):
+    def event(self, subject: Any, now: int) -> Renew:
+        return Renew(subject.attempt.owner, min(now + self._lease_ms, self.ends_at_most(subject, now)))
+
+
+class TakesAFailureForALoss(Engine):
+    """A renewal that fails counts as a lost claim (REN-5)."""
+
+    def _try(self, renewal: Renewal, report: Report | None) -> Any:
+        outcome, failure = yield from super()._try(renewal, report)
+        renewal.lost = renewal.lost or failure is not None
+        return outcome, failure
+
+
 class TrustsItsCache(Engine):
     """What is cached is answered, though it is over (ENG-13)."""
 
@@ -182,6 +235,11 @@ class LosesTheAnswer(World):
         (TakesALostReplyForSuccess, {"clients": 1, "crashes": 0}, "ENG-7", 4),
         (GivesUpWithoutAMark, {"clients": 1, "faults": 0, "crashes": 0, "outages": 1}, "ENG-10", 10),
         (TakesInterruptsForFailures, {"clients": 1, "faults": 0, "crashes": 0, "interrupts": 1}, "ENG-15", 4),
+        (RenewsWhatAnotherHolds, {"faults": 0, "crashes": 0, "renews": True}, "INV-3", 10),
+        (RenewsForEver, {"clients": 1, "faults": 0, "crashes": 0, "renews": True}, "REN-2", 5),
+        (CompletesUnderRenewal, {"clients": 1, "faults": 0, "crashes": 0, "renews": True}, "REN-3", 3),
+        (RenewsAfterTheEnd, {"clients": 1, "crashes": 0, "renews": True}, "REN-4", 9),
+        (TakesAFailureForALoss, {"clients": 1, "crashes": 0, "renews": True}, "REN-5", 5),
         (TrustsItsCache, {"clients": 1, "faults": 0, "crashes": 0, "cached": True}, "ENG-7", 9),
         (OneTokenForAll, {"faults": 0, "crashes": 0}, "INV-1", 4),
         (SwapsBlindly, {"faults": 0, "crashes": 0}, "INV-3", 4),
@@ -189,6 +247,7 @@ class LosesTheAnswer(World):
         (LosesTheAnswer, {"faults": 0, "crashes": 0}, "INV-1", 4),
     ],
 )
+@pytest.mark.clause("REN-1", "REN-2", "REN-3", "REN-4", "REN-5")
 def test_a_wrong_engine_or_layer_is_found(
     wrong: type[Engine] | type[World], bounds: dict[str, Any], clause: str, length: int
 ) -> None:
@@ -286,10 +345,13 @@ def wandering(
     return walked
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
-def test_states_with_the_same_key_have_the_same_futures(cached: bool) -> None:
+OPTIONS: list[dict[str, bool]] = [{}, {"cached": True}, {"renews": True}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_states_with_the_same_key_have_the_same_futures(options: dict[str, bool]) -> None:
     keys = Keys()
-    steps = Steps(keys, cached=cached)
+    steps = Steps(keys, **options)
     alike: defaultdict[Any, list[SearchState]] = defaultdict(list)
     for seed in range(40):
         for _, _, state, _ in wandering(seed, steps, 40):
@@ -313,11 +375,11 @@ def futures(steps: Steps, keys: Keys, state: SearchState) -> set[Any]:
     return found
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
-def test_going_back_to_a_state_is_as_having_stayed(cached: bool) -> None:
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_going_back_to_a_state_is_as_having_stayed(options: dict[str, bool]) -> None:
     for seed in range(40):
-        interleaving = Interleaving(2, cached=cached)
-        for _, choice, state, broken in wandering(seed, Steps(Keys(), cached=cached), 40):
+        interleaving = Interleaving(2, **options)
+        for _, choice, state, broken in wandering(seed, Steps(Keys(), **options), 40):
             assert interleaving.take(choice) == broken == []
             assert (interleaving.world.now, interleaving.world.record) == (state.now, state.record)
             assert interleaving.world.delayed == list(state.delayed)

@@ -24,10 +24,11 @@ def test_no_invariant_breaks_and_every_client_can_finish(
 
 
 @pytest.mark.clause("INV-1", "INV-3", "INV-5", "INV-8", "ENG-3", "ENG-6", "ENG-10", "ENG-12", "ENG-15")
+@pytest.mark.clause("REN-1", "REN-2", "REN-3", "REN-4", "REN-5")
 @pytest.mark.parametrize(
     (
         *("clients", "faults", "deaths", "interrupts", "outages"),
-        *("calls", "seconds", "payloads", "cached", "states", "edges"),
+        *("calls", "seconds", "payloads", "cached", "renews", "states", "edges"),
     ),
     lines_of("The production engine"),
 )
@@ -41,6 +42,7 @@ def test_no_rule_breaks_in_the_engine(
     seconds: int | None,
     payloads: int,
     cached: bool,
+    renews: bool,
     states: int,
     edges: int,
 ) -> None:
@@ -54,6 +56,7 @@ def test_no_rule_breaks_in_the_engine(
         payloads=payloads,
         interrupts=interrupts,
         outages=outages,
+        renews=renews,
     )
     assert (result.counterexample, result.complete) == (None, True)
     assert (result.states, result.edges) == (states, edges)

@@ -22,13 +22,14 @@ from .states import Keys, SearchState
 from .steps import (
     ARRIVES,
     CALLS_WITH,
+    RENEWAL,
     TIME_PASSES,
     Choice,
     Steps,
     act,
     act_on,
-    broken_by_call,
     broken_by_change,
+    broken_by_step_of,
     completion_of,
     engine_in,
 )
@@ -101,6 +102,7 @@ def search_engine(
     interrupts: int = 0,
     outages: int = 0,
     waiting_ms: int = 0,
+    renews: bool = False,
     engine: type[Engine] = Engine,
     world: type[World] = World,
 ) -> EngineResult:
@@ -133,10 +135,12 @@ def search_engine(
     waiting_ms
         For how many milliseconds each call waits for another attempt. A pause may end at any time, whatever
         the clock shows; a signal may end it too.
+    renews
+        Whether leases are renewed while bodies run, at any time.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms)
+    search = _Search(engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms, renews=renews)
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -151,12 +155,21 @@ def search_engine(
 
 class _Search:
     def __init__(
-        self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int, waiting_ms: int
+        self,
+        engine: type[Engine],
+        world: type[World],
+        *,
+        cached: bool,
+        payloads: int,
+        waiting_ms: int,
+        renews: bool,
     ) -> None:
         self._engine, self._world_kind, self._is_cached = engine, world, cached
-        self._waiting_ms = waiting_ms
+        self._waiting_ms, self._renews = waiting_ms, renews
         self._keys = Keys()
-        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms)
+        self.steps = Steps(
+            self._keys, engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms, renews=renews
+        )
         self._judged: set[Any] = set()
         self._clients = 0
 
@@ -225,6 +238,7 @@ class _Search:
             self._world_kind,
             cached=self._is_cached,
             waiting_ms=self._waiting_ms,
+            renews=self._renews,
         )
         found: list[str] = []
         for choice in path:
@@ -239,7 +253,7 @@ class Interleaving:
 
     Parameters
     ----------
-    clients, engine, world, cached, waiting_ms
+    clients, engine, world, cached, waiting_ms, renews
         As for :func:`search_engine`.
     """
 
@@ -251,11 +265,15 @@ class Interleaving:
         *,
         cached: bool = False,
         waiting_ms: int = 0,
+        renews: bool = False,
     ) -> None:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
-        self._make = partial(engine_in, self.world, engine, cached=cached, waiting_ms=waiting_ms)
+        self._kind = engine
+        self._make = partial(
+            engine_in, self.world, engine, cached=cached, waiting_ms=waiting_ms, renews=renews
+        )
         self._engines = [self._make() for _ in range(clients)]
         self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
         self._started = 0
@@ -276,7 +294,7 @@ class Interleaving:
 
     def _client_step(self, what: str, who: int) -> tuple[str, list[str]]:
         running = self._calls[who]
-        expiry = None
+        expiry = before = None
         if running is None:
             self._started += 1
             number = self._started
@@ -284,13 +302,14 @@ class Interleaving:
             self._log(f"client {who + 1}", what)
         else:
             number, call, expiry = running
-            command = "" if call.running else f": {_in_words(call.command)}"
+            before = call.command
+            command = "" if call.running or what.startswith(RENEWAL) else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
             )
             self._log(f"client {who + 1}", what + command + ended)
-        broken = broken_by_call(call, self.world, expiry)
+        broken = broken_by_step_of(call, before, self.world, expiry)
         expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":

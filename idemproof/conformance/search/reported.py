@@ -9,9 +9,10 @@ from ...spec.errors import (
     IdempotencyResultUnavailableError,
     IdempotencyValidationError,
 )
-from ...spec.occurrences import Kind
+from ...spec.occurrences import OF_RENEWAL, Kind
 from ..simulator import SimulatedCall
 
+_ASIDE = OF_RENEWAL | {Kind.NO_LEASE}
 BEGINNINGS = frozenset({Kind.CLAIMED, Kind.TOOK_OVER})
 _ANSWERED = frozenset({Kind.COMPLETED, Kind.SUPERSEDED})
 _GIVEN_BACK = frozenset({Kind.RELEASED, Kind.NOT_HELD, Kind.RELEASE_FAILED})
@@ -32,6 +33,8 @@ _ROWS = {
     Kind.RESULT_NOT_STORED: {"ROW-6", "ROW-7"},
     Kind.SUPERSEDED: {"ROW-8"},
     Kind.LEASE_LOST: {"ROW-9"},
+    Kind.RENEWED: {"ROW-12"},
+    Kind.RENEWAL_REFUSED: {"ROW-13"},
     Kind.RELEASED: {"ROW-10"},
     Kind.NOT_HELD: {"ROW-11"},
 }
@@ -42,7 +45,7 @@ def misreported(call: SimulatedCall) -> bool:
     if call.ended not in ("returned", "raised"):
         return False
     rows_fit = all(each.row in _ROWS.get(each.kind, {None}) for each in call.occurrences)
-    kinds: list[Kind] = [each.kind for each in call.occurrences if each.kind is not Kind.NO_LEASE]
+    kinds: list[Kind] = [each.kind for each in call.occurrences if each.kind not in _ASIDE]
     begun = sum(kind in BEGINNINGS for kind in kinds)
     expected = _without_a_run(call, kinds) if call.body is None else _after_a_run(call, call.body)
     if call.body is not None and begun != 1:

@@ -33,9 +33,10 @@ from ...reference.attempt import Attempt
 from ...reference.cache import LocalCache
 from ...reference.engine import Engine
 from ...reference.observers import Report
+from ...reference.renewal import Renewal
 from ...reference.waiter import Waiter
-from ...spec.commands import RunBody, Sleep, Swap, Wait
-from ...spec.events import Claim, Complete, Outcome, Release
+from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
+from ...spec.events import Claim, Complete, Outcome, Release, Renew
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import Record
 from ...spec.settle import Change
@@ -87,16 +88,19 @@ class Pending(NamedTuple):
         The position of its generator, with all locals.
     stores_result
         Whether its next command stores a result.
+    beat
+        The type of the command that its renewal waits for, or None.
     """
 
     number: int
     start: tuple[int, int, str | None, Record | None]
     log: tuple[LogEntry, ...]
-    waits_for: type[Swap] | type[Sleep] | type[Wait] | type[RunBody]
+    waits_for: type[Swap] | type[Sleep] | type[Wait] | type[RunBody] | type[StopRenewal]
     owner: str
     expiry: int | None
     position: Frozen
     stores_result: bool
+    beat: type[Swap] | type[Sleep] | None
 
 
 class ProcessState(NamedTuple):
@@ -234,8 +238,15 @@ class Keys:
             assert isinstance(steps, GeneratorType)
             frames.append(parts.frame(steps))
             steps = steps.gi_yieldfrom
+        if call.beat is not None:
+            steps = call.renewal.steps
+            while steps is not None:
+                frames.append(parts.frame(steps))
+                steps = steps.gi_yieldfrom
         shape = (
             tuple(frames),
+            parts.renewal(call.renewal),
+            parts.shape(call.beat),
             parts.shape(call.command),
             parts.shape(call.payload_hash),
             parts.name(call.owner),
@@ -316,13 +327,13 @@ class _Parts:
             found: Any = (cls.__name__, value)
         elif cls is str:
             found = value if value == World.KEY or value.startswith(("payload", "ROW-")) else self.name(value)
-        elif cls in (Record, Claim, Complete):
+        elif cls in (Record, Claim, Complete, Renew):
             found = self._with_deadlines(value)
         elif cls is Attempt:
             found = self._attempt(value)
         elif cls is Waiter:
             found = self._waiter(value)
-        elif isinstance(value, (BaseException, *_SHARED)):
+        elif isinstance(value, (BaseException, Renewal, StopRenewal, *_SHARED)):  # a call has one renewal
             found = cls.__name__
         elif isinstance(value, Change):
             found = (cls.__name__, value.requests)  # distinguishes changes of the same type
@@ -335,6 +346,13 @@ class _Parts:
         else:
             raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
         return found
+
+    def renewal(self, renewal: Renewal | None) -> Any:
+        """Return the shape of what renews the lease of a call."""
+        if renewal is None:
+            return None
+        known = map(self.shape, (renewal.claim, renewal.held, renewal.lost, renewal.stopped))
+        return (*known, self.time(renewal.until))
 
     def _attempt(self, attempt: Attempt) -> Any:
         return (
@@ -391,6 +409,8 @@ class _Parts:
         if isinstance(value, Complete):
             owner, response, payload_hash, expiry, _ = value
             return "Complete", self.name(owner), self.name(response), payload_hash, self.seconds(expiry)
+        if isinstance(value, Renew):
+            return "Renew", self.name(value.owner), self.time(value.lease)
         _, status, expiry, lease, response, payload_hash, owner = value
         return (
             status,

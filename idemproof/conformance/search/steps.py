@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
-from ...spec.commands import RunBody, Sleep, Swap, Wait
+from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
 from ...spec.invariants import (
@@ -37,6 +37,9 @@ FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
 INTERRUPTIONS: tuple[Fate, ...] = ("interrupted", "interrupted after")
 """When a call may be interrupted: before its request is applied, and after."""
 
+RENEWAL = "its renewal is "
+DUE = RENEWAL + "due"
+
 GOES = "the store goes away"
 TAKES_NO_RESULTS = "the store takes no results"
 IS_BACK = "the store is back"
@@ -60,7 +63,9 @@ class Declined(Exception):  # noqa: N818 - it reads as what happened
     """What a body raises."""
 
 
-def engine_in(world: World, kind: type[Engine], *, cached: bool, waiting_ms: int = 0) -> Engine:
+def engine_in(
+    world: World, kind: type[Engine], *, cached: bool, waiting_ms: int = 0, renews: bool = False
+) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
         expires_after_seconds=world.WINDOW_MS // 1000,
@@ -69,6 +74,8 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool, waiting_ms: int
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
         wait_for_in_progress_seconds=waiting_ms / 1000,
+        renew_lease=renews,
+        max_run_seconds=world.LONGEST_RUN_MS / 1000,
     )
     return kind(config, next_owner=world.next_owner, monotonic=world.clock, jitter=lambda: 0.0)
 
@@ -86,6 +93,8 @@ def act(call: SimulatedCall, what: str, number: int) -> None:
         call.crash()
     elif what == "waits":
         call.step()
+    elif what.startswith(RENEWAL):
+        call.renew(what.removeprefix(RENEWAL))  # type: ignore[arg-type]
     else:
         call.step(what)  # type: ignore[arg-type]
 
@@ -140,6 +149,8 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
         return ["ENG-11 a refused caller gets the body's error, or the library's"]
+    if call.broken:
+        return call.broken
     if misreported(call):
         return ["OBS-1 a call reports what happens to it, and by which row"]
     if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
@@ -150,6 +161,13 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
         return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
     return []
+
+
+def broken_by_step_of(call: SimulatedCall, before: Any, world: World, expiry: int | None) -> list[str]:
+    """Name the rules broken by a step of ``call``, which waited for the command ``before``."""
+    if call.ended is None and call.command is before:
+        return call.broken  # only its renewal has gone on
+    return broken_by_call(call, world, expiry)
 
 
 def completion_of(command: Any) -> int | None:
@@ -168,6 +186,13 @@ def _falls(state: SearchState, pending: Pending | None) -> bool:
     return pending is not None and (state.down == GOES or (state.down is not None and pending.stores_result))
 
 
+def _is_fault(state: SearchState, pending: Pending | None, what: str) -> bool:
+    """Return whether a request fails without an outage."""
+    if what.startswith(RENEWAL):
+        return what.removeprefix(RENEWAL) in FATES and state.down != GOES
+    return what in FATES and not _falls(state, pending)
+
+
 class Steps:
     """Takes the steps of a search: from a state and a choice to the next state.
 
@@ -183,6 +208,8 @@ class Steps:
         How many different payload hashes they call with.
     waiting_ms
         For how many milliseconds their calls wait.
+    renews
+        Whether leases are renewed.
     """
 
     def __init__(
@@ -194,10 +221,11 @@ class Steps:
         cached: bool = False,
         payloads: int = 1,
         waiting_ms: int = 0,
+        renews: bool = False,
     ) -> None:
         self._keys = keys
         self._world = world()
-        self._engine = engine_in(self._world, engine, cached=cached, waiting_ms=waiting_ms)
+        self._engine = engine_in(self._world, engine, cached=cached, waiting_ms=waiting_ms, renews=renews)
         self._payloads = PAYLOADS[:payloads]
 
     def first(
@@ -245,10 +273,11 @@ class Steps:
                 yield from self._interruptions(call, who)
             else:
                 withheld.add("interrupts")
+            yield from self._of_renewal(state, call, who, withheld)
             if call.waits_for is RunBody:
                 yield Choice("returns", who)
                 yield Choice("raises", who)
-            elif call.waits_for in (Sleep, Wait):
+            elif call.waits_for in (Sleep, Wait, StopRenewal):
                 yield Choice("waits", who)
                 if call.waits_for is Wait:
                     yield Choice("signalled", who)
@@ -266,10 +295,23 @@ class Steps:
                 withheld.add("crashes")
 
     @staticmethod
+    def _of_renewal(state: SearchState, call: Pending, who: int, withheld: set[str]) -> Iterator[Choice]:
+        if call.beat is Sleep:
+            yield Choice(DUE, who)
+        elif call.beat is Swap and state.down == GOES:
+            yield Choice(RENEWAL + "refused", who)
+        elif call.beat is Swap:
+            yield Choice(RENEWAL + "answered", who)
+            if state.faults_left:
+                yield from (Choice(RENEWAL + fate, who) for fate in FATES)
+            else:
+                withheld.add("faults")
+
+    @staticmethod
     def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
         if call.waits_for is RunBody:
             yield Choice("is stopped", who)
-        elif call.waits_for in (Sleep, Wait):
+        elif call.waits_for in (Sleep, Wait, StopRenewal):
             yield Choice(INTERRUPTIONS[0], who)
         else:
             yield from (Choice(fate, who) for fate in INTERRUPTIONS)
@@ -327,6 +369,7 @@ class Steps:
         """Let a client take a step in the world; return its owner token and what is known of it then."""
         world = self._world
         pending, cached, calls_left = state.clients[who]
+        before = None
         if pending is None:
             self._enter(state)
             self._set_cached(cached)
@@ -343,20 +386,23 @@ class Steps:
             calls_left = None if calls_left is None else calls_left - 1
             cached = None
         else:
-            number, start, log, _, _, expiry, _, _ = pending
+            number, start, log, _, _, expiry, _, _, _ = pending
             call = self._again(pending)
+            call.broken = []  # judged before, and without the world of that time
             self._enter(state)
+            before = call.command
             answer = self._while_answers_are_noted(call, what, number)
             log = (*log, LogEntry(state.now, what, answer))
-        broken = broken_by_call(call, world, expiry)
+        broken = broken_by_step_of(call, before, world, expiry)
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
-            waits_for = next(kind for kind in (RunBody, Sleep, Wait, Swap) if isinstance(call.command, kind))
+            kinds = (RunBody, Sleep, Wait, Swap, StopRenewal)
+            waits_for = next(kind for kind in kinds if isinstance(call.command, kind))
+            beat = None if call.beat is None else type(call.beat)
             position = self._keys.position(call, expiry)
-            after = Pending(
-                number, start, log, waits_for, call.owner, expiry, position, stores_result(call.command)
-            )
+            stores = stores_result(call.command)
+            after = Pending(number, start, log, waits_for, call.owner, expiry, position, stores, beat)
         elif call.ended != "crashed":
             cached = self._cached()
         clients = list(state.clients)
@@ -364,7 +410,7 @@ class Steps:
         changed = state._replace(
             clients=tuple(clients),
             started=max(state.started, number),
-            faults_left=state.faults_left - (what in FATES and not _falls(state, pending)),
+            faults_left=state.faults_left - _is_fault(state, pending, what),
             interrupts_left=state.interrupts_left - (what in (*INTERRUPTIONS, "is stopped")),
             crashes_left=state.crashes_left - (what == "crashes"),
         )
