@@ -307,17 +307,7 @@ class SimulatedCall:
                 else:
                     self.beat = None
                 self.command = self.steps.send(None)
-            if self.pausing:
-                if self.pauses is None:
-                    self.pauses = Pauses(self._world.now)
-                self.pauses.began = self._world.now
-            renewal, asks = self.renewal, isinstance(self.command, Swap)
-            if asks and self.body is not None and renewal is not None and not renewal.stopped:
-                self.broken.append("REN-3 a renewal is stopped before its attempt completes or releases")
-            if isinstance(self.command, RunBody):
-                self.began_interrupted = self.interrupted
-                self.body = self.command
-                self._world.history.append(Began(self.owner, self._world.now, self.until))
+            self._note_command()
         except StopIteration as done:
             failure = None if self.body is None else self.body.failure
             if failure is not None:
@@ -326,6 +316,20 @@ class SimulatedCall:
                 self._end("returned", done.value)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the caller gets
             self._end("raised", error)
+
+    def _note_command(self) -> None:
+        """Note what the call waits for, and judge that it may (REN-3)."""
+        if self.pausing:
+            if self.pauses is None:
+                self.pauses = Pauses(self._world.now)
+            self.pauses.began = self._world.now
+        renewal, asks = self.renewal, isinstance(self.command, Swap)
+        if asks and self.body is not None and renewal is not None and not renewal.stopped:
+            self.broken.append("REN-3 a renewal is stopped before its attempt completes or releases")
+        if isinstance(self.command, RunBody):
+            self.began_interrupted = self.interrupted
+            self.body = self.command
+            self._world.history.append(Began(self.owner, self._world.now, self.until))
 
     def _report(self, command: Emit) -> None:
         self.occurrences.append(command.occurrence)
