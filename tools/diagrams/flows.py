@@ -148,7 +148,7 @@ def waiting() -> Flow:
     return recorder.flow(
         "waiting",
         "A call waits for another",
-        "With `wait_for_in_progress_seconds`, a call that finds another one running claims again after a pause, "
+        "With `wait_for_in_progress_seconds`, a call that finds another one running pauses, and claims again "
         "under the same owner token. The table decides each of its claims.",
     )
 

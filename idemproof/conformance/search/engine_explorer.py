@@ -255,6 +255,7 @@ class Interleaving:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
+        self._kind = engine
         self._make = partial(engine_in, self.world, engine, cached=cached, waiting_ms=waiting_ms)
         self._engines = [self._make() for _ in range(clients)]
         self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
