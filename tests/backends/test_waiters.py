@@ -115,12 +115,13 @@ def test_tasks_and_threads_wait_for_the_same_change() -> None:
 
     async def main() -> list[bool]:
         tasks = [asyncio.ensure_future(layer._wait_for_change_async("key", seen, FOREVER)) for _ in range(20)]
-        while len(layer._waiters) < 21:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(layer._waiters) == 21
         threading.Thread(target=store, args=(layer, result("key"))).start()
         return await asyncio.gather(*tasks)
 
     thread, answers = in_thread(lambda: layer._wait_for_change("key", seen, FOREVER))
+    until(lambda: bool(layer._waiters))
     assert asyncio.run(main()) == [True] * 20
     thread.join(FOREVER)
     assert answers == [True]

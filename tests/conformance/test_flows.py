@@ -55,6 +55,7 @@ def test_every_flow_of_the_documentation_is_there() -> None:
         "response-hook",
         "expired",
         "concurrent",
+        "waiting",
         "exception",
         "timeout",
         "optional-key",

@@ -13,7 +13,7 @@ import pytest
 from bad_days import BAD_DAYS
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
 from idemproof.backends.dynamodb_clients import CONNECT_SECONDS, READ_SECONDS
-from idemproof.errors import IdempotencyAlreadyInProgressError, IdempotencyPersistenceLayerError
+from idemproof.errors import IdempotencyPersistenceLayerError
 
 pytestmark = pytest.mark.once
 
@@ -112,34 +112,10 @@ def test_each_expression_finds_a_key(expression: str) -> None:
     assert len(ran) == 1
 
 
-def test_a_caller_asks_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-errors.md")
-    waits: list[float] = []
-    monkeypatch.setattr(names["time"], "sleep", waits.append)
-    answers = iter([IdempotencyAlreadyInProgressError, IdempotencyAlreadyInProgressError, "receipt"])
-
-    def call() -> str:
-        answer = next(answers)
-        if isinstance(answer, str):
-            return answer
-        raise answer
-
-    assert names["ask_until_answered"](call) == "receipt"
-    assert waits == [0.25, 0.25]
-
-
-def test_a_caller_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = python_of("handle-errors.md")
-    monkeypatch.setattr(names["time"], "sleep", lambda _: None)
-    asked = []
-
-    def call() -> None:
-        asked.append(1)
-        raise IdempotencyAlreadyInProgressError
-
-    with pytest.raises(IdempotencyAlreadyInProgressError):
-        names["ask_until_answered"](call, tries=3)
-    assert len(asked) == 3
+@pytest.mark.parametrize("name", ["handle-errors.md", "wait-for-results.md"])
+def test_a_call_waits_as_the_page_configures(name: str) -> None:
+    config = python_of(name)["config"]
+    assert config.wait_for_in_progress_seconds == 5
 
 
 def test_a_result_that_may_not_be_stored_is_used() -> None:

@@ -29,11 +29,13 @@ from idemproof import (
 )
 from idemproof.drivers import asynchronous as async_drivers
 from idemproof.drivers import blocking as drivers
-from idemproof.reference import attempt, changes, engine, protection
+from idemproof.reference import attempt, changes, engine, protection, waiter, waiting
 from idemproof.spec import settle
-from idemproof.spec.record import COMPLETED
+from idemproof.spec.record import COMPLETED, INPROGRESS
 
-WATCHED = {module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine)}
+WATCHED = {
+    module.__file__ for module in (async_drivers, drivers, settle, attempt, changes, engine, waiter, waiting)
+}
 LIBRARY = tuple(str(Path(path).resolve()) for path in idemproof.__path__)
 MAY_BE_INTERRUPTED_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
 THE_ONE_WINDOW = "call.result = "  # OUT-5: the body has returned, but this is not yet recorded
@@ -60,6 +62,37 @@ class Suspending(AsyncCompareAndSwapLayer):
         current = self._layer._swap(key, expected, new, ttl_ms)
         await asyncio.sleep(0)
         return current
+
+
+class Busy(InMemoryPersistenceLayer):
+    """An in-memory layer in which another attempt has a claim, until so many pauses are over."""
+
+    claims = 0
+
+    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
+        if self.claims and new is not None and expected is None:
+            return Record(key, INPROGRESS, 2**40, 2**45, None, None, "another")
+        return super()._swap(key, expected, new, ttl_ms)
+
+    def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
+        self.claims -= 1
+        return False
+
+
+class AsyncBusy(AsyncInMemoryPersistenceLayer):
+    """The same for async functions."""
+
+    async def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
+        await asyncio.sleep(0)
+        return self._layer._wait_for_change(key, seen, seconds)
+
+
+class SuspendingBusy(Suspending):
+    """The same, with requests that suspend."""
+
+    async def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
+        await asyncio.sleep(0)
+        return self._layer._wait_for_change(key, seen, seconds)
 
 
 @cache
@@ -125,6 +158,11 @@ def declines() -> None:
     raise ValueError("declined")
 
 
+def waits() -> str:
+    return "result"
+
+
+BUSY = {"def": Busy, "async def": AsyncBusy, "async def that waits": SuspendingBusy}
 LAYERS = {
     "def": InMemoryPersistenceLayer,
     "async def": AsyncInMemoryPersistenceLayer,
@@ -134,10 +172,18 @@ LAYERS = {
 
 def call_once(way: Strike, driver: str, body: Callable[[], Any]) -> str | None:
     """Call once with an interrupt at one point; return the fault, if any."""
-    layer = LAYERS[driver]()
+    layer = (BUSY if body is waits else LAYERS)[driver]()
+    if body is waits:
+        if driver != "def":
+            layer._layer = Busy()
+        getattr(layer, "_layer", layer).claims = 2
     effects: list[int] = []
     caught: BaseException | None = None
-    config = IdempotencyConfig(in_progress_expires_after_seconds=30, interrupts=(TimeLimit,))
+    config = IdempotencyConfig(
+        in_progress_expires_after_seconds=30,
+        interrupts=(TimeLimit,),
+        wait_for_in_progress_seconds=5 if body is waits else 0,
+    )
 
     def work(data: int) -> Any:
         result = body()
@@ -225,7 +271,7 @@ if __name__ == "__main__":
             # Some releases of Python report opcodes only from the second trace on; and imports come first.
             call_once(way(sys.maxsize, KeyboardInterrupt), driver, returns)
             for kind in (KeyboardInterrupt, TimeLimit):
-                for body in (returns, declines):
+                for body in (returns, declines, waits):
                     named = f"{driver}, {way.__name__}, {kind.__name__}, {body.__name__}"
                     found[named] = sweep(way, kind, driver, body)
     sys.stdout.write(json.dumps(found))

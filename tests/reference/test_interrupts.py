@@ -23,7 +23,7 @@ def swept() -> Any:
 
 
 @pytest.mark.clause("ENG-4", "ENG-5", "ENG-12", "ENG-15")
-@pytest.mark.parametrize("body", ["returns", "declines"])
+@pytest.mark.parametrize("body", ["returns", "declines", "waits"])
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "TimeLimit"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("driver", DRIVERS)

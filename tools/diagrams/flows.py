@@ -129,6 +129,30 @@ def concurrent() -> Flow:
     )
 
 
+def waiting() -> Flow:
+    """Record a call that waits for another one."""
+    recorder = Recorder()
+    first, second, _ = WORKERS
+    running = _call(recorder, first)
+    running.until_running()
+    config = _config(recorder, wait_for_in_progress_seconds=5)
+    world = recorder.world
+    engine = Engine(config, next_owner=world.next_owner, monotonic=world.clock, jitter=lambda: 0.0)
+    waits = RecordedCall(recorder, second, engine)
+    waits.step()
+    waits.wait()
+    waits.step()
+    running.finish("charged")
+    waits.wait()
+    waits.run("charged twice")
+    return recorder.flow(
+        "waiting",
+        "A call waits for another",
+        "With `wait_for_in_progress_seconds`, a call that finds another one running pauses, and claims again "
+        "under the same owner token. The table decides each of its claims.",
+    )
+
+
 def exception() -> Flow:
     """Record a body that raises, and the next call."""
     recorder = Recorder()
@@ -208,6 +232,7 @@ _RECORDINGS = (
     response_hook,
     expired,
     concurrent,
+    waiting,
     exception,
     timeout,
     optional_key,

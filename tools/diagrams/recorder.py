@@ -14,7 +14,7 @@ from idemproof.backends.base import CompareAndSwapLayer
 from idemproof.backends.warning import IdempotencyWarning
 from idemproof.conformance.simulator import World
 from idemproof.reference.engine import Engine
-from idemproof.spec.commands import Swap
+from idemproof.spec.commands import Swap, Wait
 from idemproof.spec.errors import IdempotencyAlreadyInProgressError
 from idemproof.spec.events import Claim, Claimed, Complete, Event, Release
 from idemproof.spec.record import COMPLETED, Record, deadline_ms, same_record
@@ -223,6 +223,14 @@ class RecordedCall:
             self._record_step()
 
         self._recorder.exchange(self._lane, command, perform)
+
+    def wait(self) -> None:
+        """Let the time of a pause pass."""
+        pause = self._call.command
+        assert isinstance(pause, Wait), pause
+        self._recorder.note(self._lane, "remark", f"waits for {pause.milliseconds} ms")
+        self._recorder.advance(pause.milliseconds)
+        self._call.step()
 
     def until_running(self) -> None:
         """Perform what comes before the body."""
