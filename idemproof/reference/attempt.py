@@ -21,6 +21,10 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
+    ``engine``, ``renewal`` and ``replaced`` are set when the body is about to begin: refused calls do not pay
+    for them. They are the engine that makes the attempt, what renews its claim, or None, and the record that
+    its claim replaced, or None.
+
     Parameters
     ----------
     key, payload_hash
@@ -33,8 +37,6 @@ class Attempt(RunBody):
         The durable execution that contains the call, or None.
     report
         What the call reports by, if it is observed.
-    engine
-        The engine that makes the attempt.
     """
 
     __slots__ = (
@@ -49,15 +51,19 @@ class Attempt(RunBody):
         "owner",
         "payload_hash",
         "renewal",
+        "replaced",
         "report",
         "resumed",
         "settled",
         "text",
-        "took_over",
         "trouble",
         "until",
         "waited_ms",
     )
+
+    engine: Any
+    renewal: Any
+    replaced: Record | None
 
     def __init__(
         self,
@@ -67,13 +73,11 @@ class Attempt(RunBody):
         context: Any,
         execution: Execution | None = None,
         report: Report | None = None,
-        engine: Any = None,
     ) -> None:
         # The same as in Call.__init__, without the cost of super().
         self.returned = False
         self.failure = None
         self.interrupt = None
-        self.layer = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
@@ -83,11 +87,6 @@ class Attempt(RunBody):
         self.resumed = False
         # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
-        # What renews the claim while the body runs, if anything does.
-        self.renewal: Any = None
-        self.engine = engine
-        # The claim that the attempt replaced, if it is a takeover.
-        self.took_over: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
         self.text: str | None = None
         self.expiry: int | None = None

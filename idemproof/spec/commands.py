@@ -73,12 +73,13 @@ class RunBody:
 
     __slots__ = ("failure", "interrupt", "layer", "result", "returned")
 
+    layer: Any
+
     def __init__(self) -> None:
         self.returned = False
         self.result: Any = None
         self.failure: BaseException | None = None
         self.interrupt: BaseException | None = None
-        self.layer: Any = None
 
 
 Command = Load | Swap | CallMethod | Sleep | Emit | RunBody | StartRenewal | StopRenewal | CancelBody
