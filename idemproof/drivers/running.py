@@ -9,7 +9,7 @@ running: ContextVar[RunBody | None] = ContextVar("idemproof_running", default=No
 """The innermost call whose body runs in this context. It is set while the body runs, and no longer."""
 
 wanted = False
-"""Whether anything in this process may ask. Until then drivers do not set ``running``, which costs 3 % of a call."""
+"""Whether anything in this process may ask. Until then drivers save setting ``running``: 3 % of a call."""
 
 
 def body_here() -> RunBody | None:
