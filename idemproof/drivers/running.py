@@ -17,9 +17,8 @@ def body_here() -> RunBody | None:
     found = running.get()
     frame = sys._getframe(1) if found is None else None
     while frame is not None and found is None:
-        if frame.f_code.co_name in ("drive", "drive_async") and __package__ == frame.f_globals.get(
-            "__package__"
-        ):
+        is_driver = frame.f_code.co_name in ("drive", "drive_async")
+        if is_driver and frame.f_globals.get("__package__") == __package__:
             call = frame.f_locals.get("call")
             if call is not None and not call.returned and call.failure is None:
                 found = call

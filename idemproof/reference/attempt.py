@@ -21,9 +21,9 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
-    ``engine``, ``renewal`` and ``replaced`` are set when the body is about to begin: refused calls do not pay
-    for them. They are the engine that makes the attempt, what renews its claim, or None, and the record that
-    its claim replaced, or None.
+    ``engine`` and ``renewal`` are set when the body is about to begin, so that refused calls do not pay for
+    them: the engine that makes the attempt, and what renews its claim, or None. ``replaced`` is set once a
+    claim is sent that replaces another attempt's: that claim.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Attempt(RunBody):
 
     engine: Any
     renewal: Any
-    replaced: Record | None
+    replaced: Record
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from ..drivers import running
 from ..drivers.blocking import drive
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError, IdempotencyError, IdempotencyLeaseLostError
-from ..spec.record import INPROGRESS, Record, deadline_ms, live
+from ..spec.record import Record, deadline_ms, live, same_execution
 from .attempt import Attempt
 from .changes import RunEndedError
 
@@ -42,9 +42,9 @@ class CurrentAttempt:
     @property
     def took_over(self) -> Record | Literal[False]:
         """The claim that this attempt replaced, whose effect may have happened; False if it replaced none."""
-        replaced = self._attempt.replaced
-        # A result whose window is over was no claim.
-        return replaced if replaced is not None and replaced.status == INPROGRESS else False
+        replaced: Record | None = getattr(self._attempt, "replaced", None)
+        # An earlier invocation of the same durable execution is the same attempt (DUR-2).
+        return False if replaced is None or same_execution(replaced, self.owner) else replaced
 
     @property
     def lease_ends_at(self) -> int:

@@ -203,7 +203,7 @@ class Engine(Renewals, Finishing):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.renewal, attempt.replaced = self, None, outcome.took_over
+                attempt.engine, attempt.renewal = self, None
                 if self._renews and execution is None:
                     yield from self._begin_renewal(attempt)
                 yield attempt

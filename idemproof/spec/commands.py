@@ -45,7 +45,7 @@ class Emit(NamedTuple):
 
 
 class StartRenewal(NamedTuple):
-    """Perform the steps of ``renewal`` beside the body, until :class:`StopRenewal`.
+    """Perform the steps of ``renewal`` while the body runs, until :class:`StopRenewal`.
 
     ``renewal`` has ``steps``, which yield commands, and ``beat``, where a driver keeps what it needs.
     """
@@ -61,7 +61,7 @@ class StopRenewal(NamedTuple):
 
 
 class CancelBody(NamedTuple):
-    """Cancel the body beside which the renewal runs, if the driver can."""
+    """Cancel the body whose lease is renewed, if the driver can."""
 
 
 class RunBody:
