@@ -119,11 +119,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         ttl_ms = 1  # because 0 could mean forever
                 if claims:
                     subject.held = new
-                    if current is not None and new is not None and current.status == INPROGRESS:
-                        if current.owner != new.owner:
-                            subject.replaced = (
-                                current  # even if the reply is lost, and it is recognised later
-                            )
+                    if current is not None and _is_of_another(current, new):
+                        subject.replaced = current  # even if its reply is lost
                 found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new
