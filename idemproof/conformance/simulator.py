@@ -201,7 +201,7 @@ class SimulatedCall:
             self._reply(fate, lambda: self._world.swap(command))
 
     def renew(self, fate: Fate = "answered") -> None:
-        """Perform the wait or the pending request of the renewal beside the body."""
+        """Perform the wait or the pending request of the renewal."""
         world, command, steps = self._world, self.beat, self.renewal.steps
         if isinstance(command, Sleep):
             self._beat(lambda: steps.send(None))

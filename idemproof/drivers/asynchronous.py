@@ -7,9 +7,9 @@ from typing import Any
 from ..spec.commands import Command, Emit, RunBody, Sleep, StartRenewal, Steps, StopRenewal, Wait
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
+from . import running as current
 from .blocking import NOTHING, request
 from .bodies import run_body
-from .running import running
 
 pause_async = asyncio.sleep
 
@@ -44,12 +44,14 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        outer = running.get()
-                        running.set(call)
+                        outer = current.running.get()
+                        if current.wanted:
+                            current.running.set(call)
                         try:
                             await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
                         finally:
-                            running.set(outer)
+                            if current.running.get() is call:
+                                current.running.set(outer)
                         if renewal is not None:
                             renewal.beat.judge(call, renewal.cancelled_by)
                     elif isinstance(command, Emit):

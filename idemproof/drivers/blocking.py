@@ -23,7 +23,7 @@ from ..spec.commands import (
     Wait,
 )
 from ..spec.occurrences import Occurrence
-from .running import running
+from . import running as current
 
 pause = time.sleep
 
@@ -87,13 +87,13 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     elif isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        outer = running.get()
-                        running.set(call)
+                        token = current.running.set(call) if current.wanted else None
                         try:
                             call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                             call.returned = True
                         finally:
-                            running.set(outer)
+                            if token is not None:
+                                current.running.reset(token)
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)

@@ -1,4 +1,4 @@
-"""Renews leases beside ``async def`` bodies: one task for each attempt."""
+"""Renews the leases of ``async def`` bodies: one task for each attempt."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _tasks: set["asyncio.Task[None]"] = set()
 
 
 class TaskBeat:
-    """The renewal of one attempt, as a task beside its body.
+    """The renewal of one attempt, as a task of its own.
 
     Parameters
     ----------

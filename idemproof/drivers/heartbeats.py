@@ -1,4 +1,4 @@
-"""Renews leases beside blocking bodies: daemon threads of the process perform the renewals of all attempts.
+"""Renews the leases of blocking bodies: daemon threads of the process perform the renewals of all attempts.
 
 One thread waits for the renewal that is due next. Before it sends a request, another thread begins to wait if
 there are more attempts, so that a store that hangs for one key delays no other. The number of threads is
@@ -56,7 +56,7 @@ class Beat:
 
 
 def start(steps: Steps, layer: Any, observe: Callable[[Occurrence], None] | None = None) -> Beat:
-    """Begin to perform ``steps`` beside the caller, and return what :func:`stop` needs.
+    """Begin to perform ``steps`` in another thread, and return what :func:`stop` needs.
 
     Raises
     ------

@@ -22,6 +22,10 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
+    ``engine`` and ``renewal`` are set when the body is about to begin, so that refused calls do not pay for
+    them: the engine that makes the attempt, and what renews its claim, or None. ``replaced`` is set once a
+    claim is sent that replaces another attempt's: that claim.
+
     Parameters
     ----------
     key, payload_hash
@@ -34,8 +38,6 @@ class Attempt(RunBody):
         The durable execution that contains the call, or None.
     report
         What the call reports by, if it is observed.
-    engine
-        The engine that makes the attempt.
     """
 
     __slots__ = (
@@ -50,16 +52,20 @@ class Attempt(RunBody):
         "owner",
         "payload_hash",
         "renewal",
+        "replaced",
         "report",
         "resumed",
         "settled",
         "text",
-        "took_over",
         "trouble",
         "until",
         "waited_ms",
         "waiter",
     )
+
+    engine: Any
+    renewal: Any
+    replaced: Record
 
     def __init__(
         self,
@@ -69,13 +75,11 @@ class Attempt(RunBody):
         context: Any,
         execution: Execution | None = None,
         report: Report | None = None,
-        engine: Any = None,
     ) -> None:
         # The same as in Call.__init__, without the cost of super().
         self.returned = False
         self.failure = None
         self.interrupt = None
-        self.layer = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
@@ -85,11 +89,6 @@ class Attempt(RunBody):
         self.resumed = False
         # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
-        # What renews the claim while the body runs, if anything does.
-        self.renewal: Any = None
-        self.engine = engine
-        # The claim that the attempt replaced, if it is a takeover.
-        self.took_over: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
         self.text: str | None = None
         self.expiry: int | None = None

@@ -3,13 +3,15 @@
 from typing import Any, Literal
 
 from ..backends.base import AsyncCompareAndSwapLayer
+from ..drivers import running
 from ..drivers.blocking import drive
-from ..drivers.running import running
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError, IdempotencyError, IdempotencyLeaseLostError
-from ..spec.record import Record, deadline_ms, live
+from ..spec.record import Record, deadline_ms, live, same_execution
 from .attempt import Attempt
 from .changes import RunEndedError
+
+running.wanted = True
 
 _LOST = "has lost its claim: its lease ended, or the store lost it"
 _ENDED = "has ended, so it no longer holds its claim"
@@ -40,7 +42,9 @@ class CurrentAttempt:
     @property
     def took_over(self) -> Record | Literal[False]:
         """The claim that this attempt replaced, whose effect may have happened; False if it replaced none."""
-        return self._attempt.took_over or False
+        replaced: Record | None = getattr(self._attempt, "replaced", None)
+        # An earlier invocation of the same durable execution is the same attempt (DUR-2).
+        return False if replaced is None or same_execution(replaced, self.owner) else replaced
 
     @property
     def lease_ends_at(self) -> int:
@@ -168,5 +172,5 @@ def current_attempt() -> CurrentAttempt | None:
     such as those of ``asyncio.to_thread``. A function that runs unprotected, because its call has no key or
     protection is switched off, has none.
     """
-    attempt = running.get()
+    attempt = running.body_here()
     return CurrentAttempt(attempt) if isinstance(attempt, Attempt) else None

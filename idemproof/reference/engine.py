@@ -20,7 +20,7 @@ from ..spec.errors import (
 )
 from ..spec.events import Claim, Claimed, Outcome, Released
 from ..spec.occurrences import Kind
-from ..spec.record import INPROGRESS, RESULT_UNAVAILABLE, Record, live
+from ..spec.record import RESULT_UNAVAILABLE, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
@@ -200,7 +200,7 @@ class Engine(Renewals, Waiting):
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
-        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report, self)
+        attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
             outcome = yield from self._claim(attempt)
@@ -215,13 +215,14 @@ class Engine(Renewals, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.took_over = _claim_of_another(outcome)
+                attempt.engine, attempt.renewal = self, None
                 if self._renews and execution is None:
                     yield from self._begin_renewal(attempt)
                 yield attempt
         except GeneratorExit:
-            if attempt.renewal is not None:
-                attempt.renewal.stopped = True
+            renewal = getattr(attempt, "renewal", None)
+            if renewal is not None:
+                renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
             if not attempt.returned:
@@ -346,7 +347,7 @@ class Engine(Renewals, Waiting):
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
         """Release a claim that may be stored, before the body or while it was failing."""
-        if attempt.renewal is not None:
+        if getattr(attempt, "renewal", None) is not None:
             yield from self._end_renewal(attempt)
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
@@ -399,12 +400,6 @@ class Engine(Renewals, Waiting):
             "be released: retries are refused until its lease ends.",
             trouble,
         ) from trouble
-
-
-def _claim_of_another(outcome: Claimed) -> Record | None:
-    """Return the claim that was replaced; None if it was a result whose window is over, or nothing."""
-    replaced = outcome.took_over
-    return replaced if replaced is not None and replaced.status == INPROGRESS else None
 
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Renews the lease of an attempt while its body runs: the heartbeat beside it, and renewals by the body."""
+"""Renews the lease of an attempt while its body runs: a heartbeat, and renewals by the body."""
 
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +84,7 @@ class Renewals:
     _renewing: Renewing
 
     def _begin_renewal(self, attempt: Attempt) -> Steps:
-        """Let the lease be renewed beside the body."""
+        """Let the lease be renewed while the body runs."""
         renewal = self.renewal_of(attempt)
         renewal.steps = self._beats(renewal)
         yield StartRenewal(renewal)

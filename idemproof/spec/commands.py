@@ -56,7 +56,7 @@ class Emit(NamedTuple):
 
 
 class StartRenewal(NamedTuple):
-    """Perform the steps of ``renewal`` beside the body, until :class:`StopRenewal`.
+    """Perform the steps of ``renewal`` while the body runs, until :class:`StopRenewal`.
 
     ``renewal`` has ``steps``, which yield commands, and ``beat``, where a driver keeps what it needs.
     """
@@ -72,7 +72,7 @@ class StopRenewal(NamedTuple):
 
 
 class CancelBody(NamedTuple):
-    """Cancel the body beside which the renewal runs, if the driver can."""
+    """Cancel the body whose lease is renewed, if the driver can."""
 
 
 class RunBody:
@@ -84,12 +84,13 @@ class RunBody:
 
     __slots__ = ("failure", "interrupt", "layer", "result", "returned")
 
+    layer: Any
+
     def __init__(self) -> None:
         self.returned = False
         self.result: Any = None
         self.failure: BaseException | None = None
         self.interrupt: BaseException | None = None
-        self.layer: Any = None
 
 
 Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody | StartRenewal | StopRenewal | CancelBody

@@ -10,7 +10,7 @@ from typing import Any
 
 from .commands import Sleep, Steps, Swap
 from .events import Claimed, Event
-from .record import Record, checked, live, same_record
+from .record import INPROGRESS, Record, checked, live, same_record
 from .transition import transition
 
 
@@ -64,6 +64,11 @@ class Change:
         raise NotImplementedError
 
 
+def _is_of_another(current: Record, new: Record | None) -> bool:
+    """Return whether ``current`` is a claim that ``new`` takes over."""
+    return current.status == INPROGRESS and new is not None and current.owner != new.owner
+
+
 def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
     change: Change,
     subject: Any,
@@ -114,6 +119,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         ttl_ms = 1  # because 0 could mean forever
                 if claims:
                     subject.held = new
+                    if current is not None and _is_of_another(current, new):
+                        subject.replaced = current  # even if its reply is lost
                 found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new

@@ -45,6 +45,12 @@ def rows_of(page: str, head: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
 
 
+def test_the_page_on_renewal_shows_a_function_that_works() -> None:
+    names = python_of("renew-leases.md")
+    assert names["send_invoices"]("2026-01") == names["send_invoices"](month="2026-01") == 3
+    assert names["current_attempt"]() is None
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_is_shown(example: str) -> None:
     if Path(example).name in SAME_EVENT:

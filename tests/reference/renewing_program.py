@@ -3,6 +3,7 @@
 They run as processes of their own, because they fork, patch or end the interpreter.
 """
 
+import asyncio
 import os
 import sys
 import threading
@@ -171,7 +172,28 @@ def leave_hanging() -> None:
     sys.exit(7)
 
 
+def late() -> None:
+    from idemproof import InMemoryPersistenceLayer  # noqa: PLC0415
+
+    def body(n: int) -> list[bool]:
+        from idemproof import current_attempt  # noqa: PLC0415 - while the first body runs
+
+        first = current_attempt()
+        return [first is not None and first.key.startswith("fn#"), current_attempt() is not None]
+
+    async def abody(n: int) -> list[bool]:
+        await asyncio.sleep(0)
+        return body(n)
+
+    store = InMemoryPersistenceLayer()
+    found = protected(body, store)(n=1) if sys.argv[2] == "def" else asyncio.run(protected(abody, store)(n=1))
+    from idemproof import current_attempt  # noqa: PLC0415
+
+    say(found, current_attempt())
+
+
 PROGRAMS = {
+    "late": late,
     "fork": fork,
     "fork in flight": fork_in_flight,
     "gevent": gevent,

@@ -17,7 +17,7 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.errors import IdempotencyConfigError, IdempotencyLeaseLostError
-from idemproof.spec.record import COMPLETED
+from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.testing import disabled
 
 
@@ -93,6 +93,26 @@ def test_a_takeover_shows_the_claim_that_it_replaced(time: Time) -> None:
     function(n=1)
     assert seen[0] is False
     assert seen[1].owner is not None
+
+
+def test_a_takeover_is_remembered_though_its_reply_was_lost(time: Time) -> None:
+    class LosesReplies(Watched):
+        lost = 0
+
+        def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+            found = super()._swap(key, expected, new, ttl_ms)
+            if expected is not None and found is new and not self.lost:
+                self.lost += 1
+                raise ConnectionError("the reply is lost")
+            return found
+
+    store, seen = LosesReplies(), list[Any]()
+    function = protect(lambda n: seen.append(here().took_over), store, leased(time))
+    key = function.idempotency.key(n=1)
+    left = Record(key, INPROGRESS, time.ms // 1000 + 600, time.ms - 1, None, None, "dead")
+    store._records[key] = left
+    function(n=1)
+    assert (seen, store.lost) == ([left], 1)
 
 
 def test_a_result_whose_window_is_over_is_not_taken_over(time: Time) -> None:

@@ -22,14 +22,17 @@ needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, re
         pytest.param("fork", 0, "[0, 0]", marks=needs_fork),
         pytest.param("fork in flight", 0, "[41] 1", marks=needs_fork),
         pytest.param("gevent", 0, "True 20", marks=needs_gevent),
+        ("late def", 0, "[True, True] None"),
+        ("late async", 0, "[True, True] None"),
         ("exit", 0, "leaves"),
         ("exit while it hangs", 7, "leaves"),
     ],
 )
 def test_a_process_neither_hangs_nor_complains(program: str, code: int, printed: str) -> None:
+    arguments = program.split() if program.startswith("late") else [program]
     run = subprocess.run(
         # Python 3.12 and newer warn of forks beside threads, which is what is tested.
-        [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), program],
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), *arguments],
         capture_output=True,
         text=True,
         timeout=WATCHDOG_SECONDS,

@@ -7,7 +7,7 @@ an ignore that is not needed is an error itself.
 import functools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from idemproof import (
     Answer,
@@ -21,6 +21,7 @@ from idemproof import (
     Occurrence,
     Record,
     SQLitePersistenceLayer,
+    current_attempt,
     idempotent,
     idempotent_function,
 )
@@ -201,6 +202,11 @@ def count(occurrence: Occurrence) -> None:
     assert_type(occurrence.record, Record | None)
 
 
+attempt = current_attempt()
+attempt.check()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+if attempt is not None:
+    assert_type(attempt.remaining_ms(), int)
+    assert_type(attempt.took_over, Record | Literal[False])
 core = Idempotency(layer, IdempotencyConfig(observers=[count]))
 answer = core.run("order-1", lambda: 5)
 assert_type(answer, Answer[int])
