@@ -270,6 +270,7 @@ class Interleaving:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
+        self._kind = engine
         self._make = partial(
             engine_in, self.world, engine, cached=cached, waiting_ms=waiting_ms, renews=renews
         )
