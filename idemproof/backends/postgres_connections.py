@@ -1,0 +1,416 @@
+"""Connections to PostgreSQL: pools of the layer's own, and what the user supplies. Loaded when they are used."""
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from ..drivers.exchanges import Exchange, perform, perform_async
+from ..spec.errors import IdempotencyPersistenceConfigError
+
+_INTERVAL = 0.1
+"""How often a wait for the server looks at the time, in seconds."""
+
+_IDLE = TransactionStatus.IDLE
+
+_inherited: list[Any] = []
+"""Connections of a parent process. They are neither used nor closed here."""
+
+
+class _OwnConnection:
+    """What both kinds of connections add to those of psycopg: a limit for the time without an answer."""
+
+    idle_seconds: float = 0.0
+
+    def __del__(self) -> None:
+        """Close the socket without a warning: an interrupt may lose a connection, and a fork inherits it."""
+
+
+class _Connection(_OwnConnection, psycopg.Connection[Any]):
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().wait(_bounded(gen, self.idle_seconds), *args, **{"interval": _INTERVAL, **kwargs})
+
+
+class _AsyncConnection(_OwnConnection, psycopg.AsyncConnection[Any]):
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        return await super().wait(
+            _bounded(gen, self.idle_seconds), *args, **{"interval": _INTERVAL, **kwargs}
+        )
+
+
+def _bounded(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """Raise an error in ``gen`` when nothing has arrived or left for so long. The server may hang."""
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if ready:
+                until = time.monotonic() + seconds
+            elif seconds and time.monotonic() > until:
+                raise psycopg.OperationalError(f"the server did not answer for {seconds:g} seconds")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return done.value
+
+
+class PoolExhaustedError(psycopg.OperationalError):
+    """All connections are in use."""
+
+
+def _options(settings: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the arguments for a connection of the layer's own."""
+    defaults = {
+        "connect_timeout": max(1, int(seconds)),
+        "application_name": "idemproof",
+        # Of several hosts, the primary.
+        "target_session_attrs": "read-write",
+        "client_encoding": "utf8",
+    }
+    return {**defaults, **settings}
+
+
+class _Slot:
+    """The right to one connection. It ends with this object, even if an interrupt loses it."""
+
+    __slots__ = ("__weakref__",)
+
+
+class BlockingPool:
+    """Up to ``size`` connections, for any number of threads and on both sides of a fork. It has no threads.
+
+    Parameters
+    ----------
+    settings
+        The parameters of a connection.
+    size
+        How many connections there are at most.
+    seconds
+        How long to wait for a connection, for the login, and for an answer.
+    check
+        Returns the exchange that checks a new connection, and returns the process id that the server reports.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], size: int, seconds: float, check: Callable[[], Exchange]
+    ) -> None:
+        self._settings = settings
+        self._size = size
+        self._seconds = seconds
+        self._check = check
+        self._renew()
+
+    def _renew(self) -> None:
+        self._idle: list[Any] = []
+        self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
+        self._turn = threading.Condition()
+        self._process = os.getpid()
+
+    def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """Send a statement, and return its rows."""
+        with self._lend() as cursor:
+            return _rows(cursor.execute(statement, parameters))
+
+    @contextmanager
+    def _lend(self) -> Iterator[Any]:
+        if self._process != os.getpid():
+            self._begin_child()
+        slot = self._take_slot()
+        idle = self._idle
+        cursor = None
+        healthy = False
+        try:
+            try:
+                cursor = idle.pop()
+            except IndexError:
+                pass
+            if cursor is None:
+                cursor = self._open()
+            yield cursor
+            healthy = True
+        except Exception:
+            healthy = cursor is not None and _is_idle(cursor.connection)
+            raise
+        finally:
+            try:
+                if cursor is not None:
+                    if healthy and idle is self._idle and self._process == os.getpid():
+                        idle.append(cursor)
+                    else:
+                        cursor.connection.close()
+            finally:
+                with self._turn:
+                    self._slots.discard(slot)
+                    self._turn.notify()
+
+    def _take_slot(self) -> _Slot:
+        slot = _Slot()
+        until = time.monotonic() + self._seconds
+        with self._turn:
+            while len(self._slots) >= self._size:
+                if time.monotonic() > until:
+                    raise _exhausted(self._size, self._seconds)
+                self._turn.wait(_INTERVAL)  # an interrupt may lose a slot, which then ends without notice
+            self._slots.add(slot)
+        return slot
+
+    def _open(self) -> Any:
+        connection = _Connection.connect(
+            autocommit=True, row_factory=tuple_row, **_options(self._settings, self._seconds)
+        )
+        connection.idle_seconds = self._seconds
+        try:
+            cursor = connection.cursor()
+            _disable_prepared(connection, perform(self._check(), _Blocking(cursor)))
+        except BaseException:
+            connection.close()
+            raise
+        return cursor
+
+    def _begin_child(self) -> None:
+        with _child_lock:
+            if self._process != os.getpid():
+                _inherited.append(self._idle)
+                self._renew()
+
+    def drop_idle(self) -> None:
+        """Close the idle connections, also those that are in use now, as soon as they are returned."""
+        if self._process != os.getpid():
+            self._begin_child()
+        idle, self._idle = self._idle, []
+        while idle:
+            idle.pop().connection.close()
+
+    close = drop_idle
+
+
+class _Blocking:
+    """Performs the requests of an exchange on one cursor."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        return _rows(self._cursor.execute(statement, parameters))
+
+
+class _Async:
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    async def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        cursor = await self._cursor.execute(statement, parameters)
+        return [] if cursor.description is None else await cursor.fetchall()  # type: ignore[no-any-return]
+
+
+_child_lock = threading.Lock()
+
+
+class AsyncPool:
+    """:class:`BlockingPool` for one event loop. It is closed when its ``async with`` block ends."""
+
+    def __init__(
+        self, settings: dict[str, Any], size: int, seconds: float, check: Callable[[], Exchange]
+    ) -> None:
+        self._settings = settings
+        self._size = size
+        self._seconds = seconds
+        self._check = check
+        self._idle: list[Any] = []
+        self._free = asyncio.Semaphore(size)
+
+    async def __aenter__(self) -> "AsyncPool":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.drop_idle()
+
+    async def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """Send a statement, and return its rows."""
+        async with self._lend() as cursor:
+            return await _Async(cursor).ask(statement, parameters)
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[Any]:
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._free.acquire()
+            except TimeoutError:
+                raise _exhausted(self._size, self._seconds) from None
+        else:
+            await self._free.acquire()  # which does not wait
+        idle = self._idle
+        cursor = None
+        healthy = False
+        try:
+            cursor = idle.pop() if idle else await self._open()
+            yield cursor
+            healthy = True
+        except Exception:
+            healthy = cursor is not None and _is_idle(cursor.connection)
+            raise
+        finally:
+            self._free.release()
+            if cursor is not None:
+                if healthy and idle is self._idle:
+                    idle.append(cursor)
+                else:
+                    await cursor.connection.close()
+
+    async def _open(self) -> Any:
+        connection = await _AsyncConnection.connect(
+            autocommit=True, row_factory=tuple_row, **_options(self._settings, self._seconds)
+        )
+        connection.idle_seconds = self._seconds
+        try:
+            cursor = connection.cursor()
+            _disable_prepared(connection, await perform_async(self._check(), _Async(cursor)))
+        except BaseException:
+            await connection.close()
+            raise
+        return cursor
+
+    async def drop_idle(self) -> None:
+        """Close the idle connections, also those that are in use now, as soon as they are returned."""
+        idle, self._idle = self._idle, []
+        while idle:
+            await idle.pop().connection.close()
+
+
+class BlockingSupplied:
+    """Borrows connections from a pool or a callable of the user.
+
+    Parameters
+    ----------
+    source
+        A pool of psycopg, or a callable that returns a connection, or a context manager that gives one.
+    check
+        Returns the exchange that checks a new connection.
+    """
+
+    def __init__(self, source: Any, check: Callable[[], Exchange]) -> None:
+        self._lend = _lender(source)
+        self._drain = getattr(source, "drain", None)  # pools have it since version 3.3
+        self._check = check
+        self._prepare: bool | None = False
+        self._checked = False
+
+    def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """Send a statement, and return its rows."""
+        with self._lend() as connection:
+            _require_idle(connection, asynchronous=False)
+            own_mode = connection.autocommit
+            if not own_mode:
+                connection.autocommit = True
+            try:
+                cursor = connection.cursor(row_factory=tuple_row)
+                if not self._checked:
+                    pid = perform(self._check(), _Blocking(cursor))
+                    self._prepare = None if pid == connection.info.backend_pid else False
+                    self._checked = True
+                return _rows(cursor.execute(statement, parameters, prepare=self._prepare))
+            finally:
+                if not own_mode and _is_idle(connection):
+                    connection.autocommit = False
+
+    def drop_idle(self) -> None:
+        """Make a pool replace its connections, and check the next one again."""
+        self._checked = False
+        if self._drain is not None:
+            self._drain()
+
+    def close(self) -> None:
+        """Do nothing: the connections belong to the user."""
+
+
+class AsyncSupplied:
+    """:class:`BlockingSupplied` for async connections."""
+
+    def __init__(self, source: Any, check: Callable[[], Exchange]) -> None:
+        self._lend = _lender(source)
+        self._drain = getattr(source, "drain", None)  # pools have it since version 3.3
+        self._check = check
+        self._prepare: bool | None = False
+        self._checked = False
+
+    async def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """Send a statement, and return its rows."""
+        lent = self._lend()
+        if inspect.isawaitable(lent) and not hasattr(lent, "__aenter__"):
+            lent = await lent
+        async with lent as connection:
+            _require_idle(connection, asynchronous=True)
+            own_mode = connection.autocommit
+            if not own_mode:
+                await connection.set_autocommit(True)
+            try:
+                cursor = connection.cursor(row_factory=tuple_row)
+                if not self._checked:
+                    pid = await perform_async(self._check(), _Async(cursor))
+                    self._prepare = None if pid == connection.info.backend_pid else False
+                    self._checked = True
+                await cursor.execute(statement, parameters, prepare=self._prepare)
+                return [] if cursor.description is None else await cursor.fetchall()  # type: ignore[no-any-return]
+            finally:
+                if not own_mode and _is_idle(connection):
+                    await connection.set_autocommit(False)
+
+    async def drop_idle(self) -> None:
+        """Make a pool replace its connections, and check the next one again."""
+        self._checked = False
+        if self._drain is not None:
+            await self._drain()
+
+
+def _lender(source: Any) -> Callable[[], Any]:
+    return source.connection if callable(getattr(source, "connection", None)) else source  # type: ignore[no-any-return]
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    return [] if cursor.description is None else cursor.fetchall()  # type: ignore[no-any-return]
+
+
+def _is_idle(connection: Any) -> bool:
+    return not connection.closed and connection.info.transaction_status == _IDLE
+
+
+def _disable_prepared(connection: Any, pid: int) -> None:
+    """Prepare no statements through a pooler, whose sessions may have others under the same names.
+
+    Parameters
+    ----------
+    connection
+        The connection.
+    pid
+        The process id of the session. A pooler reports another one when it accepts a connection.
+    """
+    if pid != connection.info.backend_pid:
+        connection.prepare_threshold = None
+
+
+def _require_idle(connection: Any, *, asynchronous: bool) -> None:
+    kind = psycopg.AsyncConnection if asynchronous else psycopg.Connection
+    if not isinstance(connection, kind):
+        raise IdempotencyPersistenceConfigError(
+            f"The layer got a {type(connection).__module__}.{type(connection).__qualname__}, and needs a "
+            f"psycopg.{kind.__name__}. Nothing was sent."
+        )
+    if not connection.closed and connection.info.transaction_status != _IDLE:
+        raise IdempotencyPersistenceConfigError(
+            "The layer got a connection that is in a transaction. A claim must not depend on its commit. Nothing "
+            "was sent. Give the layer connections of its own."
+        )
+
+
+def _exhausted(size: int, seconds: float) -> PoolExhaustedError:
+    return PoolExhaustedError(f"all {size} connections were in use for {seconds:g} seconds, nothing was sent")
