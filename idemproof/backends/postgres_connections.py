@@ -118,7 +118,7 @@ class BlockingPool:
     def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         """Send a statement, and return its rows."""
         with self._lend() as cursor:
-            return _rows(cursor.execute(statement, parameters))
+            return _rows(cursor.execute(statement, parameters), parameters)
 
     @contextmanager
     def _lend(self) -> Iterator[Any]:
@@ -200,7 +200,7 @@ class _Blocking:
         self._cursor = cursor
 
     def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
-        return _rows(self._cursor.execute(statement, parameters))
+        return _rows(self._cursor.execute(statement, parameters), parameters)
 
 
 class _Async:
@@ -209,7 +209,7 @@ class _Async:
 
     async def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         cursor = await self._cursor.execute(statement, parameters)
-        return [] if cursor.description is None else await cursor.fetchall()  # type: ignore[no-any-return]
+        return [] if parameters is None else await cursor.fetchall()  # type: ignore[no-any-return]
 
 
 _child_lock = threading.Lock()
@@ -318,7 +318,8 @@ class BlockingSupplied:
                     pid = perform(self._check(), _Blocking(cursor))
                     self._prepare = None if pid == connection.info.backend_pid else False
                     self._checked = True
-                return _rows(cursor.execute(statement, parameters, prepare=self._prepare))
+                cursor.execute(statement, parameters, prepare=self._prepare)
+                return _rows(cursor, parameters)
             finally:
                 if not own_mode and _is_idle(connection):
                     connection.autocommit = False
@@ -360,7 +361,7 @@ class AsyncSupplied:
                     self._prepare = None if pid == connection.info.backend_pid else False
                     self._checked = True
                 await cursor.execute(statement, parameters, prepare=self._prepare)
-                return [] if cursor.description is None else await cursor.fetchall()  # type: ignore[no-any-return]
+                return [] if parameters is None else await cursor.fetchall()  # type: ignore[no-any-return]
             finally:
                 if not own_mode and _is_idle(connection):
                     await connection.set_autocommit(False)
@@ -376,8 +377,9 @@ def _lender(source: Any) -> Callable[[], Any]:
     return source.connection if callable(getattr(source, "connection", None)) else source  # type: ignore[no-any-return]
 
 
-def _rows(cursor: Any) -> list[tuple[Any, ...]]:
-    return [] if cursor.description is None else cursor.fetchall()  # type: ignore[no-any-return]
+def _rows(cursor: Any, parameters: Any) -> list[tuple[Any, ...]]:
+    # Statements without parameters define data, and return no rows.
+    return [] if parameters is None else cursor.fetchall()  # type: ignore[no-any-return]
 
 
 def _is_idle(connection: Any) -> bool:
