@@ -71,7 +71,11 @@ class _OverPostgres(Copied, ABC):
     def __repr__(self) -> str:
         where = type(self._source).__name__
         if self._source is None:
-            known = [f"{name}={self._settings[name]}" for name in ("host", "port", "dbname") if name in self._settings]
+            known = [
+                f"{name}={self._settings[name]}"
+                for name in ("host", "port", "dbname")
+                if name in self._settings
+            ]
             where = " ".join(known) or "the default database"
         return f"{type(self).__name__}({where}, table={self._table.name})"
 

@@ -24,7 +24,7 @@ _REFUSED_VALUE = ("22001", "22003", "54000")
 _ENCODING = ("22P05", "22021")
 
 _ACCESS_TEXTS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
-_DATABASE_TEXTS = ("database \"", "role \"")
+_DATABASE_TEXTS = ('database "', 'role "')
 """Texts of refused connections, whose errors have no SQLSTATE."""
 
 _MOVED_CLASSES = ("08", "57P")
@@ -62,7 +62,9 @@ def translate_error(error: Exception, what: str, table: str, secrets: Collection
     state = sqlstate(error)
     secret = any(each in text for text in texts(error) for each in secrets)
     message = type(error).__name__
-    message += " (its text would show the password)" if secret else f": {str(error).strip().removesuffix('.')}"
+    message += (
+        " (its text would show the password)" if secret else f": {str(error).strip().removesuffix('.')}"
+    )
     named: IdempotencyError
     if state == LOCKED:
         named = IdempotencyAlreadyInProgressError(

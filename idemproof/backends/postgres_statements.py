@@ -45,7 +45,7 @@ _LOST_RACES = 10
 _CONFLICTS = 10
 _PAUSE_MS = 5
 _SERIALIZATION = ("40001", "40P01")
-_LOST_CREATION = ("23505", "42P07")
+_LOST_CREATION = ("23505", "42P07", "42710")
 """What one of two sessions gets that create the same table at the same time."""
 
 _PURGE_AT_ONCE = 1000
@@ -240,12 +240,7 @@ class PostgresTable:
     def create(self) -> Exchange:
         """Create the table and its index, unless they exist, and check them."""
         for statement in self.ddl.split(";\n\n"):
-            try:
-                yield Ask("ask", (statement, None))
-            except Exception as error:
-                if sqlstate(error) not in _LOST_CREATION:
-                    raise
-                yield Ask("ask", (statement, None))
+            yield from _repeated(statement, None, _LOST_CREATION)
         yield from self.check()
 
     def check(self) -> Exchange:
@@ -269,14 +264,17 @@ class PostgresTable:
         if persistence is None:
             wrong = "it does not exist for this user. Create it, for example by create_table()"
         elif missing := [f"{name} {kind}" for name, kind in COLUMNS.items() if found.get(name) != kind]:
-            has = ", ".join(f"{name} {found[name]}" for name in COLUMNS if name in found) or "none of its columns"
+            has = (
+                ", ".join(f"{name} {found[name]}" for name in COLUMNS if name in found)
+                or "none of its columns"
+            )
             wrong = f"it needs the columns {', '.join(missing)}, and has {has}. Use another table"
         elif others := [name for name in required if name not in COLUMNS]:
             wrong = f"its column {others[0]} must not be NULL and has no default. Use another table"
         elif persistence == "u":
             wrong = "it is UNLOGGED: a crash of the server would empty it. Use ALTER TABLE … SET LOGGED"
         elif exact is False:
-            wrong = "the collation of its column id makes different keys equal. Use COLLATE \"C\""
+            wrong = 'the collation of its column id makes different keys equal. Use COLLATE "C"'
         elif not unique:
             wrong = "its column id has no unique index. Make it the primary key"
         if wrong:
@@ -284,13 +282,18 @@ class PostgresTable:
         return pid
 
 
-def _repeated(statement: str, parameters: dict[str, Any]) -> Exchange:
-    """Send a statement, again if stricter isolation than READ COMMITTED has rolled it back."""
+def _repeated(
+    statement: str, parameters: dict[str, Any] | None, lost: tuple[str, ...] = _SERIALIZATION
+) -> Exchange:
+    """Send a statement, again if the server has rolled it back because of another session.
+
+    That happens at stricter isolation than READ COMMITTED, and when two sessions create one table.
+    """
     for pause in range(_CONFLICTS):
         try:
             return (yield Ask("ask", (statement, parameters)))
         except Exception as error:
-            if sqlstate(error) not in _SERIALIZATION or pause == _CONFLICTS - 1:
+            if sqlstate(error) not in lost or pause == _CONFLICTS - 1:
                 raise
         yield Sleep(pause * _PAUSE_MS)
     raise AssertionError  # not reached
@@ -343,7 +346,8 @@ def _decoded(key: str, fields: list[Any]) -> Record:
     """Return the record in a row. It may be malformed; the specification checks that (REC-7)."""
     status, expiry, lease, *texts = fields
     data, validation, owner = (
-        _ESCAPED.sub(_unescaped, text) if isinstance(text, str) and _ESCAPE in text else text for text in texts
+        _ESCAPED.sub(_unescaped, text) if isinstance(text, str) and _ESCAPE in text else text
+        for text in texts
     )
     return Record(key, status, expiry, lease, data, validation, owner)
 

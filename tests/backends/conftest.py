@@ -17,6 +17,7 @@ import redis
 import valkey
 from moto import mock_aws
 
+import pgbouncer
 import postgres
 import servers
 from broken_layers.foundations import FourMethods
@@ -87,7 +88,10 @@ KINDS = {
     "postgres-async": Kind("records_table", AsyncPostgresPersistenceLayer, POSTGRES),
     "postgres-by-a-pool": Kind("postgres_pool", PostgresPersistenceLayer, POSTGRES, once=True),
     "postgres-by-a-callable": Kind(
-        "records_table", lambda dsn: PostgresPersistenceLayer(lambda: psycopg.connect(dsn)), POSTGRES, once=True
+        "records_table",
+        lambda dsn: PostgresPersistenceLayer(lambda: psycopg.connect(dsn)),
+        POSTGRES,
+        once=True,
     ),
     "postgres-async-by-a-callable": Kind(
         "records_table",
@@ -324,6 +328,27 @@ def records_table(records_database: str) -> str:
     with psycopg.connect(records_database, autocommit=True) as connection:
         connection.execute("TRUNCATE idempotency")
     return records_database
+
+
+@pytest.fixture
+def new_database(postgres_server: postgres.PostgreSQL) -> str:
+    """Return the address of an empty database."""
+    return postgres_server.create_database(f"empty_{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_server(postgres_server: postgres.PostgreSQL) -> Iterator[pgbouncer.PgBouncer]:
+    with servers.running(lambda _: pgbouncer.PgBouncer(postgres_server), Path()) as started:
+        yield started
+
+
+@pytest.fixture
+def make_postgres() -> Iterator[Callable[..., PostgresPersistenceLayer]]:
+    """Make blocking layers, and close them at the end."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(
+            closing(PostgresPersistenceLayer(*args, **options))
+        )
 
 
 @pytest.fixture
