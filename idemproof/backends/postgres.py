@@ -5,7 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..drivers.exchanges import Exchange, class_names, perform, perform_async
 from ..drivers.interrupts import hidden_interrupt, raise_interrupt
@@ -19,9 +19,6 @@ from .copies import Copied
 from .names import whole
 from .postgres_errors import may_have_moved, translate_error
 from .postgres_statements import PostgresTable
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
 
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 
@@ -88,19 +85,20 @@ class _OverPostgres(Copied, ABC):
 
 
 class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
-    """Stores records in a table of PostgreSQL, for any number of machines. Safe to share between threads and forks.
+    """Stores records in a table of PostgreSQL, for any number of machines.
 
-    Each request is one statement, committed by itself, on a connection that is in no transaction. By default
-    the layer has connections of its own: with those of the application, a request could wait for a connection
-    that its caller holds. It works through PgBouncer in transaction mode, and then prepares no statements.
-    Create the table with :meth:`create_table`, or in a migration.
+    It is safe to share between threads, and to use on both sides of a fork. Each request is one statement,
+    committed by itself, on a connection that is in no transaction. By default the layer has connections of
+    its own: with those of the application, a request could wait for a connection that its caller holds. It
+    works through PgBouncer in transaction mode, and then prepares no statements. Create the table with
+    :meth:`create_table`, or in a migration.
 
     Parameters
     ----------
     conninfo
-        ``postgresql://user@host/database``, or any other text or mapping of libpq's parameters; the environment
-        variables of libpq have the rest. Or a pool of psycopg, or a callable that returns a connection or a
-        context manager for one. Connections that are lent are used in autocommit mode.
+        ``postgresql://user@host/database``, or any other text or mapping of libpq's parameters; libpq's
+        environment variables have the rest. Or a pool of psycopg, or a callable that returns a connection or
+        a context manager for one. Connections that are lent are used in autocommit mode.
     table, schema
         The table; by default the one that ``search_path`` finds.
     max_connections
@@ -189,13 +187,13 @@ class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
 
 
 class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
-    """:class:`PostgresPersistenceLayer` for ``async def`` functions. Each event loop gets its own connections.
+    """:class:`PostgresPersistenceLayer` for ``async def`` functions. Each event loop has its own connections.
 
     Parameters
     ----------
     conninfo
-        As for :class:`PostgresPersistenceLayer`; an async pool, or a callable that returns an async connection, an
-        awaitable of one, or an async context manager for one.
+        As for :class:`PostgresPersistenceLayer`; an async pool, or a callable that returns an async
+        connection, an awaitable of one, or an async context manager for one.
     table, schema, max_connections, timeout_seconds
         As for :class:`PostgresPersistenceLayer`. The connections are those of one event loop.
 
@@ -273,7 +271,7 @@ class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
             failure = self._translated(error, what)
         raise failure
 
-    def _new_pool(self, *, checked: bool = True) -> "AbstractAsyncContextManager[Any]":
+    def _new_pool(self, *, checked: bool = True) -> Any:
         from . import postgres_connections as connections  # noqa: PLC0415 - loads psycopg
 
         check = self._table.check if checked else _no_check
@@ -284,8 +282,8 @@ class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
 
 def _no_check() -> Exchange:
     """Check nothing, because the table may not exist yet. No statement is prepared either."""
+    yield from ()
     return 0
-    yield  # so that it is a generator
 
 
 def _settings_of(conninfo: str) -> dict[str, Any]:
@@ -299,8 +297,8 @@ def _settings_of(conninfo: str) -> dict[str, Any]:
         )
     except Exception as error:  # noqa: BLE001 - psycopg's, whose text may have the password
         failure = IdempotencyPersistenceConfigError(
-            f"conninfo is invalid ({type(error).__name__}). It looks like postgresql://user:password@host/database, "
-            "with special characters percent-encoded."
+            f"conninfo is invalid ({type(error).__name__}). It looks like "
+            "postgresql://user:password@host/database, with special characters percent-encoded."
         )
     raise failure  # outside of the handlers, because its context may contain a secret
 

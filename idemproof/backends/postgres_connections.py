@@ -1,4 +1,7 @@
-"""Connections to PostgreSQL: pools of the layer's own, and what the user supplies. Loaded when they are used."""
+"""Connections to PostgreSQL: pools of the layer's own, and connections that the user supplies.
+
+This module loads psycopg, so layers import it when they are used.
+"""
 
 import asyncio
 import inspect
@@ -7,8 +10,8 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -26,21 +29,26 @@ _inherited: list[Any] = []
 """Connections of a parent process. They are neither used nor closed here."""
 
 
-class _OwnConnection:
-    """What both kinds of connections add to those of psycopg: a limit for the time without an answer."""
+def _keep_quiet(_connection: Any, *_: Any) -> None:
+    """Allow closing the socket without a warning. An interrupt may lose a connection, a fork inherits it."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that gives up a server that does not answer."""
 
     idle_seconds: float = 0.0
+    __del__ = _keep_quiet
 
-    def __del__(self) -> None:
-        """Close the socket without a warning: an interrupt may lose a connection, and a fork inherits it."""
-
-
-class _Connection(_OwnConnection, psycopg.Connection[Any]):
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         return super().wait(_bounded(gen, self.idle_seconds), *args, **{"interval": _INTERVAL, **kwargs})
 
 
-class _AsyncConnection(_OwnConnection, psycopg.AsyncConnection[Any]):
+class _AsyncConnection(psycopg.AsyncConnection[Any]):
+    """:class:`_Connection` for event loops."""
+
+    idle_seconds: float = 0.0
+    __del__ = _keep_quiet
+
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         return await super().wait(
             _bounded(gen, self.idle_seconds), *args, **{"interval": _INTERVAL, **kwargs}
@@ -129,10 +137,8 @@ class BlockingPool:
         cursor = None
         healthy = False
         try:
-            try:
+            with suppress(IndexError):
                 cursor = idle.pop()
-            except IndexError:
-                pass
             if cursor is None:
                 cursor = self._open()
             yield cursor
@@ -209,7 +215,7 @@ class _Async:
 
     async def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         cursor = await self._cursor.execute(statement, parameters)
-        return [] if parameters is None else await cursor.fetchall()  # type: ignore[no-any-return]
+        return [] if parameters is None else await cursor.fetchall()
 
 
 _child_lock = threading.Lock()
@@ -228,7 +234,7 @@ class AsyncPool:
         self._idle: list[Any] = []
         self._free = asyncio.Semaphore(size)
 
-    async def __aenter__(self) -> "AsyncPool":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -361,7 +367,7 @@ class AsyncSupplied:
                     self._prepare = None if pid == connection.info.backend_pid else False
                     self._checked = True
                 await cursor.execute(statement, parameters, prepare=self._prepare)
-                return [] if parameters is None else await cursor.fetchall()  # type: ignore[no-any-return]
+                return [] if parameters is None else await cursor.fetchall()
             finally:
                 if not own_mode and _is_idle(connection):
                     await connection.set_autocommit(False)
@@ -374,12 +380,13 @@ class AsyncSupplied:
 
 
 def _lender(source: Any) -> Callable[[], Any]:
-    return source.connection if callable(getattr(source, "connection", None)) else source  # type: ignore[no-any-return]
+    lend: Callable[[], Any] = source.connection if callable(getattr(source, "connection", None)) else source
+    return lend
 
 
 def _rows(cursor: Any, parameters: Any) -> list[tuple[Any, ...]]:
     # Statements without parameters define data, and return no rows.
-    return [] if parameters is None else cursor.fetchall()  # type: ignore[no-any-return]
+    return [] if parameters is None else cursor.fetchall()
 
 
 def _is_idle(connection: Any) -> bool:
@@ -409,8 +416,8 @@ def _require_idle(connection: Any, *, asynchronous: bool) -> None:
         )
     if not connection.closed and connection.info.transaction_status != _IDLE:
         raise IdempotencyPersistenceConfigError(
-            "The layer got a connection that is in a transaction. A claim must not depend on its commit. Nothing "
-            "was sent. Give the layer connections of its own."
+            "The layer got a connection that is in a transaction. A claim must not depend on its commit. "
+            "Nothing was sent. Give the layer connections of its own."
         )
 
 

@@ -38,7 +38,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def may_have_moved(error: BaseException) -> bool:
-    """Return whether the idle connections may lead to a server that has stopped, or is the primary no more."""
+    """Return whether idle connections may lead to a server that has stopped, or is no longer the primary."""
     state = sqlstate(error)
     if state:
         return state in _MOVED or state.startswith(_MOVED_CLASSES)
@@ -75,8 +75,8 @@ def translate_error(error: Exception, what: str, table: str, secrets: Collection
         named.nothing_written = True  # type: ignore[attr-defined]
     elif state in _NOT_THE_TABLE:
         named = IdempotencyPersistenceConfigError(
-            f"The table {table} cannot be used for {what}: {message}. Nothing was written. Create the table with "
-            "create_table(), or use another one."
+            f"The table {table} cannot be used for {what}: {message}. Nothing was written. Create the table "
+            "with create_table(), or use another one."
         )
     elif state in _REFUSED_VALUE:
         named = IdempotencyRecordTooLargeError(
@@ -84,7 +84,7 @@ def translate_error(error: Exception, what: str, table: str, secrets: Collection
         )
     elif state in _ENCODING or isinstance(error, UnicodeError):
         named = IdempotencyPersistenceConfigError(
-            f"The encoding of the database or of the connection has not all characters of the record of {what}: "
+            f"The encoding of the database or of the connection lacks characters of the record of {what}: "
             f"{message}. Nothing was written. Use UTF8 for both."
         )
     elif state in _ACCESS or (not state and any(text in message for text in _ACCESS_TEXTS)):

@@ -1,4 +1,4 @@
-"""The statements for PostgreSQL, and the exchanges that send them. Uses no client and no clock, and decides nothing.
+"""Builds statements for PostgreSQL and parses replies. Uses no client and no clock, and decides nothing.
 
 Each request is one statement, which is a transaction of its own. So a request takes one round trip, nothing
 stays locked between requests, and all settings that a statement makes end with it.
@@ -61,8 +61,8 @@ SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('server_version_nu
         FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
     (SELECT c.collisdeterministic FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
         WHERE a.attrelid = t.oid AND a.attname = 'id'),
-    EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
-        AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] =
+    EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid
+        AND i.indimmediate AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] =
             (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'id')),
     ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum > 0
         AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '')
@@ -109,22 +109,17 @@ SELECT true, NULL, NULL::bigint, NULL::bigint, NULL, NULL, NULL FROM done
 UNION ALL SELECT false, {fields} FROM {table} WHERE id = %(key)s AND NOT EXISTS (SELECT FROM done)
 """
 
-_REPLACE = (
-    """\
+_REPLACE = """\
 WITH done AS (
     UPDATE {table} SET status = %(status)s, expiration = %(expiration)s::bigint,
-        in_progress_expiration = %(lease)s::bigint, data = %(data)s, validation = %(validation)s, owner = %(owner)s
-    """
-    + _VERSION
-)
+        in_progress_expiration = %(lease)s::bigint, data = %(data)s, validation = %(validation)s,
+        owner = %(owner)s
+    {where}"""
 
-_DELETE = (
-    """\
+_DELETE = """\
 WITH done AS (
     DELETE FROM {table}
-    """
-    + _VERSION
-)
+    {where}"""
 
 _LOAD = "SELECT false, {fields} FROM {table} WHERE id = %(key)s"
 
@@ -168,13 +163,15 @@ class PostgresTable:
                 )
             if len(each.encode(errors="replace")) > _LONGEST_NAME:
                 raise IdempotencyPersistenceConfigError(
-                    f"{parameter} has more than {_LONGEST_NAME} bytes, which PostgreSQL would cut off: {each!r}."
+                    f"{parameter} has more than {_LONGEST_NAME} bytes, and PostgreSQL would cut it off: "
+                    f"{each!r}."
                 )
         self.name = ".".join(_quoted(each) for each in given.values())
         # An index is in the schema of its table.
         index = f"{name.encode()[: _LONGEST_NAME - 11].decode(errors='ignore')}_expiration"
         self.ddl = _DDL.format(table=self.name, index=_quoted(index))
         names = {"table": self.name.replace("%", "%%"), "fields": _FIELDS}
+        names["where"] = _VERSION.format_map(names)
         self._claim, self._replace, self._delete, self._load, self._purge = (
             each.format_map(names) for each in (_CLAIM, _REPLACE, _DELETE, _LOAD, _PURGE)
         )
@@ -210,8 +207,8 @@ class PostgresTable:
             if not same_version(current, expected):
                 return current
         raise IdempotencyPersistenceConsistencyError(
-            f"The record of {key!r} changed {_LOST_RACES} times during one request, or a policy or a trigger of "
-            f"the table {self.name} hides it. Retry."
+            f"The record of {key!r} changed {_LOST_RACES} times during one request, or a policy or a trigger "
+            f"of the table {self.name} hides it. Retry."
         )
 
     def _ask(self, statement: str, key: str, parameters: dict[str, Any]) -> Exchange:
@@ -312,8 +309,8 @@ def _key(key: str) -> str:
     # A character has at most four bytes.
     if len(text) > LARGEST_KEY // 4 and (size := len(text.encode())) > LARGEST_KEY:
         raise IdempotencyRecordTooLargeError(
-            f"The key {key[:60]!r}… has {size} bytes, but PostgreSQL indexes at most {LARGEST_KEY}. Nothing was "
-            "sent. Use a shorter key_prefix."
+            f"The key {key[:60]!r}… has {size} bytes, but PostgreSQL indexes at most {LARGEST_KEY}. Nothing "
+            "was sent. Use a shorter key_prefix."
         )
     return text
 

@@ -101,9 +101,7 @@ def create_table(
 def create_postgres_table(
     conninfo: Annotated[
         str,
-        typer.Argument(
-            help="The database, as postgresql://user@host/database. By default, PGHOST and so on."
-        ),
+        typer.Argument(help="The database: postgresql://user@host/database. By default, PGHOST and so on."),
     ] = "",
     table: Annotated[str, typer.Option(help="The table's name.")] = "idempotency",
     schema: Annotated[

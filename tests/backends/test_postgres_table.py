@@ -1,4 +1,4 @@
-"""The table of the PostgreSQL layers: what is created, what is refused, which names and keys fit, and purging."""
+"""The table of the PostgreSQL layers: what is created and refused, names, keys, and purging."""
 
 import os
 import random
@@ -41,14 +41,14 @@ def test_the_table_is_logged_exact_and_made_for_updates(new_database: str, make_
     layer.create_table()  # which keeps it
     persistence, options, collation = rows(
         new_database,
-        "SELECT relpersistence, reloptions, attcollation::regcollation::text FROM pg_class JOIN pg_attribute ON "
-        "attrelid = pg_class.oid WHERE relname = 'idempotency' AND attname = 'id'",
+        "SELECT relpersistence, reloptions, attcollation::regcollation::text FROM pg_class JOIN pg_attribute "
+        "ON attrelid = pg_class.oid WHERE relname = 'idempotency' AND attname = 'id'",
     )[0]
     assert (persistence, options, collation) == ("p", ["fillfactor=70"], '"C"')
     kinds = rows(
         new_database,
-        "SELECT amname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
-        "WHERE indrelid = 'idempotency'::regclass ORDER BY amname",
+        "SELECT amname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am "
+        "ON pg_am.oid = relam WHERE indrelid = 'idempotency'::regclass ORDER BY amname",
     )
     assert kinds == [("brin",), ("btree",)]
 
@@ -104,17 +104,21 @@ NOT_OURS = {
     ),
     "keys would be equal that differ": (
         # The build of the tests has no ICU, which such a collation needs, so one is only called that.
-        'CREATE COLLATION loose FROM "C";'
-        f"CREATE TABLE idempotency ({OURS.replace('id text', 'id text COLLATE loose')});"
-        "SET allow_system_table_mods = on;"
-        "UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'loose'",
+        f"""
+        CREATE COLLATION loose FROM "C";
+        CREATE TABLE idempotency ({OURS.replace("id text", "id text COLLATE loose")});
+        SET allow_system_table_mods = on;
+        UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'loose'
+        """,
         "different keys equal",
     ),
     "it may be emptied": (f"CREATE UNLOGGED TABLE idempotency ({OURS})", "UNLOGGED"),
     "keys may repeat": (f"CREATE TABLE idempotency ({OURS.replace(' PRIMARY KEY', '')})", "no unique index"),
     "only some keys may not repeat": (
-        f"CREATE TABLE idempotency ({OURS.replace(' PRIMARY KEY', '')});"
-        "CREATE UNIQUE INDEX ON idempotency (id) WHERE status = 'COMPLETED'",
+        f"""
+        CREATE TABLE idempotency ({OURS.replace(" PRIMARY KEY", "")});
+        CREATE UNIQUE INDEX ON idempotency (id) WHERE status = 'COMPLETED'
+        """,
         "no unique index",
     ),
     "a key has two parts": (
@@ -134,8 +138,12 @@ def test_a_table_that_is_not_ours_is_refused_before_anything_runs(
         for statement in statements.split(";"):
             connection.execute(statement)
     runs: list[Any] = []
+
+    def charge(order: int) -> None:
+        runs.append(order)
+
     call = idempotent_function(
-        lambda order: runs.append(order),
+        charge,
         data_keyword_argument="order",
         persistence_store=make_postgres(new_database),
         config=IdempotencyConfig(in_progress_expires_after_seconds=60),
