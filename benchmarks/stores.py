@@ -22,7 +22,7 @@ Lacking: type[Exception] = servers.Missing
 
 
 class Places:
-    """Valkey, moto's DynamoDB and a directory, for one run.
+    """Valkey, PostgreSQL, moto's DynamoDB and a directory, for one run.
 
     If the system allows it, the servers have their own processors, as if on another machine. Otherwise the
     operating system's scheduler would influence the times.
@@ -45,6 +45,13 @@ class Places:
         """The port of a Valkey without persistence."""
         with self._elsewhere():
             return int(self._stack.enter_context(servers.valkey(self.folder)).port)
+
+    @functools.cached_property
+    def postgres(self) -> str:
+        """The address of a PostgreSQL 18 whose commits do not wait for the disk."""
+        with self._elsewhere():
+            server = importlib.import_module("postgres").PostgreSQL(self.folder)
+            return str(self._stack.enter_context(server).dsn())
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:

@@ -173,14 +173,14 @@ class ReadsAgainAfterItsInsert(LocksAndCompares):
 
 
 class InsertsBeforeLooking(LocksAndCompares):
-    """It inserts first and looks in the same statement: racing a release, it claims, and returns the old record.
+    """It inserts first and looks in one statement: racing a release, it claims, and returns the old record.
 
-    The suite pauses between statements, so it does not find that. A test shows it with a release that is not yet
-    committed.
+    The suite pauses between statements, so it does not find that. A test shows it with a release that is
+    not yet committed.
     """
 
     claim: ClassVar = (
-        f"WITH won AS (INSERT INTO broken VALUES ({_VALUES}) ON CONFLICT (id) DO NOTHING RETURNING {_FIELDS}) "
+        f"WITH won AS ({LocksAndCompares.insert} RETURNING {_FIELDS}) "
         f"SELECT {_FIELDS} FROM won UNION ALL {LocksAndCompares.read}"
     )
 

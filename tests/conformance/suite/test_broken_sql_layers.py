@@ -48,7 +48,10 @@ NEW = OLD._replace(owner="new")
 def claimed_during_a_release(layer: CompareAndSwapLayer, dsn: str, table: str) -> Record | None:
     """Claim while a release is not committed, and commit it if the claim waits for that."""
     assert layer._swap("key", None, OLD, 1) == OLD
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND datname = current_database()"
+    )
     with psycopg.connect(dsn) as release, psycopg.connect(dsn, autocommit=True) as looking:
         release.execute(f"DELETE FROM {table} WHERE id = 'key'")
         with ThreadPoolExecutor(1) as thread:
