@@ -1,7 +1,7 @@
 """Measure the cost of protection over PostgreSQL. The floor is plain committed statements of the same client.
 
 The floor of a first call is an INSERT and an UPDATE, of a replay one SELECT, prepared, in autocommit mode, on
-a table of the layer. Powertools has no layer for PostgreSQL.
+a table of the layer. Commits wait for the disk, as by default. Powertools has no layer for PostgreSQL.
 """
 
 import asyncio

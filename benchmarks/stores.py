@@ -48,10 +48,13 @@ class Places:
 
     @functools.cached_property
     def postgres(self) -> str:
-        """The address of a PostgreSQL 18 whose commits do not wait for the disk."""
+        """The address of a PostgreSQL 18 whose commits wait for the disk, as by default."""
         with self._elsewhere():
-            server = importlib.import_module("postgres").PostgreSQL(self.folder)
-            return str(self._stack.enter_context(server).dsn())
+            server = self._stack.enter_context(importlib.import_module("postgres").PostgreSQL(self.folder))
+            server.restart(
+                *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on"),
+            )
+            return str(server.dsn())
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:

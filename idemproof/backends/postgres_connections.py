@@ -9,8 +9,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import psycopg
@@ -87,10 +87,8 @@ def _options(settings: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {**defaults, **settings}
 
 
-class _Slot:
-    """The right to one connection. It ends with this object, even if an interrupt loses it."""
-
-    __slots__ = ("__weakref__",)
+class _Opening:
+    """Stands for a connection that is being opened."""
 
 
 class BlockingPool:
@@ -115,59 +113,68 @@ class BlockingPool:
         self._size = size
         self._seconds = seconds
         self._check = check
+        self._waiting = 0
         self._renew()
 
     def _renew(self) -> None:
         self._idle: list[Any] = []
-        self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
+        # The cursors of open connections. An interrupt may lose one, which then leaves the set by itself.
+        self._open_now: weakref.WeakSet[Any] = weakref.WeakSet()
         self._turn = threading.Condition()
         self._process = os.getpid()
 
     def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         """Send a statement, and return its rows."""
-        with self._lend() as cursor:
-            return _rows(cursor.execute(statement, parameters), parameters)
-
-    @contextmanager
-    def _lend(self) -> Iterator[Any]:
         if self._process != os.getpid():
             self._begin_child()
-        slot = self._take_slot()
         idle = self._idle
-        cursor = None
+        try:
+            cursor = idle.pop()
+        except IndexError:
+            cursor = None
+        cursor = cursor or self._wait_or_open()
         healthy = False
         try:
-            with suppress(IndexError):
-                cursor = idle.pop()
-            if cursor is None:
-                cursor = self._open()
-            yield cursor
+            rows = _rows(cursor.execute(statement, parameters), parameters)
             healthy = True
         except Exception:
-            healthy = cursor is not None and _is_idle(cursor.connection)
+            healthy = _is_idle(cursor.connection)
             raise
         finally:
-            try:
-                if cursor is not None:
-                    if healthy and idle is self._idle and self._process == os.getpid():
-                        idle.append(cursor)
-                    else:
-                        cursor.connection.close()
-            finally:
-                with self._turn:
-                    self._slots.discard(slot)
-                    self._turn.notify()
+            self._give_back(cursor, idle, healthy=healthy)
+        return rows
 
-    def _take_slot(self) -> _Slot:
-        slot = _Slot()
+    def _give_back(self, cursor: Any, idle: list[Any], *, healthy: bool) -> None:
+        if healthy and idle is self._idle and self._process == os.getpid():
+            idle.append(cursor)
+        else:
+            cursor.connection.close()
+            self._open_now.discard(cursor)
+        if self._waiting:
+            with self._turn:
+                self._turn.notify()
+
+    def _wait_or_open(self) -> Any:
         until = time.monotonic() + self._seconds
         with self._turn:
-            while len(self._slots) >= self._size:
-                if time.monotonic() > until:
-                    raise _exhausted(self._size, self._seconds)
-                self._turn.wait(_INTERVAL)  # an interrupt may lose a slot, which then ends without notice
-            self._slots.add(slot)
-        return slot
+            self._waiting += 1
+            try:
+                while len(self._open_now) >= self._size:
+                    with suppress(IndexError):
+                        return self._idle.pop()
+                    if time.monotonic() > until:
+                        raise _exhausted(self._size, self._seconds)
+                    self._turn.wait(_INTERVAL)  # not longer, because a lost connection tells nobody
+                opening = _Opening()
+                self._open_now.add(opening)
+            finally:
+                self._waiting -= 1
+        try:
+            cursor = self._open()
+            self._open_now.add(cursor)
+        finally:
+            self._open_now.discard(opening)
+        return cursor
 
     def _open(self) -> Any:
         connection = _Connection.connect(
@@ -193,8 +200,9 @@ class BlockingPool:
         if self._process != os.getpid():
             self._begin_child()
         idle, self._idle = self._idle, []
-        while idle:
-            idle.pop().connection.close()
+        with suppress(IndexError):  # another thread may take one
+            while True:
+                self._give_back(idle.pop(), idle, healthy=False)
 
     close = drop_idle
 

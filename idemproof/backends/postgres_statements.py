@@ -100,26 +100,19 @@ UNION ALL SELECT false, {fields} FROM old
 
 _VERSION = """\
 WHERE id = %(key)s AND status = %(old_status)s AND expiration = %(old_expiration)s::bigint
-        AND in_progress_expiration IS NOT DISTINCT FROM %(old_lease)s::bigint
-        AND coalesce(owner, '') = %(old_owner)s::text
-        AND set_config('lock_timeout', %(wait)s, true) IS NOT NULL
-    RETURNING id
-)
-SELECT true, NULL, NULL::bigint, NULL::bigint, NULL, NULL, NULL FROM done
-UNION ALL SELECT false, {fields} FROM {table} WHERE id = %(key)s AND NOT EXISTS (SELECT FROM done)
+    AND in_progress_expiration IS NOT DISTINCT FROM %(old_lease)s::bigint
+    AND coalesce(owner, '') = %(old_owner)s::text
+    AND set_config('lock_timeout', %(wait)s, true) IS NOT NULL
+RETURNING true
 """
 
 _REPLACE = """\
-WITH done AS (
-    UPDATE {table} SET status = %(status)s, expiration = %(expiration)s::bigint,
-        in_progress_expiration = %(lease)s::bigint, data = %(data)s, validation = %(validation)s,
-        owner = %(owner)s
-    {where}"""
+UPDATE {table} SET status = %(status)s, expiration = %(expiration)s::bigint,
+    in_progress_expiration = %(lease)s::bigint, data = %(data)s, validation = %(validation)s,
+    owner = %(owner)s
+{where}"""
 
-_DELETE = """\
-WITH done AS (
-    DELETE FROM {table}
-    {where}"""
+_DELETE = "DELETE FROM {table} {where}"
 
 _LOAD = "SELECT false, {fields} FROM {table} WHERE id = %(key)s"
 
@@ -171,7 +164,7 @@ class PostgresTable:
         index = f"{name.encode()[: _LONGEST_NAME - 11].decode(errors='ignore')}_expiration"
         self.ddl = _DDL.format(table=self.name, index=_quoted(index))
         names = {"table": self.name.replace("%", "%%"), "fields": _FIELDS}
-        names["where"] = _VERSION.format_map(names)
+        names["where"] = _VERSION
         self._claim, self._replace, self._delete, self._load, self._purge = (
             each.format_map(names) for each in (_CLAIM, _REPLACE, _DELETE, _LOAD, _PURGE)
         )
@@ -202,8 +195,9 @@ class PostgresTable:
             done, current = yield from self._ask(statement, key, parameters)
             if done:
                 return new
-            # A statement sees what was stored when it began. If another session writes meanwhile, the version
-            # that it sees fits, but it is not the current one.
+            if expected is not None:
+                current = yield from self.load(key)
+            # Otherwise another session has written meanwhile, so ask again.
             if not same_version(current, expected):
                 return current
         raise IdempotencyPersistenceConsistencyError(

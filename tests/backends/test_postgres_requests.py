@@ -220,9 +220,9 @@ def test_no_setting_outlives_its_statement(records_table: str, make_postgres: Ma
     layer = make_postgres(records_table, max_connections=1)
     for expected, new in itertools.pairwise([None, CLAIM, RESULT, None]):
         layer._swap("key", expected, new, 1)
-        with layer._client._lend() as cursor:
-            assert cursor.execute("SHOW lock_timeout").fetchone() == ("0",)
-            assert cursor.connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        (cursor,) = layer._client._idle
+        assert cursor.execute("SHOW lock_timeout").fetchone() == ("0",)
+        assert cursor.connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
 # Isolation and poolers.
@@ -308,8 +308,8 @@ def test_statements_are_prepared_without_a_pooler(records_table: str, make_postg
     layer = make_postgres(records_table)
     for _ in range(10):
         layer._load("key")
-    with layer._client._lend() as cursor:
-        assert cursor.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (1,)
+    (cursor,) = layer._client._idle
+    assert cursor.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (1,)
 
 
 # Failover.
@@ -475,8 +475,7 @@ def test_a_child_uses_connections_of_its_own(records_table: str, make_postgres: 
 
     def session() -> tuple[int, Record | None]:
         found = layer._load("key")
-        with layer._client._lend() as cursor:
-            pid = cursor.connection.info.backend_pid
+        pid = layer._client._idle[0].connection.info.backend_pid
         layer.close()
         return pid, found
 
@@ -508,11 +507,10 @@ def test_copies_have_connections_of_their_own(records_table: str, make_postgres:
 def test_a_request_waits_for_a_connection_and_not_for_ever(records_table: str, make_postgres: Make) -> None:
     layer = make_postgres(records_table, max_connections=1, timeout_seconds=0.2)
     layer._load("key")
-    with (
-        layer._client._lend(),
-        pytest.raises(IdempotencyPersistenceConnectionError, match="all 1 connections were in use"),
-    ):
+    in_use = layer._client._idle.pop()
+    with pytest.raises(IdempotencyPersistenceConnectionError, match="all 1 connections were in use"):
         layer._load("key")
+    layer._client._idle.append(in_use)
     assert layer._load("key") is None
 
 

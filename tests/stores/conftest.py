@@ -372,7 +372,7 @@ class Postgres(Store):
         "claim": "INSERT",
         "swap": "UPDATE",
         "complete": "UPDATE",
-        "refused": "UPDATE",
+        "refused": "UPDATE SELECT",
         "release": "DELETE",
     }
     markers: ClassVar = {

@@ -147,7 +147,7 @@ class ComparesNullByEquals(LocksAndCompares):
 
 @_broken("CAS-4", "exclusion")
 class SkipsLockedRows(LocksAndCompares):
-    """It reads with SKIP LOCKED, which cannot tell a locked record from an absent one."""
+    """It reads with SKIP LOCKED, so that a locked record looks like an absent one."""
 
     lock: ClassVar = f"{LocksAndCompares.lock} SKIP LOCKED"
 
@@ -157,19 +157,6 @@ class SkipsLockedRows(LocksAndCompares):
             if same_version(current, expected) and self.write(connection, key, current, new):
                 return new
             return current
-
-
-@_broken("CAS-4", "exclusion")
-class ReadsAgainAfterItsInsert(LocksAndCompares):
-    """It reads again when its INSERT is refused, and under READ COMMITTED the record may be gone by then."""
-
-    def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
-        if expected is not None or new is None:
-            return super()._swap(key, expected, new, ttl_ms)
-        with self.transaction() as connection:
-            if self.write(connection, key, None, new):
-                return new
-            return self.found(connection, self.read, key)
 
 
 class InsertsBeforeLooking(LocksAndCompares):
