@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from .backends.dynamodb import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer
     from .backends.memory import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
+    from .backends.postgres import AsyncPostgresPersistenceLayer, PostgresPersistenceLayer
     from .backends.records import DataRecord
     from .backends.redis import (
         AsyncCachePersistenceLayer,
@@ -37,6 +38,7 @@ _HOMES = {
     "AsyncCompareAndSwapLayer": "backends.base",
     "AsyncDynamoDBPersistenceLayer": "backends.dynamodb",
     "AsyncInMemoryPersistenceLayer": "backends.memory",
+    "AsyncPostgresPersistenceLayer": "backends.postgres",
     "AsyncRedisCachePersistenceLayer": "backends.redis",
     "AsyncSQLitePersistenceLayer": "backends.sqlite",
     "BasePersistenceLayer": "backends.base",
@@ -51,6 +53,7 @@ _HOMES = {
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
     "Occurrence": "spec.occurrences",
+    "PostgresPersistenceLayer": "backends.postgres",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
@@ -65,6 +68,7 @@ __all__ = [
     "AsyncCompareAndSwapLayer",
     "AsyncDynamoDBPersistenceLayer",
     "AsyncInMemoryPersistenceLayer",
+    "AsyncPostgresPersistenceLayer",
     "AsyncRedisCachePersistenceLayer",
     "AsyncSQLitePersistenceLayer",
     "BasePersistenceLayer",
@@ -79,6 +83,7 @@ __all__ = [
     "InMemoryPersistenceLayer",
     "Kind",
     "Occurrence",
+    "PostgresPersistenceLayer",
     "Record",
     "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",

@@ -263,7 +263,7 @@ def test_another_object_at_the_same_place_sees_each_change_at_once(store: Any) -
 def test_housekeeping_forgets_exactly_what_the_specification_allows(
     store: Any, current: list[Record], now: int
 ) -> None:
-    store.layer.purge(2**70)
+    store.purge(2**70)
     near = [
         record._replace(idempotency_key=str(number), expiry_timestamp=record.expiry_timestamp % 3)
         for number, record in enumerate(current)
@@ -271,10 +271,10 @@ def test_housekeeping_forgets_exactly_what_the_specification_allows(
     for record in near:
         store.swap(record.idempotency_key, None, record)
     allowed = [record for record in near if transition(record, Evict(), now)[0] is None]
-    assert store.layer.purge(now) == len(allowed)
+    assert store.purge(now) == len(allowed)
     for record in near:
         assert store.load(record.idempotency_key) == (None if record in allowed else record)
-    assert store.layer.purge(now) == 0
+    assert store.purge(now) == 0
 
 
 @pytest.mark.clause("ROW-14")
@@ -282,9 +282,9 @@ def test_housekeeping_forgets_exactly_what_the_specification_allows(
 def test_housekeeping_asks_the_layers_own_clock(store: Any) -> None:
     record = RESULT._replace(expiry_timestamp=1000)
     store.swap("key", None, record)
-    assert store.at(999_999).layer.purge() == 0
+    assert store.at(999_999).purge() == 0
     assert store.load("key") == record
-    assert store.at(1_000_000).layer.purge() == 1
+    assert store.at(1_000_000).purge() == 1
     assert store.load("key") is None
 
 

@@ -8,9 +8,11 @@ import os
 
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
+    AsyncPostgresPersistenceLayer,
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
     DynamoDBPersistenceLayer,
+    PostgresPersistenceLayer,
     RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
 )
@@ -42,3 +44,11 @@ def composite_dynamodb() -> DynamoDBPersistenceLayer:
 
 def async_dynamodb() -> AsyncDynamoDBPersistenceLayer:
     return AsyncDynamoDBPersistenceLayer(os.environ["RECORDS"])
+
+
+def postgres() -> PostgresPersistenceLayer:
+    return PostgresPersistenceLayer(os.environ["RECORDS"])
+
+
+def async_postgres() -> AsyncPostgresPersistenceLayer:
+    return AsyncPostgresPersistenceLayer(os.environ["RECORDS"])

@@ -12,6 +12,7 @@ import servers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.checks import TIERS
+from postgres import PostgreSQL
 
 pytestmark = pytest.mark.once
 
@@ -37,6 +38,8 @@ KINDS = {
     "sqlite-async": Kind(built_in_layers.async_sqlite, "file"),
     "valkey": Kind(built_in_layers.valkey, "server"),
     "valkey-async": Kind(built_in_layers.async_valkey, "server"),
+    "postgres": Kind(built_in_layers.postgres, "database"),
+    "postgres-async": Kind(built_in_layers.async_postgres, "database"),
     "dynamodb": Kind(built_in_layers.dynamodb, "table"),
     "dynamodb-composite": Kind(built_in_layers.composite_dynamodb, "composite_table"),
     "dynamodb-async": Kind(built_in_layers.async_dynamodb, "table"),
@@ -56,6 +59,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
+
+
+@pytest.fixture
+def database(postgres_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", postgres_server.create_database(f"judged_{uuid.uuid4().hex}"))
+    layer = built_in_layers.postgres()
+    layer.create_table()
+    layer.close()
 
 
 def created(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyPatch, sort_key: str | None) -> None:
