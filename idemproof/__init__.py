@@ -22,6 +22,11 @@ if TYPE_CHECKING:
         CachePersistenceLayer,
         RedisCachePersistenceLayer,
     )
+    from .backends.sqlalchemy import (
+        AsyncSQLAlchemyPersistenceLayer,
+        SQLAlchemyPersistenceLayer,
+        idempotency_table,
+    )
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
     from .backends.warning import IdempotencyWarning
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
@@ -38,6 +43,7 @@ _HOMES = {
     "AsyncDynamoDBPersistenceLayer": "backends.dynamodb",
     "AsyncInMemoryPersistenceLayer": "backends.memory",
     "AsyncRedisCachePersistenceLayer": "backends.redis",
+    "AsyncSQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "AsyncSQLitePersistenceLayer": "backends.sqlite",
     "BasePersistenceLayer": "backends.base",
     "CachePersistenceLayer": "backends.redis",
@@ -53,7 +59,9 @@ _HOMES = {
     "Occurrence": "spec.occurrences",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
+    "SQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "SQLitePersistenceLayer": "backends.sqlite",
+    "idempotency_table": "backends.sqlalchemy",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
 }
@@ -66,6 +74,7 @@ __all__ = [
     "AsyncDynamoDBPersistenceLayer",
     "AsyncInMemoryPersistenceLayer",
     "AsyncRedisCachePersistenceLayer",
+    "AsyncSQLAlchemyPersistenceLayer",
     "AsyncSQLitePersistenceLayer",
     "BasePersistenceLayer",
     "CachePersistenceLayer",
@@ -81,7 +90,9 @@ __all__ = [
     "Occurrence",
     "Record",
     "RedisCachePersistenceLayer",
+    "SQLAlchemyPersistenceLayer",
     "SQLitePersistenceLayer",
+    "idempotency_table",
     "idempotent",
     "idempotent_function",
 ]

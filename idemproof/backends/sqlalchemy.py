@@ -43,9 +43,7 @@ class _OverSQLAlchemy(Copied):
     _supplied = ("engine", "table")
     _kind: ClassVar[type]
 
-    def __init__(
-        self, engine: Any, table: str | Table = "idempotency", *, schema: str | None = None
-    ) -> None:
+    def __init__(self, engine: Any, table: str | Table = "idempotency", *, schema: str | None = None) -> None:
         if not isinstance(engine, self._kind):
             raise IdempotencyPersistenceConfigError(
                 f"{type(self).__name__} needs a SQLAlchemy {self._kind.__name__}, not {type(engine).__name__}."
@@ -54,7 +52,9 @@ class _OverSQLAlchemy(Copied):
         _require_shared_database(self._sync_engine)
         if isinstance(table, Table):
             if schema is not None:
-                raise IdempotencyPersistenceConfigError("Give the schema to idempotency_table, not to the layer.")
+                raise IdempotencyPersistenceConfigError(
+                    "Give the schema to idempotency_table, not to the layer."
+                )
         elif isinstance(table, str) and table:
             table = idempotency_table(MetaData(), table, schema=schema)
         else:

@@ -119,7 +119,9 @@ def named_error(error: Exception, where: str, key: str | None, url: URL) -> Idem
     message = type(driver).__name__
     # Only the driver's text: SQLAlchemy's own also has the statement.
     message += " (its text would show the password)" if secret else f": {driver}".removesuffix(".")
-    named = _named(trouble_of(error), error, f"{where} did not serve a request{whose}: {message}", where, whose)
+    named = _named(
+        trouble_of(error), error, f"{where} did not serve a request{whose}: {message}", where, whose
+    )
     if not secret:
         named.__cause__ = error
     return named
@@ -208,5 +210,3 @@ def _secrets(url: URL) -> Collection[str]:
 
 def _contains(error: BaseException, secrets: Collection[str]) -> bool:
     return any(secret in text for text in texts(error) for secret in secrets)
-
-

@@ -164,7 +164,9 @@ def _check_mysql(connection: Connection, table: Table, columns: dict[str, Any]) 
     options = inspect(connection).get_table_options(table.name, table.schema)
     engine = options.get(f"{connection.dialect.name}_engine")
     if str(engine).lower() != "innodb":
-        raise _foreign(table, f"its storage engine is {engine}, and only InnoDB has row locks and transactions")
+        raise _foreign(
+            table, f"its storage engine is {engine}, and only InnoDB has row locks and transactions"
+        )
     for name in ("id", "status", "data", "validation", "owner"):
         if not isinstance(columns[name]["type"], _Binary):
             raise _foreign(table, f"its column {name!r} is not binary, so a collation would compare it")

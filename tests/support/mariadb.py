@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,16 @@ class MariaDB(Server):
         super().stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def url(self, driver: str = "pymysql", database: str = "test") -> str:
-        """Return the address of a database for SQLAlchemy."""
-        return f"mysql+{driver}://root@{self.host}:{self.port}/{database}"
-
     def connect(self, **options: Any) -> Any:
         """Return a connection of PyMySQL, in autocommit mode."""
         return self._pymysql.connect(host=self.host, port=self.port, user="root", autocommit=True, **options)
 
-    def create_database(self, name: str) -> None:
+    def create_database(self, driver: str = "pymysql") -> str:
+        """Create an empty database, and return its address for an engine with this driver."""
+        name = f"d{uuid.uuid4().hex}"
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name}")
+        return f"mysql+{driver}://root@{self.host}:{self.port}/{name}"
 
     def _initialize(self, installer: str, user: str) -> None:
         done = subprocess.run(

@@ -1,6 +1,8 @@
 """The suite has no findings in the layers of this library on real servers."""
 
+import contextlib
 import math
+import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import built_in_layers
+import mariadb
+import postgres
 import servers
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
@@ -37,6 +41,13 @@ KINDS = {
     "memory-async": Kind(AsyncInMemoryPersistenceLayer, "nowhere", Capabilities()),
     "sqlite": Kind(built_in_layers.sqlite, "file"),
     "sqlite-async": Kind(built_in_layers.async_sqlite, "file"),
+    "sqlite-beside": Kind(built_in_layers.sqlite_beside, "file_of_application"),
+    "sqlalchemy-sqlite": Kind(built_in_layers.over_sqlalchemy, "sqlite_table"),
+    "sqlalchemy-sqlite-async": Kind(built_in_layers.async_over_sqlalchemy, "aiosqlite_table"),
+    "sqlalchemy-postgresql": Kind(built_in_layers.over_sqlalchemy, "psycopg_table"),
+    "sqlalchemy-postgresql-async": Kind(built_in_layers.async_over_sqlalchemy, "asyncpg_table"),
+    "sqlalchemy-mariadb": Kind(built_in_layers.over_sqlalchemy, "pymysql_table"),
+    "sqlalchemy-mariadb-async": Kind(built_in_layers.async_over_sqlalchemy, "asyncmy_table"),
     "valkey": Kind(built_in_layers.valkey, "server"),
     "valkey-async": Kind(built_in_layers.async_valkey, "server"),
     "dynamodb": Kind(built_in_layers.dynamodb, "table"),
@@ -53,6 +64,60 @@ def nowhere() -> None:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECORDS", str(tmp_path / "records.db"))
+
+
+@pytest.fixture
+def file_of_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "application.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    monkeypatch.setenv("RECORDS", str(path))
+
+
+def created_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create the table with a blocking driver, for a layer over any driver."""
+    blocking = url.replace("+aiosqlite", "").replace("+asyncpg", "+psycopg").replace("+asyncmy", "+pymysql")
+    monkeypatch.setenv("RECORDS", blocking)
+    layer = built_in_layers.over_sqlalchemy()
+    layer.create_table()
+    layer.close()
+    monkeypatch.setenv("RECORDS", url)
+
+
+@pytest.fixture
+def sqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(f"sqlite:///{tmp_path}/records.db", monkeypatch)
+
+
+@pytest.fixture
+def aiosqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(f"sqlite+aiosqlite:///{tmp_path}/records.db", monkeypatch)
+
+
+@pytest.fixture
+def psycopg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(sql_address(postgres_server, "psycopg"), monkeypatch)
+
+
+@pytest.fixture
+def asyncpg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(sql_address(postgres_server, "asyncpg"), monkeypatch)
+
+
+def sql_address(server: postgres.PostgreSQL, driver: str) -> str:
+    """Return the address of a new database."""
+    dsn = server.create_database(f"d{uuid.uuid4().hex}")
+    return dsn.replace("postgresql://", f"postgresql+{driver}://")
+
+
+@pytest.fixture
+def pymysql_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(mariadb_server.create_database("pymysql"), monkeypatch)
+
+
+@pytest.fixture
+def asyncmy_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_at(mariadb_server.create_database("asyncmy"), monkeypatch)
 
 
 @pytest.fixture
