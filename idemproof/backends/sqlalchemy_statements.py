@@ -115,7 +115,7 @@ class Statements:
                         return found
                     changed = yield Ask("run", (write, self._insert, new._asdict()))
                 else:
-                    changed = yield from self._replace(expected, new)
+                    changed = yield from self._replace(key, expected, new)
             except Exception as raised:  # noqa: BLE001 - judged below, outside of the handler
                 error = raised
             if error is None:
@@ -194,9 +194,9 @@ class Statements:
         row = yield Ask("run", (fetch, self._read, {"key": key}))
         return None if row is None else Record(*row)
 
-    def _replace(self, expected: Record, new: Record | None) -> Exchange:
+    def _replace(self, key: str, expected: Record, new: Record | None) -> Exchange:
         given: dict[str, Any] = {
-            "key": expected.idempotency_key,
+            "key": key,
             "was_status": expected[1],
             "was_expiration": expected.expiry_timestamp,
         }

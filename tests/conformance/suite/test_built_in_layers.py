@@ -14,6 +14,7 @@ import built_in_layers
 import mariadb
 import postgres
 import servers
+import sql_places
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.checks import TIERS
@@ -74,50 +75,34 @@ def file_of_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("RECORDS", str(path))
 
 
-def created_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create the table with a blocking driver, for a layer over any driver."""
-    blocking = url.replace("+aiosqlite", "").replace("+asyncpg", "+psycopg").replace("+asyncmy", "+pymysql")
-    monkeypatch.setenv("RECORDS", blocking)
-    layer = built_in_layers.over_sqlalchemy()
-    layer.create_table()
-    layer.close()
-    monkeypatch.setenv("RECORDS", url)
-
-
 @pytest.fixture
 def sqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(f"sqlite:///{tmp_path}/records.db", monkeypatch)
+    monkeypatch.setenv("RECORDS", sql_places.created(f"sqlite:///{tmp_path}/records.db"))
 
 
 @pytest.fixture
 def aiosqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(f"sqlite+aiosqlite:///{tmp_path}/records.db", monkeypatch)
+    monkeypatch.setenv("RECORDS", sql_places.created(f"sqlite+aiosqlite:///{tmp_path}/records.db"))
 
 
 @pytest.fixture
 def psycopg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(sql_address(postgres_server, "psycopg"), monkeypatch)
+    monkeypatch.setenv("RECORDS", sql_places.on_postgresql(postgres_server, "psycopg"))
 
 
 @pytest.fixture
 def asyncpg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(sql_address(postgres_server, "asyncpg"), monkeypatch)
-
-
-def sql_address(server: postgres.PostgreSQL, driver: str) -> str:
-    """Return the address of a new database."""
-    dsn = server.create_database(f"d{uuid.uuid4().hex}")
-    return dsn.replace("postgresql://", f"postgresql+{driver}://")
+    monkeypatch.setenv("RECORDS", sql_places.on_postgresql(postgres_server, "asyncpg"))
 
 
 @pytest.fixture
 def pymysql_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(mariadb_server.create_database("pymysql"), monkeypatch)
+    monkeypatch.setenv("RECORDS", sql_places.created(mariadb_server.create_database("pymysql")))
 
 
 @pytest.fixture
 def asyncmy_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    created_at(mariadb_server.create_database("asyncmy"), monkeypatch)
+    monkeypatch.setenv("RECORDS", sql_places.created(mariadb_server.create_database("asyncmy")))
 
 
 @pytest.fixture
