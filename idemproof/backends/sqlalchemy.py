@@ -3,7 +3,7 @@
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar, Self
 
 try:
@@ -42,11 +42,12 @@ class _OverSQLAlchemy(Copied):
     _recreated = frozenset({"_statements", "_own", "_clients"})
     _supplied = ("engine", "table")
     _kind: ClassVar[type]
+    engine: Any
 
     def __init__(self, engine: Any, table: str | Table = "idempotency", *, schema: str | None = None) -> None:
         if not isinstance(engine, self._kind):
             raise IdempotencyPersistenceConfigError(
-                f"{type(self).__name__} needs a SQLAlchemy {self._kind.__name__}, not {type(engine).__name__}."
+                f"{type(self).__name__} needs an {self._kind.__name__}, not {type(engine).__name__}."
             )
         self.engine = engine
         _require_shared_database(self._sync_engine)
@@ -68,7 +69,8 @@ class _OverSQLAlchemy(Copied):
 
     @property
     def _sync_engine(self) -> Engine:
-        engine: Engine = getattr(self.engine, "sync_engine", self.engine)
+        given: Any = self.engine
+        engine: Engine = given.sync_engine if isinstance(given, AsyncEngine) else given
         return engine
 
     def _initialize(self) -> None:
@@ -90,31 +92,29 @@ class _OverSQLAlchemy(Copied):
 
     def _creation(self) -> Exchange:
         """Create the table, unless it exists."""
+        failure: Exception | None = None
         try:
             yield Ask("run", (self.table.create, True))
-        except Exception as error:
-            if isinstance(error, IdempotencyError):
-                raise
+        except Exception as error:  # noqa: BLE001 - raised below, if it is not that another process was faster
             failure = error
-        else:
-            failure = None
         try:
             yield Ask("run", (require_own_table, self.table))
         except IdempotencyPersistenceConfigError as refusal:
             if failure is None or not refusal.may_pass:
                 raise
         else:
-            return  # another process has created it
+            return
         raise failure
 
 
 class SQLAlchemyPersistenceLayer(_OverSQLAlchemy, CompareAndSwapLayer):
     """Stores records in a table of a database, through an engine of SQLAlchemy 2.
 
-    PostgreSQL, MySQL, MariaDB and SQLite are tested. Other databases work if they enforce the primary key and
-    count changed rows; the layer refuses drivers that do not count. Each statement is a transaction of its own,
-    on connections of the layer's own: a pool like the engine's, with its settings and event listeners. So
-    requests never wait for connections that their callers hold, and never see or end their transactions.
+    PostgreSQL, MariaDB and SQLite are tested; MySQL gets the same requests as MariaDB. Other databases work
+    if they enforce the primary key and count changed rows; the layer refuses drivers that do not count. Each
+    statement is a transaction of its own, on connections of the layer's own: a pool like the engine's, with
+    its settings and event listeners. So requests never wait for connections that their callers hold, and
+    never see or end their transactions.
 
     It is safe to share between threads and forks. Delete expired records regularly with :meth:`purge`.
 
@@ -130,8 +130,8 @@ class SQLAlchemyPersistenceLayer(_OverSQLAlchemy, CompareAndSwapLayer):
     Raises
     ------
     IdempotencyPersistenceConfigError
-        The engine cannot be used: it is async, in memory, or has one connection for all threads. On first use:
-        the table is missing, or it is not a table of this layer.
+        The engine cannot be used: it is async, in memory, or has one connection for all threads. On first
+        use: the table is missing, or it is not a table of this layer.
     """
 
     _kind = Engine
@@ -259,6 +259,8 @@ class AsyncSQLAlchemyPersistenceLayer(_OverSQLAlchemy, AsyncCompareAndSwapLayer)
 
 class _Client:
     """Runs functions on connections of its own, in any thread, and on both sides of a fork."""
+
+    _lock: AbstractContextManager[Any]
 
     def __init__(self, engine: Engine) -> None:
         self._given = engine

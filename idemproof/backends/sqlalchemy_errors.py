@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from enum import Enum, auto
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
@@ -17,6 +17,8 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from .credentials import secrets_in, texts
+
+_Error = TypeVar("_Error", bound=IdempotencyError)
 
 
 class Trouble(Enum):
@@ -69,7 +71,7 @@ _BY_SQLITE_CODE = {
 _MAY_PASS = {"42501", "28P01", "28000", 1044, 1045, 1142, 1143, 1227, 1698}
 
 
-def trouble_of(error: BaseException) -> Trouble:
+def trouble_of(error: BaseException) -> Trouble:  # noqa: PLR0911 - one kind after the other
     """Return what ``error`` means."""
     if isinstance(error, IntegrityError):
         return Trouble.TAKEN
@@ -134,16 +136,16 @@ def _named(trouble: Trouble, error: Exception, what: str, where: str, whose: str
     elif trouble is Trouble.BUSY:
         named = _unwritten(
             IdempotencyPersistenceConnectionError(
-                f"{what}. Another connection held the write lock for longer than the driver's timeout. Nothing "
-                "was written. If this call was made inside a write transaction of the application on the same "
+                f"{what}. Another connection held the lock for longer than the driver's timeout. Nothing was "
+                "written. If this call was made inside a write transaction of the application on the same "
                 "file, it waited for itself: call it before the transaction begins, or after it ends."
             )
         )
     elif isinstance(error, PoolTimeoutError):
         named = _unwritten(
             IdempotencyPersistenceConnectionError(
-                f"{where}: no connection became free{whose}. Nothing was written. Retry, or give the engine a "
-                "larger pool_size."
+                f"{where}: no connection became free{whose}. Nothing was written. Retry, or give the engine "
+                "a larger pool_size."
             )
         )
     elif trouble is Trouble.CONFLICT:
@@ -156,8 +158,8 @@ def _named(trouble: Trouble, error: Exception, what: str, where: str, whose: str
         named = IdempotencyRecordTooLargeError(f"{what}. The record is too large, and was not stored.")
     elif trouble is Trouble.CORRUPT:
         named = IdempotencyInvalidStatusError(
-            f"The record stored{whose} is corrupt: {error}. Inspect it, and delete it if the operation may run "
-            "again."
+            f"The record stored{whose} is corrupt: {error}. Inspect it, and delete it if the operation may "
+            "run again."
         )
     elif trouble in (Trouble.NO_TABLE, Trouble.REFUSED, Trouble.TAKEN):
         refused = IdempotencyPersistenceConfigError(
@@ -182,8 +184,8 @@ def locked(where: str, whose: str) -> IdempotencyAlreadyInProgressError:
     )
 
 
-def _unwritten(error: Any) -> Any:
-    error.nothing_written = True  # the engine looks for it
+def _unwritten(error: _Error) -> _Error:
+    vars(error)["nothing_written"] = True  # the engine looks for it
     return error
 
 

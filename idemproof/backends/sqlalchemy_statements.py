@@ -155,7 +155,10 @@ class Statements:
         statement = self._where_locked(delete(table), over, skip_locked=True)
         while True:
             rows = yield Ask("run", (fetch_all, page, {"last": last}))
-            found = [Record(*row[:4], None, *row[4:]) for row in rows]
+            found = [
+                Record(row.id, row.status, row.expiration, row.in_progress_expiration, None, *row[4:])
+                for row in rows
+            ]
             keys = [each.idempotency_key for each in found if _is_well_formed(each) and evictable(each, now)]
             if keys:
                 try:
@@ -245,7 +248,9 @@ class Statements:
         return change.where(key == held.cte("held").c.id)
 
     def _insertion(self) -> Insert:
-        values = {name: bindparam(field) for name, field in zip(COLUMNS, Record._fields, strict=True)}
+        values: dict[str, Any] = {
+            name: bindparam(field) for name, field in zip(COLUMNS, Record._fields, strict=True)
+        }
         if self._dialect == POSTGRESQL:
             return postgresql.insert(self._table).values(values).on_conflict_do_nothing().inline()
         if self._dialect == SQLITE:

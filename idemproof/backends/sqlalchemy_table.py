@@ -108,7 +108,7 @@ def largest_packet(connection: Connection) -> int | None:
     """Return how many bytes a statement may have, if the server limits that."""
     if connection.dialect.name not in MYSQL:
         return None
-    return int(connection.scalar(text("SELECT @@max_allowed_packet")))  # type: ignore[arg-type]  # never NULL
+    return int(connection.scalar(text("SELECT @@max_allowed_packet")))
 
 
 def require_own_table(connection: Connection, table: Table) -> None:

@@ -76,7 +76,7 @@ class SQLiteTable:
         ).fetchone()
         if row is None:
             return False
-        why = f"it is a {row[0]}" if row[0] != "table" else self._difference(db, str(row[1]), row[2])
+        why = f"it is of type {row[0]!r}" if row[0] != "table" else self._difference(db, str(row[1]), row[2])
         if why is not None:
             raise IdempotencyPersistenceConfigError(
                 f"{self.name!r} in {str(path)!r} is not a table of this layer: {why}. Nothing was written. "
