@@ -1,4 +1,4 @@
-"""The statements of the SQLAlchemy layers. Each one is a transaction of its own, and changes at most one record.
+"""The statements of the SQLAlchemy layers. Each one is a transaction of its own.
 
 A claim looks first, and inserts only if there is no record, so that a replay writes nothing. A replacement is
 one UPDATE or DELETE with the version as its condition. So no lock is ever held between two requests.
@@ -107,34 +107,37 @@ class Statements:
         yield from self._require(key)
         self._refuse_too_large(key, new)
         for tried in range(_TRIES):
-            error: Exception | None = None
             try:
-                if expected is None:
-                    found = yield from self._load(key)
-                    if found is not None or new is None:
-                        return found
-                    changed = yield Ask("run", (write, self._insert, new._asdict()))
-                else:
-                    changed = yield from self._replace(key, expected, new)
-            except Exception as raised:  # noqa: BLE001 - judged below, outside of the handler
-                error = raised
-            if error is None:
-                if changed == 1:
-                    return new
-                if expected is not None:
-                    found = yield from self._load(key)
-                    if not same_version(found, expected):
-                        return found
-                    if new is not None and same_record(found, new):
-                        return new  # some drivers count only rows whose values differ
+                done, stored = yield from self._try(key, expected, new)
+            except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
+                failure = error
             else:
-                self._judge(error, key, new, last=tried == _TRIES - 1)
-                if expected is not None or trouble_of(error) is not Trouble.TAKEN:
-                    yield Sleep(5 << tried)
+                if done:
+                    return stored
+                continue
+            self._judge(failure, key, new, last=tried == _TRIES - 1)
+            if trouble_of(failure) is not Trouble.TAKEN:
+                yield Sleep(5 << tried)
         raise IdempotencyPersistenceConsistencyError(
             f"The record of {key!r} in the table {self._table.fullname!r} could not be written in {_TRIES} "
             "tries, although it never changed. Check the table for triggers, rules and policies."
         )
+
+    def _try(self, key: str, expected: Record | None, new: Record | None) -> Exchange:
+        """Return whether the swap is decided, and the record that is stored then."""
+        if expected is None:
+            found = yield from self._load(key)
+            if found is not None or new is None:
+                return True, found
+            changed = yield Ask("run", (write, self._insert, new._asdict()))
+            return changed == 1, new
+        changed = yield from self._replace(key, expected, new)
+        if changed == 1:
+            return True, new
+        found = yield from self._load(key)
+        if new is not None and same_record(found, new):
+            return True, new  # some drivers count only rows whose values differ
+        return not same_version(found, expected), found
 
     def purge(self, now: int) -> Exchange:
         """Delete the records that have expired at ``now``, and return how many there were."""
@@ -240,7 +243,7 @@ class Statements:
         return found
 
     def _where_locked(self, change: Any, condition: ColumnElement[bool], *, skip_locked: bool = False) -> Any:
-        """Return ``change`` for the rows that meet ``condition``; on PostgreSQL it waits for no row's lock."""
+        """Return ``change`` for rows that meet ``condition``. On PostgreSQL it waits for no row's lock."""
         if self._dialect != POSTGRESQL:
             return change.where(condition)
         key = self._table.c.id

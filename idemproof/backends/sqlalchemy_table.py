@@ -93,7 +93,7 @@ def idempotency_table(metadata: MetaData, name: str = "idempotency", *, schema: 
         Column("data", StoredText()),
         Column("validation", StoredText(512)),
         Column("owner", StoredText(2000)),
-        # PostgreSQL updates a row in its page only if no B-tree has the columns that change, and there is space.
+        # PostgreSQL updates a row within its page only if no B-tree has the columns that change.
         Index(f"{name}_by_expiration", "expiration", postgresql_using="brin"),
         schema=schema,
         postgresql_with={"fillfactor": 70},
@@ -121,8 +121,8 @@ def require_own_table(connection: Connection, table: Table) -> None:
     """
     if not connection.dialect.supports_sane_rowcount:
         raise IdempotencyPersistenceConfigError(
-            f"The driver {connection.dialect.driver!r} does not report how many rows a statement changed, so a "
-            "layer cannot detect a lost race. Nothing ran. Use another driver."
+            f"The driver {connection.dialect.driver!r} does not report how many rows a statement changed, so "
+            "a layer cannot detect a lost race. Nothing ran. Use another driver."
         )
     inspector = inspect(connection)
     try:

@@ -204,9 +204,9 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         if not is_busy(error):
             return error
         busy = IdempotencyPersistenceConnectionError(
-            f"Another connection held the lock of {str(self._path)!r} for {self._timeout:g} seconds. Nothing was "
-            "written. If this call was made inside a write transaction of the application on this file, it "
-            "waited for itself: call it before the transaction begins, or after it ends."
+            f"Another connection held the lock of {str(self._path)!r} for {self._timeout:g} seconds. Nothing "
+            "was written. If this call was made inside a write transaction of the application on this file, "
+            "it waited for itself: call it before the transaction begins, or after it ends."
         )
         busy.nothing_written = True  # type: ignore[attr-defined]  # the engine looks for it
         return busy

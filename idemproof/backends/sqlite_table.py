@@ -1,4 +1,4 @@
-"""The table of a SQLite layer: its statements, and what it may do to a file that belongs to an application."""
+"""The table of a SQLite layer: its statements, and the checks of a table in a file of an application."""
 
 import sqlite3
 from typing import Any

@@ -1,4 +1,4 @@
-"""The SQLAlchemy layers on real servers: locks, lost connections, foreign tables, limits, forks and secrets."""
+"""The SQLAlchemy layers on real servers: locks, lost connections, tables, limits, forks and secrets."""
 
 import asyncio
 import copy
@@ -233,7 +233,8 @@ FOREIGN = {
         f"CREATE TABLE x (id TEXT PRIMARY KEY, {COLUMNS.format('TEXT')}, owner TEXT, tenant TEXT NOT NULL)"
     ),
     ("pymysql_url", "only InnoDB"): (
-        f"CREATE TABLE x (id VARBINARY(900) PRIMARY KEY, {COLUMNS.format('LONGBLOB')}, owner LONGBLOB) ENGINE=Aria"
+        f"CREATE TABLE x (id VARBINARY(900) PRIMARY KEY, {COLUMNS.format('LONGBLOB')}, owner LONGBLOB) "
+        "ENGINE=Aria"
     ),
     ("pymysql_url", "'id' is not binary"): (
         f"CREATE TABLE x (id VARCHAR(700) PRIMARY KEY, {COLUMNS.format('LONGBLOB')}, owner LONGBLOB)"

@@ -193,7 +193,7 @@ def test_a_claim_inside_a_write_transaction_of_its_caller_says_why_it_fails(
     layer._load("key")
     ran = []
     function = idempotent_function(
-        lambda order: ran.append(order),
+        lambda order: ran.append(order),  # noqa: PLW0108 - the parameter has a name
         data_keyword_argument="order",
         persistence_store=layer,
         config=IdempotencyConfig(),
