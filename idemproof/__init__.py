@@ -23,6 +23,11 @@ if TYPE_CHECKING:
         CachePersistenceLayer,
         RedisCachePersistenceLayer,
     )
+    from .backends.sqlalchemy import (
+        AsyncSQLAlchemyPersistenceLayer,
+        SQLAlchemyPersistenceLayer,
+        idempotency_table,
+    )
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
     from .backends.warning import IdempotencyWarning
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
@@ -40,6 +45,7 @@ _HOMES = {
     "AsyncInMemoryPersistenceLayer": "backends.memory",
     "AsyncPostgresPersistenceLayer": "backends.postgres",
     "AsyncRedisCachePersistenceLayer": "backends.redis",
+    "AsyncSQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "AsyncSQLitePersistenceLayer": "backends.sqlite",
     "BasePersistenceLayer": "backends.base",
     "CachePersistenceLayer": "backends.redis",
@@ -56,7 +62,9 @@ _HOMES = {
     "PostgresPersistenceLayer": "backends.postgres",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
+    "SQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "SQLitePersistenceLayer": "backends.sqlite",
+    "idempotency_table": "backends.sqlalchemy",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
 }
@@ -70,6 +78,7 @@ __all__ = [
     "AsyncInMemoryPersistenceLayer",
     "AsyncPostgresPersistenceLayer",
     "AsyncRedisCachePersistenceLayer",
+    "AsyncSQLAlchemyPersistenceLayer",
     "AsyncSQLitePersistenceLayer",
     "BasePersistenceLayer",
     "CachePersistenceLayer",
@@ -86,7 +95,9 @@ __all__ = [
     "PostgresPersistenceLayer",
     "Record",
     "RedisCachePersistenceLayer",
+    "SQLAlchemyPersistenceLayer",
     "SQLitePersistenceLayer",
+    "idempotency_table",
     "idempotent",
     "idempotent_function",
 ]

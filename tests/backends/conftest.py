@@ -17,9 +17,11 @@ import redis
 import valkey
 from moto import mock_aws
 
+import mariadb
 import pgbouncer
 import postgres
 import servers
+import sql_places
 from broken_layers.foundations import FourMethods
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
@@ -72,6 +74,7 @@ def dynamodb_layer(table: Table, **options: Any) -> DynamoDBPersistenceLayer:
 
 IN_PROCESS = frozenset({"fenced", "housekeeping", "steady", "large", "nameless", "quick"})
 REDIS = frozenset({"fenced", "durable", "steady", "large", "nameless"})
+SQL = frozenset({"fenced", "durable", "steady", "large", "nameless"})
 DYNAMODB = frozenset({"fenced", "durable", "steady"})
 POSTGRES = frozenset({"fenced", "durable", "housekeeping", "steady", "large", "nameless"})
 
@@ -99,6 +102,18 @@ KINDS = {
         POSTGRES,
         once=True,
     ),
+    "sqlite-beside": Kind(
+        "path",
+        lambda path: SQLitePersistenceLayer(path, table="of ours", durable=False),
+        IN_PROCESS | {"durable"},
+    ),
+    "sqlalchemy-sqlite": Kind("sqlite_url", sql_places.layer, SQL | {"representative"}),
+    "sqlalchemy-sqlite-async": Kind("aiosqlite_url", sql_places.layer, SQL),
+    "sqlalchemy-psycopg": Kind("psycopg_url", sql_places.layer, SQL),
+    "sqlalchemy-psycopg-async": Kind("psycopg_url", sql_places.async_layer, SQL, once=True),
+    "sqlalchemy-asyncpg": Kind("asyncpg_url", sql_places.layer, SQL),
+    "sqlalchemy-mariadb": Kind("pymysql_url", sql_places.layer, SQL),
+    "sqlalchemy-mariadb-async": Kind("asyncmy_url", sql_places.layer, SQL, once=True),
     "four-methods": Kind(
         "path", lambda _: compare_and_swap(FourMethods()), frozenset({"large", "nameless", "quick"})
     ),
@@ -242,6 +257,36 @@ def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[St
     made = Store(kind, request.getfixturevalue(kind.place), runner)
     yield made
     made.close()
+
+
+@pytest.fixture
+def sqlite_url(path: Path) -> str:
+    return sql_places.created(f"sqlite:///{path}")
+
+
+@pytest.fixture
+def aiosqlite_url(path: Path) -> str:
+    return sql_places.created(f"sqlite+aiosqlite:///{path}")
+
+
+@pytest.fixture
+def psycopg_url(postgres_server: postgres.PostgreSQL) -> str:
+    return sql_places.on_postgresql(postgres_server, "psycopg")
+
+
+@pytest.fixture
+def asyncpg_url(postgres_server: postgres.PostgreSQL) -> str:
+    return sql_places.on_postgresql(postgres_server, "asyncpg")
+
+
+@pytest.fixture
+def pymysql_url(mariadb_server: mariadb.MariaDB) -> str:
+    return sql_places.created(mariadb_server.create_database("pymysql"))
+
+
+@pytest.fixture
+def asyncmy_url(mariadb_server: mariadb.MariaDB) -> str:
+    return sql_places.created(mariadb_server.create_database("asyncmy"))
 
 
 @pytest.fixture
