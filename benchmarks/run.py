@@ -19,6 +19,7 @@ import growing
 import hot_keys
 import in_process
 import over_dynamodb
+import over_postgres
 import over_sqlite
 import over_valkey
 import processes
@@ -38,6 +39,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *cached_memory.SCENARIOS,
         *over_dynamodb.SCENARIOS,
         *hot_keys.SCENARIOS,
+        *over_postgres.SCENARIOS,
         *over_sqlite.SCENARIOS,
         *growing.scenarios(smoke=smoke),
     ]

@@ -22,7 +22,7 @@ Lacking: type[Exception] = servers.Missing
 
 
 class Places:
-    """Valkey, moto's DynamoDB and a directory, for one run.
+    """Valkey, PostgreSQL, moto's DynamoDB and a directory, for one run.
 
     If the system allows it, the servers have their own processors, as if on another machine. Otherwise the
     operating system's scheduler would influence the times.
@@ -45,6 +45,16 @@ class Places:
         """The port of a Valkey without persistence."""
         with self._elsewhere():
             return int(self._stack.enter_context(servers.valkey(self.folder)).port)
+
+    @functools.cached_property
+    def postgres(self) -> str:
+        """The address of a PostgreSQL 18 whose commits wait for the disk, as by default."""
+        with self._elsewhere():
+            server = self._stack.enter_context(importlib.import_module("postgres").PostgreSQL(self.folder))
+            server.restart(
+                *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on"),
+            )
+            return str(server.dsn())
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:

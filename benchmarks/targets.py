@@ -67,6 +67,13 @@ TARGETS = [
         *(_ASYNC, REPLAY, 0.8, BARE),
         throughput=True,
     ),
+    *(
+        Target(
+            f"PostgreSQL{side}, first call: multiple of two bare committed statements",
+            *(f"PostgreSQL{scenario}", FIRST, 1.3, BARE),
+        )
+        for side, scenario in (("", ", 200 B"), (", async", ", async, 1 task"))
+    ),
     Target(
         "SQLite, durable, first call: multiple of two bare committed transactions",
         *("SQLite, durable", FIRST, 1.25, BARE),

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     )
     from .backends.dynamodb import AsyncDynamoDBPersistenceLayer, DynamoDBPersistenceLayer
     from .backends.memory import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
+    from .backends.postgres import AsyncPostgresPersistenceLayer, PostgresPersistenceLayer
     from .backends.records import DataRecord
     from .backends.redis import (
         AsyncCachePersistenceLayer,
         AsyncRedisCachePersistenceLayer,
         CachePersistenceLayer,
         RedisCachePersistenceLayer,
+    )
+    from .backends.sqlalchemy import (
+        AsyncSQLAlchemyPersistenceLayer,
+        SQLAlchemyPersistenceLayer,
+        idempotency_table,
     )
     from .backends.sqlite import AsyncSQLitePersistenceLayer, SQLitePersistenceLayer
     from .backends.warning import IdempotencyWarning
@@ -38,7 +44,9 @@ _HOMES = {
     "AsyncCompareAndSwapLayer": "backends.base",
     "AsyncDynamoDBPersistenceLayer": "backends.dynamodb",
     "AsyncInMemoryPersistenceLayer": "backends.memory",
+    "AsyncPostgresPersistenceLayer": "backends.postgres",
     "AsyncRedisCachePersistenceLayer": "backends.redis",
+    "AsyncSQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "AsyncSQLitePersistenceLayer": "backends.sqlite",
     "BasePersistenceLayer": "backends.base",
     "CachePersistenceLayer": "backends.redis",
@@ -53,10 +61,13 @@ _HOMES = {
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
     "Occurrence": "spec.occurrences",
+    "PostgresPersistenceLayer": "backends.postgres",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
+    "SQLAlchemyPersistenceLayer": "backends.sqlalchemy",
     "SQLitePersistenceLayer": "backends.sqlite",
     "current_attempt": "reference.current",
+    "idempotency_table": "backends.sqlalchemy",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
 }
@@ -68,7 +79,9 @@ __all__ = [
     "AsyncCompareAndSwapLayer",
     "AsyncDynamoDBPersistenceLayer",
     "AsyncInMemoryPersistenceLayer",
+    "AsyncPostgresPersistenceLayer",
     "AsyncRedisCachePersistenceLayer",
+    "AsyncSQLAlchemyPersistenceLayer",
     "AsyncSQLitePersistenceLayer",
     "BasePersistenceLayer",
     "CachePersistenceLayer",
@@ -83,10 +96,13 @@ __all__ = [
     "InMemoryPersistenceLayer",
     "Kind",
     "Occurrence",
+    "PostgresPersistenceLayer",
     "Record",
     "RedisCachePersistenceLayer",
+    "SQLAlchemyPersistenceLayer",
     "SQLitePersistenceLayer",
     "current_attempt",
+    "idempotency_table",
     "idempotent",
     "idempotent_function",
 ]

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import mariadb
 import postgres
 import servers
 from idemproof.conformance.clauses import clauses_of, protocol_text
@@ -137,6 +138,12 @@ def redis_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgreSQL]:
     with servers.running(postgres.PostgreSQL, tmp_path_factory.mktemp("postgres")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.MariaDB]:
+    with servers.running(mariadb.MariaDB, tmp_path_factory.mktemp("mariadb")) as started:
         yield started
 
 

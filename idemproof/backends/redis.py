@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..drivers.exchanges import Exchange, class_names, perform, perform_async
-from ..drivers.interrupts import raise_interrupt
+from ..drivers.interrupts import hidden_interrupt, raise_interrupt
 from ..spec.errors import IdempotencyPersistenceLayerError
 from ..spec.record import Record
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
@@ -21,7 +21,7 @@ from .redis_clients import (
     retries_after,
     secrets_of,
 )
-from .redis_errors import hidden_interrupt, may_have_moved, translate_error
+from .redis_errors import may_have_moved, translate_error
 from .redis_other_clients import Glide, ThreeMethods, warn_of_three_methods
 from .redis_values import RedisValues
 

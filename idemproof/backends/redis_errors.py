@@ -67,26 +67,6 @@ def refuses_writes_only(error: Exception) -> bool:
     )
 
 
-def hidden_interrupt(error: BaseException, before: BaseException | None) -> BaseException | None:
-    """Return the interrupt that a client's clean-up has replaced with ``error``, or None.
-
-    Parameters
-    ----------
-    error
-        The exception that the client raised.
-    before
-        The exception that was being handled before the request. It does not belong to this request.
-    """
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and link is not before and id(link) not in seen:
-        if not isinstance(link, Exception):
-            return link
-        seen.add(id(link))
-        link = link.__context__
-    return None
-
-
 def translate_error(error: Exception, key: str, secrets: Collection[str]) -> IdempotencyPersistenceLayerError:
     """Return the documented error for ``error``, which becomes its cause unless it contains a secret."""
     known = class_names(error)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..spec.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceConfigError,
+    IdempotencyPersistenceConnectionError,
     IdempotencyRecordTooLargeError,
 )
 from ..spec.record import Record, checked, same_version
@@ -20,20 +21,7 @@ from .base import CompareAndSwapLayer, InThreads
 from .housekeeping import MARGIN_MS, callers_now, evictable
 from .sqlite_errors import is_busy, note_if_busy
 from .sqlite_file import Connection, SQLiteFile, write_transaction
-
-_COLUMNS = "id, status, expiration, in_progress_expiration, data, validation, owner"
-_READ = f"SELECT {_COLUMNS} FROM records WHERE id = ?"  # noqa: S608 - constants only
-_FIELDS = ("status", "expiration", "in_progress_expiration", "data", "validation", "owner", "id")
-_INSERT = (
-    f"INSERT INTO records ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - constants only
-    "ON CONFLICT (id) DO NOTHING"
-)
-_UPDATE = f"UPDATE records SET {', '.join(f'{name} = ?' for name in _FIELDS[:-1])} WHERE id = ?"  # noqa: S608
-_DELETE = "DELETE FROM records WHERE id = ?"
-_EXPIRED = (
-    f"SELECT {_COLUMNS}, rowid FROM records "  # noqa: S608 - constants only
-    "WHERE expiration <= ? AND (expiration, rowid) > (?, ?) ORDER BY expiration, rowid LIMIT ?"
-)
+from .sqlite_table import SQLiteTable
 
 _PURGE_EVERY = 128
 _PURGE_AT_MOST = 512
@@ -51,10 +39,15 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     disk, because SQLite's locks are not reliable on network file systems. Only its owner can read a new file.
     A copy of the layer, also one by ``pickle``, uses the same file with its own connections.
 
+    With ``table``, the file belongs to an application. The layer then changes nothing but its table: it keeps
+    the journal mode, the permissions and ``user_version``, and does not truncate the write-ahead log.
+
     Parameters
     ----------
     path
-        The file. It must be new, empty, or created by this class.
+        The file. Without ``table`` it must be new, empty, or created by this class.
+    table
+        The name of a table in the file of an application. It is created if it does not exist.
     timeout_seconds
         How many seconds a request waits for the write lock.
     durable
@@ -71,7 +64,12 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, timeout_seconds: float = 5.0, durable: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        table: str | None = None,
+        timeout_seconds: float = 5.0,
+        durable: bool = True,
     ) -> None:
         name = os.fsdecode(path)
         if "\0" in name:
@@ -83,12 +81,13 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             )
         self._timeout = _checked_timeout(timeout_seconds)
         self._durable = durable
+        self._table = SQLiteTable(table)
         # Absolute, so that the file stays the same after chdir().
         self._path = Path(name).expanduser().absolute()
         self._use_file()
 
     def _use_file(self) -> None:
-        self._file = SQLiteFile(self._path, durable=self._durable)
+        self._file = SQLiteFile(self._path, durable=self._durable, table=self._table)
         self._claims_until_purge = _PURGE_EVERY
         self._purged_up_to = _BEFORE_ALL
 
@@ -103,20 +102,33 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         self._use_file()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._path)!r})"
+        table = f", table={self._table.name!r}" if self._table.shares_file else ""
+        return f"{type(self).__name__}({str(self._path)!r}{table})"
 
     def _load(self, key: str) -> Record | None:
-        return self._retry_while_busy(lambda db: _read(db, key))
+        return self._retry_while_busy(lambda db: self._read(db, key))
 
     def _swap(self, key: str, expected: Record | None, new: Record | None, ttl_ms: int) -> Record | None:
         if expected is None:
             return self._retry_while_busy(lambda db: self._insert(db, key, new, ttl_ms))
         return self._retry_while_busy(lambda db: self._replace(db, key, expected, new))
 
+    def _read(self, db: Connection, key: str) -> Record | None:
+        try:
+            row = db.execute(self._table.read, (key,)).fetchone()
+        except sqlite3.OperationalError as cause:
+            if "decode to UTF-8" not in str(cause):
+                raise
+            raise IdempotencyInvalidStatusError(
+                f"The record stored under {key!r} is corrupt: {cause}. Inspect it, and delete it if the "
+                "operation may run again."
+            ) from cause
+        return None if row is None else Record(*row)
+
     def _insert(self, db: Connection, key: str, new: Record | None, ttl_ms: int) -> Record | None:
         # Read without the write lock first, so that replays and refusals never wait for writers.
-        while (current := _read(db, key)) is None and new is not None:
-            if _write(db, _INSERT, new):
+        while (current := self._read(db, key)) is None and new is not None:
+            if _write(db, self._table.insert, new):
                 self._file.after_write(db)
                 self._tidy(db, callers_now(new, ttl_ms))
                 return new
@@ -124,13 +136,13 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
 
     def _replace(self, db: Connection, key: str, expected: Record, new: Record | None) -> Record | None:
         with write_transaction(db):
-            current = _read(db, key)
+            current = self._read(db, key)
             if not same_version(current, expected):
                 return current
             if new is None:
-                db.execute(_DELETE, (key,))
+                db.execute(self._table.delete, (key,))
             else:
-                _write(db, _UPDATE, new)
+                _write(db, self._table.update, new)
         self._file.after_write(db)
         return new
 
@@ -141,7 +153,7 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             self._claims_until_purge = _PURGE_EVERY
             # The claim is stored, so ignore errors here. purge() reports them.
             with suppress(sqlite3.OperationalError), write_transaction(db):
-                _, self._purged_up_to = _purge(db, now - MARGIN_MS, self._purged_up_to)
+                _, self._purged_up_to = _purge(db, self._table, now - MARGIN_MS, self._purged_up_to)
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were. Corrupt records are kept for inspection.
@@ -154,7 +166,9 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
         over = self.clock() if now is None else now
         total, up_to = 0, _BEFORE_ALL
         while True:
-            gone, up_to = self._retry_while_busy(partial(_purge_at_once, now=over, up_to=up_to))
+            gone, up_to = self._retry_while_busy(
+                partial(_purge_at_once, table=self._table, now=over, up_to=up_to)
+            )
             total += gone
             if up_to == _BEFORE_ALL:
                 return total
@@ -176,8 +190,26 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= until:
                     note_if_busy(error)
+                    if self._table.shares_file:
+                        named = self._named(error)
+                        if named is not error:
+                            raise named from error
                     raise
             time.sleep(_PAUSE_SECONDS)
+
+    def _named(self, error: sqlite3.OperationalError) -> Exception:
+        """Return the error of a request to an application's file."""
+        if "no such table" in str(error):
+            return self._table.missing(self._path)
+        if not is_busy(error):
+            return error
+        busy = IdempotencyPersistenceConnectionError(
+            f"Another connection held the lock of {str(self._path)!r} for {self._timeout:g} seconds. Nothing "
+            "was written. If this call was made inside a write transaction of the application on this file, "
+            "it waited for itself: call it before the transaction begins, or after it ends."
+        )
+        busy.nothing_written = True  # type: ignore[attr-defined]  # the engine looks for it
+        return busy
 
 
 class AsyncSQLitePersistenceLayer(InThreads):
@@ -185,8 +217,8 @@ class AsyncSQLitePersistenceLayer(InThreads):
 
     Parameters
     ----------
-    path
-        The file. It must be new, empty, or created by this class or its blocking counterpart.
+    path, table
+        As for :class:`SQLitePersistenceLayer`.
     timeout_seconds
         How many seconds a request waits for the write lock.
     durable
@@ -196,12 +228,19 @@ class AsyncSQLitePersistenceLayer(InThreads):
     _layer: SQLitePersistenceLayer
 
     def __init__(
-        self, path: str | os.PathLike[str], *, timeout_seconds: float = 5.0, durable: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        table: str | None = None,
+        timeout_seconds: float = 5.0,
+        durable: bool = True,
     ) -> None:
-        super().__init__(SQLitePersistenceLayer(path, timeout_seconds=timeout_seconds, durable=durable))
+        super().__init__(
+            SQLitePersistenceLayer(path, table=table, timeout_seconds=timeout_seconds, durable=durable)
+        )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._layer._path)!r})"
+        return f"{type(self).__name__}{repr(self._layer).removeprefix(type(self._layer).__name__)}"
 
     def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""
@@ -227,19 +266,6 @@ def _checked_timeout(seconds: object) -> float:
     )
 
 
-def _read(db: Connection, key: str) -> Record | None:
-    try:
-        row = db.execute(_READ, (key,)).fetchone()
-    except sqlite3.OperationalError as cause:
-        if "decode to UTF-8" not in str(cause):
-            raise
-        raise IdempotencyInvalidStatusError(
-            f"The record stored under {key!r} is corrupt: {cause}. Inspect it, and delete it if the "
-            "operation may run again."
-        ) from cause
-    return None if row is None else Record(*row)
-
-
 def _write(db: sqlite3.Connection, statement: str, new: Record) -> bool:
     """Insert or update a record; return whether a row changed."""
     try:
@@ -250,23 +276,27 @@ def _write(db: sqlite3.Connection, statement: str, new: Record) -> bool:
         ) from cause
 
 
-def _purge_at_once(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[int, tuple[float, int]]:
+def _purge_at_once(
+    db: Connection, table: SQLiteTable, now: int, up_to: tuple[float, int]
+) -> tuple[int, tuple[float, int]]:
     with write_transaction(db):
-        return _purge(db, now, up_to)
+        return _purge(db, table, now, up_to)
 
 
-def _purge(db: Connection, now: int, up_to: tuple[float, int]) -> tuple[int, tuple[float, int]]:
+def _purge(
+    db: Connection, table: SQLiteTable, now: int, up_to: tuple[float, int]
+) -> tuple[int, tuple[float, int]]:
     """Delete some expired records after ``up_to``; return how many, and where to continue.
 
     Corrupt records, and those that may still be needed, are skipped so that they never block the rest.
     """
     db.text_factory = _text_or_bytes
     try:
-        expired = db.execute(_EXPIRED, (now // 1000, *up_to, _PURGE_AT_MOST)).fetchall()
+        expired = db.execute(table.expired, (now // 1000, *up_to, _PURGE_AT_MOST)).fetchall()
     finally:
         db.text_factory = str
     gone = [row[:1] for row in expired if _well_formed(row[:-1]) and evictable(Record(*row[:-1]), now)]
-    db.executemany(_DELETE, gone)
+    db.executemany(table.delete, gone)
     if len(expired) < _PURGE_AT_MOST:
         return len(gone), _BEFORE_ALL
     return len(gone), (expired[-1][2], expired[-1][-1])

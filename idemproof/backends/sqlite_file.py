@@ -12,6 +12,7 @@ from ..drivers.forksafe import ForkGate
 from ..drivers.interrupts import raise_interrupt
 from ..spec.errors import IdempotencyPersistenceConfigError
 from .sqlite_errors import is_busy, primary_code
+from .sqlite_table import OWN_TABLE, SQLiteTable
 
 APPLICATION_ID = 0x1DE3900F
 """Identifies our files in SQLite's header."""
@@ -21,17 +22,6 @@ SCHEMA_VERSION = 1
 LARGEST_LOG = 16 * 1024 * 1024
 """The size in bytes from which the write-ahead log is truncated. SQLite itself never shrinks it."""
 
-_SCHEMA = """
-CREATE TABLE records (
-    id TEXT PRIMARY KEY,
-    status TEXT NOT NULL,
-    expiration INTEGER NOT NULL,
-    in_progress_expiration INTEGER,
-    data TEXT,
-    validation TEXT,
-    owner TEXT
-)
-"""
 _WRITES_BETWEEN_CUTS = 32
 _IDLE_CONNECTIONS = 16
 _FORK_WAITS_SECONDS = 10.0
@@ -56,13 +46,16 @@ class SQLiteFile:
     Parameters
     ----------
     path
-        The file. It must be new, empty, or created by this class.
+        The file. If it does not belong to an application, it must be new, empty, or created by this class.
     durable
         Whether a commit waits for the disk.
+    table
+        The table of the layer, which says to whom the file belongs.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, table: SQLiteTable = OWN_TABLE) -> None:
         self.path = path
+        self._table = table
         self._durable = durable
         self._identity: Identity | None = None
         self._writes_until_cut = 0
@@ -118,11 +111,15 @@ class SQLiteFile:
         try:
             found = db.log_path.stat()
         except FileNotFoundError:
+            if self._table.shares_file and db.log is None and not _uses_log(db):
+                return
             raise self._replaced("write-ahead log") from None
         log = (found.st_dev, found.st_ino)
         db.log = db.log or log
         if db.log != log:
             raise self._replaced("write-ahead log")
+        if self._table.shares_file:
+            return
         self._writes_until_cut -= 1
         if found.st_size >= LARGEST_LOG and self._writes_until_cut <= 0:
             self._writes_until_cut = _WRITES_BETWEEN_CUTS  # truncating waits for readers, and may fail
@@ -156,7 +153,8 @@ class SQLiteFile:
             _gate.no_forks()
         ):  # closing a file that is being created must not drop the locks of another thread
             try:
-                os.close(os.open(self.path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                if not self._table.shares_file:
+                    os.close(os.open(self.path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             except OSError as error:  # the file exists, or SQLite has a better error message
                 raise_interrupt(error)
             before = _identity_of(self.path)
@@ -174,7 +172,8 @@ class SQLiteFile:
                     "writable."
                 ) from cause
             file = _identity_of(self.path)
-            if file is None or file != before or file != (self._identity or file):
+            created = before is None and self._table.shares_file  # by SQLite, with the usual permissions
+            if file is None or (file != before and not created) or file != (self._identity or file):
                 db.close()
                 raise self._replaced("file")
             db.file = file
@@ -190,16 +189,10 @@ class SQLiteFile:
 
     def _prepare(self, db: Connection) -> None:
         try:
-            if _pragma(db, "application_id") != APPLICATION_ID:
-                with write_transaction(db):
-                    self._create(db)
-            found = _pragma(db, "user_version")
-            if found != SCHEMA_VERSION:
-                raise IdempotencyPersistenceConfigError(
-                    f"{str(self.path)!r} has schema version {found}, but this release supports "
-                    f"{SCHEMA_VERSION}. Upgrade idemproof, or use another file."
-                )
-            db.execute("PRAGMA journal_mode = WAL")
+            if self._table.shares_file:
+                self._prepare_table(db)
+            else:
+                self._prepare_file(db)
         except sqlite3.DatabaseError as cause:
             if primary_code(cause) == sqlite3.SQLITE_READONLY:
                 raise IdempotencyPersistenceConfigError(
@@ -213,6 +206,27 @@ class SQLiteFile:
             ) from cause
         db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
 
+    def _prepare_file(self, db: Connection) -> None:
+        if _pragma(db, "application_id") != APPLICATION_ID:
+            with write_transaction(db):
+                self._create(db)
+        found = _pragma(db, "user_version")
+        if found != SCHEMA_VERSION:
+            raise IdempotencyPersistenceConfigError(
+                f"{str(self.path)!r} has schema version {found}, but this release supports "
+                f"{SCHEMA_VERSION}. Upgrade idemproof, or use another file."
+            )
+        db.execute("PRAGMA journal_mode = WAL")
+
+    def _prepare_table(self, db: Connection) -> None:
+        if self._table.found(db, self.path):
+            return
+        if self._identity is not None:
+            raise self._table.missing(self.path)
+        with write_transaction(db):
+            if not self._table.found(db, self.path):
+                self._table.create(db)
+
     def _create(self, db: Connection) -> None:
         if _pragma(db, "application_id") == APPLICATION_ID:
             return  # another process has created the table
@@ -222,8 +236,7 @@ class SQLiteFile:
             raise IdempotencyPersistenceConfigError(
                 f"{str(self.path)!r} is a database of other software. Use a separate file for idempotency."
             )
-        db.execute(_SCHEMA)
-        db.execute("CREATE INDEX records_by_expiration ON records (expiration)")
+        self._table.create(db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
@@ -239,6 +252,11 @@ def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _uses_log(db: sqlite3.Connection) -> bool:
+    mode: str = db.execute("PRAGMA main.journal_mode").fetchone()[0]
+    return mode == "wal"
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 dynamodb = typer.Typer(no_args_is_help=True, help="Tables for the DynamoDB layer.")
 app.add_typer(dynamodb, name="dynamodb")
+postgres = typer.Typer(no_args_is_help=True, help="Tables for the PostgreSQL layer.")
+app.add_typer(postgres, name="postgres")
 app.add_typer(records, name="records")
 app.command()(check)
 app.command()(explore)
@@ -93,3 +95,36 @@ def create_table(
         typer.echo(str(failure), err=True)
         raise typer.Exit(1) from failure
     typer.echo(f"The table {table!r} is ready. Records expire by {expiry_attr!r}.")
+
+
+@postgres.command("create-table")
+def create_postgres_table(
+    conninfo: Annotated[
+        str,
+        typer.Argument(help="The database: postgresql://user@host/database. By default, PGHOST and so on."),
+    ] = "",
+    table: Annotated[str, typer.Option(help="The table's name.")] = "idempotency",
+    schema: Annotated[
+        str | None, typer.Option(help="The table's schema. By default, the first of search_path.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--print", help="Print the statements for a migration, and connect to nothing.")
+    ] = False,
+) -> None:
+    """Create a table for records, with its index. An existing table is kept, and checked.
+
+    Set the password in PGPASSWORD or in a password file, because other users may see arguments.
+    """
+    from idemproof import PostgresPersistenceLayer  # noqa: PLC0415 - as in demo
+    from idemproof.errors import IdempotencyError  # noqa: PLC0415 - same
+
+    try:
+        layer = PostgresPersistenceLayer(conninfo, table=table, schema=schema)
+        if show:
+            typer.echo(layer.ddl, nl=False)
+            return
+        layer.create_table()
+    except IdempotencyError as failure:
+        typer.echo(str(failure), err=True)
+        raise typer.Exit(1) from failure
+    typer.echo(f"The table {table!r} is ready.")

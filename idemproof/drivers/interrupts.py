@@ -80,6 +80,26 @@ def raise_interrupt(error: BaseException) -> None:
         link = link.__cause__
 
 
+def hidden_interrupt(error: BaseException, before: BaseException | None) -> BaseException | None:
+    """Return the interrupt that a client's clean-up has replaced with ``error``, or None.
+
+    Parameters
+    ----------
+    error
+        The exception that the client raised.
+    before
+        The exception that was being handled before the request. It does not belong to this request.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and link is not before and id(link) not in seen:
+        if not isinstance(link, Exception):
+            return link
+        seen.add(id(link))
+        link = link.__context__
+    return None
+
+
 def _links(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, its causes, its contexts, and the members of groups."""
     waiting, seen = [error], set()

@@ -10,21 +10,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fakeredis
+import psycopg
+import psycopg_pool
 import pytest
 import redis
 import valkey
 from moto import mock_aws
 
+import mariadb
+import pgbouncer
+import postgres
 import servers
+import sql_places
 from broken_layers.foundations import FourMethods
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
     AsyncInMemoryPersistenceLayer,
+    AsyncPostgresPersistenceLayer,
     AsyncRedisCachePersistenceLayer,
     AsyncSQLitePersistenceLayer,
     DataRecord,
     DynamoDBPersistenceLayer,
     InMemoryPersistenceLayer,
+    PostgresPersistenceLayer,
     Record,
     RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
@@ -66,7 +74,9 @@ def dynamodb_layer(table: Table, **options: Any) -> DynamoDBPersistenceLayer:
 
 IN_PROCESS = frozenset({"fenced", "housekeeping", "steady", "large", "nameless", "quick"})
 REDIS = frozenset({"fenced", "durable", "steady", "large", "nameless"})
+SQL = frozenset({"fenced", "durable", "steady", "large", "nameless"})
 DYNAMODB = frozenset({"fenced", "durable", "steady"})
+POSTGRES = frozenset({"fenced", "durable", "housekeeping", "steady", "large", "nameless"})
 
 KINDS = {
     "memory": Kind("path", lambda _: InMemoryPersistenceLayer(), IN_PROCESS | {"representative"}),
@@ -77,6 +87,33 @@ KINDS = {
     "sqlite-async": Kind(
         "path", lambda path: AsyncSQLitePersistenceLayer(path, durable=False), IN_PROCESS | {"durable"}
     ),
+    "postgres": Kind("records_table", PostgresPersistenceLayer, POSTGRES | {"quick"}),
+    "postgres-async": Kind("records_table", AsyncPostgresPersistenceLayer, POSTGRES),
+    "postgres-by-a-pool": Kind("postgres_pool", PostgresPersistenceLayer, POSTGRES, once=True),
+    "postgres-by-a-callable": Kind(
+        "records_table",
+        lambda dsn: PostgresPersistenceLayer(lambda: psycopg.connect(dsn)),
+        POSTGRES,
+        once=True,
+    ),
+    "postgres-async-by-a-callable": Kind(
+        "records_table",
+        lambda dsn: AsyncPostgresPersistenceLayer(lambda: psycopg.AsyncConnection.connect(dsn)),
+        POSTGRES,
+        once=True,
+    ),
+    "sqlite-beside": Kind(
+        "path",
+        lambda path: SQLitePersistenceLayer(path, table="of ours", durable=False),
+        IN_PROCESS | {"durable"},
+    ),
+    "sqlalchemy-sqlite": Kind("sqlite_url", sql_places.layer, SQL | {"representative"}),
+    "sqlalchemy-sqlite-async": Kind("aiosqlite_url", sql_places.layer, SQL),
+    "sqlalchemy-psycopg": Kind("psycopg_url", sql_places.layer, SQL),
+    "sqlalchemy-psycopg-async": Kind("psycopg_url", sql_places.async_layer, SQL, once=True),
+    "sqlalchemy-asyncpg": Kind("asyncpg_url", sql_places.layer, SQL),
+    "sqlalchemy-mariadb": Kind("pymysql_url", sql_places.layer, SQL),
+    "sqlalchemy-mariadb-async": Kind("asyncmy_url", sql_places.layer, SQL, once=True),
     "four-methods": Kind(
         "path", lambda _: compare_and_swap(FourMethods()), frozenset({"large", "nameless", "quick"})
     ),
@@ -198,6 +235,10 @@ class Store:
         self._others.append(Store(self.kind, self._place, self._runner))
         return self._others[-1]
 
+    def purge(self, now: int | None = None) -> int:
+        gone: int = self._call("purge", now)
+        return gone
+
     def close(self) -> None:
         for other in self._others:
             other.close()
@@ -216,6 +257,36 @@ def store(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[St
     made = Store(kind, request.getfixturevalue(kind.place), runner)
     yield made
     made.close()
+
+
+@pytest.fixture
+def sqlite_url(path: Path) -> str:
+    return sql_places.created(f"sqlite:///{path}")
+
+
+@pytest.fixture
+def aiosqlite_url(path: Path) -> str:
+    return sql_places.created(f"sqlite+aiosqlite:///{path}")
+
+
+@pytest.fixture
+def psycopg_url(postgres_server: postgres.PostgreSQL) -> str:
+    return sql_places.on_postgresql(postgres_server, "psycopg")
+
+
+@pytest.fixture
+def asyncpg_url(postgres_server: postgres.PostgreSQL) -> str:
+    return sql_places.on_postgresql(postgres_server, "asyncpg")
+
+
+@pytest.fixture
+def pymysql_url(mariadb_server: mariadb.MariaDB) -> str:
+    return sql_places.created(mariadb_server.create_database("pymysql"))
+
+
+@pytest.fixture
+def asyncmy_url(mariadb_server: mariadb.MariaDB) -> str:
+    return sql_places.created(mariadb_server.create_database("asyncmy"))
 
 
 @pytest.fixture
@@ -282,6 +353,53 @@ def fake_redis_7() -> fakeredis.FakeServer:
 @pytest.fixture
 def fake_redis_6() -> fakeredis.FakeServer:
     return fakeredis.FakeServer(version=(6,))
+
+
+# Places of PostgreSQL.
+
+
+@pytest.fixture(scope="session")
+def records_database(postgres_server: postgres.PostgreSQL) -> str:
+    """Return the address of a database with a table for records."""
+    dsn = postgres_server.create_database(f"records_{uuid.uuid4().hex}")
+    with closing(PostgresPersistenceLayer(dsn)) as layer:
+        layer.create_table()
+    return dsn
+
+
+@pytest.fixture
+def records_table(records_database: str) -> str:
+    """Return the address of a database whose table is empty."""
+    with psycopg.connect(records_database, autocommit=True) as connection:
+        connection.execute("TRUNCATE idempotency")
+    return records_database
+
+
+@pytest.fixture
+def new_database(postgres_server: postgres.PostgreSQL) -> str:
+    """Return the address of an empty database."""
+    return postgres_server.create_database(f"empty_{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_server(postgres_server: postgres.PostgreSQL) -> Iterator[pgbouncer.PgBouncer]:
+    with servers.running(lambda _: pgbouncer.PgBouncer(postgres_server), Path()) as started:
+        yield started
+
+
+@pytest.fixture
+def make_postgres() -> Iterator[Callable[..., PostgresPersistenceLayer]]:
+    """Make blocking layers, and close them at the end."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(
+            closing(PostgresPersistenceLayer(*args, **options))
+        )
+
+
+@pytest.fixture
+def postgres_pool(records_table: str) -> Iterator[psycopg_pool.ConnectionPool[Any]]:
+    with psycopg_pool.ConnectionPool(records_table, min_size=1, max_size=2, open=True) as pool:
+        yield pool
 
 
 # Places of DynamoDB.

@@ -15,16 +15,20 @@ import aiobotocore.config
 import aiobotocore.session
 import boto3
 import botocore.config
+import psycopg
 import pytest
 import redis.asyncio
 import redis.backoff
 
+import postgres
 import servers
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
+    AsyncPostgresPersistenceLayer,
     AsyncRedisCachePersistenceLayer,
     DynamoDBPersistenceLayer,
     IdempotencyConfig,
+    PostgresPersistenceLayer,
     RedisCachePersistenceLayer,
     idempotent_function,
 )
@@ -362,6 +366,66 @@ class CompositeDynamoDB(DynamoDB):
     sort_key: ClassVar[str | None] = "sort"
 
 
+class Postgres(Store):
+    learns: ClassVar = True  # it checks the table
+    commands: ClassVar = {
+        "claim": "INSERT",
+        "swap": "UPDATE",
+        "complete": "UPDATE",
+        "refused": "UPDATE SELECT",
+        "release": "DELETE",
+    }
+    markers: ClassVar = {
+        "claim": b"INSERT INTO",
+        "swap": b"UPDATE ",
+        "completion": b"COMPLETED",
+        "release": b"DELETE FROM",
+    }
+    server: postgres.PostgreSQL
+
+    def _raw_client(self) -> Any:
+        raw = self.cleanup.enter_context(self.server.connect())
+        PostgresPersistenceLayer(self.server.dsn()).create_table()
+        return raw
+
+    def _client(self, address: servers.Address, retries: int) -> Any:
+        return contextlib.nullcontext({"host": address.host, "port": address.port, "user": "postgres"})
+
+    def _make(self, client: Any, options: Mapping[str, Any]) -> Any:
+        sent, asynchronous = self.sent, self.asynchronous
+        base: Any = psycopg.AsyncCursor if asynchronous else psycopg.Cursor
+
+        class Noting(base):  # type: ignore[misc]
+            def execute(self, query: str, *args: Any, **kwargs: Any) -> Any:
+                verbs = set(query.split())
+                if "pg_backend_pid()," not in verbs:  # which checks a new connection
+                    sent.append(*(verbs & {"INSERT", "UPDATE", "DELETE"} or {"SELECT"}))
+                return super().execute(query, *args, **kwargs)
+
+        kind = AsyncPostgresPersistenceLayer if asynchronous else PostgresPersistenceLayer
+        settings = {**client, "cursor_factory": Noting}
+        layer = kind(settings, max_connections=32, timeout_seconds=PATIENCE_SECONDS, **options)
+        self.cleanup.callback(lambda: self.wait(layer.close()))
+        return layer
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        cursor = self.raw.cursor(row_factory=psycopg.rows.dict_row)
+        found = [
+            {name: value for name, value in row.items() if value is not None}
+            for row in cursor.execute("SELECT * FROM idempotency")
+        ]
+        return {row.pop("id"): row for row in found}
+
+    def write(self, fields: Mapping[str, Any]) -> None:
+        self.delete(self.key)
+        row = {"id": self.key, **fields}
+        marks = ", ".join(["%s"] * len(row))
+        self.raw.execute(f"INSERT INTO idempotency ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+
+    def delete(self, key: str) -> None:
+        self.raw.execute("DELETE FROM idempotency WHERE id = %s", [key])
+
+
 STORES: dict[str, tuple[type[Store], str, bool]] = {
     "dynamodb": (DynamoDB, "dynamodb_server", False),
     "dynamodb-composite": (CompositeDynamoDB, "dynamodb_server", False),
@@ -369,6 +433,8 @@ STORES: dict[str, tuple[type[Store], str, bool]] = {
     "valkey": (Valkey, "valkey_server", False),
     "valkey-async": (Valkey, "valkey_server", True),
     "redis": (Redis7, "redis_server", False),
+    "postgres": (Postgres, "postgres_server", False),
+    "postgres-async": (Postgres, "postgres_server", True),
 }
 # Other tables and servers of the same layers: what depends on the interpreter shows in the others.
 ONCE = frozenset({"dynamodb-composite", "redis"})

@@ -11,7 +11,9 @@ from proxy import Proxy
 # A composite key changes where a record is, and nothing about requests.
 pytestmark = [
     pytest.mark.once,
-    pytest.mark.stores("dynamodb", "dynamodb-async", "valkey", "valkey-async", "redis"),
+    pytest.mark.stores(
+        "dynamodb", "dynamodb-async", "valkey", "valkey-async", "redis", "postgres", "postgres-async"
+    ),
 ]
 
 ENGINE_TRIES = 3

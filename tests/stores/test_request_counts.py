@@ -35,6 +35,9 @@ def abandoned(store: Any) -> None:
 
 def abandoned_by_the_original(store: Any) -> None:
     """Let a process of Powertools be killed during a run."""
+    if store.commands["claim"] == "INSERT":  # PostgreSQL, for which Powertools has no layer
+        store.abandon()
+        return
     if hasattr(store, "table"):
         layer = DynamoDBPersistenceLayer(store.table, sort_key_attr=store.sort_key, boto3_client=store.raw)
     else:

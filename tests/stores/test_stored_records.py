@@ -14,6 +14,11 @@ from idemproof.errors import (
 
 pytestmark = pytest.mark.once
 
+# Elsewhere columns have types and names of their own.
+any_attributes = pytest.mark.stores(
+    "dynamodb", "dynamodb-composite", "dynamodb-async", "valkey", "valkey-async", "redis"
+)
+
 ATTRIBUTES = {
     "expiry_attr": "expiration",
     "in_progress_expiry_attr": "in_progress_expiration",
@@ -45,6 +50,7 @@ def assert_refused_as_corrupt(store: Any) -> None:
     assert call.runs == 0
 
 
+@any_attributes
 @pytest.mark.parametrize(
     "changes",
     [
@@ -89,6 +95,7 @@ def test_a_value_that_is_no_record_never_runs_the_effect(store: Any, value: Any)
     assert_refused_as_corrupt(store)
 
 
+@any_attributes
 def test_renamed_attributes_are_written(store: Any) -> None:
     call = store.protect("done", store.layer(**RENAMED), **validating)
     assert call({"id": 1, "amount": 120}) == "done"
@@ -97,6 +104,7 @@ def test_renamed_attributes_are_written(store: Any) -> None:
     assert set(fields) == set(RENAMED.values()) - {lease}  # a result has none
 
 
+@any_attributes
 @pytest.mark.parametrize(("off", "replays"), [(-1, True), (0, False)], ids=["live", "over"])
 def test_a_renamed_expiry_is_honoured_when_it_is_read(store: Any, off: int, replays: bool) -> None:
     second = store.clock.now // 1000
@@ -114,6 +122,7 @@ def test_a_renamed_expiry_is_honoured_when_it_is_read(store: Any, off: int, repl
     assert call.runs == (not replays)
 
 
+@any_attributes
 @pytest.mark.parametrize(("off", "refuses"), [(-1, True), (0, False)], ids=["live", "over"])
 def test_a_renamed_lease_is_honoured_when_it_is_read(store: Any, off: int, refuses: bool) -> None:
     now = store.clock.now

@@ -6,12 +6,19 @@ the AWS SDK have the rest.
 
 import os
 
+import sqlalchemy
+import sqlalchemy.ext.asyncio
+
 from idemproof import (
     AsyncDynamoDBPersistenceLayer,
+    AsyncPostgresPersistenceLayer,
     AsyncRedisCachePersistenceLayer,
+    AsyncSQLAlchemyPersistenceLayer,
     AsyncSQLitePersistenceLayer,
     DynamoDBPersistenceLayer,
+    PostgresPersistenceLayer,
     RedisCachePersistenceLayer,
+    SQLAlchemyPersistenceLayer,
     SQLitePersistenceLayer,
 )
 
@@ -22,6 +29,18 @@ def sqlite() -> SQLitePersistenceLayer:
 
 def async_sqlite() -> AsyncSQLitePersistenceLayer:
     return AsyncSQLitePersistenceLayer(os.environ["RECORDS"])
+
+
+def sqlite_beside() -> SQLitePersistenceLayer:
+    return SQLitePersistenceLayer(os.environ["RECORDS"], table="idempotency")
+
+
+def over_sqlalchemy() -> SQLAlchemyPersistenceLayer:
+    return SQLAlchemyPersistenceLayer(sqlalchemy.create_engine(os.environ["RECORDS"]))
+
+
+def async_over_sqlalchemy() -> AsyncSQLAlchemyPersistenceLayer:
+    return AsyncSQLAlchemyPersistenceLayer(sqlalchemy.ext.asyncio.create_async_engine(os.environ["RECORDS"]))
 
 
 def valkey() -> RedisCachePersistenceLayer:
@@ -42,3 +61,11 @@ def composite_dynamodb() -> DynamoDBPersistenceLayer:
 
 def async_dynamodb() -> AsyncDynamoDBPersistenceLayer:
     return AsyncDynamoDBPersistenceLayer(os.environ["RECORDS"])
+
+
+def postgres() -> PostgresPersistenceLayer:
+    return PostgresPersistenceLayer(os.environ["RECORDS"])
+
+
+def async_postgres() -> AsyncPostgresPersistenceLayer:
+    return AsyncPostgresPersistenceLayer(os.environ["RECORDS"])

@@ -12,7 +12,8 @@ def lowest(pyproject: str) -> list[str]:
     project = tomllib.loads(pyproject)["project"]
     extras = project["optional-dependencies"].values()
     needed = {*project["dependencies"], *(each for extra in extras for each in extra)}
-    found = [re.fullmatch(r"([\w-]+)>=([\w.]+)", each) for each in sorted(needed) if "[" not in each]
+    own = {each for each in needed if each.startswith(f"{project['name']}[")}
+    found = [re.fullmatch(r"([\w-]+(?:\[\w+\])?)>=([\w.]+)", each) for each in sorted(needed - own)]
     assert all(found), f"a dependency of {needed} has no lowest version"
     return [f"{each[1]}=={each[2]}" for each in found if each]
 

@@ -118,7 +118,8 @@ def _block_ends(transaction: Any, kind: Any = None, *_: Any) -> What | None:
 
 
 def _prepared(statement: Any, *_: Any, **__: Any) -> What:
-    return lambda: _sql(statement.get_query())
+    # Its method for it raises an error if the connection is closed, which is not for us to report.
+    return lambda: _sql(getattr(statement, "_query", "a prepared statement"))
 
 
 def _asyncpg_statement(connection: Any, query: Any = "", *_: Any, **__: Any) -> What | None:

@@ -1,5 +1,7 @@
 """The suite has no findings in the layers of this library on real servers."""
 
+import contextlib
+import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +10,14 @@ from typing import Any, NamedTuple
 import pytest
 
 import built_in_layers
+import mariadb
+import postgres
 import servers
+import sql_places
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.checks import TIERS
+from postgres import PostgreSQL
 
 pytestmark = pytest.mark.once
 
@@ -35,8 +41,17 @@ KINDS = {
     "memory-async": Kind(AsyncInMemoryPersistenceLayer, "nowhere", Capabilities()),
     "sqlite": Kind(built_in_layers.sqlite, "file"),
     "sqlite-async": Kind(built_in_layers.async_sqlite, "file"),
+    "sqlite-beside": Kind(built_in_layers.sqlite_beside, "file_of_application"),
+    "sqlalchemy-sqlite": Kind(built_in_layers.over_sqlalchemy, "sqlite_table"),
+    "sqlalchemy-sqlite-async": Kind(built_in_layers.async_over_sqlalchemy, "aiosqlite_table"),
+    "sqlalchemy-postgresql": Kind(built_in_layers.over_sqlalchemy, "psycopg_table"),
+    "sqlalchemy-postgresql-async": Kind(built_in_layers.async_over_sqlalchemy, "asyncpg_table"),
+    "sqlalchemy-mariadb": Kind(built_in_layers.over_sqlalchemy, "pymysql_table"),
+    "sqlalchemy-mariadb-async": Kind(built_in_layers.async_over_sqlalchemy, "asyncmy_table"),
     "valkey": Kind(built_in_layers.valkey, "server"),
     "valkey-async": Kind(built_in_layers.async_valkey, "server"),
+    "postgres": Kind(built_in_layers.postgres, "database"),
+    "postgres-async": Kind(built_in_layers.async_postgres, "database"),
     "dynamodb": Kind(built_in_layers.dynamodb, "table"),
     "dynamodb-composite": Kind(built_in_layers.composite_dynamodb, "composite_table"),
     "dynamodb-async": Kind(built_in_layers.async_dynamodb, "table"),
@@ -54,8 +69,54 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def file_of_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "application.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    monkeypatch.setenv("RECORDS", str(path))
+
+
+@pytest.fixture
+def sqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.created(f"sqlite:///{tmp_path}/records.db"))
+
+
+@pytest.fixture
+def aiosqlite_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.created(f"sqlite+aiosqlite:///{tmp_path}/records.db"))
+
+
+@pytest.fixture
+def psycopg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.on_postgresql(postgres_server, "psycopg"))
+
+
+@pytest.fixture
+def asyncpg_table(postgres_server: postgres.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.on_postgresql(postgres_server, "asyncpg"))
+
+
+@pytest.fixture
+def pymysql_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.created(mariadb_server.create_database("pymysql")))
+
+
+@pytest.fixture
+def asyncmy_table(mariadb_server: mariadb.MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", sql_places.created(mariadb_server.create_database("asyncmy")))
+
+
+@pytest.fixture
 def server(valkey_server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECORDS", f"redis://{valkey_server.host}:{valkey_server.port}")
+
+
+@pytest.fixture
+def database(postgres_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDS", postgres_server.create_database(f"judged_{uuid.uuid4().hex}"))
+    layer = built_in_layers.postgres()
+    layer.create_table()
+    layer.close()
 
 
 def created(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyPatch, sort_key: str | None) -> None:

@@ -1,0 +1,111 @@
+"""Measure the cost of protection over PostgreSQL. The floor is plain committed statements of the same client.
+
+The floor of a first call is an INSERT and an UPDATE, of a replay one SELECT, prepared, in autocommit mode, on
+a table of the layer. Commits wait for the disk, as by default. Powertools has no layer for PostgreSQL.
+"""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import psycopg
+from libraries import BARE, IDEMPROOF, Function, by_jmespath, closing, first_and_replay
+from measuring import FIRST, REPLAY, Contestant, Scenario, Size, Step, by_steps, in_tasks, in_turn
+from payloads import LARGE, ORDER, Kind, Payload
+from stores import Places
+
+import idemproof
+
+_EXPIRY = 4_102_444_800
+_INSERT = (
+    "INSERT INTO bare (id, status, expiration, in_progress_expiration, validation, owner) "
+    "VALUES (%s, %s, %s, %s, %s, %s)"
+)
+_UPDATE = (
+    "UPDATE bare SET status = %s, expiration = %s, in_progress_expiration = NULL, data = %s WHERE id = %s"
+)
+_LOOK = "SELECT data FROM bare WHERE id = %s"
+
+
+def _claim(payload: Payload) -> tuple[Any, ...]:
+    return payload["order_id"], "INPROGRESS", _EXPIRY, _EXPIRY * 1000, None, "o" * 32
+
+
+def _result(kind: Kind, payload: Payload) -> tuple[Any, ...]:
+    return "COMPLETED", _EXPIRY, json.dumps(kind.answer(payload)), payload["order_id"]
+
+
+def _bare(kind: Kind, connection: psycopg.Connection[Any]) -> dict[str, Function]:
+    def first(payload: Payload) -> Payload:
+        connection.execute(_INSERT, _claim(payload))
+        connection.execute(_UPDATE, _result(kind, payload))
+        return kind.answer(payload)
+
+    def replay(payload: Payload) -> Any:
+        found = connection.execute(_LOOK, (payload["order_id"],)).fetchone()
+        assert found is not None
+        return json.loads(found[0])
+
+    return {FIRST: first, REPLAY: replay}
+
+
+def _bare_async(kind: Kind, connection: psycopg.AsyncConnection[Any]) -> dict[str, Function]:
+    async def first(payload: Payload) -> Payload:
+        await connection.execute(_INSERT, _claim(payload))
+        await connection.execute(_UPDATE, _result(kind, payload))
+        return kind.answer(payload)
+
+    async def replay(payload: Payload) -> Any:
+        found = await (await connection.execute(_LOOK, (payload["order_id"],))).fetchone()
+        assert found is not None
+        return json.loads(found[0])
+
+    return {FIRST: first, REPLAY: replay}
+
+
+def _tables(dsn: str) -> None:
+    """Create the tables of both contestants, empty."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS bare, idempotency")
+    for table in ("bare", "idempotency"):
+        with contextlib.closing(idemproof.PostgresPersistenceLayer(dsn, table=table)) as layer:
+            layer.create_table()
+
+
+def _blocking(kind: Kind) -> Any:
+    def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+        dsn = places.postgres
+        _tables(dsn)
+        bare = _bare(kind, stack.enter_context(psycopg.connect(dsn, autocommit=True)))
+        layer = stack.enter_context(contextlib.closing(idemproof.PostgresPersistenceLayer(dsn)))
+        runs: list[Any] = []
+        act = in_turn(by_jmespath(idemproof, layer, kind, runs))
+        steps = [Step(case, in_turn(one), kind.answer) for case, one in bare.items()]
+        return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, kind, runs, act)]
+
+    return enter
+
+
+def _async(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+    dsn = places.postgres
+    _tables(dsn)
+    runner = stack.enter_context(asyncio.Runner())
+    connection = runner.run(psycopg.AsyncConnection.connect(dsn, autocommit=True))
+    stack.callback(closing(runner, connection.close))
+    layer = idemproof.AsyncPostgresPersistenceLayer(dsn)
+    stack.callback(closing(runner, layer.close))
+    runs: list[Any] = []
+    ours = by_jmespath(idemproof, layer, ORDER, runs, asynchronous=True)
+    steps = [
+        Step(case, in_tasks(one, 1, runner), ORDER.answer)
+        for case, one in _bare_async(ORDER, connection).items()
+    ]
+    return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, in_tasks(ours, 1, runner))]
+
+
+SCENARIOS = [
+    Scenario("PostgreSQL, 200 B", _blocking(ORDER), BARE, Size(21, 200)),
+    Scenario("PostgreSQL, 10 KB", _blocking(LARGE), BARE, Size(11, 60), kind=LARGE),
+    Scenario("PostgreSQL, async, 1 task", _async, BARE, Size(11, 200)),
+]
