@@ -47,7 +47,7 @@ class InMemoryPersistenceLayer(CompareAndSwapLayer):
                     return current
                 if self._replace(key, current, new):
                     break
-            if self._waiters:
+            if self._waiters.by_key:
                 self._waiters.wake(key)
             if new is not None:
                 self._writes_until_purge -= 1

@@ -21,19 +21,20 @@ class Waiters:
     _lock: AbstractContextManager[Any]
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[_Wake, int]] = {}
+        self.by_key: dict[str, dict[_Wake, int]] = {}
+        """How to wake each of them, and the process that it belongs to. Read it to learn whether any wait."""
         give_lock(self)
 
     def __len__(self) -> int:
-        return sum(map(len, list(self._waiting.values())))
+        return sum(map(len, list(self.by_key.values())))
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.by_key)
 
     def wake(self, key: str) -> None:
         """Wake all who wait for ``key``. Call it after the record has changed."""
         with self._lock:
-            woken = self._waiting.pop(key, {})
+            woken = self.by_key.pop(key, {})
         process = os.getpid()
         for wake, of_process in woken.items():
             if of_process == process:  # otherwise it is a thread or a loop of the parent process
@@ -85,10 +86,10 @@ class Waiters:
 
     def _add(self, key: str, wake: _Wake) -> None:
         with self._lock:
-            self._waiting.setdefault(key, {})[wake] = os.getpid()
+            self.by_key.setdefault(key, {})[wake] = os.getpid()
 
     def _remove(self, key: str, wake: _Wake) -> None:
         with self._lock:
-            waiting = self._waiting.get(key)
+            waiting = self.by_key.get(key)
             if waiting is not None and waiting.pop(wake, None) is not None and not waiting:
-                del self._waiting[key]
+                del self.by_key[key]
