@@ -34,6 +34,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     error: BaseException | None = None
     call: RunBody | None = None
     renewal: Any = None
+    outer = current.NOT_SET
     cancelled = False
     while True:
         try:
@@ -44,13 +45,13 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        outer = current.running.get()
                         if current.wanted:
+                            outer = current.running.get()  # kept before an interrupt can strike
                             current.running.set(call)
                         try:
                             await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
                         finally:
-                            if current.running.get() is call:
+                            if outer is not current.NOT_SET:
                                 current.running.set(outer)
                         if renewal is not None:
                             renewal.beat.judge(call, renewal.cancelled_by)
@@ -90,6 +91,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     else:
                         error = failure
         except StopIteration as done:
+            if outer is not current.NOT_SET:
+                current.running.set(outer)  # again: an interrupt may have struck before
             if call is not None and call.failure is not None:
                 break
             return done.value

@@ -74,6 +74,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
     reply: Any = None
     error: BaseException | None = None
     call: RunBody | None = None
+    outer = current.NOT_SET
     send = steps.send
     while True:
         try:
@@ -87,13 +88,15 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     elif isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        token = current.running.set(call) if current.wanted else None
+                        if current.wanted:
+                            outer = current.running.get()  # kept before an interrupt can strike
+                            current.running.set(call)
                         try:
                             call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
                             call.returned = True
                         finally:
-                            if token is not None:
-                                current.running.reset(token)
+                            if outer is not current.NOT_SET:
+                                current.running.set(outer)
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)
@@ -113,11 +116,15 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     else:
                         error = failure if not isinstance(failure, GeneratorExit) else _renamed(failure)
         except StopIteration as done:
+            if outer is not current.NOT_SET:
+                current.running.set(outer)  # again: an interrupt may have struck before
             if call is not None and call.failure is not None:
                 break
             return done.value
         except BaseException as interrupt:
             if getattr(steps, "gi_frame", None) is None:
+                if outer is not current.NOT_SET:
+                    current.running.set(outer)
                 error = None  # its traceback refers to this frame
                 raise  # the protocol's own word
             error = interrupt  # it struck between two commands: for the protocol it is a lost reply

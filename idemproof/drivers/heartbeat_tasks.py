@@ -14,9 +14,6 @@ pause = asyncio.sleep
 wait = asyncio.wait
 """Waits for a request in flight."""
 
-_tasks: set["asyncio.Task[None]"] = set()
-"""The running tasks: an event loop keeps only weak references."""
-
 
 class TaskBeat:
     """The renewal of one attempt, as a task of its own.
@@ -37,7 +34,6 @@ class TaskBeat:
         self._task = task = asyncio.get_running_loop().create_task(
             self._perform(steps), name="idemproof-renewal"
         )
-        _tasks.add(task)
         task.add_done_callback(_forget)
 
     async def _perform(self, steps: Steps) -> None:
@@ -93,6 +89,5 @@ class TaskBeat:
 
 
 def _forget(task: "asyncio.Task[None]") -> None:
-    _tasks.discard(task)
     if not task.cancelled():
         task.exception()  # retrieved, so that nothing is logged: the protocol has judged it

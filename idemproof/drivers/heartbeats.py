@@ -96,7 +96,7 @@ class _Heartbeats:
                 return
             beat.home = self
             self._add(beat, pause)
-            if not self._threads:
+            if not (self._threads or self._one_waits):
                 beat.stopped = True
                 raise IdempotencyError(
                     "No thread could be started to renew the lease: the process has too many, or exits. "
@@ -127,18 +127,17 @@ class _Heartbeats:
         if self._one_waits or self._threads >= MOST_THREADS or not self._due:
             return
         thread = threading.Thread(target=self._work, name="idemproof-renewal", daemon=True)
-        self._threads += 1
         self._one_waits = True  # it will
         try:
             thread.start()
         except BaseException as error:
-            self._threads -= 1
-            self._one_waits = False
+            self._one_waits = False  # or one does nevertheless: then there are two, and one ends later
             if not isinstance(error, RuntimeError):
                 raise
 
     def _work(self) -> None:
         with self.turn:
+            self._threads += 1
             try:
                 while self._wait_and_perform():
                     pass

@@ -2,11 +2,15 @@
 
 import sys
 from contextvars import ContextVar
+from typing import Any
 
 from ..spec.commands import RunBody
 
 running: ContextVar[RunBody | None] = ContextVar("idemproof_running", default=None)
 """The innermost call whose body runs in this context. It is set while the body runs, and no longer."""
+
+NOT_SET: Any = object()
+"""What a driver restores if it has not set ``running``."""
 
 wanted = False
 """Whether anything in this process may ask. Until then drivers save setting ``running``: 3 % of a call."""

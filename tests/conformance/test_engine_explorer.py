@@ -239,7 +239,7 @@ class LosesTheAnswer(World):
         (RenewsForEver, {"clients": 1, "faults": 0, "crashes": 0, "renews": True}, "REN-2", 5),
         (CompletesUnderRenewal, {"clients": 1, "faults": 0, "crashes": 0, "renews": True}, "REN-3", 3),
         (RenewsAfterTheEnd, {"clients": 1, "crashes": 0, "renews": True}, "REN-4", 9),
-        (TakesAFailureForALoss, {"clients": 1, "crashes": 0, "renews": True}, "REN-5", 5),
+        (TakesAFailureForALoss, {"clients": 1, "crashes": 0, "renews": True}, "REN-5", 4),
         (TrustsItsCache, {"clients": 1, "faults": 0, "crashes": 0, "cached": True}, "ENG-7", 9),
         (OneTokenForAll, {"faults": 0, "crashes": 0}, "INV-1", 4),
         (SwapsBlindly, {"faults": 0, "crashes": 0}, "INV-3", 4),

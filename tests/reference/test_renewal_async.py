@@ -34,7 +34,6 @@ from idemproof.spec.record import COMPLETED
 def time() -> Iterator[Time]:
     with moved_time() as moved:
         yield moved
-    assert not heartbeat_tasks._tasks
 
 
 @pytest.fixture
@@ -283,7 +282,6 @@ def test_a_loop_that_ends_during_the_body_ends_its_renewal(time: Time, seen: See
         await until(lambda: time._sleepers)
 
     asyncio.run(main())
-    assert not heartbeat_tasks._tasks
     assert not store._records
 
 
