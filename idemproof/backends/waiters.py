@@ -59,7 +59,7 @@ class Waiters:
             self._add(key, wake)
             return has_changed() or gate.acquire(timeout=seconds)
         finally:
-            self._remove(key, wake)
+            self._leave(key, wake)
 
     async def wait_async(self, key: str, has_changed: Callable[[], bool], seconds: float) -> bool:
         """Wait as :meth:`wait` does, on an event loop."""
@@ -82,14 +82,24 @@ class Waiters:
             return has_changed() or await woken
         finally:
             timer.cancel()
-            self._remove(key, wake)
+            self._leave(key, wake)
 
     def _add(self, key: str, wake: _Wake) -> None:
         with self._lock:
             self.by_key.setdefault(key, {})[wake] = os.getpid()
 
+    def _leave(self, key: str, wake: _Wake) -> None:
+        """Remove one who waited, even if an interrupt strikes meanwhile."""
+        try:
+            self._remove(key, wake)
+        except BaseException:
+            self._remove(key, wake)
+            raise
+
     def _remove(self, key: str, wake: _Wake) -> None:
         with self._lock:
             waiting = self.by_key.get(key)
-            if waiting is not None and waiting.pop(wake, None) is not None and not waiting:
-                del self.by_key[key]
+            if waiting is not None:
+                waiting.pop(wake, None)
+                if not waiting:
+                    self.by_key.pop(key, None)
