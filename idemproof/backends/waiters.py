@@ -57,9 +57,14 @@ class Waiters:
         wake = gate.release
         try:
             self._add(key, wake)
-            return has_changed() or gate.acquire(timeout=seconds)
+            woken = has_changed() or gate.acquire(timeout=seconds)
+            return woken  # noqa: RET504 - an interrupt of a call in a return would pass by the cleanup
         finally:
-            self._leave(key, wake)
+            try:
+                self._remove(key, wake)
+            except BaseException:  # an interrupt strikes meanwhile
+                self._remove(key, wake)
+                raise
 
     async def wait_async(self, key: str, has_changed: Callable[[], bool], seconds: float) -> bool:
         """Wait as :meth:`wait` does, on an event loop."""
@@ -82,19 +87,15 @@ class Waiters:
             return has_changed() or await woken
         finally:
             timer.cancel()
-            self._leave(key, wake)
+            try:
+                self._remove(key, wake)
+            except BaseException:  # an interrupt strikes meanwhile
+                self._remove(key, wake)
+                raise
 
     def _add(self, key: str, wake: _Wake) -> None:
         with self._lock:
             self.by_key.setdefault(key, {})[wake] = os.getpid()
-
-    def _leave(self, key: str, wake: _Wake) -> None:
-        """Remove one who waited, even if an interrupt strikes meanwhile."""
-        try:
-            self._remove(key, wake)
-        except BaseException:
-            self._remove(key, wake)
-            raise
 
     def _remove(self, key: str, wake: _Wake) -> None:
         with self._lock:
