@@ -57,9 +57,14 @@ class Waiters:
         wake = gate.release
         try:
             self._add(key, wake)
-            return has_changed() or gate.acquire(timeout=seconds)
+            woken = has_changed() or gate.acquire(timeout=seconds)
+            return woken  # noqa: RET504 - an interrupt of a call in a return would pass by the cleanup
         finally:
-            self._remove(key, wake)
+            try:
+                self._remove(key, wake)
+            except BaseException:  # an interrupt strikes meanwhile
+                self._remove(key, wake)
+                raise
 
     async def wait_async(self, key: str, has_changed: Callable[[], bool], seconds: float) -> bool:
         """Wait as :meth:`wait` does, on an event loop."""
@@ -82,7 +87,11 @@ class Waiters:
             return has_changed() or await woken
         finally:
             timer.cancel()
-            self._remove(key, wake)
+            try:
+                self._remove(key, wake)
+            except BaseException:  # an interrupt strikes meanwhile
+                self._remove(key, wake)
+                raise
 
     def _add(self, key: str, wake: _Wake) -> None:
         with self._lock:
@@ -91,5 +100,7 @@ class Waiters:
     def _remove(self, key: str, wake: _Wake) -> None:
         with self._lock:
             waiting = self.by_key.get(key)
-            if waiting is not None and waiting.pop(wake, None) is not None and not waiting:
-                del self.by_key[key]
+            if waiting is not None:
+                waiting.pop(wake, None)
+                if not waiting:
+                    self.by_key.pop(key, None)
