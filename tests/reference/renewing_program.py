@@ -87,8 +87,9 @@ def fork() -> None:
 
 def fork_in_flight() -> None:
     from idemproof import InMemoryPersistenceLayer  # noqa: PLC0415
+    from idemproof.drivers import heartbeats  # noqa: PLC0415
 
-    hangs, released = threading.Event(), threading.Event()
+    hangs, released, held, forked = (threading.Event() for _ in range(4))
     parent = os.getpid()
 
     class Hangs(InMemoryPersistenceLayer):
@@ -102,11 +103,21 @@ def fork_in_flight() -> None:
 
     codes: list[int] = []
 
+    def hold(turn: threading.Condition) -> None:
+        with turn:  # as a thread may at any time: the child inherits it locked
+            held.set()
+            forked.wait()
+
     def body(n: int) -> int:
         hangs.wait()
+        home = heartbeats._heartbeats
+        assert home is not None
+        threading.Thread(target=hold, args=[home.turn]).start()
+        held.wait()
         child = os.fork()
         if child:
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            forked.set()
             released.set()
         return n
 

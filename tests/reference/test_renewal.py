@@ -132,22 +132,21 @@ def test_a_store_that_fails_for_a_while_loses_no_claim(time: Time, seen: Seen, s
 
 @pytest.mark.clause("REN-9")
 def test_a_store_that_hangs_for_one_key_does_not_delay_others(time: Time, seen: Seen, store: Watched) -> None:
-    inner = protect(
-        lambda n: (time.pass_seconds(BEAT_SECONDS), seen.wait_for(Kind.RENEWED)) and n,
-        store,
-        renewing(time, seen),
-    )
     outer_seen = Seen()
 
+    def others(n: int) -> int:
+        time.pass_seconds(BEAT_SECONDS)  # both are due, and the older one hangs
+        store.hangs.get(timeout=WATCHDOG_SECONDS)
+        seen.wait_for(Kind.RENEWED)
+        return n
+
     def body(n: int) -> int:
-        time.pass_seconds(BEAT_SECONDS)
-        assert store.hangs.get(timeout=WATCHDOG_SECONDS)
         assert inner(n=2) == 2
-        time.pass_seconds(1)
         store.hanging.popitem()[1].set()
         outer_seen.wait_for(Kind.RENEWED)
         return n
 
+    inner = protect(others, store, renewing(time, seen))
     outer = protect(body, store, renewing(time, outer_seen))
     store.hanging[outer.idempotency.key(n=1)] = threading.Event()
     assert outer(n=1) == 1
