@@ -250,6 +250,10 @@ class PostgresTable:
                 f"Records in {self.name} cannot be read from a replica, which may lag behind. Connect to the "
                 "primary."
             )
+        if isinstance(persistence, bytes):
+            raise IdempotencyPersistenceConfigError(
+                "The connection has the client encoding SQL_ASCII, by which text is not decoded. Use UTF8."
+            )
         found = dict(each.split(" ", 1) for each in columns)
         wrong = ""
         if persistence is None:
