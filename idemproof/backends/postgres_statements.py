@@ -230,9 +230,10 @@ class PostgresTable:
 
     def create(self) -> Exchange:
         """Create the table and its index, unless they exist, and check them."""
-        for statement in self.ddl.split(";\n\n"):
-            yield from _repeated(statement, None, _LOST_CREATION)
+        table, index = self.ddl.split(";\n\n")
+        yield from _repeated(table, None, _LOST_CREATION)
         yield from self.check()
+        yield from _repeated(index, None, _LOST_CREATION)
 
     def check(self) -> Exchange:
         """Check the session and the table; return the id of the session's process.
