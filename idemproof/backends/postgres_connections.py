@@ -113,7 +113,6 @@ class BlockingPool:
         self._size = size
         self._seconds = seconds
         self._check = check
-        self._waiting = 0
         self._renew()
 
     def _renew(self) -> None:
@@ -121,6 +120,7 @@ class BlockingPool:
         # The cursors of open connections. An interrupt may lose one, which then leaves the set by itself.
         self._open_now: weakref.WeakSet[Any] = weakref.WeakSet()
         self._turn = threading.Condition()
+        self._waiting = 0
         self._process = os.getpid()
 
     def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:

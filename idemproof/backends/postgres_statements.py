@@ -230,9 +230,10 @@ class PostgresTable:
 
     def create(self) -> Exchange:
         """Create the table and its index, unless they exist, and check them."""
-        for statement in self.ddl.split(";\n\n"):
-            yield from _repeated(statement, None, _LOST_CREATION)
+        table, index = self.ddl.split(";\n\n")
+        yield from _repeated(table, None, _LOST_CREATION)
         yield from self.check()
+        yield from _repeated(index, None, _LOST_CREATION)
 
     def check(self) -> Exchange:
         """Check the session and the table; return the id of the session's process.
@@ -249,6 +250,10 @@ class PostgresTable:
             raise IdempotencyPersistenceConfigError(
                 f"Records in {self.name} cannot be read from a replica, which may lag behind. Connect to the "
                 "primary."
+            )
+        if isinstance(persistence, bytes):
+            raise IdempotencyPersistenceConfigError(
+                "The connection has the client encoding SQL_ASCII, by which text is not decoded. Use UTF8."
             )
         found = dict(each.split(" ", 1) for each in columns)
         wrong = ""

@@ -5,14 +5,17 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from idemproof import IdempotencyConfig, PostgresPersistenceLayer, Record, idempotent_function
 from idemproof.backends import postgres_statements
 from idemproof.backends.postgres_statements import LARGEST_KEY
+from idemproof.cli.app import app
 from idemproof.errors import (
     IdempotencyPersistenceConfigError,
     IdempotencyPersistenceConsistencyError,
@@ -51,6 +54,36 @@ def test_the_table_is_logged_exact_and_made_for_updates(new_database: str, make_
         "ON pg_am.oid = relam WHERE indrelid = 'idempotency'::regclass ORDER BY amname",
     )
     assert kinds == [("brin",), ("btree",)]
+
+
+def test_the_page_has_the_statements_that_are_sent() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "use-postgresql.md").read_text("utf-8")
+    assert f"```sql\n{PostgresPersistenceLayer().ddl}```" in page
+
+
+def test_the_command_creates_the_table_or_prints_the_statements(
+    new_database: str, make_postgres: Make
+) -> None:
+    named = ["--table", "ours", "--schema", "public"]
+    printed = CliRunner().invoke(app, ["postgres", "create-table", "--print", *named])
+    layer = make_postgres(new_database, table="ours", schema="public")
+    assert (printed.exit_code, printed.stdout) == (0, layer.ddl)
+    with pytest.raises(IdempotencyPersistenceConfigError, match="does not exist"):
+        layer._load("key")
+    created = CliRunner().invoke(app, ["postgres", "create-table", new_database, *named])
+    assert (created.exit_code, created.stdout) == (0, "The table 'ours' is ready.\n")
+    assert layer._load("key") is None
+    rows(new_database, "CREATE TABLE other ()")
+    refused = CliRunner().invoke(app, ["postgres", "create-table", new_database, "--table", "other"])
+    assert refused.exit_code == 1
+    assert "needs the columns" in refused.stderr
+
+
+def test_a_connection_that_does_not_decode_is_refused(records_table: str, make_postgres: Make) -> None:
+    settings = psycopg.conninfo.conninfo_to_dict(records_table)
+    layer = make_postgres({**settings, "client_encoding": "SQL_ASCII"})
+    with pytest.raises(IdempotencyPersistenceConfigError, match="SQL_ASCII"):
+        layer._load("key")
 
 
 def test_completions_touch_no_index(new_database: str, make_postgres: Make) -> None:

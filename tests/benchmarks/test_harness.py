@@ -92,7 +92,7 @@ def test_we_answer_rightly(smoke: Smoke) -> None:
 
 @pytest.mark.once
 def test_every_target_finds_its_figures(smoke: Smoke) -> None:
-    assert len(smoke.data["targets"]) == 12
+    assert len(smoke.data["targets"]) == 14
     for target in smoke.data["targets"]:
         assert target["verdict"] in ("met", "not met"), target["says"]
         assert target["says"] in smoke.printed
