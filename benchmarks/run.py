@@ -19,6 +19,7 @@ import growing
 import hot_keys
 import in_process
 import over_dynamodb
+import over_sqlalchemy
 import over_sqlite
 import over_valkey
 import processes
@@ -39,6 +40,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *over_dynamodb.SCENARIOS,
         *hot_keys.SCENARIOS,
         *over_sqlite.SCENARIOS,
+        *over_sqlalchemy.SCENARIOS,
         *growing.scenarios(smoke=smoke),
     ]
 
