@@ -115,7 +115,7 @@ def idempotency_table(metadata: MetaData, name: str = "idempotency", *, schema: 
         mariadb_row_format="DYNAMIC",
     )
     # With space in the page. As a parameter of the table it needs a newer SQLAlchemy.
-    space = DDL("ALTER TABLE %(fullname)s SET (fillfactor = 70)")
+    space = DDL("ALTER TABLE %(fullname)s SET (fillfactor = 70)")  # type: ignore[no-untyped-call]
     event.listen(table, "after_create", space.execute_if(dialect=POSTGRESQL))
     return table
 
