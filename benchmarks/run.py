@@ -20,6 +20,7 @@ import hot_keys
 import in_process
 import over_dynamodb
 import over_postgres
+import over_sqlalchemy
 import over_sqlite
 import over_valkey
 import processes
@@ -41,6 +42,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *hot_keys.SCENARIOS,
         *over_postgres.SCENARIOS,
         *over_sqlite.SCENARIOS,
+        *over_sqlalchemy.SCENARIOS,
         *growing.scenarios(smoke=smoke),
     ]
 

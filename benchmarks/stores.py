@@ -67,6 +67,27 @@ class Places:
         client.close()
         return kwargs
 
+    @functools.cached_property
+    def postgresql(self) -> str:
+        """The address of an empty database on PostgreSQL."""
+        postgres: Any = importlib.import_module("postgres")
+        with self._elsewhere():
+            server = self._stack.enter_context(postgres.PostgreSQL(self._own_folder("postgres")))
+        return str(server.create_database("benchmarks"))
+
+    @functools.cached_property
+    def mariadb(self) -> str:
+        """The address of an empty database on MariaDB."""
+        mariadb: Any = importlib.import_module("mariadb")
+        with self._elsewhere():
+            server = self._stack.enter_context(mariadb.MariaDB(self._own_folder("mariadb")))
+        return str(server.create_database())
+
+    def _own_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
     @contextlib.contextmanager
     def _elsewhere(self) -> Iterator[None]:
         """Start processes on the other processors. A process inherits the processors of its parent."""

@@ -32,6 +32,9 @@ __all__ = ["AsyncSQLAlchemyPersistenceLayer", "SQLAlchemyPersistenceLayer", "ide
 
 _ONE_CONNECTION = (AssertionPool, SingletonThreadPool, StaticPool)
 
+_COMMITS_ITSELF = "idemproof commits each statement"
+"""Marks connections in autocommit mode. Another COMMIT would be another round trip on MySQL."""
+
 _LOCK_WAIT_SECONDS = 1
 """How long MySQL and MariaDB let a statement wait for a row that another transaction has locked."""
 
@@ -331,10 +334,11 @@ def _dispose(engine: Engine, process: int) -> None:
 
 
 def _guarded(connection: Connection, work: Callable[..., Any], *given: Any) -> Any:
-    """Run ``work`` in a transaction. After an interrupt, the connection is not used any more."""
+    """Run ``work``, and commit. After an interrupt, the connection is not used any more."""
     try:
         answer = work(connection, *given)
-        connection.commit()
+        if not connection.info.get(_COMMITS_ITSELF):
+            connection.commit()
     except SQLAlchemyError:
         raise
     except BaseException:
@@ -358,10 +362,11 @@ class _Prepare:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def __call__(self, connection: Any, _record: Any) -> None:
+    def __call__(self, connection: Any, record: Any) -> None:
         dialect = self._dialect
         if "AUTOCOMMIT" in dialect.get_isolation_level_values(connection):
             dialect.set_isolation_level(connection, "AUTOCOMMIT")
+            record.info[_COMMITS_ITSELF] = True
         if dialect.name in MYSQL:
             cursor = connection.cursor()
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")

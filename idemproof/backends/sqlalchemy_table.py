@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, MetaData, String, Table, Text, inspect, text
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoSuchTableError
@@ -83,7 +96,7 @@ def idempotency_table(metadata: MetaData, name: str = "idempotency", *, schema: 
     schema
         The schema of the table; the connection's default if not given.
     """
-    return Table(
+    table = Table(
         name,
         metadata,
         Column("id", StoredText(LONGEST_KEY_ELSEWHERE, key=True), primary_key=True),
@@ -96,12 +109,15 @@ def idempotency_table(metadata: MetaData, name: str = "idempotency", *, schema: 
         # PostgreSQL updates a row within its page only if no B-tree has the columns that change.
         Index(f"{name}_by_expiration", "expiration", postgresql_using="brin"),
         schema=schema,
-        postgresql_with={"fillfactor": 70},
         mysql_engine="InnoDB",
         mysql_row_format="DYNAMIC",
         mariadb_engine="InnoDB",
         mariadb_row_format="DYNAMIC",
     )
+    # With space in the page. As a parameter of the table it needs a newer SQLAlchemy.
+    space = DDL("ALTER TABLE %(fullname)s SET (fillfactor = 70)")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", space.execute_if(dialect=POSTGRESQL))
+    return table
 
 
 def largest_packet(connection: Connection) -> int | None:

@@ -478,6 +478,19 @@ def test_the_applications_metadata_creates_the_table(engine: sqlalchemy.Engine) 
         assert other._load("key") is None
 
 
+def test_updates_stay_in_their_page_on_postgresql(
+    psycopg_url: str, engines: Callable[..., sqlalchemy.Engine]
+) -> None:
+    engine = engines(psycopg_url)
+    with engine.connect() as connection:
+        options = connection.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'idempotency'"))
+        kinds = connection.scalars(
+            text("SELECT indexdef FROM pg_indexes WHERE tablename = 'idempotency'")
+        ).all()
+    assert options == ["fillfactor=70"]
+    assert sorted("brin" in kind for kind in kinds) == [False, True]
+
+
 def test_a_schema_is_used(psycopg_url: str, engines: Callable[..., sqlalchemy.Engine]) -> None:
     engine = engines(psycopg_url)
     with engine.begin() as connection:
