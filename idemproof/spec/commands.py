@@ -1,6 +1,6 @@
 """The commands of protocol code. Generators yield them; drivers perform them."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from .occurrences import Occurrence
@@ -48,15 +48,17 @@ class RunBody:
     """Run the body. The driver stores here how it ended, before anything else can fail.
 
     ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end.
+    ``asked`` is what to call instead of the body, with its arguments: the question of a takeover.
     """
 
-    __slots__ = ("failure", "interrupt", "result", "returned")
+    __slots__ = ("asked", "failure", "interrupt", "result", "returned")
 
     def __init__(self) -> None:
         self.returned = False
         self.result: Any = None
         self.failure: BaseException | None = None
         self.interrupt: BaseException | None = None
+        self.asked: Callable[..., Any] | None = None
 
 
 Command = Load | Swap | CallMethod | Sleep | Emit | RunBody

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     SUSPENDED = "suspended"
     FORGOTTEN = "forgotten"
     RESOLVED = "resolved"
+    PARKED = "parked"
+    ABANDONED = "abandoned"
 
 
 class Occurrence(NamedTuple):

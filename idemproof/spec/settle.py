@@ -114,6 +114,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         ttl_ms = 1  # because 0 could mean forever
                 if claims:
                     subject.held = new
+                    if outcome.asks:  # type: ignore[union-attr]  # what a claim proposes is granted
+                        subject.asks = True  # until it ends, though the reply may be lost (TAKE-3)
                 found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new
