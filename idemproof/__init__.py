@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
+    from .reference.takeover import NOT_DONE, NotDone
     from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
 
 _HOMES = {
+    "NOT_DONE": "reference.takeover",
     "Answer": "reference.idempotency",
     "AsyncBasePersistenceLayer": "backends.base",
     "AsyncCachePersistenceLayer": "backends.redis",
@@ -50,6 +52,7 @@ _HOMES = {
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
+    "NotDone": "reference.takeover",
     "Occurrence": "spec.occurrences",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
@@ -59,6 +62,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "NOT_DONE",
     "Answer",
     "AsyncBasePersistenceLayer",
     "AsyncCachePersistenceLayer",
@@ -78,6 +82,7 @@ __all__ = [
     "IdempotentHookFunction",
     "InMemoryPersistenceLayer",
     "Kind",
+    "NotDone",
     "Occurrence",
     "Record",
     "RedisCachePersistenceLayer",

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, Literal
 
 from ..reference.engine import Engine
+from ..reference.takeover import NOT_DONE
 from ..spec.commands import Emit, Load, RunBody, Sleep, Swap
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
-from ..spec.invariants import Answered, Asked, Began, Ended, Happening
+from ..spec.invariants import Acted, Answered, Asked, Began, Ended, Happening
 from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
 from ..spec.transition import transition
@@ -57,6 +58,8 @@ class World:
         self.history: list[Happening] = []
         self.delayed: list[Swap] = []
         self.owners_made = 0
+        self.effect_until = 0
+        """Until when the effect that has happened must not happen again (epoch milliseconds)."""
 
     def clock(self) -> int:
         """Return the epoch milliseconds that it is in this world."""
@@ -72,9 +75,21 @@ class World:
         if not same_version(self.record, command.expected):
             return self.record
         self.record = command.new
+        if command.new is not None and self.now < self.effect_until:
+            expiry = expiry_ms(command.new)
+            completed = command.new.status == COMPLETED
+            self.effect_until = expiry if completed else max(self.effect_until, expiry)
         if command.new is not None and command.new.status == COMPLETED:
             self.history.append(Ended(str(command.new.owner), self.now, "stored", expiry_ms(command.new)))
         return command.new
+
+    def act(self, owner: str) -> None:
+        """Let the effect of a body happen, whose attempt holds the claim."""
+        assert self.record is not None and holds(self.record, owner)  # noqa: PT018 - it is one condition
+        if self.now < self.effect_until:
+            self.history.append(Acted("an earlier attempt", self.now, self.effect_until))
+        self.effect_until = expiry_ms(self.record)
+        self.history.append(Acted(owner, self.now, self.effect_until))
 
     def deliver(self, place: int = 0) -> None:
         """Let a delayed request arrive: the oldest, or the one at ``place``."""
@@ -94,6 +109,7 @@ class SimulatedCall:
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
+    ``acted`` is whether its effect has happened, ``found`` whether the answer to its question was a result,
     ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
     """
 
@@ -111,6 +127,8 @@ class SimulatedCall:
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
         self.body: RunBody | None = None
+        self.acted = self.found = False
+        self._attempt: RunBody | None = None
         self.command: Any = None
         self._go(lambda: self.steps.send(None))
 
@@ -118,6 +136,11 @@ class SimulatedCall:
     def running(self) -> bool:
         """Whether the body is running: the next step is to let it return or fail."""
         return self.body is not None and self.command is self.body
+
+    @property
+    def asking(self) -> bool:
+        """Whether the question is being answered that precedes the body."""
+        return isinstance(self.command, RunBody) and self.command is not self.body
 
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
@@ -136,6 +159,22 @@ class SimulatedCall:
             if fate == "delayed":
                 self._world.delayed.append(command)
             self._reply(fate, lambda: self._world.swap(command))
+
+    def answer(self, result: Any = NOT_DONE) -> None:
+        """Answer the question: with a result, or that nothing was done."""
+        self.found = result is not NOT_DONE
+        self.command.result, self.command.returned = result, True
+        self._go(lambda: self.steps.send(None))
+
+    def fail_to_answer(self, error: BaseException) -> None:
+        """Let the question raise ``error``."""
+        self.command.failure = error
+        self._go(lambda: self.steps.send(None))
+
+    def act(self) -> None:
+        """Let the effect of the running body happen."""
+        self.acted = True
+        self._world.act(self.owner)
 
     def finish(self, result: Any) -> None:
         """Let the running body return ``result``."""
@@ -166,7 +205,7 @@ class SimulatedCall:
     def until_running(self) -> "SimulatedCall":
         """Perform what comes before the body, without faults."""
         while self.ended is None and not self.running:
-            self.step()
+            self.answer() if self.asking else self.step()
         return self
 
     def run(self, result: Any = "result") -> "SimulatedCall":
@@ -174,6 +213,8 @@ class SimulatedCall:
         while self.ended is None:
             if self.running:
                 self.finish(result)
+            elif self.asking:
+                self.answer()
             else:
                 self.step()
         return self
@@ -213,11 +254,13 @@ class SimulatedCall:
                 self._world.history.append(self.command.occurrence)
                 self.command = self.steps.send(None)
             if isinstance(self.command, RunBody):
+                self._attempt = self.command
+            if isinstance(self.command, RunBody) and self.command.asked is None:
                 self.began_interrupted = self.interrupted
                 self.body = self.command
                 self._world.history.append(Began(self.owner, self._world.now, self.until))
         except StopIteration as done:
-            failure = None if self.body is None else self.body.failure
+            failure = None if self._attempt is None else self._attempt.failure
             if failure is not None:
                 self._end("raised", failure)
             else:

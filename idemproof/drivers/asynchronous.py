@@ -41,7 +41,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                 try:
                     if isinstance(command, RunBody):
                         call = command
-                        await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
+                        await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)

@@ -15,9 +15,10 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
-from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay
+from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay, UnknownOutcome
 from ..spec.record import RESULT_UNAVAILABLE, Record
 from .cache import LocalCache
 from .config import IdempotentHookFunction
@@ -77,8 +78,9 @@ class Answers:
 
         Raises
         ------
-        IdempotencyValidationError, IdempotencyAlreadyInProgressError
-            The stored record has another payload hash, or its attempt is still in progress.
+        IdempotencyValidationError, IdempotencyAlreadyInProgressError, IdempotencyUnknownOutcomeError
+            The stored record has another payload hash, or its attempt is still in progress, or has ended
+            without a result.
         """
         if isinstance(outcome, Replay):
             return self._replay(outcome.record, None if cached else self._cache)
@@ -94,6 +96,15 @@ class Answers:
                 f"Another attempt is in progress with the key {key!r}, for at most {outcome.retry_after} ms "
                 "more. Nothing ran. Retry later.",
                 retry_after_ms=outcome.retry_after,
+            )
+        if isinstance(outcome, UnknownOutcome):
+            raise IdempotencyUnknownOutcomeError(
+                f"An earlier attempt on {outcome.record.idempotency_key!r} may have done the operation: its "
+                "lease has ended, and it stored no result. The function did not run now, and will not until "
+                "the record expires. Find out whether the operation has happened. If so, resolve the key "
+                "with "
+                "its result; if not, and the earlier worker is dead, forget the key. A function on_takeover "
+                "can find out for each call."
             )
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..drivers.interrupts import raise_interrupt
 from ..spec.commands import RunBody
 from ..spec.events import Outcome, Replay
-from ..spec.record import Record, execution_of
+from ..spec.record import INPROGRESS, Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
 from .observers import Report
@@ -36,12 +36,14 @@ class Attempt(RunBody):
     """
 
     __slots__ = (
+        "asks",
         "context",
         "decided",
         "execution",
         "expiry",
         "held",
         "key",
+        "never_ran",
         "outcome",
         "owner",
         "payload_hash",
@@ -49,6 +51,7 @@ class Attempt(RunBody):
         "resumed",
         "settled",
         "text",
+        "took_over",
         "trouble",
         "until",
         "waited_ms",
@@ -67,6 +70,7 @@ class Attempt(RunBody):
         self.returned = False
         self.failure = None
         self.interrupt = None
+        self.asked = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
@@ -74,6 +78,12 @@ class Attempt(RunBody):
         self.execution = execution
         # Whether an earlier invocation of the execution may have begun the body.
         self.resumed = False
+        # Whether it has sent a claim that takes over the lapsed claim of another.
+        self.took_over = False
+        # Whether it must not begin before on_takeover has answered that nothing was done (TAKE-3).
+        self.asks = False
+        # Whether its failure is that of a body that has not run (ENG-14).
+        self.never_ran = False
         # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
@@ -110,8 +120,13 @@ class Attempt(RunBody):
 
     @property
     def ran(self) -> bool:
-        """Whether the body has ended."""
-        return self.returned or self.failure is not None
+        """Whether the body has ended. A question that has ended is none."""
+        return (self.returned or self.failure is not None) and not self.asks
+
+    def note_takeover(self, replaced: Record) -> None:
+        """Note whether the claim has replaced the claim of another attempt, which may have run."""
+        if replaced.status == INPROGRESS and replaced.owner != self.owner:
+            self.took_over = True
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Store the first interrupt of the call."""
@@ -131,6 +146,7 @@ class Attempt(RunBody):
                 break
         else:
             return
+        self.never_ran = True
         self.failure = TypeError(
             f"The function for {self.key!r} returned a {type(result).__name__}, which has not run. The key "
             "is released. Protect the async function itself, below its other decorators, or the function "

@@ -18,8 +18,10 @@ from .config_values import (
     require_callable,
     require_clock,
     require_count,
+    require_errors,
     require_interrupts,
     require_observers,
+    require_policy,
     require_window,
     search_options_of,
     shown,
@@ -113,6 +115,15 @@ class IdempotencyConfig:
         A list or tuple of functions that are called with each
         :class:`~idemproof.spec.occurrences.Occurrence` of a call. Their exceptions are logged, and do not
         change the call.
+    on_takeover
+        What a call does if an earlier attempt held the key, and its lease has ended without a result: its
+        worker may have died before its effect or after it. ``"run"`` runs the function again. ``"refuse"``
+        raises :class:`IdempotencyUnknownOutcomeError` until the key is resolved or forgotten, or its record
+        expires. To find out for each call, give the decorator a function ``on_takeover``.
+    released_errors
+        Classes of ``Exception``, with their subclasses, that the function raises only if nothing has
+        happened. They release the key. If a claim does not take over by running again, any other exception
+        leaves it to the next call to refuse or to ask.
 
     Raises
     ------
@@ -139,6 +150,8 @@ class IdempotencyConfig:
     interrupts: tuple[type[Exception], ...]
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
+    on_takeover: str
+    released_errors: tuple[type[Exception], ...]
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -173,6 +186,8 @@ class IdempotencyConfig:
         interrupts: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
+        on_takeover: Literal["run", "refuse"] = "run",
+        released_errors: tuple[type[Exception], ...] = (),
     ) -> None:
         require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = truth("use_local_cache", use_local_cache)
@@ -196,6 +211,8 @@ class IdempotencyConfig:
         require_interrupts(interrupts)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
         require_observers(observers)
+        require_policy(on_takeover)
+        require_errors("released_errors", released_errors)
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -218,6 +235,8 @@ class IdempotencyConfig:
             interrupts=interrupts,
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
+            on_takeover=on_takeover,
+            released_errors=released_errors,
             interruptions=Interrupts(interrupts),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),

@@ -10,6 +10,7 @@ from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from ..spec.events import REFUSE, RUN
 from .functions import is_async
 from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 
@@ -75,6 +76,25 @@ def require_interrupts(kinds: Any) -> None:
         is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
         if not is_one or issubclass(kind, IdempotencyError):
             raise refusal("interrupts", kinds, allowed)
+
+
+def require_errors(name: str, kinds: Any) -> None:
+    """Raise if a value is not a tuple of classes of exceptions."""
+    allowed = "a tuple of classes derived from Exception"
+    if not isinstance(kinds, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
+    ):
+        raise refusal(name, kinds, allowed)
+
+
+def require_policy(value: Any) -> None:
+    """Raise if a value is not what a configuration can say about takeovers."""
+    if callable(value):
+        raise refusal(
+            "on_takeover", value, "'run' or 'refuse': give a function to the decorator, as on_takeover"
+        )
+    if value not in (RUN, REFUSE):
+        raise refusal("on_takeover", value, "'run' or 'refuse'")
 
 
 def require_observers(observers: Any) -> None:

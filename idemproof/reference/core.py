@@ -19,7 +19,7 @@ from ..backends.overrides import replaced_later
 from ..drivers.blocking import NOTHING, drive
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError
-from ..spec.events import Outcome
+from ..spec.events import RUN, Outcome
 from .config import IdempotencyConfig
 from .durable import SDK, current
 from .engine import Engine
@@ -95,6 +95,8 @@ class Core:
         self._named = function_name, key_prefix
         self._payload = payload
         self._settings = settings = LayerSettings(config, prefix)
+        if called_by_methods(layer):
+            self._refuse_policy(engine)
         self._by_methods = self._serve(layer, settings)
         self.store: CompareAndSwapLayer | None = None
         if not isinstance(layer, AsyncBasePersistenceLayer):
@@ -146,8 +148,11 @@ class Core:
         stand_in = Core.stand_in  # once: a test may end meanwhile
         core = self if stand_in is None else stand_in(self)
         execution = current(args, kwargs) if SDK in sys.modules else None
+        by = None if core._by_methods is None else core._by_methods()
+        if by is not None:
+            core._refuse_policy(core.engine)  # a test may have replaced the methods since
         steps = core.engine.steps(key, payload_hash, context, execution, function, answered)
-        return core, steps, None if core._by_methods is None else core._by_methods()
+        return core, steps, by
 
     def acall(
         self,
@@ -220,6 +225,14 @@ class Core:
         if called_by_methods(layer):
             return lambda: called
         return replaced_later(layer, lambda: called)
+
+    def _refuse_policy(self, engine: Engine) -> None:
+        if engine.policy != RUN:
+            raise IdempotencyConfigError(
+                f"on_takeover does not work with {type(self.layer).__name__}, whose documented methods are "
+                "overridden or replaced: they know nothing of it, and take over by themselves. Nothing ran. "
+                'Override _load and _swap instead, or leave on_takeover at "run".'
+            )
 
     def _refuse_lost_interrupts(self, layer: Any) -> None:
         for kind in self._config.interrupts:

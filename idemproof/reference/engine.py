@@ -17,7 +17,7 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
 )
-from ..spec.events import Claim, Claimed, Outcome, Released
+from ..spec.events import Abandoned, Claim, Claimed, Outcome, Released
 from ..spec.occurrences import Kind
 from ..spec.record import RESULT_UNAVAILABLE, live
 from ..spec.settle import settle
@@ -28,14 +28,15 @@ from .cache import LocalCache
 from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
-from .finishing import INTERRUPTS, Finishing
+from .finishing import INTERRUPTS
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
+from .takeover import Asking, refuse_to_ask
 
 
-class Engine(Finishing):
+class Engine(Asking):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
@@ -50,6 +51,14 @@ class Engine(Finishing):
         The decorated function, or None.
     keeps_owners
         Whether the layer stores owner tokens.
+    on_takeover
+        What is asked before a body repeats what another attempt may have done; None for the configuration's
+        policy.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        The policy needs owner tokens, and the layer stores none.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Engine(Finishing):
         function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
+        on_takeover: Callable[..., Any] | None = None,
     ) -> None:
         self._keeps_owners = keeps_owners
         self._config = config
@@ -72,12 +82,12 @@ class Engine(Finishing):
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
         self.observe = self.observers.hand
-        self._claiming = Claiming(config, interrupts)
-        self._resuming = Resuming(config, interrupts)
+        policy = self._set_policy(on_takeover, keeps_owners=keeps_owners)
+        self._claiming = Claiming(config, interrupts, policy)
+        self._resuming = Resuming(config, interrupts, policy)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
-        self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
     def standing_in(
         self,
@@ -185,18 +195,25 @@ class Engine(Finishing):
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
+        if execution is not None and self._on_takeover is not None:
+            raise refuse_to_ask(execution, key)
         attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
             outcome = yield from self._claim(attempt)
             granted = isinstance(outcome, Claimed)
+            if granted and outcome.took_over is not None:
+                attempt.note_takeover(outcome.took_over)
             if self._claiming.without_lease:
                 self._claiming.without_lease = False
                 yield from self._report_before(attempt, Kind.NO_LEASE)
             if granted and (report is not None or outcome.took_over is not None):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
-            if granted:
+            if granted and attempt.asks:
+                outcome = yield from self._ask(attempt, outcome)
+                granted = isinstance(outcome, Claimed)
+            if granted and not attempt.asks:
                 yield attempt
         except GeneratorExit:
             raise  # no driver performs commands any more
@@ -220,7 +237,7 @@ class Engine(Finishing):
             return (yield from self._answer_and_report(report, outcome, ran=ran))
         for _ in INTERRUPTS:
             try:
-                if attempt.failure is None and type(attempt.result) not in PLAIN:
+                if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
                 if attempt.failure is not None:
                     yield from self._release_after_failure(attempt, attempt.failure)
@@ -304,16 +321,16 @@ class Engine(Finishing):
         return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
-        """Release the claim because of ``error``, if this attempt still holds it."""
+        """Release or abandon the claim because of ``error``, if this attempt still holds it."""
         outcome = yield from settle(
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
         )
         if attempt.report is not None:
-            kind = Kind.RELEASED if isinstance(outcome, Released) else Kind.NOT_HELD
+            kind = _ENDINGS.get(type(outcome), Kind.NOT_HELD)
             yield from self._report(attempt, kind, outcome, error)
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
-        """Release a claim that may be stored, before the body or while it was failing."""
+        """Release or abandon a claim that may be stored, before the body or while it was failing."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
         if not granted and attempt.report is not None:
@@ -321,9 +338,10 @@ class Engine(Finishing):
         stopped = self._interrupts.includes(failure)
         if attempt.held is not None and not attempt.resumed:
             try:
-                yield from self._release(
-                    attempt, attempt.failure or failure, self._letting_go if stopped else None
-                )
+                ending = self._abandoning if attempt.asks else None
+                if stopped:
+                    ending = self._letting_lapse if attempt.asks else self._letting_go
+                yield from self._release(attempt, attempt.failure or failure, ending)
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - noted on the failure that is being raised
@@ -334,7 +352,7 @@ class Engine(Finishing):
             raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """Release the claim after the body has raised, unless the body will be resumed."""
+        """Release or abandon the claim after a failure, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
             if attempt.report is not None:
@@ -342,7 +360,7 @@ class Engine(Finishing):
             return
         trouble: BaseException | None = None
         try:
-            yield from self._release(attempt, failure)
+            yield from self._release(attempt, failure, self._ending_after(attempt, failure))
         except Exception as error:
             if self._interrupts.includes(error):
                 raise
@@ -361,10 +379,14 @@ class Engine(Finishing):
             return
         append_context(trouble, failure)
         raise IdempotencyPersistenceLayerError(
-            f"The function raised {type(failure).__name__} for {attempt.key!r}, and its claim could not "
-            "be released: retries are refused until its lease ends.",
+            f"{'on_takeover' if attempt.asks else 'The function'} raised {type(failure).__name__} for "
+            f"{attempt.key!r}, and its claim could not be released: retries are refused until its lease "
+            "ends.",
             trouble,
         ) from trouble
+
+
+_ENDINGS = {Released: Kind.RELEASED, Abandoned: Kind.ABANDONED}
 
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:

@@ -66,7 +66,7 @@ class Finishing:
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
-                "lost it, and another attempt took over. The function ran; its result, carried by this "
+                f"lost it, and another attempt took over. {_what_ran(attempt)}; its result, carried by this "
                 "error, was not stored. Use a longer lease; if the lease had not ended, check the store and "
                 "the clocks.",
                 result=attempt.result,
@@ -130,7 +130,8 @@ class Finishing:
         attempt.settled = True
         yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
         unknown = IdempotencyPersistenceLayerError(
-            f"The function ran for {attempt.key!r}, and it is not known whether its result, carried by this "
+            f"{_what_ran(attempt)} for {attempt.key!r}, and it is not known whether its result, carried by "
+            "this "
             "error, was stored. Check the operation before repeating it.",
             failure or given_up,
             result=attempt.result,
@@ -169,6 +170,10 @@ class Finishing:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - nothing else comes of observers
             attempt.note_interrupt(interrupt)
+
+
+def _what_ran(attempt: Attempt) -> str:
+    return "on_takeover returned" if attempt.asks else "The function ran"
 
 
 def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:

@@ -313,6 +313,39 @@ def parameters_of(function: Any) -> tuple[str, ...]:
         return ()
 
 
+def signature_of(function: Any) -> str:
+    """Return the parameters of a function, for messages."""
+    return (
+        f"({', '.join(str(each.replace(annotation=each.empty)) for each in _parameters(function).values())})"
+    )
+
+
+def same_parameters(function: Any, other: Any) -> bool:
+    """Return whether two functions can be called alike: the same parameters, with the same defaults.
+
+    One that takes any arguments fits every function.
+    """
+    wanted, found = (list(_parameters(each).values()) for each in (function, other))
+    any_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if [each.kind for each in found] == list(any_kinds):
+        return True
+    return len(wanted) == len(found) and all(map(_same_parameter, wanted, found))
+
+
+def _same_parameter(one: inspect.Parameter, other: inspect.Parameter) -> bool:
+    if one.kind is not other.kind:
+        return False
+    if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+        return True
+    if one.kind is not one.POSITIONAL_ONLY and one.name != other.name:
+        return False
+    if one.default is other.default:
+        return True
+    if one.empty in (one.default, other.default):
+        return False
+    return type(one.default) is type(other.default) and bool(one.default == other.default)
+
+
 def _parameters(
     function: Callable[..., Any], *, follow_wrapped: bool = True
 ) -> Mapping[str, inspect.Parameter]:

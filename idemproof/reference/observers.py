@@ -11,7 +11,7 @@ from types import CoroutineType
 from ..backends.logs import log, logger
 from ..drivers.interrupts import Interrupts, raise_interrupt
 from ..spec.commands import Emit
-from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay
+from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay, UnknownOutcome
 from ..spec.occurrences import Kind, Occurrence
 from ..spec.record import RESULT_UNAVAILABLE, Record
 from ..spec.transition import deciding_row
@@ -27,6 +27,10 @@ _LOGGED = {
             "if a worker dies, %r stays in progress for the whole window. "
             "Set in_progress_expires_after_seconds, or register the Lambda context."
         ),
+    ),
+    Kind.PARKED: (
+        logging.WARNING,
+        "%r was not run again: the lease of an earlier attempt has ended, and it may have done the operation",
     ),
     Kind.SUPERSEDED: (
         logging.WARNING,
@@ -198,5 +202,7 @@ def kind_of_claim(outcome: Outcome) -> Kind:
         return Kind.IN_PROGRESS
     if isinstance(outcome, PayloadMismatch):
         return Kind.PAYLOAD_MISMATCH
+    if isinstance(outcome, UnknownOutcome):
+        return Kind.PARKED
     assert isinstance(outcome, Replay)  # the rows of a claim give nothing else
     return Kind.RESULT_UNAVAILABLE if outcome.record.response_data == RESULT_UNAVAILABLE else Kind.REPLAYED

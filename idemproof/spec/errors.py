@@ -104,6 +104,13 @@ class IdempotencyAlreadyInProgressError(IdempotencyError):
         self.retry_after_ms = retry_after_ms
 
 
+class IdempotencyUnknownOutcomeError(IdempotencyError):
+    """An earlier attempt may have done the operation, and its lease has ended. The function did not run.
+
+    Retries get this error until somebody resolves or forgets the record, or it expires.
+    """
+
+
 class IdempotencyInconsistentStateError(IdempotencyError):
     """The store gave contradictory replies. The function did not run. It is safe to retry."""
 

@@ -19,6 +19,7 @@ from .events import (
     Event,
     Evict,
     Outcome,
+    PayloadMismatch,
     Renew,
     Replay,
     Superseded,
@@ -260,7 +261,7 @@ def takeover_follows_the_policy(step: Step) -> bool:
         asks = parked and event.policy == ASK
         same_payload = before is None or not _are_different(before.payload_hash, event.payload_hash)
         return outcome.asks == asks and (asks or not parked) and (not asks or same_payload)
-    return not parked or step.after == before
+    return not parked or isinstance(outcome, PayloadMismatch)
 
 
 def abandoned_claim_remains(step: Step) -> bool:

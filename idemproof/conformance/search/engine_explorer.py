@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from ...reference.engine import Engine
 from ...spec.commands import Swap
-from ...spec.record import Record
+from ...spec.events import RUN
+from ...spec.record import Record, deadline_ms
 from ..simulator import SimulatedCall, World
 from .states import Keys, SearchState
 from .steps import (
@@ -101,6 +102,7 @@ def search_engine(
     outages: int = 0,
     engine: type[Engine] = Engine,
     world: type[World] = World,
+    policy: str = RUN,
 ) -> EngineResult:
     """Visit every state that calls of the engine can reach, breadth first, and check every step.
 
@@ -130,8 +132,10 @@ def search_engine(
         The number of outages, in which the store fails, or refuses results, until it is back.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
+    policy
+        The policy of all claims. If it is not "run", each body has an effect, which must not happen twice.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads)
+    search = _Search(engine, world, cached=cached, payloads=payloads, policy=policy)
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -145,10 +149,12 @@ def search_engine(
 
 
 class _Search:
-    def __init__(self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int) -> None:
-        self._engine, self._world_kind, self._is_cached = engine, world, cached
+    def __init__(
+        self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int, policy: str
+    ) -> None:
+        self._engine, self._world_kind, self._is_cached, self._policy = engine, world, cached, policy
         self._keys = Keys()
-        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads)
+        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads, policy=policy)
         self._judged: set[Any] = set()
         self._clients = 0
 
@@ -211,7 +217,9 @@ class _Search:
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
         """Replay ``path`` in one world, from the start, and record the timeline."""
-        interleaving = Interleaving(self._clients, self._engine, self._world_kind, cached=self._is_cached)
+        interleaving = Interleaving(
+            self._clients, self._engine, self._world_kind, cached=self._is_cached, policy=self._policy
+        )
         found: list[str] = []
         for choice in path:
             found = interleaving.take(choice)
@@ -225,7 +233,7 @@ class Interleaving:
 
     Parameters
     ----------
-    clients, engine, world, cached
+    clients, engine, world, cached, policy
         As for :func:`search_engine`.
     """
 
@@ -236,12 +244,13 @@ class Interleaving:
         world: Callable[[], World] = World,
         *,
         cached: bool = False,
+        policy: str = RUN,
     ) -> None:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
-        self._kind, self._cached = engine, cached
-        self._engines = [engine_in(self.world, engine, cached=cached) for _ in range(clients)]
+        self._kind, self._cached, self._policy = engine, cached, policy
+        self._engines = [self._engine() for _ in range(clients)]
         self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
         self._started = 0
 
@@ -269,7 +278,7 @@ class Interleaving:
             self._log(f"client {who + 1}", what)
         else:
             number, call, expiry = running
-            command = "" if call.running else f": {_in_words(call.command)}"
+            command = "" if call.running or call.asking else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
@@ -279,8 +288,11 @@ class Interleaving:
         expiry = completion_of(call.command) if expiry is None else expiry
         self._calls[who] = None if call.ended is not None else (number, call, expiry)
         if call.ended == "crashed":
-            self._engines[who] = engine_in(self.world, self._kind, cached=self._cached)
+            self._engines[who] = self._engine()
         return call.owner, broken
+
+    def _engine(self) -> Engine:
+        return engine_in(self.world, self._kind, cached=self._cached, policy=self._policy)
 
     def _log(self, who: str, what: str) -> None:
         self.timeline.append(Happened(self.world.now - self._began, who, what, self.world.record))
@@ -289,7 +301,9 @@ class Interleaving:
 def _in_words(command: Any) -> str:
     if not isinstance(command, Swap):
         return type(command).__name__.lower()
-    new = command.new
+    expected, new = command.expected, command.new
+    if expected is not None and new is not None and expected[1:2] + expected[6:] == new[1:2] + new[6:]:
+        return "an abandonment" if deadline_ms(new) < deadline_ms(expected) else "a claim"
     return "a release" if new is None else "a claim" if new.response_data is None else "a completion"
 
 

@@ -34,7 +34,7 @@ from ...reference.cache import LocalCache
 from ...reference.engine import Engine
 from ...reference.observers import Report
 from ...spec.commands import RunBody, Sleep, Swap
-from ...spec.events import Claim, Complete, Outcome, Release
+from ...spec.events import Abandon, Claim, Complete, Outcome, Release
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import Record
 from ...spec.settle import Change
@@ -86,6 +86,8 @@ class Pending(NamedTuple):
         The position of its generator, with all locals.
     stores_result
         Whether its next command stores a result.
+    stage
+        Where it stands if bodies have an effect: "asking", "running" or "acted"; empty if they have none.
     """
 
     number: int
@@ -96,6 +98,7 @@ class Pending(NamedTuple):
     expiry: int | None
     position: Frozen
     stores_result: bool
+    stage: str = ""
 
 
 class ProcessState(NamedTuple):
@@ -122,6 +125,7 @@ class SearchState(NamedTuple):
     interrupts_left: int = 0
     outages_left: int = 0
     down: str | None = None
+    effect_until: int = 0
 
 
 def result_of(number: int) -> str:
@@ -197,6 +201,7 @@ class Keys:
             (
                 *(state.faults_left, state.crashes_left, state.ticks_left),
                 *(state.interrupts_left, state.outages_left, state.down),
+                max(0, state.effect_until - now),
                 *(client[0] for client in clients),
             ),
             tuple(part.shape for part in parts),
@@ -241,6 +246,7 @@ class Keys:
             parts.time(call.until if call.body is None else None),  # read as the body begins
             call.operations,
             call.interrupted,
+            call.acted,
             parts.time(expiry),
         )
         return self._frozen(shape, parts)
@@ -326,7 +332,7 @@ class _Parts:
             found = ("generator", self.frame(value))
         elif cls is Swap:  # no world uses `ttl_ms`
             found = ("Swap", self.shape(value.expected), self.shape(value.new))
-        elif cls in (Sleep, Release) or isinstance(value, Outcome):
+        elif cls in (Sleep, Release, Abandon) or isinstance(value, Outcome):
             found = (cls.__name__, *map(self.shape, value))
         else:
             raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
@@ -347,11 +353,13 @@ class _Parts:
             attempt.waited_ms,
             self.shape(attempt.trouble),
             attempt.settled,
+            attempt.asks,
+            attempt.asked is None,
         )
 
     def _with_deadlines(self, value: Any) -> Any:
         if isinstance(value, Claim):
-            owner, lease, expiry, payload_hash, _ = value
+            owner, lease, expiry, payload_hash, _, _ = value
             return "Claim", self.name(owner), self.time(lease), self.seconds(expiry), payload_hash
         if isinstance(value, Complete):
             owner, response, payload_hash, expiry, _ = value

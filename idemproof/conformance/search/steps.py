@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
+from ...reference.takeover import NOT_DONE
 from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.errors import IdempotencyError
-from ...spec.events import Kept, Release
+from ...spec.events import ASK, REFUSE, RUN, Kept, Release
 from ...spec.invariants import (
     OPERATIONS_PER_CALL,
     Step,
@@ -43,6 +44,10 @@ IS_BACK = "the store is back"
 PAYLOADS = ("payload a", "payload b")
 
 CALLS_WITH = "calls with "
+ACTS, KEPT = "acts", "is kept from acting"
+DECLARED = "raises what was declared"
+FINDS, FINDS_NOTHING, CANNOT_TELL = "finds it done", "finds it not done", "cannot tell"
+
 TIME_PASSES = "a second passes"
 EVICTS = "the store forgets the record"
 ARRIVES = "a late request arrives"
@@ -56,10 +61,14 @@ class Choice(NamedTuple):
 
 
 class Declined(Exception):  # noqa: N818 - it reads as what happened
-    """What a body raises."""
+    """What a body or a question raises."""
 
 
-def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
+class NothingDone(Declined):
+    """What a body raises that is declared to mean that nothing has happened."""
+
+
+def engine_in(world: World, kind: type[Engine], *, cached: bool, policy: str = RUN) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
         expires_after_seconds=world.WINDOW_MS // 1000,
@@ -67,19 +76,30 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         use_local_cache=cached,
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
+        on_takeover="refuse" if policy == REFUSE else "run",
+        released_errors=(NothingDone,),
     )
+    if policy == ASK:
+        return kind(config, next_owner=world.next_owner, on_takeover=lambda: NOT_DONE)
     return kind(config, next_owner=world.next_owner)
 
 
 def act(call: SimulatedCall, what: str, number: int) -> None:
     """Let ``what`` happen to the call with this number."""
+    fails = call.fail_to_answer if call.asking else call.fail
     if what == "returns":
         call.finish(result_of(number))
-    elif what == "raises":
-        call.fail(Declined(f"by call {number}"))
+    elif what in ("raises", KEPT, CANNOT_TELL):
+        fails(Declined(f"by call {number}"))
+    elif what == DECLARED:
+        fails(NothingDone(f"by call {number}"))
+    elif what == ACTS:
+        call.act()
+    elif what in (FINDS, FINDS_NOTHING):
+        call.answer(result_of(number) if what == FINDS else NOT_DONE)
     elif what == "is stopped":
         call.interrupted = True
-        call.fail(KeyboardInterrupt())
+        fails(KeyboardInterrupt())
     elif what == "crashes":
         call.crash()
     elif what == "waits":
@@ -175,6 +195,8 @@ class Steps:
         Whether the clients have local caches.
     payloads
         How many different payload hashes they call with.
+    policy
+        The policy of their claims. If it is not "run", bodies have an effect (INV-10).
     """
 
     def __init__(
@@ -185,10 +207,12 @@ class Steps:
         *,
         cached: bool = False,
         payloads: int = 1,
+        policy: str = RUN,
     ) -> None:
         self._keys = keys
         self._world = world()
-        self._engine = engine_in(self._world, engine, cached=cached)
+        self._policy = policy
+        self._engine = engine_in(self._world, engine, cached=cached, policy=policy)
         self._payloads = PAYLOADS[:payloads]
 
     def first(
@@ -237,8 +261,7 @@ class Steps:
             else:
                 withheld.add("interrupts")
             if call.waits_for is RunBody:
-                yield Choice("returns", who)
-                yield Choice("raises", who)
+                yield from self._of_body(state, call, who)
             elif call.waits_for is Sleep:
                 yield Choice("waits", who)
             elif _falls(state, call):
@@ -253,6 +276,20 @@ class Steps:
                 yield Choice("crashes", who)
             else:
                 withheld.add("crashes")
+
+    @staticmethod
+    def _of_body(state: SearchState, call: Pending, who: int) -> Iterator[Choice]:
+        """Yield what a body or a question may do. A question is answered truthfully, or not at all."""
+        if call.stage == "asking":
+            yield Choice(FINDS if state.now < state.effect_until else FINDS_NOTHING, who)
+            yield Choice(CANNOT_TELL, who)
+        elif call.stage == "running":
+            yield Choice(ACTS if holds(state.record, call.owner) else KEPT, who)
+            yield Choice("raises", who)
+            yield Choice(DECLARED, who)
+        else:
+            yield Choice("returns", who)
+            yield Choice("raises", who)
 
     @staticmethod
     def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
@@ -286,6 +323,7 @@ class Steps:
             delayed=tuple(world.delayed),
             history=without_the_forgotten(world.history, world.now),
             owners_made=world.owners_made,
+            effect_until=world.effect_until,
         )
         return after, broken
 
@@ -294,7 +332,8 @@ class Steps:
         world = self._world
         self._enter(state._replace(history=()))
         if world.record is not None:
-            world.now = max(world.now, deadline_ms(world.record))
+            parked = self._policy == REFUSE
+            world.now = max(world.now, (expiry_ms if parked else deadline_ms)(world.record))
         self._set_cached(None)
         last = world.call(self._engine).run("last")
         return (last.ended, last.value) != ("returned", "last")
@@ -308,6 +347,8 @@ class Steps:
                 return bool(broken_by_history(self._world.history))
             if call.running:
                 call.finish("last")
+            elif call.asking:
+                call.answer()
             else:
                 call.step("refused")
         return True
@@ -332,7 +373,7 @@ class Steps:
             calls_left = None if calls_left is None else calls_left - 1
             cached = None
         else:
-            number, start, log, _, _, expiry, _, _ = pending
+            number, start, log, expiry = pending.number, pending.start, pending.log, pending.expiry
             call = self._again(pending)
             self._enter(state)
             answer = self._while_answers_are_noted(call, what, number)
@@ -344,7 +385,9 @@ class Steps:
             waits_for = next(kind for kind in (RunBody, Sleep, Swap) if isinstance(call.command, kind))
             position = self._keys.position(call, expiry)
             after = Pending(
-                number, start, log, waits_for, call.owner, expiry, position, stores_result(call.command)
+                *(number, start, log, waits_for, call.owner, expiry, position),
+                stores_result(call.command),
+                self._stage(call),
             )
         elif call.ended != "crashed":
             cached = self._cached()
@@ -359,11 +402,17 @@ class Steps:
         )
         return call.owner, changed, broken
 
+    def _stage(self, call: SimulatedCall) -> str:
+        if self._policy == RUN:
+            return ""
+        return "asking" if call.asking else "acted" if call.acted else "running"
+
     def _enter(self, state: SearchState) -> None:
         """Make the world as it is in ``state``."""
         world = self._world
         world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
+        world.effect_until = state.effect_until
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
@@ -374,6 +423,9 @@ class Steps:
         call = world.call(self._engine, payload)
         for now, what, answer in pending.log:
             world.now = now
+            if what == ACTS:
+                call.acted = True  # its effect is in the state
+                continue
             world.swap = lambda command, answer=answer: command.new if answer is OWN else answer  # type: ignore[method-assign, misc]
             act(call, what, pending.number)
         vars(world).pop("swap", None)
