@@ -41,7 +41,8 @@ Each line is one fault, injected into the specification.
 _CLIENTS = """
 ## Faults of clients
 
-Each line leaves out one rule of the [takeovers](protocol.md#takeovers), in the clients of a search whose claims refuse or ask.
+Each line leaves out one rule of the [takeovers](../idemproof/spec/protocol.md#takeovers), in the clients of
+a search whose claims refuse or ask.
 
 | fault against | fault | the search finds | steps |
 |---|---|---|---:|
@@ -120,15 +121,8 @@ def report() -> str:
         refuted=sum(bool(proof.counterexamples) for *_, proof in results),
     )
     lines = [searched(place, what, trace) + proved(proof) for place, what, trace, proof in results]
-    return (
-        head
-        + _COLUMNS
-        + "\n".join(lines)
-        + "\n"
-        + _CLIENTS
-        + "\n".join(map(searched_in_clients, CLIENT_FAULTS))
-        + "\n"
-    )
+    of_clients = "\n".join(map(searched_in_clients, CLIENT_FAULTS))
+    return head + _COLUMNS + "\n".join(lines) + "\n" + _CLIENTS + of_clients + "\n"
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code
