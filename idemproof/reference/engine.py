@@ -338,9 +338,7 @@ class Engine(Asking):
         stopped = self._interrupts.includes(failure)
         if attempt.held is not None and not attempt.resumed:
             try:
-                ending = self._abandoning if attempt.asks else None
-                if stopped:
-                    ending = self._letting_lapse if attempt.asks else self._letting_go
+                ending = self._ending_before_the_body(attempt, stopped=stopped)
                 yield from self._release(attempt, attempt.failure or failure, ending)
             except GeneratorExit:
                 raise

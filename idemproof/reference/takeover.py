@@ -82,21 +82,19 @@ class Asking(Finishing):
         """What a claim does about the lapsed claim of another: "run", "refuse" or "ask"."""
         return self._policy
 
-    def _ask(self, attempt: Attempt, outcome: Claimed) -> Steps:
+    def _ask(self, attempt: Attempt, outcome: Any) -> Steps:
         """Ask whether the operation has happened; return the outcome of the claim that is held then.
 
         If the answer is a result or an exception, the attempt has it, and still ``asks``. If nothing was
         done, it asks no more. If the claim is no longer granted, the outcome is the reason.
         """
         for _ in range(QUESTIONS):
-            if attempt.interrupt is not None:
-                raise attempt.interrupt
+            _raise_interrupt_of(attempt)
             yield from self._put_the_question(attempt)
             if attempt.failure is not None or attempt.result is not NOT_DONE:
                 return outcome
             attempt.returned, attempt.result = False, None
-            if attempt.interrupt is not None:
-                raise attempt.interrupt
+            _raise_interrupt_of(attempt)
             if live(outcome.record, self._clock()):  # ENG-3
                 attempt.asks = False
                 return outcome
@@ -143,6 +141,12 @@ class Asking(Finishing):
     def _claim(self, attempt: Attempt) -> Steps:
         raise NotImplementedError
 
+    def _ending_before_the_body(self, attempt: Attempt, *, stopped: bool) -> Releasing | None:
+        """Return how an attempt gives back its claim that does not begin its body."""
+        if attempt.asks:  # TAKE-4
+            return self._letting_lapse if stopped else self._abandoning
+        return self._letting_go if stopped else None
+
     def _ending_after(self, attempt: Attempt, failure: BaseException) -> Releasing | None:
         """Return how an attempt gives back its claim, because of what its body or its question raised."""
         return self._abandoning if self._abandons_after(attempt, failure) else None
@@ -155,6 +159,11 @@ class Asking(Finishing):
         # TAKE-6
         declared = isinstance(failure, self._config.released_errors)
         return not declared or self._interrupts.behind(failure) is not None
+
+
+def _raise_interrupt_of(attempt: Attempt) -> None:
+    if attempt.interrupt is not None:
+        raise attempt.interrupt
 
 
 def refuse_to_ask(execution: Execution, key: str) -> IdempotencyConfigError:

@@ -15,6 +15,7 @@ from four_methods import FourMethods
 from idemproof import (
     NOT_DONE,
     DataRecord,
+    DynamoDBPersistenceLayer,
     IdempotencyConfig,
     InMemoryPersistenceLayer,
     Kind,
@@ -645,7 +646,7 @@ def test_a_layer_that_takes_over_by_itself_is_refused_at_decoration(layer: Any, 
 def test_a_layer_whose_methods_a_test_replaces_is_refused_when_it_is_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    layer = InMemoryPersistenceLayer()
+    layer = DynamoDBPersistenceLayer("table", boto3_client=Mock())
     pay = idempotent_function(
         plain,
         data_keyword_argument="order",

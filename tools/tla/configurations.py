@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-INVARIANTS = ("INV_1", "INV_2", "INV_3", "INV_4", "INV_5", "INV_6", "INV_7", "INV_9", "INV_10")
-INVARIANTS += ("TAKE_2", "TAKE_4", "ENG_3", "TIME_6")
+INVARIANTS = (
+    *("INV_1", "INV_2", "INV_3", "INV_4", "INV_5", "INV_6", "INV_7", "INV_9", "INV_10"),
+    *("TAKE_2", "TAKE_4", "ENG_3", "TIME_6"),
+)
 """The invariants of ``IdemproofClients``. The name of each is the clause that states it."""
 
 _NAMES = "abcde"
@@ -117,9 +119,22 @@ CONFIGURATIONS = (
         leases="None, 2000",
         windows="1",
     ),
-    Configuration("refuse", "Two clients that refuse a takeover", 2, 2, 0, 4, policy="refuse"),
-    Configuration("ask", "Two clients that ask at a takeover", 2, 2, 0, 4, policy="ask"),
-    Configuration("ask-payloads", "The same, with different payloads", 2, 1, 0, 4, hashes=2, policy="ask"),
+    Configuration("refuse", "Two clients that refuse a takeover", 2, 1, 0, 4, policy="refuse"),
+    Configuration("ask", "Two clients that ask at a takeover", 2, 1, 0, 4, policy="ask"),
+    Configuration(
+        "refuse-twice",
+        "Two clients with two attempts each that refuse a takeover",
+        *(2, 2, 0, 4),
+        nightly=True,
+        policy="refuse",
+    ),
+    Configuration(
+        "ask-twice",
+        "Two clients with two attempts each that ask at a takeover",
+        *(2, 2, 0, 4),
+        nightly=True,
+        policy="ask",
+    ),
     Configuration(
         "three-clients-late-request",
         "Three clients, and a request that arrives late",

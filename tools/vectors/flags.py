@@ -13,6 +13,8 @@ TRANSITION_FLAGS = {
     "payload-hash": "A payload hash is stored or compared.",
     "renewal": "A lease is extended.",
     "result-unavailable": "The response is the marker of a result that could not be stored (REC-6).",
+    "takeover-policy": "A claim refuses or asks instead of taking over another's, or is abandoned (clauses "
+    "TAKE).",
     "untyped-store": "A value of the wrong type, which a store with typed columns cannot return.",
 }
 
@@ -26,7 +28,7 @@ KEY_FLAGS = {
     "service": "The key contains the name of a service.",
 }
 
-_FLAGS_OF_EVENTS = {"Evict": "eviction", "Renew": "renewal"}
+_FLAGS_OF_EVENTS = {"Abandon": "takeover-policy", "Evict": "eviction", "Renew": "renewal"}
 _TEXTS = ("response", "payload_hash", "owner")
 
 
@@ -70,6 +72,8 @@ def _of_event(event: dict[str, Any]) -> Iterator[str]:
         yield "no-owner"
     if (event.get("owner") or "").startswith(DURABLE):
         yield "durable-execution"
+    if "policy" in event:
+        yield "takeover-policy"
     if kind == "Claim" and event["lease"] is None:
         yield "no-lease"
     if event.get("payload_hash") is not None:
