@@ -22,6 +22,7 @@ from .spec.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyUnknownFinalError,
     IdempotencyValidationError,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "IdempotencyRecordTooLargeError",
     "IdempotencyResultUnavailableError",
     "IdempotencySerializationError",
+    "IdempotencyUnknownFinalError",
     "IdempotencyValidationError",
 ]

@@ -83,6 +83,9 @@ def explore_engine(
         int,
         typer.Option(min=0, help="How often the store may be unavailable, or refuse results, for a while."),
     ] = 0,
+    final_errors: Annotated[
+        bool, typer.Option("--final-errors", help="Let bodies raise final errors too.")
+    ] = False,
     cached: Annotated[bool, typer.Option("--cached", help="Give each process a local cache.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many states.")] = None,
 ) -> None:
@@ -111,6 +114,7 @@ def explore_engine(
             ticks=seconds,
             interrupts=interrupts,
             outages=outages,
+            final_errors=final_errors,
         )
     took = time.perf_counter() - started
     console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")

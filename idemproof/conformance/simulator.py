@@ -99,6 +99,7 @@ class SimulatedCall:
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
+        self._finals = engine.finals
         self.payload_hash = payload_hash
         self.steps = engine.steps(world.KEY, payload_hash, observed=True)
         self.owner = ""
@@ -148,8 +149,17 @@ class SimulatedCall:
         """Let the running body raise ``error``."""
         assert self.body is not None
         self.body.failure = error
-        self._world.history.append(Ended(self.owner, self._world.now, "raised"))
+        if not self._finals.include(error):
+            self._world.history.append(Ended(self.owner, self._world.now, "raised"))
         self._go(lambda: self.steps.send(None))
+
+    @property
+    def answer(self) -> str | None:
+        """The text of the result or the final error that the call ended with, if it ended with an answer."""
+        if self.ended == "returned":
+            return json.dumps(self.value)
+        is_final = self.ended == "raised" and self._finals.include(self.value)
+        return self._finals.encode(self.value) if is_final else None
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
@@ -229,5 +239,5 @@ class SimulatedCall:
         world = self._world
         self.ended, self.value, self.command = how, value, None
         world.history.append(Asked(self.owner, world.now, self.operations))
-        if how == "returned":
-            world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))
+        if self.answer is not None:
+            world.history.append(Answered(world.now, self.answer, self.payload_hash, world.record))

@@ -18,10 +18,11 @@ from ..spec.errors import (
     IdempotencyValidationError,
 )
 from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay
-from ..spec.record import RESULT_UNAVAILABLE, Record
+from ..spec.record import ERROR_UNAVAILABLE, RESULT_UNAVAILABLE, Record, is_result
 from .cache import LocalCache
 from .config import IdempotentHookFunction
 from .encoding import decode, locate_failure
+from .final_errors import FinalErrors, error_not_stored
 from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
@@ -41,16 +42,20 @@ class Answers:
         Gets every replayed response, and may change it.
     cache
         The local cache for replayed records, or None.
+    finals
+        The declared final errors.
     """
 
-    __slots__ = ("_cache", "_codec", "_hook")
+    __slots__ = ("_cache", "_codec", "_finals", "_hook")
 
     def __init__(
         self,
         serializer: BaseIdempotencySerializer | Codec | None,
         hook: IdempotentHookFunction | None,
         cache: LocalCache | None,
+        finals: FinalErrors | None = None,
     ) -> None:
+        self._finals = FinalErrors() if finals is None else finals
         self._codec = serializer if isinstance(serializer, Codec) else Codec(serializer)
         self._hook = hook
         self._cache = cache
@@ -97,13 +102,18 @@ class Answers:
             )
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 
-    def instead_of(self, result: Any, record: Record) -> Any:
+    def instead_of(self, result: Any, record: Record, *, raised: BaseException | None = None) -> Any:
         """Return the response of ``record`` for an attempt that completed too late, with ``result``.
+
+        Parameters
+        ----------
+        raised
+            The final error that the attempt ended with instead of a result.
 
         Raises
         ------
         IdempotencyResultUnavailableError, IdempotencyInvalidStatusError, IdempotencySerializationError
-            The record has no usable response. The error carries ``result``.
+            The record has no usable response. The error carries ``result`` or ``raised``.
         """
         try:
             return self._replay(record, self._cache)
@@ -112,14 +122,35 @@ class Answers:
             IdempotencyInvalidStatusError,
             IdempotencySerializationError,
         ) as error:
-            error.carry(result)
+            if raised is None:
+                error.carry(result)
+            error.raised = raised
             raise
         except RecursionError as error:
+            if raised is not None:
+                raise
             raise IdempotencySerializationError(
                 f"Another attempt on {record.idempotency_key!r} completed first. Its result counts, but is "
                 "nested too deep to be read here. This error carries what this attempt returned.",
                 result=result,
             ) from error
+
+    def _error_of(self, text: str, record: Record, cache: LocalCache | None) -> Exception:
+        """Return the final error to raise, or raise why there is none."""
+        key = record.idempotency_key
+        if text == ERROR_UNAVAILABLE:
+            raise IdempotencyResultUnavailableError(
+                f"The operation {key!r} ended with a final error, which could not be stored at the time. "
+                "It will not run again; find its end where its effect would be."
+            )
+        try:
+            error = self._finals.rebuild(text, key)
+        except RecursionError as failure:
+            _explain_depth(failure, key)
+            raise
+        if cache is not None:
+            cache.put(record)
+        return error
 
     def _replay(self, record: Record, cache: LocalCache | None) -> Any:
         key, text = record.idempotency_key, record.response_data
@@ -128,6 +159,8 @@ class Answers:
                 f"The operation {key!r} was done, but its result could not be stored at the time. "
                 "It will not run again; find its result where its effect is."
             )
+        if not is_result(text):
+            raise self._error_of(str(text), record, cache)
         try:
             response = decode(text)
         except RecursionError as error:
@@ -169,10 +202,22 @@ def _explain_depth(error: RecursionError, key: str) -> None:
     )
 
 
-def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
-    """Return the error for a result that the store does not take (``refused``), or that cannot come back."""
+def not_stored(
+    key: str,
+    result: Any,
+    trouble: BaseException,
+    *,
+    refused: bool = False,
+    raised: BaseException | None = None,
+) -> IdempotencyError:
+    """Return the error for a result that the store does not take (``refused``), or that cannot come back.
+
+    ``raised`` is the final error that the function raised instead of returning ``result``.
+    """
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
     kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
+    if raised is not None:
+        return error_not_stored(key, raised, trouble, kind, refused=refused, too_large=too_large)
     advice = ""
     if too_large:
         why = "its result is too large for the store"

@@ -25,6 +25,7 @@ from .config_values import (
     shown,
     truth,
 )
+from .final_errors import FinalErrors, require_final_errors
 from .functions import is_async
 from .jmespath_functions import MAX_UNPACKED_BYTES
 from .observers import Observer
@@ -106,6 +107,9 @@ class IdempotencyConfig:
         Classes of ``Exception`` that a signal handler raises, such as the time limit of a job queue. They are
         handled like ``KeyboardInterrupt``, and never as a failure of the store, a key or a result. The time
         limits of Celery, RQ and Airflow are known already.
+    final_errors
+        Classes of ``Exception`` that are answers, such as a declined card. An error of exactly such a type
+        that the function raises is stored, and raised again in every repeat.
     execution_timeout_seconds
         The ``ExecutionTimeout`` of a Lambda durable execution (seconds): an integer or a float above 0. It is
         the lease of calls in the execution. By default, the maximum that Lambda allows.
@@ -137,6 +141,7 @@ class IdempotencyConfig:
     max_unpacked_bytes: int
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
+    final_errors: tuple[type[Exception], ...]
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
 
@@ -147,6 +152,7 @@ class IdempotencyConfig:
     digest: Callable[[bytes], str]
     keyed: bool
     interruptions: Interrupts
+    finals: FinalErrors
 
     _settable: ClassVar = frozenset({"lambda_context"})
 
@@ -171,6 +177,7 @@ class IdempotencyConfig:
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
+        final_errors: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -194,6 +201,7 @@ class IdempotencyConfig:
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
             require_window("completion_timeout_seconds", completion_timeout_seconds)
         require_interrupts(interrupts)
+        require_final_errors(final_errors, interrupts)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
         require_observers(observers)
         options = search_options_of(jmespath_options)
@@ -216,9 +224,11 @@ class IdempotencyConfig:
             max_unpacked_bytes=max_unpacked_bytes,
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
+            final_errors=final_errors,
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
             interruptions=Interrupts(interrupts),
+            finals=FinalErrors(final_errors),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),
             validation_expression=compiled_expression(

@@ -17,9 +17,9 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
 )
-from ..spec.events import Claim, Claimed, Outcome, Released
+from ..spec.events import Claim, Claimed, Outcome, Released, Replay
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE, live
+from ..spec.record import ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
@@ -67,7 +67,8 @@ class Engine(Finishing):
         self._next_owner = next_owner
         self._function = function
         self._cache = self.new_cache()
-        self._answers = Answers(serializer, config.response_hook, self._cache)
+        self.finals = config.finals
+        self._answers = Answers(serializer, config.response_hook, self._cache, self.finals)
         interrupts = self._interrupts = config.interruptions
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
@@ -76,6 +77,7 @@ class Engine(Finishing):
         self._resuming = Resuming(config, interrupts)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
+        self._marking_error = Completing(config, interrupts, ERROR_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
         self._letting_go = Releasing(interrupts, tries=2, requests=2)
 
@@ -222,10 +224,10 @@ class Engine(Finishing):
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN:
                     attempt.refuse_what_has_not_run(function or self._function)
-                if attempt.failure is not None:
+                if attempt.failure is not None and not self._is_final(attempt, attempt.failure):
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
-                answer = yield from self._finish(attempt)
+                answer = yield from self._finish(attempt)  # the driver raises a final error
                 if answered is not None:
                     assert attempt.outcome is not None  # what it is answered with
                     answered.append(attempt.outcome)
@@ -274,7 +276,9 @@ class Engine(Finishing):
             answer = self._answer(outcome, cached=cached)
         except BaseException as error:  # noqa: BLE001 - raised once it is reported
             failure = error
-        if failure is None or kind is not Kind.REPLAYED:
+        if failure is not None and self._is_replayed(outcome, failure):
+            yield report.of(kind, outcome, ran=ran, error=failure)
+        elif failure is None or kind is not Kind.REPLAYED:
             yield report.of(kind, outcome, ran=ran)
         else:
             yield report.of(Kind.REPLAY_FAILED, outcome, ran=ran, error=failure)
@@ -284,6 +288,11 @@ class Engine(Finishing):
             raise failure
         finally:
             del failure  # its traceback refers to this frame
+
+    def _is_replayed(self, outcome: Outcome, failure: BaseException) -> bool:
+        """Return whether ``failure`` is the stored final error itself, and not why there is no answer."""
+        stored = isinstance(outcome, Replay) and (outcome.record.response_data or "").startswith(FINAL_ERROR)
+        return stored and self.finals.include(failure)
 
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
         """Report a claim; return its outcome, or that of a new claim if the lease has ended (OBS-3)."""
@@ -332,6 +341,14 @@ class Engine(Finishing):
                     yield from self._report(attempt, Kind.RELEASE_FAILED, None, error)
         if attempt.interrupt is not None and not stopped:
             raise attempt.interrupt from failure
+
+    def _is_final(self, attempt: Attempt, failure: BaseException) -> bool:
+        """Return whether what the body raised is the answer of the operation (FIN-1, FIN-6)."""
+        return (
+            self.finals.include(failure)
+            and not attempt.returned  # or it is the engine's own failure
+            and not attempt.goes_on_after(failure)
+        )
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Release the claim after the body has raised, unless the body will be resumed."""

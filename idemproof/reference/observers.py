@@ -13,7 +13,7 @@ from ..drivers.interrupts import Interrupts, raise_interrupt
 from ..spec.commands import Emit
 from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay
 from ..spec.occurrences import Kind, Occurrence
-from ..spec.record import RESULT_UNAVAILABLE, Record
+from ..spec.record import UNAVAILABLE, Record
 from ..spec.transition import deciding_row
 
 Observer = Callable[[Occurrence], object]
@@ -199,4 +199,4 @@ def kind_of_claim(outcome: Outcome) -> Kind:
     if isinstance(outcome, PayloadMismatch):
         return Kind.PAYLOAD_MISMATCH
     assert isinstance(outcome, Replay)  # the rows of a claim give nothing else
-    return Kind.RESULT_UNAVAILABLE if outcome.record.response_data == RESULT_UNAVAILABLE else Kind.REPLAYED
+    return Kind.RESULT_UNAVAILABLE if outcome.record.response_data in UNAVAILABLE else Kind.REPLAYED

@@ -99,6 +99,7 @@ def search_engine(
     payloads: int = 1,
     interrupts: int = 0,
     outages: int = 0,
+    final_errors: bool = False,
     engine: type[Engine] = Engine,
     world: type[World] = World,
 ) -> EngineResult:
@@ -128,10 +129,12 @@ def search_engine(
         The total number of interrupts: at a request, in a wait, or in a body.
     outages
         The number of outages, in which the store fails, or refuses results, until it is back.
+    final_errors
+        Whether a body may also raise a final error.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads)
+    search = _Search(engine, world, cached=cached, payloads=payloads, final_errors=final_errors)
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -145,10 +148,20 @@ def search_engine(
 
 
 class _Search:
-    def __init__(self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int) -> None:
+    def __init__(
+        self,
+        engine: type[Engine],
+        world: type[World],
+        *,
+        cached: bool,
+        payloads: int,
+        final_errors: bool,
+    ) -> None:
         self._engine, self._world_kind, self._is_cached = engine, world, cached
         self._keys = Keys()
-        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads)
+        self.steps = Steps(
+            self._keys, engine, world, cached=cached, payloads=payloads, final_errors=final_errors
+        )
         self._judged: set[Any] = set()
         self._clients = 0
 

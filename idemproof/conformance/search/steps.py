@@ -1,6 +1,5 @@
 """What can happen in a search of the engine, one step at a time; and what each step is checked for."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ from ...spec.invariants import (
     live_result_is_final,
     others_are_untouched,
 )
-from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
+from ...spec.record import COMPLETED, UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
-from .reported import misreported
+from .reported import FinallyDeclined, misreported
 from .states import (
     OWN,
     Keys,
@@ -59,6 +58,9 @@ class Declined(Exception):  # noqa: N818 - it reads as what happened
     """What a body raises."""
 
 
+RAISES_FINALLY = "raises a final error"
+
+
 def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
@@ -67,6 +69,7 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool) -> Engine:
         use_local_cache=cached,
         completion_timeout_seconds=world.COMPLETION_MS / 1000,
         clock=world.clock,
+        final_errors=(FinallyDeclined,),
     )
     return kind(config, next_owner=world.next_owner)
 
@@ -77,6 +80,8 @@ def act(call: SimulatedCall, what: str, number: int) -> None:
         call.finish(result_of(number))
     elif what == "raises":
         call.fail(Declined(f"by call {number}"))
+    elif what == RAISES_FINALLY:
+        call.fail(FinallyDeclined(f"by call {number}"))
     elif what == "is stopped":
         call.interrupted = True
         call.fail(KeyboardInterrupt())
@@ -126,10 +131,12 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
     stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
     if call.began_interrupted or (call.interrupted and not stopped):
         return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
-    if call.ended == "returned":
+    answer = call.answer
+    if answer is not None:
         record = world.record
-        if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
-            return ["ENG-7 a caller gets the stored result"]
+        if record is None or (record.status, record.response_data) != (COMPLETED, answer):
+            final = call.ended == "raised"
+            return ["FIN-1 a final error is stored" if final else "ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
@@ -154,7 +161,7 @@ def completion_of(command: Any) -> int | None:
 
 def stores_result(command: Any) -> bool:
     """Return whether ``command`` stores a result, and not only that there is none."""
-    return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
+    return completion_of(command) is not None and command.new.response_data not in UNAVAILABLE
 
 
 def _falls(state: SearchState, pending: Pending | None) -> bool:
@@ -175,6 +182,8 @@ class Steps:
         Whether the clients have local caches.
     payloads
         How many different payload hashes they call with.
+    final_errors
+        Whether bodies also raise final errors.
     """
 
     def __init__(
@@ -185,7 +194,9 @@ class Steps:
         *,
         cached: bool = False,
         payloads: int = 1,
+        final_errors: bool = False,
     ) -> None:
+        self._final_errors = final_errors
         self._keys = keys
         self._world = world()
         self._engine = engine_in(self._world, engine, cached=cached)
@@ -239,6 +250,8 @@ class Steps:
             if call.waits_for is RunBody:
                 yield Choice("returns", who)
                 yield Choice("raises", who)
+                if self._final_errors:
+                    yield Choice(RAISES_FINALLY, who)
             elif call.waits_for is Sleep:
                 yield Choice("waits", who)
             elif _falls(state, call):
