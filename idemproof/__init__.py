@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
+    from .reference.observers import last_call, set_default_observers
+    from .reference.requests import StoreRequest
     from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
 
@@ -54,8 +56,11 @@ _HOMES = {
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
+    "StoreRequest": "reference.requests",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
+    "last_call": "reference.observers",
+    "set_default_observers": "reference.observers",
 }
 
 __all__ = [
@@ -82,8 +87,11 @@ __all__ = [
     "Record",
     "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",
+    "StoreRequest",
     "idempotent",
     "idempotent_function",
+    "last_call",
+    "set_default_observers",
 ]
 
 

@@ -29,7 +29,9 @@ from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS, Finishing
+from .functions import full_name_of
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim
+from .requests import timed
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
@@ -101,6 +103,13 @@ class Engine(Finishing):
         twin.observers = self.observers.with_others(observers)
         twin.observe = twin.observers.hand
         return twin
+
+    def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
+        """Return ``steps`` with a report of each request, if an observer wants them."""
+        if not self.observers.timing:
+            return steps
+        function = function or self._function
+        return timed(steps, self.observers.hand_request, function and full_name_of(function))
 
     def new_cache(self) -> LocalCache | None:
         """Return an empty local cache, or None if the configuration uses none."""
@@ -175,7 +184,7 @@ class Engine(Finishing):
         """
         report = None
         if observed or self.observers.given or is_logged(DEBUG):
-            report = Report(key, self._clock)
+            report = Report(key, self._clock, function=function or self._function)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:

@@ -26,6 +26,7 @@ class Finishing:
     """The part of an engine that runs after a body has returned. The claim is never released then."""
 
     finals: FinalErrors
+    _function: Callable[..., Any] | None
     observers: Observers
     _answers: Answers
     _cache: LocalCache | None
@@ -186,7 +187,7 @@ class Finishing:
         if report is None:
             if not self.observers.wants(kind):
                 return
-            report = Report(attempt.key, None, attempt.owner)
+            report = Report(attempt.key, None, attempt.owner, self._function)
         record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
         try:
             yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)
