@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
+    from .reference.observers import last_call, set_default_observers
+    from .reference.requests import StoreRequest
     from .reference.takeover import NOT_DONE, NotDone
     from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
@@ -57,8 +59,11 @@ _HOMES = {
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",
     "SQLitePersistenceLayer": "backends.sqlite",
+    "StoreRequest": "reference.requests",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
+    "last_call": "reference.observers",
+    "set_default_observers": "reference.observers",
 }
 
 __all__ = [
@@ -87,8 +92,11 @@ __all__ = [
     "Record",
     "RedisCachePersistenceLayer",
     "SQLitePersistenceLayer",
+    "StoreRequest",
     "idempotent",
     "idempotent_function",
+    "last_call",
+    "set_default_observers",
 ]
 
 

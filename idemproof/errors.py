@@ -22,6 +22,7 @@ from .spec.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyUnknownFinalError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "IdempotencyRecordTooLargeError",
     "IdempotencyResultUnavailableError",
     "IdempotencySerializationError",
+    "IdempotencyUnknownFinalError",
     "IdempotencyUnknownOutcomeError",
     "IdempotencyValidationError",
 ]

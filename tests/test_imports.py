@@ -13,7 +13,18 @@ import idemproof
 SPECIFICATION = sorted(Path(idemproof.__file__).with_name("spec").glob("*.py"))
 PACKAGE = "idemproof"
 
-HEAVY = {"aiobotocore", "boto3", "botocore", "redis", "pydantic", "hypothesis", "typer", "rich", "sqlite3"}
+HEAVY = {
+    "aiobotocore",
+    "boto3",
+    "botocore",
+    "redis",
+    "pydantic",
+    "hypothesis",
+    "typer",
+    "rich",
+    "sqlite3",
+    "opentelemetry",
+}
 
 PURE = {"abc", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "typing"}
 """What the specification may know of the standard library: no clock, no randomness, no I/O, no threads."""

@@ -90,6 +90,9 @@ def explore_engine(
         int,
         typer.Option(min=0, help="How often the store may be unavailable, or refuse results, for a while."),
     ] = 0,
+    final_errors: Annotated[
+        bool, typer.Option("--final-errors", help="Let bodies raise final errors too.")
+    ] = False,
     cached: Annotated[bool, typer.Option("--cached", help="Give each process a local cache.")] = False,
     on_takeover: Annotated[str, typer.Option(help="As for explore: run, refuse or ask.")] = "run",
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many states.")] = None,
@@ -122,6 +125,7 @@ def explore_engine(
             ticks=seconds,
             interrupts=interrupts,
             outages=outages,
+            final_errors=final_errors,
             policy=on_takeover,
         )
     took = time.perf_counter() - started

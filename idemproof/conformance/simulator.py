@@ -109,12 +109,14 @@ class SimulatedCall:
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
-    ``acted`` is whether its effect has happened, ``found`` whether the answer to its question was a result,
-    ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
+    ``acted`` is whether its effect has happened, ``found`` whether its question was answered with a result or
+    a final error, ``last`` what it asked for last, ``occurrences`` what it reported, which the world's
+    history has too.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
+        self._finals = engine.finals
         self.payload_hash = payload_hash
         self.steps = engine.steps(world.KEY, payload_hash, observed=True)
         self.owner = ""
@@ -169,6 +171,7 @@ class SimulatedCall:
     def fail_to_answer(self, error: BaseException) -> None:
         """Let the question raise ``error``."""
         self.command.failure = error
+        self.found = self._finals.include(error)
         self._go(lambda: self.steps.send(None))
 
     def act(self) -> None:
@@ -187,8 +190,17 @@ class SimulatedCall:
         """Let the running body raise ``error``."""
         assert self.body is not None
         self.body.failure = error
-        self._world.history.append(Ended(self.owner, self._world.now, "raised"))
+        if not self._finals.include(error):
+            self._world.history.append(Ended(self.owner, self._world.now, "raised"))
         self._go(lambda: self.steps.send(None))
+
+    @property
+    def answer_text(self) -> str | None:
+        """The text of the result or the final error that the call ended with, if it ended with an answer."""
+        if self.ended == "returned":
+            return json.dumps(self.value)
+        is_final = self.ended == "raised" and self._finals.include(self.value)
+        return self._finals.encode(self.value) if is_final else None
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
@@ -272,5 +284,5 @@ class SimulatedCall:
         world = self._world
         self.ended, self.value, self.command = how, value, None
         world.history.append(Asked(self.owner, world.now, self.operations))
-        if how == "returned":
-            world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))
+        if self.answer_text is not None:
+            world.history.append(Answered(world.now, self.answer_text, self.payload_hash, world.record))

@@ -12,7 +12,7 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
 )
 from ..spec.events import RUN, Claim, Complete, Event, Release
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, same_execution
+from ..spec.record import Record, ceil_seconds, deadline_ms, same_execution
 from ..spec.settle import Change
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
@@ -235,7 +235,7 @@ class Completing(_Patient):
         until = subject.until
         if subject.held is not None:
             until = min(until, deadline_ms(subject.held))
-        if self._response != RESULT_UNAVAILABLE:
+        if self._response is None:
             # The last tenth is reserved for storing that the result is unavailable.
             until -= max(0, until - subject.until + self._patience_ms) // 10
         context = self._config.lambda_context if subject.context is None else subject.context

@@ -18,15 +18,16 @@ from .config_values import (
     require_callable,
     require_clock,
     require_count,
-    require_errors,
     require_interrupts,
     require_observers,
     require_policy,
+    require_released_errors,
     require_window,
     search_options_of,
     shown,
     truth,
 )
+from .final_errors import FinalErrors, require_final_errors
 from .functions import is_async
 from .jmespath_functions import MAX_UNPACKED_BYTES
 from .observers import Observer
@@ -108,6 +109,9 @@ class IdempotencyConfig:
         Classes of ``Exception`` that a signal handler raises, such as the time limit of a job queue. They are
         handled like ``KeyboardInterrupt``, and never as a failure of the store, a key or a result. The time
         limits of Celery, RQ and Airflow are known already.
+    final_errors
+        Classes of ``Exception`` that are answers, such as a declined card. An error of exactly such a type
+        that the function or ``on_takeover`` raises is stored, and raised again in every repeat.
     execution_timeout_seconds
         The ``ExecutionTimeout`` of a Lambda durable execution (seconds): an integer or a float above 0. It is
         the lease of calls in the execution. By default, the maximum that Lambda allows.
@@ -123,7 +127,8 @@ class IdempotencyConfig:
     released_errors
         Classes of ``Exception``, with their subclasses, that the function raises only if nothing has
         happened. They release the key. If a claim does not take over by running again, any other exception
-        leaves it to the next call to refuse or to ask.
+        leaves it to the next call to refuse or to ask, except for ``final_errors``, which are stored, also if
+        their base class is named here.
 
     Raises
     ------
@@ -148,6 +153,7 @@ class IdempotencyConfig:
     max_unpacked_bytes: int
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
+    final_errors: tuple[type[Exception], ...]
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
     on_takeover: str
@@ -160,6 +166,7 @@ class IdempotencyConfig:
     digest: Callable[[bytes], str]
     keyed: bool
     interruptions: Interrupts
+    finals: FinalErrors
 
     _settable: ClassVar = frozenset({"lambda_context"})
 
@@ -184,6 +191,7 @@ class IdempotencyConfig:
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
+        final_errors: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
         on_takeover: Literal["run", "refuse"] = "run",
@@ -209,10 +217,11 @@ class IdempotencyConfig:
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
             require_window("completion_timeout_seconds", completion_timeout_seconds)
         require_interrupts(interrupts)
+        require_released_errors(released_errors, interrupts)
+        require_final_errors(final_errors, interrupts, released_errors)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
         require_observers(observers)
         require_policy(on_takeover)
-        require_errors("released_errors", released_errors)
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -233,11 +242,13 @@ class IdempotencyConfig:
             max_unpacked_bytes=max_unpacked_bytes,
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
+            final_errors=final_errors,
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
             on_takeover=on_takeover,
             released_errors=released_errors,
             interruptions=Interrupts(interrupts),
+            finals=FinalErrors(final_errors),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),
             validation_expression=compiled_expression(

@@ -152,6 +152,8 @@ class Core:
         if by is not None:
             core._refuse_policy(core.engine)  # a test may have replaced the methods since
         steps = core.engine.steps(key, payload_hash, context, execution, function, answered)
+        if core.engine.observers.timing:
+            steps = core.engine.timed(steps, function)
         return core, steps, by
 
     def acall(
@@ -184,7 +186,7 @@ class Core:
                 f"{type(core.layer).__name__} is an async layer, so its records are awaited: call the method "
                 "that begins with an a, such as ainspect. Nothing was asked."
             )
-        return drive(steps(core.engine), core.store, observe=core.engine.observe)
+        return drive(core.engine.timed(steps(core.engine)), core.store, observe=core.engine.observe)
 
     async def aperform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform an operator's change or read on an event loop."""
@@ -192,7 +194,8 @@ class Core:
 
         stand_in = Core.stand_in
         core = self if stand_in is None else stand_in(self)
-        return await drive_async(steps(core.engine), core.async_store, observe=core.engine.observe)
+        timed = core.engine.timed(steps(core.engine))
+        return await drive_async(timed, core.async_store, observe=core.engine.observe)
 
     def over(self, layer: CompareAndSwapLayer | None, engine: Engine) -> Self:
         """Return a core for the same calls with another engine, and another layer if one is given."""

@@ -17,9 +17,9 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
 )
-from ..spec.events import Abandoned, Claim, Claimed, Outcome, Released
+from ..spec.events import Abandoned, Claim, Claimed, Outcome, Released, Replay
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE, live
+from ..spec.record import ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
@@ -29,7 +29,9 @@ from .changes import Claiming, Completing, Releasing, Resuming, milliseconds
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS
+from .functions import full_name_of
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim
+from .requests import timed
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
@@ -77,7 +79,8 @@ class Engine(Asking):
         self._next_owner = next_owner
         self._function = function
         self._cache = self.new_cache()
-        self._answers = Answers(serializer, config.response_hook, self._cache)
+        self.finals = config.finals
+        self._answers = Answers(serializer, config.response_hook, self._cache, self.finals)
         interrupts = self._interrupts = config.interruptions
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
@@ -87,6 +90,7 @@ class Engine(Asking):
         self._resuming = Resuming(config, interrupts, policy)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
+        self._marking_error = Completing(config, interrupts, ERROR_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
 
     def standing_in(
@@ -109,6 +113,13 @@ class Engine(Asking):
         twin.observers = self.observers.with_others(observers)
         twin.observe = twin.observers.hand
         return twin
+
+    def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
+        """Return ``steps`` with a report of each request, if an observer wants them."""
+        if not self.observers.timing:
+            return steps
+        function = function or self._function
+        return timed(steps, self.observers.hand_request, function and full_name_of(function))
 
     def new_cache(self) -> LocalCache | None:
         """Return an empty local cache, or None if the configuration uses none."""
@@ -183,7 +194,7 @@ class Engine(Asking):
         """
         report = None
         if observed or self.observers.given or is_logged(DEBUG):
-            report = Report(key, self._clock)
+            report = Report(key, self._clock, function=function or self._function)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
@@ -218,7 +229,7 @@ class Engine(Asking):
         except GeneratorExit:
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned:
+            if not attempt.returned and not self._is_final(attempt):
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
@@ -239,10 +250,10 @@ class Engine(Asking):
             try:
                 if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
-                if attempt.failure is not None:
+                if attempt.failure is not None and not self._is_final(attempt):
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
-                answer = yield from self._finish(attempt)
+                answer = yield from self._finish(attempt)  # the driver raises a final error
                 if answered is not None:
                     assert attempt.outcome is not None  # what it is answered with
                     answered.append(attempt.outcome)
@@ -291,7 +302,9 @@ class Engine(Asking):
             answer = self._answer(outcome, cached=cached)
         except BaseException as error:  # noqa: BLE001 - raised once it is reported
             failure = error
-        if failure is None or kind is not Kind.REPLAYED:
+        if failure is not None and self._is_replayed(outcome, failure):
+            yield report.of(kind, outcome, ran=ran, error=failure)
+        elif failure is None or kind is not Kind.REPLAYED:
             yield report.of(kind, outcome, ran=ran)
         else:
             yield report.of(Kind.REPLAY_FAILED, outcome, ran=ran, error=failure)
@@ -301,6 +314,11 @@ class Engine(Asking):
             raise failure
         finally:
             del failure  # its traceback refers to this frame
+
+    def _is_replayed(self, outcome: Outcome, failure: BaseException) -> bool:
+        """Return whether ``failure`` is the stored final error itself, and not why there is no answer."""
+        stored = isinstance(outcome, Replay) and (outcome.record.response_data or "").startswith(FINAL_ERROR)
+        return stored and self.finals.include(failure)
 
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
         """Report a claim; return its outcome, or that of a new claim if the lease has ended (OBS-3)."""
@@ -333,7 +351,8 @@ class Engine(Asking):
         """Release or abandon a claim that may be stored, before the body or while it was failing."""
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
-        if not granted and attempt.report is not None:
+        # A claim that was granted, and is held no more, was claimed again in vain (OBS-3, TAKE-5).
+        if attempt.report is not None and (not granted or attempt.held is None):
             yield from self._report(attempt, Kind.CLAIM_FAILED, None, failure)
         stopped = self._interrupts.includes(failure)
         if attempt.held is not None and not attempt.resumed:

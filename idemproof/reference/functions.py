@@ -52,6 +52,14 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
+def full_name_of(function: Any) -> str:
+    """Return the qualified name of a function with its module, also of a partial or a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 class Argument:
     """Finds one parameter's value in a call: by keyword, by position, or its default.
 

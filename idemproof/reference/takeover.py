@@ -114,8 +114,8 @@ class Asking(Finishing):
         except GeneratorExit:
             raise
         except BaseException as interrupt:
-            # It struck after the answer. Only a result still matters: it must not be lost.
-            if not attempt.returned or attempt.result is NOT_DONE:
+            # It struck after the answer. Only a result or a final error still matters: it must not be lost.
+            if not self._is_final(attempt) and (not attempt.returned or attempt.result is NOT_DONE):
                 attempt.returned = False
                 raise
             attempt.note_interrupt(interrupt)
@@ -125,13 +125,13 @@ class Asking(Finishing):
             close = getattr(attempt.result, "close", None)
             if close is not None:
                 close()
-            attempt.returned = False
+            attempt.returned, attempt.never_ran = False, True
             attempt.failure = TypeError(
                 f"on_takeover answered for {attempt.key!r} with a {type(attempt.result).__name__}, which "
                 "nothing "
                 "runs. The function did not run. Return the result, or NOT_DONE."
             )
-        if attempt.failure is not None:
+        if attempt.failure is not None and not self._is_final(attempt):
             attempt.failure.add_note(
                 f"on_takeover raised this for {attempt.key!r}. It is not known whether an earlier attempt "
                 "did the "

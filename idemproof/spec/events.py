@@ -68,7 +68,7 @@ class Complete(NamedTuple):
     owner
         The owner token of the attempt.
     response
-        The result as JSON text, or ``RESULT_UNAVAILABLE``.
+        The result as JSON text, a final error, or a marker. See :class:`Record`.
     payload_hash
         Hash of the validated part of the payload, or None.
     expiry

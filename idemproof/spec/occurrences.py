@@ -58,6 +58,8 @@ class Occurrence(NamedTuple):
     duration_ms
         Milliseconds since the call began, by the configured clock, and never negative; None if the call
         was not observed then.
+    function
+        The qualified name of the function, with its module; None for an operator's act.
     """
 
     kind: Kind
@@ -69,3 +71,9 @@ class Occurrence(NamedTuple):
     ran: bool = False
     error: BaseException | None = None
     duration_ms: int | None = None
+    function: str | None = None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the caller gets the stored answer of another attempt."""
+        return self.kind in (Kind.REPLAYED, Kind.SUPERSEDED)

@@ -228,3 +228,13 @@ def test_replays_are_marked_and_first_answers_are_not(load: Load, event: Event, 
     marked = first["headers"] | {"Idempotent-Replayed": "true", "Idempotent-Until": str(now + 3600)}
     assert replays == [first | {"headers": marked}] * 2
     assert example.sold == ["D9"]
+
+
+def test_a_declined_card_stays_declined(load: Load) -> None:
+    example = load("options/final_errors.py")
+    order = {"id": "o-1", "amount": 120}
+    for _ in range(3):
+        with pytest.raises(example.CardDeclinedError) as declined:
+            example.charge(order=order)
+        assert declined.value.args == ("insufficient funds", 120)
+    assert example.asked == ["o-1"]

@@ -430,7 +430,7 @@ def test_a_result_that_is_found_after_the_claim_was_lost_is_in_the_error(world: 
     call.run()
     assert isinstance(call.value, IdempotencyLeaseLostError)
     assert call.value.result == "found"
-    assert "on_takeover returned" in str(call.value)
+    assert "on_takeover answered" in str(call.value)
     assert "function ran" not in str(call.value)
 
 

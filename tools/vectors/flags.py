@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from idemproof.spec.record import DURABLE, RESULT_UNAVAILABLE
+from idemproof.spec.record import DURABLE, ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE
 
 TRANSITION_FLAGS = {
     "durable-execution": "An owner token names a durable execution (clauses DUR).",
     "eviction": "A record that has expired is deleted.",
+    "final-error": "The response is a final error, or says that one could not be stored (clauses FIN).",
     "no-lease": "A claim has no lease, and is live until it expires.",
     "no-owner": "A record or an event has no owner, as those of other software.",
     "payload-hash": "A payload hash is stored or compared.",
@@ -46,6 +47,8 @@ def flags_of_reading(stored: dict[str, Any]) -> list[str]:
         flags.add("untyped-store")
     if stored["response"] == RESULT_UNAVAILABLE:
         flags.add("result-unavailable")
+    if str(stored["response"]).startswith((FINAL_ERROR, ERROR_UNAVAILABLE)):
+        flags.add("final-error")
     return sorted(flags)
 
 

@@ -16,7 +16,7 @@ from .keys import key_vectors
 from .readings import KEY, readings
 from .transition import cases
 
-PROTOCOL = "1.1"
+PROTOCOL = "2.0"
 """The version of ``protocol.md`` that the vectors belong to."""
 
 _EXPORTED = ("transition.json", "keys.json", "schema.json", "lines.schema.json")

@@ -3,7 +3,15 @@
 from typing import Any, NamedTuple
 
 from idemproof.spec.errors import IdempotencyInvalidStatusError
-from idemproof.spec.record import COMPLETED, EXPIRED, INPROGRESS, RESULT_UNAVAILABLE, Record, checked
+from idemproof.spec.record import (
+    COMPLETED,
+    ERROR_UNAVAILABLE,
+    EXPIRED,
+    INPROGRESS,
+    RESULT_UNAVAILABLE,
+    Record,
+    checked,
+)
 
 from .transition import START
 
@@ -64,6 +72,16 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
         ("REC-6",),
         "The marker of a result that could not be stored is read like any response.",
         _RESULT | {"response_data": RESULT_UNAVAILABLE},
+    ),
+    (
+        ("REC-6",),
+        "The marker of a final error that could not be stored is read like any response.",
+        _RESULT | {"response_data": ERROR_UNAVAILABLE},
+    ),
+    (
+        ("REC-1",),
+        "A final error is read like any response.",
+        _RESULT | {"response_data": 'idemproof:error:{"arguments": ["no", 5], "type": "shop.Declined"}'},
     ),
     *(
         (("REC-4",), f"Empty text in {name} means that it is absent.", _RESULT | {field: ""})

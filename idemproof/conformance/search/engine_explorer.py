@@ -100,6 +100,7 @@ def search_engine(
     payloads: int = 1,
     interrupts: int = 0,
     outages: int = 0,
+    final_errors: bool = False,
     engine: type[Engine] = Engine,
     world: type[World] = World,
     policy: str = RUN,
@@ -130,12 +131,16 @@ def search_engine(
         The total number of interrupts: at a request, in a wait, or in a body.
     outages
         The number of outages, in which the store fails, or refuses results, until it is back.
+    final_errors
+        Whether a body, and what answers the question, may also raise a final error.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     policy
         The policy of all claims. If it is not "run", each body has an effect, which must not happen twice.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads, policy=policy)
+    search = _Search(
+        engine, world, cached=cached, payloads=payloads, policy=policy, final_errors=final_errors
+    )
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -150,11 +155,26 @@ def search_engine(
 
 class _Search:
     def __init__(
-        self, engine: type[Engine], world: type[World], *, cached: bool, payloads: int, policy: str
+        self,
+        engine: type[Engine],
+        world: type[World],
+        *,
+        cached: bool,
+        payloads: int,
+        policy: str,
+        final_errors: bool,
     ) -> None:
         self._engine, self._world_kind, self._is_cached, self._policy = engine, world, cached, policy
         self._keys = Keys()
-        self.steps = Steps(self._keys, engine, world, cached=cached, payloads=payloads, policy=policy)
+        self.steps = Steps(
+            self._keys,
+            engine,
+            world,
+            cached=cached,
+            payloads=payloads,
+            policy=policy,
+            final_errors=final_errors,
+        )
         self._judged: set[Any] = set()
         self._clients = 0
 

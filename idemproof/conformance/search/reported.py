@@ -40,6 +40,10 @@ _ROWS = {
 }
 
 
+class FinallyDeclined(Exception):  # noqa: N818 - it reads as what happened
+    """A final error that a body raises."""
+
+
 def misreported(call: SimulatedCall) -> bool:
     """Return whether a call that has ended reported something else, or by another row."""
     if call.ended not in ("returned", "raised"):
@@ -56,7 +60,7 @@ def misreported(call: SimulatedCall) -> bool:
 
 def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     """Return what the last report may be if no body began."""
-    if call.ended == "returned":
+    if call.ended == "returned" or isinstance(call.value, FinallyDeclined):
         return {Kind.REPLAYED}
     refusal = _REFUSED.get(type(call.value))
     if refusal is not None:
@@ -68,9 +72,10 @@ def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
 
 def _after_a_run(call: SimulatedCall, body: RunBody | None) -> AbstractSet[Kind]:
     """Return what the last report may be once a body has begun."""
-    if body is not None and body.failure is not None:
+    is_final = body is not None and isinstance(body.failure, FinallyDeclined)
+    if body is not None and body.failure is not None and not is_final:
         return _GIVEN_BACK
-    if call.ended == "returned":
+    if call.ended == "returned" or isinstance(call.value, FinallyDeclined):
         return _ANSWERED
     if isinstance(call.value, IdempotencyLeaseLostError):
         return {Kind.LEASE_LOST}

@@ -36,7 +36,7 @@ from ...reference.observers import Report
 from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.events import Abandon, Claim, Complete, Outcome, Release
 from ...spec.invariants import Began, Ended, Happening
-from ...spec.record import Record
+from ...spec.record import FINAL_ERROR, Record
 from ...spec.settle import Change
 from ..simulator import SimulatedCall, World
 from .frames import readable
@@ -308,11 +308,11 @@ class _Parts:
         return self.time(None if seconds is None else seconds * 1000)
 
     def name(self, text: str | None) -> Any:
-        """Record a name; quotes mark the JSON text of a name."""
+        """Record a name; quotes mark the JSON text of a name. A final error differs from a result."""
         if not text:
             return text
         self.names.append(text.strip('"'))
-        return text.startswith('"')
+        return "final error" if text.startswith(FINAL_ERROR) else text.startswith('"')
 
     def shape(self, value: Any) -> Any:
         cls = type(value)

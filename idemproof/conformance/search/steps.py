@@ -1,6 +1,5 @@
 """What can happen in a search of the engine, one step at a time; and what each step is checked for."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,9 +16,9 @@ from ...spec.invariants import (
     live_result_is_final,
     others_are_untouched,
 )
-from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
+from ...spec.record import COMPLETED, UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
-from .reported import misreported
+from .reported import FinallyDeclined, misreported
 from .states import (
     OWN,
     Keys,
@@ -46,6 +45,7 @@ PAYLOADS = ("payload a", "payload b")
 CALLS_WITH = "calls with "
 ACTS, KEPT = "acts", "is kept from acting"
 DECLARED = "raises what was declared"
+RAISES_FINALLY, FINDS_DECLINED = "raises a final error", "finds it declined"
 FINDS, FINDS_NOTHING, CANNOT_TELL = "finds it done", "finds it not done", "cannot tell"
 
 TIME_PASSES = "a second passes"
@@ -78,6 +78,7 @@ def engine_in(world: World, kind: type[Engine], *, cached: bool, policy: str = R
         clock=world.clock,
         on_takeover="refuse" if policy == REFUSE else "run",
         released_errors=(NothingDone,),
+        final_errors=(FinallyDeclined,),
     )
     if policy == ASK:
         return kind(config, next_owner=world.next_owner, on_takeover=lambda: NOT_DONE)
@@ -93,6 +94,8 @@ def act(call: SimulatedCall, what: str, number: int) -> None:
         fails(Declined(f"by call {number}"))
     elif what == DECLARED:
         fails(NothingDone(f"by call {number}"))
+    elif what in (RAISES_FINALLY, FINDS_DECLINED):
+        fails(FinallyDeclined(f"by call {number}"))
     elif what == ACTS:
         call.act()
     elif what in (FINDS, FINDS_NOTHING):
@@ -146,10 +149,12 @@ def broken_by_call(  # noqa: PLR0911 - one for each rule
     stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
     if call.began_interrupted or (call.interrupted and not stopped):
         return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
-    if call.ended == "returned":
+    answer = call.answer_text
+    if answer is not None:
         record = world.record
-        if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
-            return ["ENG-7 a caller gets the stored result"]
+        if record is None or (record.status, record.response_data) != (COMPLETED, answer):
+            final = call.ended == "raised"
+            return ["FIN-1 a final error is stored" if final else "ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
@@ -174,7 +179,7 @@ def completion_of(command: Any) -> int | None:
 
 def stores_result(command: Any) -> bool:
     """Return whether ``command`` stores a result, and not only that there is none."""
-    return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
+    return completion_of(command) is not None and command.new.response_data not in UNAVAILABLE
 
 
 def _falls(state: SearchState, pending: Pending | None) -> bool:
@@ -197,6 +202,8 @@ class Steps:
         How many different payload hashes they call with.
     policy
         The policy of their claims. If it is not "run", bodies have an effect (INV-10).
+    final_errors
+        Whether bodies, and what answers the question, also raise final errors.
     """
 
     def __init__(
@@ -208,7 +215,9 @@ class Steps:
         cached: bool = False,
         payloads: int = 1,
         policy: str = RUN,
+        final_errors: bool = False,
     ) -> None:
+        self._final_errors = final_errors
         self._keys = keys
         self._world = world()
         self._policy = policy
@@ -277,9 +286,10 @@ class Steps:
             else:
                 withheld.add("crashes")
 
-    @staticmethod
-    def _of_body(state: SearchState, call: Pending, who: int) -> Iterator[Choice]:
+    def _of_body(self, state: SearchState, call: Pending, who: int) -> Iterator[Choice]:
         """Yield what a body or a question may do. A question is answered truthfully, or not at all."""
+        if self._final_errors:
+            yield Choice(FINDS_DECLINED if call.stage == "asking" else RAISES_FINALLY, who)
         if call.stage == "asking":
             yield Choice(FINDS if state.now < state.effect_until else FINDS_NOTHING, who)
             yield Choice(CANNOT_TELL, who)
