@@ -11,7 +11,7 @@ from idemproof.spec.explorer import Explorer
 pytestmark = pytest.mark.once
 
 PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
-VALUES = {"yes": True, "no": False, "any": None}
+VALUES = {"yes": True, "no": False, "any": None, "refuse": "refuse", "ask": "ask"}
 
 
 def lines_of(heading: str) -> list[Any]:
@@ -73,6 +73,42 @@ def test_no_rule_breaks_in_the_engine(
         payloads=payloads,
         interrupts=interrupts,
         outages=outages,
+    )
+    assert (result.counterexample, result.complete) == (None, True)
+    assert (result.states, result.edges) == (states, edges)
+
+
+@pytest.mark.clause("INV-10", "TAKE-2", "TAKE-4", "INV-9")
+@pytest.mark.parametrize(
+    ("policy", "clients", "payload_hashes", "late", "states", "edges"),
+    lines_of("Takeovers in the transition function"),
+)
+def test_no_effect_happens_twice(
+    policy: str, clients: int, payload_hashes: int, late: int, states: int, edges: int
+) -> None:
+    result = Explorer(clients, payload_hashes, late_requests=late, policy=policy).search()
+    assert (result.counterexample, result.stuck, result.complete) == (None, None, True)
+    assert (result.states, result.edges) == (states, edges)
+
+
+@pytest.mark.clause("INV-10", "TAKE-3", "TAKE-4", "TAKE-5", "TAKE-6")
+@pytest.mark.parametrize(
+    ("policy", "clients", "faults", "deaths", "interrupts", "calls", "seconds", "states", "edges"),
+    lines_of("Takeovers in the production engine"),
+)
+def test_no_effect_happens_twice_in_the_engine(
+    policy: str,
+    clients: int,
+    faults: int,
+    deaths: int,
+    interrupts: int,
+    calls: int,
+    seconds: int,
+    states: int,
+    edges: int,
+) -> None:
+    result = search_engine(
+        clients, faults, deaths, calls=calls, ticks=seconds, interrupts=interrupts, policy=policy
     )
     assert (result.counterexample, result.complete) == (None, True)
     assert (result.states, result.edges) == (states, edges)

@@ -69,7 +69,7 @@ const resume = (r, e) => {
   return [record, { kind: "Claimed", record, took_over: null }];
 };
 const held = (r, e) => holds(r, e.owner);
-const isFree = (r, e, now) => r === null || !e.policy || r.status === "COMPLETED" || now >= r.expiry * 1000 || held(r, e);
+const isFree = (r, e, now) => r === null || !e.policy || r.status === "COMPLETED" || r.expiry * 1000 <= now || held(r, e);
 const TABLE = [
   ["ROW-1", "Claim", (r, e, now) => claimable(r, now) && isFree(r, e, now), claim],
   ["ROW-2", "Claim", held, unchanged("Claimed", (r) => ({ record: r, took_over: null }))],
