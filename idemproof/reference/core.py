@@ -24,6 +24,7 @@ from .config import IdempotencyConfig
 from .durable import SDK, current
 from .engine import Engine
 from .layer_settings import LayerSettings
+from .observers import shared
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
 Payload = Callable[[tuple[Any, ...], Mapping[str, Any]], Callable[[], Any]]
@@ -147,7 +148,7 @@ class Core:
         core = self if stand_in is None else stand_in(self)
         execution = current(args, kwargs) if SDK in sys.modules else None
         steps = core.engine.steps(key, payload_hash, context, execution, function, answered)
-        if core.engine.observers.timing:
+        if core.engine.observers.timing or shared.timing:
             steps = core.engine.timed(steps, function)
         return core, steps, None if core._by_methods is None else core._by_methods()
 
