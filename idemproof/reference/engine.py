@@ -213,7 +213,7 @@ class Engine(Finishing):
         except GeneratorExit:
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned:
+            if not (attempt.returned or self._is_final(attempt, attempt.failure)):
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
@@ -352,10 +352,11 @@ class Engine(Finishing):
         if attempt.interrupt is not None and not stopped:
             raise attempt.interrupt from failure
 
-    def _is_final(self, attempt: Attempt, failure: BaseException) -> bool:
+    def _is_final(self, attempt: Attempt, failure: BaseException | None) -> bool:
         """Return whether what the body raised is the answer of the operation (FIN-1, FIN-6)."""
         return (
-            self.finals.include(failure)
+            failure is not None
+            and self.finals.include(failure)
             and not attempt.returned  # or it is the engine's own failure
             and not attempt.goes_on_after(failure)
         )
