@@ -138,12 +138,11 @@ class Answers:
             error.raised = raised
             raise
         except RecursionError as error:
-            if raised is not None:
-                raise
+            carried: Any = {"result": result} if raised is None else {"raised": raised}
             raise IdempotencySerializationError(
                 f"Another attempt on {record.idempotency_key!r} completed first. Its result counts, but is "
-                "nested too deep to be read here. This error carries what this attempt returned.",
-                result=result,
+                "nested too deep to be read here. This error carries what this attempt returned or raised.",
+                **carried,
             ) from error
 
     def _error_of(self, text: str, record: Record, cache: LocalCache | None) -> Exception:

@@ -24,6 +24,7 @@ from .config import IdempotencyConfig
 from .durable import SDK, current
 from .engine import Engine
 from .layer_settings import LayerSettings
+from .observers import shared
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
 Payload = Callable[[tuple[Any, ...], Mapping[str, Any]], Callable[[], Any]]
@@ -152,7 +153,7 @@ class Core:
         if by is not None:
             core._refuse_policy(core.engine)  # a test may have replaced the methods since
         steps = core.engine.steps(key, payload_hash, context, execution, function, answered)
-        if core.engine.observers.timing:
+        if core.engine.observers.timing or shared.timing:
             steps = core.engine.timed(steps, function)
         return core, steps, by
 

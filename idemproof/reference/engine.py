@@ -30,7 +30,7 @@ from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS
 from .functions import full_name_of
-from .observers import Observer, Observers, Report, is_logged, kind_of_claim
+from .observers import Observer, Observers, Report, is_logged, kind_of_claim, observers_here, shared
 from .requests import timed
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
@@ -116,7 +116,7 @@ class Engine(Asking):
 
     def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
         """Return ``steps`` with a report of each request, if an observer wants them."""
-        if not self.observers.timing:
+        if not (self.observers.timing or shared.timing):
             return steps
         function = function or self._function
         return timed(steps, self.observers.hand_request, function and full_name_of(function))
@@ -193,7 +193,8 @@ class Engine(Asking):
             The answer for the caller.
         """
         report = None
-        if observed or self.observers.given or is_logged(DEBUG):
+        observed = observed or self.observers.given or bool(shared.everywhere or observers_here())
+        if observed or is_logged(DEBUG):
             report = Report(key, self._clock, function=function or self._function)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)

@@ -59,12 +59,17 @@ class FinalErrors:
         _, stored = read(text)
         try:
             rebuilt = type(error)(*stored)
-            changed = _difference(error, arguments, rebuilt, tuple(stored))
         except Exception as failure:
             raise ResultChangedError(
                 f"its type does not accept the arguments {_shape(stored)} ({type(failure).__name__}). "
                 "Pass all arguments of its constructor on to super().__init__, or define __reduce__, as for "
                 "pickle"
+            ) from failure
+        try:
+            changed = _difference(error, arguments, rebuilt, tuple(stored))
+        except Exception as failure:
+            raise ResultChangedError(
+                f"the rebuilt error cannot be compared with it ({type(failure).__name__})"
             ) from failure
         if changed is not None:
             raise ResultChangedError(changed)

@@ -47,13 +47,20 @@ _OTHERS = (logging.DEBUG, "%s")
 
 
 class _Shared:
-    """The observers that no configuration names."""
+    """The observers of the process, and whether one of them also wants requests."""
 
-    everywhere: tuple[Observer, ...] = ()
-    here: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers_here", default=())
+    __slots__ = ("everywhere", "timing")
+
+    def __init__(self) -> None:
+        self.everywhere: tuple[Observer, ...] = ()
+        self.timing = False
 
 
-_shared = _Shared()
+shared = _Shared()
+
+_here: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers_here", default=())
+observers_here = _here.get
+"""Returns the observers of this thread or task."""
 
 
 def set_default_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
@@ -74,7 +81,8 @@ def set_default_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
     from .config_values import require_observers  # noqa: PLC0415 - it is not needed to make calls
 
     require_observers(observers)
-    before, _shared.everywhere = _shared.everywhere, tuple(observers)
+    before, shared.everywhere = shared.everywhere, tuple(observers)
+    shared.timing = any(map(_times_requests, observers))
     return before
 
 
@@ -95,11 +103,11 @@ class last_call:  # noqa: N801 - used like a function
         self._tokens: list[Token[tuple[Observer, ...]]] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(_shared.here.set((*_shared.here.get(), self._observe)))
+        self._tokens.append(_here.set((*observers_here(), self._observe)))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _shared.here.reset(self._tokens.pop())
+        _here.reset(self._tokens.pop())
 
     def _observe(self, occurrence: Occurrence) -> None:
         if occurrence.kind is not Kind.NO_LEASE:
@@ -155,26 +163,21 @@ class Observers:
         Recognizes the interrupts, which are raised even while an occurrence is observed.
     """
 
-    __slots__ = ("_interrupts", "_observers", "_timing")
+    __slots__ = ("_interrupts", "_observers", "given", "timing")
 
     def __init__(self, observers: Sequence[Observer], interrupts: Interrupts) -> None:
         self._observers = tuple(observers)
         self._interrupts = interrupts
-        self._timing = any(map(_times_requests, observers))
-
-    @property
-    def given(self) -> bool:
-        """Whether there are observers in addition to the log."""
-        return bool(self._observers or _shared.everywhere or _shared.here.get())
-
-    @property
-    def timing(self) -> bool:
-        """Whether an observer also wants each request to the store."""
-        return self._timing or (_shared.everywhere != () and any(map(_times_requests, _shared.everywhere)))
+        self.given = bool(observers)
+        """Whether the configuration has observers."""
+        self.timing = any(map(_times_requests, observers))
+        """Whether one of them also wants each request to the store."""
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""
-        return self.given or is_logged(_LOGGED.get(kind, _OTHERS)[0])
+        if self.given or shared.everywhere or observers_here():
+            return True
+        return is_logged(_LOGGED.get(kind, _OTHERS)[0])
 
     def with_others(self, observers: Sequence[Observer]) -> "Observers":
         """Return the same observers, and more."""
@@ -205,7 +208,7 @@ class Observers:
 
     def _all(self) -> tuple[Observer, ...]:
         """Return the observers of the configuration, of the process and of the context, each once."""
-        others = (*_shared.everywhere, *_shared.here.get())
+        others = (*shared.everywhere, *observers_here())
         if not others:
             return self._observers
         found = list(self._observers)

@@ -1,13 +1,22 @@
 """Final errors: stored as the answer, raised again in every repeat, and never changed silently."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from idemproof import Idempotency, IdempotencyConfig, InMemoryPersistenceLayer, Kind, Occurrence
+from four_methods import FourMethods
+from idemproof import (
+    Idempotency,
+    IdempotencyConfig,
+    InMemoryPersistenceLayer,
+    Kind,
+    Occurrence,
+    idempotent_function,
+)
 from idemproof.conformance.simulator import SimulatedCall, World
 from idemproof.errors import (
     IdempotencyConfigError,
@@ -23,6 +32,7 @@ from idemproof.errors import (
 from idemproof.reference.engine import Engine
 from idemproof.reference.final_errors import FinalErrors, error_text, read
 from idemproof.spec.record import COMPLETED, ERROR_UNAVAILABLE, FINAL_ERROR, INPROGRESS, Record
+from idemproof.testing import MovableClock, count_runs
 from protection import Protection
 
 EngineFactory = Callable[..., Engine]
@@ -553,3 +563,85 @@ def test_a_claim_that_is_still_in_progress_is_no_error(world: World, make_engine
     assert world.record.status == INPROGRESS
     assert world.call(engine).run().ended == "raised"  # in progress
     assert finished(call).value.args == ("no",)
+
+
+# Over layers of every kind, and through the drivers.
+
+
+class OwnUpdates(InMemoryPersistenceLayer):
+    """Overrides a documented method, and so is called by the documented methods."""
+
+    def _update_record(self, data_record: Any) -> None:
+        self.updated = getattr(self, "updated", 0) + 1
+        super()._update_record(data_record)
+
+
+@pytest.mark.parametrize("kind", [OwnUpdates, FourMethods, InMemoryPersistenceLayer])
+@pytest.mark.parametrize("arguments", [("no",), (object(),)], ids=["storable", "not storable"])
+def test_final_errors_over_layers_of_every_kind(kind: Any, arguments: tuple[Any, ...]) -> None:
+    body, runs = body_raising(Declined(*arguments))
+    work = Protection(kind(), asynchronous=False)(
+        body, final_errors=(Declined,), in_progress_expires_after_seconds=30
+    )
+    expected = Declined if arguments == ("no",) else IdempotencyResultUnavailableError
+    with pytest.raises((Declined, IdempotencySerializationError)):
+        work(data=1)
+    for _ in range(2):
+        with pytest.raises(expected):
+            work(data=1)
+    assert len(runs) == 1
+
+
+@pytest.mark.clause("ENG-8", "FIN-3")
+@pytest.mark.parametrize("standing", ["a result", "an error"])
+def test_the_drivers_answer_a_superseded_error_as_stored(protect: Protection, standing: str) -> None:
+    clock = MovableClock()
+    ends: list[Any] = []
+
+    def body(data: Any) -> Any:
+        ends.append(data)
+        if len(ends) > 1:
+            if standing == "a result":
+                return standing
+            raise Declined(standing)
+        clock.advance(31)
+        with contextlib.suppress(Declined):
+            work(data=1)  # it takes over, and completes first
+        raise Declined("late")
+
+    work = protect(body, final_errors=(Declined,), in_progress_expires_after_seconds=30, clock=clock)
+    if standing == "a result":
+        assert work(data=1) == standing
+    else:
+        with pytest.raises(Declined, match=standing):
+            work(data=1)
+    assert len(ends) == 2
+
+
+class Unprintable(Exception):  # noqa: N818 - as an application may call it
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_an_error_that_cannot_be_compared_is_reported(protect: Protection) -> None:
+    error = Unprintable("no")
+    work = protect(body_raising(error)[0], final_errors=(Unprintable,))
+    with pytest.raises(IdempotencySerializationError, match="cannot be compared") as refusal:
+        work(data=1)
+    assert refusal.value.raised is error
+
+
+def test_runs_of_tests_tell_how_they_ended() -> None:
+    work = idempotent_function(
+        body_raising(Declined("no"))[0],
+        data_keyword_argument="data",
+        persistence_store=InMemoryPersistenceLayer(),
+        config=IdempotencyConfig(final_errors=(Declined,), in_progress_expires_after_seconds=30),
+    )
+    with count_runs(work) as runs:
+        for data in (1, 1, 2):
+            with pytest.raises(Declined):
+                work(data=data)
+    runs.assert_once(operations=2)
+    with pytest.raises(AssertionError, match="raised Declined"):
+        runs.assert_once()
