@@ -114,8 +114,8 @@ class Asking(Finishing):
         except GeneratorExit:
             raise
         except BaseException as interrupt:
-            # It struck after the answer. Only a result or a final error still matters: it must not be lost.
-            if not self._is_final(attempt) and (not attempt.returned or attempt.result is NOT_DONE):
+            # It struck after the answer. Only a result still matters here: it must not be lost.
+            if not attempt.returned or attempt.result is NOT_DONE:
                 attempt.returned = False
                 raise
             attempt.note_interrupt(interrupt)

@@ -1,6 +1,5 @@
 """The search of the engine with bodies that raise final errors: its counts, and the faults that it finds."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,28 +8,15 @@ from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.engine import Engine
 from idemproof.reference.final_errors import FinalErrors
+from searches_page import lines_of
 
 pytestmark = pytest.mark.once
-
-PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
-
-
-def lines() -> list[Any]:
-    """Return each line of the table as a parameter; its last column says when it runs."""
-    text = PAGE.read_text(encoding="utf-8").split("## Final errors in the engine\n")[1].split("\n## ")[0]
-    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    found = []
-    for cells in table[2:]:
-        *numbers, when = (cell.strip() for cell in cells)
-        values = [None if text == "any" else int(text.replace(",", "")) for text in numbers]
-        marks = [pytest.mark.nightly] if when == "nightly" else []
-        found.append(pytest.param(*values, marks=marks, id="-".join(numbers[:-2])))
-    return found
 
 
 @pytest.mark.clause("FIN-1", "INV-4", "INV-5", "ENG-8", "ENG-12", "OBS-1")
 @pytest.mark.parametrize(
-    ("clients", "faults", "deaths", "interrupts", "outages", "calls", "seconds", "states", "edges"), lines()
+    ("clients", "faults", "deaths", "interrupts", "outages", "calls", "seconds", "states", "edges"),
+    lines_of("Final errors in the engine"),
 )
 def test_no_rule_breaks_in_the_engine_with_final_errors(
     clients: int,
