@@ -180,7 +180,9 @@ def _explain_depth(error: RecursionError, key: str) -> None:
     )
 
 
-def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
+def not_stored(
+    key: str, result: Any, trouble: BaseException, *, refused: bool = False, ran: str = "The function ran"
+) -> IdempotencyError:
     """Return the error for a result that the store does not take (``refused``), or that cannot come back."""
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
     kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
@@ -201,7 +203,7 @@ def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool =
         elif isinstance(trouble, TypeError | ValueError | RecursionError):
             advice = _where(result)
     return kind(
-        f"The function ran for {key!r} and will not run again, but {why}: this error carries the result, "
+        f"{ran} for {key!r} and will not run again, but {why}: this error carries the result, "
         f"later callers get IdempotencyResultUnavailableError.{advice}",
         trouble,
         result=result,

@@ -79,7 +79,9 @@ class Finishing:
                 refusal = error
             raise self._interrupts.behind(refusal) or refusal
         if trouble is not None:
-            unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
+            unstored = not_stored(
+                attempt.key, attempt.result, trouble, refused=refused, ran=_what_ran(attempt)
+            )
             raise self._stopped(attempt, unstored, trouble)
         assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
         raise attempt.interrupt
