@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .spec.record import Record
 
 _HOMES = {
-    "NOT_DONE": "reference.takeover",
     "Answer": "reference.idempotency",
     "AsyncBasePersistenceLayer": "backends.base",
     "AsyncCachePersistenceLayer": "backends.redis",
@@ -54,6 +53,7 @@ _HOMES = {
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
+    "NOT_DONE": "reference.takeover",
     "NotDone": "reference.takeover",
     "Occurrence": "spec.occurrences",
     "Record": "spec.record",

@@ -77,7 +77,7 @@ def refuted(fault: Fault) -> "Proof":
 
     event = next(row.event for row in rules.TABLE if row.clause == fault.row)
     with injected(fault):
-        return Prover(events=(event,), stop=True).prove()
+        return Prover(events=(event,), stop=True, policies=(fault.policy,)).prove()
 
 
 def refuted_beginning_late() -> "Proof":

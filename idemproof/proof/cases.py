@@ -1,6 +1,6 @@
 """All records, events and situations that the proof is about, with symbolic values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -16,6 +16,9 @@ from .symbols import Text, Values, Whole
 from .terms import build
 
 EVENTS: tuple[type[Event], ...] = (Claim, Complete, Release, Abandon, Renew, Evict)
+
+
+POLICIES = (RUN, REFUSE, ASK)
 
 
 class Symbols:
@@ -47,17 +50,15 @@ class Symbols:
         for status, *rest in product((INPROGRESS, COMPLETED), lease, *texts):
             yield Record(key, status, expiry, *rest)
 
-    def events(self, kind: type[Event]) -> Iterator[Event]:
-        """Yield events that stand for all events of one kind."""
+    def events(self, kind: type[Event], policies: Collection[str] = POLICIES) -> Iterator[Event]:
+        """Yield events that stand for all events of one kind; claims have one of these policies."""
         key, expiry = self.text("key"), self.number("event.expiry")
         owner, payload_hash, response = (
             (self.text(f"event.{name}"), None) for name in ("owner", "payload_hash", "response")
         )
         lease = self.number("event.lease")
         if kind is Claim:
-            for policy, who, until, payload in product(
-                (RUN, REFUSE, ASK), owner, (lease, None), payload_hash
-            ):
+            for policy, who, until, payload in product(policies, owner, (lease, None), payload_hash):
                 yield Claim(who, until, expiry, payload, key, policy)
         elif kind is Complete:
             for who, result, payload in product(owner, response, payload_hash):

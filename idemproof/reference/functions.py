@@ -351,7 +351,9 @@ def _same_parameter(one: inspect.Parameter, other: inspect.Parameter) -> bool:
         return True
     if one.empty in (one.default, other.default):
         return False
-    return type(one.default) is type(other.default) and bool(one.default == other.default)
+    plain = (str, bytes, int, float, bool)
+    # Others may have any notion of equality, and are the same only if they are one object.
+    return type(one.default) is type(other.default) in plain and one.default == other.default
 
 
 def _parameters(

@@ -142,13 +142,13 @@ class Asking(Finishing):
         raise NotImplementedError
 
     def _ending_before_the_body(self, attempt: Attempt, *, stopped: bool) -> Releasing | None:
-        """Return how an attempt gives back its claim that does not begin its body."""
+        """Return the change that ends the claim of an attempt that does not begin its body."""
         if attempt.asks:  # TAKE-4
             return self._letting_lapse if stopped else self._abandoning
         return self._letting_go if stopped else None
 
     def _ending_after(self, attempt: Attempt, failure: BaseException) -> Releasing | None:
-        """Return how an attempt gives back its claim, because of what its body or its question raised."""
+        """Return the change that ends the claim after its body or its question has raised."""
         return self._abandoning if self._abandons_after(attempt, failure) else None
 
     def _abandons_after(self, attempt: Attempt, failure: BaseException) -> bool:

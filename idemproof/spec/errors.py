@@ -118,7 +118,7 @@ class IdempotencyAlreadyInProgressError(IdempotencyError):
 class IdempotencyUnknownOutcomeError(IdempotencyError):
     """An earlier attempt may have done the operation, and its lease has ended. The function did not run.
 
-    Retries get this error until somebody resolves or forgets the record, or it expires.
+    Retries get this error until the record is resolved or forgotten, or expires.
     """
 
 

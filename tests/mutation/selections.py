@@ -36,6 +36,7 @@ _ENGINE = tuple(
         "engine_tries",
         "engine_events",
         "engine_interrupts",
+        "takeover",
         "persistent_completion",
         "time_limits",
         "attempt",

@@ -5,6 +5,7 @@ import copy
 import functools
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import Mock
 
@@ -29,12 +30,15 @@ from idemproof.errors import (
     IdempotencyConfigError,
     IdempotencyInconsistentStateError,
     IdempotencyLeaseLostError,
+    IdempotencyResultUnavailableError,
+    IdempotencySerializationError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
 from idemproof.reference.durable import Execution
 from idemproof.reference.engine import Engine
 from idemproof.reference.takeover import QUESTIONS
+from idemproof.serialization import DataclassSerializer
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, claimable
 from idemproof.testing import MovableClock, count_runs
 
@@ -582,6 +586,7 @@ class Callee:
         (plain, lambda order: None, r"it has \(order\), and plain has \(order, amount=1\)"),
         (plain, lambda order, amount=2: None, "amount=2"),
         (plain, lambda order, amount=1.0: None, "amount=1.0"),
+        (plain, lambda order, amount=[]: None, "amount"),
         (plain, lambda order, amount: None, "needs the same parameters"),
         (plain, lambda order, *, amount=1: None, "needs the same parameters"),
         (plain, lambda order, price=1: None, "needs the same parameters"),
@@ -697,3 +702,57 @@ def test_the_answer_that_nothing_was_done_is_one_object() -> None:
         is pickle.loads(pickle.dumps(NOT_DONE))
         is NOT_DONE
     )
+
+
+def test_a_result_that_is_found_goes_through_the_serializer() -> None:
+    class Unstorable:
+        pass
+
+    answers: list[Any] = [Unstorable(), [1, 2]]
+    shop = Shop(ask=lambda order: answers[0])
+    shop.die(after=True)
+    with pytest.raises(IdempotencySerializationError) as raised:
+        shop.pay()
+    assert raised.value.result is answers[0]
+    assert str(raised.value).startswith("on_takeover found the result of")
+    with pytest.raises(IdempotencyResultUnavailableError):
+        shop.pay()
+    assert shop.charges == ["o1"]
+
+
+def test_a_found_result_comes_back_as_its_model() -> None:
+    @dataclass
+    class Receipt:
+        charge: str
+
+    def look_up(order: str) -> Receipt:
+        return Receipt(order)
+
+    @idempotent_function(
+        data_keyword_argument="order",
+        persistence_store=InMemoryPersistenceLayer(),
+        output_serializer=DataclassSerializer(Receipt),
+        on_takeover=look_up,
+    )
+    def pay(order: str) -> Receipt:
+        raise Died
+
+    with pytest.raises(Died):
+        pay("o1")
+    assert pay("o1") == pay("o1") == Receipt("o1")
+
+
+def test_a_call_from_the_question_to_its_own_key_is_no_answer() -> None:
+    shop = Shop(ask=lambda order: shop.protected(order))  # noqa: PLW0108 - it is made first
+    shop.die(after=True)
+    with pytest.raises(IdempotencyAlreadyInProgressError):
+        shop.pay()
+    assert shop.charges == ["o1"]
+
+
+def test_a_body_that_returns_the_answer_is_told_so() -> None:
+    pay = idempotent_function(
+        lambda order: NOT_DONE, data_keyword_argument="order", persistence_store=InMemoryPersistenceLayer()
+    )
+    with pytest.raises(IdempotencySerializationError):
+        pay("o1")
