@@ -73,16 +73,6 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
         "The marker of a result that could not be stored is read like any response.",
         _RESULT | {"response_data": RESULT_UNAVAILABLE},
     ),
-    (
-        ("REC-6",),
-        "The marker of a final error that could not be stored is read like any response.",
-        _RESULT | {"response_data": ERROR_UNAVAILABLE},
-    ),
-    (
-        ("REC-1",),
-        "A final error is read like any response.",
-        _RESULT | {"response_data": 'idemproof:error:{"arguments": ["no", 5], "type": "shop.Declined"}'},
-    ),
     *(
         (("REC-4",), f"Empty text in {name} means that it is absent.", _RESULT | {field: ""})
         for field, name in _TEXTS.items()
@@ -109,4 +99,14 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
         for field, name in _TEXTS.items()
     ),
     (("REC-7",), "The record of another key is corrupt.", _RESULT | {"idempotency_key": "K"}),
+    (
+        ("REC-6",),
+        "The marker of a final error that could not be stored is read like any response.",
+        _RESULT | {"response_data": ERROR_UNAVAILABLE},
+    ),
+    (
+        ("REC-1",),
+        "A final error is read like any response.",
+        _RESULT | {"response_data": 'idemproof:error:{"arguments": ["no", 5], "type": "shop.Declined"}'},
+    ),
 ]
