@@ -37,6 +37,8 @@ _ENGINE = tuple(
         "engine_events",
         "engine_interrupts",
         "takeover",
+        "takeover_final_errors",
+        "final_errors",
         "persistent_completion",
         "time_limits",
         "attempt",
