@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .reference.current import CurrentAttempt, current_attempt
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
+    from .reference.observers import last_call, set_default_observers
+    from .reference.requests import StoreRequest
+    from .reference.takeover import NOT_DONE, NotDone
     from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
 
@@ -60,6 +63,8 @@ _HOMES = {
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
+    "NOT_DONE": "reference.takeover",
+    "NotDone": "reference.takeover",
     "Occurrence": "spec.occurrences",
     "PostgresPersistenceLayer": "backends.postgres",
     "Record": "spec.record",
@@ -68,11 +73,15 @@ _HOMES = {
     "SQLitePersistenceLayer": "backends.sqlite",
     "current_attempt": "reference.current",
     "idempotency_table": "backends.sqlalchemy",
+    "StoreRequest": "reference.requests",
     "idempotent": "reference.decorators",
     "idempotent_function": "reference.decorators",
+    "last_call": "reference.observers",
+    "set_default_observers": "reference.observers",
 }
 
 __all__ = [
+    "NOT_DONE",
     "Answer",
     "AsyncBasePersistenceLayer",
     "AsyncCachePersistenceLayer",
@@ -95,16 +104,20 @@ __all__ = [
     "IdempotentHookFunction",
     "InMemoryPersistenceLayer",
     "Kind",
+    "NotDone",
     "Occurrence",
     "PostgresPersistenceLayer",
     "Record",
     "RedisCachePersistenceLayer",
     "SQLAlchemyPersistenceLayer",
     "SQLitePersistenceLayer",
+    "StoreRequest",
     "current_attempt",
     "idempotency_table",
     "idempotent",
     "idempotent_function",
+    "last_call",
+    "set_default_observers",
 ]
 
 

@@ -22,6 +22,8 @@ from .spec.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyUnknownFinalError,
+    IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
 
@@ -47,5 +49,7 @@ __all__ = [
     "IdempotencyRecordTooLargeError",
     "IdempotencyResultUnavailableError",
     "IdempotencySerializationError",
+    "IdempotencyUnknownFinalError",
+    "IdempotencyUnknownOutcomeError",
     "IdempotencyValidationError",
 ]

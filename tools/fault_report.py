@@ -10,6 +10,7 @@ from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer, Trace
 from idemproof.spec.model import RUNNING, Attempt
 from injected_faults import FAULTS, Fault, injected
+from takeover_faults import CLIENT_FAULTS, ClientFault, found_in_clients
 
 if TYPE_CHECKING:
     from idemproof.proof.prover import Proof
@@ -37,6 +38,15 @@ Each line is one fault, injected into the specification.
 `python tools/regenerate.py injected-faults` writes this page, and the tests compare each line.
 
 """
+_CLIENTS = """
+## Faults of clients
+
+Each line leaves out one rule of the [takeovers](../idemproof/spec/protocol.md#takeovers), in the clients of
+a search whose claims refuse or ask.
+
+| fault against | fault | the search finds | steps |
+|---|---|---|---:|
+"""
 _COLUMNS = """\
 | fault in | fault | the search finds | steps | the proof finds |
 |---|---|---|---:|---|
@@ -46,7 +56,7 @@ _COLUMNS = """\
 def found(fault: Fault) -> Trace | None:
     """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
     with injected(fault):
-        explorer = Explorer(2, fault.payload_hashes, invocations=fault.invocations)
+        explorer = Explorer(2, fault.payload_hashes, invocations=fault.invocations, policy=fault.policy)
         result = explorer.search(limit=_LIMIT)
     return result.counterexample or result.stuck
 
@@ -67,7 +77,7 @@ def refuted(fault: Fault) -> "Proof":
 
     event = next(row.event for row in rules.TABLE if row.clause == fault.row)
     with injected(fault):
-        return Prover(events=(event,), stop=True).prove()
+        return Prover(events=(event,), stop=True, policies=(fault.policy,)).prove()
 
 
 def refuted_beginning_late() -> "Proof":
@@ -89,6 +99,11 @@ def proved(proof: "Proof") -> str:
     return f" {_clauses(broken) or '**nothing**'} |"
 
 
+def searched_in_clients(fault: ClientFault) -> str:
+    """Return the line for one fault of clients."""
+    return searched(fault.clause, fault.what, found_in_clients(fault))
+
+
 def _clauses(broken: Iterable[str]) -> str:
     return ", ".join(sorted({name.partition(" ")[0] for name in broken}))
 
@@ -106,7 +121,8 @@ def report() -> str:
         refuted=sum(bool(proof.counterexamples) for *_, proof in results),
     )
     lines = [searched(place, what, trace) + proved(proof) for place, what, trace, proof in results]
-    return head + _COLUMNS + "\n".join(lines) + "\n"
+    of_clients = "\n".join(map(searched_in_clients, CLIENT_FAULTS))
+    return head + _COLUMNS + "\n".join(lines) + "\n" + _CLIENTS + of_clients + "\n"
 
 
 def files(root: Path) -> dict[str, str]:  # noqa: ARG001 - it comes from the code

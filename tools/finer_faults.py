@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from idemproof.spec import transition as rules
-from idemproof.spec.events import Claimed, Completed, InProgress, Outcome, Renewed
+from idemproof.spec.events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandoned,
+    Claimed,
+    Completed,
+    InProgress,
+    Outcome,
+    Renewed,
+)
 from idemproof.spec.record import (
     COMPLETED,
     INPROGRESS,
@@ -73,6 +83,17 @@ def _renew_as_requested(record: Record, event: Any, _now: int) -> Answer:
         expiry_timestamp=max(record.expiry_timestamp, ceil_seconds(event.lease)),
     )
     return renewed, Renewed(renewed)
+
+
+def _take_over_as_requested(record: Record | None, event: Any, now: int) -> Answer:
+    claimed = rules._claim(None, event, now)[0]
+    assert claimed is not None
+    return claimed, Claimed(claimed, record, True)
+
+
+def _abandon_now(record: Record, _event: Any, now: int) -> Answer:
+    abandoned = record._replace(in_progress_expiry_timestamp=now)
+    return abandoned, Abandoned(abandoned)
 
 
 def _owner_alone(record: Record | None, event: Any, _now: int = 0) -> bool:
@@ -156,6 +177,30 @@ FINER_FAULTS = (
         "a different payload is not detected in a record without an owner",
         lambda r, e, now: r.owner is not None and rules._hashes_differ(r, e, now),
         coarse=False,
+    ),
+    Fault(
+        "ROW-1",
+        "an attempt's own lapsed claim is not claimed again",
+        lambda r, e, now: (
+            claimable(r, now)
+            and (r is None or e.policy == RUN or r.status == COMPLETED or now >= expiry_ms(r))
+        ),
+        coarse=False,
+        policy=ASK,
+    ),
+    Fault(
+        "ROW-18",
+        "a takeover expires before the claim that it replaces",
+        step=_take_over_as_requested,
+        coarse=False,
+        policy=ASK,
+    ),
+    Fault(
+        "ROW-19",
+        "an abandonment prolongs a lease that has ended",
+        step=_abandon_now,
+        coarse=False,
+        policy=REFUSE,
     ),
     Fault("ROW-16", "owners without an execution count as one execution", _of_equal_execution),
     Fault(

@@ -11,6 +11,10 @@ from unittest.mock import patch
 
 from idemproof.spec import transition as rules
 from idemproof.spec.events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandoned,
     Claimed,
     Completed,
     Kept,
@@ -56,6 +60,8 @@ class Fault(NamedTuple):
     coarse
         Whether clients whose clock advances by whole seconds, and whose leases and windows all have the same
         length, can show the fault. Only such clients are searched.
+    policy
+        The policy of the clients' claims.
     """
 
     row: str
@@ -66,6 +72,7 @@ class Fault(NamedTuple):
     invocations: int = 0
     before: str | None = None
     coarse: bool = True
+    policy: str = RUN
 
 
 def _never(*_: Any) -> bool:
@@ -127,6 +134,16 @@ def _kept(_record: Any) -> Outcome:
     return Kept()
 
 
+def _abandoned(record: Any) -> Outcome:
+    return Abandoned(record)
+
+
+def _abandon_unheld(record: Record | None, event: Any, now: int) -> tuple[Record | None, Outcome]:
+    if record is None or record.status == COMPLETED:
+        return record, NotHeld()
+    return rules._abandon(record, event, now)[0], NotHeld()
+
+
 def _renew_without_writing(record: Record, event: Any, now: int) -> tuple[Record | None, Outcome]:
     return record, Renewed(rules._renew(record, event, now)[0])  # type: ignore[arg-type]
 
@@ -174,6 +191,23 @@ FAULTS = (
         invocations=1,
     ),
     Fault("ROW-16", "a resumed claim gets a new lease", step=rules._claim, invocations=1),
+    Fault("ROW-17", "a claim that refuses takes over", step=rules._claim, policy=REFUSE),
+    Fault("ROW-17", "a claim that refuses gets a lapsed claim as one in progress", _never, policy=REFUSE),
+    Fault("ROW-18", "a claim that asks takes over without a question", step=rules._claim, policy=ASK),
+    Fault(
+        "ROW-18",
+        "a claim that asks takes over what has another payload",
+        before="ROW-3",
+        payload_hashes=2,
+        policy=ASK,
+    ),
+    Fault("ROW-1", "a parked claim can be taken over", lambda r, _e, now: claimable(r, now), policy=REFUSE),
+    Fault(
+        "ROW-1",
+        "a parked claim stays after its expiry",
+        lambda r, e, now: claimable(r, now) and (not _in_progress(r) or holds(r, e.owner)),
+        policy=REFUSE,
+    ),
     Fault("ROW-4", "a claim is treated as a result", _never),
     Fault("ROW-5", "a call that finds a result may run again", step=lambda r, _e, _now: (r, Claimed(r))),
     Fault("ROW-5", "a result is replayed only once", step=_deletes(Replay)),
@@ -226,6 +260,15 @@ FAULTS = (
     ),
     Fault("ROW-10", "any attempt may release any record", _exists),
     Fault("ROW-11", "an attempt that holds no claim deletes the record", step=_deletes(_not_held)),
+    Fault("ROW-19", "any attempt may abandon a claim", _in_progress, policy=REFUSE),
+    Fault("ROW-19", "an abandonment deletes the claim", step=_deletes(_abandoned), policy=REFUSE),
+    Fault(
+        "ROW-19",
+        "an abandoned claim keeps its lease",
+        step=lambda r, _e, _now: (r, Abandoned(r)),
+        policy=REFUSE,
+    ),
+    Fault("ROW-20", "an attempt that holds no claim abandons it", step=_abandon_unheld, policy=REFUSE),
     Fault("ROW-12", "any attempt may renew a claim", _in_progress),
     Fault("ROW-12", "a renewal is granted but not written", step=_renew_without_writing),
     Fault("ROW-13", "an attempt that lost its lease renews it", step=_renew_unheld),

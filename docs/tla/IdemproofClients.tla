@@ -14,6 +14,7 @@ CONSTANTS
     Hashes,    \* the payload hashes that calls may have
     Leases,    \* the milliseconds of a lease; None for the lifetime of the record
     Windows,   \* the seconds for which claims and results are kept
+    Policy,    \* the policy of all claims: "run", "refuse" or "ask"
     Late,      \* how many requests may be on their way after their senders have given up
     Moments    \* the milliseconds at which something may happen; it begins at 0
 
@@ -28,8 +29,9 @@ VARIABLES
     late,      \* the requests that will arrive later
     crashed,   \* the runs that died, were suspended, or did not store their result, until their leases end
     stored,    \* the stored result that callers are entitled to, or None
+    effect,    \* until when an effect that has happened must not happen again, in milliseconds; 0 for none
     broken     \* the clauses that a step has broken
-vars == <<now, record, clients, late, crashed, stored, broken>>
+vars == <<now, record, clients, late, crashed, stored, effect, broken>>
 
 Attempt(client) ==
     [client |-> client,
@@ -105,13 +107,39 @@ ExpiryIsNotBeforeLease(event, step) ==
     /\ step.after.in_progress_expiry_timestamp # None
     => step.after.expiry_timestamp * Second >= step.after.in_progress_expiry_timestamp
 
+\* TAKE-2: Only the policy run takes over another's claim without a question, before it expires.
+TakeoverFollowsThePolicy(event, step) ==
+    LET outcome == step.outcome
+        isParked == /\ event.policy # "run" /\ record # None /\ ~IsLive(record)
+                    /\ record.status = INPROGRESS
+                    /\ event.owner = None \/ record.owner # event.owner
+                    /\ now < record.expiry_timestamp * Second
+    IN  event.kind = "Claim" =>
+          CASE outcome.kind = "UnknownOutcome" -> isParked /\ event.policy = "refuse" /\ step.after = record
+            [] outcome.kind = "Claimed" ->
+                 /\ outcome.asks = (isParked /\ event.policy = "ask")
+                 /\ outcome.asks \/ ~isParked
+                 /\ outcome.asks => HashesAgree(record.payload_hash, event.payload_hash)
+            [] OTHER -> ~isParked \/ outcome.kind = "PayloadMismatch"
+
+\* TAKE-4: An abandoned claim is what it was, and can be taken over at once.
+AbandonedClaimRemains(event, step) ==
+    step.outcome.kind = "Abandoned" =>
+        /\ record # None /\ step.after # None
+        /\ step.after.status = INPROGRESS /\ ~IsLive(step.after)
+        /\ step.after = [record EXCEPT !.in_progress_expiry_timestamp = step.after.in_progress_expiry_timestamp]
+        /\ IsLive(record) => DeadlineMs(step.after) = now
+        /\ ~IsLive(record) => step.after = record
+
 BrokenBy(event, step) ==
-    {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TIME-6"} :
+    {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TAKE-2", "TAKE-4", "TIME-6"} :
         ~CASE clause = "INV-2" -> ResultIsFinal(event, step)
            [] clause = "INV-3" -> OthersAreUntouched(event, step)
            [] clause = "INV-4" -> AnswerIsTheRecord(event, step)
            [] clause = "INV-6" -> RetryChangesNothing(event, step)
            [] clause = "INV-7" -> EvictionOwesNothing(event, step)
+           [] clause = "TAKE-2" -> TakeoverFollowsThePolicy(event, step)
+           [] clause = "TAKE-4" -> AbandonedClaimRemains(event, step)
            [] clause = "TIME-6" -> ExpiryIsNotBeforeLease(event, step)}
 
 \* INV-4, as callers see it: all who are answered while a result is kept get that result.
@@ -126,7 +154,7 @@ AnswersAgree(event, outcome) ==
 BeginsForAReason(client) ==
     LET own == Attempt(client).execution
     IN  /\ \A other \in Clients \ {client} :
-             Is(other, "running") \/ Is(other, "completing") =>
+             Is(other, "running") \/ Is(other, "acted") \/ Is(other, "completing") =>
                  now >= clients[other].until \/ AreOne(own, Attempt(other).execution)
         /\ \A run \in crashed : now >= run.until \/ AreOne(own, run.attempt.execution)
         /\ stored # None => AreOne(own, stored.execution)
@@ -144,8 +172,8 @@ BrokenByBeginning(client) ==
 OneLiveRun ==
     \A one, other \in Clients :
         /\ one # other
-        /\ Is(one, "running") /\ now < clients[one].until
-        /\ Is(other, "running") /\ now < clients[other].until
+        /\ (Is(one, "running") \/ Is(one, "acted")) /\ now < clients[one].until
+        /\ (Is(other, "running") \/ Is(other, "acted")) /\ now < clients[other].until
         => AreOne(Attempt(one).execution, Attempt(other).execution)
 
 \* INV-9: From the deadline of the record on, or at once if there is none, a newcomer claims, begins, completes.
@@ -153,7 +181,7 @@ Newcomer == [client |-> "newcomer", attempt |-> 1, execution |-> None]
 SomeClientCanFinish ==
     LET then == IF record = None THEN now ELSE Max(now, DeadlineMs(record))
         expiry == then \div Second + 1
-        claim == Decide(record, Claim(Newcomer, then + Second, expiry, None, Key), then)
+        claim == Decide(record, Claim(Newcomer, then + Second, expiry, None, Key, "run"), then)
         complete == Decide(claim.after, Complete(Newcomer, Newcomer, None, expiry, Key), then)
     IN  /\ claim.outcome.kind = "Claimed"
         /\ then < DeadlineMs(claim.outcome.record)
@@ -168,6 +196,9 @@ INV_5 == "INV-5" \notin broken
 INV_6 == "INV-6" \notin broken
 INV_7 == "INV-7" \notin broken
 INV_9 == SomeClientCanFinish
+INV_10 == "INV-10" \notin broken
+TAKE_2 == "TAKE-2" \notin broken
+TAKE_4 == "TAKE-4" \notin broken
 ENG_3 == "ENG-3" \notin broken
 TIME_6 == "TIME-6" \notin broken
 
@@ -179,7 +210,7 @@ Changed(client, phase) == [clients EXCEPT ![client].phase = phase]
 \* The attempt is over. A client keeps the number of its attempts.
 Ended(client) ==
     [clients EXCEPT ![client] =
-        [phase |-> "idle", attempt |-> @.attempt, hash |-> None, until |-> 0, expiry |-> 0]]
+        [phase |-> "idle", attempt |-> @.attempt, hash |-> None, until |-> 0, expiry |-> 0, asks |-> FALSE]]
 
 \* A result that is stored is kept until its expiry.
 Stored(event, outcome) ==
@@ -188,10 +219,17 @@ Stored(event, outcome) ==
           until |-> event.expiry * Second, execution |-> ExecutionOf(event.owner)]
     ELSE stored
 
+\* An effect counts until the record of it expires.
+Remembered(one) ==
+    IF effect <= now \/ one = None THEN effect
+    ELSE IF one.status = COMPLETED THEN one.expiry_timestamp * Second
+    ELSE Max(effect, one.expiry_timestamp * Second)
+
 Applies(event, step, isAnswered) ==
     /\ IsRow(step.row)
     /\ record' = step.after
     /\ stored' = Stored(event, step.outcome)
+    /\ effect' = Remembered(step.after)
     /\ broken' = broken \cup BrokenBy(event, step)
          \cup (IF isAnswered /\ ~AnswersAgree(event, step.outcome) THEN {"INV-4"} ELSE {})
 
@@ -210,19 +248,25 @@ IsStored(event, outcome, attempt) ==
 After(seconds) == CeilSeconds(now) + seconds
 
 ClaimsOf(client) ==
-    {Claim(Token(client), IF lease = None THEN None ELSE now + lease, After(window), clients[client].hash, Key) :
+    {Claim(Token(client), IF lease = None THEN None ELSE now + lease, After(window), clients[client].hash, Key,
+           Policy) :
         lease \in Leases, window \in Windows}
 RenewalsOf(client) == {Renew(Token(client), now + lease) : lease \in Leases \ {None}}
 CompletionOf(client) ==
     Complete(Token(client), Attempt(client), clients[client].hash, clients[client].expiry, Key)
 ReleaseOf(client) == Release(Token(client))
+AbandonmentOf(client) == Abandon(Token(client))
+
+Asks(outcome) == outcome.kind = "Claimed" /\ outcome.asks
+IsCautious == Policy # "run"
+IsHolder(client) == Holds(record, Token(client))
 
 Calling(client) ==
     /\ Is(client, "idle") /\ clients[client].attempt < Calls
     /\ \E hash \in Hashes :
          clients' = [clients EXCEPT ![client].phase = "claiming", ![client].hash = hash,
                                     ![client].attempt = @ + 1]
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 Claiming(client, isAnswered) ==
     /\ Is(client, "claiming")
@@ -230,25 +274,65 @@ Claiming(client, isAnswered) ==
        LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
            /\ clients' =
-                IF ~isAnswered THEN clients
+                \* TAKE-3: a takeover is remembered, even if the reply is lost.
+                IF ~isAnswered THEN [clients EXCEPT ![client].asks = @ \/ Asks(step.outcome)]
                 ELSE IF step.outcome.kind = "Claimed"
-                THEN [Changed(client, "granted") EXCEPT ![client].until = DeadlineMs(step.outcome.record)]
+                THEN [Changed(client, "granted") EXCEPT ![client].until = DeadlineMs(step.outcome.record),
+                                                        ![client].asks = @ \/ Asks(step.outcome)]
                 ELSE Ended(client)
     /\ UNCHANGED <<now, late, crashed>>
 
 Beginning(client) ==
-    /\ Is(client, "granted") /\ MayBegin(client)
+    /\ Is(client, "granted") /\ MayBegin(client) /\ ~clients[client].asks
     /\ clients' = Changed(client, "running")
     /\ broken' = broken \cup BrokenByBeginning(client)
-    /\ UNCHANGED <<now, record, late, crashed, stored>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect>>
 
 ClaimingAgain(client) ==
     /\ Is(client, "granted") /\ ~MayBegin(client)
     /\ clients' = [Changed(client, "claiming") EXCEPT ![client].until = 0]
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+Asking(client) ==
+    /\ Is(client, "granted") /\ MayBegin(client) /\ clients[client].asks
+    /\ clients' = Changed(client, "asking")
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+\* The answer is true: a result if the effect has happened, and else that nothing was done (TAKE-5).
+Finding(client) ==
+    /\ Is(client, "asking") /\ now < effect
+    /\ \E window \in Windows :
+         clients' = [Changed(client, "completing") EXCEPT ![client].expiry = After(window)]
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+FindingNothing(client) ==
+    /\ Is(client, "asking") /\ now >= effect
+    /\ clients' =
+         IF MayBegin(client) THEN [Changed(client, "running") EXCEPT ![client].asks = FALSE]
+         ELSE [Changed(client, "claiming") EXCEPT ![client].until = 0]
+    /\ broken' = broken \cup (IF MayBegin(client) THEN BrokenByBeginning(client) ELSE {})
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect>>
+
+CannotTell(client) ==
+    /\ Is(client, "asking")
+    /\ clients' = [Changed(client, "abandoning") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+\* INV-10: An effect happens only while the attempt holds its claim, and must not happen again.
+Acting(client) ==
+    /\ IsCautious /\ Is(client, "running") /\ IsHolder(client)
+    /\ clients' = Changed(client, "acted")
+    /\ effect' = record.expiry_timestamp * Second
+    /\ broken' = broken \cup (IF now < effect THEN {"INV-10"} ELSE {})
+    /\ UNCHANGED <<now, record, late, crashed, stored>>
+
+KeptFromActing(client) ==
+    /\ IsCautious /\ Is(client, "running") /\ ~IsHolder(client)
+    /\ clients' = [Changed(client, "abandoning") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 Renewing(client, isAnswered) ==
-    /\ Is(client, "running")
+    /\ Is(client, "running") \/ Is(client, "acted") \/ Is(client, "asking")
     /\ \E event \in RenewalsOf(client) :
        LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
@@ -259,21 +343,28 @@ Renewing(client, isAnswered) ==
     /\ UNCHANGED <<now, late, crashed>>
 
 Returning(client) ==
-    /\ Is(client, "running")
+    /\ Is(client, IF IsCautious THEN "acted" ELSE "running")
     /\ \E window \in Windows :
          clients' = [Changed(client, "completing") EXCEPT ![client].expiry = After(window)]
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
+\* TAKE-6: what a body raises may come after its effect, unless it is declared to mean that nothing happened.
 Raising(client) ==
-    /\ Is(client, "running")
+    /\ Is(client, "running") \/ Is(client, "acted")
+    /\ clients' =
+         [Changed(client, IF IsCautious THEN "abandoning" ELSE "releasing") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+RaisingWhatWasDeclared(client) ==
+    /\ IsCautious /\ Is(client, "running")
     /\ clients' = [Changed(client, "releasing") EXCEPT ![client].until = 0]
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 Suspending(client) ==
     /\ Is(client, "running") /\ client \in Durable
     /\ clients' = Ended(client)
     /\ crashed' = Blocked(client)
-    /\ UNCHANGED <<now, record, late, stored, broken>>
+    /\ UNCHANGED <<now, record, late, stored, effect, broken>>
 
 Completing(client, isAnswered) ==
     /\ Is(client, "completing") /\ ~Expired(client)
@@ -293,12 +384,12 @@ CompletingTooLate(client) ==
     /\ Is(client, "completing") /\ Expired(client)
     /\ clients' = Ended(client)
     /\ crashed' = Blocked(client)
-    /\ UNCHANGED <<now, record, late, stored, broken>>
+    /\ UNCHANGED <<now, record, late, stored, effect, broken>>
 
 GivingUp(client) ==
     /\ Is(client, "claiming")
-    /\ clients' = Changed(client, "releasing")
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ clients' = Changed(client, IF clients[client].asks THEN "abandoning" ELSE "releasing")   \* TAKE-4
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 \* The release of an invocation ends its durable execution, with all runs that it has left behind.
 Releasing(client, isAnswered) ==
@@ -314,14 +405,23 @@ Releasing(client, isAnswered) ==
            /\ crashed' = IF ends THEN {run \in crashed : run.attempt.execution = None} ELSE crashed
     /\ UNCHANGED <<now, late>>
 
+Abandoning(client, isAnswered) ==
+    /\ Is(client, "abandoning")
+    /\ LET event == AbandonmentOf(client)
+           step == Decide(record, event, now)
+       IN  /\ Applies(event, step, isAnswered)
+           /\ clients' = IF isAnswered THEN Ended(client) ELSE clients
+    /\ UNCHANGED <<now, late, crashed>>
+
 \* The client gives up waiting. Its request is applied later, and it may send another one before.
 Delaying(client, event) ==
     /\ Cardinality(late) < Late
     /\ late' = late \cup {event}
-    /\ UNCHANGED <<now, record, clients, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, clients, crashed, stored, effect, broken>>
 
 DelayingAny(client) ==
     \/ Is(client, "claiming") /\ \E event \in ClaimsOf(client) : Delaying(client, event)
+    \/ Is(client, "abandoning") /\ Delaying(client, AbandonmentOf(client))
     \/ Is(client, "running") /\ \E event \in RenewalsOf(client) : Delaying(client, event)
     \/ Is(client, "completing") /\ ~Expired(client) /\ Delaying(client, CompletionOf(client))
     \/ Is(client, "releasing") /\ Delaying(client, ReleaseOf(client))
@@ -341,8 +441,9 @@ Arriving(event) ==
 Dying(client) ==
     /\ ~Is(client, "idle")
     /\ clients' = Ended(client)
-    /\ crashed' = IF Is(client, "running") \/ Is(client, "completing") THEN Blocked(client) ELSE crashed
-    /\ UNCHANGED <<now, record, late, stored, broken>>
+    /\ crashed' = IF Is(client, "running") \/ Is(client, "acted") \/ Is(client, "completing")
+                  THEN Blocked(client) ELSE crashed
+    /\ UNCHANGED <<now, record, late, stored, effect, broken>>
 
 Evicting ==
     /\ Applies(Evict, Decide(record, Evict, now), FALSE)
@@ -359,6 +460,7 @@ Waiting ==
         /\ clients' = [client \in Clients |-> [clients[client] EXCEPT !.until = Future(@)]]
         /\ crashed' = {run \in crashed : run.until > later}
         /\ stored' = IF stored # None /\ stored.until <= later THEN None ELSE stored
+        /\ effect' = Future(effect)
         /\ UNCHANGED <<record, late, broken>>
 
 \* All calls have ended. Any other state without a next step is a deadlock, which TLC reports.
@@ -371,10 +473,11 @@ Init ==
     /\ now = 0
     /\ record = None
     /\ clients = [client \in Clients |->
-                    [phase |-> "idle", attempt |-> 0, hash |-> None, until |-> 0, expiry |-> 0]]
+                    [phase |-> "idle", attempt |-> 0, hash |-> None, until |-> 0, expiry |-> 0, asks |-> FALSE]]
     /\ late = {}
     /\ crashed = {}
     /\ stored = None
+    /\ effect = 0
     /\ broken = {}
 
 OfClient(client) ==
@@ -384,8 +487,16 @@ OfClient(client) ==
          \/ Renewing(client, isAnswered)
          \/ Completing(client, isAnswered)
          \/ Releasing(client, isAnswered)
+         \/ Abandoning(client, isAnswered)
     \/ Beginning(client)
     \/ ClaimingAgain(client)
+    \/ Asking(client)
+    \/ Finding(client)
+    \/ FindingNothing(client)
+    \/ CannotTell(client)
+    \/ Acting(client)
+    \/ KeptFromActing(client)
+    \/ RaisingWhatWasDeclared(client)
     \/ Returning(client)
     \/ Raising(client)
     \/ Suspending(client)

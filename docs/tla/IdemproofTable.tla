@@ -12,8 +12,11 @@ CONSTANTS
 ------------------------------------------------------------------------------
 (* Values *)
 
+ASK == "ask"
 COMPLETED == "COMPLETED"
 INPROGRESS == "INPROGRESS"
+REFUSE == "refuse"
+RUN == "run"
 
 Record(idempotency_key, status, expiry_timestamp, in_progress_expiry_timestamp, response_data,
         payload_hash, owner) ==
@@ -25,13 +28,14 @@ Record(idempotency_key, status, expiry_timestamp, in_progress_expiry_timestamp, 
      payload_hash |-> payload_hash,
      owner |-> owner]
 
-Claim(owner, lease, expiry, payload_hash, idempotency_key) ==
+Claim(owner, lease, expiry, payload_hash, idempotency_key, policy) ==
     [kind |-> "Claim",
      owner |-> owner,
      lease |-> lease,
      expiry |-> expiry,
      payload_hash |-> payload_hash,
-     idempotency_key |-> idempotency_key]
+     idempotency_key |-> idempotency_key,
+     policy |-> policy]
 
 Complete(owner, response, payload_hash, expiry, idempotency_key) ==
     [kind |-> "Complete",
@@ -47,7 +51,13 @@ Renew(owner, lease) == [kind |-> "Renew", owner |-> owner, lease |-> lease]
 
 Evict == [kind |-> "Evict"]
 
-Claimed(record, took_over) == [kind |-> "Claimed", record |-> record, took_over |-> took_over]
+Abandon(owner) == [kind |-> "Abandon", owner |-> owner]
+
+Claimed(record, took_over, asks) ==
+    [kind |-> "Claimed",
+     record |-> record,
+     took_over |-> took_over,
+     asks |-> asks]
 
 PayloadMismatch(record) == [kind |-> "PayloadMismatch", record |-> record]
 
@@ -55,6 +65,8 @@ InProgress(record, retry_after) ==
     [kind |-> "InProgress",
      record |-> record,
      retry_after |-> retry_after]
+
+UnknownOutcome(record) == [kind |-> "UnknownOutcome", record |-> record]
 
 Replay(record) == [kind |-> "Replay", record |-> record]
 
@@ -65,6 +77,8 @@ Superseded(record) == [kind |-> "Superseded", record |-> record]
 LeaseLost(record) == [kind |-> "LeaseLost", record |-> record]
 
 Released == [kind |-> "Released"]
+
+Abandoned(record) == [kind |-> "Abandoned", record |-> record]
 
 NotHeld == [kind |-> "NotHeld"]
 
@@ -89,17 +103,7 @@ Claimable(record, now) ==
     \/ record = None
     \/ now >= DeadlineMs(record)
 
-WhenClaimable(record, now) == Claimable(record, now)
-
-CeilSeconds(milliseconds) == -((-milliseconds) \div 1000)
-
-ThenClaim(record, event) ==
-    LET expiry == event.expiry
-        lease == event.lease
-        expiry_2 == IF lease # None /\ lease > expiry * 1000 THEN CeilSeconds(lease) ELSE expiry
-        claimed == Record(event.idempotency_key, INPROGRESS, expiry_2, lease, None,
-                event.payload_hash, event.owner)
-    IN  <<claimed, Claimed(claimed, record)>>
+ExpiryMs(record) == record.expiry_timestamp * 1000
 
 Holds(record, owner) ==
     /\ record # None
@@ -107,9 +111,29 @@ Holds(record, owner) ==
     /\ record.status = INPROGRESS
     /\ record.owner = owner
 
+WhenFree(record, event, now) ==
+    /\ Claimable(record, now)
+    /\ (record = None \/ event.policy = RUN \/ record.status = COMPLETED \/ now >= ExpiryMs(record)
+            \/ Holds(record, event.owner))
+
+CeilSeconds(milliseconds) == -((-milliseconds) \div 1000)
+
+NewClaim(record, event) ==
+    LET expiry == event.expiry
+        lease == event.lease
+        expiry_2 == IF event.policy # RUN /\ record # None /\ record.status = INPROGRESS THEN
+                Max(expiry, record.expiry_timestamp) ELSE expiry
+        expiry_3 == IF lease # None /\ lease > expiry_2 * 1000 THEN CeilSeconds(lease) ELSE expiry_2
+    IN  Record(event.idempotency_key, INPROGRESS, expiry_3, lease, None, event.payload_hash,
+            event.owner)
+
+ThenClaim(record, event) ==
+    LET claimed == NewClaim(record, event)
+    IN  <<claimed, Claimed(claimed, record, FALSE)>>
+
 WhenHeld(record, event) == Holds(record, event.owner)
 
-ThenRecogniseClaim(record) == <<record, Claimed(record, None)>>
+ThenRecogniseClaim(record) == <<record, Claimed(record, None, FALSE)>>
 
 WhenHashesDiffer(record, event) ==
     /\ record.payload_hash # None
@@ -117,6 +141,20 @@ WhenHashesDiffer(record, event) ==
     /\ record.payload_hash # event.payload_hash
 
 ThenRefusePayload(record) == <<record, PayloadMismatch(record)>>
+
+WhenRefusesLapsed(record, event, now) ==
+    /\ event.policy = REFUSE
+    /\ Claimable(record, now)
+
+ThenPark(record) == <<record, UnknownOutcome(record)>>
+
+WhenAsksAboutLapsed(record, event, now) ==
+    /\ event.policy = ASK
+    /\ Claimable(record, now)
+
+ThenTakeOver(record, event) ==
+    LET claimed == NewClaim(record, event)
+    IN  <<claimed, Claimed(claimed, record, TRUE)>>
 
 SameExecution(record, owner) ==
     IF record.status # INPROGRESS
@@ -131,7 +169,7 @@ WhenOfOwnExecution(record, event) ==
 
 ThenResume(record, event) ==
     LET resumed == [record EXCEPT !.owner = event.owner]
-    IN  <<resumed, Claimed(resumed, None)>>
+    IN  <<resumed, Claimed(resumed, None, FALSE)>>
 
 WhenInProgress(record) == record.status = INPROGRESS
 
@@ -172,13 +210,17 @@ ThenRelease == <<None, Released>>
 
 ThenNotHeld(record) == <<record, NotHeld>>
 
+ThenAbandon(record, now) ==
+    IF now >= DeadlineMs(record)
+    THEN <<record, Abandoned(record)>>
+    ELSE LET abandoned == [record EXCEPT !.in_progress_expiry_timestamp = now]
+         IN  <<abandoned, Abandoned(abandoned)>>
+
 ThenRenew(record, event) ==
     LET lease == Max(DeadlineMs(record), event.lease)
         renewed == [record EXCEPT !.in_progress_expiry_timestamp = lease, !.expiry_timestamp =
                 Max(record.expiry_timestamp, CeilSeconds(lease))]
     IN  <<renewed, Renewed(renewed)>>
-
-ExpiryMs(record) == record.expiry_timestamp * 1000
 
 IsOwed(record, now) ==
     \/ ~Claimable(record, now)
@@ -198,12 +240,16 @@ ThenKeep(record) == <<record, Kept>>
 Decided(row, next) == [row |-> row, after |-> next[1], outcome |-> next[2]]
 
 DecideClaim(record, event, now) ==
-    IF WhenClaimable(record, now)
+    IF WhenFree(record, event, now)
     THEN Decided("ROW-1", ThenClaim(record, event))
     ELSE IF WhenHeld(record, event)
     THEN Decided("ROW-2", ThenRecogniseClaim(record))
     ELSE IF WhenHashesDiffer(record, event)
     THEN Decided("ROW-3", ThenRefusePayload(record))
+    ELSE IF WhenRefusesLapsed(record, event, now)
+    THEN Decided("ROW-17", ThenPark(record))
+    ELSE IF WhenAsksAboutLapsed(record, event, now)
+    THEN Decided("ROW-18", ThenTakeOver(record, event))
     ELSE IF WhenOfOwnExecution(record, event)
     THEN Decided("ROW-16", ThenResume(record, event))
     ELSE IF WhenInProgress(record)
@@ -224,6 +270,11 @@ DecideRelease(record, event, now) ==
     THEN Decided("ROW-10", ThenRelease)
     ELSE Decided("ROW-11", ThenNotHeld(record))
 
+DecideAbandon(record, event, now) ==
+    IF WhenHeld(record, event)
+    THEN Decided("ROW-19", ThenAbandon(record, now))
+    ELSE Decided("ROW-20", ThenNotHeld(record))
+
 DecideRenew(record, event, now) ==
     IF WhenHeld(record, event)
     THEN Decided("ROW-12", ThenRenew(record, event))
@@ -238,6 +289,7 @@ Decide(record, event, now) ==
     CASE event.kind = "Claim" -> DecideClaim(record, event, now)
       [] event.kind = "Complete" -> DecideComplete(record, event, now)
       [] event.kind = "Release" -> DecideRelease(record, event, now)
+      [] event.kind = "Abandon" -> DecideAbandon(record, event, now)
       [] event.kind = "Renew" -> DecideRenew(record, event, now)
       [] event.kind = "Evict" -> DecideEvict(record, event, now)
 
@@ -246,6 +298,8 @@ IsRow(row) ==
     CASE row = "ROW-1" -> row # None
       [] row = "ROW-2" -> row # None
       [] row = "ROW-3" -> row # None
+      [] row = "ROW-17" -> row # None
+      [] row = "ROW-18" -> row # None
       [] row = "ROW-16" -> row # None
       [] row = "ROW-4" -> row # None
       [] row = "ROW-5" -> row # None
@@ -255,6 +309,8 @@ IsRow(row) ==
       [] row = "ROW-9" -> row # None
       [] row = "ROW-10" -> row # None
       [] row = "ROW-11" -> row # None
+      [] row = "ROW-19" -> row # None
+      [] row = "ROW-20" -> row # None
       [] row = "ROW-12" -> row # None
       [] row = "ROW-13" -> row # None
       [] row = "ROW-14" -> row # None

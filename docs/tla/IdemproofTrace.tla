@@ -18,7 +18,7 @@ Passing ==
     /\ now < Entry.at
     /\ now' = Entry.at
     /\ stored' = IF stored # None /\ stored.until <= Entry.at THEN None ELSE stored
-    /\ UNCHANGED <<record, clients, late, crashed, broken, place>>   \* what is over does no harm
+    /\ UNCHANGED <<record, clients, late, crashed, effect, broken, place>>   \* what is over does no harm
 
 \* A request was applied or decided: the store had "before", and has "after"; "outcome" is what the call got.
 \* A call whose result is stored has ended.
@@ -36,7 +36,7 @@ Storing ==
 Granting ==
     /\ Entry.kind = "granted"
     /\ clients' = [Changed(Entry.client, "granted") EXCEPT ![Entry.client].until = Entry.until]
-    /\ UNCHANGED <<now, record, late, crashed, stored, broken>>
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 DyingAfterwards == Is(Entry.client, "idle") /\ UNCHANGED vars
 

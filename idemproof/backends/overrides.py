@@ -24,7 +24,7 @@ from ..spec.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyLeaseLostError,
 )
-from ..spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, execution_of
+from ..spec.record import COMPLETED, Record, execution_of, is_result
 from ..spec.settle import Granted
 from . import powertools_methods
 from .doubles import is_double
@@ -328,7 +328,7 @@ class CallOfMethods:
         visit = self._visit(new, expected, now)
         assert visit.record is not None  # it was made above
         try:
-            if new.response_data == RESULT_UNAVAILABLE:  # there is no result to pass to save_success
+            if not is_result(new.response_data):  # there is no result to pass to save_success
                 yield _call_method(visit, "_update_record", data_record=visit.record)
             else:
                 result = None if new.response_data is None else json.loads(new.response_data)

@@ -39,6 +39,13 @@ def explore(
     invocations: Annotated[
         int, typer.Option(min=0, help="The number of clients that are invocations of one durable execution.")
     ] = 0,
+    on_takeover: Annotated[
+        str,
+        typer.Option(
+            help="What claims do about a lapsed claim of another: run, refuse or ask. If not run, bodies "
+            "have an effect, which must not happen twice."
+        ),
+    ] = "run",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many states. The search is then incomplete.")
     ] = None,
@@ -58,7 +65,7 @@ def explore(
     if faults not in (None, "none"):
         chosen = tuple(name.strip() for name in str(faults).split(",") if name.strip())
     try:
-        explorer = Explorer(clients, payload_hashes, chosen, late_requests, invocations)
+        explorer = Explorer(clients, payload_hashes, chosen, late_requests, invocations, on_takeover)
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     started = time.perf_counter()
@@ -83,7 +90,11 @@ def explore_engine(
         int,
         typer.Option(min=0, help="How often the store may be unavailable, or refuse results, for a while."),
     ] = 0,
+    final_errors: Annotated[
+        bool, typer.Option("--final-errors", help="Let bodies raise final errors too.")
+    ] = False,
     cached: Annotated[bool, typer.Option("--cached", help="Give each process a local cache.")] = False,
+    on_takeover: Annotated[str, typer.Option(help="As for explore: run, refuse or ask.")] = "run",
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many states.")] = None,
 ) -> None:
     """Search all interleavings of calls of the production engine, within the bounds.
@@ -95,8 +106,11 @@ def explore_engine(
     # By its public name, because the search is not part of the reference implementation.
     from idemproof.conformance.search.engine_explorer import search_engine  # noqa: PLC0415
 
+    from ..spec.events import ASK, REFUSE, RUN  # noqa: PLC0415 - as in explore
     from ..spec.explorer import TraceLine  # noqa: PLC0415 - as in explore
 
+    if on_takeover not in (RUN, REFUSE, ASK):
+        raise typer.BadParameter(f"--on-takeover must be run, refuse or ask, not {on_takeover!r}")
     console = Console()
     started = time.perf_counter()
     with _progress(console) as show_progress:
@@ -111,6 +125,8 @@ def explore_engine(
             ticks=seconds,
             interrupts=interrupts,
             outages=outages,
+            final_errors=final_errors,
+            policy=on_takeover,
         )
     took = time.perf_counter() - started
     console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..reference.changes import milliseconds
 from ..reference.engine import Engine
+from ..reference.takeover import NOT_DONE
 from ..spec.commands import (
     CancelBody,
     Emit,
@@ -25,7 +26,7 @@ from ..spec.commands import (
 )
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict
-from ..spec.invariants import Answered, Asked, Began, Ended, Happening
+from ..spec.invariants import Acted, Answered, Asked, Began, Ended, Happening
 from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, expiry_ms, holds, same_version
 from ..spec.transition import transition
@@ -75,6 +76,8 @@ class World:
         self.history: list[Happening] = []
         self.delayed: list[Swap] = []
         self.owners_made = 0
+        self.effect_until = 0
+        """Until when the effect that has happened must not happen again (epoch milliseconds)."""
 
     def clock(self) -> int:
         """Return the epoch milliseconds that it is in this world."""
@@ -90,9 +93,21 @@ class World:
         if not same_version(self.record, command.expected):
             return self.record
         self.record = command.new
+        if command.new is not None and self.now < self.effect_until:
+            expiry = expiry_ms(command.new)
+            completed = command.new.status == COMPLETED
+            self.effect_until = expiry if completed else max(self.effect_until, expiry)
         if command.new is not None and command.new.status == COMPLETED:
             self.history.append(Ended(str(command.new.owner), self.now, "stored", expiry_ms(command.new)))
         return command.new
+
+    def act(self, owner: str) -> None:
+        """Let the effect of a body happen, whose attempt holds the claim."""
+        assert self.record is not None and holds(self.record, owner)  # noqa: PT018 - it is one condition
+        if self.now < self.effect_until:
+            self.history.append(Acted("an earlier attempt", self.now, self.effect_until))
+        self.effect_until = expiry_ms(self.record)
+        self.history.append(Acted(owner, self.now, self.effect_until))
 
     def deliver(self, place: int = 0) -> None:
         """Let a delayed request arrive: the oldest, or the one at ``place``."""
@@ -136,15 +151,18 @@ class SimulatedCall:
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
-    ``last`` what it asked for last, ``occurrences`` what it reported, which the world's history has too.
-    ``found`` is the record that answered its last request, ``answered`` whether there was an answer,
-    ``unanswered`` whether one of its claims got none, and ``pauses`` how it has waited, or None.
+    ``acted`` is whether its effect has happened, ``found`` whether its question was answered with a result or
+    a final error, ``last`` what it asked for last, ``occurrences`` what it reported, which the world's
+    history has too. ``reply`` is the record that answered its last request, ``answered`` whether there was an
+    answer, ``unanswered`` whether one of its claims got none, and ``pauses`` how it has waited, or None.
     ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
     names the rules that the renewal has broken.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
         self._world = world
+        self._finals = engine.finals
+        self.policy = engine.policy
         self.payload_hash = payload_hash
         self.steps = engine.steps(world.KEY, payload_hash, observed=True)
         self.owner = ""
@@ -152,7 +170,7 @@ class SimulatedCall:
         self.operations = 0
         self.waiting_ms = milliseconds(engine._config.wait_for_in_progress_seconds)
         self.pauses: Pauses | None = None
-        self.found: Record | None = None
+        self.reply: Record | None = None
         self.answered = self.unanswered = False
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
@@ -161,6 +179,8 @@ class SimulatedCall:
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
         self.body: RunBody | None = None
+        self.acted = self.found = False
+        self._attempt: RunBody | None = None
         self.command: Any = None
         self.renewal: Any = None
         self.beat: Any = None
@@ -177,6 +197,11 @@ class SimulatedCall:
     def pausing(self) -> bool:
         """Whether it waits for another attempt, and not for a store that has failed."""
         return isinstance(self.command, Wait) or (isinstance(self.command, Sleep) and self.answered)
+
+    @property
+    def asking(self) -> bool:
+        """Whether the question is being answered that precedes the body."""
+        return isinstance(self.command, RunBody) and self.command is not self.body
 
     def step(self, fate: Fate = "answered") -> None:
         """Perform the pending request or wait."""
@@ -218,6 +243,23 @@ class SimulatedCall:
         if isinstance(self.command, StopRenewal) and not isinstance(self.beat, Swap):
             self._go(lambda: self.steps.send(None))
 
+    def answer(self, result: Any = NOT_DONE) -> None:
+        """Answer the question: with a result, or that nothing was done."""
+        self.found = result is not NOT_DONE
+        self.command.result, self.command.returned = result, True
+        self._go(lambda: self.steps.send(None))
+
+    def fail_to_answer(self, error: BaseException) -> None:
+        """Let the question raise ``error``."""
+        self.command.failure = error
+        self.found = self._finals.include(error)
+        self._go(lambda: self.steps.send(None))
+
+    def act(self) -> None:
+        """Let the effect of the running body happen."""
+        self.acted = True
+        self._world.act(self.owner)
+
     def finish(self, result: Any) -> None:
         """Let the running body return ``result``."""
         assert self.body is not None
@@ -229,8 +271,17 @@ class SimulatedCall:
         """Let the running body raise ``error``."""
         assert self.body is not None
         self.body.failure = error
-        self._world.history.append(Ended(self.owner, self._world.now, "raised"))
+        if not self._finals.include(error):
+            self._world.history.append(Ended(self.owner, self._world.now, "raised"))
         self._go(lambda: self.steps.send(None))
+
+    @property
+    def answer_text(self) -> str | None:
+        """The text of the result or the final error that the call ended with, if it ended with an answer."""
+        if self.ended == "returned":
+            return json.dumps(self.value)
+        is_final = self.ended == "raised" and self._finals.include(self.value)
+        return self._finals.encode(self.value) if is_final else None
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
@@ -249,7 +300,7 @@ class SimulatedCall:
     def until_running(self) -> "SimulatedCall":
         """Perform what comes before the body, without faults."""
         while self.ended is None and not self.running:
-            self.step()
+            self.answer() if self.asking else self.step()
         return self
 
     def run(self, result: Any = "result") -> "SimulatedCall":
@@ -257,6 +308,8 @@ class SimulatedCall:
         while self.ended is None:
             if self.running:
                 self.finish(result)
+            elif self.asking:
+                self.answer()
             else:
                 self.step()
         return self
@@ -287,7 +340,7 @@ class SimulatedCall:
         if fate == "interrupted after":
             self.interrupt(KeyboardInterrupt())
             return
-        self.found = answer
+        self.reply = answer
         if isinstance(answer, Record) and holds(answer, self.owner):
             self.until = deadline_ms(answer)
         self._go(lambda: self.steps.send(answer))
@@ -309,7 +362,7 @@ class SimulatedCall:
                 self.command = self.steps.send(None)
             self._note_command()
         except StopIteration as done:
-            failure = None if self.body is None else self.body.failure
+            failure = None if self._attempt is None else self._attempt.failure
             if failure is not None:
                 self._end("raised", failure)
             else:
@@ -324,9 +377,11 @@ class SimulatedCall:
                 self.pauses = Pauses(self._world.now)
             self.pauses.began = self._world.now
         renewal, asks = self.renewal, isinstance(self.command, Swap)
-        if asks and self.body is not None and renewal is not None and not renewal.stopped:
+        if asks and renewal is not None and not renewal.stopped:
             self.broken.append("REN-3 a renewal is stopped before its attempt completes or releases")
         if isinstance(self.command, RunBody):
+            self._attempt = self.command
+        if isinstance(self.command, RunBody) and self.command.asked is None:
             self.began_interrupted = self.interrupted
             self.body = self.command
             self._world.history.append(Began(self.owner, self._world.now, self.until))
@@ -359,7 +414,8 @@ class SimulatedCall:
         self._prolong(deadline_ms(renewal.claim))
 
     def _prolong(self, until: int) -> None:
-        """Note in the history until when the lease lasts by now."""
+        """Note until when the lease lasts by now, in the history too."""
+        self.until = max(self.until, until)
         history = self._world.history
         for place, item in enumerate(history):
             if isinstance(item, Began) and item.owner == self.owner and until > item.until:
@@ -371,5 +427,5 @@ class SimulatedCall:
         if isinstance(self.beat, Swap) and how != "crashed":
             world.delayed.append(self.beat)  # nobody waits for the reply any more
         world.history.append(Asked(self.owner, world.now, self.operations, self.waiting_ms))
-        if how == "returned":
-            world.history.append(Answered(world.now, json.dumps(value), self.payload_hash, world.record))
+        if self.answer_text is not None:
+            world.history.append(Answered(world.now, self.answer_text, self.payload_hash, world.record))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from .aftermath import kill_after_the_charge
 from .ledger import Charge, Ledger
 from .report import Report
 from .stage import Stage
@@ -44,7 +45,9 @@ def perform(console: Console, *, keep: bool = False) -> bool:
         results, charges = _run(directory, deliveries, report.timeline(), protected=True)
         found = [*problems(deliveries, results, charges), *no_contrast(unprotected)]
         report.ledger(deliveries, unprotected, charges)
-        report.honesty(results)
+        without, asking = kill_after_the_charge(directory, deliveries[0])
+        report.aftermath(without, asking)
+        found += asking.problems
         report.verdict(deliveries, unprotected, charges, found)
         return not found
     finally:

@@ -79,6 +79,12 @@ class Ledger:
             db.execute("INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?)", row)
         return charge
 
+    def find(self, payment_id: str) -> str | None:
+        """Return the id of the first charge of a payment, or None."""
+        with closing(self._open()) as db:
+            row = db.execute("SELECT charge FROM charges WHERE payment = ? LIMIT 1", (payment_id,)).fetchone()
+        return None if row is None else str(row[0])
+
     def charges(self) -> list[Charge]:
         """Return all charges in the order in which they were made."""
         with closing(self._open()) as db:

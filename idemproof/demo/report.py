@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .aftermath import Aftermath
 from .ledger import Charge
 from .stage import KILLED_BY
 from .verdict import KILLED, Result, charge_of, charged_twice, money
@@ -111,15 +112,15 @@ class Report:
         self._console.print()
         self._console.print(table, highlight=False)
 
-    def honesty(self, results: Sequence[Result]) -> None:
-        """Print what no library can guarantee."""
-        for result in results:
-            if result.delivery.kill:
-                self._say(
-                    f"\n{result.delivery.payment.id}: its worker died before it charged. Had it died after "
-                    "the charge and before its answer was stored, no library could know, and the takeover "
-                    'would charge again: see "What is not promised" in spec/protocol.md.'
-                )
+    def aftermath(self, without: Aftermath, asking: Aftermath) -> None:
+        """Print what became of a payment whose worker was killed after the charge."""
+        self._say("\n3. A worker that is killed after the charge, and the redelivery\n", "bold")
+        first, *more = without.charges
+        then = f"charged again: {', '.join(more)}" if more else without.answer.outcome
+        self._say(f"without on_takeover: charged {first}, killed; {then}", "red")
+        first, *more = asking.charges
+        then = f"charged again: {', '.join(more)}" if more else f"asked the bank: {charge_of(asking.answer)}"
+        self._say(f"with on_takeover:    charged {first}, killed; {then}", "green")
 
     def verdict(
         self,

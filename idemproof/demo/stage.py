@@ -34,15 +34,17 @@ class Worker:
         The directory of the files.
     protected
         Whether Idemproof protects the handler.
+    asks
+        Whether the handler asks the bank before it repeats a charge.
     """
 
-    def __init__(self, name: str, directory: Path, *, protected: bool = True) -> None:
+    def __init__(self, name: str, directory: Path, *, protected: bool = True, asks: bool = False) -> None:
         self.name = name
         self.pipe, theirs = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(
             target=serve,
             args=(theirs, directory),
-            kwargs={"protected": protected},
+            kwargs={"protected": protected, "asks": asks},
             name=f"idemproof demo {name}",
             daemon=True,
         )
@@ -103,18 +105,25 @@ class Stage:
         The workers to start.
     protected
         Whether Idemproof protects their handlers.
+    asks
+        Whether their handlers ask the bank before they repeat a charge.
     """
 
-    def __init__(self, directory: Path, names: Iterable[str], *, protected: bool = True) -> None:
+    def __init__(
+        self, directory: Path, names: Iterable[str], *, protected: bool = True, asks: bool = False
+    ) -> None:
         self._directory = directory
         self._protected = protected
+        self._asks = asks
         self._names = sorted(set(names))
         self._workers: dict[str, Worker] = {}
 
     def __enter__(self) -> Self:
         try:
             for name in self._names:
-                self._workers[name] = Worker(name, self._directory, protected=self._protected)
+                self._workers[name] = Worker(
+                    name, self._directory, protected=self._protected, asks=self._asks
+                )
             for worker in self._workers.values():
                 self.receive([worker], _START_SECONDS)  # its first message is Ready
         except BaseException:

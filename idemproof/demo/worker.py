@@ -24,6 +24,7 @@ class Request:
 
     event: dict[str, Any]
     time_limit_ms: int
+    stops_after_charge: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,19 @@ class AtTheBank:
 
 
 @dataclass(frozen=True)
+class Charged:
+    """From the worker: it has charged, and waits to be killed before it answers."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """From the worker: the answer to its caller.
 
     Parameters
     ----------
     outcome
-        ``charged``, ``took over``, ``replayed``, ``in progress``, ``amount changed``, ``failed``, ``error``.
+        ``charged``, ``took over``, ``found``, ``replayed``, ``in progress``, ``amount changed``,
+        ``failed``, ``error``.
     response
         What the handler returned, or None.
     retry_after_ms
@@ -80,7 +87,7 @@ class RemoteBank:
     def __init__(self, pipe: "Connection[Any, Any]", ledger: Ledger) -> None:
         self._pipe = pipe
         self._ledger = ledger
-        self.contacted = False
+        self.contacted = self.stops_after_charge = False
 
     def contact(self) -> None:
         """Report to the director that the handler is at the bank, and wait for the reply."""
@@ -94,7 +101,15 @@ class RemoteBank:
 
     def charge(self, payment: dict[str, Any]) -> str:
         """Append the charge to the ledger."""
-        return self._ledger.append(payment)
+        charge = self._ledger.append(payment)
+        if self.stops_after_charge:
+            self._pipe.send(Charged())
+            time.sleep(PATIENCE_SECONDS)
+        return charge
+
+    def find(self, payment_id: str) -> str | None:
+        """Look for a charge in the ledger."""
+        return self._ledger.find(payment_id)
 
 
 class Invocation:
@@ -121,7 +136,9 @@ class _Listener(logging.Handler):
             self.events.append(event)
 
 
-def serve(pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = True) -> None:
+def serve(
+    pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = True, asks: bool = False
+) -> None:
     """Run deliveries until the director closes the pipe.
 
     Parameters
@@ -132,6 +149,8 @@ def serve(pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = Tr
         The directory of the files.
     protected
         Whether Idemproof protects the handler.
+    asks
+        Whether the handler asks the bank before it repeats a charge.
     """
     # Ctrl-C reaches every process of the terminal, but only the director decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,14 +160,16 @@ def serve(pipe: "Connection[Any, Any]", directory: Path, *, protected: bool = Tr
     logger.addHandler(listener)
     logger.propagate = False
     bank = RemoteBank(pipe, Ledger(directory / "ledger.db"))
-    handler = protected_handler(bank, directory / "idempotency.db") if protected else payment_handler(bank)
+    handler = payment_handler(bank)
+    if protected:
+        handler = protected_handler(bank, directory / "idempotency.db", asks=asks)
     try:
         pipe.send(Ready(os.getpid()))
         while True:
             request: Request | None = pipe.recv()
             if request is None:
                 return
-            bank.contacted = False
+            bank.contacted, bank.stops_after_charge = False, request.stops_after_charge
             listener.events.clear()
             pipe.send(_answer(handler, request, bank, listener.events))
     except (EOFError, OSError):
@@ -167,5 +188,5 @@ def _answer(handler: Handler, request: Request, bank: RemoteBank, events: list[s
     except Exception as failure:  # noqa: BLE001 - the sender gets every error
         return Answer("error", detail=repr(failure), events=tuple(events))
     if not bank.contacted:
-        return Answer("replayed", response, events=tuple(events))
+        return Answer("found" if "took over" in events else "replayed", response, events=tuple(events))
     return Answer("took over" if "took over" in events else "charged", response, events=tuple(events))

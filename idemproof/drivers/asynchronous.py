@@ -49,7 +49,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                             outer = current.running.get()  # kept before an interrupt can strike
                             current.running.set(call)
                         try:
-                            await run_body(call, function, args, kwargs)  # type: ignore[arg-type]  # a Call has one
+                            await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
                         finally:
                             if outer is not current.NOT_SET:
                                 current.running.set(outer)

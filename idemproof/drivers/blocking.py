@@ -92,7 +92,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                             outer = current.running.get()  # kept before an interrupt can strike
                             current.running.set(call)
                         try:
-                            call.result = function(*args, **kwargs)  # type: ignore[misc]  # a Call has one
+                            call.result = (call.asked or function)(*args, **kwargs)  # type: ignore[misc]  # it has one
                             call.returned = True
                         finally:
                             if outer is not current.NOT_SET:

@@ -30,11 +30,7 @@ class Interrupts:
 
     def includes(self, error: BaseException) -> bool:
         """Return whether ``error`` itself is an interrupt."""
-        return (
-            not isinstance(error, Exception)
-            or isinstance(error, self._declared)
-            or any(kind.__name__ in TIME_LIMITS for kind in type(error).__mro__)
-        )
+        return is_interrupt(type(error), self._declared)
 
     def behind(self, error: BaseException) -> BaseException | None:
         """Return the interrupt that ``error`` is, or that other code has converted into it; None if neither.
@@ -49,6 +45,15 @@ class Interrupts:
             if id(link) not in known and self.includes(link) and type(link).__name__ not in _OF_CLIENTS:
                 return link
         return None
+
+
+def is_interrupt(kind: type[BaseException], declared: tuple[type[Exception], ...]) -> bool:
+    """Return whether exceptions of this type are interrupts if these types are declared to be."""
+    return (
+        not issubclass(kind, Exception)
+        or issubclass(kind, declared)
+        or any(base.__name__ in TIME_LIMITS for base in kind.__mro__)
+    )
 
 
 _declared_anywhere: set[type[Exception]] = set()

@@ -1,21 +1,24 @@
 """All records, events and situations that the proof is about, with symbolic values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 import z3
 
-from ..spec.events import Claim, Complete, Event, Evict, Release, Renew
-from ..spec.inductive import Answer, Body
+from ..spec.events import ASK, REFUSE, RUN, Abandon, Claim, Complete, Event, Evict, Release, Renew
+from ..spec.inductive import Answer, Body, Effect
 from ..spec.invariants import Began, Step
 from ..spec.record import COMPLETED, INPROGRESS, Record
 from .execution import Discarded, Execution
 from .symbols import Text, Values, Whole
 from .terms import build
 
-EVENTS: tuple[type[Event], ...] = (Claim, Complete, Release, Renew, Evict)
+EVENTS: tuple[type[Event], ...] = (Claim, Complete, Release, Abandon, Renew, Evict)
+
+
+POLICIES = (RUN, REFUSE, ASK)
 
 
 class Symbols:
@@ -47,21 +50,21 @@ class Symbols:
         for status, *rest in product((INPROGRESS, COMPLETED), lease, *texts):
             yield Record(key, status, expiry, *rest)
 
-    def events(self, kind: type[Event]) -> Iterator[Event]:
-        """Yield events that stand for all events of one kind."""
+    def events(self, kind: type[Event], policies: Collection[str] = POLICIES) -> Iterator[Event]:
+        """Yield events that stand for all events of one kind; claims have one of these policies."""
         key, expiry = self.text("key"), self.number("event.expiry")
         owner, payload_hash, response = (
             (self.text(f"event.{name}"), None) for name in ("owner", "payload_hash", "response")
         )
         lease = self.number("event.lease")
         if kind is Claim:
-            for who, until, payload in product(owner, (lease, None), payload_hash):
-                yield Claim(who, until, expiry, payload, key)
+            for policy, who, until, payload in product(policies, owner, (lease, None), payload_hash):
+                yield Claim(who, until, expiry, payload, key, policy)
         elif kind is Complete:
             for who, result, payload in product(owner, response, payload_hash):
                 yield Complete(who, result, payload, expiry, key)
-        elif kind is Release:
-            yield from map(Release, owner)
+        elif kind in (Release, Abandon):
+            yield from map(kind, owner)
         elif kind is Renew:
             yield from (Renew(who, lease) for who in owner)
         else:
@@ -81,7 +84,10 @@ class Situation:
         The clauses that are not assumed.
     """
 
-    PARTS = ("later", "stored", "stored_result", "body", "earlier", "newcomer", "answer", "other_answer")
+    PARTS = (
+        *("later", "stored", "stored_result", "body", "earlier", "newcomer", "answer", "other_answer"),
+        "effect",
+    )
 
     def __init__(self, step: Step, symbols: Symbols | None, without: frozenset[str] = frozenset()) -> None:
         self.step = step
@@ -158,6 +164,11 @@ class Situation:
     def other_answer(self) -> Answer:
         """Another one."""
         return self._answer("other_answer")
+
+    @cached_property
+    def effect(self) -> Effect:
+        """An arbitrary effect."""
+        return Effect(self.new.number("effect.until"))
 
     def _answer(self, name: str) -> Answer:
         response, payload_hash = map(self._text, (f"{name}.response", f"{name}.payload_hash"))

@@ -3,21 +3,24 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..spec.events import Claim, Complete, Event, Evict, Release, Renew
+from ..spec.events import RUN, Abandon, Claim, Complete, Event, Evict, Release, Renew
 from ..spec.inductive import (
     Body,
     absent_token_holds_nothing,
     after_swap,
     answered,
     continued,
+    continued_effect,
     ended_before_release,
     grant_is_live,
     granted,
     has_its_own_payload,
     has_no_empty_text,
     histories,
+    is_asked,
     is_current,
     is_protected,
+    is_remembered,
     is_well_formed,
     waiting_ends,
 )
@@ -34,8 +37,11 @@ from ..spec.invariants import (
 from ..spec.record import live
 from .cases import EVENTS, Situation
 
-ATTEMPTS = (Claim, Complete, Release, Renew)
+ATTEMPTS = (Claim, Complete, Release, Abandon, Renew)
 """The events that an attempt retries if a reply is lost."""
+
+LEAVING_EFFECTS = (Claim, Complete, Abandon, Renew, Evict)
+"""The events that keep the memory of an effect. An attempt releases only if nothing has happened (TAKE-4)."""
 
 ASSUMPTIONS = {
     "REC-1": "statuses are known, times are whole numbers, and a record is of the key of its event",
@@ -47,12 +53,13 @@ ASSUMPTIONS = {
     "ENG-3": "a body begins only while its lease is live",
     "ENG-4": "an attempt releases only if its body has raised or will not begin (with ENG-5 and DUR-4)",
     "ENG-6": "a completion is sent again with the same expiry",
+    "TAKE-4": "an attempt releases only if nothing has happened (with TAKE-3 and TAKE-6)",
     "DUR-2": "invocations of one execution count as one attempt, and do not run at once",
     "OUT-1": "clocks agree: a request never arrives before the time at which it was decided",
 }
 """What the proof assumes of the store, the engine and the clocks, by clause."""
 
-OF_THE_MODEL = ("REC-1", "CAS-2", "CAS-4", "CAS-6", "ENG-6", "DUR-2")
+OF_THE_MODEL = ("REC-1", "CAS-2", "CAS-4", "CAS-6", "ENG-6", "TAKE-4", "DUR-2")
 """Assumptions that are not conditions of a property, but the way in which all of them are stated."""
 
 
@@ -115,10 +122,33 @@ def _answer_stays_current(case: Situation) -> bool:
     return is_current(case.answer, after_swap(case.stored_result, case.step), case.later)
 
 
+def _effect_stays_remembered(case: Situation) -> bool:
+    step = case.step
+    case.suppose(getattr(step.event, "policy", None) != RUN)
+    case.suppose(is_remembered(case.effect, case.stored, case.later))
+    case.assume("OUT-1", step.now <= case.later)
+    return is_remembered(continued_effect(case.effect, step), after_swap(case.stored, step), case.later)
+
+
+def _effect_is_asked_about(case: Situation) -> bool:
+    step, effect = case.step, case.effect
+    case.suppose(getattr(step.event, "policy", None) != RUN)
+    case.suppose(step.now < effect.until and is_remembered(effect, step.before, step.now))
+    return is_asked(step)
+
+
+def _time_keeps_effects(case: Situation) -> bool:
+    record, now = case.step.before, case.step.now
+    case.suppose(now <= case.later)
+    case.suppose(is_remembered(case.effect, record, now))
+    return is_remembered(case.effect, record, case.later)
+
+
 def _later_retry_changes_nothing(case: Situation) -> bool:
     step = case.step
     case.suppose(step.after is not step.before)  # what was refused may be granted later
-    case.suppose(step.after is None or live(step.after, case.later))
+    is_abandoned = isinstance(step.event, Abandon)  # and so not live, but nobody else has taken over
+    case.suppose(is_abandoned or step.after is None or live(step.after, case.later))
     case.assume("OUT-1", step.now <= case.later)
     return retry_changes_nothing(case.step._replace(now=case.later))
 
@@ -187,7 +217,14 @@ def properties() -> tuple[Property, ...]:
         Property(
             "INV-6", "a later retry changes nothing", _later_retry_changes_nothing, "induction", ATTEMPTS
         ),
+        Property(
+            "INV-10", "an effect stays remembered", _effect_stays_remembered, "induction", LEAVING_EFFECTS
+        ),
+        Property(
+            "INV-10", "a remembered effect is asked about", _effect_is_asked_about, "induction", (Claim,)
+        ),
         Property("INV-1", "time leaves a body protected", _time_protects, "state"),
+        Property("INV-10", "time leaves an effect remembered", _time_keeps_effects, "state"),
         Property("INV-4", "time leaves an answer current", _time_keeps_answers, "state"),
         Property("INV-1", "one_live_run", _nobody_else_begins(one_live_run), "state"),
         Property("INV-5", "rerun_has_a_reason", _nobody_else_begins(rerun_has_a_reason), "state"),

@@ -13,7 +13,7 @@ from ..spec.events import Event
 from ..spec.explorer import Trace, TraceLine
 from ..spec.invariants import Step
 from ..spec.record import Record
-from .cases import EVENTS, Situation, Symbols
+from .cases import EVENTS, POLICIES, Situation, Symbols
 from .execution import Discarded, Execution, Unsupported
 from .properties import ANY_EVENT, ASSUMPTIONS, OF_THE_MODEL, TOTAL, Property, properties
 from .symbols import Values
@@ -122,6 +122,8 @@ class Prover:
         The clauses that are not assumed.
     stop
         Whether to stop at the first counterexample.
+    policies
+        The policies of the claims for which they are proved.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Prover:
         without: Collection[str] = (),
         *,
         stop: bool = False,
+        policies: Collection[str] = POLICIES,
     ) -> None:
         chosen = [rule for rule in properties() if only is None or rule.clause in only]
         self._of_steps = [rule for rule in chosen if rule.about != "state"]
@@ -139,6 +142,7 @@ class Prover:
         self._events = events
         self._without = frozenset(without)
         self._stop = stop
+        self._policies = policies
         self._cells: dict[tuple[str, str, str], Cell] = {}
         self._rows = {row.clause: 0 for row in rules.TABLE if row.event in events}
         self._assumed: set[str] = set()
@@ -176,7 +180,7 @@ class Prover:
                 for rule in self._of_states:
                     self._check(rule, name, step, execution, symbols)
             return
-        for event in symbols.events(kind):
+        for event in symbols.events(kind, self._policies):
             for record in symbols.records():
                 try:
                     for path in execution.paths(partial(_decided, record, event, now)):

@@ -15,13 +15,15 @@ from ..spec.errors import (
     IdempotencyRecordTooLargeError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
-from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay
-from ..spec.record import RESULT_UNAVAILABLE, Record
+from ..spec.events import InProgress, Outcome, PayloadMismatch, Replay, UnknownOutcome
+from ..spec.record import ERROR_UNAVAILABLE, RESULT_UNAVAILABLE, Record, is_result
 from .cache import LocalCache
 from .config import IdempotentHookFunction
 from .encoding import decode, locate_failure
+from .final_errors import FinalErrors, error_not_stored
 from .results.codec import Codec
 from .results.custom import ResultChangedError
 from .results.responses import WAY_OUT, is_response_class
@@ -42,16 +44,20 @@ class Answers:
         Gets every replayed response, and may change it.
     cache
         The local cache for replayed records, or None.
+    finals
+        The declared final errors.
     """
 
-    __slots__ = ("_cache", "_codec", "_hook")
+    __slots__ = ("_cache", "_codec", "_finals", "_hook")
 
     def __init__(
         self,
         serializer: BaseIdempotencySerializer | Codec | None,
         hook: IdempotentHookFunction | None,
         cache: LocalCache | None,
+        finals: FinalErrors | None = None,
     ) -> None:
+        self._finals = FinalErrors() if finals is None else finals
         self._codec = serializer if isinstance(serializer, Codec) else Codec(serializer)
         self._hook = hook
         self._cache = cache
@@ -80,8 +86,9 @@ class Answers:
 
         Raises
         ------
-        IdempotencyValidationError, IdempotencyAlreadyInProgressError
-            The stored record has another payload hash, or its attempt is still in progress.
+        IdempotencyValidationError, IdempotencyAlreadyInProgressError, IdempotencyUnknownOutcomeError
+            The stored record has another payload hash, or its attempt is still in progress, or has ended
+            without a result.
         """
         if isinstance(outcome, Replay):
             return self._replay(outcome.record, None if cached else self._cache)
@@ -102,15 +109,29 @@ class Answers:
             if waiter is not None and waiter.trouble is not None:
                 refusal.add_note(f"A claim on {key!r} may stand until its lease ends: {waiter.trouble!r}")
             raise refusal
+        if isinstance(outcome, UnknownOutcome):
+            raise IdempotencyUnknownOutcomeError(
+                f"An earlier attempt on {outcome.record.idempotency_key!r} may have done the operation: its "
+                "lease has ended, and it stored no result. The function did not run now, and will not until "
+                "the record expires. Find out whether the operation has happened. If so, resolve the key "
+                "with "
+                "its result; if not, and the earlier worker is dead, forget the key. A function on_takeover "
+                "can find out for each call."
+            )
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 
-    def instead_of(self, result: Any, record: Record) -> Any:
+    def instead_of(self, result: Any, record: Record, *, raised: BaseException | None = None) -> Any:
         """Return the response of ``record`` for an attempt that completed too late, with ``result``.
+
+        Parameters
+        ----------
+        raised
+            The final error that the attempt ended with instead of a result.
 
         Raises
         ------
         IdempotencyResultUnavailableError, IdempotencyInvalidStatusError, IdempotencySerializationError
-            The record has no usable response. The error carries ``result``.
+            The record has no usable response. The error carries ``result`` or ``raised``.
         """
         try:
             return self._replay(record, self._cache)
@@ -119,14 +140,34 @@ class Answers:
             IdempotencyInvalidStatusError,
             IdempotencySerializationError,
         ) as error:
-            error.carry(result)
+            if raised is None:
+                error.carry(result)
+            error.raised = raised
             raise
         except RecursionError as error:
+            carried: Any = {"result": result} if raised is None else {"raised": raised}
             raise IdempotencySerializationError(
                 f"Another attempt on {record.idempotency_key!r} completed first. Its result counts, but is "
-                "nested too deep to be read here. This error carries what this attempt returned.",
-                result=result,
+                "nested too deep to be read here. This error carries what this attempt returned or raised.",
+                **carried,
             ) from error
+
+    def _error_of(self, text: str, record: Record, cache: LocalCache | None) -> Exception:
+        """Return the final error to raise, or raise why there is none."""
+        key = record.idempotency_key
+        if text == ERROR_UNAVAILABLE:
+            raise IdempotencyResultUnavailableError(
+                f"The operation {key!r} ended with a final error, which could not be stored at the time. "
+                "It will not run again; find its end where its effect would be."
+            )
+        try:
+            error = self._finals.rebuild(text, key)
+        except RecursionError as failure:
+            _explain_depth(failure, key)
+            raise
+        if cache is not None:
+            cache.put(record)
+        return error
 
     def _replay(self, record: Record, cache: LocalCache | None) -> Any:
         key, text = record.idempotency_key, record.response_data
@@ -135,6 +176,8 @@ class Answers:
                 f"The operation {key!r} was done, but its result could not be stored at the time. "
                 "It will not run again; find its result where its effect is."
             )
+        if not is_result(text):
+            raise self._error_of(str(text), record, cache)
         try:
             response = decode(text)
         except RecursionError as error:
@@ -176,10 +219,26 @@ def _explain_depth(error: RecursionError, key: str) -> None:
     )
 
 
-def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool = False) -> IdempotencyError:
-    """Return the error for a result that the store does not take (``refused``), or that cannot come back."""
+def not_stored(
+    key: str,
+    result: Any,
+    trouble: BaseException,
+    *,
+    refused: bool = False,
+    raised: BaseException | None = None,
+    answers: bool = False,
+) -> IdempotencyError:
+    """Return the error for a result that the store does not take (``refused``), or that cannot come back.
+
+    ``raised`` is the final error that the function raised instead of returning ``result``; ``answers`` is
+    whether on_takeover did so instead of the function.
+    """
     too_large = isinstance(trouble, IdempotencyRecordTooLargeError)
     kind = IdempotencyPersistenceLayerError if refused or too_large else IdempotencySerializationError
+    if raised is not None:
+        return error_not_stored(
+            key, raised, trouble, kind, refused=refused, too_large=too_large, answers=answers
+        )
     advice = ""
     if too_large:
         why = "its result is too large for the store"
@@ -196,9 +255,13 @@ def not_stored(key: str, result: Any, trouble: BaseException, *, refused: bool =
             advice = f" {WAY_OUT}"
         elif isinstance(trouble, TypeError | ValueError | RecursionError):
             advice = _where(result)
+    if answers:
+        ended = f"on_takeover found the result of {key!r}, so the function will not run"
+    else:
+        ended = f"The function ran for {key!r} and will not run again"
     return kind(
-        f"The function ran for {key!r} and will not run again, but {why}: this error carries the result, "
-        f"later callers get IdempotencyResultUnavailableError.{advice}",
+        f"{ended}, but {why}: this error carries the result, later callers get "
+        f"IdempotencyResultUnavailableError.{advice}",
         trouble,
         result=result,
     )

@@ -22,7 +22,7 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
-    ``engine`` and ``renewal`` are set when the body is about to begin, so that refused calls do not pay for
+    ``engine`` and ``renewal`` are set when the claim is granted, so that refused calls do not pay for
     them: the engine that makes the attempt, and what renews its claim, or None. ``replaced`` is set once a
     claim is sent that replaces another attempt's: that claim.
 
@@ -41,6 +41,7 @@ class Attempt(RunBody):
     """
 
     __slots__ = (
+        "asks",
         "context",
         "decided",
         "engine",
@@ -48,6 +49,7 @@ class Attempt(RunBody):
         "expiry",
         "held",
         "key",
+        "never_ran",
         "outcome",
         "owner",
         "payload_hash",
@@ -80,6 +82,7 @@ class Attempt(RunBody):
         self.returned = False
         self.failure = None
         self.interrupt = None
+        self.asked = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
@@ -87,6 +90,10 @@ class Attempt(RunBody):
         self.execution = execution
         # Whether an earlier invocation of the execution may have begun the body.
         self.resumed = False
+        # Whether it must not begin before on_takeover has answered that nothing was done (TAKE-3).
+        self.asks = False
+        # Whether its failure is that of a body that has not run (ENG-14).
+        self.never_ran = False
         # The claim that the store may hold for this attempt: set before the claim is sent.
         self.held: Record | None = None
         # The text and the expiry of the result, the same for all tries to store it.
@@ -125,8 +132,8 @@ class Attempt(RunBody):
 
     @property
     def ran(self) -> bool:
-        """Whether the body has ended."""
-        return self.returned or self.failure is not None
+        """Whether the body has ended. A question that has ended is none."""
+        return (self.returned or self.failure is not None) and not self.asks
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Store the first interrupt of the call."""
@@ -146,6 +153,7 @@ class Attempt(RunBody):
                 break
         else:
             return
+        self.never_ran = True
         self.failure = TypeError(
             f"The function for {self.key!r} returned a {type(result).__name__}, which has not run. The key "
             "is released. Protect the async function itself, below its other decorators, or the function "

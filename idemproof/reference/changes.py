@@ -12,8 +12,8 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyRecordTooLargeError,
 )
-from ..spec.events import Claim, Complete, Release, Renew
-from ..spec.record import RESULT_UNAVAILABLE, Record, ceil_seconds, deadline_ms, same_execution
+from ..spec.events import RUN, Claim, Complete, Event, Release, Renew
+from ..spec.record import Record, ceil_seconds, deadline_ms, same_execution
 from ..spec.settle import Change
 from .attempt import Attempt
 from .config import IdempotencyConfig, remaining_ms
@@ -82,9 +82,10 @@ class Claiming(_Patient):
 
     claims = True
 
-    def __init__(self, config: IdempotencyConfig, interrupts: Interrupts) -> None:
+    def __init__(self, config: IdempotencyConfig, interrupts: Interrupts, policy: str = RUN) -> None:
         super().__init__(interrupts)
         self._config = config
+        self._policy = policy
         self._window_ms = milliseconds(config.expires_after_seconds)
         lease = config.in_progress_expires_after_seconds
         self._lease_ms = None if lease is None else milliseconds(lease)
@@ -113,7 +114,7 @@ class Claiming(_Patient):
         elif not self._reported_missing_lease:
             self._reported_missing_lease = self.without_lease = True
         expiry = ceil_seconds(now + self._window_ms)
-        return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key)
+        return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key, self._policy)
 
     def refused(self, subject: Attempt, failures: int) -> None:
         """Record that the claim was refused. After a failed request it may still be stored, or arrive."""
@@ -157,14 +158,15 @@ class Claiming(_Patient):
 class Resuming(Claiming):
     """A claim in a durable execution: its lease spans the execution, and later invocations resume it."""
 
-    def __init__(self, config: IdempotencyConfig, interrupts: Interrupts) -> None:
-        super().__init__(config, interrupts)
+    def __init__(self, config: IdempotencyConfig, interrupts: Interrupts, policy: str = RUN) -> None:
+        super().__init__(config, interrupts, policy)
         self._lease_ms: int = milliseconds(config.execution_timeout_seconds)
 
     def event(self, subject: Attempt, now: int) -> Claim:
         """Return the claim, regardless of the time that this invocation has left (DUR-5)."""
         expiry = ceil_seconds(now + self._window_ms)
-        return Claim(subject.owner, now + self._lease_ms, expiry, subject.payload_hash, subject.key)
+        lease = now + self._lease_ms
+        return Claim(subject.owner, lease, expiry, subject.payload_hash, subject.key, self._policy)
 
     def acting(self, subject: Attempt, current: Record | None) -> Record | None:
         """Record whether an earlier invocation may have begun the body. Then the claim is not released."""
@@ -240,7 +242,7 @@ class Completing(_Patient):
         until = subject.until
         if subject.held is not None:
             until = min(until, deadline_ms(subject.held))
-        if self._response != RESULT_UNAVAILABLE:
+        if self._response is None:
             # The last tenth is reserved for storing that the result is unavailable.
             until -= max(0, until - subject.until + self._patience_ms) // 10
         context = self._config.lambda_context if subject.context is None else subject.context
@@ -266,7 +268,7 @@ class Releasing(_Patient):
         self.tries = tries
         self.requests = requests
 
-    def event(self, subject: Attempt, now: int) -> Release:  # noqa: ARG002 - a release has no deadline
+    def event(self, subject: Attempt, now: int) -> Event:  # noqa: ARG002 - a release has no deadline
         """Return the release."""
         return Release(subject.owner)
 

@@ -20,6 +20,8 @@ from .config_values import (
     require_count,
     require_interrupts,
     require_observers,
+    require_policy,
+    require_released_errors,
     require_renewable,
     require_wait,
     require_window,
@@ -27,6 +29,7 @@ from .config_values import (
     shown,
     truth,
 )
+from .final_errors import FinalErrors, require_final_errors
 from .functions import is_async
 from .jmespath_functions import MAX_UNPACKED_BYTES
 from .observers import Observer
@@ -113,6 +116,9 @@ class IdempotencyConfig:
         Classes of ``Exception`` that a signal handler raises, such as the time limit of a job queue. They are
         handled like ``KeyboardInterrupt``, and never as a failure of the store, a key or a result. The time
         limits of Celery, RQ and Airflow are known already.
+    final_errors
+        Classes of ``Exception`` that are answers, such as a declined card. An error of exactly such a type
+        that the function or ``on_takeover`` raises is stored, and raised again in every repeat.
     execution_timeout_seconds
         The ``ExecutionTimeout`` of a Lambda durable execution (seconds): an integer or a float above 0. It is
         the lease of calls in the execution. By default, the maximum that Lambda allows.
@@ -133,6 +139,16 @@ class IdempotencyConfig:
         Whether an ``async def`` function is cancelled once its attempt has lost the claim, or could not renew
         the lease before its end. The caller gets
         :class:`~idemproof.spec.errors.IdempotencyLeaseLostError`. It needs ``renew_lease``.
+    on_takeover
+        What a call does if an earlier attempt held the key, and its lease has ended without a result: its
+        worker may have died before its effect or after it. ``"run"`` runs the function again. ``"refuse"``
+        raises :class:`IdempotencyUnknownOutcomeError` until the key is resolved or forgotten, or its record
+        expires. To find out for each call, give the decorator a function ``on_takeover``.
+    released_errors
+        Classes of ``Exception``, with their subclasses, that the function raises only if nothing has
+        happened. They release the key. If a claim does not take over by running again, any other exception
+        leaves it to the next call to refuse or to ask, except for ``final_errors``, which are stored, also if
+        their base class is named here.
 
     Raises
     ------
@@ -157,12 +173,15 @@ class IdempotencyConfig:
     max_unpacked_bytes: int
     completion_timeout_seconds: float
     interrupts: tuple[type[Exception], ...]
+    final_errors: tuple[type[Exception], ...]
     execution_timeout_seconds: float
     observers: tuple[Observer, ...]
     wait_for_in_progress_seconds: float
     renew_lease: bool
     max_run_seconds: float
     cancel_when_lost: bool
+    on_takeover: str
+    released_errors: tuple[type[Exception], ...]
 
     # For the library's own use.
     search_options: jmespath.Options
@@ -171,6 +190,7 @@ class IdempotencyConfig:
     digest: Callable[[bytes], str]
     keyed: bool
     interruptions: Interrupts
+    finals: FinalErrors
 
     _settable: ClassVar = frozenset({"lambda_context"})
 
@@ -195,12 +215,15 @@ class IdempotencyConfig:
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
         completion_timeout_seconds: float = 10,
         interrupts: tuple[type[Exception], ...] = (),
+        final_errors: tuple[type[Exception], ...] = (),
         execution_timeout_seconds: float = LONGEST_EXECUTION_SECONDS,
         observers: Sequence[Observer] = (),
         wait_for_in_progress_seconds: float = 0,
         renew_lease: bool = False,
         max_run_seconds: float = LONGEST_RUN_SECONDS,
         cancel_when_lost: bool = False,
+        on_takeover: Literal["run", "refuse"] = "run",
+        released_errors: tuple[type[Exception], ...] = (),
     ) -> None:
         require_window("expires_after_seconds", expires_after_seconds)
         use_local_cache = truth("use_local_cache", use_local_cache)
@@ -222,6 +245,8 @@ class IdempotencyConfig:
         if completion_timeout_seconds != 0 or isinstance(completion_timeout_seconds, bool):
             require_window("completion_timeout_seconds", completion_timeout_seconds)
         require_interrupts(interrupts)
+        require_released_errors(released_errors, interrupts)
+        require_final_errors(final_errors, interrupts, released_errors)
         require_window("execution_timeout_seconds", execution_timeout_seconds)
         require_observers(observers)
         require_wait("wait_for_in_progress_seconds", wait_for_in_progress_seconds)
@@ -233,6 +258,7 @@ class IdempotencyConfig:
         require_renewable(
             in_progress_expires_after_seconds, max_run_seconds, renew=renew_lease, cancel=cancel_when_lost
         )
+        require_policy(on_takeover)
         options = search_options_of(jmespath_options)
         # Written past __setattr__, which refuses.
         self.__dict__.update(
@@ -253,13 +279,17 @@ class IdempotencyConfig:
             max_unpacked_bytes=max_unpacked_bytes,
             completion_timeout_seconds=completion_timeout_seconds,
             interrupts=interrupts,
+            final_errors=final_errors,
             execution_timeout_seconds=execution_timeout_seconds,
             observers=tuple(observers),
             wait_for_in_progress_seconds=wait_for_in_progress_seconds,
             renew_lease=renew_lease,
             max_run_seconds=max_run_seconds,
             cancel_when_lost=cancel_when_lost,
+            on_takeover=on_takeover,
+            released_errors=released_errors,
             interruptions=Interrupts(interrupts),
+            finals=FinalErrors(final_errors),
             search_options=options,
             key_expression=compiled_expression("event_key_jmespath", event_key_jmespath, options),
             validation_expression=compiled_expression(

@@ -9,7 +9,9 @@ from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
+from ..drivers.interrupts import is_interrupt
 from ..spec.errors import IdempotencyConfigError, IdempotencyError
+from ..spec.events import REFUSE, RUN
 from .functions import is_async
 from .jmespath_functions import DEFAULT_OPTIONS, called_functions
 
@@ -80,6 +82,31 @@ def require_interrupts(kinds: Any) -> None:
         is_one = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
         if not is_one or issubclass(kind, IdempotencyError):
             raise refusal("interrupts", kinds, allowed)
+
+
+def require_released_errors(kinds: Any, interrupts: tuple[type[Exception], ...]) -> None:
+    """Raise if a value is not a tuple of classes of exceptions that can mean that nothing has happened."""
+    allowed = "a tuple of classes derived from Exception"
+    if not isinstance(kinds, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
+    ):
+        raise refusal("released_errors", kinds, allowed)
+    for kind in kinds:
+        if is_interrupt(kind, interrupts):
+            raise IdempotencyConfigError(
+                f"released_errors must not have {kind.__module__}.{kind.__qualname__}: it is an interrupt. "
+                "An interrupt may strike at any place, so it does not mean that nothing has happened."
+            )
+
+
+def require_policy(value: Any) -> None:
+    """Raise if a value is not what a configuration can say about takeovers."""
+    if callable(value):
+        raise refusal(
+            "on_takeover", value, "'run' or 'refuse': give a function to the decorator, as on_takeover"
+        )
+    if value not in (RUN, REFUSE):
+        raise refusal("on_takeover", value, "'run' or 'refuse'")
 
 
 def require_observers(observers: Any) -> None:

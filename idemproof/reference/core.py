@@ -19,11 +19,12 @@ from ..backends.overrides import replaced_later
 from ..drivers.blocking import NOTHING, drive
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError
-from ..spec.events import Outcome
+from ..spec.events import RUN, Outcome
 from .config import IdempotencyConfig
 from .durable import SDK, current
 from .engine import Engine
 from .layer_settings import LayerSettings
+from .observers import shared
 from .renewal import refuse_renewal
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
@@ -97,6 +98,8 @@ class Core:
         self._named = function_name, key_prefix
         self._payload = payload
         self._settings = settings = LayerSettings(config, prefix)
+        if called_by_methods(layer):
+            self._refuse_policy(engine)
         self._by_methods = self._serve(layer, settings)
         self.store: CompareAndSwapLayer | None = None
         if not isinstance(layer, AsyncBasePersistenceLayer):
@@ -150,9 +153,13 @@ class Core:
         execution = current(args, kwargs) if SDK in sys.modules else None
         by = None if core._by_methods is None else core._by_methods()
         engine = core.engine
-        if by is not None and core._config.renew_lease:  # a test replaces methods, and none is for a renewal
-            engine = engine.standing_in(renews=False)
+        if by is not None:  # a test may have replaced the methods since, and none of them is for a renewal
+            core._refuse_policy(engine)
+            if core._config.renew_lease:
+                engine = engine.standing_in(renews=False)
         steps = engine.steps(key, payload_hash, context, execution, function, answered)
+        if engine.observers.timing or shared.timing:
+            steps = engine.timed(steps, function)
         return core, steps, by
 
     def acall(
@@ -185,7 +192,7 @@ class Core:
                 f"{type(core.layer).__name__} is an async layer, so its records are awaited: call the method "
                 "that begins with an a, such as ainspect. Nothing was asked."
             )
-        return drive(steps(core.engine), core.store, observe=core.engine.observe)
+        return drive(core.engine.timed(steps(core.engine)), core.store, observe=core.engine.observe)
 
     async def aperform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform an operator's change or read on an event loop."""
@@ -193,7 +200,8 @@ class Core:
 
         stand_in = Core.stand_in
         core = self if stand_in is None else stand_in(self)
-        return await drive_async(steps(core.engine), core.async_store, observe=core.engine.observe)
+        timed = core.engine.timed(steps(core.engine))
+        return await drive_async(timed, core.async_store, observe=core.engine.observe)
 
     def over(self, layer: CompareAndSwapLayer | None, engine: Engine) -> Self:
         """Return a core for the same calls with another engine, and another layer if one is given."""
@@ -226,6 +234,14 @@ class Core:
         if called_by_methods(layer):
             return lambda: called
         return replaced_later(layer, lambda: called)
+
+    def _refuse_policy(self, engine: Engine) -> None:
+        if engine.policy != RUN:
+            raise IdempotencyConfigError(
+                f"on_takeover does not work with {type(self.layer).__name__}, whose documented methods are "
+                "overridden or replaced: they know nothing of it, and take over by themselves. Nothing ran. "
+                'Override _load and _swap instead, or leave on_takeover at "run".'
+            )
 
     def _refuse_lost_interrupts(self, layer: Any) -> None:
         for kind in self._config.interrupts:

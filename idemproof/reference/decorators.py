@@ -22,12 +22,16 @@ from .protected import AsyncDecorator, Decorator, Protected
 from .protection import protect
 from .results.codec import Codec
 from .serialization import BaseIdempotencyModelSerializer, BaseIdempotencySerializer, resolve_serializer
+from .takeover import question_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # With an async layer, a type checker refuses a plain function, as the decorator does.
 AsyncReturned = Coroutine[Any, Any, R]
+
+OnTakeover = Callable[..., Any]
+"""A function with the parameters of the protected one, which returns its result or ``NOT_DONE``."""
 
 OutputSerializer = BaseIdempotencySerializer | type[BaseIdempotencyModelSerializer]
 
@@ -37,6 +41,7 @@ class Options(TypedDict, total=False):
 
     config: IdempotencyConfig | None
     key_prefix: str | None
+    on_takeover: OnTakeover | None
 
 
 class FunctionOptions(Options, total=False):
@@ -70,6 +75,7 @@ def idempotent(
     persistence_store: Layer,
     config: IdempotencyConfig | None = None,
     key_prefix: str | None = None,
+    on_takeover: OnTakeover | None = None,
 ) -> Any:
     """Run a Lambda handler once for each event, and return the stored result for repeats.
 
@@ -86,17 +92,26 @@ def idempotent(
         The settings, such as the key, the window and the lease. By default, each has its default.
     key_prefix
         Replaces the function's name at the beginning of keys. Set it, so that you can rename the function.
+    on_takeover
+        A function with the handler's own parameters, ``def`` or ``async def`` as the handler is. It is called
+        instead of the handler if an earlier attempt held the key, and its lease has ended without a result.
+        It returns the result if the operation has happened, :data:`NOT_DONE` if it has not and will not any
+        more (then the handler runs), or raises if it cannot tell. It replaces the ``on_takeover`` of the
+        configuration.
 
     Raises
     ------
     TypeError
         The handler cannot be protected. This is raised at decoration, before any call.
     IdempotencyConfigError
-        ``key_prefix`` is invalid.
+        ``key_prefix`` is invalid, or ``on_takeover`` does not fit the handler or the layer.
     """
 
     def decorate(function: Any) -> Any:
         arguments = event, of_context = handler_arguments(function)
+        question = question_for(function, on_takeover)
+        if question is not None:
+            question = called_in_order(question, arguments)
 
         def lambda_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if of_context is None:
@@ -110,7 +125,12 @@ def idempotent(
             function,
             event,
             lambda_context,
-            Engine(settings, function=function, keeps_owners=keeps_owners(persistence_store)),
+            Engine(
+                settings,
+                function=function,
+                keeps_owners=keeps_owners(persistence_store),
+                on_takeover=question,
+            ),
             settings,
             persistence_store,
             key_prefix,
@@ -184,6 +204,7 @@ def idempotent_function(
     output_serializer: OutputSerializer | None = None,
     key_prefix: str | None = None,
     key: KeyFunction | None = None,
+    on_takeover: OnTakeover | None = None,
 ) -> Any:
     """Run a function once for each value of an argument, and return the stored result for repeats.
 
@@ -210,13 +231,20 @@ def idempotent_function(
         A function that gets the arguments of each call, and returns plain data from which the key is derived.
         Use it instead of ``data_keyword_argument``, or together with it if ``payload_validation_jmespath``
         needs an argument.
+    on_takeover
+        A function with the function's own parameters, ``def`` or ``async def`` as that is. It is called
+        instead of the function if an earlier attempt held the key, and its lease has ended without a result.
+        It returns the result if the operation has happened, :data:`NOT_DONE` if it has not and will not any
+        more (then the function runs), or raises if it cannot tell. It replaces the ``on_takeover`` of the
+        configuration.
 
     Raises
     ------
     TypeError
         The function cannot be protected. This is raised at decoration, before any call.
     IdempotencyConfigError
-        ``key_prefix`` is invalid, or the key has no source, or two.
+        ``key_prefix`` is invalid, or the key has no source, or two, or ``on_takeover`` does not fit the
+        function or the layer.
     IdempotencyModelTypeError, IdempotencyNoSerializationModelError
         The serializer does not fit the return annotation.
     """
@@ -230,7 +258,13 @@ def idempotent_function(
                 )
         codec: Any = Codec(serializer, function, settings.result_check)
         codec.prepare(for_a_call=False)
-        engine = Engine(settings, codec, function=function, keeps_owners=keeps_owners(persistence_store))
+        engine = Engine(
+            settings,
+            codec,
+            function=function,
+            keeps_owners=keeps_owners(persistence_store),
+            on_takeover=question_for(function, on_takeover),
+        )
         data = None if data_keyword_argument is None else argument_of(function, data_keyword_argument)
         return protect(
             function, data, None, engine, settings, persistence_store, key_prefix, key, codec.prepare

@@ -4,6 +4,7 @@ The SDK is never imported: if it is not loaded, there is no durable execution. I
 that run the application's code, are recognized by the names of its modules and classes.
 """
 
+import inspect
 import sys
 from collections.abc import Mapping
 from types import FrameType
@@ -89,6 +90,12 @@ def refuse_outside(function: Any) -> None:
                 "invocation."
             )
         function = getattr(function, "__wrapped__", None)
+
+
+def names_durable_context(function: Any) -> bool:
+    """Return whether a parameter of ``function`` is annotated as the context of a durable execution."""
+    found = getattr(inspect.unwrap(function), "__annotations__", {})
+    return any("DurableContext" in str(getattr(each, "__name__", each)) for each in found.values())
 
 
 def refuse_without_owners(execution: Execution, key: str) -> IdempotencyConfigError:

@@ -18,9 +18,9 @@ from ..spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
 )
-from ..spec.events import Claim, Claimed, Outcome, Released
+from ..spec.events import Abandoned, Claim, Claimed, Outcome, Released, Replay
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE, live
+from ..spec.record import ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
@@ -30,16 +30,19 @@ from .changes import Claiming, Completing, Releasing, Renewing, Resuming, millis
 from .config import IdempotencyConfig
 from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS
-from .observers import Observer, Observers, Report, is_logged, kind_of_claim
+from .functions import full_name_of
+from .observers import Observer, Observers, Report, is_logged, kind_of_claim, observers_here, shared
 from .renewal import Renewals
+from .requests import timed
 from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
+from .takeover import Asking, refuse_to_ask
 from .waiter import Waiter, monotonic_ms
 from .waiting import Waiting
 
 
-class Engine(Renewals, Waiting):
+class Engine(Renewals, Asking, Waiting):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
@@ -54,8 +57,16 @@ class Engine(Renewals, Waiting):
         The decorated function, or None.
     keeps_owners
         Whether the layer stores owner tokens.
+    on_takeover
+        What is asked before a body repeats what another attempt may have done; None for the configuration's
+        policy.
     monotonic, jitter
         The clock by which calls wait (milliseconds), and a source of numbers from 0 to 1.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        The policy needs owner tokens, and the layer stores none.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class Engine(Renewals, Waiting):
         function: Callable[..., Any] | None = None,
         *,
         keeps_owners: bool = True,
+        on_takeover: Callable[..., Any] | None = None,
         monotonic: Callable[[], int] = monotonic_ms,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -77,17 +89,19 @@ class Engine(Renewals, Waiting):
         self._next_owner = next_owner
         self._function = function
         self._cache = self.new_cache()
-        self._answers = Answers(serializer, config.response_hook, self._cache)
+        self.finals = config.finals
+        self._answers = Answers(serializer, config.response_hook, self._cache, self.finals)
         interrupts = self._interrupts = config.interruptions
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
         self.observe = self.observers.hand
-        self._claiming = Claiming(config, interrupts)
-        self._resuming = Resuming(config, interrupts)
+        policy = self._set_policy(on_takeover, keeps_owners=keeps_owners)
+        self._claiming = Claiming(config, interrupts, policy)
+        self._resuming = Resuming(config, interrupts, policy)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
+        self._marking_error = Completing(config, interrupts, ERROR_UNAVAILABLE)
         self._releasing = Releasing(interrupts)
-        self._letting_go = Releasing(interrupts, tries=2, requests=2)
         self._renewing = Renewing(config)
         self._renews = config.renew_lease
 
@@ -114,6 +128,13 @@ class Engine(Renewals, Waiting):
         twin.observers = self.observers.with_others(observers)
         twin.observe = twin.observers.hand
         return twin
+
+    def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
+        """Return ``steps`` with a report of each request, if an observer wants them."""
+        if not (self.observers.timing or shared.timing):
+            return steps
+        function = function or self._function
+        return timed(steps, self.observers.hand_request, function and full_name_of(function))
 
     def new_cache(self) -> LocalCache | None:
         """Return an empty local cache, or None if the configuration uses none."""
@@ -187,8 +208,9 @@ class Engine(Renewals, Waiting):
             The answer for the caller.
         """
         report = None
-        if observed or self.observers.given or is_logged(DEBUG):
-            report = Report(key, self._clock)
+        observed = observed or self.observers.given or bool(shared.everywhere or observers_here())
+        if observed or is_logged(DEBUG):
+            report = Report(key, self._clock, function=function or self._function)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
@@ -200,6 +222,8 @@ class Engine(Renewals, Waiting):
         require_stack(key)
         if execution is not None and not self._keeps_owners:
             raise refuse_without_owners(execution, key)
+        if execution is not None and self._on_takeover is not None:
+            raise refuse_to_ask(execution, key)
         attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
@@ -216,6 +240,10 @@ class Engine(Renewals, Waiting):
                 granted = isinstance(outcome, Claimed)
             if granted:
                 attempt.engine, attempt.renewal = self, None
+                if attempt.asks:
+                    outcome = yield from self._ask(attempt, outcome)
+                    granted = isinstance(outcome, Claimed)
+            if granted and not attempt.asks:
                 if self._renews and execution is None:
                     yield from self._begin_renewal(attempt)
                 yield attempt
@@ -225,7 +253,7 @@ class Engine(Renewals, Waiting):
                 renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned:
+            if not attempt.returned and not self._is_final(attempt):
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
@@ -244,14 +272,14 @@ class Engine(Renewals, Waiting):
             return (yield from self._answer_and_report(report, outcome, ran=ran, waiter=attempt.waiter))
         for _ in INTERRUPTS:
             try:
-                if attempt.renewal is not None:
+                if getattr(attempt, "renewal", None) is not None:
                     yield from self._end_renewal(attempt)
-                if attempt.failure is None and type(attempt.result) not in PLAIN:
+                if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
-                if attempt.failure is not None:
+                if attempt.failure is not None and not self._is_final(attempt):
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
-                answer = yield from self._finish(attempt)
+                answer = yield from self._finish(attempt)  # the driver raises a final error
                 if answered is not None:
                     assert attempt.outcome is not None  # what it is answered with
                     answered.append(attempt.outcome)
@@ -306,7 +334,9 @@ class Engine(Renewals, Waiting):
             answer = self._answer(outcome, cached=cached, waiter=waiter)
         except BaseException as error:  # noqa: BLE001 - raised once it is reported
             failure = error
-        if failure is None or kind is not Kind.REPLAYED:
+        if failure is not None and self._is_replayed(outcome, failure):
+            yield report.of(kind, outcome, ran=ran, error=failure)
+        elif failure is None or kind is not Kind.REPLAYED:
             yield report.of(kind, outcome, ran=ran)
         else:
             yield report.of(Kind.REPLAY_FAILED, outcome, ran=ran, error=failure)
@@ -316,6 +346,11 @@ class Engine(Renewals, Waiting):
             raise failure
         finally:
             del failure  # its traceback refers to this frame
+
+    def _is_replayed(self, outcome: Outcome, failure: BaseException) -> bool:
+        """Return whether ``failure`` is the stored final error itself, and not why there is no answer."""
+        stored = isinstance(outcome, Replay) and (outcome.record.response_data or "").startswith(FINAL_ERROR)
+        return stored and self.finals.include(failure)
 
     def _report_claim(self, attempt: Attempt, outcome: Claimed) -> Steps:
         """Report a claim; return its outcome, or that of a new claim if the lease has ended (OBS-3)."""
@@ -337,28 +372,28 @@ class Engine(Renewals, Waiting):
         return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
-        """Release the claim because of ``error``, if this attempt still holds it."""
+        """Release or abandon the claim because of ``error``, if this attempt still holds it."""
         outcome = yield from settle(
             change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
         )
         if attempt.report is not None:
-            kind = Kind.RELEASED if isinstance(outcome, Released) else Kind.NOT_HELD
+            kind = _ENDINGS.get(type(outcome), Kind.NOT_HELD)
             yield from self._report(attempt, kind, outcome, error)
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
-        """Release a claim that may be stored, before the body or while it was failing."""
+        """Release or abandon a claim that may be stored, before the body or while it was failing."""
         if getattr(attempt, "renewal", None) is not None:
             yield from self._end_renewal(attempt)
         if attempt.failure is not None:
             append_context(failure, attempt.failure)
-        if not granted and attempt.report is not None:
+        # A claim that was granted, and is held no more, was claimed again in vain (OBS-3, TAKE-5).
+        if attempt.report is not None and (not granted or attempt.held is None):
             yield from self._report(attempt, Kind.CLAIM_FAILED, None, failure)
         stopped = self._interrupts.includes(failure)
         if attempt.held is not None and not attempt.resumed:
             try:
-                yield from self._release(
-                    attempt, attempt.failure or failure, self._letting_go if stopped else None
-                )
+                ending = self._ending_before_the_body(attempt, stopped=stopped)
+                yield from self._release(attempt, attempt.failure or failure, ending)
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - noted on the failure that is being raised
@@ -369,7 +404,7 @@ class Engine(Renewals, Waiting):
             raise attempt.interrupt from failure
 
     def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
-        """Release the claim after the body has raised, unless the body will be resumed."""
+        """Release or abandon the claim after a failure, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
             if attempt.report is not None:
@@ -377,7 +412,7 @@ class Engine(Renewals, Waiting):
             return
         trouble: BaseException | None = None
         try:
-            yield from self._release(attempt, failure)
+            yield from self._release(attempt, failure, self._ending_after(attempt, failure))
         except Exception as error:
             if self._interrupts.includes(error):
                 raise
@@ -396,10 +431,14 @@ class Engine(Renewals, Waiting):
             return
         append_context(trouble, failure)
         raise IdempotencyPersistenceLayerError(
-            f"The function raised {type(failure).__name__} for {attempt.key!r}, and its claim could not "
-            "be released: retries are refused until its lease ends.",
+            f"{'on_takeover' if attempt.asks else 'The function'} raised {type(failure).__name__} for "
+            f"{attempt.key!r}, and its claim could not be released: retries are refused until its lease "
+            "ends.",
             trouble,
         ) from trouble
+
+
+_ENDINGS = {Released: Kind.RELEASED, Abandoned: Kind.ABANDONED}
 
 
 def _note_standing_claim(failure: BaseException, key: str, error: BaseException) -> None:

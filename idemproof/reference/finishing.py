@@ -8,13 +8,14 @@ from ..spec.commands import Steps
 from ..spec.errors import IdempotencyError, IdempotencyLeaseLostError, IdempotencyPersistenceLayerError
 from ..spec.events import Complete, Completed, LeaseLost, Outcome, Superseded
 from ..spec.occurrences import Kind
-from ..spec.record import RESULT_UNAVAILABLE
+from ..spec.record import ERROR_UNAVAILABLE, RESULT_UNAVAILABLE
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers, not_stored
-from .attempt import Attempt
+from .attempt import Attempt, append_context
 from .cache import LocalCache
 from .changes import Completing, GivenUp
+from .final_errors import FinalErrors
 from .observers import Observers, Report
 
 INTERRUPTS = range(3)
@@ -24,6 +25,8 @@ INTERRUPTS = range(3)
 class Finishing:
     """The part of an engine that runs after a body has returned. The claim is never released then."""
 
+    finals: FinalErrors
+    _function: Callable[..., Any] | None
     observers: Observers
     _answers: Answers
     _cache: LocalCache | None
@@ -31,12 +34,23 @@ class Finishing:
     _completing: Completing
     _interrupts: Interrupts
     _marking: Completing
+    _marking_error: Completing
+
+    def _is_final(self, attempt: Attempt) -> bool:
+        """Return whether an exception is the answer of the operation (FIN-1, FIN-6)."""
+        failure = attempt.failure
+        return (
+            failure is not None
+            and self.finals.include(failure)
+            and not attempt.never_ran  # or it is the engine's own failure
+            and not attempt.goes_on_after(failure)
+        )
 
     def _finish(self, attempt: Attempt) -> Steps:  # noqa: C901, PLR0912 - what may become of a result, in its order
-        """Store the result, and return the answer."""
+        """Store the result or the final error. Return the answer; the driver raises the final error."""
         refused, trouble = False, None
         try:
-            text, answer = self._answers.encode(attempt.result)
+            text, answer = self._encode(attempt)
         except BaseException as error:  # noqa: BLE001 - an interrupt among others
             trouble = error
         if trouble is not None:
@@ -58,7 +72,8 @@ class Finishing:
         attempt.trouble = None  # its traceback refers to this attempt
         attempt.outcome = outcome
         if attempt.report is not None or isinstance(outcome, Superseded):
-            yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, trouble)
+            cause = attempt.failure if trouble is None else trouble
+            yield from self._report(attempt, _kind_of_end(outcome, trouble), outcome, cause)
         if trouble is None and attempt.interrupt is None and isinstance(outcome, Completed):
             if self._cache is not None:
                 self._cache.put(outcome.record)
@@ -66,23 +81,42 @@ class Finishing:
         if isinstance(outcome, LeaseLost):
             lost = IdempotencyLeaseLostError(
                 f"The attempt on {attempt.key!r} no longer holds its claim: its lease ended, or the store "
-                "lost it, and another attempt took over. The function ran; its result, carried by this "
-                "error, was not stored. Use a longer lease; if the lease had not ended, check the store and "
-                "the clocks.",
-                result=attempt.result,
+                f"lost it, and another attempt took over. {_what_ran(attempt)}; its "
+                f"{_name_of_end(attempt)}, carried by this error, was not stored. Use a longer lease; if the "
+                "lease had not ended, check the store and the clocks.",
+                **_ended_with(attempt),
             )
-            raise self._stopped(attempt, lost)
+            raise self._stopped(attempt, lost, attempt.failure)
         if isinstance(outcome, Superseded) and attempt.interrupt is None:
+            raised = attempt.failure
             try:
-                return self._answers.instead_of(attempt.result, outcome.record)
+                if raised is None:
+                    return self._answers.instead_of(attempt.result, outcome.record)
+                attempt.failure, attempt.result, attempt.returned = (
+                    None,
+                    None,
+                    True,
+                )  # the driver raises nothing
+                return self._answers.instead_of(None, outcome.record, raised=raised)
             except IdempotencyError as error:
                 refusal = error
             raise self._interrupts.behind(refusal) or refusal
         if trouble is not None:
-            unstored = not_stored(attempt.key, attempt.result, trouble, refused=refused)
-            raise self._stopped(attempt, unstored, trouble)
+            result = None if attempt.failure is not None else attempt.result
+            unstored = not_stored(
+                attempt.key, result, trouble, refused=refused, raised=attempt.failure, answers=attempt.asks
+            )
+            raise self._stopped(attempt, unstored, attempt.failure or trouble)
         assert attempt.interrupt is not None  # else it has completed, and nothing was wrong
+        if attempt.failure is not None:
+            append_context(attempt.interrupt, attempt.failure)
         raise attempt.interrupt
+
+    def _encode(self, attempt: Attempt) -> tuple[str, Any]:
+        """Return the text of the result or the final error, and the answer."""
+        if attempt.failure is not None:
+            return self.finals.encode(attempt.failure), None
+        return self._answers.encode(attempt.result)
 
     def _encode_again(
         self, attempt: Attempt, trouble: BaseException
@@ -94,10 +128,10 @@ class Finishing:
                 break
             attempt.note_interrupt(interrupt)
             try:
-                return (*self._answers.encode(attempt.result), None)
+                return (*self._encode(attempt), None)
             except BaseException as error:  # noqa: BLE001 - judged above
                 trouble = error
-        return RESULT_UNAVAILABLE, None, trouble
+        return RESULT_UNAVAILABLE if attempt.failure is None else ERROR_UNAVAILABLE, None, trouble
 
     def _complete(self, attempt: Attempt, text: str) -> Steps:
         """Store ``text``, and return the outcome. Raise :class:`GivenUp` if the store did not take it."""
@@ -110,10 +144,13 @@ class Finishing:
         A store may refuse only this record, for example because it is too large. The marker is small.
         """
         failure = attempt.trouble
-        if text != RESULT_UNAVAILABLE:
+        marking, marker = self._marking, RESULT_UNAVAILABLE
+        if attempt.failure is not None:
+            marking, marker = self._marking_error, ERROR_UNAVAILABLE
+        if text != marker:
             try:
                 outcome = yield from settle(
-                    self._marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+                    marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
                 )
             except GivenUp:
                 failure = failure or attempt.trouble
@@ -130,12 +167,13 @@ class Finishing:
         attempt.settled = True
         yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
         unknown = IdempotencyPersistenceLayerError(
-            f"The function ran for {attempt.key!r}, and it is not known whether its result, carried by this "
-            "error, was stored. Check the operation before repeating it.",
+            f"{_what_ran(attempt)} for {attempt.key!r}, and it is not known whether its "
+            f"{_name_of_end(attempt)}, carried by this error, was stored. Check the operation before "
+            "repeating it.",
             failure or given_up,
-            result=attempt.result,
+            **_ended_with(attempt),
         )
-        raise self._stopped(attempt, unknown, failure)
+        raise self._stopped(attempt, unknown, attempt.failure or failure)
 
     def _stopped(
         self, attempt: Attempt, error: IdempotencyError, cause: BaseException | None = None
@@ -161,7 +199,7 @@ class Finishing:
         if report is None:
             if not self.observers.wants(kind):
                 return
-            report = Report(attempt.key, None, attempt.owner)
+            report = Report(attempt.key, None, attempt.owner, self._function)
         record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
         try:
             yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)
@@ -169,6 +207,19 @@ class Finishing:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - nothing else comes of observers
             attempt.note_interrupt(interrupt)
+
+
+def _what_ran(attempt: Attempt) -> str:
+    return "on_takeover answered" if attempt.asks else "The function ran"
+
+
+def _ended_with(attempt: Attempt) -> dict[str, Any]:
+    """Return how the body ended, as arguments of an error that carries it."""
+    return {"result": attempt.result} if attempt.failure is None else {"raised": attempt.failure}
+
+
+def _name_of_end(attempt: Attempt) -> str:
+    return "result" if attempt.failure is None else "final error"
 
 
 def _kind_of_end(outcome: Outcome, trouble: BaseException | None) -> Kind:

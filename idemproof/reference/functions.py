@@ -52,6 +52,14 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
+def full_name_of(function: Any) -> str:
+    """Return the qualified name of a function with its module, also of a partial or a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 class Argument:
     """Finds one parameter's value in a call: by keyword, by position, or its default.
 
@@ -311,6 +319,41 @@ def parameters_of(function: Any) -> tuple[str, ...]:
         return tuple(_parameters(function, follow_wrapped=False))
     except TypeError:
         return ()
+
+
+def signature_of(function: Any) -> str:
+    """Return the parameters of a function, for messages."""
+    return (
+        f"({', '.join(str(each.replace(annotation=each.empty)) for each in _parameters(function).values())})"
+    )
+
+
+def same_parameters(function: Any, other: Any) -> bool:
+    """Return whether two functions can be called alike: the same parameters, with the same defaults.
+
+    One that takes any arguments fits every function.
+    """
+    wanted, found = (list(_parameters(each).values()) for each in (function, other))
+    any_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if [each.kind for each in found] == list(any_kinds):
+        return True
+    return len(wanted) == len(found) and all(map(_same_parameter, wanted, found))
+
+
+def _same_parameter(one: inspect.Parameter, other: inspect.Parameter) -> bool:
+    if one.kind is not other.kind:
+        return False
+    if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+        return True
+    if one.kind is not one.POSITIONAL_ONLY and one.name != other.name:
+        return False
+    if one.default is other.default:
+        return True
+    if one.empty in (one.default, other.default):
+        return False
+    plain = (str, bytes, int, float, bool)
+    # Others may have any notion of equality, and are the same only if they are one object.
+    return type(one.default) is type(other.default) in plain and one.default == other.default
 
 
 def _parameters(

@@ -5,16 +5,19 @@ An observer cannot change the outcome of a call: what it raises is logged. Only 
 
 import logging
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import CoroutineType
+from typing import Any, Self
 
 from ..backends.logs import log, logger
 from ..drivers.interrupts import Interrupts, raise_interrupt
 from ..spec.commands import Emit
-from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay
+from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay, UnknownOutcome
 from ..spec.occurrences import Kind, Occurrence
-from ..spec.record import RESULT_UNAVAILABLE, Record
+from ..spec.record import UNAVAILABLE, Record
 from ..spec.transition import deciding_row
+from .functions import full_name_of
+from .requests import StoreRequest
 
 Observer = Callable[[Occurrence], object]
 """An observer. It is called with each occurrence, in the thread or event loop of the call."""
@@ -36,6 +39,10 @@ _LOGGED = {
         logging.WARNING,
         "the lease of %r could not be renewed. It is tried again while the function runs",
     ),
+    Kind.PARKED: (
+        logging.WARNING,
+        "%r was not run again: the lease of an earlier attempt has ended, and it may have done the operation",
+    ),
     Kind.SUPERSEDED: (
         logging.WARNING,
         (
@@ -45,6 +52,95 @@ _LOGGED = {
     ),
 }
 _OTHERS = (logging.DEBUG, "%s")
+
+
+class _Shared:
+    """The observers of the process, and whether one of them also wants requests."""
+
+    __slots__ = ("everywhere", "timing")
+
+    def __init__(self) -> None:
+        self.everywhere: tuple[Observer, ...] = ()
+        self.timing = False
+
+
+shared = _Shared()
+
+_here: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers_here", default=())
+observers_here = _here.get
+"""Returns the observers of this thread or task."""
+
+
+def set_default_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
+    """Set the observers of all calls in this process, and return those set before.
+
+    They are called after the observers of the configuration. An observer that is in both is called once.
+
+    Parameters
+    ----------
+    observers
+        A list or tuple of functions, as for ``IdempotencyConfig(observers=...)``. Empty: none.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        A value is not allowed.
+    """
+    from .config_values import require_observers  # noqa: PLC0415 - it is not needed to make calls
+
+    require_observers(observers)
+    before, shared.everywhere = shared.everywhere, tuple(observers)
+    shared.timing = any(map(_times_requests, observers))
+    return before
+
+
+class last_call:  # noqa: N801 - used like a function
+    """The last idempotent call in a ``with`` block: its answer is new or replayed.
+
+    ``with last_call() as call:`` observes the calls of this thread or task, and of tasks that begin in the
+    block. Use :class:`Answer` instead if you call :meth:`Idempotency.run`.
+
+    Attributes
+    ----------
+    occurrence
+        The last :class:`Occurrence` of these calls; None if there was no protected call.
+    """
+
+    def __init__(self) -> None:
+        self.occurrence: Occurrence | None = None
+        self._tokens: list[Token[tuple[Observer, ...]]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_here.set((*observers_here(), self._observe)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _here.reset(self._tokens.pop())
+
+    def _observe(self, occurrence: Occurrence) -> None:
+        if occurrence.kind is not Kind.NO_LEASE:
+            self.occurrence = occurrence
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key of the call, or None."""
+        return None if self.occurrence is None else self.occurrence.key
+
+    @property
+    def kind(self) -> Kind | None:
+        """How the call ended, or None."""
+        return None if self.occurrence is None else self.occurrence.kind
+
+    @property
+    def record(self) -> Record | None:
+        """The stored record, as far as the call knows it, or None."""
+        return None if self.occurrence is None else self.occurrence.record
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the caller got the stored answer of another attempt. If not, the call has its own end."""
+        return self.occurrence is not None and self.occurrence.replayed
+
 
 _busy: ContextVar[tuple[Observer, ...]] = ContextVar("idemproof_observers", default=())
 """The observers that are being called. An observer does not observe calls that it makes itself."""
@@ -56,8 +152,10 @@ is_logged = logger.isEnabledFor
 
 def log_occurrence(occurrence: Occurrence, interrupts: Interrupts) -> None:
     """Log an occurrence. The log record has the attributes ``idempotency_event`` and ``idempotency_key``."""
-    kind, key = occurrence.kind.value, occurrence.key
     level, message = _LOGGED.get(occurrence.kind, _OTHERS)
+    if not is_logged(level):
+        return
+    kind, key = occurrence.kind.value, occurrence.key
     extra = {"idempotency_event": kind, "idempotency_key": key}
     log(level, f"{kind}: {message}", key, extra=extra, interrupts=interrupts)
 
@@ -73,17 +171,21 @@ class Observers:
         Recognizes the interrupts, which are raised even while an occurrence is observed.
     """
 
-    __slots__ = ("_interrupts", "_observers", "given")
+    __slots__ = ("_interrupts", "_observers", "given", "timing")
 
     def __init__(self, observers: Sequence[Observer], interrupts: Interrupts) -> None:
         self._observers = tuple(observers)
         self._interrupts = interrupts
         self.given = bool(observers)
-        """Whether there are observers in addition to the log."""
+        """Whether the configuration has observers."""
+        self.timing = any(map(_times_requests, observers))
+        """Whether one of them also wants each request to the store."""
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""
-        return self.given or is_logged(_LOGGED.get(kind, _OTHERS)[0])
+        if self.given or shared.everywhere or observers_here():
+            return True
+        return is_logged(_LOGGED.get(kind, _OTHERS)[0])
 
     def with_others(self, observers: Sequence[Observer]) -> "Observers":
         """Return the same observers, and more."""
@@ -96,22 +198,50 @@ class Observers:
             log_occurrence(occurrence, self._interrupts)
         except BaseException as error:  # noqa: BLE001 - an interrupt: nothing else leaves the log
             interrupt = error
-        for observer in self._observers:
-            busy = _busy.get()
-            if not any(each is observer for each in busy):
-                token = _busy.set((*busy, observer))
-                try:
-                    found = self._interrupt_of(observer, occurrence)
-                finally:
-                    _busy.reset(token)
+        for observer in self._all():
+            found = self._tell(observer, observer, occurrence)
+            interrupt = interrupt or found
+        if interrupt is not None:
+            raise interrupt
+
+    def hand_request(self, request: StoreRequest) -> None:
+        """Report a request or a wait to the observers that want it. The first interrupt is raised."""
+        interrupt: BaseException | None = None
+        for observer in self._all():
+            if _times_requests(observer):
+                found = self._tell(observer, observer.on_request, request)  # type: ignore[attr-defined]
                 interrupt = interrupt or found
         if interrupt is not None:
             raise interrupt
 
-    def _interrupt_of(self, observer: Observer, occurrence: Occurrence) -> BaseException | None:
+    def _all(self) -> tuple[Observer, ...]:
+        """Return the observers of the configuration, of the process and of the context, each once."""
+        others = (*shared.everywhere, *observers_here())
+        if not others:
+            return self._observers
+        found = list(self._observers)
+        for other in others:
+            if not any(other is known for known in found):
+                found.append(other)
+        return tuple(found)
+
+    def _tell(self, observer: Observer, take: Callable[[Any], object], what: Any) -> BaseException | None:
+        """Call an observer, unless it is being called; return an interrupt that it raises."""
+        busy = _busy.get()
+        if any(each is observer for each in busy):
+            return None
+        token = _busy.set((*busy, observer))
+        try:
+            return self._interrupt_of(observer, take, what)
+        finally:
+            _busy.reset(token)
+
+    def _interrupt_of(
+        self, observer: Observer, take: Callable[[Any], object], what: Any
+    ) -> BaseException | None:
         """Call an observer; log what it raises, and return it if it is an interrupt."""
         try:
-            answer = observer(occurrence)
+            answer = take(what)
             if isinstance(answer, CoroutineType):
                 answer.close()
                 raise TypeError("an observer is called, and not awaited: make it a plain function")  # noqa: TRY301 - as any failure of it
@@ -128,13 +258,17 @@ class Observers:
                 logging.WARNING,
                 "%r failed to observe %r, which changes nothing for the call",
                 observer,
-                occurrence.kind.value,
+                str(what.kind),
                 exc_info=failure,
                 interrupts=self._interrupts,
             )
         except BaseException as error:  # noqa: BLE001 - as above
             return error
         return None
+
+
+def _times_requests(observer: Observer) -> bool:
+    return hasattr(type(observer), "on_request")
 
 
 class Report:
@@ -148,11 +282,20 @@ class Report:
         Returns epoch milliseconds; None if the call was not observed when it began.
     owner
         The owner token of the attempt, if it is known already.
+    function
+        The function, if there is one.
     """
 
-    __slots__ = ("_began", "_clock", "_key", "_owner", "_row")
+    __slots__ = ("_began", "_clock", "_function", "_key", "_owner", "_row")
 
-    def __init__(self, key: str, clock: Callable[[], int] | None, owner: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        clock: Callable[[], int] | None,
+        owner: str | None = None,
+        function: Callable[..., Any] | None = None,
+    ) -> None:
+        self._function = None if function is None else full_name_of(function)
         self._key = key
         self._clock = clock
         self._began = self._now()
@@ -188,7 +331,16 @@ class Report:
         if record is None:
             record = getattr(outcome, "record", None)
         occurrence = Occurrence(
-            kind, self._key, self._owner, row, outcome, record, ran, error, self._since_it_began()
+            kind,
+            self._key,
+            self._owner,
+            row,
+            outcome,
+            record,
+            ran,
+            error,
+            self._since_it_began(),
+            self._function,
         )
         return Emit(occurrence)
 
@@ -212,5 +364,7 @@ def kind_of_claim(outcome: Outcome) -> Kind:
         return Kind.IN_PROGRESS
     if isinstance(outcome, PayloadMismatch):
         return Kind.PAYLOAD_MISMATCH
+    if isinstance(outcome, UnknownOutcome):
+        return Kind.PARKED
     assert isinstance(outcome, Replay)  # the rows of a claim give nothing else
-    return Kind.RESULT_UNAVAILABLE if outcome.record.response_data == RESULT_UNAVAILABLE else Kind.REPLAYED
+    return Kind.RESULT_UNAVAILABLE if outcome.record.response_data in UNAVAILABLE else Kind.REPLAYED

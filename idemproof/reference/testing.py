@@ -253,8 +253,9 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _ending(occurrence: Occurrence) -> str:
-    if occurrence.kind in _RETURNED:
+    kind, error = occurrence.kind, occurrence.error
+    if kind in _RETURNED and (error is None or kind in (Kind.RESULT_NOT_STORED, Kind.OUTCOME_UNKNOWN)):
         return "returned"
-    if occurrence.kind is Kind.RELEASE_FAILED:
+    if kind is Kind.RELEASE_FAILED:
         return "raised, and its claim is still stored"
-    return f"raised {type(occurrence.error).__name__}"
+    return f"raised {type(error).__name__}"

@@ -24,6 +24,7 @@ class Waiting(Finishing):
     _release: Callable[..., Steps]
     _releasing: Releasing
     _report_before: Callable[..., Steps]
+    _ending_before_the_body: Callable[..., Releasing | None]
 
     def _wait(self, attempt: Attempt, outcome: Outcome) -> Steps:
         """Claim until the outcome is not InProgress any more, or the time is over; return the outcome."""
@@ -71,7 +72,7 @@ class Waiting(Finishing):
         waiter.paused(signalled=signalled)
 
     def _stop_waiting(self, attempt: Attempt, waiter: Waiter) -> Steps:
-        """Release a claim that was sent and not answered (WAIT-5).
+        """Release or abandon a claim that was sent and not answered (WAIT-5, TAKE-4).
 
         This is the one place that decides what becomes of such a claim.
         """
@@ -81,7 +82,8 @@ class Waiting(Finishing):
         report = attempt.report
         row = None if report is None else report._row
         try:
-            yield from self._release(attempt, TimeoutError("the call stopped waiting"))
+            ending = self._ending_before_the_body(attempt, stopped=False)
+            yield from self._release(attempt, TimeoutError("the call stopped waiting"), ending)
         except GeneratorExit:
             raise
         except Exception as error:

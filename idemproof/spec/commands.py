@@ -1,6 +1,6 @@
 """The commands of protocol code. Generators yield them; drivers perform them."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from .occurrences import Occurrence
@@ -79,10 +79,11 @@ class RunBody:
     """Run the body. The driver stores here how it ended, before anything else can fail.
 
     ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end. ``layer`` is
-    the layer of the call, from when its body begins.
+    the layer of the call, from when its body begins. ``asked`` is what to call instead of the body, with its
+    arguments: the question of a takeover.
     """
 
-    __slots__ = ("failure", "interrupt", "layer", "result", "returned")
+    __slots__ = ("asked", "failure", "interrupt", "layer", "result", "returned")
 
     layer: Any
 
@@ -91,6 +92,7 @@ class RunBody:
         self.result: Any = None
         self.failure: BaseException | None = None
         self.interrupt: BaseException | None = None
+        self.asked: Callable[..., Any] | None = None
 
 
 Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody | StartRenewal | StopRenewal | CancelBody

@@ -57,16 +57,27 @@ class _CarriesResultError(IdempotencyError):
     result
         The value that the function returned in this call, so that it is not lost; omitted if the function did
         not return.
+    raised
+        The final error that the function raised in this call, or None.
     """
 
     result: Any
     """The value that the function returned in this call, which may be None; None if it did not return."""
     function_returned: bool
     """Whether the function ran in this call and returned ``result``."""
+    raised: BaseException | None
+    """The final error that the function raised in this call; None if it raised none."""
 
-    def __init__(self, message: object = "", *details: object, result: Any = _NOTHING) -> None:
+    def __init__(
+        self,
+        message: object = "",
+        *details: object,
+        result: Any = _NOTHING,
+        raised: BaseException | None = None,
+    ) -> None:
         super().__init__(message, *details)
         self.carry(result)
+        self.raised = raised
 
     def carry(self, result: Any) -> None:
         """Store the value that the function returned."""
@@ -113,6 +124,13 @@ class IdempotencyAlreadyInProgressError(IdempotencyError):
         self.waited_ms = waited_ms
 
 
+class IdempotencyUnknownOutcomeError(IdempotencyError):
+    """An earlier attempt may have done the operation, and its lease has ended. The function did not run.
+
+    Retries get this error until the record is resolved or forgotten, or expires.
+    """
+
+
 class IdempotencyInconsistentStateError(IdempotencyError):
     """The store gave contradictory replies. The function did not run. It is safe to retry."""
 
@@ -122,7 +140,7 @@ class IdempotencyLeaseLostError(_CarriesResultError):
 
 
 class IdempotencyResultUnavailableError(_CarriesResultError):
-    """The function ran once, but its result could not be stored. It will not run again.
+    """The function ran once, but its result or final error could not be stored. It will not run again.
 
     If another attempt took over, the error of the late attempt carries the value that this attempt returned.
     """
@@ -142,6 +160,29 @@ class IdempotencyPersistenceLayerError(_CarriesResultError):
 
 class IdempotencySerializationError(IdempotencyPersistenceLayerError):
     """The result cannot be encoded (then ``result`` has it), or a stored result cannot be decoded."""
+
+
+class IdempotencyUnknownFinalError(IdempotencySerializationError):
+    """The operation ended with a final error that cannot be raised as itself. It will not run again.
+
+    Parameters
+    ----------
+    message
+        What happened, to which key, and what to do.
+    *details
+        Details, appended to the message in parentheses.
+    type_name
+        The qualified name of the type of the final error.
+    arguments
+        Its arguments.
+    """
+
+    def __init__(
+        self, message: object = "", *details: object, type_name: str = "", arguments: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(message, *details)
+        self.type_name = type_name
+        self.arguments = arguments
 
 
 class IdempotencyPayloadError(IdempotencyKeyError, IdempotencyPersistenceLayerError):

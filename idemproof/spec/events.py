@@ -10,6 +10,9 @@ from .record import Record
 T = TypeVar("T", bound=type)
 _Items = tuple[object, ...]
 
+RUN, REFUSE, ASK = "run", "refuse", "ask"
+"""The policies of a claim that meets a claim whose lease has ended (TAKE-1)."""
+
 
 def _distinct(kind: T) -> T:
     """Make only tuples of the same class equal."""
@@ -44,6 +47,8 @@ class Claim(NamedTuple):
         Hash of the validated part of the payload, or None.
     idempotency_key
         Names the operation.
+    policy
+        What to do about another's claim whose lease has ended: "run", "refuse" or "ask".
     """
 
     owner: str | None
@@ -51,6 +56,7 @@ class Claim(NamedTuple):
     expiry: int
     payload_hash: str | None = None
     idempotency_key: str = ""
+    policy: str = RUN
 
 
 @_distinct
@@ -62,7 +68,7 @@ class Complete(NamedTuple):
     owner
         The owner token of the attempt.
     response
-        The result as JSON text, or ``RESULT_UNAVAILABLE``.
+        The result as JSON text, a final error, or a marker. See :class:`Record`.
     payload_hash
         Hash of the validated part of the payload, or None.
     expiry
@@ -86,6 +92,13 @@ class Release(NamedTuple):
 
 
 @_distinct
+class Abandon(NamedTuple):
+    """An attempt ends its claim, and cannot exclude that the operation has happened (TAKE-4)."""
+
+    owner: str | None
+
+
+@_distinct
 class Renew(NamedTuple):
     """A running attempt extends its lease (epoch milliseconds)."""
 
@@ -98,7 +111,7 @@ class Evict(NamedTuple):
     """The store wants to delete an expired record."""
 
 
-Event = Claim | Complete | Release | Renew | Evict
+Event = Claim | Complete | Release | Renew | Evict | Abandon
 
 
 @_distinct
@@ -111,10 +124,13 @@ class Claimed(NamedTuple):
         The stored claim.
     took_over
         The record that the claim replaced, or None.
+    asks
+        Whether it must be asked first whether the operation has happened already (TAKE-3).
     """
 
     record: Record
     took_over: Record | None = None
+    asks: bool = False
 
 
 @_distinct
@@ -130,6 +146,13 @@ class InProgress(NamedTuple):
 
     record: Record
     retry_after: int
+
+
+@_distinct
+class UnknownOutcome(NamedTuple):
+    """The lease of another attempt has ended, and it is not known what that attempt did."""
+
+    record: Record
 
 
 @_distinct
@@ -166,8 +189,15 @@ class Released(NamedTuple):
 
 
 @_distinct
+class Abandoned(NamedTuple):
+    """The lease of the claim has ended, and the claim remains, so the next attempt knows of it."""
+
+    record: Record
+
+
+@_distinct
 class NotHeld(NamedTuple):
-    """There was no claim of this owner to release."""
+    """There was no claim of this owner to release or abandon."""
 
 
 @_distinct
@@ -191,11 +221,13 @@ Outcome = (
     Claimed
     | PayloadMismatch
     | InProgress
+    | UnknownOutcome
     | Replay
     | Completed
     | Superseded
     | LeaseLost
     | Released
+    | Abandoned
     | NotHeld
     | Renewed
     | Evicted

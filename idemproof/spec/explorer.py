@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from .events import RUN
 from .model import (
     FAULTS,
     GONE,
-    GRANTED,
     RUNNING,
     Attempt,
     Client,
@@ -23,6 +23,7 @@ from .model import (
     tick,
 )
 from .record import Record
+from .takeover import POLICIES, CautiousAttempt, operated
 
 HASHES = ("a", "b", "")
 """The payload hashes of calls; empty for none."""
@@ -98,11 +99,14 @@ class Explorer:
     invocations
         How many of the clients are invocations of one durable execution, which may be suspended and may run
         at the same time.
+    policy
+        The policy of all claims. If it is not "run", the bodies have an effect, which must not happen twice
+        (INV-10), and an operator resolves or forgets what is parked.
 
     Raises
     ------
     ValueError
-        A fault is unknown, or a number is out of range.
+        A fault or a policy is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Explorer:
         faults: tuple[str, ...] = FAULTS,
         late_requests: int = 0,
         invocations: int = 0,
+        policy: str = RUN,
     ) -> None:
         unknown = sorted(set(faults) - set(FAULTS))
         if unknown:
@@ -120,12 +125,17 @@ class Explorer:
             raise ValueError(f"clients must be 1 or more, and payload_hashes 1 to {len(HASHES)}")
         if not 0 <= invocations <= clients:
             raise ValueError(f"invocations must be 0 to {clients} of {clients} clients, not {invocations}")
+        if policy not in (RUN, *POLICIES) or (policy != RUN and invocations):
+            raise ValueError(
+                f"policy must be {', '.join((RUN, *POLICIES))}, and run with invocations, not {policy!r}"
+            )
+        self._policy = policy
         self._hashes = HASHES[:payload_hashes]
         self._faults = frozenset(faults)
         self._late_requests = late_requests
         plain = (Client(),) * (clients - invocations)
         self._start = canonical(State(None, (*plain, *(Client(durable=True),) * invocations)))
-        self._moves: dict[tuple[Client, Record | None, bool], tuple[Move, ...]] = {}
+        self._moves: dict[tuple[Client, Record | None, bool, int], tuple[Move, ...]] = {}
 
     def search(self, progress: Callable[[int, int], None] | None = None, limit: int | None = None) -> Result:
         """Visit every state and check every step.
@@ -176,6 +186,9 @@ class Explorer:
             after, asked = forget(state)
             if after is not state:
                 yield Edge("the store forgets", None, after, True, False, asked.row, asked.broken)
+        if self._policy != RUN:
+            for what, after, row, broken in operated(state):
+                yield Edge(what, None, after, False, False, row, broken)
         on_their_way = sum(bool(client.late) for client in state.clients)
         may_be_late = on_their_way < self._late_requests
         previous = None
@@ -183,17 +196,22 @@ class Explorer:
             if client == previous:
                 continue  # equal clients are interchangeable
             previous = client
-            key = (client, state.record, may_be_late)
+            key = (client, state.record, may_be_late, state.effect)
             moves = self._moves.get(key)
             if moves is None:
-                attempt = Attempt(client, state.record, self._hashes, self._faults, may_be_late=may_be_late)
-                moves = self._moves[key] = tuple(attempt.moves())
+                moves = self._moves[key] = tuple(self._attempt(client, state, may_be_late).moves())
             for move in moves:
                 after = move.applied_to(state, place)
                 broken = move.broken
-                if client.phase == GRANTED and move.client.phase == RUNNING:
+                if client.phase != RUNNING and move.client.phase == RUNNING:
                     broken += broken_by_beginning(state, place)
                 yield Edge(move.what, place, after, move.faultless, move.finishes, move.row, broken)
+
+    def _attempt(self, client: Client, state: State, may_be_late: bool) -> Attempt:
+        known = client, state.record, self._hashes, self._faults
+        if self._policy == RUN:
+            return Attempt(*known, may_be_late=may_be_late)
+        return CautiousAttempt(*known, may_be_late=may_be_late, policy=self._policy, effect=state.effect)
 
     def _trace(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .events import (
+    Abandon,
     Claim,
     Claimed,
     Complete,
@@ -24,7 +25,7 @@ from .events import (
     Superseded,
 )
 from .invariants import Began, Ended, Happening, Step, are_one_execution
-from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms, live, same_version
+from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms, expiry_ms, live, same_version
 
 
 def is_well_formed(record: Record | None) -> bool:
@@ -95,12 +96,12 @@ def continued(body: Body, step: Step) -> Body:
 
 
 def ended_before_release(body: Body, event: Event) -> bool:
-    """Return whether ``event`` does not release the claim of ``body`` while that may begin or run.
+    """Return whether ``event`` does not end the claim of ``body`` while that may begin or run.
 
-    An attempt releases only if its body has raised, or will not begin (ENG-4, ENG-5), and a durable execution
-    only if it has ended (DUR-4).
+    An attempt releases or abandons only if its body has raised, or will not begin (ENG-4, ENG-5), and a
+    durable execution only if it has ended (DUR-4).
     """
-    return not (isinstance(event, Release) and is_of(event.owner, body))
+    return not (isinstance(event, Release | Abandon) and is_of(event.owner, body))
 
 
 def histories(body: Body, earlier: Began, newcomer: Began) -> Iterator[list[Happening]]:
@@ -136,6 +137,34 @@ def after_swap(stored: Record | None, step: Step) -> Record | None:
     """
     arrives = step.after is not step.before and same_version(stored, step.before)
     return step.after if arrives else stored
+
+
+class Effect(NamedTuple):
+    """An effect that has happened, and until when it must not happen again (epoch milliseconds)."""
+
+    until: int
+
+
+def is_remembered(effect: Effect, record: Record | None, now: int) -> bool:
+    """Return whether the stored record shows that ``effect`` may have happened, as long as it must."""
+    return now >= effect.until or (record is not None and expiry_ms(record) >= effect.until)
+
+
+def continued_effect(effect: Effect, step: Step) -> Effect:
+    """Return ``effect`` after a step of any client. Once a result is stored, its expiry counts (INV-10)."""
+    event = step.event
+    if isinstance(event, Complete) and isinstance(step.outcome, Completed) and step.after is not step.before:
+        return Effect(event.expiry * 1000)
+    return effect
+
+
+def is_asked(step: Step) -> bool:
+    """Return whether ``step`` grants no claim without a question, except to the holder of the claim."""
+    event, outcome, before = step.event, step.outcome, step.before
+    if not isinstance(event, Claim) or not isinstance(outcome, Claimed) or outcome.asks:
+        return True
+    own = before is not None and before.owner == event.owner and event.owner is not None
+    return own or (before is not None and are_one_execution(before.owner, event.owner))
 
 
 class Answer(NamedTuple):

@@ -7,7 +7,24 @@ key.
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from .events import Claim, Claimed, Complete, Completed, Event, Evict, Outcome, Renew, Replay, Superseded
+from .events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandoned,
+    Claim,
+    Claimed,
+    Complete,
+    Completed,
+    Event,
+    Evict,
+    Outcome,
+    PayloadMismatch,
+    Renew,
+    Replay,
+    Superseded,
+    UnknownOutcome,
+)
 from .occurrences import Occurrence
 from .record import (
     COMPLETED,
@@ -54,6 +71,14 @@ class Ended(NamedTuple):
     until: int = 0
 
 
+class Acted(NamedTuple):
+    """The effect of a body happened, under a claim that expires at ``until`` (epoch milliseconds)."""
+
+    owner: str
+    now: int
+    until: int
+
+
 class Answered(NamedTuple):
     """A caller with ``payload_hash`` got ``response`` while the record ``current`` was stored."""
 
@@ -72,7 +97,7 @@ class Asked(NamedTuple):
     waiting_ms: int = 0
 
 
-Happening = Began | Ended | Answered | Asked | Occurrence
+Happening = Began | Ended | Acted | Answered | Asked | Occurrence
 """An event of a history. The invariants use what was observed, and not what was reported."""
 
 OPERATIONS_PER_CALL = 64
@@ -209,6 +234,53 @@ def _with_result(runs: Sequence[Began], stored: Began) -> list[Began]:
     ]
 
 
+def effect_happens_once(history: Sequence[Happening]) -> bool:
+    """No effect happens again before the claim of the first or its stored result expires (INV-10)."""
+    until: int | None = None
+    for item in history:
+        if isinstance(item, Acted):
+            if until is not None and item.now < until:
+                return False
+            until = item.until
+        elif isinstance(item, Ended) and item.how == "stored" and until is not None and item.now < until:
+            until = item.until
+    return True
+
+
+def takeover_follows_the_policy(step: Step) -> bool:
+    """Only the policy run takes over another's claim without a question, before it expires (TAKE-2)."""
+    before, event, outcome = step.before, step.event, step.outcome
+    if not isinstance(event, Claim):
+        return not isinstance(outcome, UnknownOutcome)
+    parked = (
+        event.policy != RUN
+        and before is not None
+        and before.status == INPROGRESS
+        and not (before.owner == event.owner and event.owner is not None)
+        and claimable(before, step.now)
+        and step.now < expiry_ms(before)
+    )
+    if isinstance(outcome, UnknownOutcome):
+        return parked and event.policy == REFUSE and step.after == before
+    if isinstance(outcome, Claimed):
+        asks = parked and event.policy == ASK
+        same_payload = before is None or not _are_different(before.payload_hash, event.payload_hash)
+        return outcome.asks == asks and (asks or not parked) and (not asks or same_payload)
+    return not parked or isinstance(outcome, PayloadMismatch)
+
+
+def abandoned_claim_remains(step: Step) -> bool:
+    """An abandoned claim is what it was, and can be taken over at once (TAKE-4)."""
+    before, after = step.before, step.after
+    if not isinstance(step.outcome, Abandoned):
+        return True
+    if before is None or after is None or after.status != INPROGRESS or live(after, step.now):
+        return False
+    lease = after.in_progress_expiry_timestamp
+    same = after == before._replace(in_progress_expiry_timestamp=lease)
+    return same and deadline_ms(after) == min(deadline_ms(before), step.now)
+
+
 def retry_changes_nothing(step: Step) -> bool:
     """Sending an event again, because the reply was lost, changes nothing before its deadline (INV-6)."""
     event = step.event
@@ -254,7 +326,11 @@ def somebody_can_finish(step: Step) -> bool:
     if not isinstance(outcome, Claimed) or not live(outcome.record, now):
         return False  # a body begins only while its lease is live (ENG-3)
     completed, outcome = transition(claimed, Complete("a newcomer", '"done"', None, now // 1000 + 60), now)
-    return isinstance(outcome, Completed) and completed is not None and completed.response_data == '"done"'
+    if not isinstance(outcome, Completed) or completed is None or completed.response_data != '"done"':
+        return False
+    over = now if record is None else max(now, expiry_ms(record))
+    refuses = Claim("a newcomer", over + 1000, over // 1000 + 60, policy=REFUSE)
+    return isinstance(transition(record, refuses, over)[1], Claimed)
 
 
 def claim_outlives_its_lease(step: Step) -> bool:
@@ -286,6 +362,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant("INV-7", eviction_owes_nothing, "step"),
     Invariant("INV-8", bounded, "history"),
     Invariant("INV-9", somebody_can_finish, "step"),
+    Invariant("INV-10", effect_happens_once, "history"),
+    Invariant("TAKE-2", takeover_follows_the_policy, "step"),
+    Invariant("TAKE-4", abandoned_claim_remains, "step"),
     Invariant("ENG-3", begins_under_its_lease, "history"),
     Invariant("TIME-6", claim_outlives_its_lease, "step"),
 )

@@ -13,6 +13,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .events import (
+    RUN,
+    Abandon,
     Claim,
     Claimed,
     Complete,
@@ -27,7 +29,7 @@ from .events import (
     Superseded,
 )
 from .invariants import Began, Ended, Happening, Step, broken_by_history, broken_by_step
-from .record import DURABLE, Record, deadline_ms, execution_of
+from .record import COMPLETED, DURABLE, Record, deadline_ms, execution_of
 from .transition import deciding_row, transition
 
 LEASE = 2
@@ -50,7 +52,10 @@ IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
     "releasing",
     "gone",
 )
-_ME, _HELD, _GONE = "me", "held", "gone"
+ASKING, ACTED, ABANDONING = "asking", "acted", "abandoning"
+"""Further phases under the policies refuse and ask: ``acted`` is running, after the effect."""
+
+_ME, _HELD, GONE_OWNER = "me", "held", "gone"
 """Owner tokens: of a client that does not own the record, of the client that does, of ended attempts."""
 
 _EXECUTION = f"{DURABLE}execution/"
@@ -76,6 +81,8 @@ class Client(NamedTuple):
         A delayed request of its attempt, (kind, lease, expiry); empty if there is none.
     durable
         Whether its attempts are invocations of the durable execution.
+    asks
+        Whether its attempt has to ask whether the operation has happened.
     """
 
     phase: str = IDLE
@@ -85,6 +92,7 @@ class Client(NamedTuple):
     owns: bool = False
     late: tuple[str, int, int] | tuple[()] = ()
     durable: bool = False
+    asks: bool = False
 
 
 class State(NamedTuple):
@@ -102,6 +110,8 @@ class State(NamedTuple):
         Remaining seconds of a stored result.
     suspended, done
         The same for the durable execution, whose own invocations they do not block.
+    effect
+        Remaining seconds for which an effect that has happened must not happen again.
     """
 
     record: Record | None
@@ -110,6 +120,7 @@ class State(NamedTuple):
     stored: int = 0
     suspended: int = 0
     done: int = 0
+    effect: int = 0
 
 
 class Move(NamedTuple):
@@ -139,6 +150,10 @@ class Move(NamedTuple):
         Whether the stored record was replaced, so that no other client owns it any more.
     released
         Whether the claim was released. This ends a durable execution with all its invocations.
+    acts
+        Whether the effect of the body happens.
+    asks
+        Whether the table answered that a claim has to ask.
     """
 
     what: str
@@ -153,6 +168,8 @@ class Move(NamedTuple):
     broken: tuple[str, ...] = ()
     replaced: bool = False
     released: bool = False
+    acts: bool = False
+    asks: bool = False
 
     def applied_to(self, state: State, place: int) -> State:
         """Return the state after the move of the client at ``place``. Clients keep their positions."""
@@ -162,7 +179,7 @@ class Move(NamedTuple):
         clients[place] = self.client
         if self.left is not None:
             clients.append(self.left)
-        after = state._replace(record=self.record, clients=tuple(clients))
+        after = remembering(state._replace(record=self.record, clients=tuple(clients)), acts=self.acts)
         if not self.client.durable:
             return after._replace(
                 crashed=max(state.crashed, self.crashed), stored=max(state.stored, self.stored)
@@ -171,6 +188,15 @@ class Move(NamedTuple):
             strays = (each._replace(lease=0) if each.durable else each for each in after.clients)
             return after._replace(clients=tuple(strays), suspended=0)
         return after._replace(suspended=max(state.suspended, self.crashed), done=max(state.done, self.stored))
+
+
+def remembering(state: State, *, acts: bool = False) -> State:
+    """Return ``state``, in which an effect counts until the record of it expires."""
+    record, effect = state.record, state.effect
+    if record is None or not (effect or acts):
+        return state
+    expiry = record.expiry_timestamp
+    return state._replace(effect=expiry if record.status == COMPLETED else max(effect, expiry))
 
 
 class _Asked(NamedTuple):
@@ -195,6 +221,8 @@ def ask(record: Record | None, event: Event) -> _Asked:
 class Attempt:
     """The possible moves of one client, which depend only on the client and the stored record.
 
+    Its policy is "run". See ``takeover.py`` for the others.
+
     Parameters
     ----------
     client, record
@@ -206,6 +234,8 @@ class Attempt:
     may_be_late
         Whether a request may be delayed.
     """
+
+    _policy = RUN
 
     def __init__(
         self,
@@ -230,7 +260,7 @@ class Attempt:
         if client.phase != GONE:
             yield from getattr(self, f"_{client.phase}")()
             if "crash" in self._faults and client.phase != IDLE:
-                ran = client.phase in (RUNNING, COMPLETING)
+                ran = client.phase in (RUNNING, ACTED, COMPLETING)
                 yield self._over("dies", crashed=client.lease if ran else 0, faultless=False)
 
     def _idle(self) -> Iterator[Move]:
@@ -309,11 +339,12 @@ class Attempt:
         payload_hash = self._client.payload_hash or None
         event: Event
         if kind == "claim":
-            event = Claim(owner, lease * 1000, expiry, payload_hash)
+            event = Claim(owner, lease * 1000, expiry, payload_hash, policy=self._policy)
         elif kind == "complete":
             event = Complete(owner, owner, payload_hash, expiry)
         else:
-            event = Release(owner) if kind == "release" else Renew(owner, lease * 1000)
+            ending: dict[str, Event] = {"release": Release(owner), "abandon": Abandon(owner)}
+            event = ending.get(kind, Renew(owner, lease * 1000))
         return ask(self._record, event)
 
     def _then(
@@ -335,13 +366,13 @@ class Attempt:
             record = asked.after
             owns = record is not None and record.owner == self._token(_HELD if owns else _ME)
             if owns:
-                record = _renamed(record, _HELD)
+                record = renamed(record, _HELD)
         client = self._client._replace(phase=phase, owns=owns, **changes)
         row, broken = ("", ()) if asked is None else (asked.row, asked.broken)
         released = asked is not None and isinstance(asked.outcome, Released) and self._client.owns
-        return Move(
-            what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced, released
-        )
+        asks = asked is not None and isinstance(asked.outcome, Claimed) and asked.outcome.asks
+        move = Move(what, client, record, None, crashed, stored, faultless, finishes, row, broken, replaced)
+        return move._replace(released=released, asks=asks)
 
     def _answered(self, asked: _Asked, **more: Any) -> Move:
         return self._over(f"gets {type(asked.outcome).__name__}", asked, **more)
@@ -353,14 +384,14 @@ class Attempt:
         fresh = Client(durable=gone.durable)
         if gone.late:
             return move._replace(client=fresh, left=gone)
-        record = _renamed(move.record, _GONE) if gone.owns else move.record
+        record = renamed(move.record, GONE_OWNER) if gone.owns else move.record
         return move._replace(client=fresh, record=record)
 
     def _token(self, name: str) -> str:
         return _named(name, durable=self._client.durable)
 
 
-def _renamed(record: Record | None, name: str) -> Record | None:
+def renamed(record: Record | None, name: str) -> Record | None:
     """Return ``record`` with another owner. The result has the same name as its owner."""
     if record is None:
         return None
@@ -395,7 +426,7 @@ def canonical(state: State) -> State:
     record = state.record
     held = record is not None and record.owner in (_HELD, _EXECUTION + _HELD)
     if held and not any(client.owns for client in clients):
-        record = _renamed(record, _GONE)
+        record = renamed(record, GONE_OWNER)
     return state._replace(record=record, clients=clients)
 
 
@@ -413,11 +444,11 @@ def broken_by_beginning(state: State, place: int) -> tuple[str, ...]:
     """Return the invariants that the client at ``place`` breaks by beginning its body now."""
     me = state.clients[place]
     others = frozenset(
-        (other.phase == RUNNING, other.lease, other.durable)
+        (other.phase != COMPLETING, other.lease, other.durable)
         for other in state.clients
-        if other.phase in (RUNNING, COMPLETING)
+        if other.phase in (RUNNING, ACTED, COMPLETING)
     )
-    return _broken_by_beginning(_named("me", durable=me.durable), me.lease, others, *state[2:])
+    return _broken_by_beginning(_named("me", durable=me.durable), me.lease, others, *state[2:6])
 
 
 @cache

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     SUSPENDED = "suspended"
     FORGOTTEN = "forgotten"
     RESOLVED = "resolved"
+    PARKED = "parked"
+    ABANDONED = "abandoned"
 
 
 OF_RENEWAL = frozenset({Kind.RENEWED, Kind.RENEWAL_REFUSED, Kind.RENEWAL_FAILED})
@@ -64,6 +66,8 @@ class Occurrence(NamedTuple):
     duration_ms
         Milliseconds since the call began, by the configured clock, and never negative; None if the call
         was not observed then.
+    function
+        The qualified name of the function, with its module; None for an operator's act.
     """
 
     kind: Kind
@@ -75,3 +79,9 @@ class Occurrence(NamedTuple):
     ran: bool = False
     error: BaseException | None = None
     duration_ms: int | None = None
+    function: str | None = None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the caller gets the stored answer of another attempt."""
+        return self.kind in (Kind.REPLAYED, Kind.SUPERSEDED)

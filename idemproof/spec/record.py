@@ -18,6 +18,15 @@ RESULT_UNAVAILABLE = "idemproof:result-unavailable"
 It is deliberately not JSON, so that software that does not know it fails instead of returning no result.
 """
 
+FINAL_ERROR = "idemproof:error:"
+"""The start of the ``response_data`` of an operation that ended with a final error. JSON follows (FIN-2)."""
+
+ERROR_UNAVAILABLE = "idemproof:error-unavailable"
+"""The ``response_data`` of an operation that ended with a final error that cannot be stored (REC-6)."""
+
+UNAVAILABLE = frozenset((RESULT_UNAVAILABLE, ERROR_UNAVAILABLE))
+"""The responses that only say that there is none."""
+
 
 class Record(NamedTuple):
     """The stored record of one idempotency key.
@@ -33,7 +42,7 @@ class Record(NamedTuple):
     in_progress_expiry_timestamp
         Epoch milliseconds at which the lease of a claim ends, or None.
     response_data
-        The result as JSON text, ``RESULT_UNAVAILABLE``, or None.
+        The result as JSON text, a final error (``FINAL_ERROR``), one of ``UNAVAILABLE``, or None.
     payload_hash
         Hash of the validated part of the payload, or None.
     owner
@@ -51,6 +60,11 @@ class Record(NamedTuple):
 
 DURABLE = "durable:"
 """The prefix of owner tokens of durable executions: ``durable:EXECUTION/POSITION/RANDOM`` (DUR-1)."""
+
+
+def is_result(response: str | None) -> bool:
+    """Return whether a response is a result as JSON text, and neither a final error nor a marker."""
+    return response is None or not response.startswith("idemproof:")
 
 
 def deadline_ms(record: Record) -> int:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandon,
+    Abandoned,
     Claim,
     Claimed,
     Complete,
@@ -27,6 +32,7 @@ from .events import (
     Renewed,
     Replay,
     Superseded,
+    UnknownOutcome,
 )
 from .record import (
     COMPLETED,
@@ -74,11 +80,26 @@ def _always(_record: Record | None, _event: Event, _now: int) -> bool:
     return True
 
 
-def _claimable(record: Record | None, _event: Event, now: int) -> bool:
-    return claimable(record, now)
+def _free(record: Record | None, event: Claim, now: int) -> bool:
+    # Under another policy than "run", a claim of another attempt is remembered until it expires (TAKE-2).
+    return claimable(record, now) and (
+        record is None
+        or event.policy == RUN
+        or record.status == COMPLETED
+        or now >= expiry_ms(record)
+        or holds(record, event.owner)
+    )
 
 
-def _held(record: Record | None, event: Claim | Release | Renew, _now: int) -> bool:
+def _refuses_lapsed(record: Record, event: Claim, now: int) -> bool:
+    return event.policy == REFUSE and claimable(record, now)
+
+
+def _asks_about_lapsed(record: Record, event: Claim, now: int) -> bool:
+    return event.policy == ASK and claimable(record, now)
+
+
+def _held(record: Record | None, event: Claim | Release | Renew | Abandon, _now: int) -> bool:
     return holds(record, event.owner)
 
 
@@ -126,12 +147,27 @@ def _is_owed(record: Record, now: int) -> bool:
     return not claimable(record, now) or now < expiry_ms(record)
 
 
-def _claim(record: Record | None, event: Claim, _now: int) -> Next:
+def _new_claim(record: Record | None, event: Claim) -> Record:
     expiry, lease = event.expiry, event.lease
+    if event.policy != RUN and record is not None and record.status == INPROGRESS:
+        expiry = max(expiry, record.expiry_timestamp)
     if lease is not None and lease > expiry * 1000:
         expiry = ceil_seconds(lease)
-    claimed = Record(event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, event.owner)
+    return Record(event.idempotency_key, INPROGRESS, expiry, lease, None, event.payload_hash, event.owner)
+
+
+def _claim(record: Record | None, event: Claim, _now: int) -> Next:
+    claimed = _new_claim(record, event)
     return claimed, Claimed(claimed, record)
+
+
+def _park(record: Record, _event: Claim, _now: int) -> Next:
+    return record, UnknownOutcome(record)
+
+
+def _take_over(record: Record, event: Claim, _now: int) -> Next:
+    claimed = _new_claim(record, event)
+    return claimed, Claimed(claimed, record, True)
 
 
 def _recognise_claim(record: Record, _event: Claim, _now: int) -> Next:
@@ -177,7 +213,14 @@ def _release(_record: Record, _event: Release, _now: int) -> Next:
     return None, Released()
 
 
-def _not_held(record: Record | None, _event: Release, _now: int) -> Next:
+def _abandon(record: Record, _event: Abandon, now: int) -> Next:
+    if now >= deadline_ms(record):
+        return record, Abandoned(record)
+    abandoned = record._replace(in_progress_expiry_timestamp=now)
+    return abandoned, Abandoned(abandoned)
+
+
+def _not_held(record: Record | None, _event: Release | Abandon, _now: int) -> Next:
     return record, NotHeld()
 
 
@@ -204,10 +247,10 @@ TABLE: tuple[Row, ...] = (
     Row(
         "ROW-1",
         Claim,
-        "claimable",
+        "claimable, and policy run, or absent, COMPLETED, past its expiry, or held by the owner",
         "INPROGRESS of the owner, expiry not before the lease",
         "Claimed, with the record it took over",
-        _claimable,
+        _free,
         _claim,
     ),
     Row("ROW-2", Claim, "held by the owner", _SAME, "Claimed (own write)", _held, _recognise_claim),
@@ -219,6 +262,16 @@ TABLE: tuple[Row, ...] = (
         "PayloadMismatch",
         _hashes_differ,
         _refuse_payload,
+    ),
+    Row("ROW-17", Claim, "claimable, policy refuse", _SAME, "UnknownOutcome", _refuses_lapsed, _park),
+    Row(
+        "ROW-18",
+        Claim,
+        "claimable, policy ask",
+        "INPROGRESS of the owner, expiry not before the lease or the earlier expiry",
+        "Claimed, with the record it took over, and asks",
+        _asks_about_lapsed,
+        _take_over,
     ),
     Row(
         "ROW-16",
@@ -261,6 +314,16 @@ TABLE: tuple[Row, ...] = (
     Row("ROW-9", Complete, "else", _SAME, "LeaseLost", _always, _lose),
     Row("ROW-10", Release, "held by the owner", "absent", "Released", _held, _release),
     Row("ROW-11", Release, "else", _SAME, "NotHeld", _always, _not_held),
+    Row(
+        "ROW-19",
+        Abandon,
+        "held by the owner",
+        "lease the earlier of its deadline and now",
+        "Abandoned",
+        _held,
+        _abandon,
+    ),
+    Row("ROW-20", Abandon, "else", _SAME, "NotHeld", _always, _not_held),
     Row(
         "ROW-12",
         Renew,

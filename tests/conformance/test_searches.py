@@ -4,7 +4,7 @@ import pytest
 
 from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.spec.explorer import Explorer
-from search_tables import lines_of
+from searches_page import lines_of
 
 pytestmark = pytest.mark.once
 
@@ -57,6 +57,42 @@ def test_no_rule_breaks_in_the_engine(
         interrupts=interrupts,
         outages=outages,
         renews=renews,
+    )
+    assert (result.counterexample, result.complete) == (None, True)
+    assert (result.states, result.edges) == (states, edges)
+
+
+@pytest.mark.clause("INV-10", "TAKE-2", "TAKE-4", "INV-9")
+@pytest.mark.parametrize(
+    ("policy", "clients", "payload_hashes", "late", "states", "edges"),
+    lines_of("Takeovers in the transition function"),
+)
+def test_no_effect_happens_twice(
+    policy: str, clients: int, payload_hashes: int, late: int, states: int, edges: int
+) -> None:
+    result = Explorer(clients, payload_hashes, late_requests=late, policy=policy).search()
+    assert (result.counterexample, result.stuck, result.complete) == (None, None, True)
+    assert (result.states, result.edges) == (states, edges)
+
+
+@pytest.mark.clause("INV-10", "TAKE-3", "TAKE-4", "TAKE-5", "TAKE-6")
+@pytest.mark.parametrize(
+    ("policy", "clients", "faults", "deaths", "interrupts", "calls", "seconds", "states", "edges"),
+    lines_of("Takeovers in the production engine"),
+)
+def test_no_effect_happens_twice_in_the_engine(
+    policy: str,
+    clients: int,
+    faults: int,
+    deaths: int,
+    interrupts: int,
+    calls: int,
+    seconds: int,
+    states: int,
+    edges: int,
+) -> None:
+    result = search_engine(
+        clients, faults, deaths, calls=calls, ticks=seconds, interrupts=interrupts, policy=policy
     )
     assert (result.counterexample, result.complete) == (None, True)
     assert (result.states, result.edges) == (states, edges)

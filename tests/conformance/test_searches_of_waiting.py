@@ -11,7 +11,7 @@ from idemproof.reference.engine import Engine
 from idemproof.reference.waiter import Waiter
 from idemproof.spec.commands import Wait
 from idemproof.spec.events import InProgress, Outcome, PayloadMismatch
-from search_tables import lines_of
+from searches_page import lines_of
 
 pytestmark = pytest.mark.once
 

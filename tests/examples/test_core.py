@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+import idemproof
 from idemproof import Kind
 
 Load = Callable[[str], ModuleType]
@@ -28,3 +29,12 @@ def test_each_turn_is_reported(load: Load, capsys: pytest.CaptureFixture[str]) -
     assert [each.kind for each in example.seen] == [Kind.CLAIMED, Kind.COMPLETED, Kind.REPLAYED]
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert lines == [["claimed", "ROW-1"], ["completed", "ROW-7"], ["replayed", "ROW-5"]]
+
+
+def test_a_process_is_measured(load: Load) -> None:
+    try:
+        example = load("options/telemetry.py")
+        assert [example.charge("A-17") for _ in range(2)] == ["charged A-17"] * 2
+    finally:
+        (telemetry,) = idemproof.set_default_observers([])
+    assert sum(telemetry._counts.values()) == 3

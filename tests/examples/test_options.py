@@ -228,3 +228,48 @@ def test_replays_are_marked_and_first_answers_are_not(load: Load, event: Event, 
     marked = first["headers"] | {"Idempotent-Replayed": "true", "Idempotent-Until": str(now + 3600)}
     assert replays == [first | {"headers": marked}] * 2
     assert example.sold == ["D9"]
+
+
+def test_a_declined_card_stays_declined(load: Load) -> None:
+    example = load("options/final_errors.py")
+    order = {"id": "o-1", "amount": 120}
+    for _ in range(3):
+        with pytest.raises(example.CardDeclinedError) as declined:
+            example.charge(order=order)
+        assert declined.value.args == ("insufficient funds", 120)
+    assert example.asked == ["o-1"]
+
+
+class TestAskBeforeRepeating:
+    def test_a_charge_that_was_made_is_found_and_one_that_was_not_is_made(
+        self, load: Load, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        example = load("options/ask_before_repeating.py")
+        for after in (True, False):
+            order = {"number": f"n-{after}", "cents": 500}
+            with monkeypatch.context() as dying:
+                dying.setattr(example, "create_charge", _dying(example.create_charge, after=after))
+                with pytest.raises(KeyboardInterrupt):
+                    example.pay(order=order)
+            charge = {"charge": f"ch_{1 if after else 2}"}
+            assert example.pay(order=order) == example.pay(order=order) == charge
+        assert len(example.charges) == 2
+
+    def test_a_declined_card_frees_the_key(
+        self, load: Load, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        example = load("options/ask_before_repeating.py")
+        with pytest.raises(example.CardDeclinedError):
+            example.pay(order={"number": "n-3", "cents": 200_000})
+        assert example.pay.idempotency.inspect(order={"number": "n-3", "cents": 200_000}) is None
+
+
+def _dying(create_charge: Any, *, after: bool) -> Any:
+    def dies(order: Any) -> Any:
+        if after:
+            create_charge(order)
+        raise KeyboardInterrupt
+
+    return dies

@@ -12,6 +12,9 @@ from click.testing import Result
 import servers
 from command_lines import runner
 from idemproof import (
+    AsyncInMemoryPersistenceLayer,
+    Idempotency,
+    IdempotencyConfig,
     InMemoryPersistenceLayer,
     Record,
     RedisCachePersistenceLayer,
@@ -19,6 +22,7 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.backends.clock import wall_clock_ms
+from idemproof.backends.listing import stored_keys
 from idemproof.cli.app import app
 from idemproof.spec.record import INPROGRESS
 from places import recent_sdk
@@ -55,14 +59,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         path = tmp_path / "records.db"
         layer = SQLitePersistenceLayer(path)
         layer._load("opened")
-        yield Store(layer, "--sqlite", str(path))
+        yield Store(layer, "--store", f"sqlite:///{path}")
         layer.close()
     elif request.param == "redis":
         server: servers.Server = request.getfixturevalue("valkey_server")
         url = f"redis://{servers.HOST}:{server.port}/0"
         client = RedisCachePersistenceLayer(url=url)
         client.client.flushdb()
-        yield Store(client, "--redis", url)
+        yield Store(client, "--store", url)
         client.close()
     else:
         IN_MEMORY._records.clear()
@@ -81,11 +85,16 @@ class TestCommands:
         shown = store.run("show", key)
         assert shown.exit_code == DONE
         assert "COMPLETED, until 20" in shown.output
-        assert 'result        {"charged": 7}' in shown.output
-        fields = json.loads(store.run("show", key, "--json").output)
+        assert "result        14 characters; --with-result prints it" in shown.output
+        assert "charged" not in shown.output
+        assert 'result        {"charged": 7}' in store.run("show", key, "--with-result").output
+        assert "response_data" not in json.loads(store.run("show", key, "--json").output)
+        fields = json.loads(store.run("show", key, "--json", "--with-result").output)
         assert (fields["idempotency_key"], fields["response_data"]) == (key, '{"charged": 7}')
         forgotten = store.run("forget", key)
         assert (forgotten.exit_code, forgotten.output.splitlines()[0]) == (DONE, f"Forgotten: {key}")
+        assert "charged" not in forgotten.output
+        assert "runs the operation, even if its effect has happened" in forgotten.output
         assert pay.idempotency.inspect(7) is None
 
     def test_where_nothing_stands(self, store: Store) -> None:
@@ -126,6 +135,98 @@ class TestCommands:
         monkeypatch.setenv("IDEMPROOF_SERVICE", "shop")
         store.claim("k")
         assert store.run("show", "k").exit_code == DONE
+
+    def test_a_final_error_is_shown_without_its_arguments(self, store: Store) -> None:
+        config = IdempotencyConfig(final_errors=(ConnectionRefusedError,))
+        core = Idempotency(store.layer, config)
+
+        def decline() -> None:
+            raise ConnectionRefusedError("secret")
+
+        with pytest.raises(ConnectionRefusedError):
+            core.run("k", decline)
+        shown = store.run("show", "k")
+        assert "the final error builtins.ConnectionRefusedError; --with-result" in shown.output
+        assert "secret" not in shown.output
+        assert "secret" in store.run("show", "k", "--with-result").output
+
+    def test_keys_are_listed_with_a_limit_and_a_prefix(self, store: Store) -> None:
+        assert store.run("list").exit_code == NONE
+        for key in ("a*1", "a*2", "ab", "ключ\n"):
+            store.claim(key, -1 if key == "ab" else 60_000)
+        everything = store.run("list")
+        assert everything.exit_code == DONE
+        lines = sorted(everything.stdout.splitlines())
+        assert [line.split("  ")[0] for line in lines] == ["'ключ\\n'", "a*1", "a*2", "ab"]
+        assert "INPROGRESS, until 2" in lines[1]
+        assert lines[3].endswith(", which is over")
+        starred = store.run("list", "--prefix", "a*", "--json")
+        fields = [json.loads(line) for line in starred.stdout.splitlines()]
+        assert [each["idempotency_key"] for each in fields] == ["a*1", "a*2"]
+        assert "response_data" not in fields[0]
+        few = store.run("list", "--limit", "2")
+        assert len(few.stdout.splitlines()) == 2
+        assert "There are more than 2 keys." in few.stderr
+        none = store.run("list", "--prefix", "nothing")
+        assert (none.exit_code, none.stdout) == (NONE, "")
+
+
+def test_keys_of_other_software_are_counted(valkey_server: servers.Server) -> None:
+    url = f"redis://{servers.HOST}:{valkey_server.port}/0"
+    layer = RedisCachePersistenceLayer(url=url)
+    layer.client.flushdb()
+    layer.client.set("foreign", "no record")
+    layer.client.rpush("queue", "1")
+    Store(layer).claim("k")
+    listed = run("list", "--store", url)
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["k"]
+    assert "2 of the keys have no valid record" in listed.stderr
+    layer.close()
+
+
+def test_the_options_of_earlier_releases_still_name_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    layer = SQLitePersistenceLayer(path)
+    Store(layer).claim("k")
+    assert run("show", "k", "--sqlite", str(path)).exit_code == DONE
+    layer.close()
+
+
+def test_a_path_may_be_relative_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    layer = SQLitePersistenceLayer(tmp_path / "our records.db")
+    Store(layer).claim("k")
+    assert run("show", "k", "--store", "sqlite:///our%20records.db").exit_code == DONE
+    layer.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "records.db", "sqlite://records.db", "sqlite:///", "mysql://host/db", "dynamodb://"),
+        *("dynamodb://table/other", "sqlite:///a.db?mode=ro", "sqlite:records.db", "redis:localhost"),
+    ],
+)
+def test_an_unknown_url_is_refused(url: str) -> None:
+    done = run("show", "k", "--store", url)
+    assert done.exit_code == UNASKED
+    assert "--store must be sqlite:///FILE, redis://HOST" in done.stderr
+
+
+def test_a_password_in_a_wrong_url_is_not_shown() -> None:
+    done = run("show", "k", "--store", "postgresql://user:secret@host/db")
+    assert done.exit_code == UNASKED
+    assert "secret" not in done.stderr
+
+
+def test_a_layer_that_cannot_list_is_refused(monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    done = run("list", "--layer", f"{__name__}:ASYNC")
+    assert done.exit_code == UNASKED
+    assert "cannot be listed" in done.stderr
+
+
+ASYNC = AsyncInMemoryPersistenceLayer()
 
 
 class TestRefusals:
@@ -205,12 +306,27 @@ def test_a_table_is_asked_as_the_layer_would(dynamodb_server: servers.Server, mo
         monkeypatch.setenv(name, value)
     layer = DynamoDBPersistenceLayer("records-of-the-command-line")
     layer.create_table()
-    store = Store(layer, "--dynamodb", "records-of-the-command-line")
+    store = Store(layer, "--store", "dynamodb://records-of-the-command-line")
     store.claim("k", -1)
     assert store.run("show", "k").exit_code == DONE
     assert store.run("resolve", "k", "--result", "1").exit_code == DONE
     assert store.run("forget", "k").exit_code == DONE
     assert store.run("show", "k").exit_code == NONE
+    for name in ("k1", "k2", "other"):
+        store.claim(name)
+    listed = store.run("list", "--prefix", "k")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["k1", "k2"]
+    composite = DynamoDBPersistenceLayer(
+        "composite-records-of-the-command-line", key_attr="pk", sort_key_attr="sk", static_pk_shards=3
+    )
+    composite.create_table()
+    for number in range(12):
+        Store(composite).claim(f"k{number}")
+    assert stored_keys(composite, "k1", 10) == ["k1", "k10", "k11"]
+    assert len(stored_keys(composite, "", 5)) == 5
+    missing = run("list", "--store", "dynamodb://no-such-table")
+    assert missing.exit_code == UNASKED
+    assert "could not be listed" in missing.stderr
 
 
 def servers_environment(server: servers.Server) -> dict[str, str]:

@@ -155,8 +155,23 @@ class TestAsACommand:
             payment.id: money(payment.amount, payment.currency) for payment in payments(shipped()).values()
         }
 
-    def test_it_says_what_no_library_can_promise(self, played: "subprocess.CompletedProcess[str]") -> None:
-        assert "no library could know" in " ".join(played.stdout.split())
+    def test_a_worker_that_dies_after_the_charge_is_asked_about(
+        self, played: "subprocess.CompletedProcess[str]"
+    ) -> None:
+        without = re.search(
+            r"^without on_takeover: charged (ch_\w{6}), killed; charged again: (ch_\w{6})$",
+            played.stdout,
+            re.MULTILINE,
+        )
+        asking = re.search(
+            r"^with on_takeover:    charged (ch_\w{6}), killed; asked the bank: (ch_\w{6})$",
+            played.stdout,
+            re.MULTILINE,
+        )
+        assert without is not None
+        assert without[1] != without[2]
+        assert asking is not None
+        assert asking[1] == asking[2]
 
     def test_keep_keeps_the_files_and_says_where(self, tmp_path: Path) -> None:
         played = run_demo(tmp_path, "--keep")
@@ -170,6 +185,7 @@ class TestAsACommand:
         assert "WRONG: pay_8c34 was charged 2 times" in played.stdout
         assert "with Idemproof:     7 payments charged more than once" in played.stdout
         assert "charged without any claim" in played.stdout
+        assert "WRONG: on_takeover was given, and the payment has 2 charges" in played.stdout
         assert "FAIL: " in played.stdout
 
 

@@ -263,7 +263,7 @@ def test_a_claim_in_an_execution_has_the_execution_s_time() -> None:
         Attempt("key", "hash", "random", Context(1000), EXECUTION),
     )
     claim = resuming.event(attempt, NOW)
-    assert tuple(claim) == (attempt.owner, NOW + 3_600_000, NOW // 1000 + 60, "hash", "key")
+    assert tuple(claim) == (attempt.owner, NOW + 3_600_000, NOW // 1000 + 60, "hash", "key", "run")
 
 
 @pytest.mark.clause("DUR-4")

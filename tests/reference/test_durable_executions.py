@@ -216,6 +216,34 @@ def test_a_step_that_fails_for_good_frees_the_key(memory: InMemoryPersistenceLay
     assert len(memory) == 0
 
 
+class Declined(Exception):  # noqa: N818 - as an application may call it
+    pass
+
+
+@pytest.mark.clause("FIN-1", "FIN-3")
+def test_a_final_error_of_an_execution_is_its_answer(layer: BasePersistenceLayer) -> None:
+    shop = Shop(layer, final_errors=(Declined,))
+
+    def handle(event: Any, context: DurableContext) -> Any:
+        context.step(lambda _: shop.charge(event), name="charge")
+        context.create_callback(name="approval").result()
+        raise Declined("no", len(shop.charges))
+
+    shop.protected = idempotent(handle, persistence_store=layer, config=shop.config)
+    with shop.runner() as runner:
+        first = start(runner, "first")
+        callback = runner.wait_for_callback(first, timeout=PATIENCE)
+        runner.send_callback_success(callback)
+        declined = runner.wait_for_result(first, timeout=PATIENCE)
+        late = runner.run(EVENT, execution_name="late")
+    for answer in (declined, late):
+        assert answer.status is InvocationStatus.FAILED
+        assert answer.error is not None
+        assert str(answer.error.type).endswith("Declined")
+        assert answer.error.message == "('no', 1)"
+    assert shop.charges == [{"order": 7}]
+
+
 def test_a_function_that_waits_inside_of_an_execution_keeps_its_claim(layer: BasePersistenceLayer) -> None:
     shop = Shop(layer)
     plain = idempotent_function(

@@ -22,6 +22,18 @@ def swept() -> Any:
     return json.loads(run.stdout)
 
 
+@pytest.mark.clause("FIN-1", "ENG-12", "ENG-15")
+def test_an_interrupt_anywhere_does_not_lose_a_final_error() -> None:
+    run = subprocess.run(
+        [sys.executable, str(SWEEP), "final"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert {name: swept["wrong"] for name, swept in found.items()} == {name: [] for name in found}
+    assert all(swept["points"] > 100 for swept in found.values())
+    assert len(found) == len(DRIVERS)
+
+
 @pytest.mark.clause("ENG-4", "ENG-5", "ENG-12", "ENG-15")
 @pytest.mark.parametrize("body", ["returns", "declines", "waits"])
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "TimeLimit"])

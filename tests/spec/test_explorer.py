@@ -4,6 +4,7 @@ import pytest
 
 from idemproof.spec.explorer import Explorer, Result
 from idemproof.spec.model import FAULTS, Attempt, Client, State, canonical
+from idemproof.spec.takeover import POLICIES
 from idemproof.spec.transition import TABLE
 
 pytestmark = pytest.mark.once
@@ -15,6 +16,7 @@ def search(clients: int, payload_hashes: int, late_requests: int) -> Result:
 
 def test_every_row_that_can_change_anything_decides_a_step() -> None:
     seen = search(2, 2, 0).rows | Explorer(2, invocations=2).search().rows
+    seen |= {row for policy in POLICIES for row in Explorer(1, policy=policy).search().rows}
     assert {row.clause for row in TABLE} - seen == {"ROW-15"}  # nothing is forgotten, so there is no step
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from idemproof.spec import events as e
 from idemproof.spec import invariants as i
-from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
+from idemproof.spec.events import Abandon, Claim, Complete, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import deciding_row, transition
 
@@ -27,7 +27,10 @@ RECORDS = st.none() | st.one_of(
     st.builds(Record, st.just("k"), st.just(COMPLETED), SECONDS, st.none(), RESPONSES, HASHES, OWNERS),
 )
 EVENTS = st.one_of(
-    st.builds(Claim, OWNERS, LEASES, SECONDS, HASHES, st.just("k")),
+    st.builds(
+        Claim, OWNERS, LEASES, SECONDS, HASHES, st.just("k"), st.sampled_from(("run", "refuse", "ask"))
+    ),
+    st.builds(Abandon, OWNERS),
     st.builds(Complete, OWNERS, RESPONSES, HASHES, SECONDS, st.just("k")),
     st.builds(Release, OWNERS),
     st.builds(Renew, OWNERS, MILLISECONDS),

@@ -99,10 +99,16 @@ def test_a_newcomer_claims_for_a_second_once_nothing_is_live_and_completes(
 
     monkeypatch.setattr(i, "transition", recording)
     assert i.somebody_can_finish(i.Step(after, Evict(), now, after, e.Kept()))
-    claim, complete = asked
+    claim, complete, refusing = asked
     assert claim == (after, Claim("a newcomer", 2_000_500, 2_059), 1_999_500)
     claimed = Record("", INPROGRESS, 2_059, 2_000_500, owner="a newcomer")
     assert complete == (claimed, Complete("a newcomer", '"done"', None, 2_059), 1_999_500)
+    over = 2_000_000 if after is not None and after.status == INPROGRESS else 1_999_500
+    assert refusing == (
+        after,
+        Claim("a newcomer", over + 1000, over // 1000 + 60, policy=e.REFUSE),
+        over,
+    )
 
 
 WRONG_ENDS: list[tuple[Record | None, e.Outcome]] = [

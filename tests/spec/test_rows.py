@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from idemproof.spec import events as e
-from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
+from idemproof.spec.events import Abandon, Claim, Complete, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always, deciding_row, transition
 
@@ -39,6 +39,14 @@ def claim(
     owner: str | None = "me", *, lease: int | None = NOW + 9_000, payload_hash: str | None = "hash"
 ) -> Claim:
     return Claim(owner, lease, NOW // 1000 + 90, payload_hash, "key")
+
+
+def refusing(owner: str = "me") -> Claim:
+    return claim(owner)._replace(policy=e.REFUSE)
+
+
+def asking() -> Claim:
+    return claim()._replace(policy=e.ASK)
 
 
 def complete(owner: str | None = "me", response: str = '"r"', payload_hash: str | None = "hash") -> Complete:
@@ -194,6 +202,35 @@ CASES = [
     Case("its own result", "ROW-11", completed(), Release("me"), NOW, e.NotHeld),
     Case("nothing stands", "ROW-11", None, Release("me"), NOW, e.NotHeld),
     Case("nameless", "ROW-11", running(owner=None), Release(None), NOW, e.NotHeld),
+    Case("another's lease is over", "ROW-17", running(owner="x"), refusing(), LEASE, e.UnknownOutcome),
+    Case(
+        "the execution's lease is over",
+        "ROW-17",
+        running(owner=FIRST),
+        refusing(SECOND),
+        LEASE,
+        e.UnknownOutcome,
+    ),
+    Case("nobody's lease is over", "ROW-17", running(owner=None), refusing(), LEASE, e.UnknownOutcome),
+    Case("it expires now", "ROW-1", running(owner="x"), refusing(), EXPIRY * 1000, e.Claimed),
+    Case("its own lease is over", "ROW-1", running(), refusing(), LEASE, e.Claimed),
+    Case(
+        "another payload", "ROW-3", running(owner="x", payload_hash="o"), refusing(), LEASE, e.PayloadMismatch
+    ),
+    Case("another's lease is live", "ROW-4", running(owner="x"), refusing(), LEASE - 1, e.InProgress),
+    Case("a result is over", "ROW-1", completed(), refusing(), EXPIRY * 1000, e.Claimed),
+    Case("another's lease is over", "ROW-18", running(owner="x"), asking(), LEASE, e.Claimed),
+    Case("it expires now", "ROW-1", running(owner="x"), asking(), EXPIRY * 1000, e.Claimed),
+    Case("its own lease is over", "ROW-1", running(), asking(), LEASE, e.Claimed),
+    Case(
+        "another payload", "ROW-3", running(owner="x", payload_hash="o"), asking(), LEASE, e.PayloadMismatch
+    ),
+    Case("another's lease is live", "ROW-4", running(owner="x"), asking(), LEASE - 1, e.InProgress),
+    Case("it holds the claim", "ROW-19", running(), Abandon("me"), NOW, e.Abandoned),
+    Case("another's claim", "ROW-20", running(owner="x"), Abandon("me"), NOW, e.NotHeld),
+    Case("its own result", "ROW-20", completed(), Abandon("me"), NOW, e.NotHeld),
+    Case("nothing stands", "ROW-20", None, Abandon("me"), NOW, e.NotHeld),
+    Case("nameless", "ROW-20", running(owner=None), Abandon(None), NOW, e.NotHeld),
     Case("it holds the claim", "ROW-12", running(), Renew("me", LEASE + 1), NOW, e.Renewed),
     Case("it holds the claim, though lapsed", "ROW-12", running(), Renew("me", LEASE + 1), LEASE, e.Renewed),
     Case("another's claim", "ROW-13", running(owner="x"), Renew("me", LEASE + 1), NOW, e.LeaseLost),
@@ -217,13 +254,14 @@ CASES = [
 @pytest.mark.clause("REC-5", "TIME-2")
 @pytest.mark.clause("ROW-0", "ROW-1", "ROW-2", "ROW-3", "ROW-4", "ROW-5", "ROW-6", "ROW-7")
 @pytest.mark.clause("ROW-8", "ROW-9", "ROW-10", "ROW-11", "ROW-12", "ROW-13", "ROW-14", "ROW-15", "ROW-16")
+@pytest.mark.clause("ROW-17", "ROW-18", "ROW-19", "ROW-20", "TAKE-1", "TAKE-2")
 @pytest.mark.clause("DUR-1")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}: {case.name}")
 def test_row(case: Case) -> None:
     after, outcome = transition(case.record, case.event, case.now)
     assert deciding_row(case.record, case.event, case.now).clause == case.row
     assert type(outcome) is case.outcome
-    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14", "ROW-16"):
+    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14", "ROW-16", "ROW-18", "ROW-19"):
         assert after is case.record
 
 
@@ -244,6 +282,31 @@ def test_a_claim_carries_its_parameters_and_the_record_it_took_over() -> None:
     after, outcome = transition(lapsed, claim(), LEASE)
     assert after == Record("key", INPROGRESS, NOW // 1000 + 90, NOW + 9_000, None, "hash", "me")
     assert outcome == e.Claimed(after, lapsed)
+
+
+@pytest.mark.clause("ROW-18", "TAKE-2")
+def test_a_takeover_that_asks_keeps_the_later_expiry() -> None:
+    for expiry in (NOW // 1000 + 80, NOW // 1000 + 100):
+        lapsed = running(owner="x", expiry_timestamp=expiry)
+        after, outcome = transition(lapsed, asking(), LEASE)
+        assert after is not None
+        assert after.expiry_timestamp == max(expiry, NOW // 1000 + 90)
+        assert outcome == e.Claimed(after, lapsed, asks=True)
+
+
+@pytest.mark.clause("ROW-19", "TAKE-4")
+@pytest.mark.parametrize(
+    ("lease", "now", "abandoned"),
+    [(LEASE, NOW, NOW), (LEASE, LEASE, LEASE), (LEASE, LEASE + 5, LEASE), (None, NOW, NOW)],
+)
+def test_an_abandoned_claim_can_be_taken_over_at_once_and_keeps_all_else(
+    lease: int | None, now: int, abandoned: int
+) -> None:
+    held = running(in_progress_expiry_timestamp=lease)
+    after, outcome = transition(held, Abandon("me"), now)
+    assert after == running(in_progress_expiry_timestamp=abandoned)
+    assert outcome == e.Abandoned(after)  # type: ignore[arg-type]
+    assert transition(after, Abandon("me"), now + 9)[0] is after
 
 
 @pytest.mark.clause("TIME-5", "TIME-6", "ROW-1")

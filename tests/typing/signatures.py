@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 
 from idemproof import (
+    NOT_DONE,
     Answer,
     AsyncInMemoryPersistenceLayer,
     CompareAndSwapLayer,
@@ -18,6 +19,7 @@ from idemproof import (
     IdempotencyConfig,
     InMemoryPersistenceLayer,
     Kind,
+    NotDone,
     Occurrence,
     Record,
     SQLitePersistenceLayer,
@@ -213,6 +215,24 @@ assert_type(answer, Answer[int])
 assert_type(answer.value, int)
 core.run(5, lambda: 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 IdempotencyConfig(observers=[count, 5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+# Takeovers.
+
+
+def looks_up(order: Order) -> Order | NotDone:
+    return NOT_DONE
+
+
+@idempotent_function(data_keyword_argument="order", persistence_store=layer, on_takeover=looks_up)
+def asks_first(order: Order) -> Order:
+    return order
+
+
+assert_type(asks_first(Order(1)), Order)
+IdempotencyConfig(on_takeover="refuse", released_errors=(ValueError,))
+IdempotencyConfig(on_takeover="ask")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+idempotent_function(data_keyword_argument="order", persistence_store=layer, on_takeover="refuse")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 # Handlers.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from idemproof.spec.events import Claim, Complete, Event, Evict, Outcome, Release, Renew
+from idemproof.spec.events import ASK, REFUSE, Abandon, Claim, Complete, Event, Evict, Outcome, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, execution_of
 from idemproof.spec.transition import deciding_row, transition
 
@@ -54,10 +54,12 @@ def events() -> Iterator[Event]:
     for owner in OWNERS:
         for payload_hash in HASHES:
             yield Claim(owner, 4001, 3, payload_hash, "key")
+            yield from (Claim(owner, 4001, 2, payload_hash, "key", policy) for policy in (REFUSE, ASK))
         yield Claim(owner, None, 5, "x", "key")
         yield from (Complete(owner, response, "x", 5, "key") for response in ("1", None))
         yield Complete(owner, "1", "y", 5, "key")
         yield Release(owner)
+        yield Abandon(owner)
         yield from (Renew(owner, lease) for lease in (1000, 4001))
     yield Evict()
 

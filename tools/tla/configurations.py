@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-INVARIANTS = ("INV_1", "INV_2", "INV_3", "INV_4", "INV_5", "INV_6", "INV_7", "INV_9", "ENG_3", "TIME_6")
+INVARIANTS = (
+    *("INV_1", "INV_2", "INV_3", "INV_4", "INV_5", "INV_6", "INV_7", "INV_9", "INV_10"),
+    *("TAKE_2", "TAKE_4", "ENG_3", "TIME_6"),
+)
 """The invariants of ``IdemproofClients``. The name of each is the clause that states it."""
 
 _NAMES = "abcde"
@@ -40,6 +43,8 @@ class Configuration(NamedTuple):
         Milliseconds at which something may happen, next to the whole seconds.
     nightly
         Whether it takes minutes.
+    policy
+        The policy of all claims.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Configuration(NamedTuple):
     windows: str = "3"
     moments: tuple[int, ...] = ()
     nightly: bool = False
+    policy: str = "run"
 
     def text(self, **definitions: str) -> str:
         """Return TLC's configuration file.
@@ -80,6 +86,7 @@ class Configuration(NamedTuple):
             f"    Hashes = {_set(hashes)}",
             f"    Leases = {{{self.leases}}}",
             f"    Windows = {{{self.windows}}}",
+            f'    Policy = "{self.policy}"',
             f"    Late = {self.late}",
             f"    Moments = {_set(moments)}",
             *(f"    {name} <- {other}" for name, other in definitions.items()),
@@ -111,6 +118,22 @@ CONFIGURATIONS = (
         tokenless=1,
         leases="None, 2000",
         windows="1",
+    ),
+    Configuration("refuse", "Two clients that refuse a takeover", 2, 1, 0, 4, policy="refuse"),
+    Configuration("ask", "Two clients that ask at a takeover", 2, 1, 0, 4, policy="ask"),
+    Configuration(
+        "refuse-twice",
+        "Two clients with two attempts each that refuse a takeover",
+        *(2, 2, 0, 4),
+        nightly=True,
+        policy="refuse",
+    ),
+    Configuration(
+        "ask-twice",
+        "Two clients with two attempts each that ask at a takeover",
+        *(2, 2, 0, 4),
+        nightly=True,
+        policy="ask",
     ),
     Configuration(
         "three-clients-late-request",

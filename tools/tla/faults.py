@@ -57,15 +57,19 @@ class Found(NamedTuple):
 def bounds(fault: Fault) -> Iterator[Configuration]:
     """Yield the bounds within which TLC searches for ``fault``, until it is found."""
     whole = Configuration("whole seconds", "", clients=2, calls=2, late=0, seconds=5)
-    whole = whole._replace(hashes=fault.payload_hashes, invocations=fault.invocations)
+    whole = whole._replace(hashes=fault.payload_hashes, invocations=fault.invocations, policy=fault.policy)
     if fault.coarse:
         yield whole
         return
     moments = (1, 1499, 1500, 2999)
-    yield Configuration("milliseconds", "", 2, 1, 0, 3, leases="1500, 2500", windows="1, 3", moments=moments)
-    yield Configuration(
-        "no owner tokens", "", 2, 1, 0, 4, hashes=2, tokenless=2, leases="None, 2000", windows="1"
+    finer = Configuration(
+        "milliseconds", "", 2, 1, 0, 3, leases="1500, 2500", windows="1, 3", moments=moments
     )
+    yield finer._replace(policy=fault.policy)
+    if fault.policy == "run":
+        yield Configuration(
+            "no owner tokens", "", 2, 1, 0, 4, hashes=2, tokenless=2, leases="None, 2000", windows="1"
+        )
 
 
 def found(fault: Fault) -> Found:

@@ -31,6 +31,7 @@ CONSTANTS
     Hashes = {{}}
     Leases = {{}}
     Windows = {{}}
+    Policy = "run"
     Late = 0
     Moments = {{}}
 INVARIANTS {" ".join(INVARIANTS)}

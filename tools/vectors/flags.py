@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from typing import Any
 
-from idemproof.spec.record import DURABLE, RESULT_UNAVAILABLE
+from idemproof.spec.record import DURABLE, ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE
 
 TRANSITION_FLAGS = {
     "durable-execution": "An owner token names a durable execution (clauses DUR).",
     "eviction": "A record that has expired is deleted.",
+    "final-error": "The response is a final error, or says that one could not be stored (clauses FIN).",
     "no-lease": "A claim has no lease, and is live until it expires.",
     "no-owner": "A record or an event has no owner, as those of other software.",
     "payload-hash": "A payload hash is stored or compared.",
     "renewal": "A lease is extended.",
     "result-unavailable": "The response is the marker of a result that could not be stored (REC-6).",
+    "takeover-policy": "A claim refuses or asks instead of taking over another's, or is abandoned (clauses "
+    "TAKE).",
     "untyped-store": "A value of the wrong type, which a store with typed columns cannot return.",
 }
 
@@ -26,7 +29,7 @@ KEY_FLAGS = {
     "service": "The key contains the name of a service.",
 }
 
-_FLAGS_OF_EVENTS = {"Evict": "eviction", "Renew": "renewal"}
+_FLAGS_OF_EVENTS = {"Abandon": "takeover-policy", "Evict": "eviction", "Renew": "renewal"}
 _TEXTS = ("response", "payload_hash", "owner")
 
 
@@ -44,6 +47,8 @@ def flags_of_reading(stored: dict[str, Any]) -> list[str]:
         flags.add("untyped-store")
     if stored["response"] == RESULT_UNAVAILABLE:
         flags.add("result-unavailable")
+    if str(stored["response"]).startswith((FINAL_ERROR, ERROR_UNAVAILABLE)):
+        flags.add("final-error")
     return sorted(flags)
 
 
@@ -70,6 +75,8 @@ def _of_event(event: dict[str, Any]) -> Iterator[str]:
         yield "no-owner"
     if (event.get("owner") or "").startswith(DURABLE):
         yield "durable-execution"
+    if "policy" in event:
+        yield "takeover-policy"
     if kind == "Claim" and event["lease"] is None:
         yield "no-lease"
     if event.get("payload_hash") is not None:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from idemproof.spec.events import Claim, Complete, Event, Outcome, Release, Renew
+from idemproof.spec.events import RUN, Abandon, Claim, Complete, Event, Outcome, Release, Renew
 from idemproof.spec.record import Record
 
 from .flags import KEY_FLAGS, TRANSITION_FLAGS, flags_of_key, flags_of_reading, flags_of_trace
@@ -16,7 +16,7 @@ from .keys import key_vectors
 from .readings import KEY, readings
 from .transition import cases
 
-PROTOCOL = "1.1"
+PROTOCOL = "2.0"
 """The version of ``protocol.md`` that the vectors belong to."""
 
 _EXPORTED = ("transition.json", "keys.json", "schema.json", "lines.schema.json")
@@ -92,12 +92,14 @@ def _transition_cases() -> list[dict[str, Any]]:
 
 def _event(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": type(event).__name__}
-    if isinstance(event, Claim | Complete | Release | Renew):
+    if isinstance(event, Claim | Complete | Release | Abandon | Renew):
         fields["owner"] = event.owner
     if isinstance(event, Claim | Renew):
         fields["lease"] = event.lease
     if isinstance(event, Claim | Complete):
         fields |= {"expiry": event.expiry, "payload_hash": event.payload_hash}
+    if isinstance(event, Claim) and event.policy != RUN:
+        fields["policy"] = event.policy
     if isinstance(event, Complete):
         fields["response"] = event.response
     return fields
@@ -115,7 +117,8 @@ def _record(record: Record | None, *, whole: bool = False) -> dict[str, Any] | N
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": type(outcome).__name__}
     for name, value in outcome._asdict().items():
-        fields[name] = value if isinstance(value, int) else _record(value)
+        if value is not False:  # most claims do not ask
+            fields[name] = value if isinstance(value, int) else _record(value)
     return fields
 
 

@@ -3,7 +3,15 @@
 from typing import Any, NamedTuple
 
 from idemproof.spec.errors import IdempotencyInvalidStatusError
-from idemproof.spec.record import COMPLETED, EXPIRED, INPROGRESS, RESULT_UNAVAILABLE, Record, checked
+from idemproof.spec.record import (
+    COMPLETED,
+    ERROR_UNAVAILABLE,
+    EXPIRED,
+    INPROGRESS,
+    RESULT_UNAVAILABLE,
+    Record,
+    checked,
+)
 
 from .transition import START
 
@@ -91,4 +99,14 @@ _STORED: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
         for field, name in _TEXTS.items()
     ),
     (("REC-7",), "The record of another key is corrupt.", _RESULT | {"idempotency_key": "K"}),
+    (
+        ("REC-6",),
+        "The marker of a final error that could not be stored is read like any response.",
+        _RESULT | {"response_data": ERROR_UNAVAILABLE},
+    ),
+    (
+        ("REC-1",),
+        "A final error is read like any response.",
+        _RESULT | {"response_data": 'idemproof:error:{"arguments": ["no", 5], "type": "shop.Declined"}'},
+    ),
 ]

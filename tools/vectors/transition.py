@@ -9,7 +9,19 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
-from idemproof.spec.events import Claim, Complete, Event, Evict, Outcome, Release, Renew
+from idemproof.spec.events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandon,
+    Claim,
+    Complete,
+    Event,
+    Evict,
+    Outcome,
+    Release,
+    Renew,
+)
 from idemproof.spec.record import (
     COMPLETED,
     DURABLE,
@@ -43,7 +55,7 @@ _OWNERS = ("w2", "w1", "w3", None, *_INVOCATIONS)
 _LONGEST = 4
 
 _NUMBERS = {row.clause: number for number, row in enumerate(TABLE)}
-_TIMELESS = ("ROW-10", "ROW-11", "ROW-12", "ROW-13")
+_TIMELESS = ("ROW-10", "ROW-11", "ROW-20", "ROW-12", "ROW-13")
 """Rows whose conditions do not depend on time: examples on two sides of a deadline show that."""
 
 _OFFSETS = {-1: "one millisecond before", 0: "exactly at", 1: "one millisecond after"}
@@ -68,6 +80,9 @@ _DISTINCTIVE = {
     "ROW-9": ("own", *_UNNAMED, "resuming"),
     "ROW-11": ("own", *_UNNAMED, "resuming"),
     "ROW-13": ("own", *_UNNAMED, "resuming"),
+    "ROW-17": _UNNAMED,
+    "ROW-18": (*_UNNAMED, "resuming"),
+    "ROW-20": ("own", *_UNNAMED, "resuming"),
 }
 """The owners that deserve a vector, by row. The other rows, and another owner, have vectors already."""
 
@@ -177,6 +192,10 @@ def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[E
     for payload_hash, lease, owner in product(_HASHES, _LEASES, owners):
         if payload_hash is None or lease == _LEASE:
             yield Claim(owner, lease, _CLAIM_EXPIRY, payload_hash)
+    # Only the takeover of a claim depends on the policy.
+    if record is not None and record.status == INPROGRESS:
+        for payload_hash, owner, policy in product(_HASHES, owners, (REFUSE, ASK)):
+            yield Claim(owner, _LEASE, _CLAIM_EXPIRY, payload_hash, policy=policy)
     for payload_hash, result, owner in product(_HASHES, product(_RESULT_EXPIRIES, _RESPONSES), owners):
         if payload_hash is None or result == _PLAIN_RESULT:
             expiry, response = result
@@ -185,6 +204,7 @@ def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[E
     leases = sorted({limit + offset for limit, offset in product(limits, (-1, 0, 1, 1000, _FAR_BEYOND))})
     for owner in owners:
         yield Release(owner)
+        yield Abandon(owner)
         for lease in leases:
             yield Renew(owner, lease)
     yield Evict()
@@ -196,7 +216,10 @@ def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[E
 def _situations(move: Move, place: _Place) -> Iterator[Situation]:
     """Yield the situations that ``move`` is an example of."""
     outcome = type(move.outcome).__name__
-    for group in (_of_time, _of_order, _of_owner, _of_hash, _of_lease, _of_result, _of_lateness):
+    for group in (
+        *(_of_time, _of_order, _of_owner, _of_hash, _of_lease, _of_result, _of_lateness),
+        _of_policy,
+    ):
         for key, clauses, words in group(move, place):
             yield Situation(
                 (move.row, group.__name__, *key),
@@ -280,7 +303,16 @@ def _of_hash(move: Move, _place: _Place) -> _Examples:
     else:
         relation = "equal" if current == asked else "different"
     wanted = ("different",) if move.row in ("ROW-6", "ROW-7") else ("equal", "event lacks", "record lacks")
-    if relation in wanted and move.row in ("ROW-4", "ROW-16", "ROW-5", "ROW-6", "ROW-7", "ROW-8"):
+    if relation in wanted and move.row in (
+        "ROW-4",
+        "ROW-16",
+        "ROW-17",
+        "ROW-18",
+        "ROW-5",
+        "ROW-6",
+        "ROW-7",
+        "ROW-8",
+    ):
         yield (relation,), (), _HASH_RELATIONS[relation]
 
 
@@ -342,3 +374,21 @@ def _of_lateness(move: Move, place: _Place) -> _Examples:
     if move.before is not None and owner in place.earlier and owner != move.before.owner:
         words = f"by an owner whose claim was taken over earlier ({move.before.status})"
         yield (), ("REC-5",), words
+
+
+def _of_policy(move: Move, _place: _Place) -> _Examples:
+    record, event = move.before, move.event
+    if not isinstance(event, Claim) or event.policy == RUN or record is None:
+        return
+    relation = _relation(move)
+    if move.row == "ROW-1" and record.status == INPROGRESS:
+        what = "its own claim" if relation == "own" else "a claim that has expired"
+        yield (event.policy, what), ("TAKE-2",), f"with the policy {event.policy}, which finds {what}"
+    elif move.row == "ROW-3" and move.now >= deadline_ms(record):
+        yield (
+            (event.policy,),
+            ("TAKE-2",),
+            f"with the policy {event.policy} and another payload, after the lease",
+        )
+    elif move.row == "ROW-18" and record.expiry_timestamp > event.expiry:
+        yield ("later",), ("TAKE-2",), "whose expiry is before that of the claim it takes over"

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from ...reference.engine import Engine
 from ...spec.commands import Swap
-from ...spec.record import Record
+from ...spec.events import RUN
+from ...spec.record import Record, deadline_ms
 from ..simulator import SimulatedCall, World
 from .states import Keys, SearchState
 from .steps import (
@@ -103,8 +104,10 @@ def search_engine(
     outages: int = 0,
     waiting_ms: int = 0,
     renews: bool = False,
+    final_errors: bool = False,
     engine: type[Engine] = Engine,
     world: type[World] = World,
+    policy: str = RUN,
 ) -> EngineResult:
     """Visit every state that calls of the engine can reach, breadth first, and check every step.
 
@@ -132,6 +135,8 @@ def search_engine(
         The total number of interrupts: at a request, in a wait, or in a body.
     outages
         The number of outages, in which the store fails, or refuses results, until it is back.
+    final_errors
+        Whether a body, and what answers the question, may also raise a final error.
     waiting_ms
         For how many milliseconds each call waits for another attempt. A pause may end at any time, whatever
         the clock shows; a signal may end it too.
@@ -139,8 +144,19 @@ def search_engine(
         Whether leases are renewed while bodies run, at any time.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
+    policy
+        The policy of all claims. If it is not "run", each body has an effect, which must not happen twice.
     """
-    search = _Search(engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms, renews=renews)
+    search = _Search(
+        engine,
+        world,
+        cached=cached,
+        payloads=payloads,
+        policy=policy,
+        final_errors=final_errors,
+        waiting_ms=waiting_ms,
+        renews=renews,
+    )
     allowed = {
         "faults": faults,
         "crashes": crashes,
@@ -159,16 +175,19 @@ class _Search:
         engine: type[Engine],
         world: type[World],
         *,
-        cached: bool,
         payloads: int,
-        waiting_ms: int,
-        renews: bool,
+        final_errors: bool,
+        **setup: Any,
     ) -> None:
-        self._engine, self._world_kind, self._is_cached = engine, world, cached
-        self._waiting_ms, self._renews = waiting_ms, renews
+        self._engine, self._world_kind, self._setup = engine, world, setup
         self._keys = Keys()
         self.steps = Steps(
-            self._keys, engine, world, cached=cached, payloads=payloads, waiting_ms=waiting_ms, renews=renews
+            self._keys,
+            engine,
+            world,
+            payloads=payloads,
+            final_errors=final_errors,
+            **setup,
         )
         self._judged: set[Any] = set()
         self._clients = 0
@@ -232,14 +251,7 @@ class _Search:
 
     def _counterexample(self, path: Sequence[Choice], broken: tuple[str, ...]) -> EngineCounterexample:
         """Replay ``path`` in one world, from the start, and record the timeline."""
-        interleaving = Interleaving(
-            self._clients,
-            self._engine,
-            self._world_kind,
-            cached=self._is_cached,
-            waiting_ms=self._waiting_ms,
-            renews=self._renews,
-        )
+        interleaving = Interleaving(self._clients, self._engine, self._world_kind, **self._setup)
         found: list[str] = []
         for choice in path:
             found = interleaving.take(choice)
@@ -253,7 +265,7 @@ class Interleaving:
 
     Parameters
     ----------
-    clients, engine, world, cached, waiting_ms, renews
+    clients, engine, world, cached, policy, waiting_ms, renews
         As for :func:`search_engine`.
     """
 
@@ -266,13 +278,14 @@ class Interleaving:
         cached: bool = False,
         waiting_ms: int = 0,
         renews: bool = False,
+        policy: str = RUN,
     ) -> None:
         self.world = world()
         self.timeline: list[Happened] = []
         self._began = self.world.now
         self._kind = engine
         self._make = partial(
-            engine_in, self.world, engine, cached=cached, waiting_ms=waiting_ms, renews=renews
+            engine_in, self.world, engine, cached=cached, policy=policy, waiting_ms=waiting_ms, renews=renews
         )
         self._engines = [self._make() for _ in range(clients)]
         self._calls: list[tuple[int, SimulatedCall, int | None] | None] = [None] * clients
@@ -303,7 +316,8 @@ class Interleaving:
         else:
             number, call, expiry = running
             before = call.command
-            command = "" if call.running or what.startswith(RENEWAL) else f": {_in_words(call.command)}"
+            spoken = call.running or call.asking or what.startswith(RENEWAL)
+            command = "" if spoken else f": {_in_words(call.command)}"
             act(call, what, number)
             ended = (
                 f", and the call {call.ended}: {call.value!r}" if call.ended in ("returned", "raised") else ""
@@ -323,7 +337,9 @@ class Interleaving:
 def _in_words(command: Any) -> str:
     if not isinstance(command, Swap):
         return type(command).__name__.lower()
-    new = command.new
+    expected, new = command.expected, command.new
+    if expected is not None and new is not None and expected[1:2] + expected[6:] == new[1:2] + new[6:]:
+        return "an abandonment" if deadline_ms(new) < deadline_ms(expected) else "a claim"
     return "a release" if new is None else "a claim" if new.response_data is None else "a completion"
 
 

@@ -3,6 +3,7 @@
 from ...spec.commands import Swap, Wait
 from ...spec.errors import IdempotencyAlreadyInProgressError
 from ...spec.events import Claim, InProgress
+from ...spec.record import deadline_ms
 from ...spec.transition import transition
 from ...spec.waiting import SHORTEST_POLL_MS
 from ..simulator import SimulatedCall, World
@@ -25,7 +26,8 @@ def broken_by_waiting(call: SimulatedCall, now: int) -> list[str]:
 def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
     assert call.pauses is not None  # it is making one
     left = call.pauses.left(call.waiting_ms, now)
-    _, outcome = transition(call.found, Claim(call.owner, None, 0, call.payload_hash, World.KEY), now)
+    claim = Claim(call.owner, None, 0, call.payload_hash, World.KEY, call.policy)
+    _, outcome = transition(call.reply, claim, now)
     if not isinstance(outcome, InProgress):
         return ["WAIT-4 every outcome but InProgress ends the waiting"]
     if call.command.milliseconds < min(SHORTEST_POLL_MS, left):
@@ -39,7 +41,8 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
     if call.body is None and call.unanswered:
-        released = isinstance(call.last, Swap) and call.last.new is None
+        new = call.last.new if isinstance(call.last, Swap) else call.last
+        released = isinstance(call.last, Swap) and (new is None or deadline_ms(new) <= now)
         if not released:
             return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
     if isinstance(call.value, IdempotencyAlreadyInProgressError):

@@ -7,6 +7,7 @@ from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyLeaseLostError,
     IdempotencyResultUnavailableError,
+    IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
 from ...spec.occurrences import OF_RENEWAL, Kind
@@ -15,15 +16,17 @@ from ..simulator import SimulatedCall
 _ASIDE = OF_RENEWAL | {Kind.NO_LEASE}
 BEGINNINGS = frozenset({Kind.CLAIMED, Kind.TOOK_OVER})
 _ANSWERED = frozenset({Kind.COMPLETED, Kind.SUPERSEDED})
-_GIVEN_BACK = frozenset({Kind.RELEASED, Kind.NOT_HELD, Kind.RELEASE_FAILED})
+_GIVEN_BACK = frozenset({Kind.RELEASED, Kind.ABANDONED, Kind.NOT_HELD, Kind.RELEASE_FAILED})
 _REFUSED = {
     IdempotencyAlreadyInProgressError: Kind.IN_PROGRESS,
     IdempotencyValidationError: Kind.PAYLOAD_MISMATCH,
     IdempotencyResultUnavailableError: Kind.RESULT_UNAVAILABLE,
+    IdempotencyUnknownOutcomeError: Kind.PARKED,
 }
 _ROWS = {
     Kind.CLAIMED: {"ROW-1", "ROW-2"},
-    Kind.TOOK_OVER: {"ROW-1"},
+    Kind.TOOK_OVER: {"ROW-1", "ROW-18"},
+    Kind.PARKED: {"ROW-17"},
     Kind.WAITING: {"ROW-4"},
     Kind.REPLAYED: {"ROW-5"},
     Kind.RESULT_UNAVAILABLE: {"ROW-5"},
@@ -36,8 +39,13 @@ _ROWS = {
     Kind.RENEWED: {"ROW-12"},
     Kind.RENEWAL_REFUSED: {"ROW-13"},
     Kind.RELEASED: {"ROW-10"},
-    Kind.NOT_HELD: {"ROW-11"},
+    Kind.ABANDONED: {"ROW-19"},
+    Kind.NOT_HELD: {"ROW-11", "ROW-20"},
 }
+
+
+class FinallyDeclined(Exception):  # noqa: N818 - it reads as what happened
+    """A final error that a body raises."""
 
 
 def misreported(call: SimulatedCall) -> bool:
@@ -47,15 +55,16 @@ def misreported(call: SimulatedCall) -> bool:
     rows_fit = all(each.row in _ROWS.get(each.kind, {None}) for each in call.occurrences)
     kinds: list[Kind] = [each.kind for each in call.occurrences if each.kind not in _ASIDE]
     begun = sum(kind in BEGINNINGS for kind in kinds)
-    expected = _without_a_run(call, kinds) if call.body is None else _after_a_run(call, call.body)
-    if call.body is not None and begun != 1:
+    ran = call.body is not None or call.found  # a result that was found is stored as that of a body is
+    expected = _after_a_run(call, call.body) if ran else _without_a_run(call, kinds)
+    if ran and begun != 1:
         return True
     return not (rows_fit and kinds and kinds[-1] in expected)
 
 
 def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     """Return what the last report may be if no body began."""
-    if call.ended == "returned":
+    if call.ended == "returned" or isinstance(call.value, FinallyDeclined):
         return {Kind.REPLAYED}
     refusal = _REFUSED.get(type(call.value))
     if refusal is not None:
@@ -65,11 +74,12 @@ def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     return {*_GIVEN_BACK, Kind.CLAIM_FAILED} if failed else set()
 
 
-def _after_a_run(call: SimulatedCall, body: RunBody) -> AbstractSet[Kind]:
+def _after_a_run(call: SimulatedCall, body: RunBody | None) -> AbstractSet[Kind]:
     """Return what the last report may be once a body has begun."""
-    if body.failure is not None:
+    is_final = body is not None and isinstance(body.failure, FinallyDeclined)
+    if body is not None and body.failure is not None and not is_final:
         return _GIVEN_BACK
-    if call.ended == "returned":
+    if call.ended == "returned" or isinstance(call.value, FinallyDeclined):
         return _ANSWERED
     if isinstance(call.value, IdempotencyLeaseLostError):
         return {Kind.LEASE_LOST}

@@ -36,9 +36,9 @@ from ...reference.observers import Report
 from ...reference.renewal import Renewal
 from ...reference.waiter import Waiter
 from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
-from ...spec.events import Claim, Complete, Outcome, Release, Renew
+from ...spec.events import Abandon, Claim, Complete, Outcome, Release, Renew
 from ...spec.invariants import Began, Ended, Happening
-from ...spec.record import Record
+from ...spec.record import FINAL_ERROR, Record
 from ...spec.settle import Change
 from ..simulator import SimulatedCall, World
 from .frames import readable
@@ -88,6 +88,8 @@ class Pending(NamedTuple):
         The position of its generator, with all locals.
     stores_result
         Whether its next command stores a result.
+    stage
+        Where it stands if bodies have an effect: "asking", "running" or "acted"; empty if they have none.
     beat
         The type of the command that its renewal waits for, or None.
     """
@@ -100,7 +102,8 @@ class Pending(NamedTuple):
     expiry: int | None
     position: Frozen
     stores_result: bool
-    beat: type[Swap] | type[Sleep] | None
+    stage: str = ""
+    beat: type[Swap] | type[Sleep] | None = None
 
 
 class ProcessState(NamedTuple):
@@ -127,6 +130,7 @@ class SearchState(NamedTuple):
     interrupts_left: int = 0
     outages_left: int = 0
     down: str | None = None
+    effect_until: int = 0
 
 
 def result_of(number: int) -> str:
@@ -202,6 +206,7 @@ class Keys:
             (
                 *(state.faults_left, state.crashes_left, state.ticks_left),
                 *(state.interrupts_left, state.outages_left, state.down),
+                max(0, state.effect_until - now),
                 *(client[0] for client in clients),
             ),
             tuple(part.shape for part in parts),
@@ -253,6 +258,7 @@ class Keys:
             parts.time(call.until if call.body is None else None),  # read as the body begins
             call.operations,
             call.interrupted,
+            call.acted,
             parts.time(expiry),
             parts.pauses(call),
         )
@@ -315,11 +321,11 @@ class _Parts:
         return self.time(None if seconds is None else seconds * 1000)
 
     def name(self, text: str | None) -> Any:
-        """Record a name; quotes mark the JSON text of a name."""
+        """Record a name; quotes mark the JSON text of a name. A final error differs from a result."""
         if not text:
             return text
         self.names.append(text.strip('"'))
-        return text.startswith('"')
+        return "final error" if text.startswith(FINAL_ERROR) else text.startswith('"')
 
     def shape(self, value: Any) -> Any:  # noqa: C901 - one branch for each kind of value
         cls = type(value)
@@ -341,7 +347,7 @@ class _Parts:
             found = ("generator", self.frame(value))
         elif cls is Swap:  # no world uses `ttl_ms`
             found = ("Swap", self.shape(value.expected), self.shape(value.new))
-        elif cls in (Sleep, Wait, Release) or isinstance(value, Outcome):
+        elif cls in (Sleep, Wait, Release, Abandon) or isinstance(value, Outcome):
             found = (cls.__name__, *map(self.shape, value))
         else:
             raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
@@ -369,6 +375,8 @@ class _Parts:
             attempt.waited_ms,
             self.shape(attempt.trouble),
             attempt.settled,
+            attempt.asks,
+            attempt.asked is None,
             self.shape(attempt.waiter),
         )
 
@@ -404,7 +412,7 @@ class _Parts:
 
     def _with_deadlines(self, value: Any) -> Any:
         if isinstance(value, Claim):
-            owner, lease, expiry, payload_hash, _ = value
+            owner, lease, expiry, payload_hash, _, _ = value
             return "Claim", self.name(owner), self.time(lease), self.seconds(expiry), payload_hash
         if isinstance(value, Complete):
             owner, response, payload_hash, expiry, _ = value

@@ -1,14 +1,14 @@
 """What can happen in a search of the engine, one step at a time; and what each step is checked for."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
+from ...reference.takeover import NOT_DONE
 from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
 from ...spec.errors import IdempotencyError
-from ...spec.events import Kept, Release
+from ...spec.events import ASK, REFUSE, RUN, Kept, Release
 from ...spec.invariants import (
     OPERATIONS_PER_CALL,
     Step,
@@ -16,10 +16,10 @@ from ...spec.invariants import (
     live_result_is_final,
     others_are_untouched,
 )
-from ...spec.record import COMPLETED, RESULT_UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
+from ...spec.record import COMPLETED, UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
 from ..simulator import Fate, SimulatedCall, World
 from .pauses import broken_by_waiting
-from .reported import misreported
+from .reported import FinallyDeclined, misreported
 from .states import (
     OWN,
     Keys,
@@ -47,6 +47,11 @@ IS_BACK = "the store is back"
 PAYLOADS = ("payload a", "payload b")
 
 CALLS_WITH = "calls with "
+ACTS, KEPT = "acts", "is kept from acting"
+DECLARED = "raises what was declared"
+RAISES_FINALLY, FINDS_DECLINED = "raises a final error", "finds it declined"
+FINDS, FINDS_NOTHING, CANNOT_TELL = "finds it done", "finds it not done", "cannot tell"
+
 TIME_PASSES = "a second passes"
 EVICTS = "the store forgets the record"
 ARRIVES = "a late request arrives"
@@ -60,11 +65,21 @@ class Choice(NamedTuple):
 
 
 class Declined(Exception):  # noqa: N818 - it reads as what happened
-    """What a body raises."""
+    """What a body or a question raises."""
+
+
+class NothingDone(Declined):
+    """What a body raises that is declared to mean that nothing has happened."""
 
 
 def engine_in(
-    world: World, kind: type[Engine], *, cached: bool, waiting_ms: int = 0, renews: bool = False
+    world: World,
+    kind: type[Engine],
+    *,
+    cached: bool,
+    policy: str = RUN,
+    waiting_ms: int = 0,
+    renews: bool = False,
 ) -> Engine:
     """Return an engine that lives in ``world``."""
     config = IdempotencyConfig(
@@ -76,19 +91,37 @@ def engine_in(
         wait_for_in_progress_seconds=waiting_ms / 1000,
         renew_lease=renews,
         max_run_seconds=world.LONGEST_RUN_MS / 1000,
+        on_takeover="refuse" if policy == REFUSE else "run",
+        released_errors=(NothingDone,),
+        final_errors=(FinallyDeclined,),
     )
-    return kind(config, next_owner=world.next_owner, monotonic=world.clock, jitter=lambda: 0.0)
+    return kind(
+        config,
+        next_owner=world.next_owner,
+        on_takeover=(lambda: NOT_DONE) if policy == ASK else None,
+        monotonic=world.clock,
+        jitter=lambda: 0.0,
+    )
 
 
-def act(call: SimulatedCall, what: str, number: int) -> None:
+def act(call: SimulatedCall, what: str, number: int) -> None:  # noqa: C901 - one for each choice
     """Let ``what`` happen to the call with this number."""
+    fails = call.fail_to_answer if call.asking else call.fail
     if what == "returns":
         call.finish(result_of(number))
-    elif what == "raises":
-        call.fail(Declined(f"by call {number}"))
+    elif what in ("raises", KEPT, CANNOT_TELL):
+        fails(Declined(f"by call {number}"))
+    elif what == DECLARED:
+        fails(NothingDone(f"by call {number}"))
+    elif what in (RAISES_FINALLY, FINDS_DECLINED):
+        fails(FinallyDeclined(f"by call {number}"))
+    elif what == ACTS:
+        call.act()
+    elif what in (FINDS, FINDS_NOTHING):
+        call.answer(result_of(number) if what == FINDS else NOT_DONE)
     elif what == "is stopped":
         call.interrupted = True
-        call.fail(KeyboardInterrupt())
+        fails(KeyboardInterrupt())
     elif what == "crashes":
         call.crash()
     elif what == "waits":
@@ -141,10 +174,12 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
         broken = broken_by_waiting(call, world.now)
         if broken:
             return broken
-    if call.ended == "returned":
+    answer = call.answer_text
+    if answer is not None:
         record = world.record
-        if record is None or (record.status, record.response_data) != (COMPLETED, json.dumps(call.value)):
-            return ["ENG-7 a caller gets the stored result"]
+        if record is None or (record.status, record.response_data) != (COMPLETED, answer):
+            final = call.ended == "raised"
+            return ["FIN-1 a final error is stored" if final else "ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
         call.interrupted or isinstance(call.value, IdempotencyError | Declined)
     ):
@@ -178,7 +213,7 @@ def completion_of(command: Any) -> int | None:
 
 def stores_result(command: Any) -> bool:
     """Return whether ``command`` stores a result, and not only that there is none."""
-    return completion_of(command) is not None and command.new.response_data != RESULT_UNAVAILABLE
+    return completion_of(command) is not None and command.new.response_data not in UNAVAILABLE
 
 
 def _falls(state: SearchState, pending: Pending | None) -> bool:
@@ -206,6 +241,10 @@ class Steps:
         Whether the clients have local caches.
     payloads
         How many different payload hashes they call with.
+    policy
+        The policy of their claims. If it is not "run", bodies have an effect (INV-10).
+    final_errors
+        Whether bodies, and what answers the question, also raise final errors.
     waiting_ms
         For how many milliseconds their calls wait.
     renews
@@ -220,12 +259,18 @@ class Steps:
         *,
         cached: bool = False,
         payloads: int = 1,
+        policy: str = RUN,
+        final_errors: bool = False,
         waiting_ms: int = 0,
         renews: bool = False,
     ) -> None:
+        self._final_errors = final_errors
         self._keys = keys
         self._world = world()
-        self._engine = engine_in(self._world, engine, cached=cached, waiting_ms=waiting_ms, renews=renews)
+        self._policy = policy
+        self._engine = engine_in(
+            self._world, engine, cached=cached, policy=policy, waiting_ms=waiting_ms, renews=renews
+        )
         self._payloads = PAYLOADS[:payloads]
 
     def first(
@@ -275,8 +320,7 @@ class Steps:
                 withheld.add("interrupts")
             yield from self._of_renewal(state, call, who, withheld)
             if call.waits_for is RunBody:
-                yield Choice("returns", who)
-                yield Choice("raises", who)
+                yield from self._of_body(state, call, who)
             elif call.waits_for in (Sleep, Wait, StopRenewal):
                 yield Choice("waits", who)
                 if call.waits_for is Wait:
@@ -293,6 +337,21 @@ class Steps:
                 yield Choice("crashes", who)
             else:
                 withheld.add("crashes")
+
+    def _of_body(self, state: SearchState, call: Pending, who: int) -> Iterator[Choice]:
+        """Yield what a body or a question may do. A question is answered truthfully, or not at all."""
+        if self._final_errors:
+            yield Choice(FINDS_DECLINED if call.stage == "asking" else RAISES_FINALLY, who)
+        if call.stage == "asking":
+            yield Choice(FINDS if state.now < state.effect_until else FINDS_NOTHING, who)
+            yield Choice(CANNOT_TELL, who)
+        elif call.stage == "running":
+            yield Choice(ACTS if holds(state.record, call.owner) else KEPT, who)
+            yield Choice("raises", who)
+            yield Choice(DECLARED, who)
+        else:
+            yield Choice("returns", who)
+            yield Choice("raises", who)
 
     @staticmethod
     def _of_renewal(state: SearchState, call: Pending, who: int, withheld: set[str]) -> Iterator[Choice]:
@@ -339,6 +398,7 @@ class Steps:
             delayed=tuple(world.delayed),
             history=without_the_forgotten(world.history, world.now),
             owners_made=world.owners_made,
+            effect_until=world.effect_until,
         )
         return after, broken
 
@@ -347,7 +407,8 @@ class Steps:
         world = self._world
         self._enter(state._replace(history=()))
         if world.record is not None:
-            world.now = max(world.now, deadline_ms(world.record))
+            parked = self._policy == REFUSE
+            world.now = max(world.now, (expiry_ms if parked else deadline_ms)(world.record))
         self._set_cached(None)
         last = world.call(self._engine).run("last")
         return (last.ended, last.value) != ("returned", "last")
@@ -361,6 +422,8 @@ class Steps:
                 return bool(broken_by_history(self._world.history))
             if call.running:
                 call.finish("last")
+            elif call.asking:
+                call.answer()
             else:
                 call.step("refused")
         return True
@@ -386,7 +449,7 @@ class Steps:
             calls_left = None if calls_left is None else calls_left - 1
             cached = None
         else:
-            number, start, log, _, _, expiry, _, _, _ = pending
+            number, start, log, expiry = pending.number, pending.start, pending.log, pending.expiry
             call = self._again(pending)
             call.broken = []  # judged before, and without the world of that time
             self._enter(state)
@@ -401,8 +464,12 @@ class Steps:
             waits_for = next(kind for kind in kinds if isinstance(call.command, kind))
             beat = None if call.beat is None else type(call.beat)
             position = self._keys.position(call, expiry)
-            stores = stores_result(call.command)
-            after = Pending(number, start, log, waits_for, call.owner, expiry, position, stores, beat)
+            after = Pending(
+                *(number, start, log, waits_for, call.owner, expiry, position),
+                stores_result(call.command),
+                self._stage(call),
+                beat,
+            )
         elif call.ended != "crashed":
             cached = self._cached()
         clients = list(state.clients)
@@ -416,11 +483,17 @@ class Steps:
         )
         return call.owner, changed, broken
 
+    def _stage(self, call: SimulatedCall) -> str:
+        if self._policy == RUN:
+            return ""
+        return "asking" if call.asking else "acted" if call.acted else "running"
+
     def _enter(self, state: SearchState) -> None:
         """Make the world as it is in ``state``."""
         world = self._world
         world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
+        world.effect_until = state.effect_until
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
@@ -431,6 +504,9 @@ class Steps:
         call = world.call(self._engine, payload)
         for now, what, answer in pending.log:
             world.now = now
+            if what == ACTS:
+                call.acted = True  # its effect is in the state
+                continue
             world.swap = lambda command, answer=answer: command.new if answer is OWN else answer  # type: ignore[method-assign, misc]
             act(call, what, pending.number)
         vars(world).pop("swap", None)

@@ -29,10 +29,21 @@ const withRecord = (r) => ({ record: r });
 const untilDeadline = (r, now) => ({ record: r, retry_after: deadline(r) - now });
 
 function claim(r, e) {
-  const expiry = e.lease === null ? e.expiry : Math.max(e.expiry, ceilSeconds(e.lease));
+  const requested = e.lease === null ? e.expiry : Math.max(e.expiry, ceilSeconds(e.lease));
+  const expiry = e.policy && r !== null && r.status === "INPROGRESS" ? Math.max(requested, r.expiry) : requested;
   const { owner, lease, payload_hash } = e;
   const record = { status: "INPROGRESS", expiry, lease, response: null, payload_hash, owner };
   return [record, { kind: "Claimed", record, took_over: r }];
+}
+
+function ask(r, e) {
+  const [record, outcome] = claim(r, e);
+  return [record, { ...outcome, asks: true }];
+}
+
+function abandon(r, e, now) {
+  const record = claimable(r, now) ? r : { ...r, lease: now };
+  return [record, { kind: "Abandoned", record }];
 }
 
 function complete(r, e) {
@@ -58,10 +69,13 @@ const resume = (r, e) => {
   return [record, { kind: "Claimed", record, took_over: null }];
 };
 const held = (r, e) => holds(r, e.owner);
+const isFree = (r, e, now) => r === null || !e.policy || r.status === "COMPLETED" || r.expiry * 1000 <= now || held(r, e);
 const TABLE = [
-  ["ROW-1", "Claim", (r, e, now) => claimable(r, now), claim],
+  ["ROW-1", "Claim", (r, e, now) => claimable(r, now) && isFree(r, e, now), claim],
   ["ROW-2", "Claim", held, unchanged("Claimed", (r) => ({ record: r, took_over: null }))],
   ["ROW-3", "Claim", hashesDiffer, unchanged("PayloadMismatch", withRecord)],
+  ["ROW-17", "Claim", (r, e, now) => e.policy === "refuse" && claimable(r, now), unchanged("UnknownOutcome", withRecord)],
+  ["ROW-18", "Claim", (r, e, now) => e.policy === "ask" && claimable(r, now), ask],
   ["ROW-16", "Claim", ofOwnExecution, resume],
   ["ROW-4", "Claim", (r) => r.status === "INPROGRESS", unchanged("InProgress", untilDeadline)],
   ["ROW-5", "Claim", always, unchanged("Replay", withRecord)],
@@ -71,6 +85,8 @@ const TABLE = [
   ["ROW-9", "Complete", always, unchanged("LeaseLost", withRecord)],
   ["ROW-10", "Release", held, () => [null, { kind: "Released" }]],
   ["ROW-11", "Release", always, unchanged("NotHeld")],
+  ["ROW-19", "Abandon", held, abandon],
+  ["ROW-20", "Abandon", always, unchanged("NotHeld")],
   ["ROW-12", "Renew", held, renew],
   ["ROW-13", "Renew", always, unchanged("LeaseLost", withRecord)],
   ["ROW-14", "Evict", isOver, () => [null, { kind: "Evicted" }]],

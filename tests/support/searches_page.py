@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
-VALUES = {"yes": True, "no": False, "any": None}
+VALUES = {"yes": True, "no": False, "any": None, "refuse": "refuse", "ask": "ask"}
 
 
 def lines_of(heading: str) -> list[Any]:

@@ -1,0 +1,130 @@
+"""Faults of clients that refuse or ask, injected one at a time. The search of the effects must find each.
+
+Each leaves out one rule of the family TAKE, by changing one kind of move.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from idemproof.spec.events import ASK, REFUSE
+from idemproof.spec.explorer import Explorer, Trace
+from idemproof.spec.model import RELEASING, RUNNING, Move
+from idemproof.spec.takeover import CautiousAttempt
+
+LIMIT = 50_000
+
+
+class ClientFault(NamedTuple):
+    """One fault.
+
+    Parameters
+    ----------
+    clause
+        The clause that is left out.
+    what
+        A description of the fault.
+    phase, move
+        The phase of the client and the move in words that are changed.
+    changes
+        The changes of the client after the move.
+    policy
+        The policy of the clients.
+    """
+
+    clause: str
+    what: str
+    phase: str
+    move: str
+    changes: dict[str, Any]
+    policy: str = ASK
+
+
+CLIENT_FAULTS = (
+    ClientFault("TAKE-3", "a claim that asks begins its body", "claiming", "claims", {"asks": False}),
+    ClientFault(
+        "TAKE-3",
+        "a takeover is forgotten when its reply is lost",
+        "granted",
+        "loses the reply to its claim",
+        {"asks": False},
+    ),
+    ClientFault(
+        "TAKE-3",
+        "a takeover is forgotten when its lease ends before it asks",
+        "granted",
+        "finds that its lease has ended",
+        {"asks": False},
+    ),
+    ClientFault(
+        "TAKE-4",
+        "an attempt that gives up before it asks releases",
+        "claiming",
+        "gives up",
+        {"phase": RELEASING},
+    ),
+    ClientFault(
+        "TAKE-4",
+        "an attempt that cannot tell releases",
+        "asking",
+        "cannot tell",
+        {"phase": RELEASING},
+    ),
+    ClientFault(
+        "TAKE-5",
+        "an exception counts as the answer that nothing was done",
+        "asking",
+        "cannot tell",
+        {"phase": RUNNING, "asks": False},
+    ),
+    ClientFault(
+        "TAKE-5",
+        "the lease is not checked again after the answer",
+        "asking",
+        "finds it not done, and its lease ended",
+        {"phase": RUNNING, "asks": False},
+    ),
+    ClientFault(
+        "TAKE-6",
+        "an attempt that asks releases whatever its body raises",
+        "acted",
+        "raises after its effect",
+        {"phase": RELEASING},
+    ),
+    ClientFault(
+        "TAKE-6",
+        "an attempt that refuses releases whatever its body raises",
+        "acted",
+        "raises after its effect",
+        {"phase": RELEASING},
+        REFUSE,
+    ),
+)
+
+
+@contextmanager
+def injected_into_clients(fault: ClientFault) -> Iterator[None]:
+    """Inject ``fault`` into the clients that the explorer searches."""
+    name = f"_{fault.phase}"
+    original = getattr(CautiousAttempt, name)
+
+    def changed(attempt: CautiousAttempt) -> Iterator[Move]:
+        for move in original(attempt):
+            # What begins after its lease breaks ENG-3 already, where that is not the fault.
+            if move.what == fault.move and (attempt._client.lease or fault.move != "cannot tell"):
+                changes = fault.changes
+                if changes.get("phase") == RUNNING:
+                    changes = changes | {"lease": attempt._client.lease}
+                yield move._replace(client=move.client._replace(**changes))
+            else:
+                yield move
+
+    with patch.object(CautiousAttempt, name, changed):
+        yield
+
+
+def found_in_clients(fault: ClientFault) -> Trace | None:
+    """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
+    with injected_into_clients(fault):
+        return Explorer(2, policy=fault.policy).search(limit=LIMIT).counterexample
