@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import perf_counter_ns, time_ns
 from typing import Any, Literal, NamedTuple
 
-from ..spec.commands import Load, Sleep, Steps, Swap
+from ..spec.commands import Load, Sleep, Steps, Swap, Wait
 from ..spec.record import INPROGRESS, Record, deadline_ms
 
 
@@ -49,7 +49,7 @@ def timed(steps: Steps, hand: Callable[[StoreRequest], None], function: str | No
         try:
             command = steps.send(reply) if error is None else steps.throw(error)
             reply = error = None
-            if not isinstance(command, Swap | Load | Sleep):
+            if not isinstance(command, Swap | Load | Sleep | Wait):
                 try:
                     reply = yield command
                 except GeneratorExit:
@@ -76,9 +76,9 @@ def timed(steps: Steps, hand: Callable[[StoreRequest], None], function: str | No
             error = interrupt
 
 
-def _named(command: Swap | Load | Sleep) -> tuple[Any, str | None, str | None]:
+def _named(command: Swap | Load | Sleep | Wait) -> tuple[Any, str | None, str | None]:
     """Return the kind of a request, its key and its owner."""
-    if isinstance(command, Sleep):
+    if isinstance(command, Sleep | Wait):
         return "wait", None, None
     if isinstance(command, Load):
         return "load", command.key, None

@@ -98,10 +98,10 @@ class Asking(Finishing):
             yield from self._put_the_question(attempt)
             if attempt.failure is not None or attempt.result is not NOT_DONE:
                 return outcome
+            attempt.returned, attempt.result = False, None
             if attempt.renewal is not None:
                 yield from self._end_renewal(attempt)
                 attempt.renewal = None
-            attempt.returned, attempt.result = False, None
             _raise_interrupt_of(attempt)
             claim = attempt.held
             assert claim is not None  # it was granted
