@@ -218,7 +218,7 @@ class Engine(Asking):
         except GeneratorExit:
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned:
+            if not attempt.has_result:
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
