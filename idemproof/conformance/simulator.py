@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..reference.changes import milliseconds
 from ..reference.engine import Engine
-from ..reference.takeover import NOT_DONE
+from ..reference.not_done import NOT_DONE
 from ..spec.commands import (
     CancelBody,
     Emit,

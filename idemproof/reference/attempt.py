@@ -12,6 +12,7 @@ from ..spec.events import Outcome, Replay
 from ..spec.record import Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
+from .not_done import NOT_DONE
 from .observers import Report
 from .waiter import Waiter
 
@@ -134,6 +135,11 @@ class Attempt(RunBody):
     def ran(self) -> bool:
         """Whether the body has ended. A question that has ended is none."""
         return (self.returned or self.failure is not None) and not self.asks
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a result to store: of the body, or as the answer to the question."""
+        return self.returned and not (self.asks and self.result is NOT_DONE)
 
     def note_interrupt(self, interrupt: BaseException) -> None:
         """Store the first interrupt of the call."""

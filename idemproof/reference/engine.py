@@ -253,7 +253,7 @@ class Engine(Renewals, Asking, Waiting):
                 renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned and not self._is_final(attempt):
+            if not attempt.has_result and not self._is_final(attempt):
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)
