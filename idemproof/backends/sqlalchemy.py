@@ -26,7 +26,7 @@ from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .copies import Copied
 from .sqlalchemy_errors import Trouble, named_error, trouble_of
 from .sqlalchemy_statements import Statements
-from .sqlalchemy_table import MYSQL, SQLITE, idempotency_table, require_own_table
+from .sqlalchemy_table import COLUMNS, MYSQL, SQLITE, idempotency_table, require_own_table
 
 __all__ = ["AsyncSQLAlchemyPersistenceLayer", "SQLAlchemyPersistenceLayer", "idempotency_table"]
 
@@ -58,6 +58,10 @@ class _OverSQLAlchemy(Copied):
             if schema is not None:
                 raise IdempotencyPersistenceConfigError(
                     "Give the schema to idempotency_table, not to the layer."
+                )
+            if not set(COLUMNS) <= set(table.columns.keys()):
+                raise IdempotencyPersistenceConfigError(
+                    f"The Table {table.fullname!r} is not what idempotency_table(metadata) returns. Use that."
                 )
         elif isinstance(table, str) and table:
             table = idempotency_table(MetaData(), table, schema=schema)
@@ -364,7 +368,12 @@ class _Prepare:
 
     def __call__(self, connection: Any, record: Any) -> None:
         dialect = self._dialect
-        if "AUTOCOMMIT" in dialect.get_isolation_level_values(connection):
+        dialect.do_commit(connection)  # a listener of the application may have begun a transaction
+        try:
+            levels = dialect.get_isolation_level_values(connection)
+        except NotImplementedError:  # then each statement is committed
+            levels = ()
+        if "AUTOCOMMIT" in levels:
             dialect.set_isolation_level(connection, "AUTOCOMMIT")
             record.info[_COMMITS_ITSELF] = True
         if dialect.name in MYSQL:

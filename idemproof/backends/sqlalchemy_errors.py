@@ -47,7 +47,9 @@ _BY_STATE = {
     "25006": Trouble.READ_ONLY,
     **dict.fromkeys(("54000", "22001"), Trouble.TOO_LARGE),
     "42P01": Trouble.NO_TABLE,
-    **dict.fromkeys(("42501", "28P01", "28000", "3D000", "3F000", "42703", "22021"), Trouble.REFUSED),
+    **dict.fromkeys(
+        ("42501", "28P01", "28000", "3D000", "3F000", "42703", "22021", "22003"), Trouble.REFUSED
+    ),
 }
 """By SQLSTATE."""
 
@@ -57,7 +59,7 @@ _BY_NUMBER = {
     **dict.fromkeys((1290, 1792, 1836), Trouble.READ_ONLY),
     **dict.fromkeys((1153, 1301, 1406), Trouble.TOO_LARGE),
     1146: Trouble.NO_TABLE,
-    **dict.fromkeys((1044, 1045, 1049, 1054, 1142, 1143, 1227, 1698), Trouble.REFUSED),
+    **dict.fromkeys((1044, 1045, 1049, 1054, 1264, 1142, 1143, 1227, 1698), Trouble.REFUSED),
 }
 """By the error number of MySQL and MariaDB."""
 

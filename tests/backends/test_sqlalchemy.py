@@ -518,6 +518,9 @@ def test_a_schema_is_used(psycopg_url: str, engines: Callable[..., sqlalchemy.En
         lambda: SQLAlchemyPersistenceLayer(
             create_engine("sqlite:///x.db"), idempotency_table(MetaData()), schema="y"
         ),
+        lambda: SQLAlchemyPersistenceLayer(
+            create_engine("sqlite:///x.db"), sqlalchemy.Table("x", MetaData())
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(make: Callable[[], Any]) -> None:
@@ -541,6 +544,46 @@ def test_listeners_of_the_engine_serve_the_layers_connections_too(
     with closing(SQLAlchemyPersistenceLayer(engine)) as layer:
         layer._load("key")
     assert len(opened) == 1
+
+
+@on("url", BLOCKING, indirect=True)
+def test_a_listener_may_leave_a_transaction_open(
+    engine: sqlalchemy.Engine, layer: SQLAlchemyPersistenceLayer
+) -> None:
+    @event.listens_for(engine, "connect")
+    def begins(connection: Any, _: Any) -> None:
+        connection.cursor().execute("SELECT 1")
+
+    assert layer._swap("key", None, RESULT, 1) is RESULT
+    assert layer._load("key") == RESULT
+
+
+@on("levels", [[], None])
+@on("url", BLOCKING, indirect=True)
+def test_without_autocommit_each_statement_is_committed(
+    levels: list[str] | None,
+    engine: sqlalchemy.Engine,
+    layer: SQLAlchemyPersistenceLayer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def known(_: Any) -> list[str]:
+        if levels is None:
+            raise NotImplementedError
+        return levels
+
+    monkeypatch.setattr(engine.dialect, "get_isolation_level_values", known)
+    assert layer._swap("key", None, CLAIM, 1) is CLAIM
+    assert layer._swap("key", CLAIM, RESULT, 1) is RESULT
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM idempotency")) == 1
+    layer.close()
+    assert layer._load("key") == RESULT
+
+
+@on("url", SERVERS, indirect=True)
+def test_a_number_that_does_not_fit_is_refused(layer: SQLAlchemyPersistenceLayer) -> None:
+    with pytest.raises(IdempotencyPersistenceConfigError, match="Nothing was written"):
+        layer._swap("key", None, RESULT._replace(expiry_timestamp=2**63), 1)
 
 
 def test_a_busy_file_says_that_a_caller_may_wait_for_itself(

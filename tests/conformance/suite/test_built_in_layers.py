@@ -152,8 +152,11 @@ def assert_kept(kind: Kind, profile: str, tiers: Sequence[str] = TIERS) -> None:
     assert report.tiers == expected
 
 
-# The other two of DynamoDB send the same requests. They are judged nightly.
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("dynamodb", "dynamodb-async")])
+NIGHTLY = ("dynamodb", "dynamodb-async", "sqlite-beside")
+"""These send the same requests as others. They are judged nightly."""
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in NIGHTLY])
 def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(KINDS[name].place)
     assert_kept(KINDS[name], "quick", TIERS_OF_TWINS if name.endswith("-async") else TIERS)
