@@ -114,9 +114,8 @@ class Answers:
                 f"An earlier attempt on {outcome.record.idempotency_key!r} may have done the operation: its "
                 "lease has ended, and it stored no result. The function did not run now, and will not until "
                 "the record expires. Find out whether the operation has happened. If so, resolve the key "
-                "with "
-                "its result; if not, and the earlier worker is dead, forget the key. A function on_takeover "
-                "can find out for each call."
+                "with its result; if not, and the earlier worker is dead, forget the key. A function "
+                "on_takeover can find out for each call."
             )
         raise AssertionError(f"a claim cannot end as {outcome!r}")  # pragma: no cover - the table's rows
 

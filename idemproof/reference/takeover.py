@@ -49,8 +49,7 @@ class Asking(Finishing):
         if self._policy != RUN and not keeps_owners:
             raise IdempotencyConfigError(
                 "on_takeover needs owner tokens, which this persistence layer does not keep: it takes over "
-                "by "
-                "itself. Use a layer with _load and _swap, such as any layer of idemproof, or leave "
+                "by itself. Use a layer with _load and _swap, such as any layer of idemproof, or leave "
                 'on_takeover at "run".'
             )
         self._abandoning = Abandoning(self._interrupts)
@@ -90,9 +89,8 @@ class Asking(Finishing):
             if not isinstance(outcome, Claimed):
                 return outcome
         raise IdempotencyInconsistentStateError(
-            f"on_takeover answered for {attempt.key!r} {QUESTIONS} times after the lease had ended. The "
-            "function "
-            "did not run. Use a longer lease than the answer takes."
+            f"on_takeover answered for {attempt.key!r} {QUESTIONS} times after the lease had ended. "
+            "The function did not run. Use a longer lease than the answer takes."
         )
 
     def _put_the_question(self, attempt: Attempt) -> Steps:
@@ -115,14 +113,12 @@ class Asking(Finishing):
             attempt.returned, attempt.never_ran = False, True
             attempt.failure = TypeError(
                 f"on_takeover answered for {attempt.key!r} with a {type(attempt.result).__name__}, which "
-                "nothing "
-                "runs. The function did not run. Return the result, or NOT_DONE."
+                "nothing runs. The function did not run. Return the result, or NOT_DONE."
             )
         if attempt.failure is not None and not self._is_final(attempt):
             attempt.failure.add_note(
                 f"on_takeover raised this for {attempt.key!r}. It is not known whether an earlier attempt "
-                "did the "
-                "operation. The function did not run now. The next call asks again."
+                "did the operation. The function did not run now. The next call asks again."
             )
 
     def _claim(self, attempt: Attempt) -> Steps:
@@ -157,8 +153,8 @@ def refuse_to_ask(execution: Execution, key: str) -> IdempotencyConfigError:
     """Return the error for a question in a durable execution, whose invocations are one attempt (TAKE-7)."""
     return IdempotencyConfigError(
         f"on_takeover cannot be asked about {key!r} in the durable execution {execution.name!r}: its "
-        "invocations "
-        'resume its own claim. Nothing ran. Use IdempotencyConfig(on_takeover="refuse"), or no on_takeover.'
+        'invocations resume its own claim. Nothing ran. Use IdempotencyConfig(on_takeover="refuse"), or no '
+        "on_takeover."
     )
 
 
@@ -205,7 +201,6 @@ def question_for(function: Any, on_takeover: Any) -> Callable[..., Any] | None:
     if names_durable_context(function):
         raise IdempotencyConfigError(
             f"{name} runs in a durable execution, whose invocations resume its own claim: on_takeover is "
-            "never "
-            'asked there. Use IdempotencyConfig(on_takeover="refuse"), or leave it out.'
+            'never asked there. Use IdempotencyConfig(on_takeover="refuse"), or leave it out.'
         )
     return on_takeover  # type: ignore[no-any-return]
