@@ -35,7 +35,7 @@ def stored_keys(layer: Any, prefix: str, limit: int) -> list[str]:
     if find is None:
         raise IdempotencyConfigError(
             f"The keys of {type(layer).__name__} cannot be listed: only the blocking layers over SQLite, "
-            "Redis by redis-py, DynamoDB and memory can. Name a key."
+            "PostgreSQL by psycopg, Redis by redis-py, DynamoDB and memory can. Name a key."
         )
     try:
         return list(islice(dict.fromkeys(find(layer, prefix, limit)), limit))
@@ -64,9 +64,13 @@ def _in_memory(layer: Any, prefix: str, limit: int) -> Iterator[str]:  # noqa: A
 
 
 def _in_sqlite(layer: Any, prefix: str, limit: int) -> Iterator[str]:
-    statement = "SELECT id FROM records WHERE substr(id, 1, ?) = ? ORDER BY id LIMIT ?"
-    rows = layer._retry_while_busy(lambda db: db.execute(statement, (len(prefix), prefix, limit)).fetchall())
+    wanted = (len(prefix), prefix, limit)
+    rows = layer._retry_while_busy(lambda db: db.execute(layer._table.keys, wanted).fetchall())
     return (row[0] for row in rows)
+
+
+def _in_postgres(layer: Any, prefix: str, limit: int) -> Iterator[str]:
+    return iter(layer._perform(layer._table.keys(prefix, limit), "the keys"))
 
 
 def _in_redis(layer: Any, prefix: str, limit: int) -> Iterator[str]:
@@ -111,6 +115,7 @@ def _in_dynamodb(layer: Any, prefix: str, limit: int) -> Iterator[str]:
 
 _FINDERS: dict[str, Callable[[Any, str, int], Iterator[str]]] = {
     "SQLitePersistenceLayer": _in_sqlite,
+    "PostgresPersistenceLayer": _in_postgres,
     "DynamoDBPersistenceLayer": _in_dynamodb,
     "InMemoryPersistenceLayer": _in_memory,
 }
@@ -118,7 +123,7 @@ _FINDERS: dict[str, Callable[[Any, str, int], Iterator[str]]] = {
 
 def _translated(layer: Any, error: Exception, prefix: str) -> Exception:
     """Return an error of this library, without credentials."""
-    if hasattr(layer, "_table"):
+    if _finder_of(layer) is _in_dynamodb:
         from .credentials import without_aws_secrets  # noqa: PLC0415 - boto3 is loaded by then
 
         failure = IdempotencyPersistenceLayerError(f"The keys of the table could not be listed: {error}")

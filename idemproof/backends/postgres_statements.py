@@ -116,6 +116,10 @@ _DELETE = "DELETE FROM {table} {where}"
 
 _LOAD = "SELECT false, {fields} FROM {table} WHERE id = %(key)s"
 
+_KEYS = """\
+SELECT id FROM {table} WHERE starts_with(id, %(prefix)s) ORDER BY id LIMIT %(most)s::bigint
+"""
+
 _PURGE = """\
 WITH gone AS (
     DELETE FROM {table} WHERE id = ANY (ARRAY(
@@ -165,8 +169,8 @@ class PostgresTable:
         self.ddl = _DDL.format(table=self.name, index=_quoted(index))
         names = {"table": self.name.replace("%", "%%"), "fields": _FIELDS}
         names["where"] = _VERSION
-        self._claim, self._replace, self._delete, self._load, self._purge = (
-            each.format_map(names) for each in (_CLAIM, _REPLACE, _DELETE, _LOAD, _PURGE)
+        self._claim, self._replace, self._delete, self._load, self._keys, self._purge = (
+            each.format_map(names) for each in (_CLAIM, _REPLACE, _DELETE, _LOAD, _KEYS, _PURGE)
         )
 
     def load(self, key: str) -> Exchange:
@@ -212,6 +216,11 @@ class PostgresTable:
             return False, None
         done, *fields = rows[0]
         return done, None if done else _decoded(key, fields)
+
+    def keys(self, prefix: str, most: int) -> Exchange:
+        """Return at most so many stored keys that begin with ``prefix``."""
+        rows = yield from _repeated(self._keys, {"prefix": _text(prefix), "most": str(most)})
+        return [_whole(key) for (key,) in rows]
 
     def purge(self, now: int) -> Exchange:
         """Delete the records that the specification allows to evict, in batches. Return their number."""
@@ -341,11 +350,11 @@ def _text(text: str) -> str:
 def _decoded(key: str, fields: list[Any]) -> Record:
     """Return the record in a row. It may be malformed; the specification checks that (REC-7)."""
     status, expiry, lease, *texts = fields
-    data, validation, owner = (
-        _ESCAPED.sub(_unescaped, text) if isinstance(text, str) and _ESCAPE in text else text
-        for text in texts
-    )
-    return Record(key, status, expiry, lease, data, validation, owner)
+    return Record(key, status, expiry, lease, *map(_whole, texts))
+
+
+def _whole(text: Any) -> Any:
+    return _ESCAPED.sub(_unescaped, text) if isinstance(text, str) and _ESCAPE in text else text
 
 
 def _unescaped(found: re.Match[str]) -> str:

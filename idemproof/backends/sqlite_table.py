@@ -47,6 +47,7 @@ class SQLiteTable:
         )
         self.update = f"UPDATE {table} SET {', '.join(f'{each} = ?' for each in _FIELDS[:-1])} WHERE id = ?"  # noqa: S608
         self.delete = f"DELETE FROM {table} WHERE id = ?"  # noqa: S608
+        self.keys = f"SELECT id FROM {table} WHERE substr(id, 1, ?) = ? ORDER BY id LIMIT ?"  # noqa: S608
         self.expired = (
             f"SELECT {_COLUMNS}, rowid FROM {table} "  # noqa: S608
             "WHERE expiration <= ? AND (expiration, rowid) > (?, ?) ORDER BY expiration, rowid LIMIT ?"

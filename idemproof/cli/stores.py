@@ -8,7 +8,7 @@ import typer
 
 from .targets import found, refusal
 
-_ALLOWED = "sqlite:///FILE, redis://HOST, rediss://HOST or dynamodb://TABLE"
+_ALLOWED = "sqlite:///FILE, postgresql://HOST/DATABASE, redis://HOST, rediss://HOST or dynamodb://TABLE"
 
 Store = Annotated[str | None, typer.Option(metavar="URL", help=f"The store: {_ALLOWED}.", show_default=False)]
 Layer = Annotated[
@@ -44,6 +44,8 @@ def _by_url(url: str) -> Any:
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("redis", "rediss"):
         return _in_redis(url)
+    if separator and scheme in ("postgres", "postgresql"):
+        return _in_postgres(url)
     parts = urlsplit(url) if separator and scheme in ("sqlite", "dynamodb") else None
     if parts is not None and not (parts.query or parts.fragment):
         # sqlite:///relative.db and sqlite:////absolute.db, as SQLAlchemy writes them.
@@ -61,6 +63,12 @@ def _in_file(path: Path) -> Any:
     if not path.is_file():
         raise refusal(f"There is no file {str(path)!r}.")
     return SQLitePersistenceLayer(path)
+
+
+def _in_postgres(url: str) -> Any:
+    from idemproof import PostgresPersistenceLayer  # noqa: PLC0415 - same
+
+    return PostgresPersistenceLayer(url)
 
 
 def _in_redis(url: str) -> Any:

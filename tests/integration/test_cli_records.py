@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+import postgres
 import servers
 from command_lines import runner
 from idemproof import (
@@ -16,6 +18,7 @@ from idemproof import (
     Idempotency,
     IdempotencyConfig,
     InMemoryPersistenceLayer,
+    PostgresPersistenceLayer,
     Record,
     RedisCachePersistenceLayer,
     SQLitePersistenceLayer,
@@ -53,7 +56,7 @@ class Store:
 IN_MEMORY = InMemoryPersistenceLayer()
 
 
-@pytest.fixture(params=["sqlite", "redis", "layer"])
+@pytest.fixture(params=["sqlite", "postgres", "redis", "layer"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     if request.param == "sqlite":
         path = tmp_path / "records.db"
@@ -61,6 +64,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         layer._load("opened")
         yield Store(layer, "--store", f"sqlite:///{path}")
         layer.close()
+    elif request.param == "postgres":
+        database: postgres.PostgreSQL = request.getfixturevalue("postgres_server")
+        dsn = database.create_database(f"of_commands_{uuid.uuid4().hex}")
+        in_table = PostgresPersistenceLayer(dsn)
+        in_table.create_table()
+        yield Store(in_table, "--store", dsn)
+        in_table.close()
     elif request.param == "redis":
         server: servers.Server = request.getfixturevalue("valkey_server")
         url = f"redis://{servers.HOST}:{server.port}/0"
@@ -210,11 +220,11 @@ def test_a_path_may_be_relative_and_quoted(tmp_path: Path, monkeypatch: pytest.M
 def test_an_unknown_url_is_refused(url: str) -> None:
     done = run("show", "k", "--store", url)
     assert done.exit_code == UNASKED
-    assert "--store must be sqlite:///FILE, redis://HOST" in done.stderr
+    assert "--store must be sqlite:///FILE, postgresql://HOST/DATABASE, redis://HOST" in done.stderr
 
 
 def test_a_password_in_a_wrong_url_is_not_shown() -> None:
-    done = run("show", "k", "--store", "postgresql://user:secret@host/db")
+    done = run("show", "k", "--store", "mysql://user:secret@host/db")
     assert done.exit_code == UNASKED
     assert "secret" not in done.stderr
 
