@@ -194,6 +194,11 @@ class SimulatedCall:
         return self.body is not None and self.command is self.body
 
     @property
+    def began(self) -> bool:
+        """Whether its body, or the question before it, has begun."""
+        return self._attempt is not None
+
+    @property
     def pausing(self) -> bool:
         """Whether it waits for another attempt, and not for a store that has failed."""
         return isinstance(self.command, Wait) or (isinstance(self.command, Sleep) and self.answered)
@@ -321,7 +326,7 @@ class SimulatedCall:
 
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
         self.answered = fate == "answered"
-        claims = isinstance(self.last, Swap) and self.last.new is not None and self.body is None
+        claims = isinstance(self.last, Swap) and self.last.new is not None and not self.began
         self.unanswered = self.unanswered or (claims and not self.answered)
         if fate == "interrupted":
             self.interrupt(KeyboardInterrupt())

@@ -15,9 +15,9 @@ def broken_by_waiting(call: SimulatedCall, now: int) -> list[str]:
         return []
     if call.ended is not None:
         return _broken_by_end(call, now)
-    if call.body is None and call.pausing:
+    if not call.began and call.pausing:
         return _broken_by_pause(call, now)
-    claims = isinstance(call.command, Swap) and call.command.new is not None and call.body is None
+    claims = isinstance(call.command, Swap) and call.command.new is not None and not call.began
     if claims and call.owner and call.command.new.owner != call.owner:
         return ["WAIT-1 a waiting call claims under its first owner token"]
     return []
@@ -40,10 +40,9 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
-    if call.body is None and call.unanswered:
-        new = call.last.new if isinstance(call.last, Swap) else call.last
-        released = isinstance(call.last, Swap) and (new is None or deadline_ms(new) <= now)
-        if not released:
+    if not call.began and call.unanswered:
+        last = call.last
+        if not (isinstance(last, Swap) and (last.new is None or deadline_ms(last.new) <= now)):
             return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
     if isinstance(call.value, IdempotencyAlreadyInProgressError):
         pauses = call.pauses

@@ -1,4 +1,4 @@
-"""The searches of calls that wait: their counts, and the engines that wait wrongly."""
+"""The search finds engines that wait wrongly."""
 
 from typing import Any
 
@@ -11,41 +11,8 @@ from idemproof.reference.engine import Engine
 from idemproof.reference.waiter import Waiter
 from idemproof.spec.commands import Wait
 from idemproof.spec.events import InProgress, Outcome, PayloadMismatch
-from searches_page import lines_of
 
 pytestmark = pytest.mark.once
-
-
-@pytest.mark.clause("WAIT-1", "WAIT-2", "WAIT-3", "WAIT-4", "WAIT-5", "WAIT-6", "INV-1", "INV-4", "INV-8")
-@pytest.mark.parametrize(
-    (
-        *("clients", "faults", "deaths", "interrupts", "calls", "seconds", "payloads"),
-        *("waiting_ms", "states", "edges"),
-    ),
-    lines_of("Calls that wait"),
-)
-def test_no_rule_breaks_while_calls_wait(
-    clients: int,
-    faults: int,
-    deaths: int,
-    interrupts: int,
-    calls: int,
-    seconds: int,
-    payloads: int,
-    waiting_ms: int,
-    states: int,
-    edges: int,
-) -> None:
-    result = search_engine(
-        *(clients, faults, deaths),
-        calls=calls,
-        ticks=seconds,
-        payloads=payloads,
-        interrupts=interrupts,
-        waiting_ms=waiting_ms,
-    )
-    assert (result.counterexample, result.complete) == (None, True)
-    assert (result.states, result.edges) == (states, edges)
 
 
 class WaitsPastAMismatch(Engine):

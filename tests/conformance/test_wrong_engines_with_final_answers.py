@@ -1,4 +1,4 @@
-"""The searches of the engine with takeovers and final errors at once, and the faults that they find."""
+"""The search finds engines that treat final errors wrongly where calls ask or refuse."""
 
 from typing import Any
 
@@ -8,39 +8,8 @@ from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.engine import Engine
 from idemproof.spec.events import ASK, REFUSE
-from searches_page import lines_of
 
 pytestmark = pytest.mark.once
-
-
-@pytest.mark.clause("INV-10", "TAKE-5", "TAKE-6", "FIN-1")
-@pytest.mark.parametrize(
-    ("policy", "clients", "faults", "deaths", "interrupts", "calls", "seconds", "states", "edges"),
-    lines_of("Takeovers and final errors in the engine"),
-)
-def test_no_effect_happens_twice_and_every_final_error_is_stored(
-    policy: str,
-    clients: int,
-    faults: int,
-    deaths: int,
-    interrupts: int,
-    calls: int,
-    seconds: int,
-    states: int,
-    edges: int,
-) -> None:
-    result = search_engine(
-        clients,
-        faults,
-        deaths,
-        calls=calls,
-        ticks=seconds,
-        interrupts=interrupts,
-        policy=policy,
-        final_errors=True,
-    )
-    assert (result.counterexample, result.complete) == (None, True)
-    assert (result.states, result.edges) == (states, edges)
 
 
 class AbandonsFinalErrors(Engine):

@@ -1,4 +1,4 @@
-"""The search of the engine with bodies that raise final errors: its counts, and the faults that it finds."""
+"""The search finds engines that treat final errors wrongly."""
 
 from typing import Any
 
@@ -8,39 +8,8 @@ from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.engine import Engine
 from idemproof.reference.final_errors import FinalErrors
-from searches_page import lines_of
 
 pytestmark = pytest.mark.once
-
-
-@pytest.mark.clause("FIN-1", "INV-4", "INV-5", "ENG-8", "ENG-12", "OBS-1")
-@pytest.mark.parametrize(
-    ("clients", "faults", "deaths", "interrupts", "outages", "calls", "seconds", "states", "edges"),
-    lines_of("Final errors in the engine"),
-)
-def test_no_rule_breaks_in_the_engine_with_final_errors(
-    clients: int,
-    faults: int,
-    deaths: int,
-    interrupts: int,
-    outages: int,
-    calls: int | None,
-    seconds: int | None,
-    states: int,
-    edges: int,
-) -> None:
-    result = search_engine(
-        clients,
-        faults,
-        deaths,
-        calls=calls,
-        ticks=seconds,
-        interrupts=interrupts,
-        outages=outages,
-        final_errors=True,
-    )
-    assert (result.counterexample, result.complete) == (None, True)
-    assert (result.states, result.edges) == (states, edges)
 
 
 class ReleasesFinalErrors(Engine):
