@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from .reference.config import IdempotencyConfig, IdempotentHookFunction
     from .reference.decorators import idempotent, idempotent_function
     from .reference.idempotency import Answer, Idempotency
+    from .reference.not_done import NOT_DONE, NotDone
     from .reference.observers import last_call, set_default_observers
     from .reference.requests import StoreRequest
-    from .reference.takeover import NOT_DONE, NotDone
     from .spec.occurrences import Kind, Occurrence
     from .spec.record import Record
 
@@ -53,8 +53,8 @@ _HOMES = {
     "IdempotentHookFunction": "reference.config",
     "InMemoryPersistenceLayer": "backends.memory",
     "Kind": "spec.occurrences",
-    "NOT_DONE": "reference.takeover",
-    "NotDone": "reference.takeover",
+    "NOT_DONE": "reference.not_done",
+    "NotDone": "reference.not_done",
     "Occurrence": "spec.occurrences",
     "Record": "spec.record",
     "RedisCachePersistenceLayer": "backends.redis",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ..reference.engine import Engine
-from ..reference.takeover import NOT_DONE
+from ..reference.not_done import NOT_DONE
 from ..spec.commands import Emit, Load, RunBody, Sleep, Swap
 from ..spec.errors import IdempotencyError
 from ..spec.events import Evict

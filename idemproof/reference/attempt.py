@@ -12,6 +12,7 @@ from ..spec.events import Outcome, Replay
 from ..spec.record import INPROGRESS, Record, execution_of
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
+from .not_done import NOT_DONE
 from .observers import Report
 
 PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
@@ -122,6 +123,11 @@ class Attempt(RunBody):
     def ran(self) -> bool:
         """Whether the body has ended. A question that has ended is none."""
         return (self.returned or self.failure is not None) and not self.asks
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a result to store: of the body, or as the answer to the question."""
+        return self.returned and not (self.asks and self.result is NOT_DONE)
 
     def note_takeover(self, replaced: Record) -> None:
         """Note whether the claim has replaced the claim of another attempt, which may have run."""

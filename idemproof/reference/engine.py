@@ -230,7 +230,7 @@ class Engine(Asking):
         except GeneratorExit:
             raise  # no driver performs commands any more
         except BaseException as failure:
-            if not attempt.returned and not self._is_final(attempt):
+            if not attempt.has_result and not self._is_final(attempt):
                 yield from self._take_back(attempt, failure, granted=granted)
                 raise
             attempt.note_interrupt(failure)

@@ -6,7 +6,7 @@ The clauses are TAKE-1 to TAKE-7.
 import inspect
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Self
+from typing import Any
 
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError, IdempotencyInconsistentStateError
@@ -23,28 +23,6 @@ QUESTIONS = 3
 """How many answers of one call may come after its lease."""
 
 _NOT_A_RESULT = (CoroutineType, GeneratorType, AsyncGeneratorType)
-
-
-class NotDone:
-    """The type of :data:`NOT_DONE`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "idemproof.NOT_DONE"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def __reduce__(self) -> str:
-        return "NOT_DONE"
-
-
-NOT_DONE = NotDone()
-"""What a function ``on_takeover`` returns if no earlier attempt did the operation, and none will any more."""
 
 
 class Abandoning(Releasing):
@@ -91,7 +69,7 @@ class Asking(Finishing):
         for _ in range(QUESTIONS):
             _raise_interrupt_of(attempt)
             yield from self._put_the_question(attempt)
-            if attempt.failure is not None or attempt.result is not NOT_DONE:
+            if attempt.failure is not None or attempt.has_result:
                 return outcome
             attempt.returned, attempt.result = False, None
             _raise_interrupt_of(attempt)
@@ -114,9 +92,8 @@ class Asking(Finishing):
         except GeneratorExit:
             raise
         except BaseException as interrupt:
-            # It struck after the answer. Only a result still matters here: it must not be lost.
-            if not attempt.returned or attempt.result is NOT_DONE:
-                attempt.returned = False
+            # It struck after the answer. Only a result still matters: it must not be lost.
+            if not attempt.has_result:
                 raise
             attempt.note_interrupt(interrupt)
         finally:

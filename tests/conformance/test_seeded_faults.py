@@ -9,6 +9,7 @@ from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer
 from idemproof.spec.invariants import INVARIANTS
 from injected_faults import FAULTS, Fault, injected
+from takeover_faults import CLIENT_FAULTS, found_in_clients
 
 pytestmark = pytest.mark.once
 
@@ -44,7 +45,8 @@ def test_a_client_that_begins_too_late_is_found() -> None:
 
 def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
     assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE}
-    traces = [trace for trace in (*map(found, FAULTS), found_beginning_late()) if trace is not None]
+    each = (*map(found, FAULTS), found_beginning_late(), *map(found_in_clients, CLIENT_FAULTS))
+    traces = [trace for trace in each if trace is not None]
     broken = {name.partition(" ")[0] for trace in traces for name in trace.broken}
     assert broken == {rule.clause for rule in INVARIANTS} - HISTORIES_OF_CALLS
 

@@ -10,7 +10,7 @@ from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.changes import Releasing
 from idemproof.reference.engine import Engine
-from idemproof.reference.takeover import NOT_DONE
+from idemproof.reference.not_done import NOT_DONE
 from idemproof.spec.events import ASK, REFUSE
 from takeover_faults import CLIENT_FAULTS, ClientFault, found_in_clients
 

@@ -3,7 +3,9 @@
 import asyncio
 import copy
 import functools
+import itertools
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -756,3 +758,46 @@ def test_a_body_that_returns_the_answer_is_told_so() -> None:
     )
     with pytest.raises(IdempotencySerializationError):
         pay("o1")
+
+
+SWEPT = ("takeover.py", "engine.py", "attempt.py", "finishing.py", "settle.py", "changes.py", "blocking.py")
+"""The files of the engine in which an interrupt strikes, at each of the lines that a call executes."""
+
+
+def interrupted(shop: Shop, line: int) -> bool:
+    """Let an interrupt strike at a line of a call; return whether the call had so many lines."""
+    seen = itertools.count(1)
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.endswith(SWEPT) or "idemproof" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and next(seen) == line:
+            raise KeyboardInterrupt
+        return trace
+
+    usual = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        shop.pay()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(usual)
+    return next(seen) > line
+
+
+@pytest.mark.clause("INV-10", "ENG-15", "TAKE-4")
+@pytest.mark.parametrize("after", [False, True], ids=["before the effect", "after the effect"])
+def test_an_interrupt_at_any_line_of_a_takeover_repeats_and_loses_nothing(after: bool) -> None:
+    line = 1
+    while True:
+        shop = Shop()
+        shop.die(after=after)
+        more = interrupted(shop, line)
+        shop.clock.advance(LEASE)
+        assert shop.pay() == "charged o1", line
+        assert shop.charges == ["o1"], line
+        if not more:
+            break
+        line += 1
+    assert line > 100

@@ -16,7 +16,7 @@ DESCRIPTION = (
     "Each box lists the events that leave the record in its state."
 )
 
-_WIDTH, _HEIGHT = 268, 228
+_WIDTH, _HEIGHT = 268, 240
 _LEFT, _RIGHT = 56, 576
 _UPPER, _LOWER = 50, 410
 _CORNERS: dict[str, Point] = {
@@ -33,7 +33,7 @@ _ROUTES: dict[tuple[str, str], tuple[list[Point], Point]] = {
     (ABSENT, INPROGRESS): ([(_INNER, 110), (_OUTER, 110)], (_MIDDLE, 102)),
     (INPROGRESS, ABSENT): ([(_OUTER, 170), (_INNER, 170)], (_MIDDLE, 162)),
     (INPROGRESS, COMPLETED): ([(672, _ABOVE), (672, _BELOW)], (682, 350)),
-    (INPROGRESS, EXPIRED): ([(_OUTER, 258), (_INNER - 40, _BELOW)], (384, 300)),
+    (INPROGRESS, EXPIRED): ([(_OUTER, 258), (_INNER - 40, _BELOW)], (384, 322)),
     (EXPIRED, INPROGRESS): ([(_INNER, 428), (_OUTER + 40, _ABOVE)], (570, 380)),
     (EXPIRED, COMPLETED): ([(_INNER, 520), (_OUTER, 520)], (_MIDDLE, 512)),
     (COMPLETED, EXPIRED): ([(_OUTER, 580), (_INNER, 580)], (_MIDDLE, 572)),

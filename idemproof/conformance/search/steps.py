@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
-from ...reference.takeover import NOT_DONE
+from ...reference.not_done import NOT_DONE
 from ...spec.commands import RunBody, Sleep, Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import ASK, REFUSE, RUN, Kept, Release
