@@ -92,6 +92,15 @@ def found_beginning_late() -> Found:
     return Found(fault.row, fault.what, each.name, result)
 
 
+def found_without_a_question() -> Found:
+    """Let TLC search the model with a client whose takeover begins without a question (TAKE-3)."""
+    fault = Fault("TAKE-3", "a claim that asks begins its body", policy="ask")
+    (each,) = bounds(fault)
+    client = f"---- MODULE Hasty ----\nEXTENDS {CLIENTS}\nNeverAsks(outcome) == FALSE\n====\n"
+    result = run("Hasty", {MODULE: table_module(), "Hasty": client}, each.text(Asks="NeverAsks"), brief=True)
+    return Found(fault.row, fault.what, each.name, result)
+
+
 def all_found() -> Iterator[Found]:
     """Let TLC search for every fault."""
     yield from map(found, ALL_FAULTS)

@@ -3,7 +3,6 @@
 from ...spec.commands import Swap, Wait
 from ...spec.errors import IdempotencyAlreadyInProgressError
 from ...spec.events import Claim, InProgress
-from ...spec.record import deadline_ms
 from ...spec.transition import transition
 from ...spec.waiting import SHORTEST_POLL_MS
 from ..simulator import SimulatedCall, World
@@ -40,10 +39,8 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
-    if not call.began and call.unanswered:
-        last = call.last
-        if not (isinstance(last, Swap) and (last.new is None or deadline_ms(last.new) <= now)):
-            return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
+    if not call.began and call.unanswered and not call.gave_back:
+        return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
     if isinstance(call.value, IdempotencyAlreadyInProgressError):
         pauses = call.pauses
         if pauses is None or pauses.left(call.waiting_ms, now) > 0:

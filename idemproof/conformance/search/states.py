@@ -401,9 +401,10 @@ class _Parts:
         if not call.waiting_ms or call.body is not None:
             return None
         if pauses is None:
-            return call.unanswered
+            return call.unanswered, call.gave_back
         return (
             call.unanswered,
+            call.gave_back,
             self.time(pauses.since),
             self.time(pauses.began),
             pauses.spent_ms,
