@@ -152,11 +152,11 @@ class SimulatedCall:
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
     ``interrupted`` is whether it was interrupted, ``began_interrupted`` whether its body began after that,
     ``acted`` is whether its effect has happened, ``found`` whether its question was answered with a result or
-    a final error, ``last`` what it asked for last, ``occurrences`` what it reported, which the world's
-    history has too. ``reply`` is the record that answered its last request, ``answered`` whether there was an
-    answer, ``unanswered`` whether one of its claims got none, and ``pauses`` how it has waited, or None.
-    ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
-    names the rules that the renewal has broken.
+    a final error, ``last`` what it asked for last, ``sent`` its last change, ``occurrences`` what it
+    reported, which the world's history has too. ``reply`` is the record that answered its last request,
+    ``answered`` whether there was an answer, ``unanswered`` whether one of its claims got none, and
+    ``pauses`` how it has waited, or None. ``renewal`` is what renews its lease, ``beat`` the command for
+    which the renewal waits, and ``broken`` names the rules that the renewal has broken.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -175,6 +175,7 @@ class SimulatedCall:
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
+        self.sent: Swap | None = None
         self.interrupted = False
         self.ended: Literal["returned", "raised", "crashed"] | None = None
         self.value: Any = None
@@ -220,6 +221,7 @@ class SimulatedCall:
         if isinstance(command, Load):
             self._reply(fate, lambda: self._world.record)
         else:
+            self.sent = command
             self._note_claim(command.new)
             if fate == "delayed":
                 self._world.delayed.append(command)

@@ -41,8 +41,8 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
     if call.body is None and call.unanswered:
-        new = call.last.new if isinstance(call.last, Swap) else call.last
-        released = isinstance(call.last, Swap) and (new is None or deadline_ms(new) <= now)
+        sent = call.sent  # its last try may be followed by a pause
+        released = sent is not None and (sent.new is None or deadline_ms(sent.new) <= now)
         if not released:
             return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
     if isinstance(call.value, IdempotencyAlreadyInProgressError):
