@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from four_methods import FourMethods
 from heartbeat_time import (
     BEAT_SECONDS,
     LEASE_SECONDS,
@@ -28,8 +29,10 @@ from idemproof import (
     idempotent_function,
 )
 from idemproof.conformance.simulator import SimulatedCall, World
+from idemproof.drivers import blocking
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
+    IdempotencyError,
     IdempotencyLeaseLostError,
 )
 from idemproof.reference.engine import Engine
@@ -135,6 +138,52 @@ def test_without_waiting_a_locked_record_refuses_a_call_at_once() -> None:
     error = locked()
     call.interrupt(error)
     assert (call.ended, call.value) == ("raised", error)
+
+
+# A layer without owner tokens.
+
+
+class Overriding(FourMethods):
+    """A layer whose own ``save_inprogress`` fails as often as a test says."""
+
+    fails = 0
+
+    def save_inprogress(self, *args: Any, **kwargs: Any) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise ConnectionError("the store is away")
+        super().save_inprogress(*args, **kwargs)
+
+
+@pytest.mark.clause("INV-1", "WAIT-5")
+@pytest.mark.parametrize(("fails", "seconds"), [(1, 0.05), (3, 0)])
+def test_a_claim_that_no_method_confirmed_deletes_no_claim_of_another(
+    fails: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "pause", lambda _: None)
+    store, runs, clock = Overriding(), list[int](), MovableClock()
+
+    def body(n: int) -> int:
+        runs.append(n)
+        if len(runs) == 1:
+            store.fails = fails
+            with pytest.raises(IdempotencyError):
+                protected(seconds)(n=1)
+            with pytest.raises(IdempotencyAlreadyInProgressError):
+                protected(0)(n=1)
+        return n
+
+    def protected(seconds: float) -> Any:
+        return idempotent_function(
+            body,
+            data_keyword_argument="n",
+            persistence_store=store,
+            config=IdempotencyConfig(clock=clock, wait_for_in_progress_seconds=seconds),
+            key_prefix="fn",
+        )
+
+    assert protected(0)(n=1) == 1
+    assert runs == [1]
 
 
 # A question whose claim is gone when it is answered.
