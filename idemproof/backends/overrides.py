@@ -347,9 +347,11 @@ class CallOfMethods:
         if not self._fenced and not is_double(self._layer):
             # A deletion cannot be undone, so read first, as for every four-method layer.
             found = yield from powertools_methods.load(key)
-            granted = Granted(*claim)
-            granted.as_left = DataRecord.of(claim)
-            if not powertools_methods.may_be_the_claim(found, granted):
+            own = claim
+            if self._claimed is not None:  # otherwise no method has confirmed that it wrote the claim
+                own = granted = Granted(*claim)
+                granted.as_left = DataRecord.of(claim)
+            if not powertools_methods.may_be_the_claim(found, own):
                 return found
         visit = self._visit(claim, expected, 0)
         try:

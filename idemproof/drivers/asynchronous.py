@@ -45,10 +45,10 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        if current.wanted:
-                            outer = current.running.get()  # kept before an interrupt can strike
-                            current.running.set(call)
                         try:
+                            if current.wanted:
+                                outer = current.running.get()  # kept before an interrupt can strike
+                                current.running.set(call)
                             await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
                         finally:
                             if outer is not current.NOT_SET:

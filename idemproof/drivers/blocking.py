@@ -88,10 +88,10 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     elif isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        if current.wanted:
-                            outer = current.running.get()  # kept before an interrupt can strike
-                            current.running.set(call)
                         try:
+                            if current.wanted:
+                                outer = current.running.get()  # kept before an interrupt can strike
+                                current.running.set(call)
                             call.result = (call.asked or function)(*args, **kwargs)  # type: ignore[misc]  # it has one
                             call.returned = True
                         finally:

@@ -124,7 +124,8 @@ class CurrentAttempt:
     def _refuse_ended(self) -> None:
         if self.lost:
             raise self._loss(_LOST)
-        if self._attempt.ran:
+        attempt = self._attempt
+        if attempt.returned or attempt.failure is not None:  # or a question was answered instead
             raise self._loss(_ENDED)
 
     def _layer(self, *, asynchronous: bool) -> Any:

@@ -227,11 +227,8 @@ class Engine(Renewals, Asking, Waiting):
         attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:
-            outcome = yield from self._claim(attempt)
+            outcome = yield from self._claim_or_wait(attempt) if self._waits else self._claim(attempt)
             granted = isinstance(outcome, Claimed)
-            if not granted and self._waits:
-                outcome = yield from self._wait(attempt, outcome)
-                granted = isinstance(outcome, Claimed)
             if self._claiming.without_lease:
                 self._claiming.without_lease = False
                 yield from self._report_before(attempt, Kind.NO_LEASE)
@@ -357,12 +354,17 @@ class Engine(Renewals, Asking, Waiting):
         yield from self._report_before(attempt, kind_of_claim(outcome), outcome)
         if live(outcome.record, self._clock()):
             return outcome
-        outcome = yield from self._claim(attempt)
-        return (yield from self._wait(attempt, outcome)) if self._waits else outcome
+        return (yield from self._claim_or_wait(attempt) if self._waits else self._claim(attempt))
 
-    def _report_before(self, attempt: Attempt, kind: Kind, outcome: Outcome | None = None) -> Steps:
+    def _report_before(
+        self,
+        attempt: Attempt,
+        kind: Kind,
+        outcome: Outcome | None = None,
+        error: BaseException | None = None,
+    ) -> Steps:
         """Report an occurrence before the body. After an interrupt, the body does not begin."""
-        yield from self._report(attempt, kind, outcome)
+        yield from self._report(attempt, kind, outcome, error)
         if attempt.interrupt is not None:
             raise attempt.interrupt
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..spec.commands import Steps
 from ..spec.errors import IdempotencyConfigError, IdempotencyInconsistentStateError
 from ..spec.events import ASK, RUN, Abandon, Claimed
-from ..spec.record import live
+from ..spec.record import holds, live
 from .attempt import Attempt
 from .changes import Releasing
 from .config import IdempotencyConfig
@@ -39,6 +39,8 @@ class Asking(Finishing):
     _config: IdempotencyConfig
     _on_takeover: Callable[..., Any] | None
     _renews: bool
+    _waits: bool
+    _claim_or_wait: Callable[[Attempt], Steps]
     _begin_renewal: Callable[[Attempt], Steps]
     _end_renewal: Callable[[Attempt], Steps]
 
@@ -76,16 +78,20 @@ class Asking(Finishing):
             if attempt.failure is not None or attempt.has_result:
                 return outcome
             attempt.returned, attempt.result = False, None
+            stands = True
             if attempt.renewal is not None:
                 yield from self._end_renewal(attempt)
+                # Refused because the claim is gone, or because an operator has resolved it.
+                stands = holds(attempt.renewal.held, attempt.owner)
                 attempt.renewal = None
             _raise_interrupt_of(attempt)
             claim = attempt.held
             assert claim is not None  # it was granted
-            if live(claim, self._clock()):  # ENG-3
+            if stands and live(claim, self._clock()):  # ENG-3
                 attempt.asks = False
                 return outcome
-            outcome = yield from self._claim(attempt)
+            outcome = yield from self._claim_or_wait(attempt) if self._waits else self._claim(attempt)
+            _raise_interrupt_of(attempt)
             if not isinstance(outcome, Claimed):
                 return outcome
         raise IdempotencyInconsistentStateError(

@@ -200,7 +200,7 @@ _stands_here: ContextVar[tuple[_Stand, ...]] = ContextVar("idemproof_stands", de
 _lock = threading.RLock()
 
 _BEGINNINGS = (Kind.CLAIMED, Kind.TOOK_OVER)
-_NO_ENDINGS = OF_RENEWAL | {Kind.NO_LEASE}
+_NO_ENDINGS = OF_RENEWAL | {Kind.NO_LEASE, Kind.WAITING}
 _UNDER_WAY = "did not end"
 _RETURNED = (
     *(Kind.COMPLETED, Kind.RESULT_NOT_STORED, Kind.SUPERSEDED, Kind.LEASE_LOST),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from ..spec.errors import IdempotencyAlreadyInProgressError
 from ..spec.record import Record
 from ..spec.waiting import SHORTEST_POLL_MS, pause_ms, poll_ms
 
@@ -115,3 +116,12 @@ class Waiter:
         if self._lambda_left is None:
             return waited
         return f"{waited[:-1]}: its Lambda context had {self._lambda_left} ms left."
+
+    def refusal_of(self, error: IdempotencyAlreadyInProgressError) -> IdempotencyAlreadyInProgressError:
+        """Return the refusal of a call that found the record locked when its time was over."""
+        refusal = IdempotencyAlreadyInProgressError(
+            f"{error}{self.told} Nothing ran.", retry_after_ms=error.retry_after_ms, waited_ms=self.waited_ms
+        )
+        if self.trouble is not None:
+            refusal.add_note(f"A claim of this call may stand until its lease ends: {self.trouble!r}")
+        return refusal

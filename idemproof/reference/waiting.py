@@ -1,17 +1,27 @@
 """Waits for another attempt that is in progress with the key of a call (WAIT-1 to WAIT-7)."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..spec.commands import Sleep, Steps, Wait
-from ..spec.errors import IdempotencyConfigError
-from ..spec.events import Claimed, InProgress, Outcome
+from ..spec.errors import IdempotencyAlreadyInProgressError, IdempotencyConfigError
+from ..spec.events import Claimed, InProgress
 from ..spec.occurrences import Kind
 from ..spec.record import Record
+from ..spec.waiting import LONGEST_POLL_MS
 from .attempt import Attempt
 from .changes import Releasing, milliseconds
 from .config import IdempotencyConfig, remaining_ms
 from .finishing import Finishing
 from .waiter import Waiter
+
+
+class _Locked(NamedTuple):
+    """Instead of the outcome of a claim: its layer reports that the record is locked (WAIT-4)."""
+
+    error: IdempotencyAlreadyInProgressError
+    retry_after: int = LONGEST_POLL_MS
+    record: Record | None = None
 
 
 class Waiting(Finishing):
@@ -26,9 +36,10 @@ class Waiting(Finishing):
     _report_before: Callable[..., Steps]
     _ending_before_the_body: Callable[..., Releasing | None]
 
-    def _wait(self, attempt: Attempt, outcome: Outcome) -> Steps:
+    def _claim_or_wait(self, attempt: Attempt) -> Steps:
         """Claim until the outcome is not InProgress any more, or the time is over; return the outcome."""
-        while isinstance(outcome, InProgress):
+        outcome = yield from self._claim_or_find_locked(attempt)
+        while isinstance(outcome, InProgress | _Locked):
             waiter = attempt.waiter
             if waiter is None:
                 waiter = attempt.waiter = Waiter()
@@ -39,24 +50,40 @@ class Waiting(Finishing):
             if not pause:
                 break
             yield from self._pause(waiter, attempt.key, outcome.record, pause)
-            outcome = yield from self._claim(attempt)
+            if attempt.interrupt is not None:  # it struck after a question, and was noted
+                raise attempt.interrupt
+            outcome = yield from self._claim_or_find_locked(attempt)
         if attempt.waiter is not None and not isinstance(outcome, Claimed):
             yield from self._stop_waiting(attempt, attempt.waiter)
+        if isinstance(outcome, _Locked):
+            assert attempt.waiter is not None  # it has waited
+            raise attempt.waiter.refusal_of(outcome.error) from outcome.error
         return outcome
 
-    def _begin_to_wait(self, attempt: Attempt, waiter: Waiter, outcome: InProgress) -> Steps:
+    def _claim_or_find_locked(self, attempt: Attempt) -> Steps:
+        try:
+            return (yield from self._claim(attempt))
+        except IdempotencyAlreadyInProgressError as error:
+            return _Locked(error)
+
+    def _begin_to_wait(self, attempt: Attempt, waiter: Waiter, outcome: InProgress | _Locked) -> Steps:
         config = self._config
         context = config.lambda_context if attempt.context is None else attempt.context
         waiting_ms = milliseconds(config.wait_for_in_progress_seconds)
         waiter.begin(waiting_ms, remaining_ms(context), self._monotonic, self._jitter)
         if attempt.report is not None:
-            yield from self._report_before(attempt, Kind.WAITING, outcome)
+            if isinstance(outcome, _Locked):
+                yield from self._report_before(attempt, Kind.WAITING, None, outcome.error)
+            else:
+                yield from self._report_before(attempt, Kind.WAITING, outcome)
 
-    def _pause(self, waiter: Waiter, key: str, seen: Record, pause: int) -> Steps:
+    def _pause(self, waiter: Waiter, key: str, seen: Record | None, pause: int) -> Steps:
         """Wait until the pause is over, or until a signal ends it."""
         failure: Exception | None = None
         signalled = False
-        if waiter.listens:
+        listens = waiter.listens and seen is not None
+        if listens:
+            assert seen is not None  # or there is nothing that may change
             try:
                 signalled = (yield Wait(key, seen, pause)) is True
             except Exception as error:  # noqa: BLE001 - judged below, where nothing is being handled
@@ -67,7 +94,7 @@ class Waiting(Finishing):
                 raise interrupt
             if isinstance(failure, IdempotencyConfigError):
                 raise failure
-        if failure is not None or not waiter.listens:
+        if failure is not None or not listens:
             yield Sleep(pause)
         waiter.paused(signalled=signalled)
 
