@@ -1,5 +1,6 @@
 """Renewal of a claim that took over: while the question is answered, and until the claim is abandoned."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from heartbeat_time import BEAT_SECONDS, LEASE_SECONDS, Seen, Time, Watched, moved_time, renewing
 from idemproof import NOT_DONE, Kind, current_attempt, idempotent_function
+from idemproof.errors import IdempotencyLeaseLostError
 
 BEATS = LEASE_SECONDS // BEAT_SECONDS + 1
 """How many renewals last longer than the lease."""
@@ -65,3 +67,34 @@ def test_a_question_and_a_body_that_outlast_the_lease_are_renewed_until_the_clai
     abandoned = dict(store._records)
     time.pass_seconds(1000)
     assert store._records == abandoned
+
+
+def test_a_question_that_is_cancelled_says_that_the_function_did_not_run(time: Time) -> None:
+    seen, store = Seen(), Watched()
+    runs: list[int] = []
+
+    async def look_up(n: int) -> Any:
+        store.give_to("another", time.ms + 600_000)
+        while all(pause.done() for _, pause in time._sleepers):  # noqa: ASYNC110 - until the heartbeat waits
+            await asyncio.sleep(0)
+        time.pass_seconds(BEAT_SECONDS)
+        await asyncio.get_running_loop().create_future()
+
+    async def body(n: int) -> None:
+        runs.append(n)
+        raise OSError(n)
+
+    function = idempotent_function(
+        body,
+        data_keyword_argument="n",
+        persistence_store=store,
+        config=renewing(time, seen, cancel_when_lost=True),
+        key_prefix="fn",
+        on_takeover=look_up,
+    )
+    with pytest.raises(OSError, match="1"):
+        asyncio.run(function(n=1))
+    with pytest.raises(IdempotencyLeaseLostError, match="on_takeover was cancelled"):
+        asyncio.run(function(n=1))
+    assert runs == [1]
+    assert seen.kinds[-1] == "not held"
