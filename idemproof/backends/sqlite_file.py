@@ -234,7 +234,8 @@ class SQLiteFile:
             raise self._replaced("file")  # by an empty file with the same inode
         if _pragma(db, "application_id") or _pragma(db, "user_version") or _pragma(db, "schema_version"):
             raise IdempotencyPersistenceConfigError(
-                f"{str(self.path)!r} is a database of other software. Use a separate file for idempotency."
+                f"{str(self.path)!r} is a database of other software. Use a separate file, or name a "
+                'table in this one, as in SQLitePersistenceLayer(path, table="idempotency").'
             )
         self._table.create(db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

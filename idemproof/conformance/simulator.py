@@ -387,7 +387,9 @@ class SimulatedCall:
             self.pauses.began = self._world.now
         renewal, asks = self.renewal, isinstance(self.command, Swap)
         if asks and renewal is not None and not renewal.stopped:
-            self.broken.append("REN-3 a renewal is stopped before its attempt completes or releases")
+            self.broken.append(
+                "REN-3 a renewal is stopped before its attempt completes, releases or abandons"
+            )
         if isinstance(self.command, RunBody):
             self._attempt = self.command
         if isinstance(self.command, RunBody) and self.command.asked is None:

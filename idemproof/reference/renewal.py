@@ -65,10 +65,15 @@ class Renewal:
         return self.lost
 
     def cancelled_by(self, cancellation: BaseException) -> BaseException:
-        """Return the error for a body that was cancelled because the claim was lost."""
+        """Return the error for a body or a question that was cancelled because the claim was lost."""
+        cancelled = (
+            "on_takeover was cancelled. The function did not run"
+            if self.attempt.asks
+            else "its function was cancelled. It may have run in part"
+        )
         error = IdempotencyLeaseLostError(
-            f"The attempt on {self.attempt.key!r} has lost its claim, so its function was cancelled. It may "
-            "have run in part, and another attempt may run. Check the operation before repeating it."
+            f"The attempt on {self.attempt.key!r} has lost its claim, so {cancelled}, and another attempt "
+            "may run. Check the operation before repeating it."
         )
         error.__cause__ = cancellation
         return error
