@@ -154,9 +154,10 @@ class SimulatedCall:
     ``acted`` is whether its effect has happened, ``found`` whether its question was answered with a result or
     a final error, ``last`` what it asked for last, ``sent`` its last change, ``occurrences`` what it
     reported, which the world's history has too. ``reply`` is the record that answered its last request,
-    ``answered`` whether there was an answer, ``unanswered`` whether one of its claims got none, and
-    ``pauses`` how it has waited, or None. ``renewal`` is what renews its lease, ``beat`` the command for
-    which the renewal waits, and ``broken`` names the rules that the renewal has broken.
+    ``answered`` whether there was an answer, ``unanswered`` whether one of its claims got none,
+    ``unanswered_until`` when the latest lease of those ends, and ``pauses`` how it has waited, or None.
+    ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
+    names the rules that the renewal has broken.
     """
 
     def __init__(self, world: World, engine: Engine, payload_hash: str | None) -> None:
@@ -172,6 +173,7 @@ class SimulatedCall:
         self.pauses: Pauses | None = None
         self.reply: Record | None = None
         self.answered = self.unanswered = False
+        self.unanswered_until = 0
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
@@ -325,6 +327,8 @@ class SimulatedCall:
         self.answered = fate == "answered"
         claims = isinstance(self.last, Swap) and self.last.new is not None and self.body is None
         self.unanswered = self.unanswered or (claims and not self.answered)
+        if claims and not self.answered and self.last.new.status != COMPLETED:
+            self.unanswered_until = max(self.unanswered_until, deadline_ms(self.last.new))
         if fate == "interrupted":
             self.interrupt(KeyboardInterrupt())
             return

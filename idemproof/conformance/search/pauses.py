@@ -2,7 +2,7 @@
 
 from ...spec.commands import Swap, Wait
 from ...spec.errors import IdempotencyAlreadyInProgressError
-from ...spec.events import Claim, InProgress
+from ...spec.events import ASK, Claim, InProgress
 from ...spec.record import deadline_ms
 from ...spec.transition import transition
 from ...spec.waiting import SHORTEST_POLL_MS
@@ -40,7 +40,9 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
-    if call.body is None and call.unanswered:
+    # To abandon a claim whose lease has ended needs no request.
+    abandoned = call.policy == ASK and call.unanswered_until <= now
+    if call.body is None and call.unanswered and not abandoned:
         sent = call.sent  # its last try may be followed by a pause
         released = sent is not None and (sent.new is None or deadline_ms(sent.new) <= now)
         if not released:
