@@ -326,6 +326,8 @@ class SimulatedCall:
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
         self.answered = fate == "answered"
         claims = isinstance(self.last, Swap) and self.last.new is not None and self.body is None
+        if self.answered and isinstance(self.last, Swap) and self.last.new is None:
+            self.unanswered = False  # released
         self.unanswered = self.unanswered or (claims and not self.answered)
         if claims and not self.answered and self.last.new.status != COMPLETED:
             self.unanswered_until = max(self.unanswered_until, deadline_ms(self.last.new))
