@@ -154,8 +154,8 @@ class SimulatedCall:
     ``acted`` is whether its effect has happened, ``found`` whether its question was answered with a result or
     a final error, ``last`` what it asked for last, ``occurrences`` what it reported, which the world's
     history has too. ``reply`` is the record that answered its last request, ``answered`` whether there was an
-    answer, ``unanswered`` whether one of its claims got none, ``gave_back`` whether it has tried to
-    release or abandon, and ``pauses`` how it has waited, or None.
+    answer, ``unanswered_until`` when the latest lease ends of claims that got none and that it has not tried
+    to release or abandon since (0 without one), and ``pauses`` how it has waited, or None.
     ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
     names the rules that the renewal has broken.
     """
@@ -172,7 +172,8 @@ class SimulatedCall:
         self.waiting_ms = milliseconds(engine._config.wait_for_in_progress_seconds)
         self.pauses: Pauses | None = None
         self.reply: Record | None = None
-        self.answered = self.unanswered = self.gave_back = False
+        self.answered = False
+        self.unanswered_until = 0
         self.occurrences: list[Occurrence] = []
         self.began_interrupted = False
         self.last: Any = None
@@ -329,9 +330,10 @@ class SimulatedCall:
         self.answered = fate == "answered"
         if isinstance(self.last, Swap) and not self.began:
             new = self.last.new
-            gives_back = new is None or deadline_ms(new) <= self._world.now
-            self.gave_back = self.gave_back or gives_back
-            self.unanswered = self.unanswered or not (gives_back or self.answered)
+            if new is None or deadline_ms(new) <= self._world.now:
+                self.unanswered_until = 0  # released or abandoned
+            elif not self.answered:
+                self.unanswered_until = max(self.unanswered_until, deadline_ms(new))
         if fate == "interrupted":
             self.interrupt(KeyboardInterrupt())
             return

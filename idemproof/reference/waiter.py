@@ -30,6 +30,7 @@ class Waiter:
         "_unspent_ms",
         "_until",
         "listens",
+        "outlived",
         "trouble",
         "unanswered",
         "waited_ms",
@@ -44,6 +45,8 @@ class Waiter:
         """Why the claim could not be released when the call stopped waiting."""
         self.listens = True
         """Whether a signal may end the next pause early (WAIT-2)."""
+        self.outlived = False
+        """Whether the answer has expired before the call could give it."""
         self._clock: Callable[[], int] | None = None
 
     @property

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..spec.commands import Sleep, Steps, Wait
-from ..spec.errors import IdempotencyAlreadyInProgressError, IdempotencyConfigError
-from ..spec.events import Claimed, InProgress
+from ..spec.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyConfigError,
+    IdempotencyInconsistentStateError,
+)
+from ..spec.events import Claimed, InProgress, Replay
 from ..spec.occurrences import Kind
-from ..spec.record import Record
+from ..spec.record import Record, live
 from ..spec.waiting import LONGEST_POLL_MS
 from .attempt import Attempt
 from .changes import Releasing, milliseconds
@@ -54,11 +58,24 @@ class Waiting(Finishing):
                 raise attempt.interrupt
             outcome = yield from self._claim_or_find_locked(attempt)
         if attempt.waiter is not None and not isinstance(outcome, Claimed):
+            released = attempt.waiter.unanswered is not None
             yield from self._stop_waiting(attempt, attempt.waiter)
+            if released and isinstance(outcome, Replay) and not live(outcome.record, self._clock()):
+                return (yield from self._claim_after_expiry(attempt, attempt.waiter))  # INV-4
         if isinstance(outcome, _Locked):
             assert attempt.waiter is not None  # it has waited
             raise attempt.waiter.refusal_of(outcome.error) from outcome.error
         return outcome
+
+    def _claim_after_expiry(self, attempt: Attempt, waiter: Waiter) -> Steps:
+        """Claim again, because the answer expired while an earlier claim was released."""
+        if waiter.outlived:
+            raise IdempotencyInconsistentStateError(
+                f"The stored answer for {attempt.key!r} expired twice while an earlier claim of this call "
+                "was released. The function did not run. Retry."
+            )
+        waiter.outlived = True
+        return (yield from self._claim_or_wait(attempt))
 
     def _claim_or_find_locked(self, attempt: Attempt) -> Steps:
         try:

@@ -33,6 +33,7 @@ from idemproof.drivers import blocking
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyError,
+    IdempotencyInconsistentStateError,
     IdempotencyLeaseLostError,
 )
 from idemproof.reference.engine import Engine
@@ -130,6 +131,39 @@ def test_an_unanswered_claim_is_released_by_a_call_that_then_finds_the_record_lo
             call.step()
     assert isinstance(call.value, IdempotencyAlreadyInProgressError)
     assert world.record is None
+
+
+@pytest.mark.clause("INV-4", "WAIT-5")
+def test_an_answer_that_expires_while_an_unanswered_claim_is_released_is_given_to_nobody() -> None:
+    world = World()
+    settings = {"expires_after_seconds": world.WINDOW_MS // 1000}
+    first = world.call(engine_of(world, 0, **settings), "a").until_running()
+    late = world.call(engine_of(world, 5, **settings), "a")
+
+    def find_an_answer_and_release() -> None:
+        late.step("refused")
+        late.step()  # the pause before the next try
+        late.step()
+        assert isinstance(late.command, Swap)
+        assert late.command.new is None
+
+    def expire(result: str) -> None:
+        world.now += world.WINDOW_MS + 1000
+        newer = world.call(engine_of(world, 0, **settings), "a").run(result)
+        assert newer.value == result
+
+    first.finish("old")
+    first.run()
+    find_an_answer_and_release()
+    expire("new")
+    late.step()
+    assert late.ended is None
+    find_an_answer_and_release()
+    expire("newest")
+    late.step()
+    assert isinstance(late.value, IdempotencyInconsistentStateError)
+    assert world.record is not None
+    assert world.record.response_data == '"newest"'
 
 
 def test_without_waiting_a_locked_record_refuses_a_call_at_once() -> None:

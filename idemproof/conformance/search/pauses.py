@@ -2,7 +2,7 @@
 
 from ...spec.commands import Swap, Wait
 from ...spec.errors import IdempotencyAlreadyInProgressError
-from ...spec.events import Claim, InProgress
+from ...spec.events import ASK, Claim, InProgress
 from ...spec.transition import transition
 from ...spec.waiting import SHORTEST_POLL_MS
 from ..simulator import SimulatedCall, World
@@ -39,7 +39,9 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
-    if not call.began and call.unanswered and not call.gave_back:
+    # To abandon a claim whose lease has ended needs no request.
+    abandoned = call.policy == ASK and call.unanswered_until <= now
+    if not call.began and call.unanswered_until and not abandoned:
         return ["WAIT-5 a call that stops waiting releases a claim that was not answered"]
     if isinstance(call.value, IdempotencyAlreadyInProgressError):
         pauses = call.pauses

@@ -36,7 +36,7 @@ from ...reference.observers import Report
 from ...reference.renewal import Renewal
 from ...reference.waiter import Waiter
 from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
-from ...spec.events import Abandon, Claim, Complete, Outcome, Release, Renew
+from ...spec.events import ASK, Abandon, Claim, Complete, Outcome, Release, Renew
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import FINAL_ERROR, Record
 from ...spec.settle import Change
@@ -400,11 +400,12 @@ class _Parts:
         pauses = call.pauses
         if not call.waiting_ms or call.body is not None:
             return None
+        until = call.unanswered_until
+        unanswered = until and (call.policy != ASK or self.time(until))
         if pauses is None:
-            return call.unanswered, call.gave_back
+            return unanswered
         return (
-            call.unanswered,
-            call.gave_back,
+            unanswered,
             self.time(pauses.since),
             self.time(pauses.began),
             pauses.spent_ms,
