@@ -155,7 +155,7 @@ class SimulatedCall:
     a final error, ``last`` what it asked for last, ``sent`` its last change, ``occurrences`` what it
     reported, which the world's history has too. ``reply`` is the record that answered its last request,
     ``answered`` whether there was an answer, ``unanswered`` whether one of its claims got none,
-    ``unanswered_until`` when the latest lease of those ends, and ``pauses`` how it has waited, or None.
+    ``unanswered_until`` when their latest lease ends, or 0, and ``pauses`` how it has waited, or None.
     ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
     names the rules that the renewal has broken.
     """
@@ -327,7 +327,7 @@ class SimulatedCall:
         self.answered = fate == "answered"
         claims = isinstance(self.last, Swap) and self.last.new is not None and self.body is None
         if self.answered and isinstance(self.last, Swap) and self.last.new is None:
-            self.unanswered = False  # released
+            self.unanswered_until = 0
         self.unanswered = self.unanswered or (claims and not self.answered)
         if claims and not self.answered and self.last.new.status != COMPLETED:
             self.unanswered_until = max(self.unanswered_until, deadline_ms(self.last.new))

@@ -40,9 +40,9 @@ def _broken_by_pause(call: SimulatedCall, now: int) -> list[str]:
 
 
 def _broken_by_end(call: SimulatedCall, now: int) -> list[str]:
-    # To abandon a claim whose lease has ended needs no request.
-    abandoned = call.policy == ASK and call.unanswered_until <= now
-    if call.body is None and call.unanswered and not abandoned:
+    # A release that was answered has done it; to abandon a claim whose lease has ended needs no request.
+    done = call.unanswered_until == 0 or (call.policy == ASK and call.unanswered_until <= now)
+    if call.body is None and call.unanswered and not done:
         sent = call.sent  # its last try may be followed by a pause
         released = sent is not None and (sent.new is None or deadline_ms(sent.new) <= now)
         if not released:
