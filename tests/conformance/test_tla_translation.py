@@ -146,7 +146,7 @@ def with_an_early_return(record: Any) -> Any:
             with_an_early_return,
             (
                 "It(record) ==\n    IF record = None\n    THEN <<None, None>>\n"
-                "    ELSE LET kept == Renamed(record)\n         IN  <<kept, Claimed(kept, None)>>"
+                "    ELSE LET kept == Renamed(record)\n         IN  <<kept, Claimed(kept, None, FALSE)>>"
             ),
         ),
         (GREATER, "It(a, b) == a > b"),

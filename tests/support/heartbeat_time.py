@@ -62,6 +62,23 @@ class Time:
         self._sleepers = [each for each in self._sleepers if not each[1].done()]
 
 
+class _Performed(threading.local):
+    """The renewal that the current thread performs."""
+
+    beat: heartbeats.Beat | None = None
+
+
+_performed = _Performed()
+
+
+def _perform(beat: heartbeats.Beat, perform: Any = heartbeats._Heartbeats._perform) -> Any:
+    _performed.beat = beat
+    try:
+        return perform(beat)
+    finally:
+        _performed.beat = None
+
+
 @contextmanager
 def moved_time() -> Iterator[Time]:
     """Give renewals a time of the test's own, and a process without any renewal."""
@@ -70,6 +87,7 @@ def moved_time() -> Iterator[Time]:
         patch.setattr(heartbeats, "now", time.monotonic)
         patch.setattr(heartbeats, "wait", time.wait)
         patch.setattr(heartbeats, "_heartbeats", None)
+        patch.setattr(heartbeats._Heartbeats, "_perform", staticmethod(_perform))
         patch.setattr(heartbeat_tasks, "pause", time.pause)
         yield time
 
@@ -113,16 +131,21 @@ class Seen:
 
     def __init__(self) -> None:
         self.all: list[Occurrence] = []
-        self._new: queue.Queue[Occurrence] = queue.Queue()
+        self._new: queue.Queue[tuple[Occurrence, heartbeats.Beat | None]] = queue.Queue()
 
     def __call__(self, occurrence: Occurrence) -> None:
         self.all.append(occurrence)
-        self._new.put(occurrence)
+        self._new.put((occurrence, _performed.beat))
 
     def wait_for(self, kind: Kind) -> Occurrence:
-        """Return the next occurrence of this kind."""
-        while (found := self._new.get(timeout=WATCHDOG_SECONDS)).kind is not kind:
-            pass
+        """Return the next occurrence of this kind, once it is settled when the renewal is due again."""
+        found = None
+        while found is None or found.kind is not kind:
+            found, beat = self._new.get(timeout=WATCHDOG_SECONDS)
+        home = None if beat is None else beat.home
+        if home is not None:
+            with home.turn:
+                assert home.turn.wait_for(lambda: not beat.performing, WATCHDOG_SECONDS)
         return found
 
     @property

@@ -386,6 +386,7 @@ class _Parts:
             self.shape(waiter.unanswered),
             self.shape(waiter.trouble),
             waiter.listens,
+            waiter.outlived,
             began
             and (
                 self.time(waiter._until),
