@@ -166,7 +166,7 @@ def _named(trouble: Trouble, error: Exception, what: str, where: str, whose: str
     elif trouble in (Trouble.NO_TABLE, Trouble.REFUSED, Trouble.TAKEN):
         refused = IdempotencyPersistenceConfigError(
             f"{what}. Nothing was written. Check the table, the permissions for SELECT, INSERT, UPDATE and "
-            "DELETE, and whether the database can store the text."
+            "DELETE, and whether the database can store the text: PostgreSQL stores no NUL character."
         )
         driver = _of_driver(error) or error
         refused.may_pass = trouble is Trouble.NO_TABLE or bool({_state(driver), _number(driver)} & _MAY_PASS)
