@@ -1,8 +1,9 @@
 """The SQLAlchemy layers: records in a table of any database that SQLAlchemy 2 can use."""
 
+import asyncio
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,7 @@ try:
     from sqlalchemy import Connection, MetaData, Table, event
     from sqlalchemy.engine import Dialect, Engine
     from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.pool import AssertionPool, Pool, SingletonThreadPool, StaticPool
 except ImportError as cause:
     raise ImportError(
@@ -313,17 +314,52 @@ class _AsyncClient:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = AsyncEngine(engine)
+        self._left: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._left:  # a connection that is returned after this is not closed
+            await asyncio.wait(self._left)
         await self.engine.dispose()
 
     async def run(self, work: Callable[..., Any], *given: Any) -> Any:
         """Return what ``work`` returns for a connection."""
-        async with self.engine.connect() as connection:
+        if self.engine.dialect.name == SQLITE:  # the driver closes no connection whose request is cancelled
+            return await self._even_if_cancelled(self._on_a_connection(self._open(), work, *given))
+        return await self._on_a_connection(self._even_if_cancelled(self._open()), work, *given)
+
+    async def _open(self) -> AsyncConnection:
+        return await self.engine.connect()
+
+    @staticmethod
+    async def _on_a_connection(
+        opened: Awaitable[AsyncConnection], work: Callable[..., Any], *given: Any
+    ) -> Any:
+        connection = await opened
+        try:
             return await connection.run_sync(_guarded, work, *given)
+        finally:
+            await asyncio.shield(connection.close())
+
+    async def _even_if_cancelled(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Await ``work``, which goes on after a cancellation. A connection that it returns then is closed."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            left = asyncio.ensure_future(_end(task))
+            self._left.add(left)
+            left.add_done_callback(self._left.discard)
+            raise
+
+
+async def _end(task: "asyncio.Future[Any]") -> None:
+    with suppress(Exception):  # its caller is gone
+        result = await task
+        if isinstance(result, AsyncConnection):
+            await result.close()
 
 
 _inherited: list[Engine] = []

@@ -45,14 +45,12 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        try:
-                            if current.wanted:
-                                outer = current.running.get()  # kept before an interrupt can strike
-                                current.running.set(call)
-                            await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
-                        finally:
-                            if outer is not current.NOT_SET:
-                                current.running.set(outer)
+                        if current.wanted:
+                            outer = current.running.get()  # kept before an interrupt can strike
+                            current.running.set(call)
+                        await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
+                        if outer is not current.NOT_SET:
+                            current.running.set(outer)
                         if renewal is not None:
                             renewal.beat.judge(call, renewal.cancelled_by)
                     elif isinstance(command, Emit):
@@ -82,12 +80,16 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     else:
                         reply = await request(layer, command)
                 except GeneratorExit:
+                    if outer is not current.NOT_SET:
+                        current.running.set(outer)
                     raise  # the event loop is gone: nothing can be awaited any more
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
                     cancelled = cancelled or isinstance(failure, asyncio.CancelledError)
-                    if isinstance(command, RunBody) and not command.returned:
+                    if isinstance(command, RunBody) and not command.returned and command.failure is None:
                         call = command
                         call.failure = failure
+                        if outer is not current.NOT_SET:
+                            current.running.set(outer)
                     else:
                         error = failure
         except StopIteration as done:

@@ -88,15 +88,13 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     elif isinstance(command, RunBody):
                         call = command
                         call.layer = layer
-                        try:
-                            if current.wanted:
-                                outer = current.running.get()  # kept before an interrupt can strike
-                                current.running.set(call)
-                            call.result = (call.asked or function)(*args, **kwargs)  # type: ignore[misc]  # it has one
-                            call.returned = True
-                        finally:
-                            if outer is not current.NOT_SET:
-                                current.running.set(outer)
+                        if current.wanted:
+                            outer = current.running.get()  # kept before an interrupt can strike
+                            current.running.set(call)
+                        call.result = (call.asked or function)(*args, **kwargs)  # type: ignore[misc]  # it has one
+                        call.returned = True
+                        if outer is not current.NOT_SET:
+                            current.running.set(outer)
                     elif isinstance(command, Emit):
                         if observe is not None:
                             observe(command.occurrence)
@@ -112,7 +110,9 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                     if isinstance(command, RunBody) and not command.returned:
                         # An interrupt may strike before it was noted which call this is.
                         call = command
-                        call.failure = failure
+                        call.failure = failure  # before an interrupt can strike
+                        if outer is not current.NOT_SET:
+                            current.running.set(outer)
                     else:
                         error = failure if not isinstance(failure, GeneratorExit) else _renamed(failure)
         except StopIteration as done:

@@ -617,6 +617,7 @@ def test_one_async_layer_serves_many_loops_and_cancellations(
         assert await layer._swap(str(number), None, new, 1) is new
         found = await asyncio.gather(*(layer._load(str(number)) for _ in range(20)))
         assert found == [new] * 20
+        await layer.close()
 
     for number in range(2):
         asyncio.run(calls(number))

@@ -274,7 +274,8 @@ def fault_after(way: Strike, caught: BaseException | None, record: Any, *, effec
     if caught is not way.interrupt:
         return f"the caller got {caught!r}"
     if effect and record is None:
-        line = source_line(way.struck)
+        # What Python 3.13 does between a raise and its handler has no line.
+        line = source_line(way.struck) if way.struck[1] else ITS_TWIN
         in_window = isinstance(way, ByInstruction) and (THE_ONE_WINDOW in line or ITS_TWIN in line)
         return None if in_window else "the effect happened, and nothing is recorded"
     if effect:
