@@ -262,7 +262,7 @@ class AsyncSQLAlchemyPersistenceLayer(_OverSQLAlchemy, AsyncCompareAndSwapLayer)
         raise self._failure(trouble, key)
 
     def _connect(self) -> "_AsyncClient":
-        return _AsyncClient(_own_engine(self.engine.sync_engine))
+        return _AsyncClient(self.engine)
 
 
 class _Client:
@@ -304,6 +304,7 @@ class _Client:
                 self._engine = None
             if self._engine is None:
                 self._process = os.getpid()
+                _initialize(self._given)
                 self._engine = engine = _own_engine(self._given)
                 weakref.finalize(self, _dispose, engine, self._process).atexit = False
             return self._engine
@@ -312,11 +313,15 @@ class _Client:
 class _AsyncClient:
     """Runs functions on connections of one event loop, and closes them at the end."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = AsyncEngine(engine)
+    def __init__(self, given: AsyncEngine) -> None:
+        self._given = given
+        self.engine = AsyncEngine(_own_engine(given.sync_engine))
         self._left: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
+        if self.engine.dialect.name != SQLITE and self.engine.dialect.server_version_info is None:
+            async with self._given.connect() as connection:  # see `_initialize`
+                await connection.invalidate()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -386,6 +391,23 @@ def _guarded(connection: Connection, work: Callable[..., Any], *given: Any) -> A
         connection.invalidate()
         raise
     return answer
+
+
+class _Initializing:
+    _lock: AbstractContextManager[Any]
+
+
+_initializing = _Initializing()
+give_lock(_initializing)
+
+
+def _initialize(engine: Engine) -> None:
+    """Let the given engine learn about its server, before several engines use what it has learned."""
+    if engine.dialect.name != SQLITE:
+        with _initializing._lock:
+            if engine.dialect.server_version_info is None:  # so its pool has a connection to spare
+                with engine.connect() as connection:
+                    connection.invalidate()  # closed, and not left in a pool that is not ours
 
 
 def _own_engine(engine: Engine) -> Engine:

@@ -37,12 +37,16 @@ class MariaDB(Server):
         # The path of a socket has at most 107 characters, and those of tests are long.
         self._home = Path(tempfile.mkdtemp(prefix="idemproof-mariadb-"))
         self.data = self._home / "data"
+        # A server that starts removes the temporary tables of others from a folder that they share.
+        self._temporary = self._home / "tmp"
+        self._temporary.mkdir()
         user = f"--user={getpass.getuser()}"  # also root, if told so
         try:
             self._initialize(installer, user)
             super().__init__(
                 lambda port: [
                     *(program, "--no-defaults", user, f"--datadir={self.data}", f"--port={port}", *SETTINGS),
+                    f"--tmpdir={self._temporary}",
                     *(f"--socket={self._home}/socket", f"--pid-file={self._home}/pid"),
                 ],
                 _answers,
@@ -75,6 +79,7 @@ class MariaDB(Server):
                 *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
             ],
             cwd=self._home,
+            env={**os.environ, "TMPDIR": str(self._temporary)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
