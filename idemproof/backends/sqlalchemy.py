@@ -319,7 +319,7 @@ class _AsyncClient:
         self._left: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
-        if self.engine.dialect.name != SQLITE and self.engine.dialect.server_version_info is None:
+        if _is_unknown(self.engine.dialect):
             async with self._given.connect() as connection:  # see `_initialize`
                 await connection.invalidate()
         return self
@@ -403,11 +403,15 @@ give_lock(_initializing)
 
 def _initialize(engine: Engine) -> None:
     """Let the given engine learn about its server, before several engines use what it has learned."""
-    if engine.dialect.name != SQLITE:
-        with _initializing._lock:
-            if engine.dialect.server_version_info is None:  # so its pool has a connection to spare
-                with engine.connect() as connection:
-                    connection.invalidate()  # closed, and not left in a pool that is not ours
+    with _initializing._lock:
+        if _is_unknown(engine.dialect):  # so its pool has a connection to spare
+            with engine.connect() as connection:
+                connection.invalidate()  # closed, and not left in a pool that is not ours
+
+
+def _is_unknown(dialect: Dialect) -> bool:
+    """Return whether no engine with this dialect has asked its server yet. SQLite has none to ask."""
+    return dialect.name != SQLITE and dialect.server_version_info is None
 
 
 def _own_engine(engine: Engine) -> Engine:

@@ -40,6 +40,7 @@ class Asking(Finishing):
     _on_takeover: Callable[..., Any] | None
     _renews: bool
     _waits: bool
+    _claim: Callable[[Attempt], Steps]
     _claim_or_wait: Callable[[Attempt], Steps]
     _begin_renewal: Callable[[Attempt], Steps]
     _end_renewal: Callable[[Attempt], Steps]
@@ -126,9 +127,6 @@ class Asking(Finishing):
                 f"on_takeover raised this for {attempt.key!r}. It is not known whether an earlier attempt "
                 "did the operation. The function did not run now. The next call asks again."
             )
-
-    def _claim(self, attempt: Attempt) -> Steps:
-        raise NotImplementedError
 
     def _ending_before_the_body(self, attempt: Attempt, *, stopped: bool) -> Releasing | None:
         """Return the change that ends the claim of an attempt that does not begin its body."""
