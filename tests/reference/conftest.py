@@ -1,10 +1,11 @@
-"""The engine in a simulated world, and functions protected in memory."""
+"""The engine in a simulated world, functions protected in memory, and the time of renewals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from heartbeat_time import Seen, Time, Watched, moved_time
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer
 from idemproof.conformance.simulator import World
 from idemproof.reference.engine import Engine
@@ -43,3 +44,22 @@ def layer() -> InMemoryPersistenceLayer:
 @pytest.fixture(params=["def", "async def"])
 def protect(layer: InMemoryPersistenceLayer, request: pytest.FixtureRequest) -> Protection:
     return Protection(layer, asynchronous=request.param == "async def")
+
+
+@pytest.fixture
+def time() -> Iterator[Time]:
+    """Return the time by which leases are renewed; it passes only if a test moves it."""
+    with moved_time() as moved:
+        yield moved
+
+
+@pytest.fixture
+def seen() -> Seen:
+    """Return an observer that remembers what it has seen."""
+    return Seen()
+
+
+@pytest.fixture
+def store() -> Watched:
+    """Return a store whose renewals can hang or fail."""
+    return Watched()

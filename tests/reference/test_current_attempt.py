@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from four_methods import FourMethods
-from heartbeat_time import LEASE_SECONDS, Time, Watched, moved_time, renewing
+from heartbeat_time import LEASE_SECONDS, Time, Watched, protect, renewing
 from idemproof import (
     CurrentAttempt,
     Idempotency,
@@ -19,18 +19,6 @@ from idemproof import (
 from idemproof.errors import IdempotencyConfigError, IdempotencyLeaseLostError
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.testing import disabled
-
-
-@pytest.fixture
-def time() -> Iterator[Time]:
-    with moved_time() as moved:
-        yield moved
-
-
-def protect(body: Any, store: Any, config: IdempotencyConfig) -> Any:
-    return idempotent_function(
-        body, data_keyword_argument="n", persistence_store=store, config=config, key_prefix="fn"
-    )
 
 
 def here() -> CurrentAttempt:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from heartbeat_time import (
     Seen,
     Time,
     Watched,
-    moved_time,
     renewing,
 )
 from idemproof import (
@@ -45,17 +44,6 @@ from waiting_calls import LongWorld, engine_of
 
 class Died(BaseException):
     """A worker that ends in the middle: an interrupt."""
-
-
-@pytest.fixture
-def time() -> Iterator[Time]:
-    with moved_time() as moved:
-        yield moved
-
-
-@pytest.fixture
-def seen() -> Seen:
-    return Seen()
 
 
 # A layer that reports a locked record.

@@ -2,7 +2,6 @@
 
 import contextvars
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,36 +13,14 @@ from heartbeat_time import (
     Seen,
     Time,
     Watched,
-    moved_time,
+    protect,
     renewing,
 )
-from idemproof import IdempotencyConfig, Kind, current_attempt, idempotent_function
+from idemproof import IdempotencyConfig, Kind, current_attempt
 from idemproof.drivers import heartbeats
 from idemproof.errors import IdempotencyError, IdempotencyLeaseLostError
 from idemproof.reference.config import LONGEST_RUN_SECONDS
 from idemproof.spec.record import COMPLETED
-
-
-@pytest.fixture
-def time() -> Iterator[Time]:
-    with moved_time() as moved:
-        yield moved
-
-
-@pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def store() -> Watched:
-    return Watched()
-
-
-def protect(body: Any, store: Watched, config: IdempotencyConfig) -> Any:
-    return idempotent_function(
-        body, data_keyword_argument="n", persistence_store=store, config=config, key_prefix="fn"
-    )
 
 
 @pytest.mark.clause("REN-1", "REN-6", "REN-7")

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,41 +15,17 @@ from heartbeat_time import (
     Seen,
     Time,
     Watched,
-    moved_time,
+    protect,
     renewing,
 )
 from idemproof import (
     AsyncInMemoryPersistenceLayer,
-    IdempotencyConfig,
     Kind,
     current_attempt,
-    idempotent_function,
 )
 from idemproof.drivers import heartbeat_tasks
 from idemproof.errors import IdempotencyConfigError, IdempotencyLeaseLostError
 from idemproof.spec.record import COMPLETED
-
-
-@pytest.fixture
-def time() -> Iterator[Time]:
-    with moved_time() as moved:
-        yield moved
-
-
-@pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def store() -> Watched:
-    return Watched()
-
-
-def protect(body: Any, store: Any, config: IdempotencyConfig) -> Any:
-    return idempotent_function(
-        body, data_keyword_argument="n", persistence_store=store, config=config, key_prefix="fn"
-    )
 
 
 async def until(holds: Callable[[], Any]) -> None:

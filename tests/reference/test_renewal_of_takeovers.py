@@ -1,23 +1,16 @@
 """Renewal of a claim that took over: while the question is answered, and until the claim is abandoned."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from heartbeat_time import BEAT_SECONDS, LEASE_SECONDS, Seen, Time, Watched, moved_time, renewing
+from heartbeat_time import BEAT_SECONDS, LEASE_SECONDS, Seen, Time, Watched, renewing
 from idemproof import NOT_DONE, Kind, current_attempt, idempotent_function
 from idemproof.errors import IdempotencyLeaseLostError
 
 BEATS = LEASE_SECONDS // BEAT_SECONDS + 1
 """How many renewals last longer than the lease."""
-
-
-@pytest.fixture
-def time() -> Iterator[Time]:
-    with moved_time() as moved:
-        yield moved
 
 
 @pytest.mark.clause("REN-2", "REN-3", "TAKE-4", "TAKE-6")

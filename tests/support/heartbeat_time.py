@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, Kind, Occurrence
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, Kind, Occurrence, idempotent_function
 from idemproof.drivers import heartbeat_tasks, heartbeats
 from idemproof.spec.record import INPROGRESS, Record
 
@@ -162,3 +162,10 @@ def renewing(time: Time, seen: Seen | None = None, **settings: Any) -> Idempoten
         "observers": [] if seen is None else [seen],
     }
     return IdempotencyConfig(**defaults | settings)
+
+
+def protect(body: Any, store: Any, config: IdempotencyConfig) -> Any:
+    """Return ``body`` as an idempotent function of ``n``."""
+    return idempotent_function(
+        body, data_keyword_argument="n", persistence_store=store, config=config, key_prefix="fn"
+    )
