@@ -208,8 +208,7 @@ class Engine(Renewals, Asking, Waiting):
             The answer for the caller.
         """
         report = None
-        observed = observed or self.observers.given or bool(shared.everywhere or observers_here())
-        if observed or is_logged(DEBUG):
+        if observed or self.observers.given or shared.everywhere or observers_here() or is_logged(DEBUG):
             report = Report(key, self._clock, function=function or self._function)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
@@ -220,10 +219,11 @@ class Engine(Renewals, Asking, Waiting):
                     return self._answer(cached, cached=True)
                 return (yield from self._answer_and_report(report, cached, cached=True))
         require_stack(key)
-        if execution is not None and not self._keeps_owners:
-            raise refuse_without_owners(execution, key)
-        if execution is not None and self._on_takeover is not None:
-            raise refuse_to_ask(execution, key)
+        if execution is not None:
+            if not self._keeps_owners:
+                raise refuse_without_owners(execution, key)
+            if self._on_takeover is not None:
+                raise refuse_to_ask(execution, key)
         attempt = Attempt(key, payload_hash, self._next_owner(), lambda_context, execution, report)
         granted = False
         try:

@@ -356,10 +356,8 @@ def transition(record: Record | None, event: Event, now: int) -> Next:
     """
     kind = type(event)
     for row in TABLE:
-        if row.event is kind:
-            guard = row.guard
-            if guard(record, event, now):
-                return row.step(record, event, now)
+        if row.event is kind and row.guard(record, event, now):
+            return row.step(record, event, now)
     raise AssertionError(f"the last row of {kind.__name__} has a condition")  # pragma: no cover
 
 

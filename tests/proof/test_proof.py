@@ -127,7 +127,7 @@ SOURCE = Path(str(rules.__file__)).read_text(encoding="utf-8")
         ("lease = max(deadline_ms(record), event.lease)", "lease = event.lease", Renew, "INV-1"),
         ("or now < expiry_ms(record)", "or now < expiry_ms(record) - 1", Evict, "INV-7"),
         ("        and event.owner is not None\n", "", Complete, "REC-5"),
-        ("if guard(record, event, now):", "if guard(record, event, now) and now != -1:", Renew, "ROW-0"),
+        ("row.guard(record, event, now):", "row.guard(record, event, now) and now != -1:", Renew, "ROW-0"),
         ("COMPLETED, event.expiry, None, response", "COMPLETED, event.expiry, None, None", Complete, "INV-4"),
     ],
 )
