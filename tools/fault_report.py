@@ -56,7 +56,13 @@ _COLUMNS = """\
 def found(fault: Fault) -> Trace | None:
     """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
     with injected(fault):
-        explorer = Explorer(2, fault.payload_hashes, invocations=fault.invocations, policy=fault.policy)
+        explorer = Explorer(
+            2,
+            fault.payload_hashes,
+            invocations=fault.invocations,
+            policy=fault.policy,
+            transactions=fault.transactions,
+        )
         result = explorer.search(limit=_LIMIT)
     return result.counterexample or result.stuck
 

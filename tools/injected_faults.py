@@ -62,6 +62,8 @@ class Fault(NamedTuple):
         length, can show the fault. Only such clients are searched.
     policy
         The policy of the clients' claims.
+    transactions
+        Whether the clients complete within transactions.
     """
 
     row: str
@@ -73,6 +75,7 @@ class Fault(NamedTuple):
     before: str | None = None
     coarse: bool = True
     policy: str = RUN
+    transactions: bool = False
 
 
 def _never(*_: Any) -> bool:
@@ -251,6 +254,21 @@ FAULTS = (
     Fault("ROW-8", "a late attempt gets a claim as a result", _exists),
     Fault("ROW-9", "an attempt that lost its lease overwrites the record", step=_overwrite(LeaseLost)),
     Fault("ROW-9", "an attempt that lost its lease deletes the record", step=_deletes(LeaseLost)),
+    Fault(
+        "ROW-22",
+        "a completion within a transaction takes what is merely claimable",
+        lambda r, e, now: r is None or holds(r, e.owner) or claimable(r, now),
+        transactions=True,
+    ),
+    Fault(
+        "ROW-22", "any attempt may complete a claim within its transaction", _in_progress, transactions=True
+    ),
+    Fault(
+        "ROW-23",
+        "an attempt that lost its lease overwrites the record in its transaction",
+        step=_overwrite(LeaseLost),
+        transactions=True,
+    ),
     Fault("ROW-10", "any attempt may release a claim", _in_progress),
     Fault(
         "ROW-10",

@@ -1,6 +1,6 @@
-"""Faults of clients that refuse or ask, injected one at a time. The search of the effects must find each.
+"""Faults of clients whose effects are searched, injected one at a time. The search must find each.
 
-Each leaves out one rule of the family TAKE, by changing one kind of move.
+Each leaves out one rule of the families TAKE or TXN, by changing one kind of move.
 """
 
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from idemproof.spec.events import ASK, REFUSE
+from idemproof.spec.events import ASK, REFUSE, RUN
 from idemproof.spec.explorer import Explorer, Trace
-from idemproof.spec.model import RELEASING, RUNNING, Move
+from idemproof.spec.model import COMPLETING, RELEASING, RUNNING, WINDOW, WRITTEN, Attempt, Move
 from idemproof.spec.takeover import CautiousAttempt
+from idemproof.spec.transactions import TransactionalAttempt
 
 LIMIT = 50_000
 
@@ -31,6 +32,8 @@ class ClientFault(NamedTuple):
         The changes of the client after the move.
     policy
         The policy of the clients.
+    transactions
+        Whether they complete within transactions.
     """
 
     clause: str
@@ -39,6 +42,7 @@ class ClientFault(NamedTuple):
     move: str
     changes: dict[str, Any]
     policy: str = ASK
+    transactions: bool = False
 
 
 CLIENT_FAULTS = (
@@ -100,6 +104,24 @@ CLIENT_FAULTS = (
         {"phase": RELEASING},
         REFUSE,
     ),
+    ClientFault(
+        "TXN-2",
+        "an attempt whose transaction was rolled back completes by itself",
+        "written",
+        "rolls back",
+        {"phase": COMPLETING},
+        RUN,
+        transactions=True,
+    ),
+    ClientFault(
+        "TXN-6",
+        "an attempt whose claim is lost commits its effect",
+        "running",
+        "is refused, and cannot commit",
+        {"phase": WRITTEN, "expiry": WINDOW},
+        RUN,
+        transactions=True,
+    ),
 )
 
 
@@ -107,9 +129,10 @@ CLIENT_FAULTS = (
 def injected_into_clients(fault: ClientFault) -> Iterator[None]:
     """Inject ``fault`` into the clients that the explorer searches."""
     name = f"_{fault.phase}"
-    original = getattr(CautiousAttempt, name)
+    kind: type[Attempt] = TransactionalAttempt if fault.transactions else CautiousAttempt
+    original = getattr(kind, name)
 
-    def changed(attempt: CautiousAttempt) -> Iterator[Move]:
+    def changed(attempt: Attempt) -> Iterator[Move]:
         for move in original(attempt):
             # What begins after its lease breaks ENG-3 already, where that is not the fault.
             if move.what == fault.move and (attempt._client.lease or fault.move != "cannot tell"):
@@ -120,11 +143,15 @@ def injected_into_clients(fault: ClientFault) -> Iterator[None]:
             else:
                 yield move
 
-    with patch.object(CautiousAttempt, name, changed):
+    with patch.object(kind, name, changed):
         yield
 
 
 def found_in_clients(fault: ClientFault) -> Trace | None:
     """Return the shortest trace by which the explorer finds ``fault``, None if it finds none."""
     with injected_into_clients(fault):
-        return Explorer(2, policy=fault.policy).search(limit=LIMIT).counterexample
+        return (
+            Explorer(2, policy=fault.policy, transactions=fault.transactions)
+            .search(limit=LIMIT)
+            .counterexample
+        )

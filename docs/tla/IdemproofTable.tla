@@ -45,6 +45,14 @@ Complete(owner, response, payload_hash, expiry, idempotency_key) ==
      expiry |-> expiry,
      idempotency_key |-> idempotency_key]
 
+CompleteWithin(owner, response, payload_hash, expiry, idempotency_key) ==
+    [kind |-> "CompleteWithin",
+     owner |-> owner,
+     response |-> response,
+     payload_hash |-> payload_hash,
+     expiry |-> expiry,
+     idempotency_key |-> idempotency_key]
+
 Release(owner) == [kind |-> "Release", owner |-> owner]
 
 Renew(owner, lease) == [kind |-> "Renew", owner |-> owner, lease |-> lease]
@@ -265,6 +273,13 @@ DecideComplete(record, event, now) ==
     THEN Decided("ROW-8", ThenSupersede(record))
     ELSE Decided("ROW-9", ThenLose(record))
 
+DecideCompleteWithin(record, event, now) ==
+    IF WhenOwnResult(record, event)
+    THEN Decided("ROW-21", ThenRecogniseCompletion(record))
+    ELSE IF WhenHeld(record, event)
+    THEN Decided("ROW-22", ThenComplete(event))
+    ELSE Decided("ROW-23", ThenLose(record))
+
 DecideRelease(record, event, now) ==
     IF WhenHeld(record, event)
     THEN Decided("ROW-10", ThenRelease)
@@ -288,6 +303,7 @@ DecideEvict(record, event, now) ==
 Decide(record, event, now) ==
     CASE event.kind = "Claim" -> DecideClaim(record, event, now)
       [] event.kind = "Complete" -> DecideComplete(record, event, now)
+      [] event.kind = "CompleteWithin" -> DecideCompleteWithin(record, event, now)
       [] event.kind = "Release" -> DecideRelease(record, event, now)
       [] event.kind = "Abandon" -> DecideAbandon(record, event, now)
       [] event.kind = "Renew" -> DecideRenew(record, event, now)
@@ -307,6 +323,9 @@ IsRow(row) ==
       [] row = "ROW-7" -> row # None
       [] row = "ROW-8" -> row # None
       [] row = "ROW-9" -> row # None
+      [] row = "ROW-21" -> row # None
+      [] row = "ROW-22" -> row # None
+      [] row = "ROW-23" -> row # None
       [] row = "ROW-10" -> row # None
       [] row = "ROW-11" -> row # None
       [] row = "ROW-19" -> row # None

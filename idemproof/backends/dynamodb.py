@@ -95,6 +95,9 @@ class _OverTable(NamesOnLayer, Copied):
         numbers = [int(number) for number in re.findall(r"\d+", boto3_version)[:3]]
         return numbers >= [1, 26, 164]
 
+    def _completion_item(self, new: Record) -> dict[str, Any]:
+        return self._table.completion_item(new)
+
     def _get_key(self, idempotency_key: str) -> Item:
         """Return the key attributes of the item for an idempotency key."""
         return self._table.key(idempotency_key)

@@ -248,6 +248,19 @@ class DynamoDBTable(ChangeableNames):
             "ExpressionAttributeValues": values,
         }
 
+    def completion_item(self, new: Record) -> dict[str, Any]:
+        """Return the part of a transaction that completes the attempt of ``new`` (TXN-1)."""
+        self.require(new.idempotency_key)
+        return {
+            "Put": {
+                **self._put(new.idempotency_key, None, new),
+                "ConditionExpression": "#status = :in_progress AND #owner = :owner",
+                "ExpressionAttributeNames": {"#status": self.status_attr, "#owner": self.owner_attr},
+                "ExpressionAttributeValues": {":in_progress": {"S": INPROGRESS}, ":owner": {"S": new.owner}},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
     def _check_size(self, key: str, new: Record) -> None:
         if new.response_data is not None and len(new.response_data) > LARGEST_ITEM:
             raise IdempotencyRecordTooLargeError(

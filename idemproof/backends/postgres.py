@@ -19,6 +19,7 @@ from .copies import Copied
 from .names import whole
 from .postgres_errors import may_have_moved, translate_error
 from .postgres_statements import PostgresTable
+from .within import Records
 
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 
@@ -64,6 +65,9 @@ class _OverPostgres(Copied, ABC):
     def ddl(self) -> str:
         """The statements that create the table, for migrations."""
         return self._table.ddl
+
+    def _records(self) -> Records:
+        return self._table.records()
 
     def __repr__(self) -> str:
         where = type(self._source).__name__

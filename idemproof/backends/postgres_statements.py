@@ -16,6 +16,7 @@ from ..spec.errors import (
 )
 from ..spec.record import COMPLETED, INPROGRESS, Record, same_version
 from .postgres_errors import sqlstate
+from .within import POSTGRESQL, Records
 
 COLUMNS = {
     "id": "text",
@@ -172,6 +173,10 @@ class PostgresTable:
         self._claim, self._replace, self._delete, self._load, self._keys, self._purge = (
             each.format_map(names) for each in (_CLAIM, _REPLACE, _DELETE, _LOAD, _KEYS, _PURGE)
         )
+
+    def records(self) -> Records:
+        """Return where the records are, for completion within transactions of the application."""
+        return Records(POSTGRESQL, self.name, _text, _whole)
 
     def load(self, key: str) -> Exchange:
         """Read the stored record of ``key``."""

@@ -23,11 +23,13 @@ from ..drivers.forksafe import give_lock
 from ..drivers.interrupts import any_interrupts
 from ..spec.errors import IdempotencyError, IdempotencyPersistenceConfigError
 from ..spec.record import Record
+from . import within
 from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .copies import Copied
 from .sqlalchemy_errors import Trouble, named_error, trouble_of
 from .sqlalchemy_statements import Statements
 from .sqlalchemy_table import COLUMNS, MYSQL, SQLITE, idempotency_table, require_own_table
+from .within import Records
 
 __all__ = ["AsyncSQLAlchemyPersistenceLayer", "SQLAlchemyPersistenceLayer", "idempotency_table"]
 
@@ -70,6 +72,16 @@ class _OverSQLAlchemy(Copied):
             raise IdempotencyPersistenceConfigError(f"table must be a name or a Table, not {table!r}.")
         self.table = table
         self._initialize()
+
+    def _records(self) -> Records:
+        dialect, url = self._sync_engine.dialect, self._sync_engine.url
+        table = dialect.identifier_preparer.format_table(self.table)
+        if dialect.name in MYSQL:
+            return Records(within.MYSQL, table, str.encode, lambda stored: bytes(stored).decode())
+        path = None
+        if dialect.name == SQLITE and url.database and not url.database.startswith("file:"):
+            path = url.database
+        return Records(dialect.name, table, str, str, path)
 
     def __repr__(self) -> str:
         address = self._sync_engine.url.render_as_string(hide_password=True)

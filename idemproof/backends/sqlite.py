@@ -22,6 +22,7 @@ from .housekeeping import MARGIN_MS, callers_now, evictable
 from .sqlite_errors import is_busy, note_if_busy
 from .sqlite_file import Connection, SQLiteFile, write_transaction
 from .sqlite_table import SQLiteTable
+from .within import SQLITE, Records
 
 _PURGE_EVERY = 128
 _PURGE_AT_MOST = 512
@@ -104,6 +105,9 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
     def __repr__(self) -> str:
         table = f", table={self._table.name!r}" if self._table.shares_file else ""
         return f"{type(self).__name__}({str(self._path)!r}{table})"
+
+    def _records(self) -> Records:
+        return Records(SQLITE, self._table.quoted, str, str, str(self._path))
 
     def _load(self, key: str) -> Record | None:
         return self._retry_while_busy(lambda db: self._read(db, key))

@@ -39,7 +39,7 @@ class SQLiteTable:
         except UnicodeEncodeError as cause:
             raise IdempotencyPersistenceConfigError(f"table {name!r} is not valid Unicode.") from cause
         self.name = name
-        table = f"main.{_quoted(name)}"
+        table = self.quoted = f"main.{_quoted(name)}"
         self.read = f"SELECT {_COLUMNS} FROM {table} WHERE id = ?"  # noqa: S608 - the name is quoted, here and below
         self.insert = (
             f"INSERT INTO {table} ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..spec.commands import Command, Emit, RunBody, Sleep, StartRenewal, Steps, StopRenewal, Wait
+from ..spec.commands import AskWithin, Command, Emit, RunBody, Sleep, StartRenewal, Steps, StopRenewal, Wait
 from ..spec.errors import IdempotencyConfigError
 from ..spec.occurrences import Occurrence
 from . import running as current
 from .blocking import NOTHING, request
 from .bodies import run_body
+from .exchanges import perform, perform_async
 
 pause_async = asyncio.sleep
 
@@ -75,8 +76,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                         if interrupted is not None and call is not None and call.interrupt is None:
                             call.interrupt = interrupted
                         reply = task.result()
-                    elif isinstance(command, Sleep):
-                        await pause_async(command.milliseconds / 1000)
+                    elif isinstance(command, Sleep | AskWithin):
+                        reply = await _perform(layer, command)
                     else:
                         reply = await request(layer, command)
                 except GeneratorExit:
@@ -135,6 +136,10 @@ async def _wait(layer: Any, command: Wait) -> bool:
 async def _perform(layer: Any, command: Command) -> Any:
     if isinstance(command, Sleep):
         return await pause_async(command.milliseconds / 1000)
+    if isinstance(command, AskWithin):
+        if command.client.asynchronous:
+            return await perform_async(command.exchange, command.client)
+        return perform(command.exchange, command.client)
     return await request(layer, command)
 
 

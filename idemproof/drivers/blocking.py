@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..spec.commands import (
+    AskWithin,
     CallMethod,
     Command,
     Emit,
@@ -24,6 +25,7 @@ from ..spec.commands import (
 )
 from ..spec.occurrences import Occurrence
 from . import running as current
+from .exchanges import perform
 
 pause = time.sleep
 
@@ -104,6 +106,8 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                         reply = wait(layer, command)
                     elif isinstance(command, StartRenewal | StopRenewal):
                         _renew_beside(command, layer, observe)
+                    elif isinstance(command, AskWithin):
+                        reply = perform(command.exchange, command.client)
                     else:
                         reply = request(layer, command)
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol

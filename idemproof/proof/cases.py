@@ -7,7 +7,19 @@ from typing import Any
 
 import z3
 
-from ..spec.events import ASK, REFUSE, RUN, Abandon, Claim, Complete, Event, Evict, Release, Renew
+from ..spec.events import (
+    ASK,
+    REFUSE,
+    RUN,
+    Abandon,
+    Claim,
+    Complete,
+    CompleteWithin,
+    Event,
+    Evict,
+    Release,
+    Renew,
+)
 from ..spec.inductive import Answer, Body, Effect
 from ..spec.invariants import Began, Step
 from ..spec.record import COMPLETED, INPROGRESS, Record
@@ -15,7 +27,7 @@ from .execution import Discarded, Execution
 from .symbols import Text, Values, Whole
 from .terms import build
 
-EVENTS: tuple[type[Event], ...] = (Claim, Complete, Release, Abandon, Renew, Evict)
+EVENTS: tuple[type[Event], ...] = (Claim, Complete, CompleteWithin, Release, Abandon, Renew, Evict)
 
 
 POLICIES = (RUN, REFUSE, ASK)
@@ -60,9 +72,9 @@ class Symbols:
         if kind is Claim:
             for policy, who, until, payload in product(policies, owner, (lease, None), payload_hash):
                 yield Claim(who, until, expiry, payload, key, policy)
-        elif kind is Complete:
+        elif kind in (Complete, CompleteWithin):
             for who, result, payload in product(owner, response, payload_hash):
-                yield Complete(who, result, payload, expiry, key)
+                yield kind(who, result, payload, expiry, key)
         elif kind in (Release, Abandon):
             yield from map(kind, owner)
         elif kind is Renew:

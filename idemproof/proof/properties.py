@@ -3,12 +3,23 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..spec.events import RUN, Abandon, Claim, Complete, Event, Evict, Release, Renew
+from ..spec.events import (
+    RUN,
+    Abandon,
+    Claim,
+    Complete,
+    CompleteWithin,
+    Event,
+    Evict,
+    Release,
+    Renew,
+)
 from ..spec.inductive import (
     Body,
     absent_token_holds_nothing,
     after_swap,
     answered,
+    completes,
     continued,
     continued_effect,
     ended_before_release,
@@ -21,6 +32,7 @@ from ..spec.inductive import (
     is_current,
     is_protected,
     is_remembered,
+    is_unrecorded,
     is_well_formed,
     waiting_ends,
 )
@@ -37,10 +49,10 @@ from ..spec.invariants import (
 from ..spec.record import live
 from .cases import EVENTS, Situation
 
-ATTEMPTS = (Claim, Complete, Release, Abandon, Renew)
+ATTEMPTS = (Claim, Complete, CompleteWithin, Release, Abandon, Renew)
 """The events that an attempt retries if a reply is lost."""
 
-LEAVING_EFFECTS = (Claim, Complete, Abandon, Renew, Evict)
+LEAVING_EFFECTS = (Claim, Complete, CompleteWithin, Abandon, Renew, Evict)
 """The events that keep the memory of an effect. An attempt releases only if nothing has happened (TAKE-4)."""
 
 ASSUMPTIONS = {
@@ -54,6 +66,7 @@ ASSUMPTIONS = {
     "ENG-4": "an attempt releases only if its body has raised or will not begin (with ENG-5 and DUR-4)",
     "ENG-6": "a completion is sent again with the same expiry",
     "TAKE-4": "an attempt releases only if nothing has happened (with TAKE-3 and TAKE-6)",
+    "TXN-2": "an attempt that completes within a transaction is completed by its commit alone",
     "DUR-2": "invocations of one execution count as one attempt, and do not run at once",
     "OUT-1": "clocks agree: a request never arrives before the time at which it was decided",
 }
@@ -135,6 +148,13 @@ def _effect_is_asked_about(case: Situation) -> bool:
     case.suppose(getattr(step.event, "policy", None) != RUN)
     case.suppose(step.now < effect.until and is_remembered(effect, step.before, step.now))
     return is_asked(step)
+
+
+def _uncommitted_effect_has_no_record(case: Situation) -> bool:
+    step, body = case.step, case.body
+    case.suppose(is_unrecorded(body, case.stored))
+    case.assume("TXN-2", not completes(body, step.event))
+    return is_unrecorded(body, after_swap(case.stored, step))
 
 
 def _time_keeps_effects(case: Situation) -> bool:
@@ -222,6 +242,12 @@ def properties() -> tuple[Property, ...]:
         ),
         Property(
             "INV-10", "a remembered effect is asked about", _effect_is_asked_about, "induction", (Claim,)
+        ),
+        Property(
+            "INV-11",
+            "an effect that is not committed has no record",
+            _uncommitted_effect_has_no_record,
+            "induction",
         ),
         Property("INV-1", "time leaves a body protected", _time_protects, "state"),
         Property("INV-10", "time leaves an effect remembered", _time_keeps_effects, "state"),

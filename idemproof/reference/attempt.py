@@ -24,7 +24,8 @@ class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
     ``engine`` and ``renewal`` are set when the claim is granted, so that refused calls do not pay for
-    them: the engine that makes the attempt, and what renews its claim, or None. ``replaced`` is set once a
+    them: the engine that makes the attempt, and what renews its claim, or None. So is ``completion``: what it
+    has completed within a transaction, or None. ``replaced`` is set once a
     claim is sent that replaces another attempt's: that claim.
 
     Parameters
@@ -43,6 +44,7 @@ class Attempt(RunBody):
 
     __slots__ = (
         "asks",
+        "completion",
         "context",
         "decided",
         "engine",
@@ -66,6 +68,7 @@ class Attempt(RunBody):
         "waiter",
     )
 
+    completion: Any
     engine: Any
     renewal: Any
     replaced: Record

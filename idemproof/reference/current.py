@@ -1,8 +1,11 @@
 """The attempt, seen from the body that it runs."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
-from ..backends.base import AsyncCompareAndSwapLayer
+from ..backends.base import AsyncCompareAndSwapLayer, keeps_owners
+from ..backends.called_layers import calls_methods
+from ..backends.within import Client, records_of
 from ..drivers import running
 from ..drivers.blocking import drive
 from ..spec.commands import Steps
@@ -12,6 +15,8 @@ from .attempt import Attempt
 from .changes import RunEndedError
 
 running.wanted = True
+
+Result = TypeVar("Result")
 
 _LOST = "has lost its claim: its lease ended, or the store lost it"
 _ENDED = "has ended, so it no longer holds its claim"
@@ -100,6 +105,100 @@ class CurrentAttempt:
         layer = self._layer(asynchronous=True)
         self._judge(await drive_async(self._steps(), layer, observe=self._attempt.engine.observe))
 
+    def complete(self, result: Result, *, within: Any, savepoint: bool = False) -> Result:
+        """Complete this attempt in a transaction of your own, so that it is committed with your effect.
+
+        The record becomes part of the transaction of ``within``. If that is committed, the operation is done
+        and repeats get ``result``; if it is rolled back, neither the effect nor the record exists. Call it
+        once, as late as possible, and return what it returns. The lease is not renewed after it.
+
+        Parameters
+        ----------
+        result
+            What the function will return.
+        within
+            The connection, in a transaction: of ``sqlite3``, psycopg 3, or Django, or a Connection or Session
+            of SQLAlchemy. It must be of the database that has the records.
+        savepoint
+            Whether the transaction may be in a savepoint. If that is rolled back, the call raises.
+
+        Returns
+        -------
+        object
+            ``result``.
+
+        Raises
+        ------
+        IdempotencyTransactionError
+            There is no such transaction, or it cannot be used. See its ``kind``.
+        IdempotencyLeaseLostError
+            The claim is lost. The transaction cannot be committed any more.
+        IdempotencySerializationError
+            ``result`` cannot be stored. Nothing was written.
+        IdempotencyConfigError
+            The layer cannot store records in a transaction, ``within`` is of an unknown kind, or the function
+            is async: then await :meth:`acomplete`.
+        Exception
+            What the database raised.
+        """
+        client, steps = self._completion(result, within, savepoint=savepoint, asynchronous=False)
+        if client.asynchronous:
+            raise self._cannot("within is an async connection: use it in an async function")
+        drive(steps, self._attempt.layer, observe=self._attempt.engine.observe)
+        return result
+
+    async def acomplete(self, result: Result, *, within: Any, savepoint: bool = False) -> Result:
+        """Complete this attempt in a transaction, from an ``async def`` function. See :meth:`complete`.
+
+        ``within`` may be an AsyncConnection of psycopg or SQLAlchemy, or an AsyncSession. A blocking
+        connection blocks the event loop.
+        """
+        from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - as in arenew
+
+        _, steps = self._completion(result, within, savepoint=savepoint, asynchronous=True)
+        await drive_async(steps, self._attempt.layer, observe=self._attempt.engine.observe)
+        return result
+
+    def completion_item(self, result: Any) -> dict[str, Any]:
+        """Return the item that completes this attempt in a transaction of DynamoDB which you send.
+
+        Add it to the ``TransactItems`` of a client's ``transact_write_items``, and pass :attr:`owner` as its
+        ``ClientRequestToken``, so that the request can be sent again. The transaction is canceled if the
+        claim is lost. Return ``result`` from the function, which raises if the transaction was not sent.
+
+        Parameters
+        ----------
+        result
+            What the function will return.
+
+        Returns
+        -------
+        dict
+            ``{"Put": …}``, in the format of boto3's client.
+
+        Raises
+        ------
+        IdempotencyTransactionError
+            The attempt has completed before, or its claim has no lease.
+        IdempotencySerializationError, IdempotencyRecordTooLargeError
+            ``result`` cannot be stored.
+        IdempotencyConfigError
+            The layer is not of DynamoDB, or the function is async: then await :meth:`acompletion_item`.
+        """
+        item, attempt = self._item_maker(asynchronous=False), self._attempt
+        engine = attempt.engine
+        made: dict[str, Any] = drive(engine.item_steps(attempt, result, item), attempt.layer)
+        return made
+
+    async def acompletion_item(self, result: Any) -> dict[str, Any]:
+        """Return what :meth:`completion_item` returns, in an ``async def`` function."""
+        from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - as in arenew
+
+        item, attempt = self._item_maker(asynchronous=True), self._attempt
+        engine = attempt.engine
+        made: dict[str, Any] = await drive_async(engine.item_steps(attempt, result, item), attempt.layer)
+        return made
+
     def __repr__(self) -> str:
         return f"<the attempt {self.owner!r} on {self.key!r}>"
 
@@ -109,6 +208,61 @@ class CurrentAttempt:
         claim = attempt.held if attempt.renewal is None else attempt.renewal.claim
         assert claim is not None  # the body runs under it
         return claim
+
+    def _completion(
+        self, result: Any, within: Any, *, savepoint: bool, asynchronous: bool
+    ) -> tuple[Client, Steps]:
+        """Return the connection, and the steps that complete within its transaction."""
+        attempt, engine = self._attempt, self._attempt.engine
+        self._require_completable(asynchronous=asynchronous)
+        records = records_of(attempt.layer)
+        if records is None:
+            raise self._cannot(
+                f"{type(attempt.layer).__name__} keeps its records where no transaction of yours reaches "
+                "them. Use a layer over PostgreSQL, SQLAlchemy or SQLite or, with DynamoDB, completion_item()"
+            )
+        from ..backends.within_clients import client_of  # noqa: PLC0415 - loads sqlite3
+
+        client = client_of(within)
+        if client is None:
+            raise self._cannot(
+                "within must be a connection of sqlite3, psycopg 3 or Django, or a Connection or Session of "
+                f"SQLAlchemy, not a {type(within).__module__}.{type(within).__qualname__}"
+            )
+        report = engine._report_of(attempt)
+        return client, engine.complete_steps(attempt, result, client, records, report, savepoint=savepoint)
+
+    def _item_maker(self, *, asynchronous: bool) -> Callable[[Record], dict[str, Any]]:
+        self._require_completable(asynchronous=asynchronous)
+        layer: Any = self._attempt.layer
+        layer = layer if hasattr(layer, "_completion_item") else getattr(layer, "_layer", layer)
+        maker: Callable[[Record], dict[str, Any]] | None = getattr(layer, "_completion_item", None)
+        if maker is None:
+            raise self._cannot(f"{type(layer).__name__} does not keep its records in DynamoDB")
+        return maker
+
+    def _require_completable(self, *, asynchronous: bool) -> None:
+        """Raise unless the attempt may complete by itself, in this way of calling."""
+        self._refuse_ended()
+        attempt = self._attempt
+        layer: Any = attempt.layer
+        if attempt.execution is not None:
+            raise self._cannot("it belongs to a durable execution, which runs its function again")
+        if attempt.asks:
+            raise self._cannot("on_takeover is still being asked. Return the result instead")
+        if calls_methods(layer) or not keeps_owners(attempt.layer):
+            raise self._cannot("its layer is used by its four methods, and stores no owner tokens")
+        is_async = isinstance(layer, AsyncCompareAndSwapLayer)
+        if is_async is not asynchronous:
+            begins = "begins" if is_async else "does not begin"
+            raise self._cannot(
+                f"its function is {'' if is_async else 'not '}async: use the method that {begins} with an a"
+            )
+
+    def _cannot(self, why: str) -> IdempotencyError:
+        return IdempotencyConfigError(
+            f"The attempt on {self.key!r} cannot complete within a transaction: {why}. Nothing was written."
+        )
 
     def _steps(self) -> Steps:
         engine = self._attempt.engine

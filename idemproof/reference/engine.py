@@ -38,11 +38,12 @@ from .results.custom import ResultChangedError
 from .serialization import BaseIdempotencySerializer
 from .stack import require_stack
 from .takeover import Asking, refuse_to_ask
+from .transactions import InTransactions
 from .waiter import Waiter, monotonic_ms
 from .waiting import Waiting
 
 
-class Engine(Renewals, Asking, Waiting):
+class Engine(Renewals, InTransactions, Asking, Waiting):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
@@ -236,7 +237,7 @@ class Engine(Renewals, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.renewal = self, None
+                attempt.engine, attempt.renewal, attempt.completion = self, None, None
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)
@@ -273,6 +274,12 @@ class Engine(Renewals, Asking, Waiting):
                     yield from self._end_renewal(attempt)
                 if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
+                if attempt.completion is not None and attempt.failure is None:
+                    yield from self._confirm(attempt)  # which sets a failure unless the result is recorded
+                    if attempt.failure is None:
+                        if answered is not None:
+                            answered.append(attempt.outcome)  # type: ignore[arg-type]  # it is settled
+                        return attempt.completion.answer
                 if attempt.failure is not None and not self._is_final(attempt):
                     yield from self._release_after_failure(attempt, attempt.failure)
                     return None  # the driver raises the body's exception
@@ -405,12 +412,17 @@ class Engine(Renewals, Asking, Waiting):
         if attempt.interrupt is not None and not stopped:
             raise attempt.interrupt from failure
 
-    def _release_after_failure(self, attempt: Attempt, failure: BaseException) -> Steps:
+    def _release_after_failure(  # noqa: C901 - one after the other
+        self, attempt: Attempt, failure: BaseException
+    ) -> Steps:
         """Release or abandon the claim after a failure, unless the body will be resumed."""
         if attempt.goes_on_after(failure):
             attempt.settled = True
             if attempt.report is not None:
                 yield from self._report(attempt, Kind.SUSPENDED, None, failure)
+            return
+        if attempt.completion is not None:
+            yield from self._release_after_transaction(attempt, failure)
             return
         trouble: BaseException | None = None
         try:

@@ -71,6 +71,16 @@ class StopRenewal(NamedTuple):
     milliseconds: int
 
 
+class AskWithin(NamedTuple):
+    """Perform ``exchange`` in a transaction of the application, whose connection ``client`` adapts.
+
+    The answer is what the exchange returns.
+    """
+
+    client: Any
+    exchange: Any
+
+
 class CancelBody(NamedTuple):
     """Cancel the body whose lease is renewed, if the driver can."""
 
@@ -95,7 +105,19 @@ class RunBody:
         self.asked: Callable[..., Any] | None = None
 
 
-Command = Load | Swap | CallMethod | Sleep | Wait | Emit | RunBody | StartRenewal | StopRenewal | CancelBody
+Command = (
+    Load
+    | Swap
+    | CallMethod
+    | Sleep
+    | Wait
+    | Emit
+    | RunBody
+    | StartRenewal
+    | StopRenewal
+    | CancelBody
+    | AskWithin
+)
 
 Steps = Generator[Command, Any, Any]
 """Protocol code: yields commands, gets their answers, and returns its result."""

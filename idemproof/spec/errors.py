@@ -139,6 +139,41 @@ class IdempotencyLeaseLostError(_CarriesResultError):
     """The attempt outlived its lease and another attempt took over. ``result`` was not stored."""
 
 
+class IdempotencyTransactionError(_CarriesResultError):
+    """An attempt cannot complete within the transaction of the application.
+
+    Parameters
+    ----------
+    message
+        What happened, to which key, and what to do.
+    *details
+        Details, appended to the message in parentheses.
+    kind
+        ``"NoTransaction"``: the connection is in no transaction, or commits each statement by itself.
+        ``"NotVisible"``: the claim is not visible in the transaction, which is of another database, or began
+        before the call.
+        ``"InSavepoint"``: the transaction is in a savepoint, and ``savepoint=True`` is not set.
+        ``"AlreadyCompleted"``: the attempt has completed before.
+        ``"ResultDiffers"``: the function returned something else than it had completed with.
+        ``"RolledBack"``: the result is not recorded, or cannot be, because the transaction was rolled back,
+        was never sent, or has failed.
+        ``"LeaseRequired"``: the claim has no lease.
+    result, raised
+        See :class:`IdempotencyPersistenceLayerError`.
+    """
+
+    def __init__(
+        self,
+        message: object = "",
+        *details: object,
+        kind: str = "",
+        result: Any = _NOTHING,
+        raised: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, *details, result=result, raised=raised)
+        self.kind = kind
+
+
 class IdempotencyResultUnavailableError(_CarriesResultError):
     """The function ran once, but its result or final error could not be stored. It will not run again.
 

@@ -85,6 +85,31 @@ class Complete(NamedTuple):
 
 
 @_distinct
+class CompleteWithin(NamedTuple):
+    """An attempt stores its result in a transaction of its own, which also contains its effect (TXN-1).
+
+    Parameters
+    ----------
+    owner
+        The owner token of the attempt.
+    response
+        The result as JSON text.
+    payload_hash
+        Hash of the validated part of the payload, or None.
+    expiry
+        Epoch seconds at which the record expires.
+    idempotency_key
+        Names the operation.
+    """
+
+    owner: str | None
+    response: str | None
+    payload_hash: str | None
+    expiry: int
+    idempotency_key: str = ""
+
+
+@_distinct
 class Release(NamedTuple):
     """An attempt releases its claim, because it failed or never began."""
 
@@ -111,7 +136,7 @@ class Evict(NamedTuple):
     """The store wants to delete an expired record."""
 
 
-Event = Claim | Complete | Release | Renew | Evict | Abandon
+Event = Claim | Complete | CompleteWithin | Release | Renew | Evict | Abandon
 
 
 @_distinct

@@ -24,6 +24,7 @@ from .model import (
 )
 from .record import Record
 from .takeover import POLICIES, CautiousAttempt, operated
+from .transactions import TransactionalAttempt, is_locked
 
 HASHES = ("a", "b", "")
 """The payload hashes of calls; empty for none."""
@@ -102,6 +103,9 @@ class Explorer:
     policy
         The policy of all claims. If it is not "run", the bodies have an effect, which must not happen twice
         (INV-10), and an operator resolves or forgets what is parked.
+    transactions
+        Whether the clients complete within transactions, which commit their effect and their result together,
+        are rolled back, or stay open after the call (INV-11).
 
     Raises
     ------
@@ -117,6 +121,8 @@ class Explorer:
         late_requests: int = 0,
         invocations: int = 0,
         policy: str = RUN,
+        *,
+        transactions: bool = False,
     ) -> None:
         unknown = sorted(set(faults) - set(FAULTS))
         if unknown:
@@ -129,13 +135,16 @@ class Explorer:
             raise ValueError(
                 f"policy must be {', '.join((RUN, *POLICIES))}, and run with invocations, not {policy!r}"
             )
+        if transactions and (policy != RUN or invocations):
+            raise ValueError("transactions need the policy run, and no invocations")
         self._policy = policy
+        self._transactions = transactions
         self._hashes = HASHES[:payload_hashes]
         self._faults = frozenset(faults)
         self._late_requests = late_requests
         plain = (Client(),) * (clients - invocations)
         self._start = canonical(State(None, (*plain, *(Client(durable=True),) * invocations)))
-        self._moves: dict[tuple[Client, Record | None, bool, int], tuple[Move, ...]] = {}
+        self._moves: dict[tuple[Client, Record | None, bool, int, bool], tuple[Move, ...]] = {}
 
     def search(self, progress: Callable[[int, int], None] | None = None, limit: int | None = None) -> Result:
         """Visit every state and check every step.
@@ -184,7 +193,7 @@ class Explorer:
         yield Edge("a second passes", None, tick(state), faultless=True, finishes=False, row="", broken=())
         if "evict" in self._faults:
             after, asked = forget(state)
-            if after is not state:
+            if after is not state and not is_locked(state):
                 yield Edge("the store forgets", None, after, True, False, asked.row, asked.broken)
         if self._policy != RUN:
             for what, after, row, broken in operated(state):
@@ -196,10 +205,11 @@ class Explorer:
             if client == previous:
                 continue  # equal clients are interchangeable
             previous = client
-            key = (client, state.record, may_be_late, state.effect)
+            locked = is_locked(state, place)
+            key = (client, state.record, may_be_late, state.effect, locked)
             moves = self._moves.get(key)
             if moves is None:
-                moves = self._moves[key] = tuple(self._attempt(client, state, may_be_late).moves())
+                moves = self._moves[key] = tuple(self._attempt(client, state, may_be_late, locked).moves())
             for move in moves:
                 after = move.applied_to(state, place)
                 broken = move.broken
@@ -207,8 +217,10 @@ class Explorer:
                     broken += broken_by_beginning(state, place)
                 yield Edge(move.what, place, after, move.faultless, move.finishes, move.row, broken)
 
-    def _attempt(self, client: Client, state: State, may_be_late: bool) -> Attempt:
+    def _attempt(self, client: Client, state: State, may_be_late: bool, locked: bool) -> Attempt:
         known = client, state.record, self._hashes, self._faults
+        if self._transactions:
+            return TransactionalAttempt(*known, may_be_late=may_be_late, effect=state.effect, locked=locked)
         if self._policy == RUN:
             return Attempt(*known, may_be_late=may_be_late)
         return CautiousAttempt(*known, may_be_late=may_be_late, policy=self._policy, effect=state.effect)

@@ -15,6 +15,7 @@ from .events import (
     Claimed,
     Complete,
     Completed,
+    CompleteWithin,
     Event,
     InProgress,
     Release,
@@ -87,7 +88,11 @@ def granted(step: Step) -> Body | None:
 def continued(body: Body, step: Step) -> Body:
     """Return ``body`` after a step of any client. A body that raises is none any more (INV-5)."""
     event, outcome = step.event, step.outcome
-    if isinstance(event, Complete) and isinstance(outcome, Completed) and is_of(event.owner, body):
+    if (
+        isinstance(event, Complete | CompleteWithin)
+        and isinstance(outcome, Completed)
+        and is_of(event.owner, body)
+    ):
         # If nothing changed, the result was stored by an earlier request, with the same expiry (ENG-6).
         return body if step.after is step.before else body._replace(until=event.expiry * 1000)
     if isinstance(outcome, Renewed) and isinstance(event, Renew) and event.owner == body.owner:
@@ -153,7 +158,11 @@ def is_remembered(effect: Effect, record: Record | None, now: int) -> bool:
 def continued_effect(effect: Effect, step: Step) -> Effect:
     """Return ``effect`` after a step of any client. Once a result is stored, its expiry counts (INV-10)."""
     event = step.event
-    if isinstance(event, Complete) and isinstance(step.outcome, Completed) and step.after is not step.before:
+    if (
+        isinstance(event, Complete | CompleteWithin)
+        and isinstance(step.outcome, Completed)
+        and step.after is not step.before
+    ):
         return Effect(event.expiry * 1000)
     return effect
 
@@ -165,6 +174,16 @@ def is_asked(step: Step) -> bool:
         return True
     own = before is not None and before.owner == event.owner and event.owner is not None
     return own or (before is not None and are_one_execution(before.owner, event.owner))
+
+
+def is_unrecorded(body: Body, record: Record | None) -> bool:
+    """Return whether ``record`` is no result of the attempt of ``body``, whose effect is not committed."""
+    return record is None or record.status != COMPLETED or record.owner != body.owner
+
+
+def completes(body: Body, event: Event) -> bool:
+    """Return whether ``event`` completes the attempt of ``body``: within its transaction, when it commits."""
+    return isinstance(event, Complete | CompleteWithin) and event.owner == body.owner
 
 
 class Answer(NamedTuple):
@@ -201,7 +220,7 @@ def answered(step: Step) -> Answer | None:
     """Return the answer that the caller gets from ``step``, or None."""
     event, outcome = step.event, step.outcome
     payload_hash = getattr(event, "payload_hash", None)
-    if isinstance(outcome, Completed) and isinstance(event, Complete):
+    if isinstance(outcome, Completed) and isinstance(event, Complete | CompleteWithin):
         return Answer(event.response, payload_hash, deadline_ms(outcome.record))
     if isinstance(outcome, Replay | Superseded):
         return Answer(outcome.record.response_data, payload_hash, deadline_ms(outcome.record))
@@ -213,7 +232,7 @@ def has_its_own_payload(record: Record | None, event: Event) -> bool:
 
     An owner token belongs to one attempt (ENG-1), which has one payload.
     """
-    if record is None or not isinstance(event, Complete) or event.owner is None:
+    if record is None or not isinstance(event, Complete | CompleteWithin) or event.owner is None:
         return True
     own = record.status == COMPLETED and record.owner == event.owner
     return not own or record.payload_hash == event.payload_hash

@@ -16,6 +16,7 @@ from .events import (
     Claimed,
     Complete,
     Completed,
+    CompleteWithin,
     Event,
     Evict,
     Outcome,
@@ -34,6 +35,7 @@ from .record import (
     deadline_ms,
     execution_of,
     expiry_ms,
+    holds,
     live,
     same_execution,
 )
@@ -79,6 +81,21 @@ class Acted(NamedTuple):
     until: int
 
 
+class Within(NamedTuple):
+    """An attempt has completed within a transaction, which also contains its effect, and is still open."""
+
+    owner: str
+    now: int
+
+
+class Committed(NamedTuple):
+    """That transaction was committed; ``current`` is the record that is stored then."""
+
+    owner: str
+    now: int
+    current: Record | None
+
+
 class Answered(NamedTuple):
     """A caller with ``payload_hash`` got ``response`` while the record ``current`` was stored."""
 
@@ -97,7 +114,7 @@ class Asked(NamedTuple):
     waiting_ms: int = 0
 
 
-Happening = Began | Ended | Acted | Answered | Asked | Occurrence
+Happening = Began | Ended | Acted | Within | Committed | Answered | Asked | Occurrence
 """An event of a history. The invariants use what was observed, and not what was reported."""
 
 OPERATIONS_PER_CALL = 64
@@ -247,6 +264,41 @@ def effect_happens_once(history: Sequence[Happening]) -> bool:
     return True
 
 
+def effect_has_its_record(history: Sequence[Happening]) -> bool:
+    """What is completed within a transaction is stored and answered only if it is committed (INV-11)."""
+    open_now: set[str] = set()
+    for item in history:
+        if isinstance(item, Within):
+            open_now.add(item.owner)
+        elif isinstance(item, Committed):
+            if not is_result_of(item.owner, item.current):
+                return False
+            open_now.discard(item.owner)
+        elif isinstance(item, Ended):
+            if item.how == "stored" and item.owner in open_now:
+                return False
+        elif isinstance(item, Answered) and any(is_result_of(owner, item.current) for owner in open_now):
+            return False
+    return True
+
+
+def is_result_of(owner: str, record: Record | None) -> bool:
+    """Return whether ``record`` is COMPLETED by the attempt ``owner``."""
+    return record is not None and record.status == COMPLETED and record.owner == owner
+
+
+def within_needs_its_claim(step: Step) -> bool:
+    """A completion within a transaction replaces the attempt's own claim, or changes nothing (TXN-1)."""
+    event, before, after = step.event, step.before, step.after
+    if not isinstance(event, CompleteWithin):
+        return True
+    if not isinstance(step.outcome, Completed):
+        return after == before
+    if event.owner is None or not is_result_of(event.owner, after):
+        return False
+    return after == before or holds(before, event.owner)
+
+
 def takeover_follows_the_policy(step: Step) -> bool:
     """Only the policy run takes over another's claim without a question, before it expires (TAKE-2)."""
     before, event, outcome = step.before, step.event, step.outcome
@@ -287,7 +339,7 @@ def retry_changes_nothing(step: Step) -> bool:
     deadlines = []
     if isinstance(event, Claim):
         deadlines = [event.expiry * 1000 if event.lease is None else event.lease]
-    elif isinstance(event, Complete):
+    elif isinstance(event, Complete | CompleteWithin):
         deadlines = [event.expiry * 1000]
     if any(step.now >= deadline for deadline in deadlines):
         return True
@@ -363,6 +415,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant("INV-8", bounded, "history"),
     Invariant("INV-9", somebody_can_finish, "step"),
     Invariant("INV-10", effect_happens_once, "history"),
+    Invariant("INV-11", effect_has_its_record, "history"),
+    Invariant("TXN-1", within_needs_its_claim, "step"),
     Invariant("TAKE-2", takeover_follows_the_policy, "step"),
     Invariant("TAKE-4", abandoned_claim_remains, "step"),
     Invariant("ENG-3", begins_under_its_lease, "history"),

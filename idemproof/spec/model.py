@@ -19,6 +19,7 @@ from .events import (
     Claimed,
     Complete,
     Completed,
+    CompleteWithin,
     Event,
     Evict,
     Release,
@@ -55,6 +56,12 @@ IDLE, CLAIMING, GRANTED, RUNNING, COMPLETING, RELEASING, GONE = (
 ASKING, ACTED, ABANDONING = "asking", "acted", "abandoning"
 """Further phases under the policies refuse and ask: ``acted`` is running, after the effect."""
 
+WRITTEN, LEFT, COMMITTED = "written", "left", "committed"
+"""Further phases of a completion within a transaction: open, open after the body has ended, committed."""
+
+RAN = (RUNNING, ACTED, COMPLETING, WRITTEN, LEFT)
+"""The phases of an attempt that has begun its body, and of which nothing is stored yet."""
+
 _ME, _HELD, GONE_OWNER = "me", "held", "gone"
 """Owner tokens: of a client that does not own the record, of the client that does, of ended attempts."""
 
@@ -83,6 +90,8 @@ class Client(NamedTuple):
         Whether its attempts are invocations of the durable execution.
     asks
         Whether its attempt has to ask whether the operation has happened.
+    within
+        Whether its attempt has completed within a transaction that did not commit.
     """
 
     phase: str = IDLE
@@ -93,6 +102,7 @@ class Client(NamedTuple):
     late: tuple[str, int, int] | tuple[()] = ()
     durable: bool = False
     asks: bool = False
+    within: bool = False
 
 
 class State(NamedTuple):
@@ -260,7 +270,7 @@ class Attempt:
         if client.phase != GONE:
             yield from getattr(self, f"_{client.phase}")()
             if "crash" in self._faults and client.phase != IDLE:
-                ran = client.phase in (RUNNING, ACTED, COMPLETING)
+                ran = client.phase in RAN
                 yield self._over("dies", crashed=client.lease if ran else 0, faultless=False)
 
     def _idle(self) -> Iterator[Move]:
@@ -342,6 +352,8 @@ class Attempt:
             event = Claim(owner, lease * 1000, expiry, payload_hash, policy=self._policy)
         elif kind == "complete":
             event = Complete(owner, owner, payload_hash, expiry)
+        elif kind == "within":
+            event = CompleteWithin(owner, owner, payload_hash, expiry)
         else:
             ending: dict[str, Event] = {"release": Release(owner), "abandon": Abandon(owner)}
             event = ending.get(kind, Renew(owner, lease * 1000))
@@ -446,7 +458,7 @@ def broken_by_beginning(state: State, place: int) -> tuple[str, ...]:
     others = frozenset(
         (other.phase != COMPLETING, other.lease, other.durable)
         for other in state.clients
-        if other.phase in (RUNNING, ACTED, COMPLETING)
+        if other.phase in RAN
     )
     return _broken_by_beginning(_named("me", durable=me.durable), me.lease, others, *state[2:6])
 

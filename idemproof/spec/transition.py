@@ -17,6 +17,7 @@ from .events import (
     Claimed,
     Complete,
     Completed,
+    CompleteWithin,
     Event,
     Evict,
     Evicted,
@@ -99,7 +100,9 @@ def _asks_about_lapsed(record: Record, event: Claim, now: int) -> bool:
     return event.policy == ASK and claimable(record, now)
 
 
-def _held(record: Record | None, event: Claim | Release | Renew | Abandon, _now: int) -> bool:
+def _held(
+    record: Record | None, event: Claim | CompleteWithin | Release | Renew | Abandon, _now: int
+) -> bool:
     return holds(record, event.owner)
 
 
@@ -119,7 +122,7 @@ def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
     return record.status == INPROGRESS
 
 
-def _own_result(record: Record | None, event: Complete, _now: int) -> bool:
+def _own_result(record: Record | None, event: Complete | CompleteWithin, _now: int) -> bool:
     # The owner alone proves nothing, because other software may update the result without checking, and leave
     # our owner token next to its own result.
     return (
@@ -191,11 +194,11 @@ def _replay(record: Record, _event: Claim, _now: int) -> Next:
     return record, Replay(record)
 
 
-def _recognise_completion(record: Record, _event: Complete, _now: int) -> Next:
+def _recognise_completion(record: Record, _event: Complete | CompleteWithin, _now: int) -> Next:
     return record, Completed(record)
 
 
-def _complete(_record: Record | None, event: Complete, _now: int) -> Next:
+def _complete(_record: Record | None, event: Complete | CompleteWithin, _now: int) -> Next:
     key, response, payload_hash = event.idempotency_key, event.response, event.payload_hash
     completed = Record(key, COMPLETED, event.expiry, None, response, payload_hash, event.owner)
     return completed, Completed(completed)
@@ -205,7 +208,7 @@ def _supersede(record: Record, _event: Complete, _now: int) -> Next:
     return record, Superseded(record)
 
 
-def _lose(record: Record | None, _event: Complete | Renew, _now: int) -> Next:
+def _lose(record: Record | None, _event: Complete | CompleteWithin | Renew, _now: int) -> Next:
     return record, LeaseLost(record)
 
 
@@ -312,6 +315,25 @@ TABLE: tuple[Row, ...] = (
         _supersede,
     ),
     Row("ROW-9", Complete, "else", _SAME, "LeaseLost", _always, _lose),
+    Row(
+        "ROW-21",
+        CompleteWithin,
+        "COMPLETED of the same owner with the same response",
+        _SAME,
+        "Completed (own write)",
+        _own_result,
+        _recognise_completion,
+    ),
+    Row(
+        "ROW-22",
+        CompleteWithin,
+        "held by the owner",
+        "COMPLETED of the owner, no lease",
+        "Completed",
+        _held,
+        _complete,
+    ),
+    Row("ROW-23", CompleteWithin, "else", _SAME, "LeaseLost", _always, _lose),
     Row("ROW-10", Release, "held by the owner", "absent", "Released", _held, _release),
     Row("ROW-11", Release, "else", _SAME, "NotHeld", _always, _not_held),
     Row(

@@ -31,7 +31,7 @@ from idemproof import (
 )
 from idemproof.errors import IdempotencyInvalidStatusError, IdempotencyKeyError
 from idemproof.reference.keys import KeyDerivation, function_prefix
-from idemproof.spec.events import Abandon, Claim, Complete, Evict, Release, Renew
+from idemproof.spec.events import Abandon, Claim, Complete, CompleteWithin, Evict, Release, Renew
 from idemproof.spec.record import Record, checked
 from idemproof.spec.transition import TABLE, deciding_row, transition
 from places import moto_client
@@ -167,6 +167,7 @@ AROUND = {
     for kind, offsets in {
         "Claim": {-1, 0, 1},
         "Complete": {-1, 0, 1},
+        "CompleteWithin": {-1, 0},
         "Release": {-1, 0},
         "Abandon": {-1, 0},
         "Renew": {-1, 0},
@@ -192,10 +193,10 @@ def test_both_sides_of_every_deadline_are_covered(kind: str) -> None:
 
 def event_of(fields: dict[str, Any], key: str) -> Any:
     fields = dict(fields)
-    kind = {made.__name__: made for made in (Claim, Complete, Release, Abandon, Renew, Evict)}[
-        fields.pop("kind")
-    ]
-    return kind(**fields, **({"idempotency_key": key} if kind in (Claim, Complete) else {}))
+    kind = {
+        made.__name__: made for made in (Claim, Complete, CompleteWithin, Release, Abandon, Renew, Evict)
+    }[fields.pop("kind")]
+    return kind(**fields, **({"idempotency_key": key} if kind in (Claim, Complete, CompleteWithin) else {}))
 
 
 def shown(record: Record | None) -> Any:

@@ -18,7 +18,7 @@ from idemproof.spec.invariants import INVARIANTS, broken_by_step, step_of
 
 pytestmark = pytest.mark.once
 
-EVENTS = ("Claim", "Complete", "Release", "Abandon", "Renew", "Evict")
+EVENTS = ("Claim", "Complete", "CompleteWithin", "Release", "Abandon", "Renew", "Evict")
 
 
 @pytest.mark.clause("ROW-0", "INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9", "INV-10")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from idemproof.spec import events as e
 from idemproof.spec import invariants as i
-from idemproof.spec.events import Abandon, Claim, Complete, Evict, Release, Renew
+from idemproof.spec.events import Abandon, Claim, Complete, CompleteWithin, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import deciding_row, transition
 
@@ -32,6 +32,7 @@ EVENTS = st.one_of(
     ),
     st.builds(Abandon, OWNERS),
     st.builds(Complete, OWNERS, RESPONSES, HASHES, SECONDS, st.just("k")),
+    st.builds(CompleteWithin, OWNERS, RESPONSES, HASHES, SECONDS, st.just("k")),
     st.builds(Release, OWNERS),
     st.builds(Renew, OWNERS, MILLISECONDS),
     st.just(Evict()),

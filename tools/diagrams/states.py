@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from idemproof.spec.events import ASK, REFUSE, Abandon, Claim, Complete, Event, Evict, Release, Renew
+from idemproof.spec.events import (
+    ASK,
+    REFUSE,
+    Abandon,
+    Claim,
+    Complete,
+    CompleteWithin,
+    Event,
+    Evict,
+    Release,
+    Renew,
+)
 from idemproof.spec.record import COMPLETED, DURABLE, EXPIRED, INPROGRESS, Record, deadline_ms, live
 from idemproof.spec.transition import TABLE, deciding_row, transition
 
@@ -36,6 +47,7 @@ _RESPONSE, _OTHER_RESPONSE = '"own"', '"other"'
 EVENTS: tuple[Event, ...] = (
     Claim(_OWN, _LATER, _LATER_S, _EQUAL),
     Complete(_OWN, _RESPONSE, _EQUAL, _LATER_S),
+    CompleteWithin(_OWN, _RESPONSE, _EQUAL, _LATER_S),
     Claim(_OWN, _LATER, _LATER_S, _EQUAL, policy=REFUSE),
     Claim(_OWN, _LATER, _LATER_S, _EQUAL, policy=ASK),
     Release(_OWN),

@@ -4,7 +4,19 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from idemproof.spec.events import ASK, REFUSE, Abandon, Claim, Complete, Event, Evict, Outcome, Release, Renew
+from idemproof.spec.events import (
+    ASK,
+    REFUSE,
+    Abandon,
+    Claim,
+    Complete,
+    CompleteWithin,
+    Event,
+    Evict,
+    Outcome,
+    Release,
+    Renew,
+)
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record, execution_of
 from idemproof.spec.transition import deciding_row, transition
 
@@ -58,6 +70,7 @@ def events() -> Iterator[Event]:
         yield Claim(owner, None, 5, "x", "key")
         yield from (Complete(owner, response, "x", 5, "key") for response in ("1", None))
         yield Complete(owner, "1", "y", 5, "key")
+        yield from (CompleteWithin(owner, response, "x", 5, "key") for response in ("1", None))
         yield Release(owner)
         yield Abandon(owner)
         yield from (Renew(owner, lease) for lease in (1000, 4001))

@@ -16,6 +16,7 @@ TRANSITION_FLAGS = {
     "result-unavailable": "The response is the marker of a result that could not be stored (REC-6).",
     "takeover-policy": "A claim refuses or asks instead of taking over another's, or is abandoned (clauses "
     "TAKE).",
+    "transactions": "An attempt completes within a transaction of its own (clauses TXN).",
     "untyped-store": "A value of the wrong type, which a store with typed columns cannot return.",
 }
 
@@ -29,7 +30,12 @@ KEY_FLAGS = {
     "service": "The key contains the name of a service.",
 }
 
-_FLAGS_OF_EVENTS = {"Abandon": "takeover-policy", "Evict": "eviction", "Renew": "renewal"}
+_FLAGS_OF_EVENTS = {
+    "Abandon": "takeover-policy",
+    "CompleteWithin": "transactions",
+    "Evict": "eviction",
+    "Renew": "renewal",
+}
 _TEXTS = ("response", "payload_hash", "owner")
 
 

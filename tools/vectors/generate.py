@@ -8,7 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from idemproof.spec.events import RUN, Abandon, Claim, Complete, Event, Outcome, Release, Renew
+from idemproof.spec.events import (
+    RUN,
+    Abandon,
+    Claim,
+    Complete,
+    CompleteWithin,
+    Event,
+    Outcome,
+    Release,
+    Renew,
+)
 from idemproof.spec.record import Record
 
 from .flags import KEY_FLAGS, TRANSITION_FLAGS, flags_of_key, flags_of_reading, flags_of_trace
@@ -92,15 +102,15 @@ def _transition_cases() -> list[dict[str, Any]]:
 
 def _event(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": type(event).__name__}
-    if isinstance(event, Claim | Complete | Release | Abandon | Renew):
+    if isinstance(event, Claim | Complete | CompleteWithin | Release | Abandon | Renew):
         fields["owner"] = event.owner
     if isinstance(event, Claim | Renew):
         fields["lease"] = event.lease
-    if isinstance(event, Claim | Complete):
+    if isinstance(event, Claim | Complete | CompleteWithin):
         fields |= {"expiry": event.expiry, "payload_hash": event.payload_hash}
     if isinstance(event, Claim) and event.policy != RUN:
         fields["policy"] = event.policy
-    if isinstance(event, Complete):
+    if isinstance(event, Complete | CompleteWithin):
         fields["response"] = event.response
     return fields
 

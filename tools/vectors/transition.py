@@ -16,6 +16,7 @@ from idemproof.spec.events import (
     Abandon,
     Claim,
     Complete,
+    CompleteWithin,
     Event,
     Evict,
     Outcome,
@@ -55,7 +56,7 @@ _OWNERS = ("w2", "w1", "w3", None, *_INVOCATIONS)
 _LONGEST = 4
 
 _NUMBERS = {row.clause: number for number, row in enumerate(TABLE)}
-_TIMELESS = ("ROW-10", "ROW-11", "ROW-20", "ROW-12", "ROW-13")
+_TIMELESS = ("ROW-22", "ROW-23", "ROW-10", "ROW-11", "ROW-20", "ROW-12", "ROW-13")
 """Rows whose conditions do not depend on time: examples on two sides of a deadline show that."""
 
 _OFFSETS = {-1: "one millisecond before", 0: "exactly at", 1: "one millisecond after"}
@@ -82,6 +83,7 @@ _DISTINCTIVE = {
     "ROW-13": ("own", *_UNNAMED, "resuming"),
     "ROW-17": _UNNAMED,
     "ROW-18": (*_UNNAMED, "resuming"),
+    "ROW-23": ("own", *_UNNAMED, "resuming"),
     "ROW-20": ("own", *_UNNAMED, "resuming"),
 }
 """The owners that deserve a vector, by row. The other rows, and another owner, have vectors already."""
@@ -200,6 +202,7 @@ def _events(record: Record | None, owners: tuple[str | None, ...]) -> Iterator[E
         if payload_hash is None or result == _PLAIN_RESULT:
             expiry, response = result
             yield Complete(owner, response, payload_hash, expiry)
+            yield CompleteWithin(owner, response, payload_hash, expiry)
     limits = (START,) if record is None else (deadline_ms(record), expiry_ms(record))
     leases = sorted({limit + offset for limit, offset in product(limits, (-1, 0, 1, 1000, _FAR_BEYOND))})
     for owner in owners:
@@ -295,14 +298,18 @@ def _of_owner(move: Move, _place: _Place) -> _Examples:
 
 
 def _of_hash(move: Move, _place: _Place) -> _Examples:
-    if move.before is None or not isinstance(move.event, Claim | Complete):
+    if move.before is None or not isinstance(move.event, Claim | Complete | CompleteWithin):
         return
     current, asked = move.before.payload_hash, move.event.payload_hash
     if current is None or asked is None:
         relation = "" if current == asked else "event lacks" if asked is None else "record lacks"
     else:
         relation = "equal" if current == asked else "different"
-    wanted = ("different",) if move.row in ("ROW-6", "ROW-7") else ("equal", "event lacks", "record lacks")
+    wanted = (
+        ("different",)
+        if move.row in ("ROW-6", "ROW-7", "ROW-21", "ROW-22")
+        else ("equal", "event lacks", "record lacks")
+    )
     if relation in wanted and move.row in (
         "ROW-4",
         "ROW-16",
@@ -312,6 +319,8 @@ def _of_hash(move: Move, _place: _Place) -> _Examples:
         "ROW-6",
         "ROW-7",
         "ROW-8",
+        "ROW-21",
+        "ROW-22",
     ):
         yield (relation,), (), _HASH_RELATIONS[relation]
 
@@ -356,13 +365,17 @@ def _expiry_clauses(beyond: int) -> tuple[str, ...]:
 
 def _of_result(move: Move, _place: _Place) -> _Examples:
     event, after = move.event, move.after
-    if move.row not in ("ROW-5", "ROW-6", "ROW-7") or after is None:
+    if move.row not in ("ROW-5", "ROW-6", "ROW-7", "ROW-21", "ROW-22") or after is None:
         return
     if after.response_data is None:
         yield ("none",), (), "where the result has no response"
     elif after.response_data == RESULT_UNAVAILABLE:
         yield ("unavailable",), ("REC-6",), "where the result could not be stored, which is also a response"
-    if move.row == "ROW-7" and move.before is not None and isinstance(event, Complete):
+    if (
+        move.row in ("ROW-7", "ROW-22")
+        and move.before is not None
+        and isinstance(event, Complete | CompleteWithin)
+    ):
         if event.expiry < move.before.expiry_timestamp:
             yield ("shorter",), ("TIME-3",), "with an expiry before that of the claim, which the result gets"
         if move.before.payload_hash is not None and event.payload_hash is None:

@@ -1,0 +1,252 @@
+"""Completion within a transaction of the application: statements, and the exchanges that send them (TXN-1).
+
+A completion is one UPDATE on the condition that the claim is still the attempt's own. If it changes no row,
+the transaction is left unable to commit: PostgreSQL fails a cast, whose text says why; elsewhere the
+transaction is rolled back (TXN-6). Only the connection of the application is used.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..drivers.exchanges import Ask, Exchange
+from ..spec.record import Record
+
+POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
+
+MARK = "Idemproof refuses this transaction"
+"""Begins what PostgreSQL says about a transaction that must not commit."""
+
+_LOST = f"{MARK}, because the attempt does not hold its claim here. It cannot commit."
+_NESTED = f"{MARK} in a savepoint, because that could be rolled back alone. It cannot commit."
+_ABORTED = f"{MARK}, because its result is not recorded. It cannot commit."
+
+_UPDATE = """\
+UPDATE {table} SET status = 'COMPLETED', expiration = {expiration}, in_progress_expiration = NULL,
+    data = {data}, validation = {validation}, owner = {owner}
+WHERE id = {key} AND status = 'INPROGRESS' AND owner = {owner}"""
+
+_TYPED = {
+    "expiration": "CAST({expiration} AS bigint)",
+    **{name: f"CAST({{{name}}} AS text)" for name in ("data", "validation", "owner", "key")},
+}
+
+_ON_POSTGRESQL = """\
+WITH own AS (
+    {update}
+    RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost
+)
+SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost}'
+    WHEN {savepoint} OR bool_and(outermost) THEN '1' ELSE '{nested}' END AS integer)
+FROM own"""
+
+_READ = (
+    "SELECT status, expiration, in_progress_expiration, data, validation, owner FROM {table} WHERE id = {key}"
+)
+
+_ABORT = f"SELECT CAST('{_ABORTED}' AS integer)"
+
+
+NO_TRANSACTION, IN_SAVEPOINT, ROLLED_BACK = "NoTransaction", "InSavepoint", "RolledBack"
+
+
+class Problem(Exception):  # noqa: N818 - it says what is wrong with a connection
+    """A connection cannot be used: the kind of the error for the caller, and what is wrong."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+        self.what = what
+
+
+class Client:
+    """One connection of the application.
+
+    Parameters
+    ----------
+    given
+        The connection.
+    """
+
+    dialect: str
+    asynchronous = False
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def is_open(self) -> bool:
+        """Return whether the connection is in a transaction now. Sends nothing."""
+        raise NotImplementedError
+
+    def require(self, *, savepoint: bool) -> Any:
+        """Raise :class:`Problem` unless the connection is in a transaction, and in no savepoint."""
+        raise NotImplementedError
+
+    def rows(self, statement: str, given: dict[str, Any]) -> Any:
+        """Execute a query, and return its rows."""
+        raise NotImplementedError
+
+    def changed(self, statement: str, given: dict[str, Any]) -> Any:
+        """Execute a change, and return how many rows it has changed."""
+        raise NotImplementedError
+
+    def roll_back(self) -> Any:
+        """Roll the whole transaction back."""
+        raise NotImplementedError
+
+
+class Records(NamedTuple):
+    """Where a layer keeps its records, for the connections of an application.
+
+    Parameters
+    ----------
+    dialect
+        "postgresql", "mysql" (also for MariaDB), or "sqlite".
+    table
+        The quoted name of the table.
+    encode, decode
+        Convert a text to what the table stores, and back.
+    path
+        The file of a SQLite database; None if it is not known, and for other databases.
+    """
+
+    dialect: str
+    table: str
+    encode: Callable[[str], Any]
+    decode: Callable[[Any], Any]
+    path: str | None = None
+
+
+class Refusal(NamedTuple):
+    """Why a completion was not written: the transaction can commit no more, unless ``unsent``.
+
+    ``why`` is "lost", "savepoint", "database" or "no table".
+    """
+
+    why: str
+    unsent: bool = False
+    error: Exception | None = None
+
+
+def records_of(store: Any) -> Records | None:
+    """Return where the layer of a call keeps its records, or None if it cannot complete in a transaction."""
+    # An async call may use a blocking layer, whose requests run in threads.
+    layer = store if hasattr(store, "_records") else getattr(store, "_layer", None)
+    found: Callable[[], Records] | None = getattr(layer, "_records", None)
+    return None if found is None else found()
+
+
+def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
+    """Store the result ``new``, if the claim is held; return None, or the :class:`Refusal`."""
+    if records.dialect == SQLITE and not (yield from _is_same_file(records)):
+        return Refusal("database", unsent=True)
+    given = {"key": records.encode(new.idempotency_key), "expiration": new.expiry_timestamp}
+    for name, value in zip(("data", "validation", "owner"), new[4:], strict=True):
+        given[name] = None if value is None else records.encode(value)
+    failure: Exception | None = None
+    try:
+        if records.dialect == POSTGRESQL:
+            yield Ask("rows", (_on_postgresql(records, savepoint=savepoint), given))
+            return None
+        if (yield Ask("changed", (_UPDATE.replace("{table}", records.table), given))) == 1:
+            return None
+    except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
+        failure = error
+    if records.dialect != POSTGRESQL:
+        yield Ask("roll_back")
+    return Refusal("lost") if failure is None else _judged(failure)
+
+
+def _on_postgresql(records: Records, *, savepoint: bool) -> str:
+    update = _UPDATE
+    for name, typed in _TYPED.items():
+        update = update.replace(f"{{{name}}}", typed)
+    whole = _ON_POSTGRESQL.replace("{update}", update).replace("{lost}", _LOST).replace("{nested}", _NESTED)
+    return whole.replace("{savepoint}", str(savepoint).upper()).replace("{table}", records.table)
+
+
+def _judged(failure: Exception) -> Refusal:
+    """Return the refusal that ``failure`` is, or raise it."""
+    text = _text_of_driver(failure)
+    if MARK in text:
+        return Refusal("savepoint" if _NESTED in text else "lost", error=failure)
+    if _has_no_table(failure, text):
+        return Refusal("no table", error=failure)
+    raise failure
+
+
+def read(records: Records, key: str) -> Exchange:
+    """Return the record of ``key`` as the transaction sees it, or None."""
+    statement = _READ.replace("{table}", records.table)
+    if records.dialect == POSTGRESQL:
+        statement = statement.replace("{key}", _TYPED["key"])
+    rows = yield Ask("rows", (statement, {"key": records.encode(key)}))
+    if not rows:
+        return None
+    status, expiry, lease, *texts = rows[0]
+    texts = [value if value is None else records.decode(value) for value in texts]
+    return Record(key, records.decode(status), expiry, lease, *texts)
+
+
+def abort(records: Records) -> Exchange:
+    """Leave the transaction unable to commit."""
+    if records.dialect != POSTGRESQL:
+        yield Ask("roll_back")
+        return
+    try:
+        yield Ask("rows", (_ABORT, {}))
+    except Exception as error:
+        # Failed: that was the purpose, or it had failed before.
+        if MARK not in _text_of_driver(error) and not is_aborted(error):
+            raise
+
+
+def is_aborted(error: BaseException) -> bool:
+    """Return whether ``error`` says that the transaction cannot commit any more."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"PendingRollbackError", "TransactionManagementError"}:
+        return True
+    return "25P02" in _states(error)
+
+
+def _has_no_table(error: BaseException, text: str) -> bool:
+    """Return whether the database has no table of records, or none with these columns."""
+    if _states(error) & {"42P01", "42703", "3F000"} or "no such table" in text or "no such column" in text:
+        return True
+    return any(link.args[:1] in ((1146,), (1054,)) for link in _links(error))
+
+
+def _states(error: BaseException) -> set[str]:
+    return {
+        str(state)
+        for link in _links(error)
+        for state in (getattr(link, "sqlstate", None), getattr(link, "pgcode", None))
+        if state
+    }
+
+
+def _text_of_driver(error: BaseException) -> str:
+    """Return what the database said, without the statement that a wrapper adds."""
+    return str(_links(error)[-1])
+
+
+def _links(error: BaseException) -> list[BaseException]:
+    """Return an error of a wrapper, and those of the driver below it."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = getattr(link, "orig", None) or link.__cause__
+    return links
+
+
+def _is_same_file(records: Records) -> Exchange:
+    """Return whether the main database of the connection is the file of the records."""
+    if records.path is None:
+        return True
+    rows = yield Ask("rows", ("PRAGMA database_list", {}))
+    found = next((row[2] for row in rows if row[1] == "main"), None)
+    try:
+        return bool(found) and Path(str(found)).samefile(records.path)
+    except FileNotFoundError:
+        return False

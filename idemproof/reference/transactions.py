@@ -1,0 +1,448 @@
+"""Completes attempts within transactions of the application (TXN-1 to TXN-10).
+
+Such a transaction contains the effect of a body and its result, so that both are committed or neither is. The
+claim was committed before, by the layer. When the body has returned, the engine reads, and writes nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backends.within import (
+    IN_SAVEPOINT,
+    POSTGRESQL,
+    ROLLED_BACK,
+    Client,
+    Problem,
+    Records,
+    Refusal,
+    abort,
+    is_aborted,
+    read,
+    write,
+)
+from ..drivers.exchanges import Ask, Exchange
+from ..spec.commands import AskWithin, Load, Sleep, Steps
+from ..spec.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyError,
+    IdempotencyLeaseLostError,
+    IdempotencyPersistenceLayerError,
+    IdempotencySerializationError,
+    IdempotencyTransactionError,
+)
+from ..spec.events import Completed, CompleteWithin, LeaseLost
+from ..spec.invariants import is_result_of
+from ..spec.occurrences import Kind
+from ..spec.record import Record, ceil_seconds
+from ..spec.transition import transition
+from .attempt import Attempt, append_context
+from .changes import Releasing, milliseconds, pause_ms
+from .config import IdempotencyConfig
+from .finishing import Finishing
+from .observers import Report
+from .results.custom import ResultChangedError
+
+TRIES = 3
+"""How often the record is read at the end of a call, before its outcome counts as unknown."""
+
+NOT_VISIBLE, ALREADY_COMPLETED, RESULT_DIFFERS, LEASE_REQUIRED = (
+    "NotVisible",
+    "AlreadyCompleted",
+    "ResultDiffers",
+    "LeaseRequired",
+)
+
+
+class Completion:
+    """A completion within a transaction that was sent, or will be.
+
+    Parameters
+    ----------
+    event
+        What the table is asked.
+    claim
+        The claim that it replaces.
+    now
+        When it was decided (epoch milliseconds).
+    client
+        The connection; None if the application sends the completion itself.
+    records
+        Where the records are; None without a connection.
+    """
+
+    __slots__ = ("answer", "claim", "client", "event", "may_be_torn", "now", "records", "refusal")
+
+    def __init__(
+        self,
+        event: CompleteWithin,
+        claim: Record,
+        now: int,
+        client: Client | None = None,
+        records: Records | None = None,
+    ) -> None:
+        self.event = event
+        self.claim = claim
+        self.now = now
+        self.client = client
+        self.records = records
+        # Why nothing was written, so that the transaction cannot commit.
+        self.refusal: IdempotencyError | None = None
+        # Whether a savepoint may be rolled back alone, so that the effect is committed without a record.
+        self.may_be_torn = False
+        # What the caller gets, once the result is found recorded.
+        self.answer: Any = None
+
+    @property
+    def table(self) -> Records:
+        """Where the records are, as the connection finds them."""
+        assert self.records is not None  # there is a connection
+        return self.records
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is still in a transaction."""
+        return self.client is not None and self.client.is_open()
+
+
+class InTransactions(Finishing):
+    """The part of an engine that completes within transactions."""
+
+    _config: IdempotencyConfig
+    _end_renewal: Callable[[Attempt], Steps]
+    _release: Callable[..., Steps]
+    _ending_after: Callable[[Attempt, BaseException], Releasing | None]
+    _report_beat: Callable[..., Steps]
+    renewal_of: Callable[[Attempt], Any]
+
+    def complete_steps(
+        self,
+        attempt: Attempt,
+        result: Any,
+        client: Client,
+        records: Records,
+        report: Report | None,
+        *,
+        savepoint: bool,
+    ) -> Steps:
+        """Write ``result`` through ``client``, or raise why that is refused."""
+        completion = self._completion(attempt, result, client, records)
+        problem: Problem | None = None
+        try:
+            yield AskWithin(client, _requirement(savepoint=savepoint))
+        except Problem as error:
+            problem = error
+        if problem is not None:
+            raise IdempotencyTransactionError(
+                f"The attempt on {attempt.key!r} cannot complete within this connection: {problem.what}. "
+                "Nothing was written.",
+                kind=problem.kind,
+            )
+        if client.dialect != records.dialect:
+            raise not_visible(attempt.key, _of_another(client, records))
+        attempt.completion = completion
+        yield from self._stop_renewal(attempt)
+        claim, event = completion.claim, completion.event
+        new, _ = transition(claim, event, completion.now)  # ROW-22, because it is the attempt's own
+        assert new is not None
+        try:
+            refused = yield AskWithin(client, write(records, new, savepoint=savepoint))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            completion.refusal = rolled_back(attempt.key, "the completion failed")
+            completion.refusal.__cause__ = error
+            raise
+        if refused is None:
+            completion.may_be_torn = savepoint or client.dialect != POSTGRESQL
+            return
+        yield from self._refuse(attempt, completion, refused, report)
+
+    def item_steps(self, attempt: Attempt, result: Any, item: Callable[[Record], Any]) -> Steps:
+        """Return the ``item`` of the record to write in a transaction that the application sends."""
+        completion = self._completion(attempt, result)
+        new, _ = transition(completion.claim, completion.event, completion.now)
+        assert new is not None  # ROW-22
+        made = item(new)
+        attempt.completion = completion
+        yield from self._stop_renewal(attempt)
+        return made
+
+    def _completion(
+        self, attempt: Attempt, result: Any, client: Client | None = None, records: Records | None = None
+    ) -> Completion:
+        claim = attempt.held if attempt.renewal is None else attempt.renewal.claim
+        assert claim is not None  # the body runs under it
+        key = attempt.key
+        if attempt.completion is not None:
+            raise IdempotencyTransactionError(
+                f"The attempt on {key!r} has completed within a transaction before, or has tried to. Nothing "
+                "was written now. Complete once in a call. To repeat a transaction that the database has "
+                "rolled back, let the error leave the function, and call it again.",
+                kind=ALREADY_COMPLETED,
+            )
+        if claim.in_progress_expiry_timestamp is None:
+            raise IdempotencyTransactionError(
+                f"The claim on {key!r} has no lease, so after a crash before the commit it would stand for "
+                "the whole window. Nothing was written. Set in_progress_expires_after_seconds, or pass a "
+                "Lambda context.",
+                kind=LEASE_REQUIRED,
+            )
+        try:
+            text, _ = self._answers.encode(result)
+        except (IdempotencyError, TypeError, ValueError, RecursionError, ResultChangedError) as error:
+            trouble = error
+        else:
+            now = self._clock()
+            expiry = ceil_seconds(now + milliseconds(self._config.expires_after_seconds))
+            event = CompleteWithin(attempt.owner, text, attempt.payload_hash, expiry, key)
+            return Completion(event, claim, now, client, records)
+        raise self._interrupts.behind(trouble) or IdempotencySerializationError(
+            f"The result of {key!r} cannot be stored: {trouble}. Nothing was written, and the transaction is "
+            "as it was.",
+            trouble,
+        ) from trouble
+
+    def _stop_renewal(self, attempt: Attempt) -> Steps:
+        """Stop the heartbeat (TXN-3). An interrupt meanwhile ends the body."""
+        if attempt.renewal is None:
+            return
+        yield from self._end_renewal(attempt)
+        if attempt.interrupt is not None:
+            raise attempt.interrupt
+
+    def _refuse(
+        self, attempt: Attempt, completion: Completion, refused: Refusal, report: Report | None
+    ) -> Steps:
+        """Raise why nothing was written. The transaction cannot commit any more (TXN-6)."""
+        key = attempt.key
+        error: IdempotencyError
+        if refused.why == "savepoint":
+            error = IdempotencyTransactionError(
+                f"The transaction for {key!r} is in a savepoint, which could be rolled back alone. The "
+                "savepoint cannot be released any more. Complete outside of it, or pass savepoint=True.",
+                kind=IN_SAVEPOINT,
+            )
+        elif refused.why in ("database", "no table"):
+            error = not_visible(key, "it is of another database than the records", unsent=refused.unsent)
+        else:
+            error = yield from self._explain(attempt, completion, report)
+        if refused.unsent:
+            attempt.completion = None
+        completion.refusal = error
+        raise error from refused.error
+
+    def _explain(self, attempt: Attempt, completion: Completion, report: Report | None) -> Steps:
+        """Return the error for a claim that the transaction does not see, and report a loss."""
+        key = attempt.key
+        try:
+            found = yield Load(key)
+        except Exception as error:  # noqa: BLE001 - then the transaction alone decides
+            interrupt = self._interrupts.behind(error)
+            if interrupt is not None:
+                raise interrupt from None
+            found = None
+        _, outcome = transition(found, completion.event, completion.now)
+        if isinstance(outcome, Completed):
+            return not_visible(
+                key,
+                "it is of another database than the records or, with repeatable reads, began before the call",
+            )
+        assert isinstance(outcome, LeaseLost)
+        self.renewal_of(attempt).lost = True
+        if attempt.report is not None and report is not None:
+            report.decided(found, completion.event, completion.now)
+            yield report.of(Kind.LEASE_LOST, outcome, record=found)
+        return IdempotencyLeaseLostError(
+            f"The attempt on {key!r} has lost its claim: its lease ended, or the store lost it, and another "
+            "attempt may have taken over. Its transaction cannot commit. The function has run up to here. "
+            "Use a longer lease."
+        )
+
+    def _confirm(self, attempt: Attempt) -> Steps:
+        """Find out whether the completion is recorded (TXN-7). Otherwise set the attempt's failure."""
+        completion: Completion = attempt.completion
+        text, answer = None, None
+        try:
+            text, answer = self._answers.encode(attempt.result)
+        except Exception as error:
+            if self._interrupts.behind(error) is not None:
+                raise
+            trouble: BaseException | None = error
+        else:
+            trouble = None
+        event = completion.event
+        if isinstance(completion.refusal, IdempotencyLeaseLostError):
+            found, known, committed = None, True, False  # what is lost is not looked for again
+        else:
+            found, known, committed = yield from self._read_back(attempt, completion)
+        if not known:
+            yield from self._raise_unknown(attempt)
+        own = found if is_result_of(attempt.owner, found) else None
+        if own is not None and own.response_data == event.response == text:
+            yield from self._note_recorded(attempt, completion, own, committed=committed)
+            completion.answer = answer
+            return
+        yield from self._abort(completion)
+        if own is not None and text != event.response:
+            failure: Any = _differs(attempt.key, committed=committed, stored=text is not None)
+            failure.__cause__ = trouble
+        else:
+            failure = completion.refusal or _unrecorded(attempt.key, completion, ended=committed)
+        failure.carry(attempt.result)
+        attempt.failure = failure
+
+    def _raise_unknown(self, attempt: Attempt) -> Steps:
+        """Raise that it is not known whether the transaction was committed (ENG-7)."""
+        attempt.settled = True
+        yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, attempt.trouble)
+        unknown = IdempotencyPersistenceLayerError(
+            f"The function ran for {attempt.key!r} and completed within a transaction. It is not known "
+            "whether that was committed. This error carries the result. Check the operation before repeating "
+            "it.",
+            attempt.trouble,
+            result=attempt.result,
+        )
+        raise self._stopped(attempt, unknown, attempt.trouble)
+
+    def _note_recorded(
+        self, attempt: Attempt, completion: Completion, found: Record, *, committed: bool
+    ) -> Steps:
+        outcome = Completed(found)
+        attempt.held, attempt.outcome, attempt.settled = found, outcome, True
+        if attempt.decided is not None:
+            attempt.decided(completion.claim, completion.event, completion.now)
+        if attempt.report is not None:
+            yield from self._report(attempt, Kind.COMPLETED, outcome)
+        if attempt.interrupt is not None:
+            raise attempt.interrupt
+        if committed and self._cache is not None:
+            self._cache.put(found)
+
+    def _read_back(self, attempt: Attempt, completion: Completion) -> Steps:
+        """Return the record, whether it is known, and whether what it says is committed."""
+        if not completion.is_open:
+            return (yield from self._read_committed(attempt))
+        try:
+            found = yield AskWithin(completion.client, read(completion.table, attempt.key))
+        except Exception as error:
+            if self._interrupts.behind(error) is not None:
+                raise
+            failure = error
+        else:
+            return found, True, False
+        if is_aborted(failure):
+            return None, True, False
+        attempt.trouble = failure
+        return None, False, False
+
+    def _read_committed(self, attempt: Attempt) -> Steps:
+        for failures in range(1, TRIES + 1):
+            try:
+                found = yield Load(attempt.key)
+            except Exception as error:
+                if self._interrupts.behind(error) is not None:
+                    raise
+                attempt.trouble = error
+            else:
+                return found, True, True
+            if failures < TRIES:
+                yield Sleep(pause_ms(failures))
+        return None, False, False
+
+    def _abort(self, completion: Completion) -> Steps:
+        """Leave a transaction that is still open unable to commit."""
+        if not completion.is_open:
+            return
+        try:
+            yield AskWithin(completion.client, abort(completion.table))
+        except Exception as error:
+            if self._interrupts.behind(error) is not None:
+                raise
+            # The connection is of no use any more, so the database rolls back.
+
+    def _release_after_transaction(self, attempt: Attempt, failure: BaseException) -> Steps:
+        """Release or abandon once, unless the record is locked, or its effect may be committed (TXN-4)."""
+        trouble: BaseException | None = None
+        completion: Completion = attempt.completion
+        torn = completion.may_be_torn and attempt.returned and completion.refusal is None
+        if completion.is_open or torn:
+            why = "its effect may be committed" if torn else "the transaction has locked its record"
+            trouble = IdempotencyAlreadyInProgressError(
+                f"The claim on {attempt.key!r} was not released, because {why}. It stands until its lease "
+                "ends, or the transaction is committed.",
+            )
+        else:
+            ending = self._ending_after(attempt, failure)
+            kind = Releasing if ending is None else type(ending)
+            try:
+                yield from self._release(attempt, failure, kind(self._interrupts, tries=1, requests=2))
+            except Exception as error:
+                if self._interrupts.includes(error):
+                    raise
+                trouble = error
+        attempt.settled = True
+        if trouble is not None:
+            failure.add_note(str(trouble))
+            if attempt.report is not None:
+                yield from self._report(attempt, Kind.RELEASE_FAILED, None, trouble)
+        if attempt.interrupt is not None and not self._interrupts.includes(failure):
+            append_context(attempt.interrupt, failure)
+            raise attempt.interrupt from failure
+
+
+def _requirement(*, savepoint: bool) -> Exchange:
+    """Raise a problem unless the connection is in a transaction that may be used."""
+    yield Ask("require", kwargs={"savepoint": savepoint})
+
+
+def _of_another(client: Client, records: Records) -> str:
+    return (
+        f"it is of a database of {client.dialect or 'unknown kind'}, and the records are in {records.dialect}"
+    )
+
+
+def not_visible(key: str, why: str, *, unsent: bool = False) -> IdempotencyTransactionError:
+    """Return the error for a transaction that does not see the claim."""
+    left = "Nothing was written" if unsent else "The transaction cannot commit"
+    return IdempotencyTransactionError(
+        f"The transaction does not see the claim on {key!r}: {why}. {left}. Use a connection to the database "
+        "of the records, and begin the transaction in the function.",
+        kind=NOT_VISIBLE,
+    )
+
+
+def rolled_back(key: str, why: str) -> IdempotencyTransactionError:
+    """Return the error for a completion that is not recorded."""
+    return IdempotencyTransactionError(
+        f"The function for {key!r} completed within a transaction, but its result is not recorded: {why}. "
+        "Let errors of the transaction leave the function. Then retry.",
+        kind=ROLLED_BACK,
+    )
+
+
+def _unrecorded(key: str, completion: Completion, *, ended: bool) -> IdempotencyTransactionError:
+    """Return the error for a function that returned, although its completion is not recorded."""
+    if completion.client is None:
+        return rolled_back(key, "the application did not send it, or the database has refused it")
+    if ended and completion.may_be_torn:
+        return rolled_back(
+            key,
+            "the transaction was rolled back, or only a savepoint, and its effect committed. Check it",
+        )
+    if ended:
+        return rolled_back(key, "the transaction was rolled back, and nothing that it contained has happened")
+    return rolled_back(key, "it was rolled back in the transaction, which cannot commit any more")
+
+
+def _differs(key: str, *, committed: bool, stored: bool) -> IdempotencyTransactionError:
+    what = "something else than it had completed with"
+    if not stored:
+        what = "what cannot be stored, and had completed with something else"
+    end = "Its transaction cannot commit any more"
+    if committed:
+        end = "The transaction was committed before, so repeats get what was completed"
+    return IdempotencyTransactionError(
+        f"The function for {key!r} returned {what}. {end}. This error carries what was returned. Return what "
+        "complete() returns.",
+        kind=RESULT_DIFFERS,
+    )
