@@ -28,10 +28,10 @@ IDLE_SECONDS = 10.0
 """For how many seconds the connection stays open after the last call has begun to wait."""
 
 MOST_KEYS = 50
-"""How many keys one connection listens to. The server has room for 64 locks of each session by default."""
+"""How many keys one connection listens to. By default the server can hold 64 locks for each session."""
 
 _LINGER_SECONDS = 3.0
-"""For how many seconds to listen to a key that nobody waits for. The longest pause between claims is 1 s."""
+"""For how many seconds to listen to a key for which no call waits. Calls wait again after each claim."""
 
 _TURN_SECONDS = 1.0
 """How often the thread looks at the time."""
@@ -65,7 +65,8 @@ class Signals:
     """Ends the pauses of waiting calls when a record changes. Thread-safe, and on both sides of a fork.
 
     Its thread and connection begin with the first call that waits. They end with :meth:`close`, and when no
-    call has begun to wait for ``idle_seconds``. Nothing here decides anything: whoever is woken claims again.
+    call has begun to wait for ``idle_seconds``. Nothing here decides anything: a call that is woken claims
+    again.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ class Signals:
         thread.join()  # which has nothing left to do
 
     def _end(self) -> threading.Thread | None:
-        """Tell the thread to end, and return it. It cannot wait for itself."""
+        """Make the thread end, and return it. It cannot wait for itself."""
         self._notice_fork()
         with self._lock:
             thread = self._thread
@@ -311,7 +312,7 @@ class Signals:
                 self.waiters.wake(key)
 
     def _drop_unused(self, client: Any, linger_seconds: float) -> None:
-        """Listen no more to keys that nobody has waited for since so many seconds."""
+        """Listen no more to keys for which no call has waited for so many seconds."""
         latest = time.monotonic() - linger_seconds
         with self._lock:
             unused = [

@@ -144,6 +144,18 @@ def test_a_change_before_the_wait_ends_it_at_once(
 
 
 @pytest.mark.clause("CAS-14")
+def test_a_change_between_two_waits_is_not_missed(
+    waiting: Any, watched: Watched, records_table: str, make_postgres: Make
+) -> None:
+    other = make_postgres(records_table)
+    other._swap("key", None, CLAIM, 1)
+    while not watched.listening():
+        assert not waiting("key", CLAIM, 0.05)
+    other._swap("key", CLAIM, RESULT, 1)
+    assert waiting("key", CLAIM, FOREVER)
+
+
+@pytest.mark.clause("CAS-14")
 def test_another_key_and_a_refused_swap_wake_nobody(
     waiting: Any, watched: Watched, records_table: str, make_postgres: Make, in_thread: Any
 ) -> None:
