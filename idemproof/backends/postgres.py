@@ -3,7 +3,7 @@
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from .base import AsyncCompareAndSwapLayer, CompareAndSwapLayer
 from .copies import Copied
 from .names import whole
 from .postgres_errors import may_have_moved, translate_error
+from .postgres_signals import Signals
 from .postgres_statements import PostgresTable
 from .within import Records
 
@@ -83,6 +84,12 @@ class _OverPostgres(Copied, ABC):
     def _translated(self, error: Exception, what: str) -> IdempotencyError:
         return translate_error(error, what, self._table.name, self._secrets)
 
+    def _new_signals(self) -> Signals | None:
+        """Return the signals for calls that wait. They need a connection of the layer's own."""
+        if self._source is not None:
+            return None
+        return Signals(self._settings, self._seconds, self._table, self._secrets)
+
     @abstractmethod
     def _initialize(self) -> None:
         """Create what each copy has for itself."""
@@ -106,7 +113,9 @@ class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
     table, schema
         The table; by default the one that ``search_path`` finds.
     max_connections
-        How many connections the layer has at most in each process. Further requests wait.
+        How many connections the layer has at most in each process for its requests. Further requests wait.
+        While calls wait for another attempt, one more connection listens for changes, so that they need not
+        poll. Through a pooler, and with connections that are lent, they poll.
     timeout_seconds
         How long a request waits for a connection, and how long for the server while nothing arrives.
 
@@ -117,10 +126,21 @@ class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
         error of the first request.
     """
 
-    _recreated: ClassVar[frozenset[str]] = frozenset({"_client"})
+    _recreated: ClassVar[frozenset[str]] = frozenset({"_client", "_signals"})
 
     def _initialize(self) -> None:
         self._client: Any = None
+        self._signals = self._new_signals()
+
+    @property
+    def _wait_for_change(self) -> Callable[[str, Record, float], bool] | None:  # type: ignore[override]
+        signals = self._signals
+        return signals.wait if signals is not None and signals.are_possible else None
+
+    @property
+    def _wait_for_change_async(self) -> Callable[[str, Record, float], Awaitable[bool]] | None:
+        signals = self._signals
+        return signals.wait_async if signals is not None and signals.are_possible else None
 
     def _load(self, key: str) -> Record | None:
         record: Record | None = self._perform(self._table.load(key), repr(key))
@@ -146,9 +166,13 @@ class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
         return total
 
     def close(self) -> None:
-        """Close the idle connections of the layer's own. The layer stays usable: it opens new ones."""
-        if self._client is not None:
-            self._client.close()
+        """Close the idle connections of the layer's own, and the one that listens. The layer stays usable."""
+        try:
+            if self._signals is not None:
+                self._signals.close()
+        finally:
+            if self._client is not None:
+                self._client.close()
 
     def _perform(self, exchange: Exchange, what: str, *, checked: bool = True) -> Any:
         before = sys.exception()
@@ -207,13 +231,19 @@ class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
         A parameter is invalid, or psycopg is not installed.
     """
 
-    _recreated: ClassVar[frozenset[str]] = frozenset({"_client", "_clients"})
+    _recreated: ClassVar[frozenset[str]] = frozenset({"_client", "_clients", "_signals"})
 
     def _initialize(self) -> None:
         from ..drivers.event_loops import ClientPerLoop  # noqa: PLC0415 - loads asyncio
 
         self._client: Any = None
         self._clients = ClientPerLoop(self._new_pool)
+        self._signals = self._new_signals()
+
+    @property
+    def _wait_for_change(self) -> Callable[[str, Record, float], Awaitable[bool]] | None:  # type: ignore[override]
+        signals = self._signals
+        return signals.wait_async if signals is not None and signals.are_possible else None
 
     async def _load(self, key: str) -> Record | None:
         record: Record | None = await self._perform(self._table.load(key), key, repr(key))
@@ -246,8 +276,15 @@ class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
         return total
 
     async def close(self) -> None:
-        """Close the running event loop's connections of the layer's own. The layer stays usable."""
-        await self._clients.close()
+        """Close the running event loop's connections of the layer's own, and the one that listens.
+
+        The layer stays usable.
+        """
+        try:
+            if self._signals is not None:
+                await self._signals.close_async()
+        finally:
+            await self._clients.close()
 
     async def _perform(self, exchange: Exchange, key: str | None, what: str, *, checked: bool = True) -> Any:
         client: Any = None

@@ -177,17 +177,7 @@ class BlockingPool:
         return cursor
 
     def _open(self) -> Any:
-        connection = _Connection.connect(
-            autocommit=True, row_factory=tuple_row, **_options(self._settings, self._seconds)
-        )
-        connection.idle_seconds = self._seconds
-        try:
-            cursor = connection.cursor()
-            _disable_prepared(connection, perform(self._check(), _Blocking(cursor)))
-        except BaseException:
-            connection.close()
-            raise
-        return cursor
+        return open_cursor(self._settings, self._seconds, self._check)[0]
 
     def _begin_child(self) -> None:
         with _child_lock:
@@ -207,13 +197,33 @@ class BlockingPool:
     close = drop_idle
 
 
-class _Blocking:
+def open_cursor(settings: dict[str, Any], seconds: float, check: Callable[[], Exchange]) -> tuple[Any, bool]:
+    """Return the cursor of a new connection, and whether it leads to a pooler.
+
+    Parameters
+    ----------
+    settings, seconds, check
+        As for :class:`BlockingPool`.
+    """
+    connection = _Connection.connect(autocommit=True, row_factory=tuple_row, **_options(settings, seconds))
+    connection.idle_seconds = seconds
+    try:
+        cursor = connection.cursor()
+        is_pooled = _disable_prepared(connection, perform(check(), Blocking(cursor)))
+    except BaseException:
+        connection.close()
+        raise
+    return cursor, is_pooled
+
+
+class Blocking:
     """Performs the requests of an exchange on one cursor."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
 
     def ask(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """Send a statement, and return its rows."""
         return _rows(self._cursor.execute(statement, parameters), parameters)
 
 
@@ -329,7 +339,7 @@ class BlockingSupplied:
             try:
                 cursor = connection.cursor(row_factory=tuple_row)
                 if not self._checked:
-                    pid = perform(self._check(), _Blocking(cursor))
+                    pid = perform(self._check(), Blocking(cursor))
                     self._prepare = None if pid == connection.info.backend_pid else False
                     self._checked = True
                 cursor.execute(statement, parameters, prepare=self._prepare)
@@ -401,8 +411,10 @@ def _is_idle(connection: Any) -> bool:
     return not connection.closed and connection.info.transaction_status == _IDLE
 
 
-def _disable_prepared(connection: Any, pid: int) -> None:
+def _disable_prepared(connection: Any, pid: int) -> bool:
     """Prepare no statements through a pooler, whose sessions may have others under the same names.
+
+    Return whether it is a pooler.
 
     Parameters
     ----------
@@ -411,8 +423,10 @@ def _disable_prepared(connection: Any, pid: int) -> None:
     pid
         The process id of the session. A pooler reports another one when it accepts a connection.
     """
-    if pid != connection.info.backend_pid:
+    is_pooled: bool = pid != connection.info.backend_pid
+    if is_pooled:
         connection.prepare_threshold = None
+    return is_pooled
 
 
 def _require_idle(connection: Any, *, asynchronous: bool) -> None:

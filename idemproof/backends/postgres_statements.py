@@ -4,6 +4,7 @@ Each request is one statement, which is a transaction of its own. So a request t
 stays locked between requests, and all settings that a statement makes end with it.
 """
 
+import hashlib
 import re
 from typing import Any
 
@@ -104,8 +105,14 @@ WHERE id = %(key)s AND status = %(old_status)s AND expiration = %(old_expiration
     AND in_progress_expiration IS NOT DISTINCT FROM %(old_lease)s::bigint
     AND coalesce(owner, '') = %(old_owner)s::text
     AND set_config('lock_timeout', %(wait)s, true) IS NOT NULL
-RETURNING true
+RETURNING CASE WHEN pg_try_advisory_xact_lock(%(signal)s::bigint) THEN true
+    ELSE pg_notify('idemproof', %(signal)s::text) IS NOT NULL END
 """
+"""Both return true. It notifies only if a call waits for the record, and so its session shares the lock."""
+
+LISTEN = "LISTEN idemproof"
+_SUBSCRIBE = "SELECT pg_try_advisory_lock_shared(%(signal)s::bigint)"
+_UNSUBSCRIBE = "SELECT pg_advisory_unlock_shared(%(signal)s::bigint)"
 
 _REPLACE = """\
 UPDATE {table} SET status = %(status)s, expiration = %(expiration)s::bigint,
@@ -194,6 +201,7 @@ class PostgresTable:
             statement = self._delete if new is None else self._replace
             parameters = {"key": _key(key)} if new is None else _record(key, new)
             parameters |= {
+                "signal": signal_of(key),
                 "old_status": _text(expected.status),
                 "old_expiration": str(expected.expiry_timestamp),
                 "old_lease": _number(expected.in_progress_expiry_timestamp),
@@ -221,6 +229,15 @@ class PostgresTable:
             return False, None
         done, *fields = rows[0]
         return done, None if done else _decoded(key, fields)
+
+    def subscribe(self, signal: str) -> Exchange:
+        """Have changes of a record notify this session; return False if another session is changing it."""
+        ((granted,),) = yield from _repeated(_SUBSCRIBE, {"signal": signal})
+        return granted
+
+    def unsubscribe(self, signal: str) -> Exchange:
+        """End what :meth:`subscribe` has begun."""
+        yield from _repeated(_UNSUBSCRIBE, {"signal": signal})
 
     def keys(self, prefix: str, most: int) -> Exchange:
         """Return at most so many stored keys that begin with ``prefix``."""
@@ -307,6 +324,12 @@ def _repeated(
                 raise
         yield Sleep(pause * _PAUSE_MS)
     raise AssertionError  # not reached
+
+
+def signal_of(key: str) -> str:
+    """Return the number of the lock, and the payload of the notifications, for the record of ``key``."""
+    digest = hashlib.sha256(b"idemproof:" + key.encode(errors="surrogatepass")).digest()
+    return str(int.from_bytes(digest[:8], signed=True))
 
 
 def _quoted(name: str) -> str:

@@ -96,9 +96,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         self.interruptions = interrupts
         self.observers = Observers(config.observers, interrupts)
         self.observe = self.observers.hand
-        policy = self._set_policy(on_takeover, keeps_owners=keeps_owners)
-        self._claiming = Claiming(config, interrupts, policy)
-        self._resuming = Resuming(config, interrupts, policy)
+        self._set_question(on_takeover)
         self._completing = Completing(config, interrupts)
         self._marking = Completing(config, interrupts, RESULT_UNAVAILABLE)
         self._marking_error = Completing(config, interrupts, ERROR_UNAVAILABLE)
@@ -129,6 +127,23 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         twin.observers = self.observers.with_others(observers)
         twin.observe = twin.observers.hand
         return twin
+
+    def asking(self, on_takeover: Callable[..., Any]) -> Self:
+        """Return a copy of this engine that asks ``on_takeover`` before a body repeats anything.
+
+        Raises
+        ------
+        IdempotencyConfigError
+            The layer stores no owner tokens.
+        """
+        twin = copy.copy(self)
+        twin._set_question(on_takeover)
+        return twin
+
+    def _set_question(self, on_takeover: Callable[..., Any] | None) -> None:
+        policy = self._set_policy(on_takeover, keeps_owners=self._keeps_owners)
+        self._claiming = Claiming(self._config, self._interrupts, policy)
+        self._resuming = Resuming(self._config, self._interrupts, policy)
 
     def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
         """Return ``steps`` with a report of each request, if an observer wants them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
@@ -13,12 +14,14 @@ from .config import IdempotencyConfig
 from .core import Core, Layer, require_layer_and_config
 from .engine import Engine
 from .functions import is_async, name_of
+from .not_done import NotDone
 from .prefixes import service_name
 from .protection import disabled
 from .records import Records, checked_key
 from .renewal import refuse_renewal
 from .results.codec import Codec
 from .serialization import BaseIdempotencySerializer
+from .takeover import require_plain_question, require_question
 
 T = TypeVar("T")
 
@@ -59,13 +62,20 @@ class Idempotency:
         The prefix of stored keys, instead of the name of the service.
     output_serializer
         Converts results to JSON data and back. Without one, all callers get plain JSON values.
+    on_takeover
+        A function that finds out whether the operation of a key has happened. It is called with the key, as
+        the caller names it, when the lease of another attempt has ended. It returns the result (which is
+        stored and returned), returns :data:`NOT_DONE` if nothing was done and nothing will be done any more
+        (then the body runs), or raises if it cannot tell. It replaces the ``on_takeover`` of the
+        configuration. :meth:`run` and :meth:`arun` take one for a single call, too.
 
     Raises
     ------
     TypeError
         A parameter has the wrong type.
     IdempotencyConfigError
-        ``key_prefix`` is invalid, or ``config`` has an expression: there is no payload to select from.
+        ``key_prefix`` is invalid, or ``config`` has an expression: there is no payload to select from. Or
+        ``on_takeover`` does not take a key, or the layer stores no owner tokens.
     """
 
     def __init__(
@@ -75,6 +85,7 @@ class Idempotency:
         *,
         key_prefix: str | None = None,
         output_serializer: BaseIdempotencySerializer | None = None,
+        on_takeover: Callable[[str], Any] | None = None,
     ) -> None:
         require_layer_and_config(persistence_store, config)
         self._config = config = IdempotencyConfig() if config is None else config
@@ -94,10 +105,19 @@ class Idempotency:
         self._key_prefix = key_prefix
         codec: Any = Codec(output_serializer, None, config.result_check)
         codec.prepare()
-        engine = Engine(config, codec, keeps_owners=keeps_owners(persistence_store))
+        if on_takeover is not None:
+            require_question(on_takeover, "key")
+        self._on_takeover = on_takeover
+        engine = Engine(
+            config,
+            codec,
+            keeps_owners=keeps_owners(persistence_store),
+            on_takeover=None if on_takeover is None else _ask,
+        )
         self._core = Core(
             engine, config, persistence_store, self._prefix, "", key_prefix, lambda args, _: lambda: args[0]
         )
+        self._asking_core = None if on_takeover is None else self._core
         self.records = Records(self._core, self.stored_key)
         """Reads and changes records, by the same keys."""
 
@@ -112,7 +132,14 @@ class Idempotency:
         name, prefix = checked_key(key), self._prefix()
         return f"{prefix}#{name}" if prefix else name
 
-    def run(self, key: str, body: Callable[[], T], *, payload_hash: str | None = None) -> Answer[T]:
+    def run(
+        self,
+        key: str,
+        body: Callable[[], T],
+        *,
+        payload_hash: str | None = None,
+        on_takeover: Callable[[], T | NotDone] | None = None,
+    ) -> Answer[T]:
         """Run ``body`` once for ``key``, and return the stored result for repeats.
 
         Parameters
@@ -123,6 +150,9 @@ class Idempotency:
             The function to run. It is called without arguments.
         payload_hash
             A hash of the payload. A call with the same key and another hash is refused. None: no check.
+        on_takeover
+            A function without arguments that finds out whether the operation has happened, as in the
+            constructor. It replaces that one for this call.
 
         Raises
         ------
@@ -131,7 +161,7 @@ class Idempotency:
         IdempotencyKeyError
             The key is invalid. Nothing ran.
         IdempotencyConfigError
-            The layer is async. Nothing ran.
+            The layer is async, or ``on_takeover`` does not fit the body or the layer. Nothing ran.
         IdempotencyError
             As for a decorated function.
         """
@@ -143,16 +173,22 @@ class Idempotency:
             raise TypeError(f"{name_of(body)} is async: await arun instead. Nothing ran.")
         refuse_renewal(self._config, self._core.layer, body)
         name = self._checked(key, body, payload_hash)
+        ask = self._question(key, on_takeover, is_plain=True)
         if disabled():
             return Answer(body(), replayed=False, record=None)
         answered: list[Outcome] = []
-        value = self._core.call(
-            name, payload_hash or None, lambda _: body(), (key,), function=body, answered=answered
+        value = self._core_for(ask).call(
+            name, payload_hash or None, lambda *_: body(), (key, ask), function=body, answered=answered
         )
         return _answer(value, answered[-1])
 
     async def arun(
-        self, key: str, body: Callable[[], Awaitable[T]], *, payload_hash: str | None = None
+        self,
+        key: str,
+        body: Callable[[], Awaitable[T]],
+        *,
+        payload_hash: str | None = None,
+        on_takeover: Callable[[], Awaitable[T | NotDone] | T | NotDone] | None = None,
     ) -> Answer[T]:
         """Run ``body`` once for ``key`` on an event loop, over a blocking or an async layer.
 
@@ -162,15 +198,43 @@ class Idempotency:
             See :meth:`run`, also for the exceptions.
         body
             The function to run. It is called without arguments, and an awaitable result is awaited.
+        on_takeover
+            As for :meth:`run`. An awaitable answer is awaited.
         """
         name = self._checked(key, body, payload_hash)
+        ask = self._question(key, on_takeover, is_plain=False)
         if disabled():
             return Answer(await _awaited(body), replayed=False, record=None)
         answered: list[Outcome] = []
-        value = await self._core.acall(
-            name, payload_hash or None, lambda _: _awaited(body), (key,), function=body, answered=answered
+        value = await self._core_for(ask).acall(
+            name,
+            payload_hash or None,
+            lambda *_: _awaited(body),
+            (key, None if ask is None else lambda: _awaited(ask)),
+            function=body,
+            answered=answered,
         )
         return _answer(value, answered[-1])
+
+    def _question(self, key: str, on_takeover: Any, *, is_plain: bool) -> Callable[[], Any] | None:
+        """Return what is asked in a call, or None; raise an error if the call cannot ask it."""
+        asked = self._on_takeover if on_takeover is None else on_takeover
+        if asked is None:
+            return None
+        if is_plain:
+            require_plain_question(asked)
+        if on_takeover is None:
+            return partial(asked, key)
+        require_question(on_takeover)
+        return on_takeover  # type: ignore[no-any-return]
+
+    def _core_for(self, ask: Callable[[], Any] | None) -> Core:
+        """Return the core that asks, or the one that does as the configuration says."""
+        if ask is None:
+            return self._core
+        if self._asking_core is None:
+            self._asking_core = self._core.over(None, self._core.engine.asking(_ask))
+        return self._asking_core
 
     def _checked(self, key: str, body: Any, payload_hash: Any) -> str:
         """Return the stored key, or raise an error before anything has run."""
@@ -188,6 +252,11 @@ class Idempotency:
 def records_of(persistence_store: Layer, config: IdempotencyConfig | None = None) -> Records:
     """Return the :class:`Records` of a layer, by stored keys."""
     return Records(Idempotency(persistence_store, config)._core)
+
+
+def _ask(_key: str, ask: Callable[[], Any]) -> Any:
+    """Ask the question of a call: an engine calls it with the arguments of the call."""
+    return ask()
 
 
 async def _awaited(body: Callable[[], Any]) -> Any:

@@ -172,24 +172,10 @@ def question_for(function: Any, on_takeover: Any) -> Callable[..., Any] | None:
     """
     if on_takeover is None:
         return None
-    if isinstance(on_takeover, str):
-        raise IdempotencyConfigError(
-            f"on_takeover={on_takeover!r} is set in IdempotencyConfig. The decorator takes a function that "
-            "finds out whether the operation has happened."
-        )
     if isinstance(on_takeover, staticmethod | classmethod):
         on_takeover = on_takeover.__func__
     name = name_of(function)
-    if not callable(on_takeover) or inspect.isclass(on_takeover):
-        raise IdempotencyConfigError(
-            f"on_takeover of {name} must be a function with the parameters of {name}, not {on_takeover!r}."
-        )
-    for each in (on_takeover, getattr(on_takeover, "func", None)):
-        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
-            raise IdempotencyConfigError(
-                f"on_takeover of {name} is a generator, which has no single answer. Return the result, or "
-                "NOT_DONE."
-            )
+    _require_function(on_takeover, f"of {name} must be a function with the parameters of {name}")
     if is_async(on_takeover) != is_async(function):
         kinds = (
             ("async def", "a plain function") if is_async(on_takeover) else ("a plain function", "async def")
@@ -208,3 +194,57 @@ def question_for(function: Any, on_takeover: Any) -> Callable[..., Any] | None:
             'never asked there. Use IdempotencyConfig(on_takeover="refuse"), or leave it out.'
         )
     return on_takeover  # type: ignore[no-any-return]
+
+
+def require_question(on_takeover: Any, *arguments: str) -> None:
+    """Raise an error unless ``on_takeover`` is a function that can be called with ``arguments``.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        It is not. Nothing ran.
+    """
+    takes = "the key" if arguments else "no arguments"
+    _require_function(on_takeover, f"must be a function that takes {takes}")
+    try:
+        signature = inspect.signature(on_takeover)
+    except ValueError:  # of a function in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise IdempotencyConfigError(
+            f"on_takeover must be a function that takes {takes}. {name_of(on_takeover)} has the parameters "
+            f"{signature_of(on_takeover)}. Nothing ran."
+        ) from None
+
+
+def require_plain_question(on_takeover: Any) -> None:
+    """Raise an error if ``on_takeover`` is async, in a blocking call.
+
+    Raises
+    ------
+    IdempotencyConfigError
+        It is. Nothing ran.
+    """
+    if is_async(on_takeover):
+        raise IdempotencyConfigError(
+            f"on_takeover is async: run cannot await {name_of(on_takeover)}. Await arun instead. Nothing ran."
+        )
+
+
+def _require_function(on_takeover: Any, must: str) -> None:
+    """Raise an error for what is not a function with one answer."""
+    if isinstance(on_takeover, str):
+        raise IdempotencyConfigError(
+            f"on_takeover={on_takeover!r} is set in IdempotencyConfig. Here it is a function that finds out "
+            "whether the operation has happened."
+        )
+    if not callable(on_takeover) or inspect.isclass(on_takeover):
+        raise IdempotencyConfigError(f"on_takeover {must}, not {on_takeover!r}.")
+    for each in (on_takeover, getattr(on_takeover, "func", None)):
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            raise IdempotencyConfigError(
+                f"on_takeover is a generator, which has no single answer: {name_of(on_takeover)}. Return the "
+                "result, or NOT_DONE."
+            )

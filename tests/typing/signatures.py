@@ -213,6 +213,10 @@ core = Idempotency(layer, IdempotencyConfig(observers=[count]))
 answer = core.run("order-1", lambda: 5)
 assert_type(answer, Answer[int])
 assert_type(answer.value, int)
+assert_type(core.run("order-1", lambda: 5, on_takeover=lambda: NOT_DONE), Answer[int])
+assert_type(core.run("order-1", lambda: 5, on_takeover=lambda: 6), Answer[int])
+Idempotency(layer, on_takeover=len)
+Idempotency(layer, on_takeover="refuse")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 core.run(5, lambda: 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 IdempotencyConfig(observers=[count, 5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
