@@ -1,0 +1,17 @@
+"""The clauses of the protocol that the checks of HTTP services cover, by topic."""
+
+ONCE = ("HTTP-1",)
+PLACE = ("HTTP-1",)
+SCOPE = ("HTTP-1",)
+KEY = ("HTTP-1",)
+KEY_REQUIRED = ("HTTP-1",)
+PAYLOAD = ("HTTP-1",)
+BODY = ("HTTP-1",)
+RUN = ("HTTP-1",)
+FINAL = ("HTTP-1",)
+HEADERS = ("HTTP-1",)
+REPLAYED = ("HTTP-1",)
+IN_PROGRESS = ("HTTP-1",)
+REFUSALS = ("HTTP-1",)
+EXPIRY = ("HTTP-1",)
+CRASH = ("HTTP-1",)
