@@ -106,7 +106,7 @@ class RunsHalfABody(Service):
         body = b""
         while True:
             message = await receive()
-            body += message.get("body", b"")
+            body += bytes(message.get("body", b""))
             if not message.get("more_body", False):
                 return body
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class Service:
         self.effects = 0
         self.entries: dict[str, Entry] = {}
         self.failed: set[str] = set()
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.file = file
         if file is not None and file.exists():
             for line in file.read_text().splitlines():
@@ -281,9 +281,9 @@ class Service:
         )
         return reply
 
-    def start(self, work: Any) -> "asyncio.Task[Any]":
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something that no disconnect cancels."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -295,7 +295,7 @@ class Service:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            body += message.get("body", b"")
+            body += bytes(message.get("body", b""))
             if not message.get("more_body", False):
                 return body
 

@@ -2,6 +2,7 @@
 
 from idemproof.conformance.suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, REFUSED
 
+from .correct import BareKeys
 from .foundation import Call, Entry, RefusedError, Reply, Send, Service, encoded, send_reply, without
 from .kinds import broken
 
@@ -72,13 +73,13 @@ class ForgetsTheEncoding(MixesEncodings):
         return kept._replace(headers=without(kept.headers, "content-encoding"))
 
 
-@broken(REFUSED, "errors")
-class StoresServerErrors(Service):
+@broken(REFUSED, "errors", profile="acp")
+class StoresServerErrors(BareKeys):
     """A 500 is final, although the profile says that a retry runs again."""
 
     def is_final(self, reply: Reply) -> bool:
         """Store server errors."""
-        return reply.status >= 500 or super().is_final(reply)  # noqa: PLR2004
+        return reply.status not in (307, 308, 401, 429)
 
 
 @broken(LOCKED_OUT, "errors")
@@ -88,7 +89,12 @@ class RefusesAfterErrors(Service):
     def store(self, name: str, entry: Entry, reply: Reply) -> None:
         """Forget to release the key."""
         super().store(name, entry, reply)
-        self.entries[name] = entry
+        if reply.status >= 500:  # noqa: PLR2004
+            self.entries[name] = entry
+
+    def current(self, name: str) -> Entry | None:
+        """Never forget."""
+        return self.entries.get(name)
 
     async def meet(self, entry: Entry) -> None:
         """Refuse while it seems to run."""

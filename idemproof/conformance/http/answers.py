@@ -9,7 +9,7 @@ from typing import Any
 
 from .wire import Answer
 
-BUSY = frozenset({409, 425, 429, 503})
+BUSY = frozenset({409, 423, 425, 429, 503})
 """The statuses of a service that asks to try again later."""
 
 _MAY_DIFFER = re.compile(

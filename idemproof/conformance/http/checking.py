@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..suite.checks import NotOffered
 from .target import Target
 
 if TYPE_CHECKING:
@@ -38,21 +37,20 @@ CHECKS: list[HttpCheck] = []
 """All checks, in the order of their definition. Importing :mod:`.checks` fills it."""
 
 NEEDS: dict[str, tuple[str, Callable[[Target], object]]] = {
-    "other": ("another payload: other_json or other_body", lambda target: target.other),
-    "other_query": ("another query: other_query", lambda target: target.other_query),
-    "json": ("a JSON object as payload: json", lambda target: isinstance(target.request.json, dict)),
-    "integer": ("a payload with a whole number", lambda target: integer_of(target.request.json)),
-    "second": ("a second client: tenants.second", lambda target: target.second),
-    "rotated": ("a renewed credential: tenants.rotated", lambda target: target.rotated),
-    "invalid": ("an invalid credential: tenants.invalid", lambda target: target.invalid),
-    "second_service": ("a second service: second_service", lambda target: target.second_service),
-    "counter": ("a way to count effects: effects", lambda target: target.effects),
-    "window": ("how long answers are kept: window_seconds", lambda target: target.window_seconds),
-    "restart": ("a command to restart it: process.restart", lambda target: target.process.restart),
-    "terminate": ("a command to terminate it: process.terminate", lambda target: target.process.terminate),
-    "kill": ("a command to kill it: process.kill", lambda target: target.process.kill),
+    "other": ("other_json", lambda target: target.other),
+    "other_query": ("other_query", lambda target: target.other_query),
+    "json": ("json", lambda target: isinstance(target.request.json, dict)),
+    "integer": ("json with a whole number", lambda target: integer_of(target.request.json)),
+    "second": ("tenants.second", lambda target: target.second),
+    "rotated": ("tenants.rotated", lambda target: target.rotated),
+    "invalid": ("tenants.invalid", lambda target: target.invalid),
+    "second_service": ("second_service", lambda target: target.second_service),
+    "window": ("window_seconds", lambda target: target.window_seconds),
+    "restart": ("process.restart", lambda target: target.process.restart),
+    "terminate": ("process.terminate", lambda target: target.process.terminate),
+    "kill": ("process.kill", lambda target: target.process.kill),
 }
-"""What a check may need: how a sentence calls it, and whether the target has it."""
+"""What a check may need: the setting of the target, and whether the target has it."""
 
 
 def integer_of(json: object) -> str | None:
@@ -64,15 +62,16 @@ def integer_of(json: object) -> str | None:
     )
 
 
-def require_needs(check: HttpCheck, target: Target) -> None:
-    """Raise :class:`NotOffered` unless the target has what the check needs."""
+def missing_settings(check: HttpCheck, target: Target) -> list[str]:
+    """Return the settings that the target lacks for a check."""
+    missing = []
     for need in check.needs:
-        if need in NEEDS:
-            named, has = NEEDS[need]
-            if not has(target):
-                raise NotOffered(f"the target does not describe {named}")
-        elif need not in target.requests:
-            raise NotOffered(f"the target does not describe such a request: requests.{need}")
+        setting, has = NEEDS.get(
+            need, (f"requests.{need}", lambda target, name=need: name in target.requests)
+        )
+        if not has(target):
+            missing.append(setting)
+    return missing
 
 
 def check(

@@ -2,6 +2,8 @@
 
 import random
 import string
+import time
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ class Maker:
         self._target = target
         self.header = target.header or expects.header
         self.quoted = expects.quoted
+        self._pattern = expects.key_pattern
         self._texts = texts
         self._random = drawn
 
@@ -40,7 +43,18 @@ class Maker:
 
     def new_key(self, length: int = 26) -> str:
         """Return an unused key of some length, without quotes."""
+        if self._pattern is not None:
+            return self._by_pattern()
         return ("judge-" + "".join(self._random.choices(_LETTERS, k=max(length, 26))))[:length]
+
+    def _by_pattern(self) -> str:
+        """Return a UUID of version 7, which is the only form that a profile requires."""
+        milliseconds, chance = time.time_ns() // 1_000_000, self._random.getrandbits(74)
+        high = (milliseconds << 16) | 0x7000 | (chance >> 62)
+        key = str(uuid.UUID(int=(high << 64) | (1 << 63) | (chance & ((1 << 62) - 1))))
+        if self._pattern is None or not self._pattern.fullmatch(key):
+            raise ValueError(f"The judge makes no keys that match {self._pattern!r}.")
+        return key
 
     def field(self, key: str) -> str:
         """Return the value of the header for a key."""

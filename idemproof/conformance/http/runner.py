@@ -16,7 +16,7 @@ from . import checks as _checks  # noqa: F401 - registers them
 from .baseline import NothingToJudge, Service
 from .budget import Budget, Spent
 from .case import HttpCase
-from .checking import CHECKS, HttpCheck, require_needs
+from .checking import CHECKS, HttpCheck, missing_settings
 from .counting import Counter, CounterError
 from .expectations import expectations_of
 from .places import Place, PlaceError, place_of
@@ -68,7 +68,7 @@ def check_http(
     """
     wanted = [each for each in CHECKS if each.tier in tiers_named(tiers, HTTP_SERVICE.tiers)]
     drawn = secrets.randbelow(2**32) if seed is None else seed
-    expects = expectations_of(target.profile)
+    expects = expectations_of(target.profile, requires_key=target.key_required)
     try:
         places = _places(target, owned=owned)
     except PlaceError as refused:
@@ -105,10 +105,13 @@ def _judged(service: Service, wanted: Sequence[HttpCheck], seed: int, progress: 
             result = result._replace(verdict="not judged", why_not=why)
         results.append(result)
     rest = [_without(each, "not judged", "it was interrupted") for each in wanted[len(results) :]]
+    missing = dict.fromkeys(each for check in wanted for each in missing_settings(check, service.target))
+    if missing:
+        notes.append(f"To judge more, describe in the target: {', '.join(missing)}.")
     sent = ", ".join(f"{count:,} to {origin}" for origin, count in service.budget.sent.items())
     return Report(
         f"{service.target.request.method} {service.place.origin}{service.target.request.path}",
-        service.expects.profile,
+        service.expects.name,
         seed,
         version("idemproof"),
         (*results, *rest),
@@ -126,7 +129,8 @@ def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> 
     findings: list[Broken] = []
     cases = 0
     try:
-        require_needs(asked, service.target)
+        if missing_settings(asked, service.target):
+            raise NotOffered("the target does not describe what they need")
         case = HttpCase(service, zlib.crc32(f"{seed}:{asked.name}".encode()), asked.clauses)
         findings = case.findings
         try:

@@ -73,6 +73,8 @@ class Process(NamedTuple):
         How long it may take until the service accepts connections again.
     keeps_answers
         Whether an answer that was sent survives the end of the process.
+    runs_once
+        Whether the owner promises that an effect which the end of the process interrupts happens once.
     """
 
     restart: str | None = None
@@ -81,6 +83,7 @@ class Process(NamedTuple):
     start: str | None = None
     ready_seconds: float = 30.0
     keeps_answers: bool = True
+    runs_once: bool = False
 
 
 class Limits(NamedTuple):
@@ -136,6 +139,8 @@ class Target(NamedTuple):
         Names of JSON fields that differ in every answer.
     header
         The name of the header; None for the profile's.
+    key_required
+        Whether a request without a key must be refused; None for what the profile says.
     """
 
     url: str
@@ -157,3 +162,4 @@ class Target(NamedTuple):
     lease_seconds: float | None = None
     ignore: tuple[str, ...] = ()
     header: str | None = None
+    key_required: bool | None = None

@@ -15,7 +15,7 @@ REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart")
 _BODIES = ("json", "body", "parts")
 _REQUEST = ("method", "path", "headers", *_BODIES)
 _TOP = (
-    *("url", "profile", "header", "method", "headers", *_BODIES, "other_json", "other_body"),
+    *("url", "profile", "header", "key_required", "method", "headers", *_BODIES, "other_json", "other_body"),
     *("other_path", "other_query", "other_method", "tenants", "requests", "second_service"),
     *("effects", "process", "limits", "window_seconds", "lease_seconds", "ignore"),
 )
@@ -55,6 +55,7 @@ def target_of(values: Mapping[str, Any]) -> Target:
         request=request,
         profile=top.text("profile") or "ietf",
         header=top.text("header"),
+        key_required=top.flag("key_required") if top.has("key_required") else None,
         other=other,
         other_path=top.text("other_path"),
         other_query=top.text("other_query"),

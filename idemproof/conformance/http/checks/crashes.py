@@ -91,13 +91,13 @@ def _judge_interrupted(case: HttpCase, command: str, what: str, name: str) -> No
     repeat = _retried(case, request)
     number = case.effects()
     if number is not None and number > 1:
-        if case.expects.crash_runs_once or (answer.succeeded and case.target.process.keeps_answers):
+        if case.target.process.runs_once or (answer.succeeded and case.target.process.keeps_answers):
             case.fail(
                 f"{name} arrived in the midst of a request, and its retry ran again: {number} effects.", TWICE
             )
         case.note(f"A request repeats its effect after {name} in its midst; the profile allows it.")
     elif repeat.status in BUSY:
-        if case.target.lease_seconds is not None and not case.expects.crash_runs_once:
+        if case.target.lease_seconds is not None and not case.target.process.runs_once:
             case.fail(f"{name} arrived in the midst of a request, and its key stays refused.", LOCKED_OUT)
         case.note(f"A key whose request was ended by {name} stays refused with {repeat.status}.")
 

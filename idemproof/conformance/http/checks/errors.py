@@ -26,18 +26,18 @@ def a_server_error_leaves_the_key_usable(case: HttpCase) -> None:
             "neither repeat the operation nor learn its result.",
             LOCKED_OUT,
         )
-    wanted = case.expects.server_errors
+    wanted = case.expects.demands.server_errors
     stored = _is_stored(case, request, first, again)
     if stored and wanted == "released":
         case.fail(
-            f"A retry after {first.status} got the stored error. The profile {case.expects.profile} says "
+            f"A retry after {first.status} got the stored error. The profile {case.expects.name} says "
             "that it "
             "runs again.",
             REFUSED,
         )
     if stored is False and wanted == "kept":
         case.fail(
-            f"A retry after {first.status} ran again. The profile {case.expects.profile} says that it gets "
+            f"A retry after {first.status} ran again. The profile {case.expects.name} says that it gets "
             "the "
             "stored error.",
             DIFFERS,

@@ -10,7 +10,6 @@ from ..topics import IN_PROGRESS, ONCE, PAYLOAD, REPLAYED
 from ..wire import Answer, Request
 
 _SIZES = (2, 2, 2, 2, 2, 2, 5, 5, 5, 10, 10, 50)
-_TO_TRY_AGAIN = BUSY | {423}
 _SERVER_ERROR = 500
 
 
@@ -39,18 +38,18 @@ def a_request_in_progress_is_answered_clearly(case: HttpCase) -> None:
         answers = case.together([request] * min(size, case.target.limits.connections))
         refused = [each for each in answers if each.failure is None and not each.succeeded]
         for each in refused:
-            if case.expects.in_progress not in (None, each.status) and each.status not in (429, 503):
+            if case.expects.demands.in_progress not in (None, each.status) and each.status not in (429, 503):
                 case.fail(
                     f"A request that arrived while the first one ran was refused with {each.status}; the "
                     "profile "
-                    f"{case.expects.profile} says {case.expects.in_progress}.",
+                    f"{case.expects.name} says {case.expects.demands.in_progress}.",
                     UNCLEAR,
                 )
-            if case.expects.retry_after and each.header("retry-after") is None:
+            if case.expects.demands.retry_after and each.header("retry-after") is None:
                 case.fail(
                     f"A request that arrived while the first one ran was refused with {each.status}, but "
                     "without "
-                    f"Retry-After, which the profile {case.expects.profile} requires.",
+                    f"Retry-After, which the profile {case.expects.name} requires.",
                     UNCLEAR,
                 )
 
@@ -103,7 +102,7 @@ def _judge_answers(case: HttpCase, answers: list[Answer]) -> None:
     """Break the clause if the answers of equal requests contradict each other."""
     winners = [each for each in answers if each.succeeded]
     for each in answers:
-        if each.failure is not None or each.status in _TO_TRY_AGAIN:
+        if each.failure is not None or each.status in BUSY:
             continue
         if each.succeeded:
             differs = difference(winners[0], each, case.target.ignore)

@@ -57,7 +57,7 @@ def a_repeat_is_marked(case: HttpCase) -> None:
     """A repeated answer is marked as such, and the first one is not, if the profile requires it."""
     marker = case.expects.marker
     if marker is None:
-        raise NotOffered(f"the profile {case.expects.profile} requires no marker")
+        raise NotOffered(f"the profile {case.expects.name} requires no marker")
     request = case.request(case.make.new_key())
     first = case.first(request)
     repeat = case.until_decided(request)
