@@ -44,7 +44,8 @@ async def charge(request: Request) -> Response:
     response = JSONResponse({"id": number, "amount": json.loads(body).get("amount")}, 201, headers)
     if name == "large":
         response = JSONResponse({"id": number, "text": "x" * _LARGE}, 201, headers)
-    response.set_cookie("session", secrets.token_hex(8))
+    if name == "cookie":
+        response.set_cookie("session", secrets.token_hex(8))
     return response
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     """Serve until the process ends."""
     name, folder, port = sys.argv[1:]
     installed_in(Path(folder))
-    paths = ("/orders", "/refunds", "/orders/fails", "/orders/declined", "/orders/large")
+    paths = ("/orders", "/refunds", "/orders/fails", "/orders/declined", "/orders/large", "/orders/cookie")
     application = Starlette(
         routes=[*(Route(path, charge, methods=["POST"]) for path in paths), Route("/effects", count)]
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from broken_services.serving import as_process, free_port, target_for
-
 from idemproof.conformance.http.runner import check_http
 from idemproof.conformance.suite.report import Report
 from idemproof.conformance.suite.trace_table import plain
@@ -28,6 +27,7 @@ _REQUESTS = MappingProxyType(
         "fails": {"path": "/orders/fails"},
         "declined": {"path": "/orders/declined"},
         "large": {"path": "/orders/large"},
+        "cookie": {"path": "/orders/cookie"},
     }
 )
 _RANDOM = (
@@ -75,7 +75,8 @@ def _index(pages: dict[str, tuple[Package, Report]]) -> str:
     lines = [
         "# Published middlewares",
         "",
-        "These are middlewares of published packages for HTTP services in Python. Each protects the same small",
+        "These are middlewares of published packages for HTTP services in Python. Each protects the same "
+        "small",
         "application, which authenticates its clients itself, as the package's documentation shows, with its",
         "defaults, on uvicorn. `idemproof check-http` judged them with the profile `ietf`. A key is not",
         "required, because none of them requires one by default.",

@@ -128,7 +128,8 @@ class Target(NamedTuple):
     second, rotated, invalid
         The headers of a second client, of the first client with a renewed credential, and of no client.
     requests
-        Other requests by name: ``fails``, ``declined``, ``large``, ``stream``, ``redirect``, ``multipart``.
+        Other requests by name: ``fails``, ``declined``, ``large``, ``stream``, ``redirect``,
+        ``multipart``, ``cookie``.
     second_service
         The address of another service that keeps its keys in the same store, or None.
     effects, process, limits

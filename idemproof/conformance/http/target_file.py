@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from .target import Effects, Headers, Limits, Process, Target, Template
 
-REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart")
+REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart", "cookie")
 """The names of further requests."""
 
 _BODIES = ("json", "body", "parts")

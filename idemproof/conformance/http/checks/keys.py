@@ -48,7 +48,7 @@ def a_malformed_key_is_refused(case: HttpCase) -> None:
         if not case.send(request).succeeded:
             continue
         case.send(request)
-        if not value.strip() and not case.expects.must_have_key(request.method):
+        if not value.strip(' "') and not case.expects.must_have_key(request.method):
             case.note("A request with an empty key runs like one without a key.")
             continue
         case.require_once(f"The malformed key {value!r} was accepted, and the request was sent twice")

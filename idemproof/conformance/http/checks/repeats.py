@@ -39,15 +39,19 @@ def a_repeat_keeps_the_headers(case: HttpCase) -> None:
 @check("repeats", *HEADERS)
 def a_repeat_sets_no_cookie_again(case: HttpCase) -> None:
     """A repeated answer does not hand out the cookie of the first one again."""
-    request = case.request(case.make.new_key())
+    template = case.target.requests.get("cookie")
+    request = case.request(case.make.new_key(), template=template)
     first = case.first(request)
-    fresh = case.first(case.request(case.make.new_key(), unique=case.make.unique()), "client 2")
+    fresh = case.first(
+        case.request(case.make.new_key(), template=template, unique=case.make.unique()), "client 2"
+    )
     cookie = first.header("set-cookie")
     if cookie is None:
         raise NotOffered("the service sets no cookie")
     if cookie == fresh.header("set-cookie"):
         raise NotOffered("the service sets the same cookie for all requests")
     repeat = case.until_decided(request)
+    case.require_once("A request whose answer sets a cookie was repeated", 2)
     if repeat.header("set-cookie") == cookie:
         case.fail(f"A stored answer handed out the cookie of the first one again: {cookie[:60]!r}.", LEAKED)
 
