@@ -7,6 +7,7 @@ import rich  # noqa: F401 - the commands need it: if it is missing, that shows h
 import typer
 
 from .check import check
+from .check_http import check_http
 from .explore import explore, explore_engine
 from .prove import prove
 from .records import records
@@ -24,6 +25,7 @@ postgres = typer.Typer(no_args_is_help=True, help="Tables for the PostgreSQL lay
 app.add_typer(postgres, name="postgres")
 app.add_typer(records, name="records")
 app.command()(check)
+app.command()(check_http)
 app.command()(explore)
 app.command()(explore_engine)
 app.command()(prove)

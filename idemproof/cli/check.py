@@ -2,14 +2,11 @@
 
 import importlib
 import inspect
-import io
 import secrets
 import shlex
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +16,12 @@ import typer
 from idemproof.conformance.suite.capabilities import claims
 
 from .commands import claims_of
+from .delivery import INTERRUPTED, deliver, exit_code, refuse_places_that_cannot_be_written, show_checks
 from .targets import refusal
 
 if TYPE_CHECKING:
     from idemproof.conformance import Report
     from idemproof.conformance.suite.capabilities import ClaimField
-    from idemproof.conformance.suite.checks import Check
 
 _NEEDED = {"hypothesis": "hypothesis", "time-machine": "idemproof.conformance.without_pytest"}
 """The modules that import the libraries of the extra."""
@@ -33,10 +30,8 @@ _FLAGS = {
     "fenced": "--fenced/--not-fenced",
     "movable_clock": "--movable-clock/--fixed-clock",
 }
-_NOT_JUDGED = 3
 _BEGAN = time.perf_counter()
 """When this module was imported, which is when the command began."""
-_INTERRUPTED = 130
 
 
 def _flags(claim: "ClaimField") -> str:
@@ -140,12 +135,12 @@ def check(
         Capabilities(**claimed)
     except ValueError as wrong:
         raise refusal(str(wrong)) from None
-    _refuse_places_that_cannot_be_written(json, html)
+    refuse_places_that_cannot_be_written(json, html)
     judged = str(target) if command is None else command
     report = _judged(judged, profile, seed, claimed, tiers, is_command=command is not None)
     named = judged if command is None else f"--command {shlex.quote(command)}"
-    _deliver(report, _command(named, report, require, tier, claimed), required, json, html)
-    raise typer.Exit(_exit_code(report, required))
+    deliver(report, _command(named, report, require, tier, claimed), required, json, html)
+    raise typer.Exit(exit_code(report, required))
 
 
 def _claims_of_the_command(command: str, profile: str, context: typer.Context) -> dict[str, Any]:
@@ -179,7 +174,7 @@ def _judged(
     drawn = secrets.randbelow(2**32) if seed is None else seed
     wanted = checks(tiers)
     course = RunLog(wanted, target, profile, drawn)
-    with tempfile.TemporaryDirectory() as scratch, _progress() as show_progress:
+    with tempfile.TemporaryDirectory() as scratch, show_checks("opening the layer") as show_progress:
         job = Job(target, is_command, profile, drawn, claimed, tiers, scratch, farewell(), _BEGAN)
         try:
             follow(
@@ -192,24 +187,8 @@ def _judged(
             if why := str(outcome):
                 raise refusal(why) from None
             typer.echo("Interrupted before anything was judged.", err=True)
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     return course.report()
-
-
-def _exit_code(report: "Report", required: list[str]) -> int:
-    if report.aborted is not None:
-        return _NOT_JUDGED if all(each.verdict == "not judged" for each in report.checks) else 1
-    if not report.finished:
-        return _INTERRUPTED
-    if report.keeps(*required):
-        return 0
-    verdicts = {report.tiers[tier] for tier in required or report.tiers}
-    wanting = {"broken", "not offered"} if required else {"broken"}
-    if verdicts & wanting:
-        return 1
-    ran = any(each.verdict == "kept" for each in report.checks)
-    only_time_was_missing = not required and ran and "not judged" not in verdicts
-    return 0 if only_time_was_missing else _NOT_JUDGED
 
 
 def _refuse_without_the_extra() -> None:
@@ -242,44 +221,6 @@ def _chosen(
     return required, judged
 
 
-def _refuse_places_that_cannot_be_written(json: str | None, html: Path | None) -> None:
-    if json is not None and html is not None and json != "-" and Path(json).resolve() == html.resolve():
-        raise refusal(
-            f"Both reports cannot be written to {json!r}: use different files for --json and --html."
-        )
-    for place in (None if json == "-" else json, html):
-        if place is None:
-            continue
-        folder = Path(place).parent
-        if not folder.is_dir() or Path(place).is_dir():
-            raise refusal(
-                f"{str(place)!r} cannot be written: it is a directory, or its directory does not exist."
-            )
-
-
-@contextmanager
-def _progress() -> "Iterator[Callable[[Check, int, int], None]]":
-    from rich.console import Console  # noqa: PLC0415 - other commands do without
-    from rich.progress import (  # noqa: PLC0415 - same
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("opening the layer", total=None)
-
-        def show_progress(check: "Check", number: int, total: int) -> None:
-            description = f"{check.tier}: {check.name}"
-            progress.update(task, total=total, completed=number, description=description)
-
-        yield show_progress
-
-
 def _command(
     target: str, report: "Report", require: list[str] | None, only: list[str] | None, claimed: dict[str, Any]
 ) -> str:
@@ -296,26 +237,3 @@ def _command(
                 [(yes if given else no)] if isinstance(given, bool) else [f"{yes} {one}" for one in values]
             )
     return " ".join(words)
-
-
-def _deliver(
-    report: "Report", command: str, required: list[str], json: str | None, html: Path | None
-) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as in _progress
-
-    from idemproof.conformance.suite.html import page  # noqa: PLC0415 - as in check
-    from idemproof.conformance.suite.terminal import show  # noqa: PLC0415 - same
-
-    if json == "-":
-        typer.echo(report.as_json())
-    else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")
-        show(report, Console(), command, required)
-    try:
-        if json not in (None, "-"):
-            Path(str(json)).write_text(report.as_json() + "\n", encoding="utf-8")
-        if html is not None:
-            html.write_text(page(report, command, required), encoding="utf-8")
-    except OSError as failure:
-        raise refusal(f"The report cannot be written: {failure}") from None

@@ -3,19 +3,23 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from .capabilities import Capabilities
-from .clock import MovedClock
+from .consequences import Consequence
+from .kinds import LAYER_TIERS
 from .pace import Limit
 from .profiles import Profile
 from .subjects import Subject
 from .trace import CLOCK, Line, Trace
 
+if TYPE_CHECKING:
+    from .clock import MovedClock  # it imports a library of an extra
+
 T = TypeVar("T")
 
-TIERS = ("contract", "time", "exclusion", "fencing", "faults", "concurrency", "durability")
-"""The tiers in the order in which they run. Later tiers rely on earlier ones."""
+TIERS = LAYER_TIERS
+"""The tiers of a layer in the order in which they run. Later tiers rely on earlier ones."""
 
 
 class Broken(Exception):  # noqa: N818 - an outcome, not an error
@@ -29,13 +33,26 @@ class Broken(Exception):  # noqa: N818 - an outcome, not an error
         The ids of the broken clauses.
     lines
         The trace that shows it.
+    severity
+        The consequence that the check has seen; None if it follows from the clauses.
+    commands
+        Shell commands that repeat the trace by hand.
     """
 
-    def __init__(self, why: str, clauses: Sequence[str], lines: Sequence[Line] = ()) -> None:
+    def __init__(
+        self,
+        why: str,
+        clauses: Sequence[str],
+        lines: Sequence[Line] = (),
+        severity: Consequence | None = None,
+        commands: Sequence[str] = (),
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.clauses = tuple(clauses)
         self.lines = tuple(lines)
+        self.severity = severity
+        self.commands = tuple(commands)
 
 
 class NotOffered(Exception):  # noqa: N818 - as Broken
@@ -132,7 +149,7 @@ class Case:
     def __init__(
         self,
         workers: Sequence[Subject],
-        clock: MovedClock,
+        clock: "MovedClock",
         capabilities: Capabilities,
         profile: Profile,
         seed: int,

@@ -1,4 +1,4 @@
-"""What the user of a layer suffers from a broken clause: the severity of a finding."""
+"""What the user of a layer or a service suffers from a broken clause: the severity of a finding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,13 +12,19 @@ class Consequence(NamedTuple):
 
 
 TWICE = Consequence("effect twice", "The effect can happen twice: a customer is charged twice.")
+LEAKED = Consequence("another client's answer", "A client can read an answer that belongs to another client.")
 WRONG = Consequence("wrong result", "A caller can get another call's result, or an outdated one.")
 LOST = Consequence("lost result", "A stored result can get lost, and its function runs again.")
+DIFFERS = Consequence("answers differ", "A repeated request can get another answer than the first one got.")
 LOCKED_OUT = Consequence("locked out", "Callers can be locked out until the lease ends, or wait without end.")
 EXHAUSTED = Consequence("resource leak", "The process can run out of files, connections or threads.")
+UNPROTECTED = Consequence(
+    "no protection", "A request can run without protection, or under another key than the client means."
+)
+UNCLEAR = Consequence("unclear answer", "A client cannot learn from the answer what to do next.")
 REFUSED = Consequence("wrong refusal", "A call can fail with an error although it could have an answer.")
 
-CONSEQUENCES = (TWICE, WRONG, LOST, LOCKED_OUT, EXHAUSTED, REFUSED)
+CONSEQUENCES = (TWICE, LEAKED, WRONG, LOST, DIFFERS, LOCKED_OUT, UNPROTECTED, EXHAUSTED, REFUSED, UNCLEAR)
 """All consequences, the most severe first."""
 
 _CLAUSES = {

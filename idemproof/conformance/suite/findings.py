@@ -16,7 +16,16 @@ def finding_of(asked: Check, broken: Broken) -> Finding:
         asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
     )
     lines = tuple(map(_short, broken.lines))
-    return Finding(asked.name, asked.tier, broken.clauses, shortened(broken.why), lines, seen_in)
+    return Finding(
+        asked.name,
+        asked.tier,
+        broken.clauses,
+        shortened(broken.why),
+        lines,
+        seen_in,
+        broken.severity,
+        broken.commands,
+    )
 
 
 def _short(line: Line) -> Line:

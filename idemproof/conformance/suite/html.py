@@ -6,12 +6,12 @@ from html import escape
 
 from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
+from .kinds import Kind
 from .report import Report, Verdict
-from .report_text import grouped, summary
+from .report_text import commands_of, grouped, summary
 from .trace_diagram import diagram
 from .trace_table import plain
 from .wording import (
-    MEANINGS,
     Contents,
     Group,
     LeftOut,
@@ -20,13 +20,8 @@ from .wording import (
     clean,
     contents_of,
     found_by,
+    meanings_of,
     shortest,
-)
-
-_PURPOSE = (
-    "This page lists the clauses of the idempotency protocol that a persistence layer keeps. For each broken "
-    "clause, it shows the shortest trace that breaks it. A <em>persistence layer</em> stores the records "
-    "that let an operation run once even if it is called twice."
 )
 
 _DESKTOP, _PHONE = 840, 344
@@ -63,16 +58,16 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict {_verdict_of(contents, broken=bool(groups))}">{escape(contents.verdict)}</p>',
-        f"<p>{_PURPOSE}</p>",
+        f"<p>{report.kind.purpose}</p>",
         _facts(report, contents.command),
         "<h2>Tiers</h2>",
-        _tiers(contents.tiers),
+        _tiers(contents.tiers, report.kind),
         *(["<h2>What is broken</h2>"] if groups else []),
         *([f"<p>{escape(preface)}</p>"] if preface else []),
         *(_finding(group, index) for index, group in enumerate(groups, 1)),
         "<h2>Clauses</h2>",
         _matrix(report),
-        *_left_out(contents.left_out),
+        *_left_out(contents.left_out, report.kind),
         *_notes(contents.notes),
     ]
     body = "\n".join(parts)
@@ -99,7 +94,7 @@ def _facts(report: Report, command: str) -> str:
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items()) + "</dl>"
 
 
-def _tiers(tiers: Sequence[TierCounts]) -> str:
+def _tiers(tiers: Sequence[TierCounts], kind: Kind) -> str:
     rows = [
         f"<tr><th scope=row>{each.tier}</th><td>{_badge(each.verdict)}</td><td class=n>{len(each.kept)}</td>"
         f"<td>{_ids(each.broken)}</td><td class=n>{each.histories:,}</td>"
@@ -108,7 +103,7 @@ def _tiers(tiers: Sequence[TierCounts]) -> str:
     ]
     heads = (
         "<th>tier</th><th>verdict</th><th class=n>clauses kept</th><th>clauses broken</th>"
-        "<th class=n>histories</th><th class=n>schedules</th><th class=n>seconds</th>"
+        f"<th class=n>{kind.counts[0]}</th><th class=n>{kind.counts[1]}</th><th class=n>seconds</th>"
     )
     return f'<div class="wide"><table class="tiers"><tr>{heads}</tr>{"".join(rows)}</table></div>'
 
@@ -128,7 +123,18 @@ def _finding(group: Group, index: int) -> str:
         f'<section id="finding-{index}"><h3>{index}. {escape(group.why)}</h3>'
         f'<p><span class="badge broken">{consequence.name}</span> {escape(consequence.says)}</p>{diagrams}'
         f'<dl class="clauses">{clauses}</dl>{seen}<p class="small">{escape(found_by(group))}</p>'
-        f"{_others(group)}</section>"
+        f"{_commands(group)}{_others(group)}</section>"
+    )
+
+
+def _commands(group: Group) -> str:
+    """Return the commands that send the requests of a group again, in a fold."""
+    lines = "\n".join(escape(each) for each in commands_of(group))
+    if not lines:
+        return ""
+    return (
+        "<details><summary>send these requests again</summary>"
+        f'<div class="wide"><pre>{lines}</pre></div></details>'
     )
 
 
@@ -168,14 +174,14 @@ def _matrix(report: Report) -> str:
     return f'<table class="matrix"><tr>{heads}</tr>{"".join(rows)}</table>'
 
 
-def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
+def _left_out(left_out: Sequence[LeftOut], kind: Kind) -> list[str]:
     items = [
         f"<li>{_badge(each.verdict)} because {escape(each.why)}: {escape(each.summary)}{_names(each)}</li>"
         for each in left_out
     ]
     meanings = [
         f"<p>{escape(meaning)}</p>"
-        for verdict, meaning in MEANINGS.items()
+        for verdict, meaning in meanings_of(kind).items()
         if any(each.verdict == verdict for each in left_out)
     ]
     return ["<h2>What was not tested</h2>", *meanings, f"<ul>{''.join(items)}</ul>"] if items else []

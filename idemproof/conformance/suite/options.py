@@ -7,17 +7,16 @@ from .capabilities import Capabilities, is_whole
 from .checks import TIERS
 from .profiles import PROFILES, Profile
 
-_TIERS = ", ".join(TIERS)
 
-
-def tiers_named(tiers: Any) -> tuple[str, ...]:
-    """Return ``tiers``, or raise ``ValueError`` with the names of all tiers."""
+def tiers_named(tiers: Any, known: Sequence[str] = TIERS) -> tuple[str, ...]:
+    """Return ``tiers``, or raise ``ValueError`` with the names of all ``known`` tiers."""
+    names = ", ".join(known)
     if isinstance(tiers, str) or not isinstance(tiers, Sequence | set | frozenset):
-        raise _refusal(f"The tiers must be a list of names, not {tiers!r}. There are: {_TIERS}.")
+        raise _refusal(f"The tiers must be a list of names, not {tiers!r}. There are: {names}.")
     if not tiers:
-        raise _refusal(f"The list of tiers is empty. There are: {_TIERS}.")
-    if unknown := [tier for tier in tiers if tier not in TIERS]:
-        raise _refusal(f"There is no tier {unknown[0]!r}. There are: {_TIERS}.")
+        raise _refusal(f"The list of tiers is empty. There are: {names}.")
+    if unknown := [tier for tier in tiers if tier not in known]:
+        raise _refusal(f"There is no tier {unknown[0]!r}. There are: {names}.")
     return tuple(tiers)
 
 

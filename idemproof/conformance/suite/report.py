@@ -4,8 +4,8 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from ...spec.record import Record
-from .checks import TIERS
 from .consequences import Consequence, consequence_of
+from .kinds import LAYER, Kind
 from .options import tiers_named
 from .subjects import RAISED
 from .trace import Line
@@ -29,6 +29,10 @@ class Finding(NamedTuple):
         The shortest trace that shows it.
     seen_in
         The published software in which this fault was seen, or None.
+    severity
+        The consequence that the check has seen; None if it follows from the clauses.
+    commands
+        Shell commands that repeat the trace by hand.
     """
 
     check: str
@@ -37,10 +41,14 @@ class Finding(NamedTuple):
     why: str
     lines: tuple[Line, ...]
     seen_in: str | None
+    severity: Consequence | None = None
+    commands: tuple[str, ...] = ()
 
     @property
     def consequence(self) -> Consequence:
-        """What a user of the layer suffers from it."""
+        """What a user of the layer or the service suffers from it."""
+        if self.severity is not None:
+            return self.severity
         return consequence_of(self.clauses, raised=self.why.startswith(RAISED))
 
 
@@ -79,12 +87,12 @@ class CheckResult(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The report on a layer.
+    """The report on a layer or a service.
 
     Parameters
     ----------
     subject
-        A description of the layer.
+        A description of the layer or the service.
     profile, seed
         The name of the profile, and the seed. The same seed gives the same examples.
     version
@@ -97,6 +105,8 @@ class Report(NamedTuple):
         Remarks, such as the text that the factory printed.
     aborted
         How the layer ended, replaced or blocked the process that judged it, as a sentence; or None.
+    kind
+        What the report is about.
     """
 
     subject: str
@@ -107,6 +117,7 @@ class Report(NamedTuple):
     finished: bool = True
     notes: tuple[str, ...] = ()
     aborted: str | None = None
+    kind: Kind = LAYER
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -119,7 +130,7 @@ class Report(NamedTuple):
         asked = {each.tier for each in self.checks}
         return {
             tier: _all_of([each.verdict for each in self.checks if each.tier == tier])
-            for tier in TIERS
+            for tier in self.kind.tiers
             if tier in asked
         }
 
@@ -161,7 +172,7 @@ class Report(NamedTuple):
             There is no such tier.
         """
         if tiers:
-            tiers_named(tiers)
+            tiers_named(tiers, self.kind.tiers)
         if not self.finished:
             return False
         found = self.tiers

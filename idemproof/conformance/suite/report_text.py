@@ -7,10 +7,10 @@ from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
-from .checks import TIERS
 from .consequences import CONSEQUENCES
+from .kinds import LAYER_TIERS, rank_of
 from .report import Finding
-from .wording import Group, clean, groups_of
+from .wording import Group, clean, groups_of, shortest
 
 IN_FULL = 3
 """How many groups the terminal shows with their traces."""
@@ -86,17 +86,17 @@ def summary(groups: Sequence[Group]) -> Summary:
     brief = [each for each in groups if each not in full]
     tiers = {tier_of(each) for each in groups}
     preface = None
-    if TIERS[0] in tiers and len(tiers) > 1:
+    if LAYER_TIERS[0] in tiers and len(tiers) > 1:
         preface = (
-            f"The {TIERS[0]} tier is broken, and all other tiers build on it: fix it first, because it may "
-            "explain the rest."
+            f"The {LAYER_TIERS[0]} tier is broken, and all other tiers build on it: fix it first, because "
+            "it may explain the rest."
         )
     return Summary(full, brief, preface, sum(len(each.members) for each in groups) - len(full))
 
 
 def tier_of(group: Group) -> str:
     """Return the first tier that has a finding of the group."""
-    return min((each.tier for each in group.members), key=TIERS.index)
+    return min((each.tier for each in group.members), key=rank_of)
 
 
 def seen_by(group: Group) -> str:
@@ -113,6 +113,11 @@ def seen_by(group: Group) -> str:
     return f"{sentence}."
 
 
+def commands_of(group: Group) -> tuple[str, ...]:
+    """Return the commands that repeat the trace which represents the group."""
+    return tuple(map(clean, shortest(group.members).commands))
+
+
 def _with_place(group: Group) -> Group:
     """Add where the layer raised, if any finding of the group contains the place."""
     if not _RAISED.match(group.why) or _PLACE.search(group.why):
@@ -124,4 +129,4 @@ def _with_place(group: Group) -> Group:
 def _how_involved(group: Group) -> tuple[int, int, bool, int]:
     tier = tier_of(group)
     lengths = [len(each.lines) for each in group.members if each.tier == tier and each.lines]
-    return CONSEQUENCES.index(group.consequence), TIERS.index(tier), not lengths, min(lengths, default=0)
+    return CONSEQUENCES.index(group.consequence), rank_of(tier), not lengths, min(lengths, default=0)

@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .kinds import Kind
 from .report import Report
-from .report_text import Summary, grouped, seen_by, summary, tier_of, without_details
+from .report_text import Summary, commands_of, grouped, seen_by, summary, tier_of, without_details
 from .trace_table import laid_out, wrapped
-from .wording import MEANINGS, Group, LeftOut, TierCounts, clause_text, contents_of
+from .wording import Group, LeftOut, TierCounts, clause_text, contents_of, meanings_of
 
 _STYLES = {
     "frame": "dim",
@@ -58,13 +59,13 @@ def show(report: Report, console: Console, command: str | None = None, required:
     console.print(Text(report.subject, "bold"), highlight=False)
     _print(console, f"profile {report.profile}, seed {report.seed}, idemproof {report.version}")
     console.print()
-    console.print(_tiers(contents.tiers, narrow=width < _NARROW), width=width)
+    console.print(_tiers(contents.tiers, report.kind, narrow=width < _NARROW), width=width)
     if width < _NARROW:
         for each in contents.tiers:
             if each.broken:
                 _print(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
     _show_all(console, summary(grouped(report.findings)), width, by_command=command is not None)
-    _show_left_out(console, contents.left_out)
+    _show_left_out(console, contents.left_out, report.kind)
     for note in contents.notes:
         _print(console, f"Note: {note}")
         console.print()
@@ -74,14 +75,14 @@ def show(report: Report, console: Console, command: str | None = None, required:
     console.print(f"To run it again: {contents.command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _tiers(tiers: Sequence[TierCounts], *, narrow: bool) -> Table:
+def _tiers(tiers: Sequence[TierCounts], kind: Kind, *, narrow: bool) -> Table:
     table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0))
     table.add_column("tier", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("kept", justify="right", no_wrap=True)
     if not narrow:
         table.add_column("clauses broken", overflow="fold")
-    for heading in ("histories", "schedules", "seconds"):
+    for heading in (*kind.counts, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in tiers:
         table.add_row(
@@ -159,14 +160,18 @@ def _show_in_full(console: Console, group: Group, width: int) -> None:
     for fault in group.seen_in:
         _print(console, f"Seen in: {fault.rstrip('.')}.")
     _print(console, seen_by(group), "dim")
+    if commands := commands_of(group):
+        _print(console, "To send these requests again:")
+        for each in commands:
+            console.print(f"  {each}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
+def _show_left_out(console: Console, left_out: Sequence[LeftOut], kind: Kind) -> None:
     console.print()
     for each in left_out:
         _print(console, f"{each.verdict.capitalize()}, because {each.why}:", _VERDICTS[each.verdict])
         _indented(console, Text(each.summary))
-    for verdict, meaning in MEANINGS.items():
+    for verdict, meaning in meanings_of(kind).items():
         if any(each.verdict == verdict for each in left_out):
             _print(console, meaning, "dim")
     if left_out:

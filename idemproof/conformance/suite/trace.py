@@ -8,6 +8,9 @@ from .subjects import error_text
 
 CLOCK = "the clock"
 STORE = "the store"
+COUNTER = "the counter"
+OWNER = "the owner"
+"""Actors that are not clients: their lines reach across all lanes of a trace."""
 
 NOT_LOOKED_AT = "not looked at"
 """The placeholder for a stored record that was not read, because reading would have changed the trace."""
@@ -21,7 +24,7 @@ class Line(NamedTuple):
     at_ms
         The time since the start of the trace, by its clock (milliseconds).
     who
-        ``client 1``, ``client 2`` …, :data:`CLOCK` or :data:`STORE`.
+        ``client 1``, ``client 2`` …, :data:`CLOCK`, :data:`STORE`, :data:`COUNTER` or :data:`OWNER`.
     what
         What it did, and the outcome, in words.
     current

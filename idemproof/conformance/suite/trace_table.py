@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...spec.record import Record
-from .trace import CLOCK, NOT_LOOKED_AT, STORE, Line, in_words
+from .trace import CLOCK, COUNTER, NOT_LOOKED_AT, OWNER, STORE, Line, in_words
 from .wording import clean
 
 _NARROWEST = 14
@@ -14,6 +14,7 @@ _NARROWEST = 14
 _PLACES_TO_BREAK = (re.compile(r"(?<=[(\[{,=:/])|(?=\.)"), re.compile(r"(?<=[_-])"))
 """Where to break a long word: between the parts of an expression, else between the words of a name."""
 
+_ACROSS = (STORE, COUNTER, OWNER)
 _BAR = " │ "
 _STORED = "then stored"
 
@@ -42,7 +43,7 @@ def laid_out(lines: Sequence[Line], width: int) -> Iterator[list[Piece]]:
 
 def lanes_of(lines: Sequence[Line]) -> list[str]:
     """Return the actors of a trace, clients in the order of their numbers."""
-    actors = dict.fromkeys(clean(line.who) for line in lines if line.who not in (CLOCK, STORE))
+    actors = dict.fromkeys(clean(line.who) for line in lines if line.who not in (CLOCK, *_ACROSS))
     return sorted(
         actors, key=lambda who: [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", who)]
     )
@@ -71,7 +72,7 @@ def across(line: Line) -> str | None:
     """Return the text of a line that belongs to no client, else None."""
     if line.who == CLOCK:
         return clean(line.what)
-    return f"{line.who} {clean(line.what)}" if line.who == STORE else None
+    return f"{line.who} {clean(line.what)}" if line.who in _ACROSS else None
 
 
 class _Sheet:

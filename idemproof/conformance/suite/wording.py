@@ -6,8 +6,8 @@ from functools import cache
 from typing import NamedTuple
 
 from ..clauses import Clause, clauses_of, protocol_text
-from .checks import TIERS
 from .consequences import CONSEQUENCES, Consequence
+from .kinds import Kind
 from .report import CheckResult, Finding, Report, Verdict
 from .trace import Line
 
@@ -69,16 +69,12 @@ class LeftOut(NamedTuple):
     summary: str
 
 
-_NOT_OFFERED = (
-    "Not offered: the layer does not claim it, so it was not tested. That is no fault, but do not rely on it."
-)
 _NOT_JUDGED = "Not judged: it could not be tested, so nothing is known about it."
-_NOT_RUN = (
-    "Not run: the profile's time was not enough for it, so nothing is known about it. The profile thorough "
-    "has no time limit for the whole run, and a tier that is judged alone gets all the time of a profile."
-)
-MEANINGS = {"not offered": _NOT_OFFERED, "not judged": _NOT_JUDGED, "not run": _NOT_RUN}
-"""What a verdict means for checks that were left out."""
+
+
+def meanings_of(kind: Kind) -> dict[str, str]:
+    """Return what a verdict means for checks that were left out."""
+    return {"not offered": kind.not_offered, "not judged": _NOT_JUDGED, "not run": kind.not_run}
 
 
 class Contents(NamedTuple):
@@ -163,7 +159,7 @@ def unasked(report: Report) -> dict[tuple[Verdict, str], list[str]]:
     """Return which checks were not offered, not judged or not run, by verdict and reason."""
     reasons: dict[tuple[Verdict, str], list[str]] = {}
     for each in report.checks:
-        if each.why_not is not None and each.verdict in MEANINGS:
+        if each.why_not is not None and each.verdict not in ("kept", "broken"):
             reasons.setdefault((each.verdict, clean(each.why_not)), []).append(each.name)
     return reasons
 
@@ -235,7 +231,7 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     elif not report.finished:
         line = f"INTERRUPTED: {_number_of_clauses(kept)} kept so far, none broken."
     elif not kept and not {"not judged", "not run"} & {*verdicts.values()}:
-        line = "NOTHING JUDGED: no clause was tested, or the layer offers none."
+        line = f"NOTHING JUDGED: no clause was tested, or the {report.kind.noun} offers none."
     elif open_ones := [each for each in report.checks if each.verdict == "not judged"]:
         line = (
             f"NOT ALL JUDGED: {_number_of_clauses(kept)} kept, none broken; "
@@ -244,9 +240,13 @@ def verdict_line(report: Report, required: Sequence[str] = ()) -> str:
     elif any(each.verdict == "not run" for each in report.checks):
         line = f"NOT ALL RUN: {_number_of_clauses(kept)} kept, none broken."
     else:
-        line = f"KEPT: {_number_of_clauses(kept)}; nothing that this layer offers is broken."
+        line = f"KEPT: {_number_of_clauses(kept)}; nothing that this {report.kind.noun} offers is broken."
     if broken and not report.finished:
-        line += " The run was interrupted." if report.aborted is None else " The layer ended the run."
+        line += (
+            " The run was interrupted."
+            if report.aborted is None
+            else f" The {report.kind.noun} ended the run."
+        )
     return line + _for_lack_of_time(report) + _required(report, required)
 
 
@@ -258,7 +258,7 @@ def _required(report: Report, required: Sequence[str]) -> str:
     if missing:
         return f" Required, but: {', '.join(missing)}."
     if required:
-        return f" Required and kept: {', '.join(tier for tier in TIERS if tier in required)}."
+        return f" Required and kept: {', '.join(tier for tier in report.kind.tiers if tier in required)}."
     return ""
 
 
@@ -269,7 +269,7 @@ def _for_lack_of_time(report: Report) -> str:
     parts = [f"{count} {how}" for count, how in ((not_run, "not run"), (shortened, "shortened")) if count]
     if not parts:
         return ""
-    return f" Of {len(report.checks)} checks, {' and '.join(parts)}, because the store is slow."
+    return f" Of {len(report.checks)} checks, {' and '.join(parts)}, {report.kind.is_slow}."
 
 
 def again(report: Report) -> str:

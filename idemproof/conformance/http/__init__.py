@@ -1,0 +1,1 @@
+"""The judge of HTTP services: sends requests to a running service, and reports which clauses it breaks."""

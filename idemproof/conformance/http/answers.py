@@ -1,0 +1,99 @@
+"""Compares the answer to a repeated request with the first answer, without what may differ."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from .wire import Answer
+
+BUSY = frozenset({409, 423, 425, 429, 503})
+"""The statuses of a service that asks to try again later."""
+
+_MAY_DIFFER = re.compile(
+    r"date|set-cookie|server|age|expires|via|connection|keep-alive|transfer-encoding|content-length|vary"
+    r"|content-encoding|trailer|upgrade|alt-svc|access-control-.*|(x-)?rate-?limit.*|retry-after|.*-policy"
+    r"|.*(request|trace|correlation|span|transaction)-?id.*|traceparent|tracestate|server-timing"
+    r"|x-(runtime|response-time|process-time|served-by|cache.*|powered-by)|.*(idempoten|replay).*|cf-.*|report-to|nel"
+)
+"""Headers that may be missing from a repeated answer, or differ in it."""
+
+_MUST_BE_EQUAL = frozenset({"location", "content-type", "etag", "content-location", "link", "last-modified"})
+_SHORT = 60
+
+
+def difference(first: Answer, repeat: Answer, ignore: Sequence[str] = ()) -> str | None:
+    """Return how a repeated answer differs in status or body, as part of a sentence; None if it does not.
+
+    Parameters
+    ----------
+    first, repeat
+        The complete answers.
+    ignore
+        Names of JSON fields that may differ.
+    """
+    if first.status != repeat.status:
+        return f"the status is {repeat.status} instead of {first.status}"
+    if content(first, ignore) != content(repeat, ignore):
+        return f"the body is {_short(repeat.body)} instead of {_short(first.body)}"
+    return None
+
+
+def difference_of_headers(first: Answer, repeat: Answer) -> str | None:
+    """Return which header is missing or different in a repeated answer; None if there is none."""
+    for name, value in first.headers:
+        if _MAY_DIFFER.fullmatch(name):
+            continue
+        again = repeat.header(name)
+        if again is None:
+            return f"the header {name} is missing"
+        if name in _MUST_BE_EQUAL and again != value:
+            return f"the header {name} is {again!r} instead of {value!r}"
+    return None
+
+
+def content(answer: Answer, ignore: Sequence[str] = ()) -> Any:
+    """Return what a body says: JSON data without the fields to ignore, else its bytes, not compressed."""
+    body = decoded(answer)
+    if body is None:
+        return answer.body
+    try:
+        return _without(json.loads(body), ignore)
+    except (ValueError, RecursionError):
+        return body
+
+
+def decoded(answer: Answer) -> bytes | None:
+    """Return a body without its content encoding; None if the encoding does not fit the body."""
+    encoding = (answer.header("content-encoding") or "identity").lower()
+    try:
+        if encoding in ("gzip", "x-gzip"):
+            return gzip.decompress(answer.body)
+        if encoding == "deflate":
+            return zlib.decompress(answer.body)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return answer.body if encoding == "identity" else None
+
+
+def marker_of(answer: Answer) -> str | None:
+    """Return the header that marks an answer as a replay, or None."""
+    for name, value in answer.headers:
+        if re.fullmatch(r".*(idempoten\w*-replay|replayed|idempotency-(status|result|hit|cache)).*", name):
+            return f"{name}: {value}"
+    return None
+
+
+def _without(value: Any, ignore: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(each, ignore) for name, each in value.items() if name not in ignore}
+    if isinstance(value, list):
+        return [_without(each, ignore) for each in value]
+    return value
+
+
+def _short(body: bytes) -> str:
+    text = body.decode("utf-8", "backslashreplace")
+    return repr(text) if len(text) <= _SHORT else f"{text[:_SHORT]!r}… ({len(body):,} bytes)"

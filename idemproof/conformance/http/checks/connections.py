@@ -1,0 +1,115 @@
+"""Checks of connections that end too early."""
+
+from ...suite.checks import NotOffered
+from ...suite.consequences import LOCKED_OUT, LOST, TWICE
+from ..case import HttpCase
+from ..checking import check
+from ..shell import part
+from ..topics import BODY, RUN
+from ..wire import Request
+from .races import sent
+
+_PAUSE = 0.05
+_SERVER_ERROR = 500
+
+
+@check("connections", *RUN)
+def a_cut_before_the_answer_runs_once(case: HttpCase) -> None:
+    """A client that closes its connection before the answer, and sends the request again, has one effect."""
+    for share in (0.0, 0.3, 0.7, 1.0):
+        for reset in (True, False):
+            case.begin()
+            request = case.request(case.make.new_key())
+            wait = case.service.seconds * min(1.0, max(0.0, share + case.random.uniform(-0.2, 0.2)))
+            _cut(case, request, sent(request, case.service.place.authority), wait, reset=reset)
+            _require_success(case, request, "A connection was closed before the answer")
+
+
+@check("connections", *RUN)
+def a_cut_in_the_answer_runs_once(case: HttpCase) -> None:
+    """A client that closes its connection in the midst of the answer, and asks again, has one effect."""
+    for most in (0, 1):
+        case.begin()
+        request = case.request(case.make.new_key())
+        with case.open() as link:
+            link.send(sent(request, case.service.place.authority))
+            if most:
+                link.read(request.method, at_most=most)
+            else:
+                case.service.budget.wait(case.service.seconds)
+            link.close(reset=True)
+        case.log("client 1", f"{case.described(request)} → closes the connection in the midst of the answer")
+        case.repeatable(part(sent(case.masked(request), case.service.place.authority), case.service.place))
+        _require_success(case, request, "A connection was closed in the midst of the answer")
+
+
+@check("connections", *RUN)
+def a_half_closed_connection_runs_once(case: HttpCase) -> None:
+    """A client that sends nothing more, and asks again on another connection, has one effect."""
+    request = case.request(case.make.new_key())
+    with case.open() as link:
+        link.send(sent(request, case.service.place.authority))
+        link.end_sending()
+        answer = link.read(request.method)
+    case.log("client 1", f"{case.described(request)}, half closed → {case.outcome(answer)}")
+    case.repeatable(part(sent(case.masked(request), case.service.place.authority), case.service.place))
+    _require_success(case, request, "A connection was half closed")
+
+
+@check("connections", *BODY)
+def half_a_body_claims_nothing(case: HttpCase) -> None:
+    """A request whose body is cut has no effect, and its key can be used by the whole request."""
+    for chunked in (False, True):
+        for reset in (False, True):
+            case.begin()
+            whole = case.request(case.make.new_key())
+            if len(whole.body) < 2:  # noqa: PLR2004
+                raise NotOffered("the request of the target has no body")
+            half = _half(whole._replace(chunked=chunked), case.service.place.authority)
+            _cut(case, whole, half, _PAUSE + case.service.seconds, reset=reset, what="half of its body")
+            number = case.effects()
+            if number:
+                case.fail("A request of which half of the body arrived had an effect.", TWICE)
+            _require_success(case, whole, "Half of a body was sent, and then the whole request")
+
+
+def _half(request: Request, authority: str) -> bytes:
+    """Return a request up to the middle of its body."""
+    payload = request.payload()
+    if request.chunked:
+        return request.head(authority) + payload[: payload.index(b"\r\n") + 2 + len(request.body) // 2 + 2]
+    return request.head(authority) + payload[: len(payload) // 2]
+
+
+def _cut(
+    case: HttpCase, request: Request, data: bytes, wait: float, *, reset: bool, what: str = "it whole"
+) -> None:
+    """Send some bytes of a request, wait, and close the connection."""
+    with case.open() as link:
+        link.send(data)
+        case.service.budget.wait(wait)
+        link.close(reset=reset)
+    how = "resets" if reset else "closes"
+    case.log(
+        "client 1", f"{case.described(request)}: sends {what}, and {how} the connection after {wait:.3f} s"
+    )
+    masked = case.service.texts.masked(data.decode("utf-8", "surrogateescape"))
+    case.repeatable(part(masked.encode("utf-8", "surrogateescape"), case.service.place))
+
+
+def _require_success(case: HttpCase, request: Request, why: str) -> None:
+    """Send the whole request until it is decided; break the clause unless it succeeds with one effect."""
+    answer = case.until_decided(request)
+    if answer.status is not None and answer.status >= _SERVER_ERROR:
+        answer = case.until_decided(request)
+    number = case.require_once(why)
+    if answer.refused:
+        case.fail(
+            f"{why}, and the retry is refused with {answer.status}: the key is occupied by the broken "
+            "request.",
+            LOCKED_OUT,
+        )
+    if not answer.succeeded:
+        case.fail(f"{why}, and the retry got {case.outcome(answer)}: the result is lost.", LOST)
+    if number == 0:
+        case.fail(f"{why}, and the retry succeeded although no effect happened.", LOST)

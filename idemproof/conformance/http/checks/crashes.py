@@ -1,0 +1,132 @@
+"""Checks of what remains after the process of the service has ended."""
+
+import socket
+import time
+
+from ...suite.checks import NotJudged
+from ...suite.consequences import LOCKED_OUT, LOST, TWICE
+from ..answers import BUSY
+from ..case import HttpCase
+from ..checking import check
+from ..topics import CRASH
+from ..wire import Answer, Request
+from .races import sent
+
+
+@check("crashes", *CRASH, needs=("restart",))
+def an_answer_survives_a_restart(case: HttpCase) -> None:
+    """A request that was answered before a restart gets the same answer after it."""
+    request = case.request(case.make.new_key())
+    first = case.first(request)
+    case.command(case.target.process.restart or "", "restarts the service")
+    _wait_until_ready(case)
+    _judge_answered(case, first, request, "a restart")
+
+
+@check("crashes", *CRASH, needs=("terminate",))
+def an_answer_survives_a_termination(case: HttpCase) -> None:
+    """A request that was answered before SIGTERM gets the same answer after it."""
+    request = case.request(case.make.new_key())
+    first = case.first(request)
+    _end(case, case.target.process.terminate or "", "terminates the service (SIGTERM)")
+    _judge_answered(case, first, request, "SIGTERM")
+
+
+@check("crashes", *CRASH, needs=("kill",))
+def an_answer_survives_a_kill(case: HttpCase) -> None:
+    """A request that was answered before SIGKILL gets the same answer after it."""
+    request = case.request(case.make.new_key())
+    first = case.first(request)
+    _end(case, case.target.process.kill or "", "kills the service (SIGKILL)")
+    _judge_answered(case, first, request, "SIGKILL")
+
+
+@check("crashes", *CRASH, needs=("terminate",))
+def a_termination_in_a_request_runs_once(case: HttpCase) -> None:
+    """A request in whose midst SIGTERM arrives, and that is sent again, has the effects that are promised."""
+    _judge_interrupted(
+        case, case.target.process.terminate or "", "terminates the service (SIGTERM)", "SIGTERM"
+    )
+
+
+@check("crashes", *CRASH, needs=("kill",))
+def a_kill_in_a_request_runs_once(case: HttpCase) -> None:
+    """A request in whose midst SIGKILL arrives, and that is sent again, has the effects that are promised."""
+    _judge_interrupted(case, case.target.process.kill or "", "kills the service (SIGKILL)", "SIGKILL")
+
+
+def _judge_answered(case: HttpCase, first: Answer, request: Request, after: str) -> None:
+    """Break the clause unless a request that was answered is repeated after the end of the process."""
+    promised = case.target.process.keeps_answers
+    repeat = case.until_decided(request)
+    number = case.effects()
+    if number is not None and number > 1:
+        if promised:
+            case.fail(
+                f"A request was answered, and repeated after {after}: the effect happened {number} times. "
+                "Its answer "
+                "was not stored before it was sent, or not durably.",
+                TWICE,
+            )
+        case.note(f"An answered request runs again after {after}; the target promises nothing else.")
+        return
+    if promised:
+        if repeat.failure is not None or not repeat.succeeded:
+            case.fail(
+                f"A request was answered, and its repeat after {after} got {case.outcome(repeat)}.", LOST
+            )
+        case.require_repeat(first, repeat, f"A request was repeated after {after}")
+
+
+def _judge_interrupted(case: HttpCase, command: str, what: str, name: str) -> None:
+    """Send a request, end the process in its midst, and send the request again."""
+    request = case.request(case.make.new_key())
+    with case.open() as link:
+        link.send(sent(request, case.service.place.authority))
+        case.service.budget.wait(case.service.seconds * case.random.uniform(0.2, 0.8))
+        case.log("client 1", f"{case.described(request)}, and waits")
+        _end(case, command, what)
+        answer = link.read(request.method)
+    case.log("client 1", f"→ {case.outcome(answer)}")
+    repeat = _retried(case, request)
+    number = case.effects()
+    if number is not None and number > 1:
+        if case.target.process.runs_once or (answer.succeeded and case.target.process.keeps_answers):
+            case.fail(
+                f"{name} arrived in the midst of a request, and its retry ran again: {number} effects.", TWICE
+            )
+        case.note(f"A request repeats its effect after {name} in its midst; the profile allows it.")
+    elif repeat.status in BUSY:
+        if case.target.lease_seconds is not None and not case.target.process.runs_once:
+            case.fail(f"{name} arrived in the midst of a request, and its key stays refused.", LOCKED_OUT)
+        case.note(f"A key whose request was ended by {name} stays refused with {repeat.status}.")
+
+
+def _retried(case: HttpCase, request: Request) -> Answer:
+    """Send a request again until it is decided, or the lease of the target is over."""
+    try:
+        return case.until_decided(request)
+    except NotJudged:
+        return case.send(request)
+
+
+def _end(case: HttpCase, command: str, what: str) -> None:
+    """End the process, and start it again."""
+    case.command(command, what)
+    if case.target.process.start is not None:
+        case.command(case.target.process.start, "starts it again")
+    _wait_until_ready(case)
+
+
+def _wait_until_ready(case: HttpCase) -> None:
+    """Wait until the service accepts connections."""
+    place, seconds = case.service.place, case.target.process.ready_seconds
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        case.service.budget.wait(0.05)
+        try:
+            socket.create_connection((place.address, place.port), timeout=1).close()
+        except OSError:
+            continue
+        return
+    raise NotJudged(f"the service did not accept connections within {seconds:g} seconds after a command")

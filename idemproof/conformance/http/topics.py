@@ -1,0 +1,17 @@
+"""The clauses of the protocol that the checks of HTTP services cover, by topic."""
+
+ONCE = ("HTTP-13",)
+PLACE = ("HTTP-4",)
+SCOPE = ("HTTP-1",)
+KEY = ("HTTP-6",)
+KEY_REQUIRED = ("HTTP-8",)
+PAYLOAD = ("HTTP-10",)
+BODY = ("HTTP-9",)
+RUN = ("HTTP-13",)
+FINAL = ("HTTP-21",)
+HEADERS = ("HTTP-22",)
+REPLAYED = ("HTTP-22",)
+IN_PROGRESS = ("HTTP-23",)
+REFUSALS = ("HTTP-25",)
+EXPIRY = ("TIME-3",)
+CRASH = ("HTTP-24",)

@@ -1,0 +1,59 @@
+"""Judges the services of this package."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from idemproof.conformance.http.runner import check_http
+from idemproof.conformance.suite.kinds import HTTP_TIERS
+from idemproof.conformance.suite.report import Report
+
+from .kinds import Kind
+from .serving import free_port, in_thread, start_command, target_for, wait_for
+
+WITHOUT_CRASHES = tuple(tier for tier in HTTP_TIERS if tier != "crashes")
+
+
+def judged(kind: Kind, seed: int, tiers: tuple[str, ...] = HTTP_TIERS) -> Report:
+    """Run a service, and return the report on it."""
+    if not kind.is_process:
+        with in_thread(kind.make(None)) as url:
+            return check_http(target_for(url, **_filled(kind.settings, url)), seed=seed, tiers=tiers)
+    with tempfile.TemporaryDirectory() as folder:
+        return _judged_as_process(kind, seed, tiers, Path(folder))
+
+
+def _judged_as_process(kind: Kind, seed: int, tiers: tuple[str, ...], folder: Path) -> Report:
+    port = free_port()
+    start = start_command(kind.name, folder, port)
+    stop = (
+        f"kill -%s $(cat {folder / 'pid'}); while kill -0 $(cat {folder / 'pid'}) 2>&-; do sleep 0.02; done"
+    )
+    process = {
+        "start": start,
+        "restart": f"{stop % 'TERM'}; {start}",
+        "terminate": stop % "TERM",
+        "kill": stop % "KILL",
+        **kind.settings.get("process", {}),
+    }
+    _shell(start)
+    try:
+        wait_for(port)
+        target = target_for(f"http://127.0.0.1:{port}", **{**kind.settings, "process": process})
+        return check_http(target, seed=seed, tiers=tiers)
+    finally:
+        _shell(stop % "KILL")
+
+
+def _shell(command: str) -> None:
+    subprocess.run(["/bin/sh", "-c", command], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+
+
+def _filled(settings: Mapping[str, Any], url: str) -> dict[str, Any]:
+    return {
+        name: value.replace("{url}", url) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }

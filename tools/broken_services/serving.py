@@ -1,0 +1,104 @@
+"""Runs services on real servers: in a thread with uvicorn, or as a process."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from idemproof.conformance.http.target import Target
+from idemproof.conformance.http.target_file import target_of
+
+TOOLS = Path(__file__).resolve().parents[1]
+_START_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def in_thread(application: Any) -> Iterator[str]:
+    """Serve an ASGI application with uvicorn, in a thread; yield its address."""
+    config = uvicorn.Config(application, port=0, log_level="critical", lifespan="off", loop="asyncio")
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="service", daemon=True)
+    thread.start()
+    try:
+        wait_for(listener.getsockname()[1])
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.force_exit = server.should_exit = True
+        thread.join(_START_SECONDS)
+        listener.close()
+
+
+@contextlib.contextmanager
+def as_process(words: list[str], port: int) -> Iterator[str]:
+    """Run a service as a process; yield its address."""
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL) as process:
+        try:
+            wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until something accepts connections on a port."""
+    ends = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def start_command(name: str, folder: Path, port: int) -> str:
+    """Return a shell command that starts a service of this package in the background."""
+    log, pid = folder / "log", folder / "pid"
+    words = f"{sys.executable} -m broken_services.process {name} {folder / 'store'} {port}"
+    return f"cd {TOOLS}; nohup {words} >{log} 2>&1 & echo $! >{pid}"
+
+
+def target_for(url: str, **more: Any) -> Target:
+    """Return the target of a service of this package."""
+    values: dict[str, Any] = {
+        "url": f"{url}/orders",
+        "headers": {"Authorization": "Bearer alice"},
+        "json": {"amount": 5, "reference": "{unique}"},
+        "other_json": {"amount": 6, "reference": "{unique}"},
+        "other_path": "/refunds",
+        "other_query": "currency=eur",
+        "other_method": "PATCH",
+        "tenants": {
+            "second": {"Authorization": "Bearer bob"},
+            "rotated": {"Authorization": "Bearer alice-renewed"},
+            "invalid": {"Authorization": "Bearer nobody"},
+        },
+        "requests": {
+            "fails": {"path": "/orders/fails"},
+            "declined": {"path": "/orders/declined"},
+            "large": {"path": "/orders/large"},
+            "redirect": {"path": "/old-orders"},
+            "multipart": {"path": "/orders/form", "parts": {"amount": "5", "reference": "{unique}"}},
+        },
+        "effects": {"url": f"{url}/effects", "json": "count", "settle_ms": 20},
+        "window_seconds": 1.2,
+        "lease_seconds": 1.0,
+    }
+    values.update(more)
+    return target_of({name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,134 @@
+"""Generates ``docs/reports/http``: what the judge finds in published middlewares.
+
+``python tools/regenerate.py http-reports`` installs each package with its pinned version into a folder of its own,
+runs it on uvicorn, judges it, and writes a page. The pages contain no times, no ports and no random keys.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from broken_services.serving import as_process, free_port, target_for
+from idemproof.conformance.http.runner import check_http
+from idemproof.conformance.suite.report import Report
+from idemproof.conformance.suite.trace_table import plain
+from idemproof.conformance.suite.wording import clause_text, counted, groups_of, verdict_line
+
+from .packages import PACKAGES, Package
+
+SEED = 1
+_WIDTH = 108
+_REQUESTS = MappingProxyType(
+    {
+        "fails": {"path": "/orders/fails"},
+        "declined": {"path": "/orders/declined"},
+        "large": {"path": "/orders/large"},
+        "cookie": {"path": "/orders/cookie"},
+    }
+)
+_RANDOM = (
+    (re.compile(r"(judge-|JUDGE-)[a-zA-Z0-9]{8,}"), r"\1key"),
+    (re.compile(r"(reference\\?\"?:\\?\"?)\w{20}"), r"\1unique"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:8000"),
+    (re.compile(r"session=\w+"), "session=random"),
+    (re.compile(r"(\"id\":|/orders/)\d+"), r"\1N"),
+    (re.compile(r"after \d+\.\d+ s\b"), "after some time"),
+)
+"""The parts that differ between runs, and their placeholders."""
+
+
+def judged(package: Package) -> Report:
+    """Install a package, run it, and return the report on it."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+        subprocess.run([*pip, package.requirement], check=True)
+        port = free_port()
+        words = [sys.executable, "-m", "published_services.application", package.name, folder, str(port)]
+        with as_process(words, port) as url:
+            target = target_for(
+                url,
+                requests=dict(_REQUESTS),
+                tenants={
+                    "second": {"Authorization": "Bearer bob"},
+                    "invalid": {"Authorization": "Bearer nobody"},
+                },
+                key_required=False,
+                other_method=None,
+                other_query=None,
+                window_seconds=None,
+                lease_seconds=None,
+            )
+            return check_http(target, seed=SEED)
+
+
+def files(root: Path) -> Mapping[str, str]:  # noqa: ARG001 - they come from the packages
+    """Judge all packages, and return the pages by name."""
+    pages = {package.name: (package, judged(package)) for package in PACKAGES}
+    return {"README.md": _index(pages), **{f"{name}.md": _page(*found) for name, found in pages.items()}}
+
+
+def _index(pages: dict[str, tuple[Package, Report]]) -> str:
+    lines = [
+        "# Published middlewares",
+        "",
+        "These are middlewares of published packages for HTTP services in Python. Each protects the same "
+        "small",
+        "application, which authenticates its clients itself, as the package's documentation shows, with its",
+        "defaults, on uvicorn. `idemproof check-http` judged them with the profile `ietf`. A key is not",
+        "required, because none of them requires one by default.",
+        "`python tools/regenerate.py http-reports` installs the pinned versions and writes these pages.",
+        "",
+        "Options of a package may prevent some of these faults, such as a scope for each client.",
+        "",
+        "| package | verdict |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| [{package.name} {package.version}]({name}.md) | {verdict_line(report)} |"
+        for name, (package, report) in pages.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _page(package: Package, report: Report) -> str:
+    return "\n".join(_lines(package, report)) + "\n"
+
+
+def _lines(package: Package, report: Report) -> Iterator[str]:
+    yield f"# {package.name}"
+    yield ""
+    yield f"Version {package.version}, with {package.store}, on uvicorn. Profile {report.profile}, seed {report.seed}."
+    yield ""
+    yield verdict_line(report)
+    yield ""
+    yield "| tier | verdict | broken | kept |"
+    yield "|---|---|---|---|"
+    for each in counted(report):
+        yield f"| {each.tier} | {each.verdict} | {', '.join(each.broken)} | {', '.join(each.kept)} |"
+    for number, group in enumerate(groups_of(report.findings), 1):
+        yield ""
+        yield f"## {number}. {group.consequence.name.capitalize()}: {group.members[0].check.replace('-', ' ')}"
+        yield ""
+        yield _plainly(group.why)
+        yield ""
+        yield "```text"
+        lines = [line._replace(what=_plainly(line.what), at_ms=0) for line in group.lines]
+        yield from (line.rstrip() for line in plain(lines, _WIDTH).splitlines())
+        yield "```"
+        yield ""
+        yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)
+    for heading, verdict in (("Not judged", "not judged"), ("Not offered", "not offered")):
+        names = [f"`{each.name}`" for each in report.checks if each.verdict == verdict]
+        if names:
+            yield ""
+            yield f"{heading}: {', '.join(names)}."
+
+
+def _plainly(text: str) -> str:
+    for found, instead in _RANDOM:
+        text = found.sub(instead, text)
+    return text
