@@ -144,9 +144,14 @@ def effects(folder: Path) -> list[Effect]:
     return [Effect(**json.loads(line)) for line in lines]
 
 
-def order_to_die(folder: Path, point: str, key: str, number: int = signal.SIGKILL) -> None:
-    """Let the next worker that works at ``key`` die at ``point``: "before" its effect, or "after"."""
-    (folder / f"die-{point}-{key}-{int(number)}").touch()
+def order_to_die(folder: Path, point: str, key: str, number: int = signal.SIGKILL) -> Path:
+    """Let the next worker that works at ``key`` die at ``point``: "before" its effect, or "after".
+
+    Return the file that is there until then.
+    """
+    path = folder / f"die-{point}-{key}-{int(number)}"
+    path.touch()
+    return path
 
 
 def layer_of(spec: Spec, *, asynchronous: bool) -> Any:

@@ -1,25 +1,37 @@
 """Kill and terminate the workers of real HTTP servers while clients repeat orders, and count what happened.
 
-Some workers kill themselves at a chosen point: directly before the effect of an order, or directly after it.
-Others are struck from outside, at any moment. Several tenants use the same keys, with several payloads.
+``python tests/support/http_kills.py`` does so over each server and store, and prints a table of the counts.
+``--write`` writes it into the documentation. Some workers kill themselves at a chosen point: directly before
+the effect of an order, or directly after it. Others are struck from outside, at any moment. Several tenants
+use the same keys, with several payloads.
 """
 
+import argparse
 import contextlib
 import hashlib
 import http.client
+import itertools
 import random
 import signal
+import tempfile
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import redis
+
+import postgres
 import raw_http
-from http_apps import Effect, order_to_die
+import servers
+from http_apps import Effect, Spec, order_to_die
 from http_servers import HTTPServer, order
+from idemproof import PostgresPersistenceLayer
 
 TENANTS = ("ada", "grace", "joan")
 PAYLOADS = (b'{"show": "Metropolis", "seats": 2}', b'{"show": "Nosferatu", "seats": 1}')
@@ -36,6 +48,10 @@ DYING = (
 )
 """How the first worker at a key ends, for one key after the other."""
 SETTLING_SECONDS = 60
+STRIKE_EVERY = 60
+"""How many requests there are for each worker that is struck from outside, at most."""
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deploy-http.md"
+BEGIN, END = "<!-- kills: written by tests/support/http_kills.py -->", "<!-- end of kills -->"
 AGAIN = (502, 503)
 """After such a status, as after a lost connection, a client repeats its request at once, for TRIES times."""
 TRIES = 20
@@ -76,20 +92,21 @@ class Report:
 
     def line(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        return asdict(self)
+        return vars(self) | {"kills": dict(self.kills), "answers": dict(self.answers)}
 
 
 class Run:
     """One run against a server whose leases take :data:`LEASE_SECONDS`."""
 
-    def __init__(self, server: HTTPServer, seed: int, orders: int, strike_every: int) -> None:
+    def __init__(self, server: HTTPServer, seed: int, orders: int, per_key: int = PER_KEY) -> None:
         self._server = server
         self._draw = random.Random(seed)
         self._seed = seed
         self._orders = iter(self._drawn(orders))
-        self._strike_every = strike_every
+        self._per_key = per_key
         self._lock = threading.Lock()
         self._strikes = 0
+        self._deaths: dict[Path, tuple[str, signal.Signals]] = {}
         self._asked: dict[Asked, None] = {}
         self._results: dict[tuple[str, str], set[str]] = {}
         self.report = Report()
@@ -101,6 +118,8 @@ class Run:
                 client.result()
             list(pool.map(self._settle, list(self._asked)))
         report = self.report
+        for path, (point, number) in self._deaths.items():
+            report.kills[f"{number.name} {point} the effect"] += not path.exists()
         counted = Counter((effect.tenant, effect.key) for effect in self._server.effects())
         operations = {(asked.tenant, asked.key) for asked in self._asked}
         assert set(counted) <= operations
@@ -112,12 +131,11 @@ class Run:
 
     def _drawn(self, orders: int) -> Iterator[Asked]:
         for number in range(orders):
-            key = f"k-{self._seed}-{number // PER_KEY}"
-            if number % PER_KEY == 0:
-                death = DYING[number // PER_KEY % len(DYING)]
+            key = f"k-{self._seed}-{number // self._per_key}"
+            if number % self._per_key == 0:
+                death = DYING[number // self._per_key % len(DYING)]
                 if death is not None:
-                    order_to_die(self._server.folder, death[0], key, death[1])
-                    self.report.kills[f"{death[1].name} {death[0]} the effect"] += 1
+                    self._deaths[order_to_die(self._server.folder, death[0], key, death[1])] = death
             payload = PAYLOADS[self._draw.random() < 0.2]
             yield Asked(self._draw.choice(TENANTS), key, payload)
 
@@ -128,7 +146,7 @@ class Run:
                 if asked is None:
                     return
                 self._asked[asked] = None
-                if self.report.requests // self._strike_every > self._strikes:
+                if self.report.requests // STRIKE_EVERY > self._strikes:
                     self._strike()
             self._ask(asked)
 
@@ -185,3 +203,95 @@ class Run:
             time.sleep(0.2)
         with self._lock:
             self.report.unsettled += 1
+
+
+SERVERS = ("uvicorn", "uvicorn-django", "gunicorn", "gunicorn-django")
+STORES = ("valkey", "postgres")
+POLICIES = ("refuse", "run")
+COLUMNS = (
+    *("server", "store", "`on_takeover`", "requests", "operations", "SIGKILL", "SIGTERM", "replays"),
+    *("answers of another caller or payload", "effects twice", "no effect, and parked"),
+)
+
+
+@contextlib.contextmanager
+def place(store: str, running: Any) -> Iterator[str]:
+    """Yield the address of an empty store on a server that runs."""
+    if store == "postgres":
+        dsn = running.create_database(f"kills_{uuid.uuid4().hex}")
+        with contextlib.closing(PostgresPersistenceLayer(dsn)) as layer:
+            layer.create_table()
+        yield dsn
+    else:
+        with redis.Redis(**servers.redis_kwargs(running)) as client:
+            client.flushall()
+        yield f"redis://{running.host}:{running.port}/0"
+
+
+def killed(
+    kind: str,
+    store: str,
+    running: Any,
+    directory: Path,
+    policy: str,
+    *,
+    orders: int,
+    seed: int = 1,
+    per_key: int = PER_KEY,
+) -> Report:
+    """Run one server over one store, and return what happened."""
+    with place(store, running) as address:
+        config = {"on_takeover": policy, "in_progress_expires_after_seconds": LEASE_SECONDS}
+        spec = Spec("", store=store, address=address, config=config)
+        with HTTPServer(kind, directory, spec) as server:
+            return Run(server, seed, orders, per_key).perform()
+
+
+def table(reports: dict[tuple[str, str, str], Report]) -> str:
+    """Return a table of the counts."""
+    lines = [
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
+    ]
+    for names, report in reports.items():
+        signals = [
+            sum(count for name, count in report.kills.items() if name.startswith(each))
+            for each in ("SIGKILL", "SIGTERM")
+        ]
+        counts = [report.requests, report.operations, *signals, report.replays]
+        counts += [report.of_another + report.two_answers, report.twice, report.never]
+        lines.append(f"| {' | '.join(map(str, [*names, *counts]))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run every server over every store under both policies."""
+    parser = argparse.ArgumentParser(description="Kill the workers of HTTP servers, and count what happened.")
+    parser.add_argument("--orders", type=int, default=3000, help="the number of orders in each run")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write the table into the documentation")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of servers and stores")
+    asked = parser.parse_args()
+    reports = {}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
+        started = {
+            "valkey": stack.enter_context(servers.valkey(folder)),
+            "postgres": stack.enter_context(postgres.PostgreSQL(folder)),
+        }
+        for names in itertools.product(SERVERS, STORES, POLICIES):
+            if not any(part in " ".join(names) for part in asked.only):
+                continue
+            kind, store, policy = names
+            report = killed(kind, store, started[store], folder, policy, orders=asked.orders, seed=asked.seed)
+            reports[names] = report
+            print(*names, report.line(), flush=True)  # noqa: T201 - it is a program
+    print(table(reports))  # noqa: T201 - as above
+    if asked.write:
+        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        PAGE.write_text(f"{before}{BEGIN}\n\n{table(reports)}\n\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
