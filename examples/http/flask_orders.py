@@ -1,4 +1,4 @@
-"""A Flask application that sells cinema tickets. A repeated order gets the first answer, and charges nobody."""
+"""A Flask application that sells tickets. A repeat gets the first answer, and nobody is charged again."""
 
 import os
 

@@ -64,7 +64,7 @@ def flask(built: Application) -> Any:
         return Response(iter(parts) if "stream" in asked.how else b"".join(parts), status, headers)
 
     if not built.spec.bare:
-        from idemproof.http.flask import FlaskIdempotency  # noqa: PLC0415 - the bare application does without
+        from idemproof.http import FlaskIdempotency  # noqa: PLC0415 - the bare application does without
 
         FlaskIdempotency(app, **built.options(asynchronous=False))
     return app
@@ -89,7 +89,7 @@ def django_asgi(built: Application) -> Any:
 def _set_up_django(built: Application, *, asynchronous: bool) -> None:
     from django.conf import settings  # noqa: PLC0415 - one framework in one server
 
-    middleware = [] if built.spec.bare else ["idemproof.http.django.IdempotencyMiddleware"]
+    middleware = [] if built.spec.bare else ["idemproof.http.DjangoIdempotencyMiddleware"]
     settings.configure(
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF=_Urls(built, asynchronous=asynchronous),

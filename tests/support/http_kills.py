@@ -241,8 +241,8 @@ def killed(
 ) -> Report:
     """Run one server over one store, and return what happened."""
     with place(store, running) as address:
-        config = {"on_takeover": policy, "in_progress_expires_after_seconds": LEASE_SECONDS}
-        spec = Spec("", store=store, address=address, config=config)
+        config = {"in_progress_expires_after_seconds": LEASE_SECONDS}
+        spec = Spec("", store=store, address=address, config=config, middleware={"on_takeover": policy})
         with HTTPServer(kind, directory, spec) as server:
             return Run(server, seed, orders, per_key).perform()
 

@@ -18,8 +18,8 @@ _PLAIN_CREDENTIALS = ("bearer ", "basic ")
 def request_of(environ: Environ) -> Request:
     """Return the request without its body.
 
-    A server joins the lines of a header by commas. Two lines with credentials of the schemes Bearer and Basic,
-    which contain no comma, are told apart here. Two keys are no valid key.
+    A server joins the lines of a header by commas. Two lines with credentials of the schemes Bearer and
+    Basic, which contain no comma, are told apart here. Two keys are no valid key.
     """
     return Request(
         environ["REQUEST_METHOD"].upper(),
@@ -73,12 +73,13 @@ def stated_length(environ: Environ) -> int | None:
         ``CONTENT_LENGTH`` is not a number.
     """
     stated = environ.get("CONTENT_LENGTH") or ""
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        return None
     if _LENGTH.fullmatch(stated):
         return int(stated)
     if stated:
         raise ValueError("Content-Length is not a number")
-    in_chunks = bool(environ.get("HTTP_TRANSFER_ENCODING")) or bool(environ.get("wsgi.input_terminated"))
-    return None if in_chunks else 0
+    return None if environ.get("wsgi.input_terminated") else 0
 
 
 def read_body(environ: Environ, most: int) -> bytes:

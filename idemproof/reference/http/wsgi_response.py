@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from .execution import IncompleteResponseError
 from .messages import Response, lowered
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -15,7 +16,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-class BrokenApplicationError(RuntimeError):
+class BrokenApplicationError(IncompleteResponseError):
     """The application breaks PEP 3333, so a server could not send its response."""
 
 
@@ -46,7 +47,8 @@ class Collected(Iterator[bytes]):
         Raises
         ------
         BrokenApplicationError
-            It did not call ``start_response`` as PEP 3333 says, or its body is not as long as its headers say.
+            It did not call ``start_response`` as PEP 3333 says, or its body is not as long as its headers
+            say.
         """
         iterable = app(environ, self._start)
         self._close = getattr(iterable, "close", None)
@@ -54,10 +56,7 @@ class Collected(Iterator[bytes]):
             self._rest = iter(iterable)
             while self._rest is not None and self._size <= self._limit:
                 self._read()
-            if not self.status:
-                raise BrokenApplicationError("The application ended without calling start_response.")
-            if self.is_whole:
-                self._check_length()
+            self._check()
         except BaseException:
             self.close()
             raise
@@ -92,12 +91,12 @@ class Collected(Iterator[bytes]):
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
         """Take status and headers, as ``start_response`` of a server does."""
-        try:
-            if exc_info is not None and self._size:  # a server has sent the headers by then
-                raise exc_info[1].with_traceback(exc_info[2])
-        finally:
-            exc_info_given, exc_info = exc_info is not None, None  # no cycle with the traceback
-        if self.status and not exc_info_given:
+        if exc_info is not None and self._size:  # a server has sent the headers by then
+            try:
+                _raise_again(exc_info)
+            finally:
+                del exc_info  # its traceback refers to this frame
+        if exc_info is None and self.status:
             raise BrokenApplicationError("The application called start_response twice, without exc_info.")
         if not (isinstance(status, str) and status[:3].isdecimal() and status[3:4] in ("", " ")):
             raise BrokenApplicationError(f"The application gave start_response the status {status!r}.")
@@ -123,10 +122,21 @@ class Collected(Iterator[bytes]):
             self._size += len(part)
             self._parts.append(bytes(part))
 
-    def _check_length(self) -> None:
+    def _check(self) -> None:
+        """Raise an error if a server could not send what was collected."""
+        if not self.status:
+            raise BrokenApplicationError("The application ended without calling start_response.")
         stated = [value for name, value in self.headers if name.lower() == "content-length"]
-        without_body = int(self.status[:3]) in _WITHOUT_BODY
-        if stated and not without_body and stated != [str(self._size)]:
+        has_body = int(self.status[:3]) not in _WITHOUT_BODY
+        if self.is_whole and has_body and stated and stated != [str(self._size)]:
             raise BrokenApplicationError(
-                f"The application stated a Content-Length of {', '.join(stated)}, and sent {self._size} bytes."
+                f"The application stated a Content-Length of {', '.join(stated)}, and sent {self._size} "
+                "bytes."
             )
+
+
+def _raise_again(exc_info: ExcInfo) -> None:
+    try:
+        raise exc_info[1].with_traceback(exc_info[2])
+    finally:
+        del exc_info
