@@ -147,6 +147,11 @@ class Engine(Renewals, Asking, Waiting):
         return self._clock
 
     @property
+    def cache(self) -> LocalCache | None:
+        """The local cache, or None if the configuration uses none."""
+        return self._cache
+
+    @property
     def window_ms(self) -> int:
         """How long a result is kept (milliseconds)."""
         return milliseconds(self._config.expires_after_seconds)

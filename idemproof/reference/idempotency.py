@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +14,7 @@ from .config import IdempotencyConfig
 from .core import Core, Layer, require_layer_and_config
 from .engine import Engine
 from .functions import is_async, name_of
+from .not_done import NotDone
 from .prefixes import service_name
 from .protection import disabled
 from .records import Records, checked_key
@@ -98,6 +100,8 @@ class Idempotency:
         self._core = Core(
             engine, config, persistence_store, self._prefix, "", key_prefix, lambda args, _: lambda: args[0]
         )
+        self._codec = codec
+        self._asking: Core | None = None
         self.records = Records(self._core, self.stored_key)
         """Reads and changes records, by the same keys."""
 
@@ -112,7 +116,14 @@ class Idempotency:
         name, prefix = checked_key(key), self._prefix()
         return f"{prefix}#{name}" if prefix else name
 
-    def run(self, key: str, body: Callable[[], T], *, payload_hash: str | None = None) -> Answer[T]:
+    def run(
+        self,
+        key: str,
+        body: Callable[[], T],
+        *,
+        payload_hash: str | None = None,
+        on_takeover: Callable[[], T | NotDone] | None = None,
+    ) -> Answer[T]:
         """Run ``body`` once for ``key``, and return the stored result for repeats.
 
         Parameters
@@ -123,11 +134,14 @@ class Idempotency:
             The function to run. It is called without arguments.
         payload_hash
             A hash of the payload. A call with the same key and another hash is refused. None: no check.
+        on_takeover
+            A function without arguments. It is called instead of ``body`` if an earlier attempt may have done
+            the operation, and returns its result, or `NOT_DONE`. None: as the configuration says.
 
         Raises
         ------
         TypeError
-            ``body`` is ``async def``, or not a function.
+            ``body`` or ``on_takeover`` is ``async def``, or not a function.
         IdempotencyKeyError
             The key is invalid. Nothing ran.
         IdempotencyConfigError
@@ -139,20 +153,32 @@ class Idempotency:
             raise IdempotencyConfigError(
                 f"{type(self._core.layer).__name__} is an async layer: await arun instead. Nothing ran."
             )
-        if is_async(body):
-            raise TypeError(f"{name_of(body)} is async: await arun instead. Nothing ran.")
+        for function in (body, on_takeover):
+            if function is not None and is_async(function):
+                raise TypeError(f"{name_of(function)} is async: await arun instead. Nothing ran.")
         refuse_renewal(self._config, self._core.layer, body)
-        name = self._checked(key, body, payload_hash)
+        name = self._checked(key, body, payload_hash, on_takeover)
         if disabled():
             return Answer(body(), replayed=False, record=None)
         answered: list[Outcome] = []
-        value = self._core.call(
-            name, payload_hash or None, lambda _: body(), (key,), function=body, answered=answered
+        core = self._core if on_takeover is None else self._core_that_asks()
+        value = core.call(
+            name,
+            payload_hash or None,
+            lambda *_: body(),
+            (key, on_takeover),
+            function=body,
+            answered=answered,
         )
         return _answer(value, answered[-1])
 
     async def arun(
-        self, key: str, body: Callable[[], Awaitable[T]], *, payload_hash: str | None = None
+        self,
+        key: str,
+        body: Callable[[], Awaitable[T]],
+        *,
+        payload_hash: str | None = None,
+        on_takeover: Callable[[], Awaitable[T | NotDone] | T | NotDone] | None = None,
     ) -> Answer[T]:
         """Run ``body`` once for ``key`` on an event loop, over a blocking or an async layer.
 
@@ -160,22 +186,42 @@ class Idempotency:
         ----------
         key, payload_hash
             See :meth:`run`, also for the exceptions.
-        body
-            The function to run. It is called without arguments, and an awaitable result is awaited.
+        body, on_takeover
+            The functions to run. They are called without arguments, and an awaitable result is awaited.
         """
-        name = self._checked(key, body, payload_hash)
+        name = self._checked(key, body, payload_hash, on_takeover)
         if disabled():
             return Answer(await _awaited(body), replayed=False, record=None)
         answered: list[Outcome] = []
-        value = await self._core.acall(
-            name, payload_hash or None, lambda _: _awaited(body), (key,), function=body, answered=answered
+        core = self._core if on_takeover is None else self._core_that_asks()
+        value = await core.acall(
+            name,
+            payload_hash or None,
+            lambda *_: _awaited(body),
+            (key, on_takeover and partial(_awaited, on_takeover)),
+            function=body,
+            answered=answered,
         )
         return _answer(value, answered[-1])
 
-    def _checked(self, key: str, body: Any, payload_hash: Any) -> str:
+    def _core_that_asks(self) -> Core:
+        """Return the core of calls that ask before they repeat what another attempt may have done."""
+        if self._asking is None:
+            layer, engine = self._core.layer, self._core.engine
+            asking = Engine(
+                self._config, self._codec, keeps_owners=keeps_owners(layer), on_takeover=_put_the_question
+            )
+            self._asking = self._core.over(None, asking.standing_in(cache=engine.cache))
+        return self._asking
+
+    def _checked(self, key: str, body: Any, payload_hash: Any, on_takeover: Any) -> str:
         """Return the stored key, or raise an error before anything has run."""
         if not callable(body):
             raise TypeError(f"body must be a function without arguments, not {body!r}. Nothing ran.")
+        if on_takeover is not None and not callable(on_takeover):
+            raise TypeError(
+                f"on_takeover must be a function without arguments or None, not {on_takeover!r}. Nothing ran."
+            )
         if not isinstance(payload_hash, str | None):
             raise TypeError(f"payload_hash must be a text or None, not {payload_hash!r}. Nothing ran.")
         return self.stored_key(key)
@@ -188,6 +234,10 @@ class Idempotency:
 def records_of(persistence_store: Layer, config: IdempotencyConfig | None = None) -> Records:
     """Return the :class:`Records` of a layer, by stored keys."""
     return Records(Idempotency(persistence_store, config)._core)
+
+
+def _put_the_question(_: str, question: Callable[[], Any]) -> Any:
+    return question()
 
 
 async def _awaited(body: Callable[[], Any]) -> Any:

@@ -1,0 +1,64 @@
+"""The ``Idempotency-Key`` of HTTP: middlewares for ASGI and WSGI, the profiles of APIs, and their data.
+
+Names load when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .reference.http.asgi import IdempotencyMiddleware
+    from .reference.http.messages import Request, Response
+    from .reference.http.problems import PROBLEMS, ErrorFormat, Problem
+    from .reference.http.profiles import ACP, ICEBERG, IETF, PROFILES, STRIPE, Profile, PublishedAnswer
+    from .reference.http.routes import Route
+    from .reference.http.settings import Settings
+
+_HOMES = {
+    "ACP": "profiles",
+    "ICEBERG": "profiles",
+    "IETF": "profiles",
+    "PROBLEMS": "problems",
+    "PROFILES": "profiles",
+    "STRIPE": "profiles",
+    "ErrorFormat": "problems",
+    "IdempotencyMiddleware": "asgi",
+    "Problem": "problems",
+    "Profile": "profiles",
+    "PublishedAnswer": "profiles",
+    "Request": "messages",
+    "Response": "messages",
+    "Route": "routes",
+    "Settings": "settings",
+}
+
+__all__ = [
+    "ACP",
+    "ICEBERG",
+    "IETF",
+    "PROBLEMS",
+    "PROFILES",
+    "STRIPE",
+    "ErrorFormat",
+    "IdempotencyMiddleware",
+    "Problem",
+    "Profile",
+    "PublishedAnswer",
+    "Request",
+    "Response",
+    "Route",
+    "Settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".reference.http.{home}", __package__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

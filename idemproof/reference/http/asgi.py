@@ -1,0 +1,234 @@
+"""The middleware for ASGI applications."""
+
+import asyncio
+import logging
+from inspect import isawaitable
+from typing import Any, Unpack
+from urllib.parse import quote_from_bytes
+
+from ...backends.logs import log
+from ..core import Layer
+from ..current import current_attempt as _  # noqa: F401 - applications may call it in tasks of their own
+from .asgi_run import Application, Message, Receive, Run, Scope, Send, scope_of_the_application
+from .messages import Request, lowered
+from .protection import (
+    GUARDS,
+    Ask,
+    BodyRefusedError,
+    ClientGoneError,
+    End,
+    Execute,
+    Gone,
+    Pass,
+    PassOn,
+    Protection,
+    Raise,
+    ReadBody,
+    Respond,
+    Steps,
+)
+from .settings import Options, Settings
+
+LONGEST_ABANDONING_SECONDS = 5
+"""How long a shutdown waits for requests that it has cancelled, so that they can abandon their claims."""
+
+
+class IdempotencyMiddleware:
+    """Answers repeated requests with the stored answer of the first one, for ASGI applications.
+
+    It belongs inside of authentication, CORS and compression: next to the application.
+
+    Parameters
+    ----------
+    app
+        The application.
+    persistence_store
+        The store of the records, blocking or async.
+    **options
+        The settings; see :class:`Settings`.
+
+    Raises
+    ------
+    TypeError, IdempotencyConfigError
+        A setting is not allowed.
+    """
+
+    def __init__(self, app: Application, *, persistence_store: Layer, **options: Unpack[Options]) -> None:
+        self.app = app
+        self.protection = Protection(Settings(persistence_store, **options))
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, self._draining(receive), send)
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        guards = tuple(scope.get(GUARDS, ()))
+        steps = self.protection.steps(request_of(scope), guards)
+        command = await self._until_execution(steps, receive)
+        if isinstance(command, Pass):
+            await self.app(scope, receive, send)
+        elif isinstance(command, Respond):
+            await _send(send, command)
+        elif isinstance(command, Execute):
+            inner = scope_of_the_application(scope, GUARDS, (*guards, command.guard))
+            config = self.protection.settings.config
+            run = Run(self.app, inner, command.request, command.execution, config, receive, send)
+            await self._shielded(asyncio.create_task(self._finish(steps, command, run)))
+        else:
+            assert isinstance(command, Gone)  # nothing else comes before an execution
+
+    async def drain(self) -> None:
+        """Wait until no request runs any more, at most ``shutdown_seconds``, and cancel the others.
+
+        A cancelled request abandons its claim, so that its key stays parked. With the event
+        ``lifespan.shutdown``, this happens by itself. Call it if the server sends none.
+        """
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self.protection.settings.shutdown_seconds)
+        late = set(self._tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            log(logging.WARNING, "The shutdown has cancelled %d requests that were still running.", len(late))
+            await asyncio.wait(late, timeout=LONGEST_ABANDONING_SECONDS)
+
+    def _draining(self, receive: Receive) -> Receive:
+        async def receive_and_drain() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.drain()
+            return message
+
+        return receive_and_drain
+
+    async def _until_execution(self, steps: Steps, receive: Receive) -> End | Execute:
+        """Perform ``steps`` until the application has to run, or to their end."""
+        reply: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                command = steps.send(reply) if error is None else steps.throw(error)
+            except StopIteration as done:
+                end: End = done.value
+                return end
+            if isinstance(command, Execute):
+                return command
+            reply = error = None
+            try:
+                reply = await (_ask(command) if isinstance(command, Ask) else _read(command, receive))
+            except BaseException as failure:  # noqa: BLE001 - the steps judge it
+                error = failure
+
+    async def _finish(self, steps: Steps, command: Execute, run: Run) -> None:
+        """Run the application for its key, answer, and wait until it has ended."""
+        sent = False
+        try:
+            end = await self._end_of(steps, command, run)
+            if isinstance(end, Raise):
+                raise end.error
+            assert isinstance(end, Respond | PassOn)  # it has run, or was refused
+            if isinstance(end, PassOn):
+                await run.deliver(end.head, with_body=False)
+            else:
+                await run.deliver(end.response, with_body=True)
+            sent = True
+            run.go_on(discards=isinstance(end, Respond))
+            await run.ended()
+        finally:
+            if not sent:
+                run.go_on(discards=True)
+                run.cancel()
+
+    async def _end_of(self, steps: Steps, command: Execute, run: Run) -> End:
+        arguments: dict[str, Any] = {"payload_hash": command.payload_hash, "on_takeover": command.question}
+        reply: Any = None
+        error: BaseException | None = None
+        try:
+            reply = await self.protection.idempotency.arun(command.key, run.body, **arguments)
+        except BaseException as failure:  # noqa: BLE001 - the steps judge it
+            error = failure
+        while True:
+            try:
+                following = steps.send(reply) if error is None else steps.throw(error)
+            except StopIteration as done:
+                end: End = done.value
+                return end
+            assert isinstance(following, Ask)  # the application runs once
+            reply = error = None
+            try:
+                reply = await _ask(following)
+            except BaseException as failure:  # noqa: BLE001 - the steps judge it
+                error = failure
+
+    async def _shielded(self, task: "asyncio.Task[None]") -> None:
+        """Wait for a request. If the server cancels this, the request goes on without it (HTTP-13)."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                task.add_done_callback(_log_failure)
+            raise
+
+
+def request_of(scope: Scope) -> Request:
+    """Return the request of an ASGI scope, without its body."""
+    path = scope.get("raw_path")
+    if path is None:
+        path = quote_from_bytes(
+            str(scope["path"]).encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~"
+        ).encode()
+    query = bytes(scope.get("query_string") or b"")
+    return Request(
+        str(scope["method"]).upper(),
+        bytes(path).partition(b"?")[0],
+        query,
+        lowered(scope["headers"]),
+        native=scope,
+    )
+
+
+async def _ask(command: Ask) -> Any:
+    found = command.function(*command.arguments)
+    return await found if isawaitable(found) else found
+
+
+async def _read(command: Any, receive: Receive) -> bytes:
+    """Return the body of the request."""
+    assert isinstance(command, ReadBody)  # the only other command before the application runs
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > command.limit:
+            raise BodyRefusedError("body-too-large")
+        chunks.append(bytes(chunk))
+        if not message.get("more_body", False):
+            break
+    if command.length is not None and size != command.length:
+        raise BodyRefusedError("incomplete-body")
+    return b"".join(chunks)
+
+
+async def _send(send: Send, end: Respond) -> None:
+    response = end.response
+    headers = [list(line) for line in response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if task.cancelled():
+        return
+    failure = task.exception()
+    if failure is not None:
+        log(logging.ERROR, "A request failed after the server had given it up.", exc_info=failure)

@@ -1,0 +1,396 @@
+"""What happens to a request, step by step, for the middlewares of ASGI and WSGI.
+
+:meth:`Protection.steps` yields commands, which a middleware performs, and returns what to do at the end. It
+knows no framework and does no I/O.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ...backends.logs import log
+from ...spec.errors import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyConfigError,
+    IdempotencyError,
+    IdempotencyInconsistentStateError,
+    IdempotencyLeaseLostError,
+    IdempotencyPersistenceLayerError,
+    IdempotencyResultUnavailableError,
+    IdempotencySerializationError,
+    IdempotencyUnknownOutcomeError,
+    IdempotencyValidationError,
+)
+from ..idempotency import Answer, Idempotency
+from .decisions import is_released, replayed_headers
+from .execution import Execution, FailureError, IncompleteResponseError, ReleasedAnswerError
+from .fingerprint import fingerprint, packed
+from .header import MalformedKeyError, parse_key
+from .messages import Request, Response
+from .routes import SAFE_METHODS, KeyRule, Route
+from .scope import NoScopeError, checked_scope
+from .settings import Settings
+from .stored import ResponseSerializer
+
+GUARDS = "idemproof.guards"
+"""Where a scope or an environ has the guards of the middlewares outside: of each, its store and its key."""
+
+_WITHOUT_LENGTH = frozenset({204, 304})
+
+
+class BodyRefusedError(Exception):
+    """The body of the request cannot be read. A middleware raises it for :class:`ReadBody`.
+
+    Parameters
+    ----------
+    problem
+        The name of the refusal: ``body-too-large``, ``incomplete-body`` or ``length-required``.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class ClientGoneError(Exception):
+    """The client is gone, before its body was complete. A middleware raises it for :class:`ReadBody`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call a function of the user, and await its result if it can be awaited. The reply is the result."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBody:
+    """Read the body of the request. The reply is the body, not larger than ``limit`` (bytes).
+
+    ``length`` is its Content-Length, or None.
+    """
+
+    limit: int
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run the application once for a key. The reply is the :class:`Answer` of :meth:`Idempotency.run`.
+
+    ``key``, ``payload_hash`` and ``question`` are its arguments; ``question`` gets no argument, or is None.
+    The application runs with ``request`` and reports to ``execution``. ``guard`` marks its request.
+    """
+
+    key: str
+    payload_hash: str
+    request: Request
+    execution: Execution
+    question: Callable[[], Any] | None
+    guard: tuple[Any, str]
+
+
+Command = Ask | ReadBody | Execute
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Call the application, with the request as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Send this response, and drop any other of the application."""
+
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Send this head with the body of the application, which is too large to be kept, as it comes."""
+
+    head: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """Raise this exception of the application."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Do nothing: the client is gone, and nothing ran."""
+
+
+End = Pass | Respond | PassOn | Raise | Gone
+Steps = Generator[Command, Any, End]
+
+
+class Protection:
+    """The rules of one middleware.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.idempotency = Idempotency(
+            settings.store, settings.config, output_serializer=ResponseSerializer()
+        )
+        profile = settings.profile
+        self._header = profile.header.lower()
+        self._echo = self._header.encode("latin-1")
+        self._marker: tuple[bytes, bytes] | None = None
+        if profile.marker is not None:
+            name, value = profile.marker
+            self._marker = (name.lower().encode("latin-1"), value.encode("latin-1"))
+        self._digest = settings.config.digest
+        lease = settings.config.in_progress_expires_after_seconds
+        assert lease is not None  # the settings give it one
+        self._lease_ms = lease * 1000
+
+    def route_of(self, method: str, path: bytes) -> Route:
+        """Return the route whose rules count for a request."""
+        settings = self.settings
+        if settings.routes:
+            decoded = unquote_to_bytes(path).decode("utf-8", "replace")
+            for route in settings.routes:
+                if route.matches(method, decoded):
+                    return route
+        return settings.default_route
+
+    def rule_of(self, method: str, route: Route) -> KeyRule:
+        """Return whether a request needs a key, may have one, or is not protected."""
+        if method in SAFE_METHODS:
+            return "ignored"
+        if route.key is not None:
+            return route.key
+        profile = self.settings.profile
+        known = profile.required | profile.optional
+        for name in (method,) if method in known else ("*",):
+            if name in profile.required:
+                return "required"
+            if name in profile.optional:
+                return "optional"
+        return "ignored"
+
+    def key_of(self, client_key: str, scope: str = "", path: bytes = b"") -> str:
+        """Return the key of a record, without the prefix of the service.
+
+        Parameters
+        ----------
+        client_key
+            The text in the header, unescaped and without its quotes.
+        scope
+            What the scope function returned; empty if all callers share their keys.
+        path
+            The path of the request, which counts if the profile says so.
+        """
+        settings = self.settings
+        kind = settings.scope_kind.encode()
+        place = path if settings.profile.path_in_key else b""
+        text = packed(
+            (b"idemproof http 1", kind, scope.encode("utf-8", "surrogatepass"), place, client_key.encode())
+        )
+        return f"http:{self._digest(text)}"
+
+    def steps(self, request: Request, guards: Sequence[tuple[Any, str]] = ()) -> Steps:
+        """Handle a request.
+
+        Parameters
+        ----------
+        request
+            The request, without its body.
+        guards
+            The guards of the middlewares outside, from :data:`GUARDS`.
+        """
+        settings = self.settings
+        route = self.route_of(request.method, request.path)
+        rule = self.rule_of(request.method, route)
+        if rule == "ignored" or any(store is settings.store for store, _ in guards):
+            return Pass()
+        lines = request.lines(self._header)
+        if not lines:
+            return Pass() if rule == "optional" else self._refuse("key-missing")
+        try:
+            client_key = parse_key(lines, settings.key_form, settings.profile.longest_key)
+            pattern = settings.profile.key_pattern
+            if pattern is not None and not pattern.fullmatch(client_key):
+                raise MalformedKeyError("it does not have the form that this API needs")  # noqa: TRY301 - as the parser's
+        except MalformedKeyError as error:
+            return self._refuse("key-malformed", f"{settings.profile.header} is malformed: {error}.")
+        end = yield from self._protected(request, route, client_key, guards)
+        if settings.profile.echoes_key and isinstance(end, Respond):
+            return Respond(end.response.with_headers((self._echo, lines[0])))
+        if settings.profile.echoes_key and isinstance(end, PassOn):
+            return PassOn(end.head.with_headers((self._echo, lines[0])))
+        return end
+
+    def _protected(  # noqa: PLR0911 - one check after the other
+        self, request: Request, route: Route, client_key: str, guards: Sequence[tuple[Any, str]]
+    ) -> Steps:
+        settings = self.settings
+        try:
+            scope = yield from self._scope_of(request)
+        except NoScopeError as error:
+            return self._refuse("no-scope", str(error))
+        key = self.key_of(client_key, scope, request.path)
+        stored_key = self.idempotency.stored_key(key)
+        if any(known == stored_key for _, known in guards):
+            return Pass()
+        limit = settings.request_limit if route.request_limit is None else route.request_limit
+        try:
+            length = _content_length(request)
+            if length is not None and length > limit:
+                return self._refuse("body-too-large", f"The limit is {limit} bytes.")
+            body = yield ReadBody(limit, length)
+        except BodyRefusedError as error:
+            detail = f"The limit is {limit} bytes." if error.problem == "body-too-large" else ""
+            return self._refuse(error.problem, detail)
+        except ClientGoneError:
+            return Gone()
+        request = Request(request.method, request.path, request.query, request.headers, body, request.native)
+        profile = settings.profile
+        payload_hash = fingerprint(
+            request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
+        )
+        question = settings.question
+        asked = None if question is None else _asking(question, request)
+        execution = self._execution(route)
+        try:
+            answer = yield Execute(key, payload_hash, request, execution, asked, (settings.store, stored_key))
+        except (ReleasedAnswerError, FailureError):
+            return self._as_answered(execution)
+        except IdempotencyError as error:
+            return self._refused(error, execution, route, stored_key)
+        if not answer.replayed and execution.response is not None:
+            return self._as_answered(execution)
+        return (yield from self._replay(request, answer))
+
+    def _scope_of(self, request: Request) -> Generator[Command, Any, str]:
+        function = self.settings.scope
+        if function is None:
+            return ""
+        if self.settings.scope_kind == "credentials":
+            return checked_scope(function(request))
+        try:
+            found = yield Ask(function, (request,))
+        except Exception as error:
+            log(logging.WARNING, "The scope function failed, and the request was refused.", exc_info=error)
+            raise NoScopeError("The request names no caller.") from error
+        return checked_scope(found)
+
+    def _execution(self, route: Route) -> Execution:
+        settings, profile = self.settings, self.settings.profile
+        keep = profile.kept.difference(route.release).union(route.keep)
+        release = profile.released.difference(route.keep).union(route.release)
+        when = settings.complete_when if route.complete_when is None else route.complete_when
+        limit = settings.response_limit if route.response_limit is None else route.response_limit
+        marker = self._marker and self._marker[0]
+        own = () if marker is None else (marker,)
+        dropped = settings.drop_headers.union(own)
+        return Execution(
+            lambda response: is_released(response, release, keep),
+            lambda headers: replayed_headers(headers, dropped, settings.keep_headers.difference(own)),
+            settings.released_errors,
+            route.durations,
+            limit,
+            waits_for_the_app=when == "app",
+        )
+
+    def _as_answered(self, execution: Execution) -> End:
+        """Return the application's own answer, or its exception."""
+        response = execution.response
+        if response is None:
+            failure = execution.failure
+            assert failure is not None  # it has ended
+            if isinstance(failure, IncompleteResponseError):
+                log(logging.ERROR, "%s", failure)
+                return self._refuse("incomplete-response")
+            return Raise(failure)
+        if self._marker is not None:
+            response = response.without_headers(self._marker[0])
+        return PassOn(response) if execution.is_unfinished else Respond(response)
+
+    def _replay(self, request: Request, answer: Answer[Response]) -> Steps:
+        authorize = self.settings.authorize
+        if authorize is not None:
+            try:
+                allowed = yield Ask(authorize, (request,))
+            except Exception as error:  # noqa: BLE001 - of any kind: nothing is disclosed
+                log(logging.WARNING, "authorize failed, and the replay was refused.", exc_info=error)
+                allowed = False
+            if not allowed:
+                return self._refuse("not-authorized")
+        response = answer.value
+        lines = () if self._marker is None else (self._marker,)
+        if response.status not in _WITHOUT_LENGTH:
+            lines = (*lines, (b"content-length", str(len(response.body)).encode()))
+        return Respond(response.with_headers(*lines))
+
+    def _refused(  # noqa: C901, PLR0911 - one error after the other
+        self, error: IdempotencyError, execution: Execution, route: Route, stored_key: str
+    ) -> End:
+        """Return the end of a request whose call was refused, or failed."""
+        if isinstance(error, IdempotencyConfigError):
+            return Raise(error)
+        if isinstance(error, IdempotencyLeaseLostError):
+            log(logging.ERROR, "%s", error)
+            return self._refuse("lease-lost", retry_after=route.durations.retry_after())
+        if isinstance(error, IdempotencyResultUnavailableError):
+            return self._refuse("result-unavailable")
+        if execution.response is not None or execution.failure is not None:
+            if not execution.is_unfinished:
+                log(logging.ERROR, "The answer for %r was sent, and not stored: %s", stored_key, error)
+            return self._as_answered(execution)
+        if isinstance(error, IdempotencyAlreadyInProgressError):
+            left = self._lease_ms if error.retry_after_ms is None else error.retry_after_ms
+            passed = (self._lease_ms - left) / 1000
+            return self._refuse("in-progress", retry_after=route.durations.retry_after(passed))
+        if isinstance(error, IdempotencyValidationError):
+            return self._refuse("payload-mismatch")
+        if isinstance(error, IdempotencyUnknownOutcomeError):
+            return self._refuse("unknown-outcome")
+        if isinstance(error, IdempotencySerializationError):
+            log(logging.ERROR, "%s", error)
+            return self._refuse("result-unavailable")
+        if isinstance(error, IdempotencyPersistenceLayerError | IdempotencyInconsistentStateError):
+            log(logging.ERROR, "%s", error)
+            return self._refuse("store-failed")
+        return Raise(error)
+
+    def _refuse(self, problem: str, detail: str = "", *, retry_after: int | None = None) -> Respond:
+        settings = self.settings
+        return Respond(
+            settings.profile.errors.response(
+                problem, detail, retry_after=retry_after, documentation=settings.documentation
+            )
+        )
+
+
+def _asking(question: Callable[[Request], Any], request: Request) -> Callable[[], Any]:
+    return lambda: question(request)
+
+
+def _content_length(request: Request) -> int | None:
+    """Return the Content-Length of a request, or None without one.
+
+    Raises
+    ------
+    BodyRefusedError
+        It is not a number, or there are several.
+    """
+    lines = request.lines("content-length")
+    if not lines:
+        return None
+    if len(lines) != 1 or not lines[0].isdigit():
+        raise BodyRefusedError("incomplete-body")
+    return int(lines[0])
