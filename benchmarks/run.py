@@ -19,6 +19,7 @@ import growing
 import hot_keys
 import in_process
 import over_dynamodb
+import over_http
 import over_postgres
 import over_sqlalchemy
 import over_sqlite
@@ -39,6 +40,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *over_valkey.SCENARIOS,
         *cached_memory.SCENARIOS,
         *over_dynamodb.SCENARIOS,
+        *over_http.SCENARIOS,
         *hot_keys.SCENARIOS,
         *over_postgres.SCENARIOS,
         *over_sqlite.SCENARIOS,

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from libraries import BARE, IDEMPROOF, POWERTOOLS
 from measuring import CACHED, FIRST, REPLAY, Outcome
+from over_http import CORE
 from processes import COLD, IMPORT
 
 MET, NOT_MET, OPEN, INVALID = "met", "not met", "not measured", "not valid: wrong answers"
@@ -77,6 +78,14 @@ TARGETS = [
     Target(
         "SQLite, durable, first call: multiple of two bare committed transactions",
         *("SQLite, durable", FIRST, 1.25, BARE),
+    ),
+    *(
+        Target(
+            f"HTTP over {store}, {case}: multiple of the bare application with arun",
+            *(f"HTTP, {store}", case, 1.15, CORE),
+        )
+        for store in ("memory", "Valkey", "PostgreSQL")
+        for case in (FIRST, REPLAY)
     ),
     Target("import of the names in use: milliseconds", "import", IMPORT, 20),
     Target(

@@ -85,14 +85,14 @@ def test_we_answer_rightly(smoke: Smoke) -> None:
         for scenario, found in smoke.data["scenarios"].items()
         for case, of_case in found["cases"].items()
         for name, figure in of_case.items()
-        if figure["wrong"] is not None and name not in ("Powertools", "idemkit")
+        if figure["wrong"] is not None and name not in ("Powertools", "idemkit", "fastapi-idempotency")
     ]
     assert faults == []
 
 
 @pytest.mark.once
 def test_every_target_finds_its_figures(smoke: Smoke) -> None:
-    assert len(smoke.data["targets"]) == 14
+    assert len(smoke.data["targets"]) == 20
     for target in smoke.data["targets"]:
         assert target["verdict"] in ("met", "not met"), target["says"]
         assert target["says"] in smoke.printed

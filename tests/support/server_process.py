@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -37,7 +37,8 @@ class Server:
     """One server process that answers.
 
     ``command`` returns its command line for a port, ``answers`` returns whether this server answers. Its
-    output and its files are in ``directory``. It runs as ``user``, by default as the current user.
+    output and its files are in ``directory``. It runs as ``user``, by default as the current user, with the
+    variables of ``environment`` besides its own. With ``own_group``, its children end with it.
     """
 
     host = HOST
@@ -53,6 +54,8 @@ class Server:
         ca_file: Path | None = None,
         user: str | None = None,
         stop_signal: int = signal.SIGTERM,
+        environment: Mapping[str, str] | None = None,
+        own_group: bool = False,
     ) -> None:
         self.port = 0
         self.password = password
@@ -64,6 +67,8 @@ class Server:
         self._working_directory = working_directory or directory
         self._user = user
         self._stop_signal = stop_signal
+        self._environment = environment
+        self._own_group = own_group
         self._starter = os.getpid()
         try:
             for _ in range(START_ATTEMPTS):
@@ -90,7 +95,11 @@ class Server:
         return (self.directory / "output.txt").read_text("utf-8", "replace")
 
     def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        if self.process is None or not self._own_group:
+            return self.process is not None and self.process.poll() is None
+        # Not reaped: as long as it is a zombie, its number remains that of its group.
+        options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        return self.process.returncode is None and os.waitid(os.P_PID, self.process.pid, options) is None
 
     def pause(self) -> None:
         """Suspend the process: connections stay open, and nothing is answered."""
@@ -104,9 +113,9 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill the process."""
+        """Kill the process, and its children if it has a group of its own."""
         assert self.process is not None
-        self.process.kill()
+        self._kill()
         self.process.wait()
 
     def restart(self, *options: str) -> None:
@@ -120,16 +129,23 @@ class Server:
     def stop(self) -> None:
         """End the process, even if it is paused. Further calls do nothing."""
         atexit.unregister(self._stop_at_exit)
-        if not self.alive():
+        if self.process is None or self.process.returncode is not None:
             return
+        if self.alive():
+            os.kill(self.process.pid, self._stop_signal)
+            os.kill(self.process.pid, signal.SIGCONT)
+        until = time.monotonic() + STOP_SECONDS
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.005)
+        self._kill()
+        self.process.wait()
+
+    def _kill(self) -> None:
         assert self.process is not None
-        self.process.send_signal(self._stop_signal)
-        self.resume()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not self._own_group:
             self.process.kill()
-            self.process.wait()
+        elif self.process.returncode is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _start(self, command: Sequence[str], working_directory: Path) -> None:
         atexit.register(self._stop_at_exit)
@@ -141,6 +157,8 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 user=self._user,
+                env=None if self._environment is None else {**os.environ, **self._environment},
+                start_new_session=self._own_group,
             )
 
     def _comes_up(self) -> bool:

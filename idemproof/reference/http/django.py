@@ -1,0 +1,352 @@
+"""The middleware for Django, under WSGI and ASGI."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import isawaitable
+from itertools import chain
+from typing import Any
+
+from ...backends.logs import log
+from ...spec.errors import IdempotencyConfigError
+from .blocking import blocking_protection, is_own_answer, perform
+from .execution import Execution, ReleasedAnswerError
+from .messages import Request, Response, lowered
+from .protection import (
+    GUARDS,
+    BodyRefusedError,
+    End,
+    Execute,
+    Pass,
+    PassOn,
+    Protection,
+    Raise,
+    ReadBody,
+    Steps,
+)
+from .settings import Settings
+from .wsgi_request import request_of
+
+SETTING = "IDEMPROOF"
+_DOTTED = frozenset({"persistence_store", "config", "scope", "authorize", "on_takeover"})
+_ACCEPT_ENCODING = "HTTP_ACCEPT_ENCODING"
+
+
+class DjangoIdempotencyMiddleware:
+    """Answers repeated requests to the views of a Django project with the first answer.
+
+    Make it the last entry of ``MIDDLEWARE``. The setting ``IDEMPROOF`` is a dictionary with the parameters of
+    :class:`Settings`, except ``complete_when="app"``. A text is the dotted path of a store, a configuration or
+    a function. Functions get the :class:`Request`, whose ``native`` is Django's request.
+
+    Parameters
+    ----------
+    get_response
+        The rest of the project, as Django gives it.
+
+    Raises
+    ------
+    TypeError, IdempotencyConfigError
+        The setting is missing, or as :class:`Settings` says. Or the layer or a function is async, although
+        Django calls the middleware blocking.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction  # noqa: PLC0415 - only with Django
+
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        options = _options()
+        store = options.pop("persistence_store", None)
+        if self._is_async:
+            self.protection = Protection(Settings(store, **options))
+            markcoroutinefunction(self)
+        else:
+            self.protection = blocking_protection(store, options)
+        settings = self.protection.settings
+        if "app" in (settings.complete_when, *(route.complete_when for route in settings.routes)):
+            raise IdempotencyConfigError(
+                "complete_when='app' does not work in Django's MIDDLEWARE: Django ends a request after the "
+                "response has been sent. Leave it out."
+            )
+
+    def __call__(self, request: Any) -> Any:
+        """Answer a request; as a coroutine if Django runs asynchronously."""
+        if self._is_async:
+            return self._aanswer(request)
+        call = _Call(self._get_response, request)
+        steps = self.protection.steps(call.request, call.guards)
+        end = perform(steps, self.protection, call.read_body, call.run)
+        return self._get_response(request) if isinstance(end, Pass) else call.answer(end)
+
+    async def _aanswer(self, request: Any) -> Any:
+        call = _Call(self._get_response, request)
+        steps = self.protection.steps(call.request, call.guards)
+        end = await _perform_async(steps, self.protection, call)
+        return await self._get_response(request) if isinstance(end, Pass) else call.answer(end)
+
+
+def django_user(request: Request) -> Any:
+    """Return the user whom ``AuthenticationMiddleware`` has verified, for ``scope``.
+
+    Return None if nobody is logged in; the request is then refused.
+    """
+    native = request.native
+    if getattr(native, "scope", None) is not None and hasattr(native, "auser"):
+        return _user_of(native)
+    return _key_of_user(native.user)
+
+
+async def _user_of(native: Any) -> Any:
+    return _key_of_user(await native.auser())
+
+
+def _key_of_user(user: Any) -> str | None:
+    return f"{user._meta.label}:{user.pk}" if user.is_authenticated else None
+
+
+class _Call:
+    """One request of Django."""
+
+    def __init__(self, get_response: Callable[[Any], Any], native: Any) -> None:
+        self._get_response = get_response
+        self._native = native
+        self._response: Any = None
+        self._execution: Execution | None = None
+        self._rest: Any = None
+        environ = native.META
+        scope = getattr(native, "scope", None)
+        if scope is not None and scope.get("raw_path") is not None:
+            environ = {**environ, "RAW_URI": scope["raw_path"].decode("latin-1")}
+        found = request_of(environ)
+        self.request = Request(found.method, found.path, found.query, found.headers, native=native)
+        self.guards = native.META.get(GUARDS, ())
+
+    def read_body(self, command: ReadBody) -> bytes:
+        """Return the body. Django keeps it for the view."""
+        from django.http import RawPostDataException, UnreadablePostError  # noqa: PLC0415 - only with Django
+
+        native = self._native
+        if "HTTP_TRANSFER_ENCODING" in native.META and getattr(native, "scope", None) is None:
+            raise BodyRefusedError("length-required")  # of which Django reads nothing under WSGI
+        try:
+            body: bytes = native.body
+        except UnreadablePostError:
+            raise BodyRefusedError("incomplete-body") from None
+        except RawPostDataException:
+            raise IdempotencyConfigError(
+                "A middleware above DjangoIdempotencyMiddleware has read the form of this request, so its body "
+                "cannot be compared. Nothing ran. Let that middleware read request.body before request.POST."
+            ) from None
+        if len(body) > command.limit:
+            raise BodyRefusedError("body-too-large")
+        if command.length is not None and len(body) < command.length:
+            raise BodyRefusedError("incomplete-body")
+        return body
+
+    def run(self, command: Execute) -> Response:
+        """Run the view, and return what is stored."""
+        restore = self._prepare(command)
+        try:
+            response = self._response = self._get_response(self._native)
+            if not response.streaming:
+                return self._answered(response.content)
+            parts: list[bytes] = []
+            size, rest = 0, iter(response)
+            for part in rest:
+                parts.append(part)
+                size += len(part)
+                if size > command.execution.response_limit:
+                    self._rest = chain(parts, rest)
+                    return self._overflowed()
+            return self._answered(b"".join(parts))
+        finally:
+            restore()
+
+    async def arun(self, command: Execute) -> Response:
+        """Run the view as :meth:`run` does, on the event loop."""
+        restore = self._prepare(command)
+        try:
+            response = self._response = await self._get_response(self._native)
+            if not response.streaming:
+                return self._answered(response.content)
+            parts: list[bytes] = []
+            size, rest = 0, _parts_of(response)
+            async for part in rest:
+                parts.append(part)
+                size += len(part)
+                if size > command.execution.response_limit:
+                    self._rest = _chained(parts, rest)
+                    return self._overflowed()
+            return self._answered(b"".join(parts))
+        finally:
+            restore()
+
+    def answer(self, end: Any) -> Any:
+        """Return the response that Django sends."""
+        from django.http import HttpResponse  # noqa: PLC0415 - only with Django
+
+        own = self._response
+        if isinstance(end, Raise):
+            if own is not None:
+                own.close()
+            raise end.error
+        head = end.head if isinstance(end, PassOn) else end.response
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        if is_own_answer(end, self._execution):
+            self._replace_body(end, head)
+        else:
+            if own is not None:
+                own.close()
+            own = HttpResponse(head.body, status=head.status)
+        kept = {name for name, _ in headers}
+        for name in [name for name in own.headers if name.lower() not in kept]:
+            del own[name]
+        for name, value in headers:
+            if name != "set-cookie":  # which Django keeps elsewhere
+                own[name] = value
+        return own
+
+    def _replace_body(self, end: Any, head: Response) -> None:
+        """Give the view's streaming response the body that was read from it."""
+        own = self._response
+        if isinstance(end, PassOn):
+            own.streaming_content = self._rest
+        elif own.streaming:
+            own.streaming_content = _whole(head.body) if own.is_async else [head.body]
+
+    def _prepare(self, command: Execute) -> Callable[[], None]:
+        """Mark the request for the view, and return what undoes that."""
+        self._execution = command.execution
+        meta = self._native.META
+        before = {name: meta[name] for name in (_ACCEPT_ENCODING,) if name in meta}
+        meta.pop(_ACCEPT_ENCODING, None)
+        meta[GUARDS] = (*self.guards, command.guard)
+
+        def restore() -> None:
+            meta[GUARDS] = self.guards
+            meta.update(before)
+
+        return restore
+
+    def _headers(self) -> Any:
+        response = self._response
+        lines = [
+            *response.items(),
+            *(("Set-Cookie", each.OutputString()) for each in response.cookies.values()),
+        ]
+        return lowered((name.encode("latin-1"), value.encode("latin-1")) for name, value in lines)
+
+    def _answered(self, body: bytes) -> Response:
+        assert self._execution is not None  # it runs
+        return self._execution.answered(Response(self._response.status_code, self._headers(), body))
+
+    def _overflowed(self) -> Response:
+        assert self._execution is not None  # it runs
+        return self._execution.overflowed(self._response.status_code, self._headers())
+
+
+def _options() -> dict[str, Any]:
+    """Return the parameters in the settings of the project."""
+    from django.conf import settings  # noqa: PLC0415 - only with Django
+    from django.utils.module_loading import import_string  # noqa: PLC0415 - as above
+
+    options = getattr(settings, SETTING, None)
+    if not isinstance(options, dict) or "persistence_store" not in options:
+        raise IdempotencyConfigError(
+            f"The setting {SETTING} must be a dictionary with the parameters of the middleware, and have the "
+            "persistence_store."
+        )
+    return {
+        name: import_string(value) if name in _DOTTED and isinstance(value, str) and "." in value else value
+        for name, value in options.items()
+    }
+
+
+async def _perform_async(steps: Steps, protection: Protection, call: _Call) -> End:
+    """Perform ``steps`` as :func:`perform` does, on the event loop."""
+    reply: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            command = steps.send(reply) if error is None else steps.throw(error)
+        except StopIteration as done:
+            end: End = done.value
+            return end
+        reply = error = None
+        try:
+            if isinstance(command, Execute):
+                reply = await _to_its_end(_execute(command, protection, call))
+            elif isinstance(command, ReadBody):
+                reply = call.read_body(command)
+            else:
+                found = command.function(*command.arguments)
+                reply = await found if isawaitable(found) else found
+        except BaseException as failure:  # noqa: BLE001 - the steps decide
+            error = failure
+
+
+async def _execute(command: Execute, protection: Protection, call: _Call) -> Any:
+    execution, interrupts = command.execution, protection.settings.config.interruptions
+
+    async def body() -> Response:
+        execution.begin()
+        try:
+            return await call.arun(command)
+        except ReleasedAnswerError:
+            raise
+        except Exception as failure:
+            if interrupts.includes(failure):
+                raise
+            raise execution.failed(failure)  # noqa: B904 - it has its cause
+
+    return await protection.idempotency.arun(
+        command.key, body, payload_hash=command.payload_hash, on_takeover=command.question
+    )
+
+
+async def _to_its_end(work: Awaitable[Any]) -> Any:
+    """Await ``work`` to its end, even if Django cancels the request because the client is gone."""
+    task = asyncio.ensure_future(work)
+    interrupt: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as cancelled:
+            interrupt = cancelled
+        except Exception:  # noqa: BLE001 - raised below
+            break
+    if interrupt is None or task.cancelled():
+        return task.result()
+    failure = task.exception()
+    if failure is not None:
+        log(logging.INFO, "A request ended with %s after its client had gone.", type(failure).__name__)
+    raise interrupt
+
+
+async def _parts_of(response: Any) -> AsyncIterator[bytes]:
+    """Yield the parts of a streaming response; those of a blocking one from a thread."""
+    if response.is_async:
+        async for part in response.streaming_content:
+            yield part
+        return
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - only with Django
+
+    parts: Iterator[bytes] = iter(response.streaming_content)
+    following = sync_to_async(lambda: next(parts, None))
+    while (part := await following()) is not None:
+        yield part
+
+
+async def _chained(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for part in first:
+        yield part
+    async for part in rest:
+        yield part
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,184 @@
+"""The extension for Flask, which stands around the views."""
+
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ...spec.errors import IdempotencyConfigError
+from ..core import Layer
+from .blocking import blocking_protection, perform
+from .messages import Response, lowered
+from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Protection, Raise, ReadBody
+from .settings import Options
+from .wsgi import read_whole_body
+from .wsgi_request import request_of
+
+if TYPE_CHECKING:
+    import flask
+
+_ACCEPT_ENCODING = "HTTP_ACCEPT_ENCODING"
+
+
+class FlaskIdempotency:
+    """Answers repeated requests to the views of a Flask application with the first answer.
+
+    It stands around the view and its error handlers. All functions of ``before_request`` and
+    ``after_request`` run for every request, also for one that gets a replay. ``scope`` and ``authorize`` can
+    use ``g`` and the session.
+
+    Parameters
+    ----------
+    app
+        The application; None if :meth:`init_app` gets it.
+    persistence_store, **options
+        As for :meth:`init_app`.
+    """
+
+    def __init__(
+        self,
+        app: "flask.Flask | None" = None,
+        *,
+        persistence_store: Layer | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        if app is not None:
+            self.init_app(app, persistence_store=persistence_store, **options)
+        elif persistence_store is not None or options:
+            raise TypeError("Give the parameters to init_app, together with the application.")
+
+    def init_app(
+        self, app: "flask.Flask", *, persistence_store: Layer | None, **options: Unpack[Options]
+    ) -> None:
+        """Protect the views of ``app``.
+
+        Parameters
+        ----------
+        app
+            The application.
+        persistence_store
+            The store of the records: a blocking layer.
+        **options
+            The other parameters of :class:`Settings`, except ``complete_when="app"``.
+
+        Raises
+        ------
+        TypeError, IdempotencyConfigError
+            As :class:`Settings` says. Or the layer or a function is async, or an answer should wait for the
+            end of the application, which Flask reaches only after the response.
+        """
+        protection = blocking_protection(persistence_store, {**options})
+        settings = protection.settings
+        if "app" in (settings.complete_when, *(route.complete_when for route in settings.routes)):
+            raise IdempotencyConfigError(
+                "complete_when='app' does not work with FlaskIdempotency: Flask ends a request after the "
+                "response has been sent. Put WSGIIdempotencyMiddleware around app.wsgi_app instead."
+            )
+        dispatch = app.dispatch_request
+
+        def protected(*args: Any) -> Any:
+            return _Call(app, protection, lambda: dispatch(*args), args).answer()
+
+        app.dispatch_request = protected  # type: ignore[method-assign]  # a method that is made to be replaced
+        app.extensions["idemproof"] = self
+
+
+class _Call:
+    """One request."""
+
+    def __init__(
+        self,
+        app: "flask.Flask",
+        protection: Protection,
+        dispatch: Callable[[], Any],
+        context: tuple[Any, ...],
+    ) -> None:
+        from flask import request  # noqa: PLC0415 - only with Flask
+
+        self._app = app
+        self._protection = protection
+        self._dispatch = dispatch
+        self._context = context
+        self._request = request
+        self._made: Any = None
+        self._rest: Iterator[bytes] = iter(())
+
+    def answer(self) -> Any:
+        """Return what the view returns, or a response instead of it."""
+        environ = self._request.environ
+        steps = self._protection.steps(request_of(environ), environ.get(GUARDS, ()))
+        end = perform(steps, self._protection, self._read_body, self._run)
+        if isinstance(end, Pass):
+            return self._dispatch()
+        made = self._made
+        if isinstance(end, Raise):
+            if made is not None:
+                made.close()
+            raise end.error
+        head = end.head if isinstance(end, PassOn) else end.response  # type: ignore[union-attr]  # nothing else
+        body: Iterable[bytes] = self._rest if isinstance(end, PassOn) else [head.body]
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        response = self._app.response_class(body, head.status, headers)
+        if made is not None:
+            response.call_on_close(made.close)
+        return response
+
+    def _read_body(self, command: ReadBody) -> bytes:
+        request = self._request
+        if "stream" in vars(request._get_current_object()):
+            body = bytes(request.get_data())
+            if command.length and not body:
+                raise IdempotencyConfigError(
+                    "A before_request function has read the form of this request, so its body cannot be "
+                    "compared. Nothing ran. Read it in the view, or call request.get_data() before."
+                )
+            if len(body) > command.limit:
+                raise BodyRefusedError("body-too-large")
+            if command.length is not None and len(body) < command.length:
+                raise BodyRefusedError("incomplete-body")
+            return body
+        environ = request.environ
+        body = read_whole_body(environ, command)
+        environ.update(
+            {"wsgi.input": BytesIO(body), "wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(body))}
+        )
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return body
+
+    def _run(self, command: Execute) -> Response:
+        """Run the view, and return what is stored."""
+        environ = self._request.environ
+        guards, accepted = environ.get(GUARDS, ()), environ.pop(_ACCEPT_ENCODING, None)
+        environ[GUARDS] = (*guards, command.guard)
+        try:
+            response = self._made = self._view()
+            return self._collect(command, response)
+        finally:
+            environ[GUARDS] = guards
+            if accepted is not None:
+                environ[_ACCEPT_ENCODING] = accepted
+
+    def _view(self) -> Any:
+        """Return the response of the view, or of the error handler for what it raises."""
+        try:
+            answer = self._dispatch()
+        except Exception as error:  # noqa: BLE001 - an error handler decides, and raises it if there is none
+            answer = self._app.handle_user_exception(*self._context, error)
+        return self._app.make_response(answer)
+
+    def _collect(self, command: Execute, response: Any) -> Response:
+        execution = command.execution
+        parts: list[bytes] = []
+        size, rest = 0, iter(response.iter_encoded())
+        for part in rest:
+            parts.append(part)
+            size += len(part)
+            if size > execution.response_limit:
+                break
+        headers = lowered(
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
+        )
+        if size > execution.response_limit:
+            self._rest = chain(parts, rest)
+            return execution.overflowed(response.status_code, headers)
+        return execution.answered(Response(response.status_code, headers, b"".join(parts)))
