@@ -44,6 +44,8 @@ class IdempotencyMiddleware:
         The application.
     persistence_store
         The store of the records, blocking or async.
+    protection
+        The rules, if they are made already; then without ``options``.
     **options
         The settings; see :class:`Settings`.
 
@@ -53,9 +55,16 @@ class IdempotencyMiddleware:
         A setting is not allowed.
     """
 
-    def __init__(self, app: Application, *, persistence_store: Layer, **options: Unpack[Options]) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        persistence_store: Layer,
+        protection: Protection | None = None,
+        **options: Unpack[Options],
+    ) -> None:
         self.app = app
-        self.protection = Protection(Settings(persistence_store, **options))
+        self.protection = protection or Protection(Settings(persistence_store, **options))
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
