@@ -17,7 +17,7 @@ from idemproof import (
     InMemoryPersistenceLayer,
 )
 from idemproof.drivers.blocking import request as perform
-from idemproof.errors import IdempotencyConfigError
+from idemproof.errors import IdempotencyConfigError, IdempotencyValidationError
 from idemproof.http import PROBLEMS, IdempotencyMiddleware, Request, Response, Route
 from idemproof.spec.commands import RunBody
 from idemproof.testing import MovableClock
@@ -590,6 +590,7 @@ def test_a_wrong_setting_is_refused_when_the_middleware_is_made(options: Any) ->
         {"path": "/a*b"},
         {"path": "/a", "methods": "POST"},
         {"path": "/a", "key": "never"},
+        {"path": "/a", "key": "required", "methods": ["GET"]},
         {"path": "/a", "complete_when": "later"},
         {"path": "/a", "keep": [404], "release": [404]},
     ],
@@ -605,3 +606,28 @@ def test_keys_with_a_secret_are_hmacs() -> None:
     call(protected(app, store, config=config))
     call(protected(app, store))
     assert len(store) == 2
+
+
+@pytest.mark.clause("HTTP-19")
+@pytest.mark.parametrize("wrong", [IdempotencyValidationError("its own"), ValueError("a"), "landed"])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_question_without_an_answer_leaves_the_key_parked(wrong: Any, later: bool) -> None:
+    def now(request: Request) -> Any:
+        if isinstance(wrong, Exception):
+            raise wrong
+        return wrong
+
+    async def soon(request: Request) -> Any:
+        return now(request)
+
+    app, store, clock = Counted(), InMemoryPersistenceLayer(), MovableClock()
+    middleware = protected(
+        app, store, on_takeover=soon if later else now, config=IdempotencyConfig(clock=clock)
+    )
+    key = middleware.protection.key_of(KEY.strip('"'), _scope(middleware))
+    _claim_and_die(middleware.protection.idempotency, key, "")
+    clock.advance(61)
+    with pytest.raises(type(wrong) if isinstance(wrong, Exception) else TypeError):
+        call(middleware)
+    assert app.runs == 0
+    assert [record.status for record in store._records.values()] == ["INPROGRESS"]

@@ -15,7 +15,7 @@ from idemproof import (
     InMemoryPersistenceLayer,
     current_attempt,
 )
-from idemproof.errors import IdempotencyValidationError
+from idemproof.errors import IdempotencyConfigError, IdempotencyValidationError
 from idemproof.http import IdempotencyMiddleware, Route
 from idemproof.testing import MovableClock
 
@@ -643,3 +643,82 @@ def test_an_answer_of_a_client_that_left_is_kept() -> None:
         assert (await Exchange(middleware)()).body == b"done"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.clause("HTTP-15")
+def test_an_application_that_waits_for_the_disconnection_ends() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(START)
+        await send(body(b"done"))
+        assert (await receive())["type"] == "http.disconnect"
+
+    for when in ("response", "app"):
+        assert call(protected(app, complete_when=when)).body == b"done"
+
+
+def test_an_answer_that_is_not_modified_may_have_the_length_of_another() -> None:
+    app = Counted(304, [(b"content-length", b"7")], [b""])
+    assert call(protected(app)).status == 304
+
+
+@pytest.mark.clause("HTTP-13")
+def test_a_lost_claim_can_cancel_the_application() -> None:
+    async def scenario() -> None:
+        store = InMemoryPersistenceLayer()
+        app = Stages()
+        config = IdempotencyConfig(
+            in_progress_expires_after_seconds=0.5, renew_lease=True, cancel_when_lost=True
+        )
+        middleware = protected(app, store, config=config)
+        request = asyncio.create_task(Exchange(middleware)())
+        await app.began.wait()
+        store._records.clear()
+        reply = await asyncio.wait_for(request, 30)
+        assert (name_of(reply), app.cancelled) == ("lease-lost", True)
+
+    asyncio.run(scenario())
+
+
+def test_other_event_loops_are_refused() -> None:
+    exchange = Exchange(protected(Counted()))
+    steps = exchange()
+    exchange._incoming = asyncio.Queue()
+
+    class Ready:
+        async def get(self) -> Any:
+            return {"type": "http.request", "body": b""}
+
+    exchange._incoming = Ready()  # type: ignore[assignment]  # it needs no event loop
+    with pytest.raises(IdempotencyConfigError, match="asyncio"):
+        steps.send(None)
+
+
+@pytest.mark.clause("HTTP-13")
+def test_a_shutdown_cancels_background_work_that_does_not_end() -> None:
+    ends = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(body(b"done"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    async def scenario() -> None:
+        middleware = protected(app, shutdown_seconds=0.01)
+        exchange = Exchange(middleware)
+        request = asyncio.create_task(exchange())
+        while not exchange.reply.complete:
+            await asyncio.sleep(0)
+        await middleware.drain()
+        await asyncio.wait({request})
+        assert (await asyncio.wait_for(_first(middleware), 30)).replayed
+
+    async def _first(middleware: Any) -> Reply:
+        return await Exchange(middleware)()
+
+    asyncio.run(scenario())
+    assert ends == ["cancelled"]

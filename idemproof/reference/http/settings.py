@@ -165,7 +165,7 @@ class Settings:
             raise _refusal("documentation", documentation, "an address")
         self.profile = profile
         self.scope = AuthorizationScope() if scope == "authorization" else scope
-        self.scope_kind = {"authorization": "credentials", None: "everyone"}.get(scope, "principal")  # type: ignore[arg-type]  # a function is no key, and is looked up nevertheless
+        self.scope_kind = "principal" if callable(scope) else "everyone" if scope is None else "credentials"
         self.authorize = authorize
         self.question = on_takeover if callable(on_takeover) else None
         self.routes = tuple(routes)
