@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from .reference.http.messages import Request, Response
     from .reference.http.problems import PROBLEMS, ErrorFormat, Problem
     from .reference.http.profiles import ACP, ICEBERG, IETF, PROFILES, STRIPE, Profile, PublishedAnswer
+    from .reference.http.protection import Protection
     from .reference.http.routes import Route
     from .reference.http.settings import Settings
+    from .reference.http.starlette import protect
 
 _HOMES = {
     "ACP": "profiles",
@@ -25,11 +27,13 @@ _HOMES = {
     "IdempotencyMiddleware": "asgi",
     "Problem": "problems",
     "Profile": "profiles",
+    "Protection": "protection",
     "PublishedAnswer": "profiles",
     "Request": "messages",
     "Response": "messages",
     "Route": "routes",
     "Settings": "settings",
+    "protect": "starlette",
 }
 
 __all__ = [
@@ -43,11 +47,13 @@ __all__ = [
     "IdempotencyMiddleware",
     "Problem",
     "Profile",
+    "Protection",
     "PublishedAnswer",
     "Request",
     "Response",
     "Route",
     "Settings",
+    "protect",
 ]
 
 
