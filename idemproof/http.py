@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .reference.http.asgi import IdempotencyMiddleware
+    from .reference.http.django import DjangoIdempotencyMiddleware, django_user
+    from .reference.http.flask import FlaskIdempotency
     from .reference.http.messages import Request, Response
     from .reference.http.problems import PROBLEMS, ErrorFormat, Problem
     from .reference.http.profiles import ACP, ICEBERG, IETF, PROFILES, STRIPE, Profile, PublishedAnswer
     from .reference.http.routes import Route
     from .reference.http.settings import Settings
+    from .reference.http.wsgi import WSGIIdempotencyMiddleware
 
 _HOMES = {
     "ACP": "profiles",
@@ -21,7 +24,9 @@ _HOMES = {
     "PROBLEMS": "problems",
     "PROFILES": "profiles",
     "STRIPE": "profiles",
+    "DjangoIdempotencyMiddleware": "django",
     "ErrorFormat": "problems",
+    "FlaskIdempotency": "flask",
     "IdempotencyMiddleware": "asgi",
     "Problem": "problems",
     "Profile": "profiles",
@@ -30,6 +35,8 @@ _HOMES = {
     "Response": "messages",
     "Route": "routes",
     "Settings": "settings",
+    "WSGIIdempotencyMiddleware": "wsgi",
+    "django_user": "django",
 }
 
 __all__ = [
@@ -39,7 +46,9 @@ __all__ = [
     "PROBLEMS",
     "PROFILES",
     "STRIPE",
+    "DjangoIdempotencyMiddleware",
     "ErrorFormat",
+    "FlaskIdempotency",
     "IdempotencyMiddleware",
     "Problem",
     "Profile",
@@ -48,6 +57,8 @@ __all__ = [
     "Response",
     "Route",
     "Settings",
+    "WSGIIdempotencyMiddleware",
+    "django_user",
 ]
 
 

@@ -36,8 +36,8 @@ class DjangoIdempotencyMiddleware:
     """Answers repeated requests to the views of a Django project with the first answer.
 
     Make it the last entry of ``MIDDLEWARE``. The setting ``IDEMPROOF`` is a dictionary with the parameters of
-    :class:`Settings`, except ``complete_when="app"``. A text is the dotted path of a store, a configuration or
-    a function. Functions get the :class:`Request`, whose ``native`` is Django's request.
+    :class:`Settings`, except ``complete_when="app"``. A text is the dotted path of a store, a configuration
+    or a function. Functions get the :class:`Request`, whose ``native`` is Django's request.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ class _Call:
             raise BodyRefusedError("incomplete-body") from None
         except RawPostDataException:
             raise IdempotencyConfigError(
-                "A middleware above DjangoIdempotencyMiddleware has read the form of this request, so its body "
-                "cannot be compared. Nothing ran. Let that middleware read request.body before request.POST."
+                "A middleware above DjangoIdempotencyMiddleware has read the form of this request, so its "
+                "body cannot be compared. Nothing ran. Let it read request.body before request.POST."
             ) from None
         if len(body) > command.limit:
             raise BodyRefusedError("body-too-large")
