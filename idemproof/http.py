@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .reference.http.asgi import IdempotencyMiddleware
+    from .reference.http.django import DjangoIdempotencyMiddleware, django_user
+    from .reference.http.flask import FlaskIdempotency
     from .reference.http.messages import Request, Response
     from .reference.http.problems import PROBLEMS, ErrorFormat, Problem
     from .reference.http.profiles import ACP, ICEBERG, IETF, PROFILES, STRIPE, Profile, PublishedAnswer
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from .reference.http.routes import Route
     from .reference.http.settings import Settings
     from .reference.http.starlette import protect
+    from .reference.http.wsgi import WSGIIdempotencyMiddleware
 
 _HOMES = {
     "ACP": "profiles",
@@ -23,7 +26,9 @@ _HOMES = {
     "PROBLEMS": "problems",
     "PROFILES": "profiles",
     "STRIPE": "profiles",
+    "DjangoIdempotencyMiddleware": "django",
     "ErrorFormat": "problems",
+    "FlaskIdempotency": "flask",
     "IdempotencyMiddleware": "asgi",
     "Problem": "problems",
     "Profile": "profiles",
@@ -34,6 +39,8 @@ _HOMES = {
     "Route": "routes",
     "Settings": "settings",
     "protect": "starlette",
+    "WSGIIdempotencyMiddleware": "wsgi",
+    "django_user": "django",
 }
 
 __all__ = [
@@ -43,7 +50,9 @@ __all__ = [
     "PROBLEMS",
     "PROFILES",
     "STRIPE",
+    "DjangoIdempotencyMiddleware",
     "ErrorFormat",
+    "FlaskIdempotency",
     "IdempotencyMiddleware",
     "Problem",
     "Profile",
@@ -53,6 +62,8 @@ __all__ = [
     "Response",
     "Route",
     "Settings",
+    "WSGIIdempotencyMiddleware",
+    "django_user",
     "protect",
 ]
 

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,33 +13,23 @@ import pytest
 
 from http_servers import KINDS, HTTPServer, headers, order
 from raw_http import RawConnection, Reply, chunks, exchange, request
+from wsgi_calls import problem
 
 pytestmark = pytest.mark.once
 
 WAIT_SECONDS = 30
+RULES: list[Callable[[HTTPServer, str], None]] = []
+"""What holds over each server; a rule gets a key of its own."""
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, start: Any) -> Iterator[HTTPServer]:
-    with start(request.param) as running:
-        yield running
-
-
-@pytest.fixture
-def key() -> str:
-    return uuid.uuid4().hex
+def rule(function: Callable[[HTTPServer, str], None]) -> Callable[[HTTPServer, str], None]:
+    RULES.append(function)
+    return function
 
 
 def count(server: HTTPServer, key: str) -> int:
     """Return how many effects the key has had."""
     return sum(effect.key == key for effect in server.effects())
-
-
-def problem(reply: Reply) -> tuple[int, str]:
-    assert reply.header("content-type") == "application/problem+json"
-    found = reply.json()
-    assert found["status"] == reply.status
-    return reply.status, found["type"].rpartition(":")[2]
 
 
 def eventually(ask: Callable[[], Reply], status: int) -> Reply:
@@ -62,7 +52,8 @@ def happened(server: HTTPServer, key: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_repeat_gets_the_first_answer_and_has_no_effect(server: HTTPServer, key: str) -> None:
+@rule
+def a_repeat_gets_the_first_answer_and_has_no_effect(server: HTTPServer, key: str) -> None:
     first, again = (order(server, key, target="/orders?cookie=1") for _ in range(2))
     assert (first.status, again.status) == (201, 201)
     assert again.body == first.body
@@ -74,7 +65,8 @@ def test_a_repeat_gets_the_first_answer_and_has_no_effect(server: HTTPServer, ke
     assert count(server, key) == 1
 
 
-def test_a_streamed_answer_is_replayed_byte_for_byte(server: HTTPServer, key: str) -> None:
+@rule
+def a_streamed_answer_is_replayed_byte_for_byte(server: HTTPServer, key: str) -> None:
     first, again = (order(server, key, target="/orders?stream=1&parts=5") for _ in range(2))
     assert (first.status, again.status) == (201, 201)
     assert len(first.body) > 5000
@@ -82,7 +74,8 @@ def test_a_streamed_answer_is_replayed_byte_for_byte(server: HTTPServer, key: st
     assert count(server, key) == 1
 
 
-def test_callers_and_payloads_do_not_get_each_others_answers(server: HTTPServer, key: str) -> None:
+@rule
+def callers_and_payloads_do_not_get_each_others_answers(server: HTTPServer, key: str) -> None:
     first = order(server, key, b'{"a": 1}')
     assert problem(order(server, key, b'{"a": 2}')) == (422, "payload-mismatch")
     assert problem(order(server, key, b'{"a": 1}', "/orders?status=202")) == (422, "payload-mismatch")
@@ -92,56 +85,52 @@ def test_callers_and_payloads_do_not_get_each_others_answers(server: HTTPServer,
     assert count(server, key) == 2
 
 
-@pytest.mark.parametrize(
-    ("lines", "name"),
-    [
+@rule
+def a_request_without_one_valid_key_is_refused(server: HTTPServer, key: str) -> None:
+    quoted = f'"{key}"'
+    for keys, name in (
         ([], "key-missing"),
-        ([("Idempotency-Key", "bare")], "key-malformed"),
-        ([("Idempotency-Key", '"a"'), ("Idempotency-Key", '"a"')], "key-malformed"),
-        ([("Idempotency-Key", '"a", "a"')], "key-malformed"),
-    ],
-)
-def test_a_request_without_one_valid_key_is_refused(
-    server: HTTPServer, lines: list[tuple[str, str]], name: str
-) -> None:
-    before = len(server.effects())
-    assert problem(exchange(server, request("/orders", [*headers(), *lines], b"{}"))) == (400, name)
-    assert len(server.effects()) == before
-
-
-@pytest.mark.parametrize(
-    "lines", [[], [("Authorization", "Bearer a"), ("Authorization", "Bearer b")], [("Authorization", "")]]
-)
-def test_a_request_without_one_caller_is_refused(
-    server: HTTPServer, key: str, lines: list[tuple[str, str]]
-) -> None:
-    reply = exchange(server, request("/orders", [*headers(key, tenant=None), *lines], b"{}"))
-    assert problem(reply) == (400, "no-scope")
+        ([key], "key-malformed"),
+        ([quoted, quoted], "key-malformed"),
+        ([f"{quoted}, {quoted}"], "key-malformed"),
+    ):
+        lines = [*headers(), *(("Idempotency-Key", value) for value in keys)]
+        assert problem(exchange(server, request("/orders", lines, b"{}"))) == (400, name)
     assert count(server, key) == 0
 
 
-def test_a_request_during_the_first_one_is_refused_with_an_estimate(server: HTTPServer, key: str) -> None:
+@rule
+def a_request_without_one_caller_is_refused(server: HTTPServer, key: str) -> None:
+    for callers in ([], ["Bearer a", "Bearer b"], [""]):
+        lines = [*headers(key, tenant=None), *(("Authorization", value) for value in callers)]
+        assert problem(exchange(server, request("/orders", lines, b"{}"))) == (400, "no-scope")
+    assert count(server, key) == 0
+
+
+@rule
+def a_request_during_the_first_one_is_refused_with_an_estimate(server: HTTPServer, key: str) -> None:
     target = "/orders?sleep=0.4"
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(order, server, key, target=target)
         happened(server, key)
-        if server.kind.concurrency > 1:
-            early = order(server, key, target=target)
-            assert problem(early) == (409, "in-progress")
-            assert 1 <= int(early.header("retry-after") or "") <= 60
+        early = order(server, key, target=target)
+        assert problem(early) == (409, "in-progress")
+        assert 1 <= int(early.header("retry-after") or "") <= 60
         assert first.result().status == 201
     late = order(server, key, target=target)
     assert (late.status, late.body) == (201, first.result().body)
     assert count(server, key) == 1
 
 
-def test_a_server_error_frees_the_key(server: HTTPServer, key: str) -> None:
+@rule
+def a_server_error_frees_the_key(server: HTTPServer, key: str) -> None:
     for number in (1, 2):
         assert order(server, key, target="/orders?status=500").status == 500
         assert count(server, key) == number
 
 
-def test_half_a_body_claims_nothing(server: HTTPServer, key: str) -> None:
+@rule
+def half_a_body_claims_nothing(server: HTTPServer, key: str) -> None:
     body = b'{"half": true}'
     for hang_up in (RawConnection.reset, RawConnection.end_sending):
         with RawConnection(server) as connection:
@@ -154,7 +143,8 @@ def test_half_a_body_claims_nothing(server: HTTPServer, key: str) -> None:
     assert count(server, key) == 1
 
 
-def test_a_client_that_hangs_up_finds_the_answer_later(server: HTTPServer, key: str) -> None:
+@rule
+def a_client_that_hangs_up_finds_the_answer_later(server: HTTPServer, key: str) -> None:
     target = "/orders?sleep=0.2"
     with RawConnection(server) as connection:
         connection.send(request(target, headers(key), b"{}"))
@@ -165,7 +155,8 @@ def test_a_client_that_hangs_up_finds_the_answer_later(server: HTTPServer, key: 
     assert count(server, key) == 1
 
 
-def test_a_body_in_chunks_is_the_same_payload(server: HTTPServer, key: str) -> None:
+@rule
+def a_body_in_chunks_is_the_same_payload(server: HTTPServer, key: str) -> None:
     body = b'{"seats": 2}'
     lines = [*headers(key), ("Transfer-Encoding", "chunked")]
     with RawConnection(server) as connection:
@@ -180,7 +171,8 @@ def test_a_body_in_chunks_is_the_same_payload(server: HTTPServer, key: str) -> N
     assert count(server, key) == 1
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(server: HTTPServer, key: str) -> None:
+@rule
+def a_body_over_the_limit_is_refused_before_it_is_read(server: HTTPServer, key: str) -> None:
     size = 2 << 20
     begun = size if server.spec.application == "django_asgi" else 1  # Django itself reads all of it before
     with RawConnection(server) as connection:
@@ -190,12 +182,21 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(server: HTTPServer, 
     assert count(server, key) == 0
 
 
-def test_safe_methods_pass(server: HTTPServer, key: str) -> None:
+@rule
+def safe_methods_pass(server: HTTPServer, key: str) -> None:
     replies = [exchange(server, request("/who", headers(key), None, method="GET"), "GET") for _ in range(2)]
     assert [(reply.status, reply.body.decode()) for reply in replies] == [(200, server.name)] * 2
 
 
-def test_over_http2_the_rules_are_the_same(start: Any, key: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rules_hold_over_the_wire(kind: str, start: Any) -> None:
+    with start(kind) as server:
+        for each in RULES:
+            each(server, uuid.uuid4().hex)
+
+
+def test_over_http2_the_rules_are_the_same(start: Any) -> None:
+    key = uuid.uuid4().hex
     with start("hypercorn") as server, httpx.Client(http1=False, http2=True, timeout=60) as client:
         url = f"http://{server.host}:{server.port}/orders"
         lines = headers(key)
@@ -210,8 +211,8 @@ def test_over_http2_the_rules_are_the_same(start: Any, key: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["uvicorn", "gunicorn"])
-def test_a_server_that_is_terminated_answers_what_it_has_begun(kind: str, start: Any, key: str) -> None:
-    target = "/orders?sleep=0.5"
+def test_a_server_that_is_terminated_answers_what_it_has_begun(kind: str, start: Any) -> None:
+    key, target = uuid.uuid4().hex, "/orders?sleep=0.5"
     with start(kind, store="valkey") as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(order, server, key, target=target)
         happened(server, key)

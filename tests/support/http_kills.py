@@ -181,7 +181,7 @@ class Run:
             return
         problem = ""
         if reply.header("content-type") == "application/problem+json":
-            problem = " " + reply.json()["type"].rpartition("/")[2]
+            problem = " " + reply.json()["type"].rpartition(":")[2]
         report.answers[f"{reply.status}{problem}"] += 1
         if reply.status != http.HTTPStatus.CREATED:
             return

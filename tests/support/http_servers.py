@@ -26,8 +26,6 @@ class Kind:
     modules: tuple[str, ...]
     command: Callable[[int], Sequence[str]]
     workers: int = 1
-    concurrency: int = 2
-    """How many requests it works at, at least, if there are more."""
 
 
 def _uvicorn(app: str, workers: int = 1) -> Kind:

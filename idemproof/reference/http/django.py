@@ -36,8 +36,8 @@ class DjangoIdempotencyMiddleware:
     """Answers repeated requests to the views of a Django project with the first answer.
 
     Make it the last entry of ``MIDDLEWARE``. The setting ``IDEMPROOF`` is a dictionary with the parameters of
-    :class:`Settings`, except ``complete_when="app"``. A text is the dotted path of a store, a configuration or
-    a function. Functions get the :class:`Request`, whose ``native`` is Django's request.
+    :class:`Settings`, except ``complete_when="app"``. A text is the dotted path of a store, a configuration
+    or a function. Functions get the :class:`Request`, whose ``native`` is Django's request.
 
     Parameters
     ----------
@@ -77,13 +77,13 @@ class DjangoIdempotencyMiddleware:
         """Answer a request; as a coroutine if Django runs asynchronously."""
         if self._is_async:
             return self._aanswer(request)
-        call = _Call(self._get_response, request)
+        call = _Call(self._get_response, request, is_async=self._is_async)
         steps = self.protection.steps(call.request, call.guards)
         end = perform(steps, self.protection, call.read_body, call.run)
         return self._get_response(request) if isinstance(end, Pass) else call.answer(end)
 
     async def _aanswer(self, request: Any) -> Any:
-        call = _Call(self._get_response, request)
+        call = _Call(self._get_response, request, is_async=self._is_async)
         steps = self.protection.steps(call.request, call.guards)
         end = await _perform_async(steps, self.protection, call)
         return await self._get_response(request) if isinstance(end, Pass) else call.answer(end)
@@ -111,9 +111,10 @@ def _key_of_user(user: Any) -> str | None:
 class _Call:
     """One request of Django."""
 
-    def __init__(self, get_response: Callable[[Any], Any], native: Any) -> None:
+    def __init__(self, get_response: Callable[[Any], Any], native: Any, *, is_async: bool) -> None:
         self._get_response = get_response
         self._native = native
+        self._is_async = is_async
         self._response: Any = None
         self._execution: Execution | None = None
         self._rest: Any = None
@@ -138,8 +139,8 @@ class _Call:
             raise BodyRefusedError("incomplete-body") from None
         except RawPostDataException:
             raise IdempotencyConfigError(
-                "A middleware above DjangoIdempotencyMiddleware has read the form of this request, so its body "
-                "cannot be compared. Nothing ran. Let that middleware read request.body before request.POST."
+                "A middleware above DjangoIdempotencyMiddleware has read the form of this request, so its "
+                "body cannot be compared. Nothing ran. Let it read request.body before request.POST."
             ) from None
         if len(body) > command.limit:
             raise BodyRefusedError("body-too-large")
@@ -216,7 +217,7 @@ class _Call:
         if isinstance(end, PassOn):
             own.streaming_content = self._rest
         elif own.streaming:
-            own.streaming_content = _whole(head.body) if own.is_async else [head.body]
+            own.streaming_content = _whole(head.body) if self._is_async else [head.body]
 
     def _prepare(self, command: Execute) -> Callable[[], None]:
         """Mark the request for the view, and return what undoes that."""

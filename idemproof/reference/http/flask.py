@@ -79,7 +79,8 @@ class FlaskIdempotency:
         def protected(*args: Any) -> Any:
             return _Call(app, protection, lambda: dispatch(*args), args).answer()
 
-        app.dispatch_request = protected  # type: ignore[method-assign]  # a method that is made to be replaced
+        # A public method, which is made to be replaced.
+        vars(app)["dispatch_request"] = protected
         app.extensions["idemproof"] = self
 
 
@@ -88,7 +89,7 @@ class _Call:
 
     def __init__(
         self,
-        app: "flask.Flask",
+        app: Any,
         protection: Protection,
         dispatch: Callable[[], Any],
         context: tuple[Any, ...],
@@ -99,7 +100,7 @@ class _Call:
         self._protection = protection
         self._dispatch = dispatch
         self._context = context
-        self._request = request
+        self._request: Any = request
         self._made: Any = None
         self._rest: Iterator[bytes] = iter(())
 

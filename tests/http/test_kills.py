@@ -1,0 +1,53 @@
+"""Workers of HTTP servers die: nobody gets another's answer, and nothing happens twice under "refuse"."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from http_kills import POLICIES, SERVERS, STORES, Report, killed
+
+pytestmark = pytest.mark.once
+
+PER_KEY = 5
+ORDERS = 40
+
+
+def check(report: Report, policy: str) -> None:
+    assert report.kills["SIGKILL after the effect"] > 0
+    assert report.kills["SIGTERM after the effect"] > 0
+    assert report.replays > 0
+    assert (report.of_another, report.two_answers, report.unsettled) == (0, 0, 0), report
+    if policy == "refuse":
+        assert report.twice == 0, report
+    else:
+        assert report.twice > 0, report  # counted: OUT-4
+        assert report.never == 0, report
+
+
+@pytest.mark.clause("TAKE-2", "INV-4", "OUT-7")
+@pytest.mark.parametrize(("kind", "store"), [("uvicorn", "postgres"), ("gunicorn-django", "valkey")])
+def test_nothing_happens_twice_when_workers_die(
+    kind: str, store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    running = request.getfixturevalue(f"{store}_server")
+    check(killed(kind, store, running, tmp_path, "refuse", orders=ORDERS, per_key=PER_KEY), "refuse")
+
+
+@pytest.mark.clause("OUT-4")
+def test_under_run_effects_are_repeated_and_answers_still_belong_to_their_callers(
+    valkey_server: Any, tmp_path: Path
+) -> None:
+    check(killed("gunicorn", "valkey", valkey_server, tmp_path, "run", orders=ORDERS, per_key=PER_KEY), "run")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.clause("TAKE-2", "INV-4")
+def test_nothing_happens_twice_in_many_deaths(
+    kind: str, store: str, policy: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    running = request.getfixturevalue(f"{store}_server")
+    check(killed(kind, store, running, tmp_path, policy, orders=1500, seed=2), policy)
