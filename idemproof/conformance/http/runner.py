@@ -91,19 +91,22 @@ def _judged(service: Service, wanted: Sequence[HttpCheck], seed: int, progress: 
     results: list[CheckResult] = []
     notes: list[str] = []
     finished = True
+    last: int | None = None
     for number, each in enumerate(wanted):
         if progress is not None:
             progress(each, number, len(wanted))
         try:
             result = _result(service, each, seed, notes)
-            late = service.late_effects()
         except KeyboardInterrupt:
             finished = False
             break
-        if late and result.verdict == "kept":
-            why = f"{late} effects happened after it had ended: raise settle_ms in the target"
-            result = result._replace(verdict="not judged", why_not=why)
+        if result.histories:
+            _mark_late(service, results, last)
+            service.rest()
+            last = number
         results.append(result)
+    service.rest()
+    _mark_late(service, results, last)
     rest = [_without(each, "not judged", "it was interrupted") for each in wanted[len(results) :]]
     missing = dict.fromkeys(each for check in wanted for each in missing_settings(check, service.target))
     if missing:
@@ -120,6 +123,13 @@ def _judged(service: Service, wanted: Sequence[HttpCheck], seed: int, progress: 
         None,
         HTTP_SERVICE,
     )
+
+
+def _mark_late(service: Service, results: list[CheckResult], last: int | None) -> None:
+    """Take back the verdict of the last check that ran if effects happened after it had ended."""
+    if service.late and last is not None and results[last].verdict == "kept":
+        why = f"{service.late} effects happened after it had ended: raise settle_ms in the target"
+        results[last] = results[last]._replace(verdict="not judged", why_not=why)
 
 
 def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> CheckResult:

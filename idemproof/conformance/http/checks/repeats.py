@@ -149,6 +149,8 @@ def a_redirect_can_be_followed(case: HttpCase) -> None:
             raise NotJudged(f"it redirects to another host, {origin}, which the judge does not follow")
     if answer.status in (301, 302, 303):
         raise NotOffered("it redirects to a page that is read with GET")
+    if answer.status not in case.expects.profile.released:
+        raise NotOffered(f"the profile {case.expects.name} keeps a {answer.status}")
     followed = case.until_decided(request._replace(path=path))
     if followed.status in _REDIRECTS or followed.refused:
         case.fail(
