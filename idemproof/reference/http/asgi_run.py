@@ -18,7 +18,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _DROPPED = frozenset(
     {"http.response.trailers", "http.response.push", "http.response.early_hint", "http.response.debug"}
 )
-"""Messages beside the answer. They are not sent: a replay could not repeat them (HTTP-18)."""
+"""Messages that are not part of the answer. They are dropped: a replay could not repeat them (HTTP-18)."""
 
 _KEPT_EXTENSIONS = frozenset({"tls"})
 """Extensions that only inform. All others offer another way to answer."""

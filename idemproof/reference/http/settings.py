@@ -214,7 +214,7 @@ def _http_config(  # noqa: C901 - one check after the other
     if config.keyed and config.hash_function != "sha256":
         raise IdempotencyConfigError(
             f"hash_function is {config.hash_function!r}, and the keys of a middleware are hashes of SHA-256. "
-            "Set hash_function='sha256' beside hash_secret."
+            "Set hash_function='sha256' together with hash_secret."
         )
     if service is not None and config.service not in (None, service):
         raise IdempotencyConfigError(
