@@ -16,7 +16,7 @@ from . import checks as _checks  # noqa: F401 - registers them
 from .baseline import NothingToJudge, Service
 from .budget import Budget, Spent
 from .case import HttpCase
-from .checking import CHECKS, HttpCheck, missing_settings
+from .checking import CHECKS, HttpCheck, missing_settings, require_settings
 from .counting import Counter, CounterError
 from .expectations import expectations_of
 from .places import Place, PlaceError, place_of
@@ -139,8 +139,7 @@ def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> 
     findings: list[Broken] = []
     cases = 0
     try:
-        if missing_settings(asked, service.target):
-            raise NotOffered("the target does not describe what they need")
+        require_settings(asked, service.target)
         case = HttpCase(service, zlib.crc32(f"{seed}:{asked.name}".encode()), asked.clauses)
         findings = case.findings
         try:
