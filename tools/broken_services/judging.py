@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from idemproof.conformance.http.runner import check_http
+from idemproof.conformance.suite.consequences import DIFFERS, TWICE, WRONG
 from idemproof.conformance.suite.kinds import HTTP_TIERS
 from idemproof.conformance.suite.report import Report
 
 from .kinds import Kind
-from .serving import free_port, in_thread, start_command, target_for, wait_for
+from .serving import as_process, free_port, in_thread, start_command, target_for, wait_for
 
 WITHOUT_CRASHES = tuple(tier for tier in HTTP_TIERS if tier != "crashes")
 
@@ -24,6 +25,25 @@ def judged(kind: Kind, seed: int, tiers: tuple[str, ...] = HTTP_TIERS) -> Report
             return check_http(target_for(url, **_filled(kind.settings, url)), seed=seed, tiers=tiers)
     with tempfile.TemporaryDirectory() as folder:
         return _judged_as_process(kind, seed, tiers, Path(folder))
+
+
+def judged_in_node(fault: str, seed: int, tiers: tuple[str, ...] = HTTP_TIERS) -> Report:
+    """Run the service in Node.js with a fault, or with ``none``, and return the report on it."""
+    port = free_port()
+    words = ["node", str(Path(__file__).with_name("node_service.mjs")), fault, str(port)]
+    with as_process(words, port) as url:
+        return check_http(
+            target_for(url, requests=None, window_seconds=None, other_query=None), seed=seed, tiers=tiers
+        )
+
+
+NODE_FAULTS = {
+    "race-window": (TWICE, "races"),
+    "rounds-numbers": (WRONG, "payloads"),
+    "forgets-status": (DIFFERS, "repeats"),
+    "half-a-body": (TWICE, "connections"),
+}
+"""The faults of the service in Node.js: what each leads to, and the tier that detects it."""
 
 
 def _judged_as_process(kind: Kind, seed: int, tiers: tuple[str, ...], folder: Path) -> Report:

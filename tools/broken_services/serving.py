@@ -39,7 +39,7 @@ def in_thread(application: Any) -> Iterator[str]:
 @contextlib.contextmanager
 def as_process(words: list[str], port: int) -> Iterator[str]:
     """Run a service as a process; yield its address."""
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd=TOOLS) as process:
         try:
             wait_for(port)
             yield f"http://127.0.0.1:{port}"

@@ -1,1 +1,1 @@
-"""Published middlewares of other packages, each in front of one small application, and the reports on them."""
+"""Published middlewares of other packages in front of one small application, and the reports on them."""

@@ -1,6 +1,6 @@
-"""``python -m published_services.application NAME FOLDER PORT``: one application behind a published middleware.
+"""``python -m published_services.application NAME FOLDER PORT``: an application behind a middleware.
 
-The application authenticates its clients itself. Its middleware is added as the package's documentation shows it.
+The application authenticates its clients itself. The package's documentation shows how to add its middleware.
 """
 
 import asyncio

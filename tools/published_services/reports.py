@@ -1,7 +1,7 @@
 """Generates ``docs/reports/http``: what the judge finds in published middlewares.
 
-``python tools/regenerate.py http-reports`` installs each package with its pinned version into a folder of its own,
-runs it on uvicorn, judges it, and writes a page. The pages contain no times, no ports and no random keys.
+``python tools/regenerate.py http-reports`` installs each pinned package into a folder of its own, runs
+it on uvicorn, judges it, and writes a page. The pages contain no times, no ports and no random keys.
 """
 
 import re
@@ -75,11 +75,10 @@ def _index(pages: dict[str, tuple[Package, Report]]) -> str:
     lines = [
         "# Published middlewares",
         "",
-        "These are middlewares of published packages for HTTP services in Python. Each protects the same "
-        "small",
-        "application, which authenticates its clients itself, as the package's documentation shows, with its",
-        "defaults, on uvicorn. `idemproof check-http` judged them with the profile `ietf`. A key is not",
-        "required, because none of them requires one by default.",
+        "These are middlewares of published packages for HTTP services in Python. Each protects the same",
+        "small application, which authenticates its clients itself. It is used as the documentation of its",
+        "package shows, with its defaults, on uvicorn. `idemproof check-http` used the profile `ietf`.",
+        "A key is not required, because none of them requires one by default.",
         "`python tools/regenerate.py http-reports` installs the pinned versions and writes these pages.",
         "",
         "Options of a package may prevent some of these faults, such as a scope for each client.",
@@ -101,7 +100,8 @@ def _page(package: Package, report: Report) -> str:
 def _lines(package: Package, report: Report) -> Iterator[str]:
     yield f"# {package.name}"
     yield ""
-    yield f"Version {package.version}, with {package.store}, on uvicorn. Profile {report.profile}, seed {report.seed}."
+    yield f"Version {package.version}, with {package.store}, on uvicorn."
+    yield f"Profile {report.profile}, seed {report.seed}."
     yield ""
     yield verdict_line(report)
     yield ""
@@ -111,7 +111,8 @@ def _lines(package: Package, report: Report) -> Iterator[str]:
         yield f"| {each.tier} | {each.verdict} | {', '.join(each.broken)} | {', '.join(each.kept)} |"
     for number, group in enumerate(groups_of(report.findings), 1):
         yield ""
-        yield f"## {number}. {group.consequence.name.capitalize()}: {group.members[0].check.replace('-', ' ')}"
+        check = group.members[0].check.replace("-", " ")
+        yield f"## {number}. {group.consequence.name.capitalize()}: {check}"
         yield ""
         yield _plainly(group.why)
         yield ""

@@ -56,6 +56,9 @@ class Service:
         self.seconds = 0.02
         """How long a request takes (seconds)."""
         self.notes: list[str] = []
+        self.late = 0
+        """How many effects happened after the last check had ended."""
+        self._at_rest: int | None = None
         self._counter = counter
 
     def exchange(self, request: Request, place: Place | None = None) -> Answer:
@@ -71,18 +74,20 @@ class Service:
 
     def count(self) -> int | None:
         """Return the number of all effects when it has settled; None without a counter."""
-        return None if self._counter is None else self._counter.settled()
+        if self._counter is None:
+            return None
+        count = self._counter.settled()
+        if self._at_rest is not None:
+            self.late, self._at_rest = max(0, count - self._at_rest), None
+        return count
 
-    def late_effects(self) -> int:
-        """Wait a little, and return how many effects happen that no request can explain."""
+    def rest(self) -> None:
+        """End a check: effects that are counted before the next request came too late."""
+        self.late = 0
         try:
-            before = self.count()
-            if before is None or self._counter is None:
-                return 0
-            self.budget.wait(self._counter.pause_seconds)
-            return max(0, (self.count() or 0) - before)
+            self._at_rest = self.count()
         except (CounterError, Spent):
-            return 0
+            self._at_rest = None
 
     def has_marker(self, answer: Answer) -> bool:
         """Return whether an answer is marked as a replay."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..suite.checks import NotOffered
 from .target import Target
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ def missing_settings(check: HttpCheck, target: Target) -> list[str]:
         if not has(target):
             missing.append(setting)
     return missing
+
+
+def require_settings(check: HttpCheck, target: Target) -> None:
+    """Raise :class:`NotOffered` unless the target has what the check needs."""
+    if missing_settings(check, target):
+        raise NotOffered("the target does not describe what they need")
 
 
 def check(

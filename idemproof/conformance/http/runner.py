@@ -16,7 +16,7 @@ from . import checks as _checks  # noqa: F401 - registers them
 from .baseline import NothingToJudge, Service
 from .budget import Budget, Spent
 from .case import HttpCase
-from .checking import CHECKS, HttpCheck, missing_settings
+from .checking import CHECKS, HttpCheck, missing_settings, require_settings
 from .counting import Counter, CounterError
 from .expectations import expectations_of
 from .places import Place, PlaceError, place_of
@@ -91,19 +91,22 @@ def _judged(service: Service, wanted: Sequence[HttpCheck], seed: int, progress: 
     results: list[CheckResult] = []
     notes: list[str] = []
     finished = True
+    last: int | None = None
     for number, each in enumerate(wanted):
         if progress is not None:
             progress(each, number, len(wanted))
         try:
             result = _result(service, each, seed, notes)
-            late = service.late_effects()
         except KeyboardInterrupt:
             finished = False
             break
-        if late and result.verdict == "kept":
-            why = f"{late} effects happened after it had ended: raise settle_ms in the target"
-            result = result._replace(verdict="not judged", why_not=why)
+        if result.histories:
+            _mark_late(service, results, last)
+            service.rest()
+            last = number
         results.append(result)
+    service.rest()
+    _mark_late(service, results, last)
     rest = [_without(each, "not judged", "it was interrupted") for each in wanted[len(results) :]]
     missing = dict.fromkeys(each for check in wanted for each in missing_settings(check, service.target))
     if missing:
@@ -122,6 +125,13 @@ def _judged(service: Service, wanted: Sequence[HttpCheck], seed: int, progress: 
     )
 
 
+def _mark_late(service: Service, results: list[CheckResult], last: int | None) -> None:
+    """Take back the verdict of the last check that ran if effects happened after it had ended."""
+    if service.late and last is not None and results[last].verdict == "kept":
+        why = f"{service.late} effects happened after it had ended: raise settle_ms in the target"
+        results[last] = results[last]._replace(verdict="not judged", why_not=why)
+
+
 def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> CheckResult:
     """Run one check."""
     began, sent = time.monotonic(), service.budget.total
@@ -129,8 +139,7 @@ def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> 
     findings: list[Broken] = []
     cases = 0
     try:
-        if missing_settings(asked, service.target):
-            raise NotOffered("the target does not describe what they need")
+        require_settings(asked, service.target)
         case = HttpCase(service, zlib.crc32(f"{seed}:{asked.name}".encode()), asked.clauses)
         findings = case.findings
         try:

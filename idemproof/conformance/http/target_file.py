@@ -1,6 +1,7 @@
 """Reads a target from TOML. Every value is checked before any request is sent."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ _TOP = (
     *("effects", "process", "limits", "window_seconds", "lease_seconds", "ignore"),
 )
 _SCHEMES = ("http", "https")
+_PATH = re.compile(r"[!-~]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class TargetFileError(ValueError):
@@ -57,9 +60,9 @@ def target_of(values: Mapping[str, Any]) -> Target:
         header=top.text("header"),
         key_required=top.flag("key_required") if top.has("key_required") else None,
         other=other,
-        other_path=top.text("other_path"),
-        other_query=top.text("other_query"),
-        other_method=top.text("other_method"),
+        other_path=top.path("other_path"),
+        other_query=_query(top),
+        other_method=top.method("other_method", None),
         second=tenants.headers("second"),
         rotated=tenants.headers("rotated"),
         invalid=tenants.headers("invalid"),
@@ -85,9 +88,22 @@ def split(address: str, where: str) -> tuple[str, str]:
         raise TargetFileError(f"{where} must begin with http:// or https:// and a host, not {address!r}.")
     if parts.username is not None:
         raise TargetFileError(f"{where} contains a password. Use an Authorization header instead.")
+    if not _PATH.fullmatch(address):
+        raise TargetFileError(
+            f"{where} contains a space or another character that must be encoded: {address!r}."
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
     return origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _query(top: "_Table") -> str | None:
+    query = top.text("other_query")
+    if query is not None and not _PATH.fullmatch(query):
+        raise TargetFileError(
+            f"The target: other_query contains a character that must be encoded: {query!r}."
+        )
+    return query
 
 
 def _other(top: "_Table", request: Template) -> Template | None:
@@ -104,7 +120,7 @@ def _request(table: "_Table", method: str, path: str, base: Headers = ()) -> Tem
     parts = table.table("parts") if table.has("parts") else None
     headers = table.headers("headers")
     return Template(
-        (table.text("method") or method).upper(),
+        table.method("method", method) or method,
         path,
         base if headers is None else headers,
         table.values.get("json"),
@@ -118,9 +134,7 @@ def _requests(top: "_Table", request: Template) -> dict[str, Template]:
     tables = top.table("requests", REQUESTS)
     for name in tables.values:
         table = tables.table(name, _REQUEST)
-        path = table.text("path") or request.path
-        if not path.startswith("/"):
-            raise TargetFileError(f"{table.where}.path must begin with '/', not {path!r}.")
+        path = table.path("path") or request.path
         template = _request(table, request.method, path, request.headers)
         if not any(table.has(each) for each in _BODIES):
             template = template._replace(json=request.json, body=request.body, parts=request.parts)
@@ -137,6 +151,10 @@ def _effects(top: "_Table") -> Effects | None:
         raise TargetFileError("effects needs exactly one of url, log and command.")
     if table.has("url"):
         split(table.text("url") or "", "effects.url")
+    try:
+        re.compile(table.text("pattern") or "")
+    except re.error as wrong:
+        raise TargetFileError(f"effects: pattern is no regular expression: {wrong}.") from None
     settle = table.number("settle_ms")
     return Effects(
         table.text("url"),
@@ -212,7 +230,25 @@ class _Table:
         if value is None:
             return None
         table = _Table(f"{self.where}: {name}", value)
-        return tuple((each, table.text(each) or "") for each in value)
+        lines = tuple((each, table.text(each) or "") for each in value)
+        for each, text in lines:
+            if not _TOKEN.fullmatch(each):
+                raise TargetFileError(f"{table.where}: {each!r} is no name of a header.")
+            if not text.isprintable():
+                raise TargetFileError(f"{table.where}: {each} contains a line break or a control character.")
+        return lines
+
+    def method(self, name: str, default: str | None) -> str | None:
+        value = self.text(name)
+        if value is not None and not _TOKEN.fullmatch(value):
+            raise TargetFileError(f"{self.where}: {value!r} is no method.")
+        return default if value is None else value.upper()
+
+    def path(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not (value.startswith("/") and _PATH.fullmatch(value)):
+            raise TargetFileError(f"{self.where}: {name} must begin with '/', without spaces, not {value!r}.")
+        return value
 
     def table(self, name: str, known: Sequence[str] | None = None) -> "_Table":
         return _Table(name, self.values.get(name, {}), known)

@@ -3,11 +3,11 @@
 from ...suite.consequences import WRONG
 from ..case import HttpCase
 from ..checking import check
-from ..topics import PAYLOAD
+from ..topics import FORM, ONCE
 from .repeats import compressed
 
 
-@check("payloads", *PAYLOAD, needs=("multipart",))
+@check("payloads", *FORM, needs=("multipart",))
 def a_new_boundary_is_not_run_again(case: HttpCase) -> None:
     """A form with a new boundary gets the first answer or a refusal, and runs nothing."""
     template = case.target.requests["multipart"]
@@ -24,7 +24,7 @@ def a_new_boundary_is_not_run_again(case: HttpCase) -> None:
         case.fail("A form with other fields got the stored answer to the first one.", WRONG)
 
 
-@check("payloads", *PAYLOAD)
+@check("payloads", *ONCE)
 def a_compressed_body_is_not_run_again(case: HttpCase) -> None:
     """A body that is sent compressed, and then as it is, has one effect."""
     key = case.make.new_key()

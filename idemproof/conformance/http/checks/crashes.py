@@ -8,12 +8,12 @@ from ...suite.consequences import LOCKED_OUT, LOST, TWICE
 from ..answers import BUSY
 from ..case import HttpCase
 from ..checking import check
-from ..topics import CRASH
+from ..topics import INTERRUPTED, STORED_FIRST
 from ..wire import Answer, Request
 from .races import sent
 
 
-@check("crashes", *CRASH, needs=("restart",))
+@check("crashes", *STORED_FIRST, needs=("restart",))
 def an_answer_survives_a_restart(case: HttpCase) -> None:
     """A request that was answered before a restart gets the same answer after it."""
     request = case.request(case.make.new_key())
@@ -23,7 +23,7 @@ def an_answer_survives_a_restart(case: HttpCase) -> None:
     _judge_answered(case, first, request, "a restart")
 
 
-@check("crashes", *CRASH, needs=("terminate",))
+@check("crashes", *STORED_FIRST, needs=("terminate",))
 def an_answer_survives_a_termination(case: HttpCase) -> None:
     """A request that was answered before SIGTERM gets the same answer after it."""
     request = case.request(case.make.new_key())
@@ -32,7 +32,7 @@ def an_answer_survives_a_termination(case: HttpCase) -> None:
     _judge_answered(case, first, request, "SIGTERM")
 
 
-@check("crashes", *CRASH, needs=("kill",))
+@check("crashes", *STORED_FIRST, needs=("kill",))
 def an_answer_survives_a_kill(case: HttpCase) -> None:
     """A request that was answered before SIGKILL gets the same answer after it."""
     request = case.request(case.make.new_key())
@@ -41,7 +41,7 @@ def an_answer_survives_a_kill(case: HttpCase) -> None:
     _judge_answered(case, first, request, "SIGKILL")
 
 
-@check("crashes", *CRASH, needs=("terminate",))
+@check("crashes", *INTERRUPTED, needs=("terminate",))
 def a_termination_in_a_request_runs_once(case: HttpCase) -> None:
     """A request in whose midst SIGTERM arrives, and that is sent again, has the effects that are promised."""
     _judge_interrupted(
@@ -49,7 +49,7 @@ def a_termination_in_a_request_runs_once(case: HttpCase) -> None:
     )
 
 
-@check("crashes", *CRASH, needs=("kill",))
+@check("crashes", *INTERRUPTED, needs=("kill",))
 def a_kill_in_a_request_runs_once(case: HttpCase) -> None:
     """A request in whose midst SIGKILL arrives, and that is sent again, has the effects that are promised."""
     _judge_interrupted(case, case.target.process.kill or "", "kills the service (SIGKILL)", "SIGKILL")

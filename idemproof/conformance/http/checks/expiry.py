@@ -7,14 +7,14 @@ from ...suite.consequences import TWICE
 from ..answers import difference
 from ..case import HttpCase
 from ..checking import check
-from ..topics import EXPIRY
+from ..topics import RACES
 
 _LONGEST = 30.0
 _EARLY, _LATE = 0.75, 1.25
 _CROWD = 5
 
 
-@check("expiry", *EXPIRY, needs=("window",))
+@check("expiry", *RACES, needs=("window",))
 def an_answer_is_kept_for_its_window(case: HttpCase) -> None:
     """An answer is repeated until its window ends; then equal requests that arrive at once run one time."""
     window = case.target.window_seconds

@@ -6,7 +6,7 @@ from ..answers import difference
 from ..case import HttpCase
 from ..checking import check
 from ..requests import quoted
-from ..topics import KEY, KEY_REQUIRED, REFUSALS, REPLAYED
+from ..topics import KEY, KEY_REQUIRED, ONE_KEY, SCOPE
 
 _MALFORMED_QUOTED = (
     "",
@@ -38,7 +38,7 @@ def a_missing_key_is_refused(case: HttpCase) -> None:
         case.note(f"A request without a key is refused with {answer.status}; the profile says 400.")
 
 
-@check("keys", *KEY)
+@check("keys", *ONE_KEY)
 def a_malformed_key_is_refused(case: HttpCase) -> None:
     """A header that is no key is refused, or at least protects the request."""
     accepted = []
@@ -108,7 +108,7 @@ def quotes_make_no_second_key(case: HttpCase) -> None:
             case.fail(f"A key with quotes and without them gets two answers: {differs}.", DIFFERS)
 
 
-@check("keys", *KEY)
+@check("keys", *ONE_KEY)
 def two_key_lines_are_refused(case: HttpCase) -> None:
     """A request with two lines of the header is refused, so that no proxy can choose the key."""
     one, other = case.make.new_key(), case.make.new_key()
@@ -161,7 +161,7 @@ def escapes_belong_to_the_key(case: HttpCase) -> None:
     case.require_once("A key with an escaped quote was sent twice")
 
 
-@check("keys", *REPLAYED, *REFUSALS)
+@check("keys", *SCOPE, *KEY)
 def another_key_is_another_request(case: HttpCase) -> None:
     """The same request with another key runs again."""
     first = case.first(case.request(case.make.new_key()))

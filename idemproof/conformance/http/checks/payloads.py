@@ -6,7 +6,7 @@ from typing import Any
 from ...suite.consequences import TWICE, WRONG
 from ..case import HttpCase
 from ..checking import check, integer_of
-from ..topics import PAYLOAD
+from ..topics import ONCE, PAYLOAD
 from ..wire import Answer, Request
 
 _BIG = 9_007_199_254_740_992
@@ -23,7 +23,7 @@ def another_payload_is_refused(case: HttpCase) -> None:
     case.require_repeat(first, case.until_decided(request), "A request was repeated after another payload")
 
 
-@check("payloads", *PAYLOAD, needs=("json",))
+@check("payloads", *ONCE, needs=("json",))
 def equal_json_is_not_run_again(case: HttpCase) -> None:
     """Equal JSON that is written otherwise gets the first answer or a refusal, and runs nothing."""
     key = case.make.new_key()

@@ -6,14 +6,14 @@ from ...suite.consequences import DIFFERS, LOCKED_OUT, REFUSED, TWICE, UNCLEAR, 
 from ..answers import BUSY, difference
 from ..case import HttpCase
 from ..checking import check
-from ..topics import IN_PROGRESS, ONCE, PAYLOAD, REPLAYED
+from ..topics import IN_PROGRESS, PAYLOAD, RACES, REPLAYED, SCOPE
 from ..wire import Answer, Request
 
 _SIZES = (2, 2, 2, 2, 2, 2, 5, 5, 5, 10, 10, 50)
 _SERVER_ERROR = 500
 
 
-@check("races", *ONCE, *REPLAYED)
+@check("races", *RACES, *REPLAYED)
 def racing_requests_have_one_effect(case: HttpCase) -> None:
     """Of 2 to 50 equal requests that arrive at once, one has an effect, and all answers agree."""
     for size in _sizes(case):
@@ -69,7 +69,7 @@ def racing_payloads_have_one_effect(case: HttpCase) -> None:
             case.fail(f"Two payloads arrived at once under one key, and the second got {got}.", WRONG)
 
 
-@check("races", *ONCE)
+@check("races", *SCOPE)
 def other_keys_do_not_wait(case: HttpCase) -> None:
     """Requests with different keys that arrive at once all run, each once."""
     count = min(10, case.target.limits.connections)

@@ -8,7 +8,7 @@ from ..answers import content, decoded, difference, difference_of_headers
 from ..case import HttpCase
 from ..checking import check
 from ..target_file import split
-from ..topics import FINAL, HEADERS, ONCE, REPLAYED
+from ..topics import FINAL, HEADERS, LARGE, ONCE, REPLAYED
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -91,7 +91,7 @@ def a_repeat_fits_what_the_client_accepts(case: HttpCase) -> None:
             case.fail(f"The answer for {after} differs from the first one, for {before}.", DIFFERS)
 
 
-@check("repeats", *REPLAYED, needs=("large",))
+@check("repeats", *LARGE, needs=("large",))
 def a_large_answer_is_repeated_whole(case: HttpCase) -> None:
     """A large answer is repeated whole, or refused as unavailable; its effect happens once."""
     request = case.request(case.make.new_key(), template=case.target.requests["large"])
@@ -149,6 +149,8 @@ def a_redirect_can_be_followed(case: HttpCase) -> None:
             raise NotJudged(f"it redirects to another host, {origin}, which the judge does not follow")
     if answer.status in (301, 302, 303):
         raise NotOffered("it redirects to a page that is read with GET")
+    if answer.status not in case.expects.profile.released:
+        raise NotOffered(f"the profile {case.expects.name} keeps a {answer.status}")
     followed = case.until_decided(request._replace(path=path))
     if followed.status in _REDIRECTS or followed.refused:
         case.fail(

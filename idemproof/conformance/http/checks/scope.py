@@ -5,7 +5,7 @@ from ...suite.consequences import LEAKED, LOCKED_OUT, WRONG
 from ..case import HttpCase
 from ..checking import check
 from ..target_file import split
-from ..topics import FINAL, PLACE, SCOPE
+from ..topics import AUTHORIZED, FINAL, ONCE, SCOPE
 
 _UNAUTHORIZED = (401, 403)
 
@@ -39,7 +39,7 @@ def another_client_gets_no_stored_answer(case: HttpCase) -> None:
             case.fail("Another client got the stored answer of the first client.", LEAKED)
 
 
-@check("scope", *PLACE, needs=("invalid",))
+@check("scope", *FINAL, needs=("invalid",))
 def a_refused_credential_leaves_the_key_free(case: HttpCase) -> None:
     """A request that was refused for its credential can be sent again with a valid one."""
     key = case.make.new_key()
@@ -56,7 +56,7 @@ def a_refused_credential_leaves_the_key_free(case: HttpCase) -> None:
     case.require_once("A request was refused, and its retry had a valid credential")
 
 
-@check("scope", *PLACE, needs=("invalid",))
+@check("scope", *AUTHORIZED, needs=("invalid",))
 def a_stored_answer_needs_a_credential(case: HttpCase) -> None:
     """A stored answer is never given to a request that is not authorized."""
     key = case.make.new_key()
@@ -69,7 +69,7 @@ def a_stored_answer_needs_a_credential(case: HttpCase) -> None:
         case.fail("A request with an invalid credential got the stored answer of a valid one.", LEAKED)
 
 
-@check("scope", *SCOPE, *FINAL, needs=("rotated",))
+@check("scope", *SCOPE, *ONCE, needs=("rotated",))
 def a_renewed_credential_keeps_the_key(case: HttpCase) -> None:
     """A client that has renewed its credential finds the answer to its key."""
     key = case.make.new_key()
