@@ -1,6 +1,6 @@
 """Connections of an application, as completion within its transactions uses them.
 
-Each class adapts one kind of connection. It tells whether a transaction is open, and sends statements through
+Each class adapts one kind of connection. It knows whether a transaction is open, and sends statements through
 it; it never begins or commits one. Libraries are recognized if they are loaded, and never imported here.
 """
 

@@ -24,8 +24,8 @@ class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
     ``engine`` and ``renewal`` are set when the claim is granted, so that refused calls do not pay for
-    them: the engine that makes the attempt, and what renews its claim, or None. So is ``completion``: what it
-    has completed within a transaction, or None. ``replaced`` is set once a
+    them: the engine that makes the attempt, and what renews its claim, or None. So is ``completing``: what it
+    has completed within a transaction, or tried to; the first counts. ``replaced`` is set once a
     claim is sent that replaces another attempt's: that claim.
 
     Parameters
@@ -44,7 +44,7 @@ class Attempt(RunBody):
 
     __slots__ = (
         "asks",
-        "completion",
+        "completing",
         "context",
         "decided",
         "engine",
@@ -68,7 +68,7 @@ class Attempt(RunBody):
         "waiter",
     )
 
-    completion: Any
+    completing: list[Any]
     engine: Any
     renewal: Any
     replaced: Record
@@ -133,6 +133,11 @@ class Attempt(RunBody):
             and isinstance(outcome, Replay)
             and execution_of(outcome.record.owner) == execution_of(self.owner)
         )
+
+    @property
+    def completion(self) -> Any:
+        """What it has completed within a transaction, or tried to; None for nothing."""
+        return self.completing[0] if self.completing else None
 
     @property
     def ran(self) -> bool:

@@ -252,7 +252,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.renewal, attempt.completion = self, None, None
+                attempt.engine, attempt.renewal, attempt.completing = self, None, []
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)

@@ -139,7 +139,7 @@ class InTransactions(Finishing):
             )
         if client.dialect != records.dialect:
             raise not_visible(attempt.key, _of_another(client, records))
-        attempt.completion = completion
+        _begin(attempt, completion)
         yield from self._stop_renewal(attempt)
         claim, event = completion.claim, completion.event
         new, _ = transition(claim, event, completion.now)  # ROW-22, because it is the attempt's own
@@ -163,7 +163,7 @@ class InTransactions(Finishing):
         new, _ = transition(completion.claim, completion.event, completion.now)
         assert new is not None  # ROW-22
         made = item(new)
-        attempt.completion = completion
+        _begin(attempt, completion)
         yield from self._stop_renewal(attempt)
         return made
 
@@ -174,12 +174,7 @@ class InTransactions(Finishing):
         assert claim is not None  # the body runs under it
         key = attempt.key
         if attempt.completion is not None:
-            raise IdempotencyTransactionError(
-                f"The attempt on {key!r} has completed within a transaction before, or has tried to. Nothing "
-                "was written now. Complete once in a call. To repeat a transaction that the database has "
-                "rolled back, let the error leave the function, and call it again.",
-                kind=ALREADY_COMPLETED,
-            )
+            raise _completed_before(key)
         if claim.in_progress_expiry_timestamp is None:
             raise IdempotencyTransactionError(
                 f"The claim on {key!r} has no lease, so after a crash before the commit it would stand for "
@@ -227,7 +222,7 @@ class InTransactions(Finishing):
         else:
             error = yield from self._explain(attempt, completion, report)
         if refused.unsent:
-            attempt.completion = None
+            attempt.completing.clear()
         completion.refusal = error
         raise error from refused.error
 
@@ -388,6 +383,22 @@ class InTransactions(Finishing):
         if attempt.interrupt is not None and not self._interrupts.includes(failure):
             append_context(attempt.interrupt, failure)
             raise attempt.interrupt from failure
+
+
+def _begin(attempt: Attempt, completion: Completion) -> None:
+    """Make ``completion`` the one of the attempt, or raise if another thread was faster (TXN-2)."""
+    attempt.completing.append(completion)
+    if attempt.completing[0] is not completion:
+        raise _completed_before(attempt.key)
+
+
+def _completed_before(key: str) -> IdempotencyTransactionError:
+    return IdempotencyTransactionError(
+        f"The attempt on {key!r} has completed within a transaction before, or has tried to. Nothing was "
+        "written now. Complete once in a call. To repeat a transaction that the database has rolled back, "
+        "let the error leave the function, and call it again.",
+        kind=ALREADY_COMPLETED,
+    )
 
 
 def _requirement(*, savepoint: bool) -> Exchange:

@@ -146,7 +146,7 @@ def test_ids_and_inputs_are_unique() -> None:
             for case in cases
         ]
         assert len(set(questions)) == len(questions)
-    assert 60 <= len(CASES) <= 240
+    assert 60 <= len(CASES) <= 250
 
 
 def deadlines_of(record: dict[str, Any]) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """The search is complete, covers every row, and finds the known numbers of states and steps."""
 
+from typing import Any
+
 import pytest
 
 from idemproof.spec.explorer import Explorer, Result
@@ -17,7 +19,22 @@ def search(clients: int, payload_hashes: int, late_requests: int) -> Result:
 def test_every_row_that_can_change_anything_decides_a_step() -> None:
     seen = search(2, 2, 0).rows | Explorer(2, invocations=2).search().rows
     seen |= {row for policy in POLICIES for row in Explorer(1, policy=policy).search().rows}
-    assert {row.clause for row in TABLE} - seen == {"ROW-15"}  # nothing is forgotten, so there is no step
+    seen |= Explorer(1, transactions=True).search().rows | Explorer(2, transactions=True).search().rows
+    # Nothing is forgotten, so there is no step; no client of the model sends a completion within again.
+    assert {row.clause for row in TABLE} - seen == {"ROW-15", "ROW-21"}
+
+
+@pytest.mark.clause("INV-11", "TXN-1", "TXN-2", "TXN-4")
+def test_no_transaction_breaks_an_invariant() -> None:
+    result = Explorer(2, transactions=True).search()
+    assert (result.complete, result.counterexample, result.stuck) == (True, None, None)
+    assert (result.states, result.edges) == (1901, 12_515)
+
+
+@pytest.mark.parametrize("options", [{"policy": "ask"}, {"invocations": 1}])
+def test_transactions_are_searched_with_the_policy_run_alone(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="transactions need the policy run"):
+        Explorer(2, transactions=True, **options)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from idemproof.spec import events as e
-from idemproof.spec.events import Abandon, Claim, Complete, Evict, Release, Renew
+from idemproof.spec.events import Abandon, Claim, Complete, CompleteWithin, Evict, Release, Renew
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.transition import TABLE, _always, deciding_row, transition
 
@@ -51,6 +51,10 @@ def asking() -> Claim:
 
 def complete(owner: str | None = "me", response: str = '"r"', payload_hash: str | None = "hash") -> Complete:
     return Complete(owner, response, payload_hash, NOW // 1000 + 90, "key")
+
+
+def within(owner: str | None = "me", response: str = '"r"') -> CompleteWithin:
+    return CompleteWithin(owner, response, "hash", NOW // 1000 + 90, "key")
 
 
 class Case(NamedTuple):
@@ -226,6 +230,15 @@ CASES = [
         "another payload", "ROW-3", running(owner="x", payload_hash="o"), asking(), LEASE, e.PayloadMismatch
     ),
     Case("another's lease is live", "ROW-4", running(owner="x"), asking(), LEASE - 1, e.InProgress),
+    Case("its own write", "ROW-21", completed(), within(), NOW, e.Completed),
+    Case("it holds the claim", "ROW-22", running(), within(), NOW, e.Completed),
+    Case("it holds the claim, though lapsed", "ROW-22", running(), within(), LEASE, e.Completed),
+    Case("nothing stands", "ROW-23", None, within(), NOW, e.LeaseLost),
+    Case("another's lapsed claim", "ROW-23", running(owner="x"), within(), LEASE, e.LeaseLost),
+    Case("another's result", "ROW-23", completed(owner="x"), within(), NOW, e.LeaseLost),
+    Case("a result is over", "ROW-23", completed(owner="x"), within(), EXPIRY * 1000, e.LeaseLost),
+    Case("its own other result", "ROW-23", completed(response_data='"o"'), within(), NOW, e.LeaseLost),
+    Case("nameless", "ROW-23", running(owner=None), within(None), NOW, e.LeaseLost),
     Case("it holds the claim", "ROW-19", running(), Abandon("me"), NOW, e.Abandoned),
     Case("another's claim", "ROW-20", running(owner="x"), Abandon("me"), NOW, e.NotHeld),
     Case("its own result", "ROW-20", completed(), Abandon("me"), NOW, e.NotHeld),
@@ -255,13 +268,24 @@ CASES = [
 @pytest.mark.clause("ROW-0", "ROW-1", "ROW-2", "ROW-3", "ROW-4", "ROW-5", "ROW-6", "ROW-7")
 @pytest.mark.clause("ROW-8", "ROW-9", "ROW-10", "ROW-11", "ROW-12", "ROW-13", "ROW-14", "ROW-15", "ROW-16")
 @pytest.mark.clause("ROW-17", "ROW-18", "ROW-19", "ROW-20", "TAKE-1", "TAKE-2")
+@pytest.mark.clause("ROW-21", "ROW-22", "ROW-23", "TXN-1")
 @pytest.mark.clause("DUR-1")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}: {case.name}")
 def test_row(case: Case) -> None:
     after, outcome = transition(case.record, case.event, case.now)
     assert deciding_row(case.record, case.event, case.now).clause == case.row
     assert type(outcome) is case.outcome
-    if case.row not in ("ROW-1", "ROW-7", "ROW-10", "ROW-12", "ROW-14", "ROW-16", "ROW-18", "ROW-19"):
+    if case.row not in (
+        "ROW-1",
+        "ROW-7",
+        "ROW-10",
+        "ROW-12",
+        "ROW-14",
+        "ROW-16",
+        "ROW-18",
+        "ROW-19",
+        "ROW-22",
+    ):
         assert after is case.record
 
 
