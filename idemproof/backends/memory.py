@@ -119,7 +119,7 @@ class AsyncInMemoryPersistenceLayer(AsyncCompareAndSwapLayer):
     async def _wait_for_change(self, key: str, seen: Record, seconds: float) -> bool:
         return await self._layer._wait_for_change_async(key, seen, seconds)
 
-    def purge(self, now: int | None = None) -> int:
+    async def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""
         return self._layer.purge(self.clock() if now is None else now)
 

@@ -135,9 +135,13 @@ class Signals:
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
         def wake() -> None:
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+                loop.call_soon_threadsafe(end)
 
         with self._lock:
             thread = self._end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
@@ -40,6 +41,9 @@ _COMMITS_ITSELF = "idemproof commits each statement"
 
 _LOCK_WAIT_SECONDS = 1
 """How long MySQL and MariaDB let a statement wait for a row that another transaction has locked."""
+
+_LOOKS_SECONDS = 0.005
+"""How often an event loop looks whether another layer has begun to use the engine."""
 
 
 class _OverSQLAlchemy(Copied):
@@ -331,9 +335,7 @@ class _AsyncClient:
         self._left: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
-        if _is_unknown(self.engine.dialect):
-            async with self._given.connect() as connection:  # see `_initialize`
-                await connection.invalidate()
+        await _initialize_async(self._given)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -419,6 +421,31 @@ def _initialize(engine: Engine) -> None:
         if _is_unknown(engine.dialect):  # so its pool has a connection to spare
             with engine.connect() as connection:
                 connection.invalidate()  # closed, and not left in a pool that is not ours
+
+
+_first_uses: "weakref.WeakKeyDictionary[Dialect, threading.Lock]" = weakref.WeakKeyDictionary()
+"""A lock for each dialect of async engines, held while an engine learns about its server."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_first_uses.clear)
+
+
+async def _initialize_async(engine: AsyncEngine) -> None:
+    """Do as :func:`_initialize`, on any event loop.
+
+    A dialect knows the version of its server before it knows the rest, so each layer waits until another one
+    that has begun to ask is done. That may be on the same event loop, or on that of another thread.
+    """
+    dialect = engine.sync_engine.dialect
+    lock = _first_uses.setdefault(dialect, threading.Lock())
+    while not lock.acquire(blocking=False):  # noqa: ASYNC110 - the holder may be another event loop
+        await asyncio.sleep(_LOOKS_SECONDS)
+    try:
+        if _is_unknown(dialect):
+            async with engine.connect() as connection:
+                await connection.invalidate()
+    finally:
+        lock.release()
 
 
 def _is_unknown(dialect: Dialect) -> bool:

@@ -246,13 +246,18 @@ class AsyncSQLitePersistenceLayer(InThreads):
     def __repr__(self) -> str:
         return f"{type(self).__name__}{repr(self._layer).removeprefix(type(self._layer).__name__)}"
 
-    def purge(self, now: int | None = None) -> int:
+    async def purge(self, now: int | None = None) -> int:
         """Delete all expired records and return how many there were; ``now`` in epoch milliseconds."""
-        return self._layer.purge(self.clock() if now is None else now)
+        from ..drivers.threads import in_thread  # noqa: PLC0415 - loads asyncio
 
-    def close(self) -> None:
+        gone: int = await in_thread(self._works_for, self._layer.purge, self.clock() if now is None else now)
+        return gone
+
+    async def close(self) -> None:
         """Close the idle connections. The layer stays usable: it opens new ones."""
-        self._layer.close()
+        from ..drivers.threads import in_thread  # noqa: PLC0415 - loads asyncio
+
+        await in_thread(self._works_for, self._layer.close)
 
 
 def _checked_timeout(seconds: object) -> float:

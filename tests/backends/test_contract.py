@@ -1,5 +1,6 @@
 """Every built-in layer keeps the compare-and-swap contract."""
 
+import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from idemproof import Record
+from idemproof import AsyncBasePersistenceLayer, Record
 from idemproof.backends import clock as clock_module
 from idemproof.errors import IdempotencyPersistenceConfigError
 from idemproof.spec.record import COMPLETED, INPROGRESS, same_record, same_version
@@ -295,6 +296,22 @@ def test_housekeeping_forgets_exactly_what_the_specification_allows(
     for record in near:
         assert store.load(record.idempotency_key) == (None if record in allowed else record)
     assert store.purge(now) == 0
+
+
+@pytest.mark.parametrize("method", ["create_table", "purge", "close"])
+def test_an_async_layer_is_looked_after_by_coroutines(store: Any, method: str) -> None:
+    found = getattr(store.layer, method, None)
+    asynchronous = isinstance(store.layer, AsyncBasePersistenceLayer)
+    assert found is None or inspect.iscoroutinefunction(found) == asynchronous
+
+
+@pytest.mark.clause("CAS-12")
+def test_a_layer_may_be_closed_twice_and_stays_usable(store: Any) -> None:
+    store.close()
+    store.swap("key", None, CLAIM)
+    store.close()
+    store.close()
+    assert store.load("key") == store.kept(CLAIM)
 
 
 @pytest.mark.clause("ROW-14")

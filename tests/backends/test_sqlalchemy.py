@@ -16,6 +16,7 @@ import sqlalchemy
 from sqlalchemy import MetaData, create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.util import await_only
 
 import mariadb
 import sql_places
@@ -633,3 +634,50 @@ def test_a_copy_shares_the_engine_and_has_connections_of_its_own(sqlite_url: str
         twin.close()
     with pytest.raises(IdempotencyPersistenceConfigError, match="engine"):
         pickle.dumps(layer)
+
+
+# Several layers over one engine.
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["one event loop", "two event loops"])
+@pytest.mark.parametrize("url", ["asyncpg_url", "asyncmy_url"], indirect=True)
+def test_an_async_layer_waits_until_another_one_knows_the_server(url: str, elsewhere: bool) -> None:
+    """The dialect, which both share, knows the server's version before it knows the rest."""
+    engine = create_async_engine(url)
+    dialect = engine.sync_engine.dialect
+    ask, levels = dialect.initialize, dialect.get_isolation_level_values
+    knew: list[bool] = []
+    others: list[Any] = []
+    knows = False
+
+    async def load() -> None:
+        layer = AsyncSQLAlchemyPersistenceLayer(engine)
+        assert await layer._load("key") is None
+        await layer.close()
+
+    async def let_the_other_begin() -> None:
+        others.append(asyncio.ensure_future(asyncio.to_thread(asyncio.run, load()) if elsewhere else load()))
+        await asyncio.wait(others, timeout=0.3)  # it cannot end before this one
+
+    def initialize(connection: Any) -> None:
+        nonlocal knows
+        ask(connection)
+        if not others:
+            await_only(let_the_other_begin())
+        knows = True
+
+    def get_isolation_level_values(connection: Any) -> Any:
+        knew.append(knows)
+        return levels(connection)
+
+    async def main() -> None:
+        await load()
+        await asyncio.gather(*others)
+        await engine.dispose()
+
+    dialect.initialize = initialize  # type: ignore[method-assign]
+    dialect.get_isolation_level_values = get_isolation_level_values  # type: ignore[method-assign, assignment]
+    asyncio.run(main())
+    assert len(others) == 1
+    assert len(knew) >= 2
+    assert all(knew)

@@ -243,4 +243,4 @@ def test_a_copy_has_the_same_settings_and_connections_of_its_own(
     assert blocking(twin)._timeout == 7
     assert blocking(twin)._load("key") == record
     for each in (layer, twin):
-        each.close()
+        blocking(each).close()

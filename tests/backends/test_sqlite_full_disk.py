@@ -81,9 +81,12 @@ class Calls:
 
 @pytest.fixture(params=[SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
 def calls(disk: Path, request: pytest.FixtureRequest) -> Iterator[Calls]:
-    with asyncio.Runner() as runner, contextlib.closing(request.param(disk / "records.db")) as layer:
+    layer = request.param(disk / "records.db")
+    with asyncio.Runner() as runner:
         yield Calls(layer, runner.run)
-        layer.close()
+        closing = layer.close()
+        if inspect.isawaitable(closing):
+            runner.run(closing)  # type: ignore[arg-type]
         with contextlib.closing(sqlite3.connect(disk / "records.db")) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

@@ -107,8 +107,9 @@ def test_a_cancelled_claim_at_a_locked_file_waits_once_more_at_most(tmp_path: Pa
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        await layer.close()
 
-    with locked(counting), contextlib.closing(layer):
+    with locked(counting):
         asyncio.run(main())
     assert counting.asked in ([INPROGRESS], [INPROGRESS, "release"])
 

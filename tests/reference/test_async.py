@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -103,7 +104,9 @@ def layer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     made = LAYERS[request.param](tmp_path)
     yield made
     if hasattr(made, "close"):
-        made.close()
+        closing = made.close()
+        if inspect.isawaitable(closing):
+            asyncio.run(closing)  # type: ignore[arg-type]
 
 
 def protect(layer: Any, function: Function) -> Function:
