@@ -16,7 +16,7 @@ pytestmark = pytest.mark.once
 
 SEED = 20_240_229
 KEYS = 36
-KILLS = 24
+KILLS = 12
 REASONS = {"killed", "outlived", "raised"}
 
 

@@ -12,8 +12,8 @@ from fleet_stores import Store, dynamodb_store, valkey_store
 from proxy import Proxy
 
 SEED = 20_261_123
-KEYS = 200
-KILLS = 8
+KEYS = 80
+KILLS = 4
 FAILURES = 40
 DROPPED = 0.1
 """So often a request or its reply is lost. Clients do not retry here: the engine has to."""

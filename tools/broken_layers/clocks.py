@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102 - what is overridden is documented where it comes from
 
+import heapq
 import time
 
 from idemproof.spec.record import INPROGRESS, Record, expiry_ms, live
@@ -154,12 +155,20 @@ class ForgetsWhenFull(Dictionary):
 class TidiesUpByTheLease(Dictionary):
     """On each write it deletes all records whose lease is absent or over, including results."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.leases: list[tuple[int, str]] = []
+
     def write(self, key: str, new: Record | None) -> None:
         now = self.clock()
-        for other, record in list(self.rows.items()):
-            if (record.in_progress_expiry_timestamp or 0) <= now:
+        while self.leases and self.leases[0][0] <= now:
+            lease, other = heapq.heappop(self.leases)
+            record = self.rows.get(other)
+            if record is not None and (record.in_progress_expiry_timestamp or 0) == lease:
                 del self.rows[other]
         super().write(key, new)
+        if new is not None:
+            heapq.heappush(self.leases, (new.in_progress_expiry_timestamp or 0, key))
 
 
 @broken(CAS_6="contract")

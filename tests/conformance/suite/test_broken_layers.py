@@ -54,6 +54,9 @@ def test_the_checks_that_suffice_find_what_is_recorded(
 SLOW = {"by-a-file"}
 """Their requests take longer with each record."""
 
+LIKE_BUILT_IN_LAYERS = {"by-a-script", "by-a-transaction", "by-conditional-updates"}
+"""They are made as layers of this library over Redis, SQLite and SQLAlchemy are, which CI judges too."""
+
 MODULES = (forks.__name__, leftovers.__name__)
 COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__module__ in MODULES}
 """Of broken layers that only these checks find, which other tests run on them."""
@@ -62,7 +65,11 @@ COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__m
 @pytest.mark.parametrize(
     "sample",
     [
-        pytest.param(sample, id=name, marks=[pytest.mark.nightly] * (name in SLOW | COUNTERPARTS))
+        pytest.param(
+            sample,
+            id=name,
+            marks=[pytest.mark.nightly] * (name in SLOW | LIKE_BUILT_IN_LAYERS | COUNTERPARTS),
+        )
         for name, sample in CORRECT.items()
     ],
 )
