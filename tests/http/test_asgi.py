@@ -267,6 +267,10 @@ def test_a_middleware_inside_of_another_passes_the_request_on() -> None:
     assert [call(both).body for _ in range(2)] == [b"run 1"] * 2
     assert len(store) == 1
 
+    both = protected(protected(app, store, service="inner"), store, service="outer")
+    assert call(both, key='"3"').status == 201
+    assert len(store) == 2
+
     class Twin(InMemoryPersistenceLayer):
         """Another layer for the same records."""
 
