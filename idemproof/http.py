@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from .reference.http.messages import Request, Response
     from .reference.http.problems import PROBLEMS, ErrorFormat, Problem
     from .reference.http.profiles import ACP, ICEBERG, IETF, PROFILES, STRIPE, Profile, PublishedAnswer
+    from .reference.http.protection import Protection
     from .reference.http.routes import Route
     from .reference.http.settings import Settings
+    from .reference.http.starlette import protect
     from .reference.http.wsgi import WSGIIdempotencyMiddleware
 
 _HOMES = {
@@ -30,6 +32,7 @@ _HOMES = {
     "IdempotencyMiddleware": "asgi",
     "Problem": "problems",
     "Profile": "profiles",
+    "Protection": "protection",
     "PublishedAnswer": "profiles",
     "Request": "messages",
     "Response": "messages",
@@ -37,6 +40,7 @@ _HOMES = {
     "Settings": "settings",
     "WSGIIdempotencyMiddleware": "wsgi",
     "django_user": "django",
+    "protect": "starlette",
 }
 
 __all__ = [
@@ -52,6 +56,7 @@ __all__ = [
     "IdempotencyMiddleware",
     "Problem",
     "Profile",
+    "Protection",
     "PublishedAnswer",
     "Request",
     "Response",
@@ -59,6 +64,7 @@ __all__ = [
     "Settings",
     "WSGIIdempotencyMiddleware",
     "django_user",
+    "protect",
 ]
 
 

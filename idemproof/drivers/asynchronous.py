@@ -29,7 +29,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     raises it at its own end.
     """
     if layer.blocks:
-        _require_event_loop()
+        require_event_loop()
     reply: Any = None
     error: BaseException | None = None
     call: RunBody | None = None
@@ -59,7 +59,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     elif isinstance(command, Wait):  # before the body, so that a cancellation ends it
                         reply = await _wait(layer, command)
                     elif isinstance(command, StartRenewal):
-                        _require_event_loop()
+                        require_event_loop()
                         from .heartbeat_tasks import TaskBeat  # noqa: PLC0415 - few programs renew leases
 
                         renewal = command.renewal
@@ -109,7 +109,8 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
         del call, error  # the traceback refers to this frame
 
 
-def _require_event_loop() -> None:
+def require_event_loop() -> None:
+    """Raise :class:`IdempotencyConfigError` unless an event loop of asyncio runs here."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -123,7 +124,7 @@ def _require_event_loop() -> None:
 async def _wait(layer: Any, command: Wait) -> bool:
     """Wait as the layer offers it, or until the time is over; return whether the layer signalled a change."""
     if not layer.blocks:
-        _require_event_loop()
+        require_event_loop()
     offered = getattr(layer, "_wait_for_change", None)
     if offered is None:
         await pause_async(command.milliseconds / 1000)

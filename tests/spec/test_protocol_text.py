@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 TEXT = (files(idemproof.spec) / "protocol.md").read_text(encoding="utf-8")
 CLAUSES = dict(re.findall(r"^- \*\*([A-Z]+-\d+)\*\* (.+)$", TEXT, re.MULTILINE))
 ROWS = set(re.findall(r"^\| (ROW-\d+) \|", TEXT, re.MULTILINE))
-MENTION = re.compile(r"\b(?:REC|TIME|ROW|INV|CAS|ENG|DUR|FIN|OBS|OPS|OUT)-\d+\b")
+MENTION = re.compile(r"\b(?:REC|TIME|ROW|INV|CAS|ENG|DUR|FIN|OBS|OPS|HTTP|OUT)-\d+\b")
 SUBPACKAGES = (idemproof.spec, idemproof.backends, idemproof.reference, idemproof.conformance)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 from urllib.parse import quote_from_bytes
 
 from ...backends.logs import log
+from ...drivers.asynchronous import require_event_loop
 from ..core import Layer
 from ..current import current_attempt as _  # noqa: F401 - applications may call it in tasks of their own
 from .asgi_run import Application, Message, Receive, Run, Scope, Send, scope_of_the_application
@@ -44,6 +45,8 @@ class IdempotencyMiddleware:
         The application.
     persistence_store
         The store of the records, blocking or async.
+    protection
+        The rules, if they are made already; then without ``options``.
     **options
         The settings; see :class:`Settings`.
 
@@ -53,9 +56,16 @@ class IdempotencyMiddleware:
         A setting is not allowed.
     """
 
-    def __init__(self, app: Application, *, persistence_store: Layer, **options: Unpack[Options]) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        persistence_store: Layer,
+        protection: Protection | None = None,
+        **options: Unpack[Options],
+    ) -> None:
         self.app = app
-        self.protection = Protection(Settings(persistence_store, **options))
+        self.protection = protection or Protection(Settings(persistence_store, **options))
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +84,7 @@ class IdempotencyMiddleware:
         elif isinstance(command, Respond):
             await _send(send, command)
         elif isinstance(command, Execute):
+            require_event_loop()
             inner = scope_of_the_application(scope, GUARDS, (*guards, command.guard))
             config = self.protection.settings.config
             run = Run(self.app, inner, command.request, command.execution, config, receive, send)
@@ -125,7 +136,6 @@ class IdempotencyMiddleware:
 
     async def _finish(self, steps: Steps, command: Execute, run: Run) -> None:
         """Run the application for its key, answer, and wait until it has ended."""
-        sent = False
         try:
             end = await self._end_of(steps, command, run)
             if isinstance(end, Raise):
@@ -135,13 +145,10 @@ class IdempotencyMiddleware:
                 await run.deliver(end.head, with_body=False)
             else:
                 await run.deliver(end.response, with_body=True)
-            sent = True
             run.go_on(discards=isinstance(end, Respond))
             await run.ended()
         finally:
-            if not sent:
-                run.go_on(discards=True)
-                run.cancel()
+            run.cancel()  # it runs no more, unless this was cancelled itself
 
     async def _end_of(self, steps: Steps, command: Execute, run: Run) -> End:
         arguments: dict[str, Any] = {"payload_hash": command.payload_hash, "on_takeover": command.question}

@@ -18,7 +18,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _DROPPED = frozenset(
     {"http.response.trailers", "http.response.push", "http.response.early_hint", "http.response.debug"}
 )
-"""Messages beside the answer. They are not sent: a replay could not repeat them (HTTP-18)."""
+"""Messages that are not part of the answer. They are dropped: a replay could not repeat them (HTTP-18)."""
+
+NOT_MODIFIED = 304
+"""The status whose Content-Length is that of another answer."""
 
 _KEPT_EXTENSIONS = frozenset({"tls"})
 """Extensions that only inform. All others offer another way to answer."""
@@ -62,7 +65,7 @@ class Run:
         self._start: tuple[int, Headers] | None = None
         self._chunks: list[bytes] = []
         self._size = 0
-        self._complete = self._overflowed = self._discards = False
+        self._complete = self._overflowed = self._discards = self._was_cancelled = False
         self._turn = asyncio.Event()
         self._goes_on = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +78,7 @@ class Run:
         try:
             await self._turn.wait()
         except asyncio.CancelledError:
-            task.cancel()
+            self.cancel()
             await asyncio.wait({task})
             if not self._is_answered():
                 raise
@@ -136,12 +139,17 @@ class Run:
 
     async def ended(self) -> None:
         """Wait until the application has ended, and raise what it raised."""
-        if self._task is not None:
-            await self._task
+        task = self._task
+        if task is None:
+            return
+        await asyncio.wait({task})
+        if not (self._was_cancelled and task.cancelled()):
+            task.result()
 
     def cancel(self) -> None:
         """Cancel the application, if it runs."""
         if self._task is not None and not self._task.done():
+            self._was_cancelled = True
             self._task.cancel()
 
     async def _receive(self) -> Message:
@@ -172,7 +180,8 @@ class Run:
             raise RuntimeError("The application sent a body after the end of its answer, which was dropped.")
         self._size += len(body)
         if not more:
-            self._require_length(self._start[1])
+            if self._start[0] != NOT_MODIFIED:
+                self._require_length(self._start[1])
             self._complete = True
         if self._goes_on.is_set():
             if not self._discards:
@@ -181,7 +190,9 @@ class Run:
         self._chunks.append(bytes(body))
         if self._size > self._execution.response_limit:
             self._overflowed = True
-        if self._overflowed or (self._complete and not self._execution.waits_for_the_app):
+        if self._complete and not self._overflowed and self._execution.waits_for_the_app:
+            self._goes_on.set()  # so that it does not wait for a disconnection
+        elif self._complete or self._overflowed:
             self._turn.set()
             await self._goes_on.wait()
 

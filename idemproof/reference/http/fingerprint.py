@@ -1,4 +1,4 @@
-"""The fingerprint of a request: what must be equal in all requests with one key (HTTP-10)."""
+"""The payload hash of a request: what must be equal in all requests with one key (HTTP-10)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
@@ -33,16 +33,16 @@ def fingerprint_text(
     headers: Sequence[str] = (),
     numbers: Numbers = "literal",
 ) -> bytes:
-    """Return the text whose hash is the fingerprint.
+    """Return the text that is hashed.
 
     Parameters
     ----------
     request
         The request, with its body.
     parts
-        What belongs to the fingerprint.
+        What is compared.
     headers
-        Names of further headers that belong to it.
+        Names of further headers that are compared.
     numbers
         How numbers in JSON are compared.
     """
@@ -78,7 +78,7 @@ def fingerprint(
     headers: Sequence[str] = (),
     numbers: Numbers = "literal",
 ) -> str:
-    """Return the fingerprint: the hash of :func:`fingerprint_text`."""
+    """Return the payload hash: the hash of :func:`fingerprint_text`."""
     return digest(fingerprint_text(request, parts, headers, numbers))
 
 

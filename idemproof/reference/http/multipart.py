@@ -8,7 +8,7 @@ _DELIMITER_END = re.compile(rb"[ \t]*\r\n")
 def parts_of(body: bytes, boundary: bytes) -> list[bytes] | None:
     """Return the parts of a body, each with its header lines; None if it is malformed.
 
-    What stands before the first delimiter and after the last one belongs to no part, and must be empty.
+    The text before the first delimiter and after the last one belongs to no part, and must be empty.
     """
     delimiter = b"--" + boundary
     if not body.startswith(delimiter):

@@ -72,7 +72,7 @@ class Profile:
     path_in_key
         Whether a key on another path is another key. If not, it is refused there.
     parts, numbers
-        What the fingerprint compares, and how numbers in JSON are compared.
+        What is compared of a request, and how numbers in its JSON are.
     released, kept
         The statuses after which a repeat runs again, and those that are final even with ``Retry-After``.
     marker, echoes_key
@@ -159,7 +159,7 @@ IETF = Profile(
                 ("HTTP-1", "HTTP-2"),
             ),
             "payloads": PublishedAnswer(
-                "422, as a SHOULD; a fingerprint is a MAY.",
+                "422, as a SHOULD; comparing a hash of the payload is a MAY.",
                 "422. Method, path, query, media type, preconditions and body are compared, JSON by its "
                 "meaning.",
                 ("ROW-3", "HTTP-10", "HTTP-11"),

@@ -5,8 +5,9 @@ knows no framework and does no I/O.
 """
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +25,7 @@ from ...spec.errors import (
     IdempotencyValidationError,
 )
 from ..idempotency import Answer, Idempotency
+from ..not_done import NOT_DONE
 from .decisions import is_released, replayed_headers
 from .execution import Execution, FailureError, IncompleteResponseError, ReleasedAnswerError
 from .fingerprint import fingerprint, packed
@@ -263,8 +265,8 @@ class Protection:
             request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
         )
         question = settings.question
-        asked = None if question is None else _asking(question, request)
         execution = self._execution(route)
+        asked = None if question is None else self._asking(question, request, execution)
         try:
             answer = yield Execute(key, payload_hash, request, execution, asked, (settings.store, stored_key))
         except (ReleasedAnswerError, FailureError):
@@ -305,6 +307,39 @@ class Protection:
             limit,
             waits_for_the_app=when == "app",
         )
+
+    def _asking(
+        self, question: Callable[[Request], Any], request: Request, execution: Execution
+    ) -> Callable[[], Any]:
+        """Return a question that is called without arguments. Its exceptions are those of the application."""
+        interrupts = self.settings.config.interruptions
+
+        def found(answer: Any) -> Any:
+            if answer is NOT_DONE or isinstance(answer, Response):
+                return answer
+            raise TypeError(
+                f"on_takeover answered with a {type(answer).__name__}. It must be a Response of "
+                "idemproof.http, or "
+                "NOT_DONE. The application did not run."
+            )
+
+        def failed(error: Exception) -> Exception:
+            return error if interrupts.includes(error) else execution.failed(error)
+
+        async def awaited(answer: Awaitable[Any]) -> Any:
+            try:
+                return found(await answer)
+            except Exception as error:
+                raise failed(error) from error
+
+        def ask() -> Any:
+            try:
+                answer = question(request)
+                return awaited(answer) if isawaitable(answer) else found(answer)
+            except Exception as error:
+                raise failed(error) from error
+
+        return ask
 
     def _as_answered(self, execution: Execution) -> End:
         """Return the application's own answer, or its exception."""
@@ -374,10 +409,6 @@ class Protection:
                 problem, detail, retry_after=retry_after, documentation=settings.documentation
             )
         )
-
-
-def _asking(question: Callable[[Request], Any], request: Request) -> Callable[[], Any]:
-    return lambda: question(request)
 
 
 def _content_length(request: Request) -> int | None:

@@ -66,6 +66,13 @@ class Route:
             raise IdempotencyConfigError(
                 f"key of a Route is {self.key!r}. It must be one of {', '.join(map(repr, _RULES))}, or None."
             )
+        named = {method.upper() for method in self.methods or ()}
+        if self.key in ("required", "optional") and named and named <= SAFE_METHODS:
+            raise IdempotencyConfigError(
+                f"The Route {self.path!r} has a key for {', '.join(sorted(named))}. Safe methods have no "
+                "effect that "
+                "could happen twice, and their keys are ignored."
+            )
         if self.complete_when not in (None, "response", "app"):
             raise IdempotencyConfigError(
                 f"complete_when of a Route is {self.complete_when!r}. It must be 'response' or 'app'."

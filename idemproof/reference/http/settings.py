@@ -165,7 +165,7 @@ class Settings:
             raise _refusal("documentation", documentation, "an address")
         self.profile = profile
         self.scope = AuthorizationScope() if scope == "authorization" else scope
-        self.scope_kind = {"authorization": "credentials", None: "everyone"}.get(scope, "principal")  # type: ignore[arg-type]  # a function is no key, and is looked up nevertheless
+        self.scope_kind = "principal" if callable(scope) else "everyone" if scope is None else "credentials"
         self.authorize = authorize
         self.question = on_takeover if callable(on_takeover) else None
         self.routes = tuple(routes)
@@ -214,7 +214,7 @@ def _http_config(  # noqa: C901 - one check after the other
     if config.keyed and config.hash_function != "sha256":
         raise IdempotencyConfigError(
             f"hash_function is {config.hash_function!r}, and the keys of a middleware are hashes of SHA-256. "
-            "Set hash_function='sha256' beside hash_secret."
+            "Set hash_function='sha256' together with hash_secret."
         )
     if service is not None and config.service not in (None, service):
         raise IdempotencyConfigError(
