@@ -9,9 +9,8 @@ from idemproof import SQLitePersistenceLayer
 from idemproof.http import protect
 
 app = FastAPI()
-protect(
-    app, persistence_store=SQLitePersistenceLayer(os.environ.get("DATABASE", "keys.db")), service="tickets"
-)
+store = SQLitePersistenceLayer(os.environ.get("DATABASE", "keys.db"))
+protect(app, persistence_store=store, service="tickets")
 
 
 class Order(BaseModel):
@@ -20,6 +19,6 @@ class Order(BaseModel):
 
 
 @app.post("/orders", status_code=201)
-def create_order(order: Order) -> dict[str, object]:
+def create_order(order: Order) -> dict:
     print(f"charging {12 * len(order.seats)} euros")
     return {"show": order.show, "seats": order.seats}

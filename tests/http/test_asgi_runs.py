@@ -697,10 +697,12 @@ def test_other_event_loops_are_refused() -> None:
 @pytest.mark.clause("HTTP-13")
 def test_a_shutdown_cancels_background_work_that_does_not_end() -> None:
     ends = []
+    began = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await send(body(b"done"))
+        began.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -711,14 +713,11 @@ def test_a_shutdown_cancels_background_work_that_does_not_end() -> None:
         middleware = protected(app, shutdown_seconds=0.01)
         exchange = Exchange(middleware)
         request = asyncio.create_task(exchange())
-        while not exchange.reply.complete:
-            await asyncio.sleep(0)
+        await began.wait()
+        assert exchange.reply.complete
         await middleware.drain()
         await asyncio.wait({request})
-        assert (await asyncio.wait_for(_first(middleware), 30)).replayed
-
-    async def _first(middleware: Any) -> Reply:
-        return await Exchange(middleware)()
+        assert (await Exchange(middleware)()).replayed
 
     asyncio.run(scenario())
     assert ends == ["cancelled"]
