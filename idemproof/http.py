@@ -38,9 +38,9 @@ _HOMES = {
     "Response": "messages",
     "Route": "routes",
     "Settings": "settings",
-    "protect": "starlette",
     "WSGIIdempotencyMiddleware": "wsgi",
     "django_user": "django",
+    "protect": "starlette",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A Flask application that sells tickets. A repeat gets the first answer, and nobody is charged again."""
+"""A Flask application that sells tickets. A repeat gets the first answer, and there is no second charge."""
 
 import os
 

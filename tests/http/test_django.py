@@ -206,6 +206,7 @@ def test_the_key_belongs_to_the_verified_user(asynchronous: bool) -> None:
     assert (refused.status_code, b"no-scope" in refused.content) == (400, True)
 
 
+@pytest.mark.clause("HTTP-4")
 def test_functions_get_djangos_request(asynchronous: bool) -> None:
     seen: list[Request] = []
 
@@ -218,6 +219,7 @@ def test_functions_get_djangos_request(asynchronous: bool) -> None:
     assert seen[0].native.path == "/orders"
 
 
+@pytest.mark.clause("HTTP-13")
 def test_a_view_runs_on_when_its_client_is_gone() -> None:
     shop = Shop(asynchronous=True)
 

@@ -187,6 +187,7 @@ def test_cookies_of_the_session_are_those_of_the_request_at_hand() -> None:
     assert "Set-Cookie" not in again.headers
 
 
+@pytest.mark.clause("HTTP-4")
 def test_authorize_can_use_the_context_of_the_request() -> None:
     allowed = [True]
 

@@ -188,6 +188,7 @@ def safe_methods_pass(server: HTTPServer, key: str) -> None:
     assert [(reply.status, reply.body.decode()) for reply in replies] == [(200, server.name)] * 2
 
 
+@pytest.mark.clause("HTTP-2", "HTTP-7", "HTTP-9", "HTTP-13", "HTTP-21", "HTTP-22", "HTTP-23")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rules_hold_over_the_wire(kind: str, start: Any) -> None:
     with start(kind) as server:

@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from idemproof import AsyncSQLitePersistenceLayer, InMemoryPersistenceLayer
+from idemproof import AsyncSQLitePersistenceLayer, IdempotencyConfig, InMemoryPersistenceLayer
 from idemproof.errors import IdempotencyConfigError, IdempotencyValidationError
 from idemproof.http import Route, WSGIIdempotencyMiddleware
 from wsgi_calls import call, environ_of, problem
@@ -57,6 +57,7 @@ def protected(answer: Callable[[Any, Any], Iterable[bytes]], **options: Any) -> 
     return shop, WSGIIdempotencyMiddleware(shop, **options)
 
 
+@pytest.mark.clause("HTTP-22")
 def test_a_repeat_gets_the_first_answer(app: Any, shop: Shop) -> None:
     first, again = call(app), call(app)
     assert (first.status, first.body) == (again.status, again.body) == (201, b"order 1: {}")
@@ -76,6 +77,7 @@ def test_between_validators_nobody_breaks_wsgi(shop: Shop, store: InMemoryPersis
     assert call(app, environ_of(key=None)).status == 400
 
 
+@pytest.mark.clause("HTTP-2", "HTTP-7", "HTTP-9")
 @pytest.mark.parametrize(
     ("request_", "refusal"),
     [
@@ -106,6 +108,7 @@ def test_what_cannot_be_protected_is_refused_and_claims_nothing(
     assert call(app).status == 201
 
 
+@pytest.mark.clause("HTTP-9")
 def test_key_caller_and_length_are_checked_before_the_body_is_read(app: Any) -> None:
     class Unread:
         def read(self, size: int = -1) -> bytes:
@@ -115,6 +118,7 @@ def test_key_caller_and_length_are_checked_before_the_body_is_read(app: Any) -> 
         assert call(app, environ_of(**{"wsgi.input": Unread(), **request})).status in (400, 413)
 
 
+@pytest.mark.clause("HTTP-9")
 def test_what_the_server_raises_while_it_reads_is_raised_and_claims_nothing(app: Any, shop: Shop) -> None:
     class Cut:
         def read(self, size: int = -1) -> bytes:
@@ -133,6 +137,7 @@ def test_the_application_gets_a_body_in_chunks_whole(app: Any, shop: Shop) -> No
     assert call(app, body=b'{"a": 1}').body == first.body
 
 
+@pytest.mark.clause("HTTP-18")
 def test_accept_encoding_is_hidden_from_the_application_alone(app: Any, shop: Shop) -> None:
     environ = environ_of(HTTP_ACCEPT_ENCODING="gzip")
     call(app, environ)
@@ -140,6 +145,7 @@ def test_accept_encoding_is_hidden_from_the_application_alone(app: Any, shop: Sh
     assert environ["HTTP_ACCEPT_ENCODING"] == "gzip"
 
 
+@pytest.mark.clause("HTTP-8")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_safe_methods_pass_untouched(app: Any, shop: Shop, method: str) -> None:
     environ = environ_of(method=method, HTTP_ACCEPT_ENCODING="gzip")
@@ -149,12 +155,14 @@ def test_safe_methods_pass_untouched(app: Any, shop: Shop, method: str) -> None:
     assert shop.seen[0] is environ
 
 
+@pytest.mark.clause("HTTP-10")
 def test_a_path_is_compared_as_the_client_sent_it(app: Any, shop: Shop) -> None:
     call(app, path="/a/b", RAW_URI="/a%2Fb")
     assert problem(call(app, path="/a/b", RAW_URI="/a/b")) == (422, "payload-mismatch")
     assert shop.runs == 1
 
 
+@pytest.mark.clause("HTTP-5")
 def test_nested_middlewares_on_one_store_protect_once(shop: Shop, store: InMemoryPersistenceLayer) -> None:
     inner = WSGIIdempotencyMiddleware(shop, persistence_store=store)
     outer = WSGIIdempotencyMiddleware(inner, persistence_store=store)
@@ -162,6 +170,7 @@ def test_nested_middlewares_on_one_store_protect_once(shop: Shop, store: InMemor
     assert (first.status, again.body, shop.runs) == (201, first.body, 1)
 
 
+@pytest.mark.clause("HTTP-23")
 def test_of_many_threads_one_runs(store: InMemoryPersistenceLayer) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -244,6 +253,7 @@ class Closing:
             raise ZeroDivisionError
 
 
+@pytest.mark.clause("HTTP-14", "HTTP-15")
 @pytest.mark.parametrize(
     ("complete_when", "order"),
     [("response", ["stored", "sent", "close"]), ("app", ["close", "stored", "sent"])],
@@ -287,6 +297,7 @@ def test_an_exception_of_close_counts_if_the_application_must_have_ended() -> No
     assert problem(call(app)) == (409, "unknown-outcome")
 
 
+@pytest.mark.clause("HTTP-19")
 @pytest.mark.parametrize("failure", [ValueError("no"), IdempotencyValidationError("its own"), SystemExit(3)])
 @pytest.mark.parametrize(
     ("policy", "then"), [("refuse", (409, "unknown-outcome")), ("run", None)], ids=["refuse", "run"]
@@ -312,6 +323,7 @@ def test_what_the_application_raises_comes_out_unchanged(
         assert shop.runs == 1
 
 
+@pytest.mark.clause("HTTP-21")
 @pytest.mark.parametrize("status", ["500 Oops", "429 Slow Down", "401 Unauthorized"])
 def test_an_answer_that_is_not_final_frees_the_key(status: str) -> None:
     def answer(_: Any, start_response: Any) -> list[bytes]:
@@ -325,6 +337,7 @@ def test_an_answer_that_is_not_final_frees_the_key(status: str) -> None:
         assert shop.runs == number
 
 
+@pytest.mark.clause("HTTP-16", "HTTP-24")
 def test_a_large_answer_passes_as_it_is_made_and_is_not_kept() -> None:
     made: list[int] = []
 
@@ -344,6 +357,7 @@ def test_a_large_answer_passes_as_it_is_made_and_is_not_kept() -> None:
     assert shop.runs == 1
 
 
+@pytest.mark.clause("HTTP-17")
 @pytest.mark.parametrize("stated", ["3", "5"])
 def test_an_answer_that_breaks_its_length_is_not_sent_and_not_kept(stated: str) -> None:
     def answer(_: Any, start_response: Any) -> list[bytes]:
@@ -358,6 +372,7 @@ def test_an_answer_that_breaks_its_length_is_not_sent_and_not_kept(stated: str) 
 # The store.
 
 
+@pytest.mark.clause("HTTP-25")
 def test_if_the_store_fails_first_nothing_runs(
     app: Any, shop: Shop, store: InMemoryPersistenceLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,3 +390,67 @@ def test_if_the_store_fails_first_nothing_runs(
 def test_an_async_layer_is_refused_at_once(shop: Shop, tmp_path: Any) -> None:
     with pytest.raises(IdempotencyConfigError, match="async layer"):
         WSGIIdempotencyMiddleware(shop, persistence_store=AsyncSQLitePersistenceLayer(tmp_path / "a.db"))
+
+
+@pytest.mark.clause("HTTP-20")
+def test_if_the_store_fails_later_the_answer_is_sent(
+    shop: Shop, store: InMemoryPersistenceLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = store._swap
+
+    def failing(key: Any, expected: Any, new: Any, ttl_ms: Any) -> Any:
+        if new is not None and new.status == "COMPLETED":
+            raise ConnectionError("down")
+        return swap(key, expected, new, ttl_ms)
+
+    monkeypatch.setattr(store, "_swap", failing)
+    config = IdempotencyConfig(completion_timeout_seconds=0.01)
+    app = WSGIIdempotencyMiddleware(shop, persistence_store=store, config=config)
+    assert call(app).body == b"order 1: {}"
+    assert problem(call(app)) == (409, "in-progress")
+    assert shop.runs == 1
+
+
+def test_what_a_server_closes_closes_the_application_after_every_end(store: InMemoryPersistenceLayer) -> None:
+    """Also if another attempt has taken over, so that another answer is sent."""
+    events: list[str] = []
+    now = [1_000_000_000_000]
+    config = IdempotencyConfig(clock=lambda: now[0], in_progress_expires_after_seconds=1)
+    inner: list[Any] = []
+
+    def answer(_: Any, start_response: Any) -> Iterable[bytes]:
+        if not inner:
+            inner.append(None)
+            now[0] += 2000
+            assert call(app).status == 200  # which takes over
+        start_response("200 OK", [])
+        return Closing(events)
+
+    shop, app = protected(answer, persistence_store=store, config=config, on_takeover="run")
+    late = call(app)
+    assert late.header("idempotency-replayed") == "true" or problem(late) == (409, "lease-lost")
+    assert events == ["close", "close"]
+    assert shop.runs == 2
+
+
+def test_a_server_that_fails_to_start_the_response_closes_the_application(shop: Shop) -> None:
+    events: list[str] = []
+
+    def answer(_: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Closing(events)
+
+    def broken(*_: Any) -> None:
+        raise ConnectionResetError
+
+    _, app = protected(answer)
+    with pytest.raises(ConnectionResetError):
+        app(environ_of(), broken)
+    assert events == ["close"]
+
+
+def test_the_reason_of_the_application_is_kept_for_its_own_answer(app: Any) -> None:
+    lines: list[str] = []
+    for _ in range(2):
+        app(environ_of(), lambda status, _: lines.append(status)).close()
+    assert lines == ["201 Made", "201 Created"]

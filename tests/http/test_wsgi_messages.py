@@ -210,6 +210,18 @@ def test_headers_have_their_names_back() -> None:
     assert dict(headers_of(environ)) == {b"x-trace": b"1", b"content-type": b"text/plain"}
 
 
+def test_what_is_no_header_does_not_count_or_fail() -> None:
+    environ = {
+        "CONTENT_LENGTH": "2",
+        "HTTP_CONTENT_LENGTH": "3",
+        "HTTP_CONTENT_TYPE": "text/html",
+        "HTTP_OF_THE_PROCESS": "\u20ac",
+        "HTTP_OF_A_MIDDLEWARE": 7,
+    }
+    assert headers_of(environ) == ((b"content-length", b"2"), (b"of-the-process", b"\\u20ac"))
+
+
+@pytest.mark.clause("HTTP-2")
 @pytest.mark.parametrize(
     ("joined", "lines"),
     [

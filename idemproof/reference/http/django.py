@@ -92,7 +92,7 @@ class DjangoIdempotencyMiddleware:
 def django_user(request: Request) -> Any:
     """Return the user whom ``AuthenticationMiddleware`` has verified, for ``scope``.
 
-    Return None if nobody is logged in; the request is then refused.
+    Return None if no user is logged in; the request is then refused.
     """
     native = request.native
     if getattr(native, "scope", None) is not None and hasattr(native, "auser"):

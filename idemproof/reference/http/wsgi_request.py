@@ -10,6 +10,10 @@ from .messages import Headers, Request
 Environ = dict[str, Any]
 
 _UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
+_ALSO_PREFIXED = tuple(f"HTTP_{name}" for name in _UNPREFIXED)
+"""What some servers add, and what a client's header with an underscore becomes. It does not count."""
+_BEYOND = "backslashreplace"
+"""Some servers mix the process's own environment in, which may have any character."""
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NEXT_CREDENTIALS = re.compile(r",(?=[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+ )")
 _PLAIN_CREDENTIALS = ("bearer ", "basic ")
@@ -19,7 +23,7 @@ def request_of(environ: Environ) -> Request:
     """Return the request without its body.
 
     A server joins the lines of a header by commas. Two lines with credentials of the schemes Bearer and
-    Basic, which contain no comma, are told apart here. Two keys are no valid key.
+    Basic, which contain no comma, are separated here. Two keys are no valid key.
     """
     return Request(
         environ["REQUEST_METHOD"].upper(),
@@ -34,17 +38,21 @@ def headers_of(environ: Environ) -> Headers:
     """Return the headers, with lower-case names."""
     found = []
     for variable, value in environ.items():
+        if not isinstance(value, str) or variable in _ALSO_PREFIXED:
+            continue
         if variable.startswith("HTTP_"):
             name = variable[5:]
         elif variable in _UNPREFIXED and value:
             name = variable
         else:
             continue
-        lower = name.replace("_", "-").lower().encode("latin-1")
+        lower = name.replace("_", "-").lower().encode("latin-1", _BEYOND)
         if lower == b"authorization" and value.lower().startswith(_PLAIN_CREDENTIALS):
-            found += [(lower, line.strip().encode("latin-1")) for line in _NEXT_CREDENTIALS.split(value)]
+            found += [
+                (lower, line.strip().encode("latin-1", _BEYOND)) for line in _NEXT_CREDENTIALS.split(value)
+            ]
         else:
-            found.append((lower, value.encode("latin-1")))
+            found.append((lower, value.encode("latin-1", _BEYOND)))
     return tuple(found)
 
 
