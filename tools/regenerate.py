@@ -47,7 +47,7 @@ PARTS = {
     "contrast": Part("docs/assets", "contrast", slow=True),
     "kill-matrix": Part("docs", "broken_layers.matrix", slow=True),
     "needs": Part("idemproof/conformance/suite", "needs", slow=True),
-    "http-reports": Part("docs/reports/http", "published_services.reports", alone=True, slow=True),
+    "http-reports": Part("docs/http-reports", "published_services.reports", alone=True, slow=True),
     "reports": Part("docs/reports", "broken_layers.field_notes", alone=True, slow=True),
 }
 

@@ -64,6 +64,15 @@ class CutsKeys(_LongKeys):
         return super().name_of(call._replace(key=call.key[:255]))
 
 
+@broken(WRONG, "keys")
+class CutsShortKeys(Service):
+    """Keys are cut to 36 characters, the length of a UUID."""
+
+    def name_of(self, call: Call) -> str:
+        """Cut the key."""
+        return super().name_of(call._replace(key=call.key[:36]))
+
+
 @broken(UNPROTECTED, "keys")
 class NeedsNoKey(Service):
     """A request without a key runs."""

@@ -16,7 +16,7 @@ from .foundation import (
     send_reply,
 )
 
-WINDOW_SECONDS = 2
+WINDOW_SECONDS = 3
 
 
 class Unprotected(Service):

@@ -99,3 +99,21 @@ class EncodingInKey(Service):
     def name_of(self, call: Call) -> str:
         """Add the encoding."""
         return super().name_of(call) + call.header("content-encoding")
+
+
+@broken(WRONG, "payloads")
+class HashesTheStart(Service):
+    """Only the first kilobyte of a body is compared."""
+
+    def content_of(self, call: Call) -> str:
+        """Cut the body."""
+        return super().content_of(call)[:1024]
+
+
+@broken(WRONG, "payloads")
+class FoldsTexts(Service):
+    """Bodies are compared without regard to case and spaces."""
+
+    def content_of(self, call: Call) -> str:
+        """Fold the body."""
+        return super().content_of(call).lower().replace(" ", "")

@@ -94,10 +94,11 @@ def target_for(url: str, **more: Any) -> Target:
             "declined": {"path": "/orders/declined"},
             "large": {"path": "/orders/large"},
             "redirect": {"path": "/old-orders"},
+            "slow": {"path": "/orders/slow"},
             "multipart": {"path": "/orders/form", "parts": {"amount": "5", "reference": "{unique}"}},
         },
         "effects": {"url": f"{url}/effects", "json": "count", "settle_ms": 20},
-        "window_seconds": 1.2,
+        "window_seconds": 3.0,
         "lease_seconds": 1.0,
     }
     values.update(more)

@@ -1,4 +1,4 @@
-"""Generates ``docs/reports/http``: what the judge finds in published middlewares.
+"""Generates ``docs/http-reports``: what the judge finds in published middlewares.
 
 ``python tools/regenerate.py http-reports`` installs each pinned package into a folder of its own, runs
 it on uvicorn, judges it, and writes a page. The pages contain no times, no ports and no random keys.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..suite.checks import Broken, NotJudged
-from ..suite.consequences import DIFFERS, LOCKED_OUT, LOST, TWICE, Consequence
+from ..suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, TWICE, WRONG, Consequence
 from ..suite.trace import COUNTER, NOT_LOOKED_AT, OWNER, Line
 from . import owner
 from .answers import BUSY, difference
@@ -20,12 +20,18 @@ from .target import Target
 from .texts import shown
 from .wire import Answer, Link, Request
 
+_OVERLOADED = (429, 503)
+_MOST_OVERLOADS = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _PATIENCE = 4.0
 """How long a request may be refused as still in progress, if the target states no lease (seconds)."""
 _SLACK = 2.0
 """How much longer than the stated lease that may last (seconds)."""
 _LONGEST_RETRY_AFTER = 60
+
+
+_BY_WINDOW = (TWICE, LEAKED, WRONG, LOST, DIFFERS)
+"""What may be the consequence of a window that has ended."""
 
 
 class HttpCase:
@@ -53,6 +59,8 @@ class HttpCase:
         self.notes: set[str] = set()
         """Remarks for the reader of the report, which are no findings."""
         self.cases = 0
+        self.outlives_window = False
+        """Whether the check lasts longer than the window on purpose."""
         self.unique = ""
         """The unique text of the current trace."""
         self._lines: list[Line] = []
@@ -91,6 +99,11 @@ class HttpCase:
     def first(self, request: Request, who: str = "client 1") -> Answer:
         """Send the first request of a key; raise :class:`NotJudged` unless it succeeds."""
         answer = self.send(request, who)
+        for _ in range(_MOST_OVERLOADS):
+            if answer.status not in _OVERLOADED:
+                break
+            self.service.budget.wait(min(_retry_after(answer) or _FIRST_PAUSE, _LONGEST_PAUSE))
+            answer = self.send(request, who)
         if not answer.succeeded:
             raise NotJudged(f"the first request with a new key got {self.outcome(answer)}")
         return answer
@@ -228,8 +241,27 @@ class HttpCase:
         """Record that the clauses of the check are broken. The check continues."""
         self.findings.append(self.broken(why, severity))
 
+    @property
+    def seconds(self) -> float:
+        """How long ago the current trace began (seconds)."""
+        return time.monotonic() - self._began
+
     def broken(self, why: str, severity: Consequence) -> Broken:
-        """Return that the clauses of the check are broken, with the trace so far."""
+        """Return that the clauses of the check are broken, with the trace so far.
+
+        Raises
+        ------
+        NotJudged
+            The window of the target may have ended during the trace, which would explain it.
+        """
+        window = self.target.window_seconds
+        if (
+            window is not None
+            and not self.outlives_window
+            and self.seconds > window
+            and severity in _BY_WINDOW
+        ):
+            raise NotJudged(f"the window of {window:g} seconds ended during the check: make it longer")
         sentence = self.service.texts.masked(why)
         return Broken(sentence, self.clauses, list(self._lines), severity, list(self._commands))
 

@@ -1,4 +1,4 @@
-"""What the judge expects of a service: what its profile requires of everybody, as its published text says."""
+"""What the judge expects of a service: what the published text of its profile requires."""
 
 import re
 from typing import Literal, NamedTuple

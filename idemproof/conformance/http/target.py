@@ -129,7 +129,7 @@ class Target(NamedTuple):
         The headers of a second client, of the first client with a renewed credential, and of no client.
     requests
         Other requests by name: ``fails``, ``declined``, ``large``, ``stream``, ``redirect``,
-        ``multipart``, ``cookie``.
+        ``multipart``, ``cookie``, ``slow``.
     second_service
         The address of another service that keeps its keys in the same store, or None.
     effects, process, limits

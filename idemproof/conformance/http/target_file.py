@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .target import Effects, Headers, Limits, Process, Target, Template
 
-REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart", "cookie")
+REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart", "cookie", "slow")
 """The names of further requests."""
 
 _BODIES = ("json", "body", "parts")

@@ -25,6 +25,15 @@ def a_new_boundary_is_not_run_again(case: HttpCase) -> None:
 
 
 @check("payloads", *ONCE)
+def a_chunked_body_is_not_run_again(case: HttpCase) -> None:
+    """A body that is sent with its length, and then in chunks, has one effect."""
+    request = case.request(case.make.new_key())
+    case.first(request)
+    case.send(request._replace(chunked=True))
+    case.require_once("A body was sent with its length, and then in chunks")
+
+
+@check("payloads", *ONCE)
 def a_compressed_body_is_not_run_again(case: HttpCase) -> None:
     """A body that is sent compressed, and then as it is, has one effect."""
     key = case.make.new_key()

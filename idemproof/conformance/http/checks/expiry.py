@@ -23,6 +23,7 @@ def an_answer_is_kept_for_its_window(case: HttpCase) -> None:
         raise NotOffered(
             f"a window of {window:g} seconds is longer than the judge waits ({_LONGEST:g} seconds)"
         )
+    case.outlives_window = True
     request = case.request(case.make.new_key())
     began = time.monotonic()
     first = case.first(request)

@@ -22,7 +22,7 @@ _MALFORMED_QUOTED = (
     "17",
 )
 _MALFORMED_BARE = ("", "   ")
-_LONG = (300, 700, 3000)
+_LONG = (40, 65, 129, 255, 300, 700, 3000)
 
 
 @check("keys", *KEY_REQUIRED)
@@ -143,7 +143,7 @@ def parameters_make_no_second_key(case: HttpCase) -> None:
 
 @check("keys", *KEY)
 def escapes_belong_to_the_key(case: HttpCase) -> None:
-    """Keys with escaped characters are told apart by the characters that they stand for, or are refused."""
+    """Keys with escaped characters differ by the characters that they stand for, or are refused."""
     if not case.service.quoted:
         raise NotOffered("keys of this service are not quoted, so they have no escapes")
     key = case.make.new_key()
@@ -159,6 +159,21 @@ def escapes_belong_to_the_key(case: HttpCase) -> None:
     case.first(one)
     case.send(one)
     case.require_once("A key with an escaped quote was sent twice")
+
+
+@check("keys", *KEY)
+def the_name_of_the_header_has_no_case(case: HttpCase) -> None:
+    """The name of the header means the same in upper and lower case."""
+    name = case.make.header
+    request = case.request(case.make.new_key())
+    first = case.first(request)
+    for written in (name.lower(), name.upper()):
+        headers = tuple((written if each == name else each, value) for each, value in request.headers)
+        case.require_repeat(
+            first,
+            case.until_decided(request._replace(headers=headers)),
+            f"A request was repeated with {written}",
+        )
 
 
 @check("keys", *SCOPE, *KEY)

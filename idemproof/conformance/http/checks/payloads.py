@@ -11,6 +11,15 @@ from ..wire import Answer, Request
 
 _BIG = 9_007_199_254_740_992
 """2 to the power of 53: above it, a number as in JavaScript cannot tell whole numbers apart."""
+_SIMILAR: tuple[tuple[Any, Any], ...] = (
+    ("text", "TEXT"),
+    ("text", "text "),
+    ("caf\u00e9", "cafe\u0301"),
+    (5, "5"),
+    (True, 1),
+    (None, "null"),
+)
+"""Pairs of values that a careless comparison treats as equal."""
 
 
 @check("payloads", *PAYLOAD, needs=("other",))
@@ -48,6 +57,37 @@ def large_numbers_are_told_apart(case: HttpCase) -> None:
         return  # the service accepts no such number
     other = case.request(key, json={**case.target.request.json, name: _BIG + 1})
     _judge_other(case, first, other, "another large number")
+
+
+@check("payloads", *PAYLOAD, needs=("json",))
+def payloads_are_compared_to_their_end(case: HttpCase) -> None:
+    """Long payloads that differ in their last character are two payloads."""
+    key = case.make.new_key()
+    for length in (2_000, 70_000):
+        case.begin()
+        key = case.make.new_key()
+        one, other = (
+            case.request(key, json={**case.target.request.json, "idemproof": "x" * length + end})
+            for end in "ab"
+        )
+        first = case.send(one)
+        if first.succeeded:  # otherwise the service accepts no other names, or nothing so long
+            _judge_other(case, first, other, "another long payload")
+
+
+@check("payloads", *PAYLOAD, needs=("json",))
+def texts_are_compared_exactly(case: HttpCase) -> None:
+    """Payloads that differ in case, in spaces, in the form of a letter or in a type are two payloads."""
+    for before, after in _SIMILAR:
+        case.begin()
+        key = case.make.new_key()
+        one, other = (
+            case.request(key, json={**case.target.request.json, "idemproof": value})
+            for value in (before, after)
+        )
+        first = case.send(one)
+        if first.succeeded:
+            _judge_other(case, first, other, f"{after!r} instead of {before!r}")
 
 
 @check("payloads", *PAYLOAD, needs=("json", "other"))

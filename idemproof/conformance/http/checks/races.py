@@ -1,16 +1,20 @@
 """Checks of requests that arrive at the same time."""
 
+import itertools
 import math
+import threading
 
-from ...suite.consequences import DIFFERS, LOCKED_OUT, REFUSED, TWICE, UNCLEAR, WRONG
+from ...suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, REFUSED, TWICE, UNCLEAR, WRONG
 from ..answers import BUSY, difference
 from ..case import HttpCase
 from ..checking import check
+from ..shell import curl
 from ..topics import IN_PROGRESS, PAYLOAD, RACES, REPLAYED, SCOPE
 from ..wire import Answer, Request
 
 _SIZES = (2, 2, 2, 2, 2, 2, 5, 5, 5, 10, 10, 50)
 _SERVER_ERROR = 500
+_BETWEEN_REPEATS = 0.3
 
 
 @check("races", *RACES, *REPLAYED)
@@ -85,8 +89,39 @@ def other_keys_do_not_wait(case: HttpCase) -> None:
             f"{succeeded} requests with different keys succeeded at once, but only {number} had an effect.",
             WRONG,
         )
+    if case.service.answers_vary:
+        for one, other in itertools.combinations([each for each in answers if each.succeeded], 2):
+            if difference(one, other, case.target.ignore) is None:
+                case.fail("Two requests with different keys arrived at once, and got one answer.", LEAKED)
+    for request, answer in zip(requests, answers, strict=True):
+        if answer.succeeded:
+            repeat = case.until_decided(request)
+            differs = difference(answer, repeat, case.target.ignore)
+            if differs is not None:
+                case.fail(f"After a race of different keys, a repeat differs: {differs}.", LEAKED)
     if number is not None and number > count:
         case.fail(f"{count} requests with different keys had {number} effects.", TWICE)
+
+
+@check("races", *RACES, needs=("slow",))
+def a_slow_request_runs_once(case: HttpCase) -> None:
+    """A request that takes long, and is sent again while it runs, has one effect."""
+    request = case.request(case.make.new_key(), template=case.target.requests["slow"])
+    answers: list[Answer] = []
+    first = threading.Thread(target=lambda: answers.append(case.service.exchange(request)), daemon=True)
+    first.start()
+    case.log("client 1", f"{case.described(request)}, and waits")
+    case.repeatable(curl(case.masked(request), case.service.place, in_background=True))
+    while first.is_alive():
+        case.service.budget.wait(_BETWEEN_REPEATS)
+        if first.is_alive():
+            case.send(request, "client 2")
+    first.join()
+    case.log("client 1", f"→ {case.outcome(answers[0])}" if answers else "→ nothing")
+    final = case.until_decided(request)
+    case.require_once("A request was repeated while it ran")
+    if answers and answers[0].succeeded:
+        case.require_repeat(answers[0], final, "A slow request was repeated when it had ended")
 
 
 def _sizes(case: HttpCase) -> list[int]:

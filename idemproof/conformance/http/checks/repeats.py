@@ -1,6 +1,7 @@
 """Checks of what a repeated request is answered."""
 
 import gzip
+import math
 
 from ...suite.checks import NotJudged, NotOffered
 from ...suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, UNCLEAR
@@ -10,6 +11,7 @@ from ..checking import check
 from ..target_file import split
 from ..topics import FINAL, HEADERS, LARGE, ONCE, REPLAYED
 
+_OTHER_KEYS = 40
 _GZIP_MAGIC = b"\x1f\x8b"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -21,6 +23,23 @@ def a_repeat_has_no_second_effect(case: HttpCase) -> None:
     first = case.first(request)
     for _ in range(3):
         case.require_repeat(first, case.until_decided(request), "A request was repeated")
+
+
+@check("repeats", *ONCE, *REPLAYED)
+def an_answer_outlives_other_keys(case: HttpCase) -> None:
+    """An answer is still repeated after many requests with other keys."""
+    request = case.request(case.make.new_key())
+    first = case.first(request)
+    sent = succeeded = 0
+    while sent < _OTHER_KEYS and case.seconds < (case.target.window_seconds or math.inf) / 2:
+        other = case.request(case.make.new_key(), unique=case.make.unique())
+        succeeded += case.service.exchange(other).succeeded
+        sent += 1
+    case.log("client 2", f"sends {sent} requests with other keys, of which {succeeded} succeed")
+    repeat = case.until_decided(request)
+    case.require_once("A request was repeated after others", 1 + succeeded)
+    if repeat.failure is not None or difference(first, repeat, case.target.ignore) is not None:
+        case.fail("A request was repeated after others, and its answer was lost or replaced.", LOST)
 
 
 @check("repeats", *HEADERS)
