@@ -2,6 +2,9 @@
 
 The floor of a first call is an INSERT and an UPDATE, of a replay one SELECT, prepared, in autocommit mode, on
 a table of the layer. Commits wait for the disk, as by default. Powertools has no layer for PostgreSQL.
+
+"In a transaction", the floor of a first call is the INSERT of a claim and, in a transaction, that of an
+effect. Idemproof sends two statements more: an UPDATE in the transaction, and a SELECT after it.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ import json
 from typing import Any
 
 import psycopg
-from libraries import BARE, IDEMPROOF, Function, by_jmespath, closing, first_and_replay
+from libraries import BARE, IDEMPROOF, Context, Function, by_jmespath, closing, first_and_replay
 from measuring import FIRST, REPLAY, Contestant, Scenario, Size, Step, by_steps, in_tasks, in_turn
 from payloads import LARGE, ORDER, Kind, Payload
 from stores import Places
@@ -87,6 +90,48 @@ def _blocking(kind: Kind) -> Any:
     return enter
 
 
+def _in_a_transaction(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+    dsn = places.postgres
+    _tables(dsn)
+    claims, effects = (stack.enter_context(psycopg.connect(dsn)) for _ in range(2))
+    claims.autocommit = True
+    effects.execute("DROP TABLE IF EXISTS effects")
+    effects.execute("CREATE TABLE effects (id text)")
+    effects.commit()
+
+    def act(payload: Payload) -> None:
+        effects.execute("INSERT INTO effects VALUES (%s)", (payload["order_id"],))
+
+    def first(payload: Payload) -> Payload:
+        claims.execute(_INSERT, _claim(payload))
+        with effects.transaction():
+            act(payload)
+        return ORDER.answer(payload)
+
+    def replay(payload: Payload) -> Any:
+        found = claims.execute(_LOOK, (payload["order_id"],)).fetchone()
+        assert found is not None
+        return ORDER.answer(payload)
+
+    layer = stack.enter_context(contextlib.closing(idemproof.PostgresPersistenceLayer(dsn)))
+    runs: list[Any] = []
+
+    def within(payload: Payload) -> Payload:
+        runs.append(payload)
+        attempt = idemproof.current_attempt()
+        assert attempt is not None
+        with effects.transaction():
+            act(payload)
+            return attempt.complete(ORDER.answer(payload), within=effects)
+
+    config = idemproof.IdempotencyConfig(**ORDER.expressions, lambda_context=Context())
+    ours = idemproof.idempotent_function(
+        within, data_keyword_argument="payload", persistence_store=layer, config=config
+    )
+    steps = [Step(FIRST, in_turn(first), ORDER.answer), Step(REPLAY, in_turn(replay), ORDER.answer)]
+    return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, in_turn(ours))]
+
+
 def _async(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
     dsn = places.postgres
     _tables(dsn)
@@ -107,5 +152,6 @@ def _async(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
 SCENARIOS = [
     Scenario("PostgreSQL, 200 B", _blocking(ORDER), BARE, Size(21, 200)),
     Scenario("PostgreSQL, 10 KB", _blocking(LARGE), BARE, Size(11, 60), kind=LARGE),
+    Scenario("PostgreSQL, in a transaction", _in_a_transaction, BARE, Size(11, 200)),
     Scenario("PostgreSQL, async, 1 task", _async, BARE, Size(11, 200)),
 ]

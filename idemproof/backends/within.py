@@ -5,6 +5,7 @@ the transaction is left unable to commit: PostgreSQL fails a cast, whose text sa
 transaction is rolled back (TXN-6). Only the connection of the application is used.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,9 +147,9 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
     failure: Exception | None = None
     try:
         if records.dialect == POSTGRESQL:
-            yield Ask("rows", (_on_postgresql(records, savepoint=savepoint), given))
+            yield Ask("rows", (_statement(records, _on_postgresql(savepoint=savepoint)), given))
             return None
-        if (yield Ask("changed", (_UPDATE.replace("{table}", records.table), given))) == 1:
+        if (yield Ask("changed", (_statement(records, _UPDATE), given))) == 1:
             return None
     except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
         failure = error
@@ -157,12 +158,19 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
     return Refusal("lost") if failure is None else _judged(failure)
 
 
-def _on_postgresql(records: Records, *, savepoint: bool) -> str:
+def _statement(records: Records, text: str) -> str:
+    """Return a statement in which a name between two NUL is a parameter. No table has NUL in its name."""
+    return re.sub(r"\{(key|expiration|data|validation|owner)\}", "\0\\1\0", text).replace(
+        "{table}", records.table
+    )
+
+
+def _on_postgresql(*, savepoint: bool) -> str:
     update = _UPDATE
     for name, typed in _TYPED.items():
         update = update.replace(f"{{{name}}}", typed)
     whole = _ON_POSTGRESQL.replace("{update}", update).replace("{lost}", _LOST).replace("{nested}", _NESTED)
-    return whole.replace("{savepoint}", str(savepoint).upper()).replace("{table}", records.table)
+    return whole.replace("{savepoint}", str(savepoint).upper())
 
 
 def _judged(failure: Exception) -> Refusal:
@@ -177,10 +185,8 @@ def _judged(failure: Exception) -> Refusal:
 
 def read(records: Records, key: str) -> Exchange:
     """Return the record of ``key`` as the transaction sees it, or None."""
-    statement = _READ.replace("{table}", records.table)
-    if records.dialect == POSTGRESQL:
-        statement = statement.replace("{key}", _TYPED["key"])
-    rows = yield Ask("rows", (statement, {"key": records.encode(key)}))
+    text = _READ.replace("{key}", _TYPED["key"]) if records.dialect == POSTGRESQL else _READ
+    rows = yield Ask("rows", (_statement(records, text), {"key": records.encode(key)}))
     if not rows:
         return None
     status, expiry, lease, *texts = rows[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .within import IN_SAVEPOINT, MYSQL, NO_TRANSACTION, POSTGRESQL, ROLLED_BACK, SQLITE, Client, Problem
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_PLACE = re.compile("\0([a-z]+)\0")
 
 
 def _named(statement: str) -> str:
@@ -145,7 +145,7 @@ class SQLAlchemyClient(Client):
 
     def _execute(self, statement: str, given: dict[str, Any]) -> Any:
         sqlalchemy: Any = sys.modules["sqlalchemy"]
-        text = sqlalchemy.text(_PLACE.sub(r":\1", statement))
+        text = sqlalchemy.text(_PLACE.sub(r":\1", statement.replace(":", r"\:")))
         try:
             return self._connection.execute(text, given, execution_options={"preserve_rowcount": True})
         except sqlalchemy.exc.StatementError as error:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from idemproof import Kind, Occurrence, current_attempt
@@ -13,7 +14,7 @@ from idemproof.errors import (
     IdempotencySerializationError,
     IdempotencyTransactionError,
 )
-from transaction_places import Place, sqlite_place
+from transaction_places import Place, psycopg_place, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -432,3 +433,31 @@ def test_repr_of_no_error_contains_the_result(place: Place) -> None:
         assert "a secret result" not in str(link)
         link = link.__cause__ or link.__context__
     place.roll_back(connection)
+
+
+@pytest.mark.clause("TXN-8")
+def test_completion_sends_two_statements_more_than_claim_and_transaction(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = psycopg_place(dsn)
+    connection = place.new()
+    sent: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor: Any, query: Any, *args: Any, **options: Any) -> Any:
+        sent.append(str(query).split(maxsplit=1)[0])
+        return execute(cursor, query, *args, **options)
+
+    def body(what: str) -> Any:
+        with connection.transaction():
+            place.act(connection, what)
+            return complete(1, connection)
+
+    protected = place.protect(body)
+    protected(what="warms up")
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    protected(what="a")
+    # A claim, an effect, the completion, and the record when the transaction has ended.
+    assert sent == ["WITH", "INSERT", "WITH", "SELECT"]
+    monkeypatch.undo()
+    place.close()
