@@ -24,9 +24,12 @@ _BY_HAND = {
     "a-fork-leaves-both-processes-a-layer": Need(100, 500, 500, opens=1),
     "a-closed-layer-leaves-nothing-behind": Need(60, 60, 60, opens=4),
     "a-request-leaves-nothing-behind": Need(220, 220, 2500),
+    "a-wait-ends-when-the-record-changes": Need(60, 60, 60),
+    "a-wait-ends-when-its-time-is-over": Need(2, 2, 2),
+    "a-wait-blocks-nothing-else": Need(10, 10, 10),
 }
-"""Checks that are measured by hand. Others send their requests: processes, async layers or layers that can be
-closed. Or they send fewer on a slow store."""
+"""Checks that are measured by hand. Others send their requests: processes, async layers, and layers that can
+be closed or offer to wait. Or they send fewer on a slow store."""
 
 _QUICK = PROFILES["quick"]
 _AT_ONCE = ("many-threads-may-share-a-layer", "many-threads-may-share-a-store")

@@ -20,4 +20,5 @@ from . import over_sqlite as over_sqlite
 from . import races as races
 from . import raises as raises
 from . import several_keys as several_keys
+from . import signals as signals
 from . import stale as stale

@@ -7,7 +7,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -154,10 +154,18 @@ class CooperativeAsyncLock:
 
 
 class CooperativeCondition(threading.Condition):
-    """Replaces a ``threading.Condition``: its lock is cooperative, waiting for a notification is not."""
+    """Replaces a ``threading.Condition``: its lock is cooperative, waiting for a notification is not.
 
-    def __init__(self, original: threading.Condition) -> None:
-        super().__init__(CooperativeLock(original._lock))  # type: ignore[attr-defined,arg-type]
+    Parameters
+    ----------
+    original
+        The condition to replace; its lock must be free.
+    lock
+        What replaces its lock, which the layer may use by itself, too.
+    """
+
+    def __init__(self, original: threading.Condition, lock: CooperativeLock | None = None) -> None:
+        super().__init__(lock or CooperativeLock(original._lock))  # type: ignore[attr-defined,arg-type]
         self.original = original
 
 
@@ -172,9 +180,10 @@ class CooperativeLocks:
 
     def __enter__(self) -> Self:
         made: dict[int, Any] = {}
-        for reference in self._references():
+        # Locks first, because a condition may be over one of them.
+        for reference in sorted(self._references(), key=lambda each: type(each.value) is threading.Condition):
             if id(reference.value) not in made:
-                substitute = _substitute(reference.value)
+                substitute = _substitute(reference.value, made)
                 if substitute is None:
                     continue
                 made[id(reference.value)] = substitute
@@ -208,7 +217,8 @@ def _author_classes(layers: Iterable[Any]) -> list[type]:
     return list(dict.fromkeys(found))
 
 
-def _substitute(value: Any) -> Any:
+def _substitute(value: Any, made: Mapping[int, Any]) -> Any:
+    """Return what replaces a lock that is free, or None. ``made``: what has been replaced already."""
     if isinstance(value, _LOCK):
         return None if value.locked() else CooperativeLock(value)
     if isinstance(value, _REENTRANT):
@@ -219,7 +229,8 @@ def _substitute(value: Any) -> Any:
     if isinstance(value, asyncio.Lock):
         return None if value.locked() else CooperativeAsyncLock(value)
     if type(value) is threading.Condition and isinstance(value._lock, _LOCK | _REENTRANT):  # type: ignore[attr-defined]
-        return CooperativeCondition(value)
+        lock = made.get(id(value._lock)) or _substitute(value._lock, made)  # type: ignore[attr-defined]
+        return None if lock is None else CooperativeCondition(value, lock)
     return None
 
 

@@ -7,13 +7,31 @@ import sys
 import time
 from collections.abc import Coroutine
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from ..suite.checks import Case
 from ..suite.subjects import Subject
 
 _OF_SOCKETS = frozenset({"accept", "connect", "recv", "recv_into", "recvfrom", "send", "sendall", "sendto"})
 _OF_SQLITE = frozenset({"execute", "executemany", "executescript", "commit"})
+
+
+class BlockingCalls:
+    """Notes which functions make the thread wait, in a ``with`` block on an event loop."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._profile)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _profile(self, _frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and (name := _blocks(called)):
+            self.names.add(name)
 
 
 class LoopForEachRequest:
@@ -27,24 +45,21 @@ class LoopForEachRequest:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self.blocking: set[str] = set()
+        self._blocking = BlockingCalls()
+
+    @property
+    def blocking(self) -> set[str]:
         """The functions that have blocked the loop."""
+        return self._blocking.names
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run work to its end, and return its result."""
 
         async def run() -> Any:
-            sys.setprofile(self._profile)
-            try:
+            with self._blocking:
                 return await asyncio.wait_for(work, self._patience)
-            finally:
-                sys.setprofile(None)
 
         return asyncio.run(run())
-
-    def _profile(self, _frame: FrameType, event: str, called: Any) -> None:
-        if event == "c_call" and (name := _blocks(called)):
-            self.blocking.add(name)
 
 
 def in_other_loops(case: Case) -> tuple[Subject, LoopForEachRequest]:

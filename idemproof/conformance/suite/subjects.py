@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,21 @@ class Subject:
         """Call ``_delete_record``."""
         self._ask(self.layer, "_delete_record", DataRecord.of(record))
 
+    @property
+    def offers_to_wait(self) -> bool:
+        """Whether the layer offers to wait for a change of a record (CAS-14)."""
+        return getattr(self.layer, "_wait_for_change", None) is not None
+
+    def wait_for_change(
+        self, key: str, seen: Record, seconds: float, watching: AbstractContextManager[object]
+    ) -> bool:
+        """Wait as the layer offers it; ``watching`` surrounds that. It is no request, and may take long."""
+        layer: Any = self.layer
+        if self.asynchronous:
+            return bool(self.loop.run(_watched(layer, (key, seen, seconds), watching)))
+        with watching:
+            return bool(layer._wait_for_change(key, seen, seconds))
+
     def waited(self, thread: int | None = None) -> float:
         """Return how long the oldest pending request has waited (seconds), in any thread or in one."""
         pending = [self._since.get(thread)] if thread is not None else list(self._since.values())
@@ -177,6 +193,11 @@ class Subject:
 async def _awaited(layer: Any, method: str, args: tuple[Any, ...]) -> Any:
     """Call a method on the loop, and await its result: it may return any awaitable."""
     return await getattr(layer, method)(*args)
+
+
+async def _watched(layer: Any, args: tuple[Any, ...], watching: AbstractContextManager[object]) -> Any:
+    with watching:
+        return await layer._wait_for_change(*args)
 
 
 _OWED = {

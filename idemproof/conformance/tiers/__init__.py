@@ -14,4 +14,5 @@ from . import histories as histories
 from . import leftovers as leftovers
 from . import round_trips as round_trips
 from . import several_keys as several_keys
+from . import signals as signals
 from . import swaps as swaps

@@ -171,6 +171,16 @@ def test_locks_of_classes_and_shared_locks_are_replaced_once() -> None:
     assert layers.Slotted._guard is guard
 
 
+def test_a_lock_and_a_condition_over_it_stay_one() -> None:
+    layer = layers.LockedDictionary(threading.Lock())
+    layer.condition = threading.Condition(layer.lock)  # type: ignore[attr-defined]
+    with CooperativeLocks([layer]):
+        with layer.lock:
+            layer.condition.notify_all()  # type: ignore[attr-defined]
+        assert layer.condition._lock is layer.lock  # type: ignore[attr-defined]
+    assert layer.condition._lock is layer.lock  # type: ignore[attr-defined]
+
+
 def test_a_held_lock_is_not_replaced() -> None:
     for lock in (threading.Lock(), threading.RLock()):
         layer = layers.LockedDictionary(lock)
