@@ -1,6 +1,6 @@
 """Inject each fault into the specification, and report how the explorer and the proof find it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -77,13 +77,21 @@ def found_beginning_late() -> Trace | None:
         return Explorer(2).search(limit=_LIMIT).counterexample
 
 
-def refuted(fault: Fault) -> "Proof":
-    """Return the proof that fails because of ``fault``. It stops at the first counterexample."""
+def refuted(fault: Fault, only: Collection[str] | None = None) -> "Proof":
+    """Return the proof that fails because of ``fault``. It stops at the first path with a counterexample.
+
+    Parameters
+    ----------
+    fault
+        The fault that is injected.
+    only
+        The clauses that are proved; None for all. If all that fail are among them, it stops at the same path.
+    """
     from idemproof.proof.prover import Prover  # noqa: PLC0415 - the search needs no solver
 
     event = next(row.event for row in rules.TABLE if row.clause == fault.row)
     with injected(fault):
-        return Prover(events=(event,), stop=True, policies=(fault.policy,)).prove()
+        return Prover(only, events=(event,), stop=True, policies=(fault.policy,)).prove()
 
 
 def refuted_beginning_late() -> "Proof":

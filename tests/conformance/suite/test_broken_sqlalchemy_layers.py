@@ -12,7 +12,10 @@ from idemproof.conformance.suite.profiles import PROFILES
 
 pytestmark = pytest.mark.once
 
-UNHURRIED = PROFILES["quick"]._replace(tour_seconds=600, race_seconds=600, total_seconds=math.inf)
+# Neither fault needs many records.
+UNHURRIED = PROFILES["quick"]._replace(
+    tour_seconds=600, race_seconds=600, total_seconds=math.inf, records=300
+)
 
 
 @pytest.mark.parametrize(
