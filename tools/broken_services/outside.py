@@ -36,5 +36,5 @@ class StoresUnauthorized(_Outside):
         return reply.status < 500  # noqa: PLR2004
 
     def principal_of(self, call: Call) -> str:
-        """Tell the clients apart, but not their credentials."""
+        """Return the client, whatever its credential."""
         return "bob" if "bob" in call.header("authorization") else "alice"

@@ -87,7 +87,7 @@ def target_for(url: str, **more: Any) -> Target:
         "tenants": {
             "second": {"Authorization": "Bearer bob"},
             "rotated": {"Authorization": "Bearer alice-renewed"},
-            "invalid": {"Authorization": "Bearer nobody"},
+            "invalid": {"Authorization": "Bearer wrong"},
         },
         "requests": {
             "fails": {"path": "/orders/fails"},

@@ -54,7 +54,7 @@ def judged(package: Package) -> Report:
                 requests=dict(_REQUESTS),
                 tenants={
                     "second": {"Authorization": "Bearer bob"},
-                    "invalid": {"Authorization": "Bearer nobody"},
+                    "invalid": {"Authorization": "Bearer wrong"},
                 },
                 key_required=False,
                 other_method=None,

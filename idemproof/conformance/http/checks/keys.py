@@ -58,7 +58,7 @@ def a_malformed_key_is_refused(case: HttpCase) -> None:
 
 
 @check("keys", *KEY)
-def long_keys_are_refused_or_told_apart(case: HttpCase) -> None:
+def long_keys_are_refused_or_differ(case: HttpCase) -> None:
     """Two long keys that differ in their last character are two keys, or are refused."""
     for length in _LONG:
         case.begin()

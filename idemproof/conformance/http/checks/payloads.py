@@ -47,7 +47,7 @@ def equal_json_is_not_run_again(case: HttpCase) -> None:
 
 
 @check("payloads", *PAYLOAD, needs=("json", "integer"))
-def large_numbers_are_told_apart(case: HttpCase) -> None:
+def large_numbers_differ(case: HttpCase) -> None:
     """Payloads that differ in the last digit of a large number are two payloads."""
     name = integer_of(case.target.request.json)
     key = case.make.new_key()
