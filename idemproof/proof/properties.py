@@ -130,6 +130,7 @@ def _answer_is_current(case: Situation) -> bool:
 
 
 def _answer_stays_current(case: Situation) -> bool:
+    case.suppose(case.step.after is not case.step.before)  # or nothing is sent
     case.suppose(is_current(case.answer, case.stored_result, case.later))
     case.assume("OUT-1", case.step.now <= case.later)
     return is_current(case.answer, after_swap(case.stored_result, case.step), case.later)
