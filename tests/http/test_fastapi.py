@@ -217,3 +217,27 @@ def test_a_header_that_the_endpoint_declares_is_described_once() -> None:
     [parameter] = app.openapi()["paths"]["/orders"]["post"]["parameters"]
     assert parameter["required"] is True
     assert call(app).body == b'"\\"order-4711-of-may\\""'
+
+
+@pytest.mark.parametrize(
+    ("form", "words"), [("bare", "Visible ASCII"), ("either", "A quoted string (RFC 8941), or")]
+)
+def test_the_description_has_the_form_of_the_middleware(form: Any, words: str) -> None:
+    [parameter] = Shop(key_form=form).app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert words in parameter["description"]
+    assert parameter["example"].startswith('"') == (form == "either")
+
+
+def test_examples_of_the_endpoint_make_place_for_the_example() -> None:
+    app = FastAPI()
+    protect(app, persistence_store=InMemoryPersistenceLayer())
+
+    @app.post("/orders")
+    def order(
+        idempotency_key: Annotated[str | None, Header(openapi_examples={"one": {"value": "k"}})] = None,
+    ) -> str | None:
+        return idempotency_key
+
+    [parameter] = app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert "example" in parameter
+    assert "examples" not in parameter

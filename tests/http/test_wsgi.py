@@ -454,3 +454,14 @@ def test_the_reason_of_the_application_is_kept_for_its_own_answer(app: Any) -> N
     for _ in range(2):
         app(environ_of(), lambda status, _: lines.append(status)).close()
     assert lines == ["201 Made", "201 Created"]
+
+
+@pytest.mark.clause("HTTP-4")
+def test_an_awaitable_allows_nothing(shop: Shop, store: InMemoryPersistenceLayer) -> None:
+    class Awaitable:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    app = WSGIIdempotencyMiddleware(shop, persistence_store=store, authorize=lambda _: Awaitable())
+    assert call(app).status == 201
+    assert problem(call(app)) == (403, "not-authorized")

@@ -4,6 +4,7 @@ import base64
 import binascii
 from typing import Any
 
+from ...spec.errors import IdempotencySerializationError
 from ..results.custom import ResultChangedError
 from ..results.serializers import BaseIdempotencySerializer
 from .messages import Response
@@ -27,7 +28,14 @@ class ResponseSerializer(BaseIdempotencySerializer):
         ------
         TooLargeError
             The response is larger than the limit.
+        IdempotencySerializationError
+            The application completes its attempt itself, and not with a response.
         """
+        if not isinstance(data, Response):
+            raise IdempotencySerializationError(
+                f"A request was completed with a {type(data).__name__}. Nothing was written. Complete it "
+                "with a Response of idemproof.http, which has the status, the headers and the body."
+            )
         if isinstance(data, Unfinished):
             raise TooLargeError("the response is larger than response_limit")
         body: Any
