@@ -259,6 +259,14 @@ def test_raw_paths_of_asgi_are_told_apart() -> None:
     assert shop.post(request(b"/a/b")).status_code == 422
 
 
+@pytest.mark.clause("HTTP-10")
+def test_raw_paths_that_are_no_text_are_told_apart() -> None:
+    shop = Shop(asynchronous=True)
+    for raw, status in ((b"/%ff", 201), (b"/%ff", 201), (b"/%fe", 422)):
+        scope = {**shop.request().scope, "path": "/\ufffd", "raw_path": raw}
+        assert shop.post(ASGIRequest(scope, io.BytesIO(b'{"a": 1}'))).status_code == status
+
+
 @pytest.mark.parametrize(
     ("path", "raw", "query"),
     [

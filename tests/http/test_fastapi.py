@@ -1,6 +1,7 @@
 """Applications of Starlette and FastAPI: the place of the middleware, their features, and OpenAPI."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -226,6 +227,12 @@ def test_the_description_has_the_form_of_the_middleware(form: Any, words: str) -
     [parameter] = Shop(key_form=form).app.openapi()["paths"]["/orders"]["post"]["parameters"]
     assert words in parameter["description"]
     assert parameter["example"].startswith('"') == (form == "either")
+
+
+def test_the_description_has_the_pattern_of_keys() -> None:
+    [parameter] = Shop(profile="iceberg").app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert re.search(parameter["schema"]["pattern"], parameter["example"])
+    assert not re.search(parameter["schema"]["pattern"], "order-1")
 
 
 def test_examples_of_the_endpoint_make_place_for_the_example() -> None:

@@ -456,6 +456,32 @@ def test_the_reason_of_the_application_is_kept_for_its_own_answer(app: Any) -> N
     assert lines == ["201 Made", "201 Created"]
 
 
+def test_an_interrupt_closes_what_the_application_returned() -> None:
+    """As a timeout of gevent does, which comes while the answer is stored."""
+
+    class Interrupt(BaseException):
+        pass
+
+    class Answer(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def answer(_: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Answer([b"1"])
+
+    def interrupted(_: str, body: Callable[[], Any], **__: Any) -> None:
+        body()
+        raise Interrupt
+
+    closed: list[bool] = []
+    _, app = protected(answer)
+    app.protection.idempotency.run = interrupted
+    with pytest.raises(Interrupt):
+        call(app)
+    assert closed == [True]
+
+
 @pytest.mark.clause("HTTP-4")
 def test_an_awaitable_allows_nothing(shop: Shop, store: InMemoryPersistenceLayer) -> None:
     class Awaitable:

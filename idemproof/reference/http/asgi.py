@@ -184,7 +184,15 @@ class IdempotencyMiddleware:
 
 
 def request_of(scope: Scope) -> Request:
-    """Return the request of an ASGI scope, without its body.
+    """Return the request of an ASGI scope, without its body."""
+    query = bytes(scope.get("query_string") or b"")
+    return Request(
+        str(scope["method"]).upper(), raw_path(scope), query, lowered(scope["headers"]), native=scope
+    )
+
+
+def raw_path(scope: Scope) -> bytes:
+    """Return the path in percent-encoded form: as the client sent it, if the server keeps that.
 
     ``raw_path`` counts only if it names the path on which the application works, because a middleware may
     have changed that.
@@ -193,14 +201,7 @@ def request_of(scope: Scope) -> Request:
     raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]
     if unquote_to_bytes(raw).decode("utf-8", "replace") not in (path, scope.get("root_path", "") + path):
         raw = quote_from_bytes(path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~").encode()
-    query = bytes(scope.get("query_string") or b"")
-    return Request(
-        str(scope["method"]).upper(),
-        raw,
-        query,
-        lowered(scope["headers"]),
-        native=scope,
-    )
+    return raw
 
 
 async def _ask(command: Ask) -> Any:

@@ -4,15 +4,17 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from inspect import isawaitable
 from itertools import chain
 from typing import Any
 
 from ...backends.logs import log
 from ...spec.errors import IdempotencyConfigError
+from .asgi import raw_path
 from .blocking import blocking_protection, is_own_answer, perform
 from .execution import Execution, ReleasedAnswerError
-from .messages import Request, Response, lowered
+from .messages import Request, Response, decoded, encoded
 from .protection import (
     GUARDS,
     BodyRefusedError,
@@ -26,7 +28,7 @@ from .protection import (
     Steps,
 )
 from .settings import Settings
-from .wsgi_request import request_of
+from .wsgi_request import headers_of, request_of
 
 SETTING = "IDEMPROOF"
 _DOTTED = frozenset({"persistence_store", "config", "profile", "scope", "authorize", "on_takeover"})
@@ -125,8 +127,7 @@ class _Call:
         self._execution: Execution | None = None
         self._rest: Any = None
         self._raised: BaseException | None = None
-        found = request_of(_environ_of(native))
-        self.request = Request(found.method, found.path, found.query, found.headers, native=native)
+        self.request = _request_of(native)
         self.guards = native.META.get(GUARDS, ())
 
     def read_body(self, command: ReadBody) -> bytes:
@@ -203,7 +204,7 @@ class _Call:
                 own.close()
             raise end.error
         head = end.head if isinstance(end, PassOn) else end.response
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        headers = decoded(head.headers)
         if is_own_answer(end, self._execution):
             self._replace_body(end, head)
         else:
@@ -254,7 +255,7 @@ class _Call:
             *response.items(),
             *(("Set-Cookie", each.OutputString()) for each in response.cookies.values()),
         ]
-        return lowered((name.encode("latin-1"), value.encode("latin-1")) for name, value in lines)
+        return encoded(lines)
 
     def _answered(self, body: bytes) -> Response:
         assert self._execution is not None  # it runs
@@ -271,17 +272,13 @@ def _note_exception(request: Any = None, **_: Any) -> None:
         setattr(request, _RAISED, sys.exc_info()[1])
 
 
-def _environ_of(native: Any) -> dict[str, Any]:
-    """Return ``META`` as WSGI has it. Under ASGI, Django has decoded what is bytes there."""
-    scope = getattr(native, "scope", None)
-    meta: dict[str, Any] = native.META
+def _request_of(native: Any) -> Request:
+    """Return Django's request without its body."""
+    scope, meta = getattr(native, "scope", None), native.META
     if scope is None:
-        return meta
-    decoded = {
-        name: meta.get(name, "").encode("utf-8", "surrogateescape").decode("latin-1")
-        for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING")
-    }
-    return {**meta, **decoded, "RAW_URI": bytes(scope.get("raw_path") or b"").decode("latin-1")}
+        return replace(request_of(meta), native=native)
+    query = meta["QUERY_STRING"].encode("utf-8", "surrogateescape")  # of ASGI, Django decodes it
+    return Request(native.method, raw_path(scope), query, headers_of(meta), native=native)
 
 
 def _options() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ...spec.errors import IdempotencyConfigError
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
-from .messages import Response, lowered
+from .messages import Response, decoded, encoded
 from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Protection, Raise, ReadBody
 from .settings import Options
 from .wsgi import read_whole_body
@@ -127,9 +127,7 @@ class _Call:
             response.call_on_close(made.close)
         response.response = self._rest if isinstance(end, PassOn) else [head.body]
         response.headers.clear()
-        response.headers.extend(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers
-        )
+        response.headers.extend(decoded(head.headers))
         return response
 
     def _read_body(self, command: ReadBody) -> bytes:
@@ -186,9 +184,7 @@ class _Call:
             size += len(part)
             if size > execution.response_limit:
                 break
-        headers = lowered(
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
-        )
+        headers = encoded(response.headers.items())
         if size > execution.response_limit:
             self._rest = chain(parts, rest)
             return execution.overflowed(response.status_code, headers)

@@ -12,6 +12,16 @@ def lowered(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return tuple((bytes(name).lower(), bytes(value)) for name, value in headers)
 
 
+def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return headers of text as bytes, with lower-case names."""
+    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+
+
+def decoded(headers: Headers) -> list[tuple[str, str]]:
+    """Return headers as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request, as the middleware and its functions see it.

@@ -69,7 +69,7 @@ def _add_parameter(operation: dict[str, Any], profile: Profile, form: KeyForm, *
     ]
     quotes = "" if form == "bare" else '"'
     example = "018f3c1e-7a4b-7c2d-9e5f-3a6b8c9d0e1f"
-    text = {
+    text: dict[str, Any] = {
         "description": (
             "Identifies the operation. Send a new key for a new operation, and the same key in each retry. "
             + _FORMS[form]
@@ -77,6 +77,8 @@ def _add_parameter(operation: dict[str, Any], profile: Profile, form: KeyForm, *
         "schema": {"type": "string", "minLength": 1, "maxLength": profile.longest_key + 2 * len(quotes)},
         "example": f"{quotes}{example}{quotes}",
     }
+    if profile.key_pattern is not None and form == "bare":
+        text["schema"]["pattern"] = f"^(?:{profile.key_pattern.pattern})$"
     if own:
         own[0].pop("examples", None)  # which excludes "example"
         own[0].update(text, required=required)

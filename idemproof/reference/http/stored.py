@@ -7,7 +7,7 @@ from typing import Any
 from ...spec.errors import IdempotencySerializationError
 from ..results.custom import ResultChangedError
 from ..results.serializers import BaseIdempotencySerializer
-from .messages import Response
+from .messages import Response, decoded
 
 
 class TooLargeError(ResultChangedError):
@@ -43,7 +43,7 @@ class ResponseSerializer(BaseIdempotencySerializer):
             body = data.body.decode("utf-8")
         except UnicodeDecodeError:
             body = {"base64": base64.b64encode(data.body).decode("ascii")}
-        headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in data.headers]
+        headers = [list(line) for line in decoded(data.headers)]
         return {"status": data.status, "headers": headers, "body": body}
 
     def from_dict(self, data: Any) -> Response:
