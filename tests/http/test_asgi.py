@@ -637,6 +637,18 @@ def test_a_question_without_an_answer_leaves_the_key_parked(wrong: Any, later: b
     assert [record.status for record in store._records.values()] == ["INPROGRESS"]
 
 
+@pytest.mark.clause("HTTP-8")
+@pytest.mark.parametrize("root", ["/shop", "/shop/", "/łódź"])
+def test_a_route_is_a_path_in_the_application(root: str) -> None:
+    """So that it counts wherever the application is mounted."""
+    app = Counted()
+    middleware = protected(app, routes=[Route("/orders", key="ignored")])
+    path = f"{root.rstrip('/')}/orders"
+    assert call(middleware, path=path, root_path=root, key=None).status == 201
+    assert call(middleware, path="/orders", root_path=root, key=None).status == 201
+    assert call(middleware, path="/shops/orders", root_path=root, key=None).status == 400
+
+
 # What the server and the operator bring.
 
 

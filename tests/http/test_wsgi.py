@@ -456,6 +456,14 @@ def test_the_reason_of_the_application_is_kept_for_its_own_answer(app: Any) -> N
     assert lines == ["201 Made", "201 Created"]
 
 
+@pytest.mark.clause("HTTP-8")
+def test_a_route_is_a_path_in_the_application(shop: Shop, store: InMemoryPersistenceLayer) -> None:
+    app = WSGIIdempotencyMiddleware(shop, persistence_store=store, routes=[Route("/orders", key="ignored")])
+    mounted = {"SCRIPT_NAME": "/\xc5\x82", "PATH_INFO": "/orders", "HTTP_IDEMPOTENCY_KEY": "bare"}
+    assert call(app, **mounted).status == 201
+    assert call(app, **mounted | {"SCRIPT_NAME": "/orders", "PATH_INFO": "/other"}).status == 400
+
+
 def test_an_interrupt_closes_what_the_application_returned() -> None:
     """As a timeout of gevent does, which comes while the answer is stored."""
 

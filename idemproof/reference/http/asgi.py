@@ -187,7 +187,12 @@ def request_of(scope: Scope) -> Request:
     """Return the request of an ASGI scope, without its body."""
     query = bytes(scope.get("query_string") or b"")
     return Request(
-        str(scope["method"]).upper(), raw_path(scope), query, lowered(scope["headers"]), native=scope
+        str(scope["method"]).upper(),
+        raw_path(scope),
+        query,
+        lowered(scope["headers"]),
+        native=scope,
+        root=scope.get("root_path", "").rstrip("/"),
     )
 
 

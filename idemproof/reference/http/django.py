@@ -278,7 +278,8 @@ def _request_of(native: Any) -> Request:
     if scope is None:
         return replace(request_of(meta), native=native)
     query = meta["QUERY_STRING"].encode("utf-8", "surrogateescape")  # of ASGI, Django decodes it
-    return Request(native.method, raw_path(scope), query, headers_of(meta), native=native)
+    root = meta["SCRIPT_NAME"].rstrip("/")
+    return Request(native.method, raw_path(scope), query, headers_of(meta), native=native, root=root)
 
 
 def _options() -> dict[str, Any]:

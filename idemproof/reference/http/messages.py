@@ -40,6 +40,8 @@ class Request:
         The body; empty until it is read.
     native
         The server's own form of the request: the scope of ASGI, or the environ of WSGI.
+    root
+        The decoded path under which the server has mounted the application; usually empty.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Request:
     headers: Headers
     body: bytes = b""
     native: Any = field(default=None, repr=False, compare=False)
+    root: str = field(default="", repr=False, compare=False)
 
     def lines(self, name: str) -> list[bytes]:
         """Return the values of all field lines with this name."""

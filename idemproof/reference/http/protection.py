@@ -7,7 +7,7 @@ knows no framework and does no I/O.
 import logging
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -161,11 +161,13 @@ class Protection:
         assert lease is not None  # the settings give it one
         self._lease_ms = lease * 1000
 
-    def route_of(self, method: str, path: bytes) -> Route:
-        """Return the route whose rules count for a request."""
+    def route_of(self, method: str, path: bytes, root: str = "") -> Route:
+        """Return the route whose rules count for a request to an application under ``root``."""
         settings = self.settings
         if settings.routes:
             decoded = unquote_to_bytes(path).decode("utf-8", "replace")
+            if root and f"{decoded}/".startswith(f"{root}/"):
+                decoded = decoded.removeprefix(root) or "/"
             for route in settings.routes:
                 if route.matches(method, decoded):
                     return route
@@ -226,7 +228,7 @@ class Protection:
             The guards of the middlewares outside, from :data:`GUARDS`.
         """
         settings = self.settings
-        route = self.route_of(request.method, request.path)
+        route = self.route_of(request.method, request.path, request.root)
         rule = self.rule_of(request.method, route)
         if rule == "ignored" or any(store is settings.store for store, _ in guards):
             return Pass()
@@ -270,7 +272,7 @@ class Protection:
             return self._refuse(error.problem, detail)
         except ClientGoneError:
             return Gone()
-        request = Request(request.method, request.path, request.query, request.headers, body, request.native)
+        request = replace(request, body=body)
         profile = settings.profile
         payload_hash = fingerprint(
             request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers

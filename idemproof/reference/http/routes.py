@@ -26,7 +26,8 @@ class Route:
     Parameters
     ----------
     path
-        The path, without a query. ``{name}`` stands for one segment, and ``*`` at the end for any rest.
+        The path in the application, without a query and without the prefix under which the server has
+        mounted the application. ``{name}`` stands for one segment, and ``*`` at the end for any rest.
     methods
         The methods that it is about, or None for all.
     key
