@@ -635,3 +635,81 @@ def test_a_question_without_an_answer_leaves_the_key_parked(wrong: Any, later: b
         call(middleware)
     assert app.runs == 0
     assert [record.status for record in store._records.values()] == ["INPROGRESS"]
+
+
+@pytest.mark.clause("HTTP-8")
+@pytest.mark.parametrize("root", ["/shop", "/shop/", "/łódź"])
+def test_a_route_is_a_path_in_the_application(root: str) -> None:
+    """So that it counts wherever the application is mounted."""
+    app = Counted()
+    middleware = protected(app, routes=[Route("/orders", key="ignored")])
+    path = f"{root.rstrip('/')}/orders"
+    assert call(middleware, path=path, root_path=root, key=None).status == 201
+    assert call(middleware, path="/orders", root_path=root, key=None).status == 201
+    assert call(middleware, path="/shops/orders", root_path=root, key=None).status == 400
+
+
+# What the server and the operator bring.
+
+
+@pytest.mark.clause("HTTP-10")
+def test_a_path_that_a_middleware_has_changed_counts() -> None:
+    """As one that maps the host to a path does."""
+    app = Counted()
+    middleware = protected(app)
+    assert call(middleware, path="/a/pay", raw_path=b"/pay").status == 201
+    assert problem(call(middleware, path="/b/pay", raw_path=b"/pay")) == "payload-mismatch"
+    # A mounted application may have only the rest of the path.
+    seen: list[bytes] = []
+    mounted = protected(Counted(), scope=lambda request: seen.append(request.path))
+    call(mounted, path="/a/b", raw_path=b"/shop/a%2Fb", root_path="/shop")
+    call(mounted, path="/shop/%ff")
+    assert seen == [b"/shop/a%2Fb", b"/shop/%ff"]
+
+
+@pytest.mark.clause("HTTP-25")
+def test_a_length_beyond_all_numbers_is_refused_by_name() -> None:
+    app = Counted()
+    reply = call(protected(app), headers=[("content-length", "9" * 5000)])
+    assert (problem(reply), app.runs) == ("incomplete-body", 0)
+
+
+@pytest.mark.clause("HTTP-25")
+def test_a_key_that_was_resolved_with_nothing_is_refused_by_name() -> None:
+    app = Counted()
+    middleware = protected(app, scope=lambda _: "ann")
+    rules = middleware.protection
+    rules.idempotency.run(rules.key_of(KEY.strip('"'), "ann"), lambda: None)
+    assert (problem(call(middleware)), app.runs) == ("result-unavailable", 0)
+
+
+@pytest.mark.clause("HTTP-1")
+def test_a_number_and_its_text_are_two_callers() -> None:
+    app = Counted()
+    callers: list[Any] = [7, "7", 55, "37", 10**5000]
+    middleware = protected(app, scope=lambda _: callers[0])
+    while callers:
+        assert call(middleware).status == 201
+        if len(callers) > 1:
+            assert middleware.protection.key_of("k", callers[0]) != middleware.protection.key_of(
+                "k", callers[1]
+            )
+        del callers[0]
+    assert app.runs == 5
+
+
+@pytest.mark.clause("HTTP-3")
+def test_a_scope_of_another_type_is_refused_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    app = Counted()
+    assert problem(call(protected(app, scope=lambda _: b"ann"))) == "no-scope"
+    assert "returned a bytes" in caplog.text
+    assert app.runs == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"keep": ["500"]}, {"release": [True]}, {"keep": [99]}, {"request_limit": -1}, {"response_limit": "9"}],
+)
+def test_a_route_with_a_wrong_number_is_refused(wrong: Any) -> None:
+    with pytest.raises(IdempotencyConfigError, match="of a Route is"):
+        Route("/orders", **wrong)

@@ -16,7 +16,7 @@ from django.test.utils import override_settings
 
 from idemproof import AsyncSQLitePersistenceLayer, InMemoryPersistenceLayer
 from idemproof.errors import IdempotencyConfigError
-from idemproof.http import DjangoIdempotencyMiddleware, Request, django_user
+from idemproof.http import ACP, DjangoIdempotencyMiddleware, Request, django_user
 
 pytestmark = pytest.mark.once
 
@@ -259,6 +259,56 @@ def test_raw_paths_of_asgi_are_told_apart() -> None:
     assert shop.post(request(b"/a/b")).status_code == 422
 
 
+@pytest.mark.clause("HTTP-10")
+def test_raw_paths_that_are_no_text_are_told_apart() -> None:
+    shop = Shop(asynchronous=True)
+    for raw, status in ((b"/%ff", 201), (b"/%ff", 201), (b"/%fe", 422)):
+        scope = {**shop.request().scope, "path": "/\ufffd", "raw_path": raw}
+        assert shop.post(ASGIRequest(scope, io.BytesIO(b'{"a": 1}'))).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "query"),
+    [
+        ("/łódź", b"/%C5%82%C3%B3d%C5%BA", b""),
+        ("/łódź", "/łódź".encode(), b""),
+        ("/łódź", None, b""),
+        ("/orders", b"/orders", "a=ł".encode()),
+    ],
+)
+def test_paths_and_queries_of_asgi_may_have_any_characters(
+    path: str, raw: bytes | None, query: bytes
+) -> None:
+    shop = Shop(asynchronous=True)
+    seen: list[Request] = []
+    shop.middleware.protection.settings.authorize = lambda request: seen.append(request) or True
+
+    def request(**changes: Any) -> Any:
+        scope = {**shop.request().scope, "path": path, "raw_path": raw, "query_string": query, **changes}
+        return ASGIRequest(scope, io.BytesIO(b'{"a": 1}'))
+
+    assert [shop.post(request()).status_code for _ in range(2)] == [201, 201]
+    assert shop.runs == 1
+    assert (seen[0].path, seen[0].query) == (raw or b"/%C5%82%C3%B3d%C5%BA", query)
+    assert shop.post(request(query_string=query + "b=ł".encode())).status_code == 422
+
+
+def test_cookies_are_replayed_if_they_are_kept(asynchronous: bool) -> None:
+    shop = Shop(asynchronous=asynchronous, keep_headers=["Set-Cookie"])
+
+    def view(_: Any) -> HttpResponse:
+        response = HttpResponse()
+        response.set_cookie("basket", "1")
+        response.set_cookie("seat", "F7", path="/seats", httponly=True)
+        return response
+
+    shop.view = view
+    first, again = shop.post(), shop.post()
+    assert again["Idempotency-Replayed"] == "true"
+    assert again.cookies.output() == first.cookies.output()
+    assert len(again.cookies) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
@@ -281,7 +331,22 @@ def test_an_async_layer_needs_async_django(tmp_path: Any) -> None:
         Shop(asynchronous=False, persistence_store=AsyncSQLitePersistenceLayer(tmp_path / "a.db"))
 
 
+def test_the_user_is_found_in_a_blocking_middleware_under_asgi() -> None:
+    """As if a blocking middleware stands below."""
+    shop = Shop(asynchronous=False, scope=django_user)
+    asgi = Shop(asynchronous=True).request()
+    asgi.user = User(7)
+    asgi.auser = None
+    assert shop.post(asgi).status_code == 201
+
+
 def test_a_store_and_functions_may_be_named_by_their_paths() -> None:
-    shop = Shop(asynchronous=False, persistence_store=f"{__name__}.STORE", scope="idemproof.http.django_user")
+    shop = Shop(
+        asynchronous=False,
+        persistence_store=f"{__name__}.STORE",
+        scope="idemproof.http.django_user",
+        profile="idemproof.http.ACP",
+    )
+    assert shop.middleware.protection.settings.profile is ACP
     assert shop.middleware.protection.settings.store is STORE
     assert shop.middleware.protection.settings.scope is django_user

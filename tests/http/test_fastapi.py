@@ -1,6 +1,7 @@
 """Applications of Starlette and FastAPI: the place of the middleware, their features, and OpenAPI."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -217,3 +218,33 @@ def test_a_header_that_the_endpoint_declares_is_described_once() -> None:
     [parameter] = app.openapi()["paths"]["/orders"]["post"]["parameters"]
     assert parameter["required"] is True
     assert call(app).body == b'"\\"order-4711-of-may\\""'
+
+
+@pytest.mark.parametrize(
+    ("form", "words"), [("bare", "Visible ASCII"), ("either", "A quoted string (RFC 8941), or")]
+)
+def test_the_description_has_the_form_of_the_middleware(form: Any, words: str) -> None:
+    [parameter] = Shop(key_form=form).app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert words in parameter["description"]
+    assert parameter["example"].startswith('"') == (form == "either")
+
+
+def test_the_description_has_the_pattern_of_keys() -> None:
+    [parameter] = Shop(profile="iceberg").app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert re.search(parameter["schema"]["pattern"], parameter["example"])
+    assert not re.search(parameter["schema"]["pattern"], "order-1")
+
+
+def test_examples_of_the_endpoint_make_place_for_the_example() -> None:
+    app = FastAPI()
+    protect(app, persistence_store=InMemoryPersistenceLayer())
+
+    @app.post("/orders")
+    def order(
+        idempotency_key: Annotated[str | None, Header(openapi_examples={"one": {"value": "k"}})] = None,
+    ) -> str | None:
+        return idempotency_key
+
+    [parameter] = app.openapi()["paths"]["/orders"]["post"]["parameters"]
+    assert "example" in parameter
+    assert "examples" not in parameter

@@ -214,3 +214,18 @@ def test_any_body_of_any_type_has_a_hash(body: bytes, kind: str) -> None:
     for name in (kind, f"multipart/mixed; boundary={kind}", "application/json"):
         request = Request("POST", b"/", b"", ((b"content-type", name.encode("utf-8", "replace")),), body)
         assert fingerprint(request, lambda text: hashlib.sha256(text).hexdigest())
+
+
+@pytest.mark.clause("HTTP-10")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("multipart/form-data; boundary=A; boundary=B", "multipart/form-data; boundary=B; boundary=A"),
+        ("text/plain; charset=utf-8; charset=latin-1", "text/plain; charset=latin-1; charset=utf-8"),
+        ("text/plain; charset=utf-8; charset=latin-1", "text/plain; charset=latin-1"),
+    ],
+)
+def test_the_order_of_a_parameter_that_is_there_twice_counts(one: str, other: str) -> None:
+    body = b"--A\r\n\r\n1\r\n--B\r\n\r\n2\r\n--A--"
+    assert hashed(body, ("content-type", one)) != hashed(body, ("content-type", other))
+    assert hashed(body, ("content-type", "x/y; b=2; a=1")) == hashed(body, ("content-type", "x/y; a=1; b=2"))

@@ -214,3 +214,55 @@ def test_what_flask_cannot_keep_is_refused_at_once() -> None:
             Shop(**options)
     with pytest.raises(TypeError, match="init_app"):
         FlaskIdempotency(persistence_store=InMemoryPersistenceLayer())
+
+
+@pytest.mark.clause("HTTP-10")
+@pytest.mark.parametrize("read", ["form", "part"])
+def test_a_body_in_chunks_that_was_read_before_is_refused(read: str) -> None:
+    """Another body must not count as the same one because both are gone."""
+    shop = Shop()
+    shop.app.testing = True
+
+    @shop.app.before_request
+    def before() -> None:
+        flask.request.form.get("csrf") if read == "form" else flask.request.stream.read(4)
+
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+    with pytest.raises(IdempotencyConfigError, match=r"has read the form.*Nothing ran"):
+        shop.post(
+            json=None,
+            input_stream=io.BytesIO(b"sum=1&to=ada"),
+            content_type="application/x-www-form-urlencoded",
+            environ_overrides=chunked,
+        )
+    assert shop.runs == 0
+
+
+@pytest.mark.clause("HTTP-22")
+def test_the_own_response_of_the_view_comes_out_as_it_is() -> None:
+    class Own(flask.Response):
+        mark = "none"
+
+    seen: list[str] = []
+    closed: list[str] = []
+    shop = Shop()
+    shop.app.response_class = Own
+
+    @shop.app.after_request
+    def note(response: Any) -> Any:
+        seen.append(response.mark)
+        return response
+
+    def view() -> Own:
+        response = Own(status="299 Mine", headers={"Idempotency-Replayed": "forged"})
+        del response.headers["Content-Type"]
+        response.mark = "own"
+        response.call_on_close(lambda: closed.append("closed"))
+        return response
+
+    shop.view = view
+    first, again = shop.post(), shop.post()
+    assert (first.status, seen, closed) == ("299 Mine", ["own", "none"], ["closed"])
+    assert "Idempotency-Replayed" not in first.headers
+    assert "Content-Type" not in first.headers
+    assert "Content-Type" not in again.headers

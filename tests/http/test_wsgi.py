@@ -454,3 +454,48 @@ def test_the_reason_of_the_application_is_kept_for_its_own_answer(app: Any) -> N
     for _ in range(2):
         app(environ_of(), lambda status, _: lines.append(status)).close()
     assert lines == ["201 Made", "201 Created"]
+
+
+@pytest.mark.clause("HTTP-8")
+def test_a_route_is_a_path_in_the_application(shop: Shop, store: InMemoryPersistenceLayer) -> None:
+    app = WSGIIdempotencyMiddleware(shop, persistence_store=store, routes=[Route("/orders", key="ignored")])
+    mounted = {"SCRIPT_NAME": "/\xc5\x82", "PATH_INFO": "/orders", "HTTP_IDEMPOTENCY_KEY": "bare"}
+    assert call(app, **mounted).status == 201
+    assert call(app, **mounted | {"SCRIPT_NAME": "/orders", "PATH_INFO": "/other"}).status == 400
+
+
+def test_an_interrupt_closes_what_the_application_returned() -> None:
+    """As a timeout of gevent does, which comes while the answer is stored."""
+
+    class Interrupt(BaseException):
+        pass
+
+    class Answer(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def answer(_: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Answer([b"1"])
+
+    def interrupted(_: str, body: Callable[[], Any], **__: Any) -> None:
+        body()
+        raise Interrupt
+
+    closed: list[bool] = []
+    _, app = protected(answer)
+    app.protection.idempotency.run = interrupted
+    with pytest.raises(Interrupt):
+        call(app)
+    assert closed == [True]
+
+
+@pytest.mark.clause("HTTP-4")
+def test_an_awaitable_allows_nothing(shop: Shop, store: InMemoryPersistenceLayer) -> None:
+    class Awaitable:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    app = WSGIIdempotencyMiddleware(shop, persistence_store=store, authorize=lambda _: Awaitable())
+    assert call(app).status == 201
+    assert problem(call(app)) == (403, "not-authorized")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from inspect import isawaitable
 from typing import Any, Unpack
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ...backends.logs import log
 from ...drivers.asynchronous import require_event_loop
@@ -185,19 +185,28 @@ class IdempotencyMiddleware:
 
 def request_of(scope: Scope) -> Request:
     """Return the request of an ASGI scope, without its body."""
-    path = scope.get("raw_path")
-    if path is None:
-        path = quote_from_bytes(
-            str(scope["path"]).encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~"
-        ).encode()
     query = bytes(scope.get("query_string") or b"")
     return Request(
         str(scope["method"]).upper(),
-        bytes(path).partition(b"?")[0],
+        raw_path(scope),
         query,
         lowered(scope["headers"]),
         native=scope,
+        root=scope.get("root_path", "").rstrip("/"),
     )
+
+
+def raw_path(scope: Scope) -> bytes:
+    """Return the path in percent-encoded form: as the client sent it, if the server keeps that.
+
+    ``raw_path`` counts only if it names the path on which the application works, because a middleware may
+    have changed that.
+    """
+    path = str(scope["path"])
+    raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]
+    if unquote_to_bytes(raw).decode("utf-8", "replace") not in (path, scope.get("root_path", "") + path):
+        raw = quote_from_bytes(path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~").encode()
+    return raw
 
 
 async def _ask(command: Ask) -> Any:

@@ -1,7 +1,7 @@
 """Performs the steps of a request on a thread, for the middlewares of WSGI, Flask and Django."""
 
 from collections.abc import Callable
-from inspect import iscoroutine
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from ...spec.errors import IdempotencyConfigError
@@ -106,7 +106,8 @@ def _execute(command: Execute, protection: Protection, run: Callable[[Execute], 
 
 def _ask(command: Ask) -> Any:
     found = command.function(*command.arguments)
-    if iscoroutine(found):
-        found.close()
-        raise TypeError(f"{name_of(command.function)} returned a coroutine, which nothing awaits here")
+    if isawaitable(found):
+        if iscoroutine(found):
+            found.close()
+        raise TypeError(f"{name_of(command.function)} returned an awaitable, which nothing awaits here")
     return found

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from inspect import isawaitable
 from itertools import chain
 from typing import Any
 
 from ...backends.logs import log
 from ...spec.errors import IdempotencyConfigError
+from .asgi import raw_path
 from .blocking import blocking_protection, is_own_answer, perform
 from .execution import Execution, ReleasedAnswerError
-from .messages import Request, Response, lowered
+from .messages import Request, Response, decoded, encoded
 from .protection import (
     GUARDS,
     BodyRefusedError,
@@ -25,11 +28,12 @@ from .protection import (
     Steps,
 )
 from .settings import Settings
-from .wsgi_request import request_of
+from .wsgi_request import headers_of, request_of
 
 SETTING = "IDEMPROOF"
-_DOTTED = frozenset({"persistence_store", "config", "scope", "authorize", "on_takeover"})
+_DOTTED = frozenset({"persistence_store", "config", "profile", "scope", "authorize", "on_takeover"})
 _ACCEPT_ENCODING = "HTTP_ACCEPT_ENCODING"
+_RAISED = "_idemproof_raised"
 
 
 class DjangoIdempotencyMiddleware:
@@ -56,6 +60,7 @@ class DjangoIdempotencyMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         from asgiref.sync import iscoroutinefunction, markcoroutinefunction  # noqa: PLC0415 - only with Django
+        from django.core.signals import got_request_exception  # noqa: PLC0415 - as above
 
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
@@ -66,6 +71,7 @@ class DjangoIdempotencyMiddleware:
             markcoroutinefunction(self)
         else:
             self.protection = blocking_protection(store, options)
+        got_request_exception.connect(_note_exception, dispatch_uid=_RAISED)
         settings = self.protection.settings
         if "app" in (settings.complete_when, *(route.complete_when for route in settings.routes)):
             raise IdempotencyConfigError(
@@ -95,9 +101,11 @@ def django_user(request: Request) -> Any:
     Return None if no user is logged in; the request is then refused.
     """
     native = request.native
-    if getattr(native, "scope", None) is not None and hasattr(native, "auser"):
-        return _user_of(native)
-    return _key_of_user(native.user)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # of a blocking middleware, under WSGI or in a thread of ASGI
+        return _key_of_user(native.user)
+    return _user_of(native)
 
 
 async def _user_of(native: Any) -> Any:
@@ -118,12 +126,8 @@ class _Call:
         self._response: Any = None
         self._execution: Execution | None = None
         self._rest: Any = None
-        environ = native.META
-        scope = getattr(native, "scope", None)
-        if scope is not None and scope.get("raw_path") is not None:
-            environ = {**environ, "RAW_URI": scope["raw_path"].decode("latin-1")}
-        found = request_of(environ)
-        self.request = Request(found.method, found.path, found.query, found.headers, native=native)
+        self._raised: BaseException | None = None
+        self.request = _request_of(native)
         self.guards = native.META.get(GUARDS, ())
 
     def read_body(self, command: ReadBody) -> bytes:
@@ -153,6 +157,7 @@ class _Call:
         restore = self._prepare(command)
         try:
             response = self._response = self._get_response(self._native)
+            self._raise_again()
             if not response.streaming:
                 return self._answered(response.content)
             parts: list[bytes] = []
@@ -172,6 +177,7 @@ class _Call:
         restore = self._prepare(command)
         try:
             response = self._response = await self._get_response(self._native)
+            self._raise_again()
             if not response.streaming:
                 return self._answered(response.content)
             parts: list[bytes] = []
@@ -192,11 +198,13 @@ class _Call:
 
         own = self._response
         if isinstance(end, Raise):
+            if own is not None and end.error is self._raised:
+                return own
             if own is not None:
                 own.close()
             raise end.error
         head = end.head if isinstance(end, PassOn) else end.response
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        headers = decoded(head.headers)
         if is_own_answer(end, self._execution):
             self._replace_body(end, head)
         else:
@@ -207,9 +215,17 @@ class _Call:
         for name in [name for name in own.headers if name.lower() not in kept]:
             del own[name]
         for name, value in headers:
-            if name != "set-cookie":  # which Django keeps elsewhere
+            if name != "set-cookie":
                 own[name] = value
+            elif own is not self._response:  # Django keeps cookies elsewhere
+                own.cookies.load(value)
         return own
+
+    def _raise_again(self) -> None:
+        """Raise what the view has raised, of which Django has made a response with status 500."""
+        self._raised = vars(self._native).pop(_RAISED, None)
+        if self._raised is not None:
+            raise self._raised
 
     def _replace_body(self, end: Any, head: Response) -> None:
         """Give the view's streaming response the body that was read from it."""
@@ -239,7 +255,7 @@ class _Call:
             *response.items(),
             *(("Set-Cookie", each.OutputString()) for each in response.cookies.values()),
         ]
-        return lowered((name.encode("latin-1"), value.encode("latin-1")) for name, value in lines)
+        return encoded(lines)
 
     def _answered(self, body: bytes) -> Response:
         assert self._execution is not None  # it runs
@@ -248,6 +264,22 @@ class _Call:
     def _overflowed(self) -> Response:
         assert self._execution is not None  # it runs
         return self._execution.overflowed(self._response.status_code, self._headers())
+
+
+def _note_exception(request: Any = None, **_: Any) -> None:
+    """Note an exception that nothing in the project has handled, if the request is protected."""
+    if request is not None and request.META.get(GUARDS):
+        setattr(request, _RAISED, sys.exc_info()[1])
+
+
+def _request_of(native: Any) -> Request:
+    """Return Django's request without its body."""
+    scope, meta = getattr(native, "scope", None), native.META
+    if scope is None:
+        return replace(request_of(meta), native=native)
+    query = meta["QUERY_STRING"].encode("utf-8", "surrogateescape")  # of ASGI, Django decodes it
+    root = meta["SCRIPT_NAME"].rstrip("/")
+    return Request(native.method, raw_path(scope), query, headers_of(meta), native=native, root=root)
 
 
 def _options() -> dict[str, Any]:

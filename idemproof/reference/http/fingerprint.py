@@ -88,12 +88,15 @@ def media_type(request: Request, *, with_boundary: bool = True) -> bytes:
     if len(lines) != 1:
         return packed(lines)
     kind, parameters = _kind_and_parameters(lines[0])
+    charsets = [value for name, value in parameters if name == b"charset"]
+    is_plain = len(charsets) == 1 and _is_utf8(charsets[0])
     kept = [
-        packed((name, value))
+        (name, value)
         for name, value in parameters
-        if (with_boundary or name != b"boundary") and not (name == b"charset" and _is_utf8(value))
+        if (with_boundary or name != b"boundary") and not (name == b"charset" and is_plain)
     ]
-    return packed((kind, *sorted(kept)))
+    # Of a name that is there twice, some readers take the first value and some the last.
+    return packed((kind, *map(packed, sorted(kept, key=lambda parameter: parameter[0]))))
 
 
 def _kind_and_parameters(content_type: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:

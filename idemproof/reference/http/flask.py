@@ -1,14 +1,14 @@
 """The extension for Flask, which stands around the views."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ...spec.errors import IdempotencyConfigError
 from ..core import Layer
-from .blocking import blocking_protection, perform
-from .messages import Response, lowered
+from .blocking import blocking_protection, is_own_answer, perform
+from .messages import Response, decoded, encoded
 from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Protection, Raise, ReadBody
 from .settings import Options
 from .wsgi import read_whole_body
@@ -102,6 +102,7 @@ class _Call:
         self._context = context
         self._request: Any = request
         self._made: Any = None
+        self._execution: Any = None
         self._rest: Iterator[bytes] = iter(())
 
     def answer(self) -> Any:
@@ -117,18 +118,24 @@ class _Call:
                 made.close()
             raise end.error
         head = end.head if isinstance(end, PassOn) else end.response  # type: ignore[union-attr]  # nothing else
-        body: Iterable[bytes] = self._rest if isinstance(end, PassOn) else [head.body]
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
-        response = self._app.response_class(body, head.status, headers)
-        if made is not None:
+        response = self._app.response_class(status=head.status)
+        if is_own_answer(end, self._execution):
+            response = made
+            response.call_on_close(getattr(made.response, "close", lambda: None))
+            response.direct_passthrough = False
+        elif made is not None:
             response.call_on_close(made.close)
+        response.response = self._rest if isinstance(end, PassOn) else [head.body]
+        response.headers.clear()
+        response.headers.extend(decoded(head.headers))
         return response
 
     def _read_body(self, command: ReadBody) -> bytes:
         request = self._request
         if "stream" in vars(request._get_current_object()):
+            kept = getattr(request, "_cached_data", None) is not None
             body = bytes(request.get_data())
-            if command.length and not body:
+            if not kept and (command.length or request.environ.get("wsgi.input_terminated")):
                 raise IdempotencyConfigError(
                     "A before_request function has read the form of this request, so its body cannot be "
                     "compared. Nothing ran. Read it in the view, or call request.get_data() before."
@@ -148,6 +155,7 @@ class _Call:
 
     def _run(self, command: Execute) -> Response:
         """Run the view, and return what is stored."""
+        self._execution = command.execution
         environ = self._request.environ
         guards, accepted = environ.get(GUARDS, ()), environ.pop(_ACCEPT_ENCODING, None)
         environ[GUARDS] = (*guards, command.guard)
@@ -176,9 +184,7 @@ class _Call:
             size += len(part)
             if size > execution.response_limit:
                 break
-        headers = lowered(
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
-        )
+        headers = encoded(response.headers.items())
         if size > execution.response_limit:
             self._rest = chain(parts, rest)
             return execution.overflowed(response.status_code, headers)

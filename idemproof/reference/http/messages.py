@@ -12,6 +12,16 @@ def lowered(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return tuple((bytes(name).lower(), bytes(value)) for name, value in headers)
 
 
+def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return headers of text as bytes, with lower-case names."""
+    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+
+
+def decoded(headers: Headers) -> list[tuple[str, str]]:
+    """Return headers as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request, as the middleware and its functions see it.
@@ -30,6 +40,8 @@ class Request:
         The body; empty until it is read.
     native
         The server's own form of the request: the scope of ASGI, or the environ of WSGI.
+    root
+        The decoded path under which the server has mounted the application; usually empty.
     """
 
     method: str
@@ -38,6 +50,7 @@ class Request:
     headers: Headers
     body: bytes = b""
     native: Any = field(default=None, repr=False, compare=False)
+    root: str = field(default="", repr=False, compare=False)
 
     def lines(self, name: str) -> list[bytes]:
         """Return the values of all field lines with this name."""

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from .header import KeyForm
 from .problems import PROBLEMS
 from .profiles import Profile
 from .protection import Protection
@@ -12,6 +13,12 @@ METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch",
 """The fields of a path item that are operations."""
 
 _COMPONENT = "IdempotencyProblem"
+
+_FORMS: dict[KeyForm, str] = {
+    "quoted": "A quoted string (RFC 8941).",
+    "bare": "Visible ASCII characters, without quotes and commas.",
+    "either": "A quoted string (RFC 8941), or visible ASCII characters without quotes and commas.",
+}
 
 _NEVER_ANSWERED = frozenset({"length-required"})
 """Refusals that only servers of WSGI need."""
@@ -28,7 +35,8 @@ def described(schema: dict[str, Any], protection: Protection) -> dict[str, Any]:
         The rules of the middleware.
     """
     found = copy.deepcopy(schema)
-    profile = protection.settings.profile
+    settings = protection.settings
+    profile = settings.profile
     changed = False
     for path, method, operation in _operations(found):
         route = protection.route_of(method.upper(), path.encode())
@@ -36,7 +44,7 @@ def described(schema: dict[str, Any], protection: Protection) -> dict[str, Any]:
         if rule == "ignored":
             continue
         changed = True
-        _add_parameter(operation, profile, required=rule == "required")
+        _add_parameter(operation, profile, settings.key_form, required=rule == "required")
         _add_marker(operation, profile)
         _add_refusals(operation, protection, required=rule == "required")
     if changed:
@@ -52,28 +60,27 @@ def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, An
                 yield path, method, operation
 
 
-def _add_parameter(operation: dict[str, Any], profile: Profile, *, required: bool) -> None:
+def _add_parameter(operation: dict[str, Any], profile: Profile, form: KeyForm, *, required: bool) -> None:
     parameters = operation.setdefault("parameters", [])
     own = [
         parameter
         for parameter in parameters
         if parameter.get("in") == "header" and parameter["name"].lower() == profile.header.lower()
     ]
-    quotes = '"' if profile.key_form == "quoted" else ""
+    quotes = "" if form == "bare" else '"'
     example = "018f3c1e-7a4b-7c2d-9e5f-3a6b8c9d0e1f"
-    text = {
+    text: dict[str, Any] = {
         "description": (
             "Identifies the operation. Send a new key for a new operation, and the same key in each retry. "
-            + (
-                "A quoted string (RFC 8941)."
-                if quotes
-                else "Visible ASCII characters, without quotes and commas."
-            )
+            + _FORMS[form]
         ),
         "schema": {"type": "string", "minLength": 1, "maxLength": profile.longest_key + 2 * len(quotes)},
         "example": f"{quotes}{example}{quotes}",
     }
+    if profile.key_pattern is not None and form == "bare":
+        text["schema"]["pattern"] = f"^(?:{profile.key_pattern.pattern})$"
     if own:
+        own[0].pop("examples", None)  # which excludes "example"
         own[0].update(text, required=required)
     else:
         parameters.append({"name": profile.header, "in": "header", "required": required, **text})

@@ -5,8 +5,9 @@ knows no framework and does no I/O.
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -40,6 +41,7 @@ GUARDS = "idemproof.guards"
 """Where a scope or an environ has the guards of the middlewares outside: of each, its store and its key."""
 
 _WITHOUT_LENGTH = frozenset({204, 304})
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class BodyRefusedError(Exception):
@@ -159,11 +161,13 @@ class Protection:
         assert lease is not None  # the settings give it one
         self._lease_ms = lease * 1000
 
-    def route_of(self, method: str, path: bytes) -> Route:
-        """Return the route whose rules count for a request."""
+    def route_of(self, method: str, path: bytes, root: str = "") -> Route:
+        """Return the route whose rules count for a request to an application under ``root``."""
         settings = self.settings
         if settings.routes:
             decoded = unquote_to_bytes(path).decode("utf-8", "replace")
+            if root and f"{decoded}/".startswith(f"{root}/"):
+                decoded = decoded.removeprefix(root) or "/"
             for route in settings.routes:
                 if route.matches(method, decoded):
                     return route
@@ -184,7 +188,7 @@ class Protection:
                 return "optional"
         return "ignored"
 
-    def key_of(self, client_key: str, scope: str = "", path: bytes = b"") -> str:
+    def key_of(self, client_key: str, scope: str | int = "", path: bytes = b"") -> str:
         """Return the key of a record, without the prefix of the service.
 
         Parameters
@@ -192,15 +196,24 @@ class Protection:
         client_key
             The text in the header, unescaped and without its quotes.
         scope
-            What the scope function returned; empty if all callers share their keys.
+            What the scope function returned, of which 7 and "7" are two callers; empty if all callers share
+            their keys.
         path
             The path of the request, which counts if the profile says so.
         """
         settings = self.settings
         kind = settings.scope_kind.encode()
+        if isinstance(scope, int):
+            kind, scope = kind + b" number", f"{scope:x}"
         place = path if settings.profile.path_in_key else b""
         text = packed(
-            (b"idemproof http 1", kind, scope.encode("utf-8", "surrogatepass"), place, client_key.encode())
+            (
+                b"idemproof http 1",
+                kind,
+                str(scope).encode("utf-8", "surrogatepass"),
+                place,
+                client_key.encode(),
+            )
         )
         return f"http:{self._digest(text)}"
 
@@ -215,7 +228,7 @@ class Protection:
             The guards of the middlewares outside, from :data:`GUARDS`.
         """
         settings = self.settings
-        route = self.route_of(request.method, request.path)
+        route = self.route_of(request.method, request.path, request.root)
         rule = self.rule_of(request.method, route)
         if rule == "ignored" or any(store is settings.store for store, _ in guards):
             return Pass()
@@ -259,7 +272,7 @@ class Protection:
             return self._refuse(error.problem, detail)
         except ClientGoneError:
             return Gone()
-        request = Request(request.method, request.path, request.query, request.headers, body, request.native)
+        request = replace(request, body=body)
         profile = settings.profile
         payload_hash = fingerprint(
             request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
@@ -277,7 +290,7 @@ class Protection:
             return self._as_answered(execution)
         return (yield from self._replay(request, answer))
 
-    def _scope_of(self, request: Request) -> Generator[Command, Any, str]:
+    def _scope_of(self, request: Request) -> Generator[Command, Any, str | int]:
         function = self.settings.scope
         if function is None:
             return ""
@@ -355,7 +368,7 @@ class Protection:
             response = response.without_headers(self._marker[0])
         return PassOn(response) if execution.is_unfinished else Respond(response)
 
-    def _replay(self, request: Request, answer: Answer[Response]) -> Steps:
+    def _replay(self, request: Request, answer: Answer[Response | None]) -> Steps:
         authorize = self.settings.authorize
         if authorize is not None:
             try:
@@ -366,6 +379,8 @@ class Protection:
             if not allowed:
                 return self._refuse("not-authorized")
         response = answer.value
+        if response is None:  # the record was resolved with nothing
+            return self._refuse("result-unavailable")
         lines = () if self._marker is None else (self._marker,)
         if response.status not in _WITHOUT_LENGTH:
             lines = (*lines, (b"content-length", str(len(response.body)).encode()))
@@ -422,6 +437,6 @@ def _content_length(request: Request) -> int | None:
     lines = request.lines("content-length")
     if not lines:
         return None
-    if len(lines) != 1 or not lines[0].isdigit():
+    if len(lines) != 1 or _LENGTH.fullmatch(lines[0]) is None:
         raise BodyRefusedError("incomplete-body")
     return int(lines[0])

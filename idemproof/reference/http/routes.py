@@ -26,7 +26,8 @@ class Route:
     Parameters
     ----------
     path
-        The path, without a query. ``{name}`` stands for one segment, and ``*`` at the end for any rest.
+        The path in the application, without a query and without the prefix under which the server has
+        mounted the application. ``{name}`` stands for one segment, and ``*`` at the end for any rest.
     methods
         The methods that it is about, or None for all.
     key
@@ -77,6 +78,7 @@ class Route:
             raise IdempotencyConfigError(
                 f"complete_when of a Route is {self.complete_when!r}. It must be 'response' or 'app'."
             )
+        self._check_numbers()
         both = set(self.keep) & set(self.release)
         if both:
             raise IdempotencyConfigError(
@@ -90,6 +92,18 @@ class Route:
         )
         methods = None if self.methods is None else frozenset(method.upper() for method in self.methods)
         object.__setattr__(self, "_methods", methods)
+
+    def _check_numbers(self) -> None:
+        for name, statuses in (("keep", self.keep), ("release", self.release)):
+            if not all(type(status) is int and 100 <= status <= 599 for status in statuses):  # noqa: PLR2004 - what a status can be
+                raise IdempotencyConfigError(
+                    f"{name} of a Route is {statuses!r}. It must be a list of statuses."
+                )
+        for name, limit in (("request_limit", self.request_limit), ("response_limit", self.response_limit)):
+            if limit is not None and (type(limit) is not int or limit < 0):
+                raise IdempotencyConfigError(
+                    f"{name} of a Route is {limit!r}. It must be a number of bytes, or None."
+                )
 
     def matches(self, method: str, path: str) -> bool:
         """Return whether the route is about a request with this method and decoded path."""

@@ -1,9 +1,11 @@
 """Whose key it is: the caller that a request names (HTTP-1 to HTTP-3)."""
 
 import hashlib
+import logging
 import re
 from typing import Any
 
+from ...backends.logs import log
 from ..keys.warned import warn
 from .messages import Request
 
@@ -53,17 +55,23 @@ class AuthorizationScope:
         return hashlib.sha256(scheme + b" " + credentials).hexdigest()
 
 
-def checked_scope(found: Any) -> str:
-    """Return what a scope function has returned, as a text.
+def checked_scope(found: Any) -> str | int:
+    """Return what a scope function has returned.
 
     Raises
     ------
     NoScopeError
-        It is nothing, or not a text or a number.
+        It is nothing, or not a text or a whole number.
     """
-    if isinstance(found, bool) or not isinstance(found, str | int):
-        raise NoScopeError("The request names no caller.")
-    text = str(found)
-    if not text.strip():
-        raise NoScopeError("The request names no caller.")
-    return text
+    if isinstance(found, str) and found.strip():
+        return found
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    if found is not None and not isinstance(found, str):
+        log(
+            logging.WARNING,
+            "The scope function returned a %s, so the request was refused. It must return a text or a whole "
+            "number.",
+            type(found).__name__,
+        )
+    raise NoScopeError("The request names no caller.")

@@ -61,8 +61,9 @@ class Settings:
         The rules of the API, or their name: ``"ietf"``, ``"stripe"``, ``"acp"``, ``"iceberg"``.
     scope
         Whose key it is. ``"authorization"``: the credentials of the ``Authorization`` header. A function
-        that gets the :class:`Request` and returns the verified user, as a text or a number: if it raises or
-        returns nothing, the request is refused. None: all callers share their keys and their answers.
+        that gets the :class:`Request` and returns the verified user, as a text or a whole number: if it
+        raises or returns nothing, the request is refused. None: all callers share their keys and their
+        answers.
     authorize
         A function that gets the :class:`Request` before each replay, and returns whether the caller may
         have the answer; or None.

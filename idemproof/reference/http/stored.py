@@ -4,9 +4,10 @@ import base64
 import binascii
 from typing import Any
 
+from ...spec.errors import IdempotencySerializationError
 from ..results.custom import ResultChangedError
 from ..results.serializers import BaseIdempotencySerializer
-from .messages import Response
+from .messages import Response, decoded
 
 
 class TooLargeError(ResultChangedError):
@@ -27,7 +28,14 @@ class ResponseSerializer(BaseIdempotencySerializer):
         ------
         TooLargeError
             The response is larger than the limit.
+        IdempotencySerializationError
+            The application completes its attempt itself, and not with a response.
         """
+        if not isinstance(data, Response):
+            raise IdempotencySerializationError(
+                f"A request was completed with a {type(data).__name__}. Nothing was written. Complete it "
+                "with a Response of idemproof.http, which has the status, the headers and the body."
+            )
         if isinstance(data, Unfinished):
             raise TooLargeError("the response is larger than response_limit")
         body: Any
@@ -35,7 +43,7 @@ class ResponseSerializer(BaseIdempotencySerializer):
             body = data.body.decode("utf-8")
         except UnicodeDecodeError:
             body = {"base64": base64.b64encode(data.body).decode("ascii")}
-        headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in data.headers]
+        headers = [list(line) for line in decoded(data.headers)]
         return {"status": data.status, "headers": headers, "body": body}
 
     def from_dict(self, data: Any) -> Response:

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
-from .messages import Response
+from .messages import Response, decoded
 from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .settings import Options
 from .wsgi_request import Environ, read_body, request_of, stated_length, with_body
@@ -45,10 +45,14 @@ class WSGIIdempotencyMiddleware:
         protection = self.protection
         call = _Call(self.app, environ)
         steps = protection.steps(request_of(environ), environ.get(GUARDS, ()))
-        end = perform(steps, protection, call.read_body, call.run)
-        if isinstance(end, Pass):
-            return self.app(environ, start_response)
-        return call.answer(end, start_response)
+        try:
+            end = perform(steps, protection, call.read_body, call.run)
+            if not isinstance(end, Pass):
+                return call.answer(end, start_response)
+        except BaseException:
+            call.close()
+            raise
+        return self.app(environ, start_response)
 
 
 class _Call:
@@ -82,36 +86,29 @@ class _Call:
         """Send the answer. What the server closes then closes the iterable of the application."""
         collected = self._collected
         if isinstance(end, Raise):
-            if collected is not None:
-                collected.close()
             raise end.error
         own = is_own_answer(end, self._execution)
         response = end.head if isinstance(end, PassOn) else end.response
         line = collected.status if own and collected is not None else _status_line(response.status)
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers]
         parts = collected if isinstance(end, PassOn) and collected is not None else iter([response.body])
-        try:
-            start_response(line, headers)
-        except BaseException:
-            if collected is not None:
-                collected.close()
-            raise
-        return _Sent(parts, None if collected is None else collected.close)
+        start_response(line, decoded(response.headers))
+        return _Sent(parts, self.close)
+
+    def close(self) -> None:
+        """Close the iterable of the application, if there is one."""
+        if self._collected is not None:
+            self._collected.close()
 
 
 class _Sent(Iterator[bytes]):
     """The body that the server sends, and what it closes."""
 
-    def __init__(self, parts: Iterator[bytes], close: Callable[[], object] | None) -> None:
+    def __init__(self, parts: Iterator[bytes], close: Callable[[], object]) -> None:
         self._parts = parts
-        self._close = close
+        self.close = close
 
     def __next__(self) -> bytes:
         return next(self._parts)
-
-    def close(self) -> None:
-        if self._close is not None:
-            self._close()
 
 
 def read_whole_body(environ: Environ, command: ReadBody) -> bytes:

@@ -31,6 +31,7 @@ def request_of(environ: Environ) -> Request:
         environ.get("QUERY_STRING", "").encode("latin-1"),
         headers_of(environ),
         native=environ,
+        root=environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace").rstrip("/"),
     )
 
 

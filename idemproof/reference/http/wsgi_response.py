@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .execution import IncompleteResponseError
-from .messages import Response, lowered
+from .messages import Response, encoded
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 Environ = dict[str, Any]
@@ -68,8 +68,9 @@ class Collected(Iterator[bytes]):
 
     def response(self) -> Response:
         """Return the response as plain data; without its body, if that is not whole."""
-        headers = lowered((name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers)
-        return Response(int(self.status[:3]), headers, b"".join(self._parts) if self.is_whole else b"")
+        return Response(
+            int(self.status[:3]), encoded(self.headers), b"".join(self._parts) if self.is_whole else b""
+        )
 
     def close(self) -> None:
         """Call ``close`` of the application's iterable, once."""
