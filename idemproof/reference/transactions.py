@@ -291,7 +291,7 @@ class InTransactions(Finishing):
             yield from self._note_recorded(attempt, completion, own, committed=committed)
             completion.answer = answer
             return
-        if not completion.is_committed:  # else what is open now is a later transaction
+        if not committed:  # else it had ended, and what is open now is a later transaction
             yield from self._abort(completion)
         if own is not None and text != event.response:
             failure: Any = _differs(attempt.key, committed=committed, stored=text is not None)

@@ -98,3 +98,34 @@ def test_release_does_not_wait_for_a_later_transaction_that_writes(plain_place: 
     locks_all = type(place).__name__ == "SQLitePlace"  # a change locks the whole file
     assert hasattr(raised.value, "__notes__") is locks_all
     assert place.records() == (["INPROGRESS"] if locks_all else [])
+
+
+@pytest.mark.clause("TXN-7")
+def test_transaction_that_begins_after_the_function_has_returned_is_left_alone(
+    plain_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool may have given the connection to another thread by then."""
+    place, connection = plain_place, plain_place.new()
+    load, began = place.layer._load, []
+
+    def load_later(key: str) -> Any:
+        found = load(key)
+        if not began:
+            began.append(key)
+            place.begin(connection)
+            place.act(connection, "later")
+        return found
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        answer = complete(1, connection)
+        place.roll_back(connection)
+        monkeypatch.setattr(place.layer, "_load", load_later)
+        return answer
+
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "RolledBack"
+    place.commit(connection)
+    assert place.effects() == ["later"]
