@@ -137,15 +137,16 @@ class SQLAlchemyClient(Client):
         given = self.given
         if not self.is_open():
             raise Problem(NO_TRANSACTION, "it is in no transaction. Write the effect first, or use begin()")
-        if given.in_nested_transaction() and not savepoint:
+        if self._is_session:
+            given.flush()  # so that the effect is written before its record
+            self._require_one_connection()
+        nested = given.in_nested_transaction() or self._connection.in_nested_transaction()
+        if nested and not savepoint:
             raise Problem(
                 IN_SAVEPOINT,
                 "it is in a savepoint, which could be rolled back alone. Complete outside of it, or pass "
                 "savepoint=True",
             )
-        if self._is_session:
-            given.flush()  # so that the effect is written before its record
-            self._require_one_connection()
         if _commits_itself(self._connection):
             raise Problem(
                 NO_TRANSACTION, "it is in autocommit mode, which commits the effect and the record separately"

@@ -161,3 +161,19 @@ def test_pipeline_without_an_answer_is_refused_by_name(dsn: str) -> None:
     assert protected(what="in time") == 1
     assert place.effects() == ["in time"]
     place.close()
+
+
+@pytest.mark.clause("TXN-10")
+def test_savepoint_below_a_session_is_refused(place: SQLAlchemyPlace) -> None:
+    def body(what: str) -> Any:
+        with (
+            place.engine.begin() as connection,
+            Session(connection, join_transaction_mode="create_savepoint") as session,
+        ):
+            session.execute(WHAT, {"what": what})
+            return complete(1, session)
+
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "InSavepoint"
+    assert (place.effects(), place.records()) == ([], [])
