@@ -7,10 +7,12 @@ transaction is rolled back (TXN-6). Only the connection of the application is us
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..drivers.exchanges import Ask, Exchange
+from ..spec.invariants import is_result_of
 from ..spec.record import Record
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
@@ -48,7 +50,12 @@ _READ = (
 _ABORT = f"SELECT CAST('{_ABORTED}' AS integer)"
 
 
-NO_TRANSACTION, IN_SAVEPOINT, ROLLED_BACK = "NoTransaction", "InSavepoint", "RolledBack"
+NO_TRANSACTION, NOT_VISIBLE, IN_SAVEPOINT, ROLLED_BACK = (
+    "NoTransaction",
+    "NotVisible",
+    "InSavepoint",
+    "RolledBack",
+)
 
 
 class Problem(Exception):  # noqa: N818 - it says what is wrong with a connection
@@ -192,6 +199,28 @@ def read(records: Records, key: str) -> Exchange:
     status, expiry, lease, *texts = rows[0]
     texts = [value if value is None else records.decode(value) for value in texts]
     return Record(key, records.decode(status), expiry, lease, *texts)
+
+
+def is_locked(records: Records, key: str, owner: str) -> Exchange:
+    """Return whether the open transaction has locked the record of ``key``, which ``owner`` has completed.
+
+    If it does not see the result, that was rolled back, and this is a later transaction. SQLite locks the
+    whole file for any change of it, so there another connection tries whether it could write.
+    """
+    if records.dialect == SQLITE:
+        return records.path is None or _is_write_locked(records.path)
+    return is_result_of(owner, (yield from read(records, key)))
+
+
+def _is_write_locked(path: str) -> bool:
+    import sqlite3  # noqa: PLC0415 - programs with another database need not load it
+
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 def abort(records: Records) -> Exchange:

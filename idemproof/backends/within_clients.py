@@ -12,7 +12,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .within import IN_SAVEPOINT, MYSQL, NO_TRANSACTION, POSTGRESQL, ROLLED_BACK, SQLITE, Client, Problem
+from .within import (
+    IN_SAVEPOINT,
+    MYSQL,
+    NO_TRANSACTION,
+    NOT_VISIBLE,
+    POSTGRESQL,
+    ROLLED_BACK,
+    SQLITE,
+    Client,
+    Problem,
+)
 
 _PLACE = re.compile("\0([a-z]+)\0")
 
@@ -70,6 +80,12 @@ class PsycopgClient(Client):
         return not self.given.closed and self.given.info.transaction_status in _PSYCOPG_OPEN
 
     def require(self, *, savepoint: bool) -> None:  # noqa: ARG002 - the statement itself detects one
+        if self.given.info.pipeline_status and not self.is_open():
+            raise Problem(
+                NO_TRANSACTION,
+                "the connection is in pipeline mode, and the server has not confirmed that it is in a "
+                "transaction. Call sync() on the pipeline first, or complete outside of it",
+            )
         if not self.is_open():
             raise Problem(
                 NO_TRANSACTION,
@@ -106,7 +122,8 @@ class SQLAlchemyClient(Client):
 
     @property
     def dialect(self) -> str:  # type: ignore[override]  # of the database, which only the object knows
-        name: str = (self.given.get_bind() if self._is_session else self.given).dialect.name
+        connection = self._connections[0] if self._is_session else self.given
+        name: str = connection.dialect.name
         return MYSQL if name == "mariadb" else name
 
     @property
@@ -120,22 +137,54 @@ class SQLAlchemyClient(Client):
         given = self.given
         if not self.is_open():
             raise Problem(NO_TRANSACTION, "it is in no transaction. Write the effect first, or use begin()")
-        if given.in_nested_transaction() and not savepoint:
+        if self._is_session:
+            given.flush()  # so that the effect is written before its record
+            self._require_one_connection()
+        nested = given.in_nested_transaction() or self._connection.in_nested_transaction()
+        if nested and not savepoint:
             raise Problem(
                 IN_SAVEPOINT,
                 "it is in a savepoint, which could be rolled back alone. Complete outside of it, or pass "
                 "savepoint=True",
             )
-        if self._is_session:
-            given.flush()  # so that the effect is written before its record
         if _commits_itself(self._connection):
             raise Problem(
                 NO_TRANSACTION, "it is in autocommit mode, which commits the effect and the record separately"
             )
 
+    def _require_one_connection(self) -> None:
+        """Refuse a session whose effects are on several connections, which are committed one by one."""
+        count = len(self._connections)
+        if count > 1:
+            raise Problem(
+                NOT_VISIBLE,
+                f"the session uses {count} connections, which are committed one after the other. Write the "
+                "effect by a session that uses only the database of the records",
+            )
+        if count == 0:
+            try:
+                self.given.connection()
+            except sys.modules["sqlalchemy.exc"].UnboundExecutionError:
+                raise Problem(
+                    NO_TRANSACTION,
+                    "the session has begun no transaction, and has no engine for all its tables. Write the "
+                    "effect first",
+                ) from None
+
+    @property
+    def _connections(self) -> list[Any]:
+        """The connections of the session's transaction. They are known by its engine and by themselves."""
+        transaction = self.given.get_transaction()
+        used = [] if transaction is None else [each[0] for each in transaction._connections.values()]
+        return list({id(connection): connection for connection in used}.values())
+
     @property
     def _connection(self) -> Any:
-        return self.given.connection() if self._is_session else self.given
+        if not self._is_session:
+            return self.given
+        used = self._connections
+        # Asked of the session, which sets a savepoint only when the connection is used.
+        return self.given.connection(bind_arguments={"bind": used[0].engine} if used else None)
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         return [tuple(row) for row in self._execute(statement, given).all()]
@@ -161,7 +210,9 @@ def _commits_itself(connection: Any) -> bool:
     adapted = connection.connection.dbapi_connection
     driver = getattr(adapted, "driver_connection", adapted)
     if connection.dialect.name == SQLITE:
-        return driver.isolation_level is None and not driver.in_transaction
+        inner = getattr(driver, "_conn", driver)  # of aiosqlite
+        begins_none = driver.isolation_level is None or getattr(inner, "autocommit", None) is True
+        return begins_none and not driver.in_transaction
     for candidate in (adapted, driver):
         mode = getattr(candidate, "get_autocommit", None)
         mode = getattr(candidate, "autocommit", None) if mode is None else mode()

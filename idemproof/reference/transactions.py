@@ -9,6 +9,7 @@ from typing import Any
 
 from ..backends.within import (
     IN_SAVEPOINT,
+    NOT_VISIBLE,
     POSTGRESQL,
     ROLLED_BACK,
     Client,
@@ -17,6 +18,7 @@ from ..backends.within import (
     Refusal,
     abort,
     is_aborted,
+    is_locked,
     read,
     write,
 )
@@ -45,8 +47,7 @@ from .results.custom import ResultChangedError
 TRIES = 3
 """How often the record is read at the end of a call, before its outcome counts as unknown."""
 
-NOT_VISIBLE, ALREADY_COMPLETED, RESULT_DIFFERS, LEASE_REQUIRED = (
-    "NotVisible",
+ALREADY_COMPLETED, RESULT_DIFFERS, LEASE_REQUIRED = (
     "AlreadyCompleted",
     "ResultDiffers",
     "LeaseRequired",
@@ -70,7 +71,17 @@ class Completion:
         Where the records are; None without a connection.
     """
 
-    __slots__ = ("answer", "claim", "client", "event", "may_be_torn", "now", "records", "refusal")
+    __slots__ = (
+        "answer",
+        "claim",
+        "client",
+        "event",
+        "is_committed",
+        "may_be_torn",
+        "now",
+        "records",
+        "refusal",
+    )
 
     def __init__(
         self,
@@ -89,6 +100,8 @@ class Completion:
         self.refusal: IdempotencyError | None = None
         # Whether a savepoint may be rolled back alone, so that the effect is committed without a record.
         self.may_be_torn = False
+        # Whether the record was found committed.
+        self.is_committed = False
         # What the caller gets, once the result is found recorded.
         self.answer: Any = None
 
@@ -138,7 +151,7 @@ class InTransactions(Finishing):
                 kind=problem.kind,
             )
         if client.dialect != records.dialect:
-            raise not_visible(attempt.key, _of_another(client, records))
+            raise not_visible(attempt.key, _of_another(client, records), unsent=True)
         _begin(attempt, completion)
         yield from self._stop_renewal(attempt)
         claim, event = completion.claim, completion.event
@@ -269,7 +282,8 @@ class InTransactions(Finishing):
         if isinstance(completion.refusal, IdempotencyLeaseLostError):
             found, known, committed = None, True, False  # what is lost is not looked for again
         else:
-            found, known, committed = yield from self._read_back(attempt, completion)
+            found, known, committed = yield from self._read_back(attempt, completion, text)
+        completion.is_committed = committed and is_result_of(attempt.owner, found)
         if not known:
             yield from self._raise_unknown(attempt)
         own = found if is_result_of(attempt.owner, found) else None
@@ -277,7 +291,8 @@ class InTransactions(Finishing):
             yield from self._note_recorded(attempt, completion, own, committed=committed)
             completion.answer = answer
             return
-        yield from self._abort(completion)
+        if not committed:  # else it had ended, and what is open now is a later transaction
+            yield from self._abort(completion)
         if own is not None and text != event.response:
             failure: Any = _differs(attempt.key, committed=committed, stored=text is not None)
             failure.__cause__ = trouble
@@ -313,25 +328,34 @@ class InTransactions(Finishing):
         if committed and self._cache is not None:
             self._cache.put(found)
 
-    def _read_back(self, attempt: Attempt, completion: Completion) -> Steps:
-        """Return the record, whether it is known, and whether what it says is committed."""
+    def _read_back(self, attempt: Attempt, completion: Completion, text: str | None) -> Steps:
+        """Return the record, whether it is known, and whether what it says is committed.
+
+        What is open may be a later transaction of the same connection, perhaps another user's. So only the
+        result itself counts there. If it is not found, what is committed is read too.
+        """
         if not completion.is_open:
             return (yield from self._read_committed(attempt))
+        failure: Exception | None = None
+        found: Any = None
         try:
             found = yield AskWithin(completion.client, read(completion.table, attempt.key))
         except Exception as error:
             if self._interrupts.behind(error) is not None:
                 raise
             failure = error
-        else:
+        if is_result_of(attempt.owner, found) and found.response_data == text:
             return found, True, False
-        if is_aborted(failure):
-            return None, True, False
+        committed, known, _ = yield from self._read_committed(attempt, tries=1)
+        if known and is_result_of(attempt.owner, committed):
+            return committed, True, True
+        if failure is None or is_aborted(failure):
+            return found, True, False
         attempt.trouble = failure
         return None, False, False
 
-    def _read_committed(self, attempt: Attempt) -> Steps:
-        for failures in range(1, TRIES + 1):
+    def _read_committed(self, attempt: Attempt, tries: int = TRIES) -> Steps:
+        for failures in range(1, tries + 1):
             try:
                 found = yield Load(attempt.key)
             except Exception as error:
@@ -340,7 +364,7 @@ class InTransactions(Finishing):
                 attempt.trouble = error
             else:
                 return found, True, True
-            if failures < TRIES:
+            if failures < tries:
                 yield Sleep(pause_ms(failures))
         return None, False, False
 
@@ -355,12 +379,27 @@ class InTransactions(Finishing):
                 raise
             # The connection is of no use any more, so the database rolls back.
 
+    def _is_locked(self, attempt: Attempt, completion: Completion) -> Steps:
+        """Return whether a transaction that is open has locked the record. A later one has not."""
+        if not completion.is_open:
+            return False
+        try:
+            return (
+                yield AskWithin(completion.client, is_locked(completion.table, attempt.key, attempt.owner))
+            )
+        except Exception as error:
+            if self._interrupts.behind(error) is not None:
+                raise
+            return completion.table.dialect != POSTGRESQL  # which unlocks as soon as a statement fails
+
     def _release_after_transaction(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Release or abandon once, unless the record is locked, or its effect may be committed (TXN-4)."""
         trouble: BaseException | None = None
         completion: Completion = attempt.completion
         torn = completion.may_be_torn and attempt.returned and completion.refusal is None
-        if completion.is_open or torn:
+        if completion.is_committed:
+            pass
+        elif torn or (yield from self._is_locked(attempt, completion)):
             why = "its effect may be committed" if torn else "the transaction has locked its record"
             trouble = IdempotencyAlreadyInProgressError(
                 f"The claim on {attempt.key!r} was not released, because {why}. It stands until its lease "
@@ -441,7 +480,10 @@ def _unrecorded(key: str, completion: Completion, *, ended: bool) -> Idempotency
             "the transaction was rolled back, or only a savepoint, and its effect committed. Check it",
         )
     if ended:
-        return rolled_back(key, "the transaction was rolled back, and nothing that it contained has happened")
+        return rolled_back(
+            key,
+            "the transaction was rolled back, or only prepared, and nothing that it contained has happened",
+        )
     return rolled_back(key, "it was rolled back in the transaction, which cannot commit any more")
 
 

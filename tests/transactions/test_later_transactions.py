@@ -1,0 +1,131 @@
+"""Completion within transactions, whose connections are in later transactions when the functions return."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from idemproof import current_attempt
+from idemproof.errors import IdempotencyTransactionError
+from transaction_places import Place, psycopg_place
+
+pytestmark = pytest.mark.once
+
+
+class BodyError(Exception):
+    """What a body raises."""
+
+
+def complete(result: Any, within: Any) -> Any:
+    attempt = current_attempt()
+    assert attempt is not None
+    return attempt.complete(result, within=within)
+
+
+@pytest.mark.clause("TXN-7")
+def test_other_result_after_the_commit_leaves_a_later_transaction_alone(place: Place) -> None:
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        with place.transaction(connection):
+            place.act(connection, what)
+            complete(1, connection)
+        place.begin(connection)
+        place.act(connection, "later")
+        return 2
+
+    protected = place.protect(body)
+    with pytest.raises(IdempotencyTransactionError, match="committed before") as raised:
+        protected(what="a")
+    assert not hasattr(raised.value, "__notes__"), "there was no claim to release"
+    place.commit(connection)
+    assert place.effects() == ["a", "later"]
+    assert protected(what="a") == 1
+
+
+@pytest.mark.clause("TXN-7", "TXN-8")
+def test_failed_later_transaction_does_not_hide_the_commit(dsn: str) -> None:
+    place = psycopg_place(dsn)
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        with place.transaction(connection):
+            place.act(connection, what)
+            answer = complete(1, connection)
+        with pytest.raises(psycopg.Error):
+            connection.execute("SELECT no_column")
+        return answer
+
+    assert place.protect(body)(what="a") == 1
+    place.close()
+
+
+@pytest.mark.clause("ENG-11", "TXN-4")
+def test_claim_is_released_after_a_rollback_though_a_later_transaction_is_open(place: Place) -> None:
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        try:
+            with place.transaction(connection):
+                place.act(connection, what)
+                complete(1, connection)
+                raise BodyError
+        finally:
+            place.begin(connection)
+
+    with pytest.raises(BodyError) as raised:
+        place.protect(body)(what="a")
+    assert not hasattr(raised.value, "__notes__")
+    assert place.records() == []
+
+
+@pytest.mark.clause("TXN-4")
+def test_release_does_not_wait_for_a_later_transaction_that_writes(plain_place: Place) -> None:
+    place, connection = plain_place, plain_place.new()
+
+    def body(what: str) -> Any:
+        try:
+            with place.transaction(connection):
+                place.act(connection, what)
+                complete(1, connection)
+                raise BodyError
+        finally:
+            place.begin(connection)
+            place.act(connection, "later")
+
+    with pytest.raises(BodyError) as raised:
+        place.protect(body)(what="a")
+    locks_all = type(place).__name__ == "SQLitePlace"  # a change locks the whole file
+    assert hasattr(raised.value, "__notes__") is locks_all
+    assert place.records() == (["INPROGRESS"] if locks_all else [])
+
+
+@pytest.mark.clause("TXN-7")
+def test_transaction_that_begins_after_the_function_has_returned_is_left_alone(
+    plain_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool may have given the connection to another thread by then."""
+    place, connection = plain_place, plain_place.new()
+    load, began = place.layer._load, []
+
+    def load_later(key: str) -> Any:
+        found = load(key)
+        if not began:
+            began.append(key)
+            place.begin(connection)
+            place.act(connection, "later")
+        return found
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        answer = complete(1, connection)
+        place.roll_back(connection)
+        monkeypatch.setattr(place.layer, "_load", load_later)
+        return answer
+
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "RolledBack"
+    place.commit(connection)
+    assert place.effects() == ["later"]
