@@ -151,14 +151,14 @@ class Core:
         stand_in = Core.stand_in  # once: a test may end meanwhile
         core = self if stand_in is None else stand_in(self)
         execution = current(args, kwargs) if SDK in sys.modules else None
-        by = None if core._by_methods is None else core._by_methods()
-        engine = core.engine
-        if by is not None:  # a test may have replaced the methods since, and none of them is for a renewal
+        engine, by = core.engine, None
+        if core._by_methods is not None and (by := core._by_methods()) is not None:
+            # A test may have replaced the methods since, and none of them is for a renewal.
             core._refuse_policy(engine)
             if core._config.renew_lease:
                 engine = engine.standing_in(renews=False)
         steps = engine.steps(key, payload_hash, context, execution, function, answered)
-        if engine.observers.timing or shared.timing:
+        if shared.requests:
             steps = engine.timed(steps, function)
         return core, steps, by
 

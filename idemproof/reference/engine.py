@@ -252,18 +252,17 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.renewal, attempt.completing = self, None, []
+                attempt.engine, attempt.completing = self, []
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)
-            if granted and not attempt.asks:
-                if self._renews and execution is None:
-                    yield from self._begin_renewal(attempt)
-                yield attempt
+                if granted and not attempt.asks:
+                    if self._renews and execution is None:
+                        yield from self._begin_renewal(attempt)
+                    yield attempt
         except GeneratorExit:
-            renewal = getattr(attempt, "renewal", None)
-            if renewal is not None:
-                renewal.stopped = True
+            if attempt.renewal is not None:
+                attempt.renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
             if not attempt.has_result and not self._is_final(attempt):
@@ -285,11 +284,11 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
             return (yield from self._answer_and_report(report, outcome, ran=ran, waiter=attempt.waiter))
         for _ in INTERRUPTS:
             try:
-                if getattr(attempt, "renewal", None) is not None:
+                if attempt.renewal is not None:
                     yield from self._end_renewal(attempt)
                 if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
-                if attempt.completion is not None and attempt.failure is None:
+                if attempt.completing and attempt.failure is None:
                     yield from self._confirm(attempt)  # which sets a failure unless the result is recorded
                     if attempt.failure is None:
                         if answered is not None:
@@ -406,7 +405,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
         """Release or abandon a claim that may be stored, before the body or while it was failing."""
-        if getattr(attempt, "renewal", None) is not None:
+        if attempt.renewal is not None:
             yield from self._end_renewal(attempt)
         if attempt.failure is not None:
             append_context(failure, attempt.failure)

@@ -42,7 +42,7 @@ class Finishing:
         return (
             failure is not None
             and self.finals.include(failure)
-            and getattr(attempt, "completion", None) is None  # TXN-9
+            and not attempt.completing  # TXN-9
             and not attempt.never_ran  # or it is the engine's own failure
             and not attempt.goes_on_after(failure)
         )

@@ -55,13 +55,16 @@ _OTHERS = (logging.DEBUG, "%s")
 
 
 class _Shared:
-    """The observers of the process, and whether one of them also wants requests."""
+    """The observers of the process, and who wants requests."""
 
-    __slots__ = ("everywhere", "timing")
+    __slots__ = ("everywhere", "requests", "timing")
 
     def __init__(self) -> None:
         self.everywhere: tuple[Observer, ...] = ()
         self.timing = False
+        """Whether one of them also wants each request to the store."""
+        self.requests = False
+        """Whether any observer has ever wanted that, of a configuration or of the process. Until then, no call asks."""
 
 
 shared = _Shared()
@@ -91,6 +94,7 @@ def set_default_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
     require_observers(observers)
     before, shared.everywhere = shared.everywhere, tuple(observers)
     shared.timing = any(map(_times_requests, observers))
+    shared.requests = shared.requests or shared.timing
     return before
 
 
@@ -180,6 +184,7 @@ class Observers:
         """Whether the configuration has observers."""
         self.timing = any(map(_times_requests, observers))
         """Whether one of them also wants each request to the store."""
+        shared.requests = shared.requests or self.timing
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""

@@ -121,8 +121,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                     subject.held = new
                     if current is not None and _is_of_another(current, new):
                         subject.replaced = current  # even if its reply is lost
-                    if outcome.asks:  # type: ignore[union-attr]  # what a claim proposes is granted
-                        subject.asks = True  # until it ends, though the reply may be lost (TAKE-3)
+                        if outcome.asks:  # type: ignore[union-attr]  # what a claim proposes is granted
+                            subject.asks = True  # until it ends, though the reply may be lost (TAKE-3)
                 found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new
