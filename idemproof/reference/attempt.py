@@ -10,6 +10,7 @@ from ..drivers.interrupts import raise_interrupt
 from ..spec.commands import RunBody
 from ..spec.events import Event, Outcome, Replay
 from ..spec.record import Record, execution_of
+from ..spec.transition import Next
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
 from .not_done import NOT_DONE
@@ -63,8 +64,8 @@ class Attempt(RunBody):
     completing: Any = ()
     """What it has completed within a transaction, or tried to; the first counts. A list from the claim on."""
 
-    decided: Callable[[Record | None, Event, int], None] | None = None
-    """Notes which row of the table decides, if the call is observed."""
+    decide: Callable[[Record | None, Event, int], Next] | None = None
+    """What also notes the row of the table that decides, if the call is observed."""
 
     text: str | None = None
     """The text of the result, the same for all tries to store it."""
@@ -106,7 +107,7 @@ class Attempt(RunBody):
         self.execution = execution
         self.report = report
         if report is not None:
-            self.decided = report.begun_by(self.owner)
+            self.decide = report.begun_by(self.owner)
 
     def goes_on_after(self, failure: BaseException) -> bool:
         """Return whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""

@@ -131,11 +131,10 @@ class Core:
             See :meth:`Engine.steps`.
         """
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
-        engine = core.engine
         if by is None:
-            return drive(steps, core.store, body, args, kwargs, engine.observe)
+            return drive(steps, core.store, body, args, kwargs, core.engine.observe)
         call, store = by.call(core._payload(args, kwargs))
-        return drive(steps, store, call.body(body), args, kwargs, engine.observe)
+        return drive(steps, store, call.body(body), args, kwargs, core.engine.observe)
 
     def _begin(
         self,
@@ -177,11 +176,10 @@ class Core:
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
-        engine = core.engine
         if by is None:
-            return drive_async(steps, core.async_store, body, args, kwargs, engine.observe)
+            return drive_async(steps, core.async_store, body, args, kwargs, core.engine.observe)
         call, store = by.async_call(core._payload(args, kwargs))
-        return drive_async(steps, store, call.async_body(body), args, kwargs, engine.observe)
+        return drive_async(steps, store, call.async_body(body), args, kwargs, core.engine.observe)
 
     def perform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform an operator's change or read, and return its result."""

@@ -89,6 +89,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         self._clock = config.clock
         self._next_owner = next_owner
         self._function = function
+        self._name = None if function is None else full_name_of(function)
         self._cache = self.new_cache()
         self.finals = config.finals
         self._answers = Answers(serializer, config.response_hook, self._cache, self.finals)
@@ -149,8 +150,8 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         """Return ``steps`` with a report of each request, if an observer wants them."""
         if not (self.observers.timing or shared.timing):
             return steps
-        function = function or self._function
-        return timed(steps, self.observers.hand_request, function and full_name_of(function))
+        name = self._name if function is None else full_name_of(function)
+        return timed(steps, self.observers.hand_request, name)
 
     def new_cache(self) -> LocalCache | None:
         """Return an empty local cache, or None if the configuration uses none."""
@@ -225,7 +226,8 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         """
         report = None
         if observed or self.observers.given or shared.everywhere or observers_here() or is_logged(DEBUG):
-            report = Report(key, self._clock, function=function or self._function)
+            name = self._name if function is None else full_name_of(function)
+            report = Report(key, self._clock, function=name)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
@@ -321,9 +323,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
             return None
         claim = Claim(None, None, 0, payload_hash, key)
         now = self._clock()
-        _, outcome = transition(record, claim, now)
-        if report is not None:
-            report.decided(record, claim, now)
+        _, outcome = (transition if report is None else report.decide)(record, claim, now)
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)
             return None
@@ -392,12 +392,12 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim, and return the outcome: the claim, or the reason for the refusal."""
         claiming = self._claiming if attempt.execution is None else self._resuming
-        return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
+        return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decide)
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
         """Release or abandon the claim because of ``error``, if this attempt still holds it."""
         outcome = yield from settle(
-            change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+            change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decide
         )
         if attempt.report is not None:
             kind = _ENDINGS.get(type(outcome), Kind.NOT_HELD)
