@@ -83,7 +83,7 @@ class Telemetry:
         self._tracer = trace.get_tracer("idemproof", tracer_provider=tracer_provider) if spans else None
         meter = metrics.get_meter("idemproof", meter_provider=meter_provider)
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str | None, str | None], int] = {}
+        self._counts: dict[_Named, _Count] = {}
         self._counter = meter.create_observable_counter(
             "idemproof.occurrences",
             [self._observations],
@@ -102,7 +102,8 @@ class Telemetry:
             description="How long calls waited between requests.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        self._durations: deque[tuple[str, str | None, str | None, int]] = deque()
+        self._durations: deque[tuple[_Named, int]] = deque()
+        self._attributes: dict[_Named, dict[str, str]] = {}
         self._began = _Bounded(max(remembered, 1000))
         self._stored_in = _Bounded(remembered)
 
@@ -111,7 +112,10 @@ class Telemetry:
         error = occurrence.error
         counted = occurrence.kind, occurrence.function, None if error is None else _name_of(error)
         with self._lock:
-            self._counts[counted] = self._counts.get(counted, 0) + 1
+            count = self._counts.get(counted)
+            if count is None:
+                count = self._counts[counted] = _Count()
+            count.number += 1
         if self._tracer is not None:
             name = _PHASES.get(occurrence.kind)
             if name is not None:
@@ -120,7 +124,7 @@ class Telemetry:
     def on_request(self, request: StoreRequest) -> None:
         """Record the duration of a request or a wait."""
         error = None if request.error is None else _name_of(request.error)  # its traceback is not kept
-        self._durations.append((request.kind, request.function, error, request.duration_ns))
+        self._durations.append(((request.kind, request.function, error), request.duration_ns))
         if len(self._durations) >= _MOST_KEPT:
             self._record_durations()
         if self._tracer is not None and request.owner is not None:
@@ -130,22 +134,20 @@ class Telemetry:
         """Hand the durations to the SDK, which takes longer than a call can spare."""
         while True:
             try:
-                kind, function, error, duration_ns = self._durations.popleft()
+                named, duration_ns = self._durations.popleft()
             except IndexError:
                 return
-            attributes = {"code.function.name": function or ""}
-            if error is not None:
-                attributes["error.type"] = error
-            if kind == "wait":
-                self._waits.record(duration_ns / 1e9, attributes)
-            else:
-                self._requests.record(duration_ns / 1e9, {**attributes, "idemproof.request": kind})
+            attributes = self._attributes.get(named)
+            if attributes is None:
+                attributes = self._attributes[named] = _attributes_of(*named)
+            histogram = self._waits if named[0] == "wait" else self._requests
+            histogram.record(duration_ns / 1e9, attributes)
 
     def _observations(self, _: CallbackOptions) -> Iterable[Observation]:
         # The SDK asks for these first, so that the durations are part of the same collection.
         self._record_durations()
         with self._lock:
-            counts = list(self._counts.items())
+            counts = [(named, count.number) for named, count in self._counts.items()]
         for (outcome, function, error), count in counts:
             attributes = {"idemproof.outcome": str(outcome), "code.function.name": function or ""}
             if error is not None:
@@ -182,6 +184,26 @@ class Telemetry:
         if name == "idemproof complete" and owner is not None:
             self._stored_in.put(owner, span.get_span_context())
         span.end(ended)
+
+
+_Named = tuple[str, str | None, str | None]
+"""What happened or was requested, the function, and the type of the error."""
+
+
+class _Count:
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+def _attributes_of(request: str, function: str | None, error: str | None) -> dict[str, str]:
+    attributes = {"code.function.name": function or ""}
+    if error is not None:
+        attributes["error.type"] = error
+    if request != "wait":
+        attributes["idemproof.request"] = request
+    return attributes
 
 
 class _Bounded:

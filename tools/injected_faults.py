@@ -211,7 +211,7 @@ FAULTS = (
         lambda r, e, now: claimable(r, now) and (not _in_progress(r) or holds(r, e.owner)),
         policy=REFUSE,
     ),
-    Fault("ROW-4", "a claim is treated as a result", _never),
+    Fault("ROW-4", "a claim is treated as a result", step=lambda r, _e, _now: (r, Replay(r))),
     Fault("ROW-5", "a call that finds a result may run again", step=lambda r, _e, _now: (r, Claimed(r))),
     Fault("ROW-5", "a result is replayed only once", step=_deletes(Replay)),
     Fault("ROW-6", "an attempt does not recognise its own result", _never),

@@ -120,16 +120,16 @@ Holds(record, owner) ==
     /\ record.owner = owner
 
 WhenFree(record, event, now) ==
-    /\ Claimable(record, now)
-    /\ (record = None \/ event.policy = RUN \/ record.status = COMPLETED \/ now >= ExpiryMs(record)
-            \/ Holds(record, event.owner))
+    \/ record = None
+    \/ (Claimable(record, now) /\ (event.policy = RUN \/ record.status = COMPLETED \/ now >=
+            ExpiryMs(record) \/ Holds(record, event.owner)))
 
 CeilSeconds(milliseconds) == -((-milliseconds) \div 1000)
 
 NewClaim(record, event) ==
     LET expiry == event.expiry
         lease == event.lease
-        expiry_2 == IF event.policy # RUN /\ record # None /\ record.status = INPROGRESS THEN
+        expiry_2 == IF record # None /\ event.policy # RUN /\ record.status = INPROGRESS THEN
                 Max(expiry, record.expiry_timestamp) ELSE expiry
         expiry_3 == IF lease # None /\ lease > expiry_2 * 1000 THEN CeilSeconds(lease) ELSE expiry_2
     IN  Record(event.idempotency_key, INPROGRESS, expiry_3, lease, None, event.payload_hash,
@@ -149,6 +149,10 @@ WhenHashesDiffer(record, event) ==
     /\ record.payload_hash # event.payload_hash
 
 ThenRefusePayload(record) == <<record, PayloadMismatch(record)>>
+
+WhenCompleted(record) == record.status = COMPLETED
+
+ThenReplay(record) == <<record, Replay(record)>>
 
 WhenRefusesLapsed(record, event, now) ==
     /\ event.policy = REFUSE
@@ -179,11 +183,7 @@ ThenResume(record, event) ==
     LET resumed == [record EXCEPT !.owner = event.owner]
     IN  <<resumed, Claimed(resumed, None, FALSE)>>
 
-WhenInProgress(record) == record.status = INPROGRESS
-
 ThenRefuseRunning(record, now) == <<record, InProgress(record, DeadlineMs(record) - now)>>
-
-ThenReplay(record) == <<record, Replay(record)>>
 
 WhenOwnResult(record, event) ==
     /\ record # None
@@ -254,15 +254,15 @@ DecideClaim(record, event, now) ==
     THEN Decided("ROW-2", ThenRecogniseClaim(record))
     ELSE IF WhenHashesDiffer(record, event)
     THEN Decided("ROW-3", ThenRefusePayload(record))
+    ELSE IF WhenCompleted(record)
+    THEN Decided("ROW-5", ThenReplay(record))
     ELSE IF WhenRefusesLapsed(record, event, now)
     THEN Decided("ROW-17", ThenPark(record))
     ELSE IF WhenAsksAboutLapsed(record, event, now)
     THEN Decided("ROW-18", ThenTakeOver(record, event))
     ELSE IF WhenOfOwnExecution(record, event)
     THEN Decided("ROW-16", ThenResume(record, event))
-    ELSE IF WhenInProgress(record)
-    THEN Decided("ROW-4", ThenRefuseRunning(record, now))
-    ELSE Decided("ROW-5", ThenReplay(record))
+    ELSE Decided("ROW-4", ThenRefuseRunning(record, now))
 
 DecideComplete(record, event, now) ==
     IF WhenOwnResult(record, event)
@@ -314,11 +314,11 @@ IsRow(row) ==
     CASE row = "ROW-1" -> row # None
       [] row = "ROW-2" -> row # None
       [] row = "ROW-3" -> row # None
+      [] row = "ROW-5" -> row # None
       [] row = "ROW-17" -> row # None
       [] row = "ROW-18" -> row # None
       [] row = "ROW-16" -> row # None
       [] row = "ROW-4" -> row # None
-      [] row = "ROW-5" -> row # None
       [] row = "ROW-6" -> row # None
       [] row = "ROW-7" -> row # None
       [] row = "ROW-8" -> row # None

@@ -11,6 +11,7 @@ from . import running as current
 from .blocking import NOTHING, request
 from .bodies import run_body
 from .exchanges import perform, perform_async
+from .running import NOT_SET
 
 pause_async = asyncio.sleep
 
@@ -35,7 +36,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     error: BaseException | None = None
     call: RunBody | None = None
     renewal: Any = None
-    outer = current.NOT_SET
+    outer = NOT_SET
     cancelled = False
     while True:
         try:
@@ -50,7 +51,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                             outer = current.running.get()  # kept before an interrupt can strike
                             current.running.set(call)
                         await run_body(call, call.asked or function, args, kwargs)  # type: ignore[arg-type]  # it has one
-                        if outer is not current.NOT_SET:
+                        if outer is not NOT_SET:
                             current.running.set(outer)
                         if renewal is not None:
                             renewal.beat.judge(call, renewal.cancelled_by)
@@ -81,7 +82,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     else:
                         reply = await request(layer, command)
                 except GeneratorExit:
-                    if outer is not current.NOT_SET:
+                    if outer is not NOT_SET:
                         current.running.set(outer)
                     raise  # the event loop is gone: nothing can be awaited any more
                 except BaseException as failure:  # noqa: BLE001 - every failure belongs to the protocol
@@ -89,15 +90,16 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody) and not command.returned and command.failure is None:
                         call = command
                         call.failure = failure
-                        if outer is not current.NOT_SET:
+                        if outer is not NOT_SET:
                             current.running.set(outer)
                     else:
                         error = failure
         except StopIteration as done:
-            if outer is not current.NOT_SET:
-                current.running.set(outer)  # again: an interrupt may have struck before
-            if call is not None and call.failure is not None:
-                break
+            if call is not None:
+                if outer is not NOT_SET:
+                    current.running.set(outer)  # again: an interrupt may have struck before
+                if call.failure is not None:
+                    break
             return done.value
         except BaseException as interrupt:
             if isinstance(interrupt, GeneratorExit) or getattr(steps, "gi_frame", None) is None:

@@ -26,6 +26,7 @@ from ..spec.commands import (
 from ..spec.occurrences import Occurrence
 from . import running as current
 from .exchanges import perform
+from .running import NOT_SET
 
 pause = time.sleep
 
@@ -76,7 +77,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
     reply: Any = None
     error: BaseException | None = None
     call: RunBody | None = None
-    outer = current.NOT_SET
+    outer = NOT_SET
     send = steps.send
     while True:
         try:
@@ -95,7 +96,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                             current.running.set(call)
                         call.result = (call.asked or function)(*args, **kwargs)  # type: ignore[misc]  # it has one
                         call.returned = True
-                        if outer is not current.NOT_SET:
+                        if outer is not NOT_SET:
                             current.running.set(outer)
                     elif isinstance(command, Emit):
                         if observe is not None:
@@ -115,19 +116,20 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one flat loop, each branch a kind o
                         # An interrupt may strike before it was noted which call this is.
                         call = command
                         call.failure = failure  # before an interrupt can strike
-                        if outer is not current.NOT_SET:
+                        if outer is not NOT_SET:
                             current.running.set(outer)
                     else:
                         error = failure if not isinstance(failure, GeneratorExit) else _renamed(failure)
         except StopIteration as done:
-            if outer is not current.NOT_SET:
-                current.running.set(outer)  # again: an interrupt may have struck before
-            if call is not None and call.failure is not None:
-                break
+            if call is not None:
+                if outer is not NOT_SET:
+                    current.running.set(outer)  # again: an interrupt may have struck before
+                if call.failure is not None:
+                    break
             return done.value
         except BaseException as interrupt:
             if getattr(steps, "gi_frame", None) is None:
-                if outer is not current.NOT_SET:
+                if outer is not NOT_SET:
                     current.running.set(outer)
                 error = None  # its traceback refers to this frame
                 raise  # the protocol's own word

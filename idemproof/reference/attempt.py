@@ -8,8 +8,9 @@ from typing import Any
 
 from ..drivers.interrupts import raise_interrupt
 from ..spec.commands import RunBody
-from ..spec.events import Outcome, Replay
+from ..spec.events import Event, Outcome, Replay
 from ..spec.record import Record, execution_of
+from ..spec.transition import Next
 from .durable import Execution, is_suspension
 from .functions import is_wrapper, wraps_code
 from .not_done import NOT_DONE
@@ -23,10 +24,7 @@ PLAIN = frozenset({dict, list, str, int, float, bool, tuple, type(None)})
 class Attempt(RunBody):
     """The body to run, and the progress of the attempt.
 
-    ``engine`` and ``renewal`` are set when the claim is granted, so that refused calls do not pay for
-    them: the engine that makes the attempt, and what renews its claim, or None. So is ``completing``: what it
-    has completed within a transaction, or tried to; the first counts. ``replaced`` is set once a
-    claim is sent that replaces another attempt's: that claim.
+    Its progress begins as the class says, so that a call only pays for what it comes to.
 
     Parameters
     ----------
@@ -42,36 +40,56 @@ class Attempt(RunBody):
         What the call reports by, if it is observed.
     """
 
-    __slots__ = (
-        "asks",
-        "completing",
-        "context",
-        "decided",
-        "engine",
-        "execution",
-        "expiry",
-        "held",
-        "key",
-        "never_ran",
-        "outcome",
-        "owner",
-        "payload_hash",
-        "renewal",
-        "replaced",
-        "report",
-        "resumed",
-        "settled",
-        "text",
-        "trouble",
-        "until",
-        "waited_ms",
-        "waiter",
-    )
+    resumed = False
+    """Whether an earlier invocation of the execution may have begun the body."""
 
-    completing: list[Any]
-    engine: Any
-    renewal: Any
+    asks = False
+    """Whether the body must not begin before on_takeover has answered that nothing was done (TAKE-3)."""
+
+    never_ran = False
+    """Whether its failure is that of a body that has not run (ENG-14)."""
+
+    held: Record | None = None
+    """The claim that the store may hold for this attempt: set before the claim is sent."""
+
     replaced: Record
+    """The claim of another attempt that its own replaces, once that is sent."""
+
+    engine: Any
+    """The engine that makes the attempt, once the claim is granted."""
+
+    renewal: Any = None
+    """What renews its claim, or None."""
+
+    completing: Any = ()
+    """What it has completed within a transaction, or tried to; the first counts. A list from the claim on."""
+
+    decide: Callable[[Record | None, Event, int], Next] | None = None
+    """What also notes the row of the table that decides, if the call is observed."""
+
+    text: str | None = None
+    """The text of the result, the same for all tries to store it."""
+
+    expiry: int | None = None
+    """The expiry of the result, the same for all tries to store it."""
+
+    until = 0
+    """Until when a completion may be retried (epoch milliseconds)."""
+
+    waited_ms = 0
+    """How long the tries of a completion have waited so far."""
+
+    trouble: Exception | None = None
+    """The last error of a completion."""
+
+    settled = False
+    """Whether only the answer to the caller is left to do."""
+
+    outcome: Outcome | None = None
+    """What the result is answered with, once it is settled."""
+
+    waiter: Waiter | None = None
+    """How far the call has waited for another attempt; None until it waits or may have to."""
 
     def __init__(
         self,
@@ -82,38 +100,14 @@ class Attempt(RunBody):
         execution: Execution | None = None,
         report: Report | None = None,
     ) -> None:
-        # The same as in Call.__init__, without the cost of super().
-        self.returned = False
-        self.failure = None
-        self.interrupt = None
-        self.asked = None
         self.key = key
         self.payload_hash = payload_hash
         self.owner = owner if execution is None else execution.owner(owner)
         self.context = context
         self.execution = execution
-        # Whether an earlier invocation of the execution may have begun the body.
-        self.resumed = False
-        # Whether it must not begin before on_takeover has answered that nothing was done (TAKE-3).
-        self.asks = False
-        # Whether its failure is that of a body that has not run (ENG-14).
-        self.never_ran = False
-        # The claim that the store may hold for this attempt: set before the claim is sent.
-        self.held: Record | None = None
-        # The text and the expiry of the result, the same for all tries to store it.
-        self.text: str | None = None
-        self.expiry: int | None = None
-        # Until when a completion may be retried (epoch milliseconds), its waits so far, and the last error.
-        self.until = self.waited_ms = 0
-        self.trouble: Exception | None = None
-        # Whether only the answer to the caller is left to do.
-        self.settled = False
-        # What the result is answered with, once it is settled.
-        self.outcome: Outcome | None = None
-        # How far the call has waited for another attempt; None until it waits or may have to.
-        self.waiter: Waiter | None = None
         self.report = report
-        self.decided = None if report is None else report.begun_by(self.owner)
+        if report is not None:
+            self.decide = report.begun_by(self.owner)
 
     def goes_on_after(self, failure: BaseException) -> bool:
         """Return whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""

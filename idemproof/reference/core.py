@@ -131,11 +131,10 @@ class Core:
             See :meth:`Engine.steps`.
         """
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
-        engine = core.engine
         if by is None:
-            return drive(steps, core.store, body, args, kwargs, engine.observe)
+            return drive(steps, core.store, body, args, kwargs, core.engine.observe)
         call, store = by.call(core._payload(args, kwargs))
-        return drive(steps, store, call.body(body), args, kwargs, engine.observe)
+        return drive(steps, store, call.body(body), args, kwargs, core.engine.observe)
 
     def _begin(
         self,
@@ -151,14 +150,14 @@ class Core:
         stand_in = Core.stand_in  # once: a test may end meanwhile
         core = self if stand_in is None else stand_in(self)
         execution = current(args, kwargs) if SDK in sys.modules else None
-        by = None if core._by_methods is None else core._by_methods()
-        engine = core.engine
-        if by is not None:  # a test may have replaced the methods since, and none of them is for a renewal
+        engine, by = core.engine, None
+        if core._by_methods is not None and (by := core._by_methods()) is not None:
+            # A test may have replaced the methods since, and none of them is for a renewal.
             core._refuse_policy(engine)
             if core._config.renew_lease:
                 engine = engine.standing_in(renews=False)
         steps = engine.steps(key, payload_hash, context, execution, function, answered)
-        if engine.observers.timing or shared.timing:
+        if shared.requests:
             steps = engine.timed(steps, function)
         return core, steps, by
 
@@ -177,11 +176,10 @@ class Core:
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
-        engine = core.engine
         if by is None:
-            return drive_async(steps, core.async_store, body, args, kwargs, engine.observe)
+            return drive_async(steps, core.async_store, body, args, kwargs, core.engine.observe)
         call, store = by.async_call(core._payload(args, kwargs))
-        return drive_async(steps, store, call.async_body(body), args, kwargs, engine.observe)
+        return drive_async(steps, store, call.async_body(body), args, kwargs, core.engine.observe)
 
     def perform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform an operator's change or read, and return its result."""

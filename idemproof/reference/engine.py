@@ -89,6 +89,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         self._clock = config.clock
         self._next_owner = next_owner
         self._function = function
+        self._name = None if function is None else full_name_of(function)
         self._cache = self.new_cache()
         self.finals = config.finals
         self._answers = Answers(serializer, config.response_hook, self._cache, self.finals)
@@ -149,8 +150,8 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         """Return ``steps`` with a report of each request, if an observer wants them."""
         if not (self.observers.timing or shared.timing):
             return steps
-        function = function or self._function
-        return timed(steps, self.observers.hand_request, function and full_name_of(function))
+        name = self._name if function is None else full_name_of(function)
+        return timed(steps, self.observers.hand_request, name)
 
     def new_cache(self) -> LocalCache | None:
         """Return an empty local cache, or None if the configuration uses none."""
@@ -225,7 +226,8 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         """
         report = None
         if observed or self.observers.given or shared.everywhere or observers_here() or is_logged(DEBUG):
-            report = Report(key, self._clock, function=function or self._function)
+            name = self._name if function is None else full_name_of(function)
+            report = Report(key, self._clock, function=name)
         if self._cache is not None:
             cached = self._from_cache(self._cache, key, payload_hash, report)
             if cached is not None:
@@ -252,18 +254,17 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.renewal, attempt.completing = self, None, []
+                attempt.engine, attempt.completing = self, []
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)
-            if granted and not attempt.asks:
-                if self._renews and execution is None:
-                    yield from self._begin_renewal(attempt)
-                yield attempt
+                if granted and not attempt.asks:
+                    if self._renews and execution is None:
+                        yield from self._begin_renewal(attempt)
+                    yield attempt
         except GeneratorExit:
-            renewal = getattr(attempt, "renewal", None)
-            if renewal is not None:
-                renewal.stopped = True
+            if attempt.renewal is not None:
+                attempt.renewal.stopped = True
             raise  # no driver performs commands any more
         except BaseException as failure:
             if not attempt.has_result and not self._is_final(attempt):
@@ -285,11 +286,11 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
             return (yield from self._answer_and_report(report, outcome, ran=ran, waiter=attempt.waiter))
         for _ in INTERRUPTS:
             try:
-                if getattr(attempt, "renewal", None) is not None:
+                if attempt.renewal is not None:
                     yield from self._end_renewal(attempt)
                 if attempt.failure is None and type(attempt.result) not in PLAIN and not attempt.asks:
                     attempt.refuse_what_has_not_run(function or self._function)
-                if attempt.completion is not None and attempt.failure is None:
+                if attempt.completing and attempt.failure is None:
                     yield from self._confirm(attempt)  # which sets a failure unless the result is recorded
                     if attempt.failure is None:
                         if answered is not None:
@@ -322,9 +323,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
             return None
         claim = Claim(None, None, 0, payload_hash, key)
         now = self._clock()
-        _, outcome = transition(record, claim, now)
-        if report is not None:
-            report.decided(record, claim, now)
+        _, outcome = (transition if report is None else report.decide)(record, claim, now)
         if isinstance(outcome, Claimed):  # it has expired
             cache.discard(record)
             return None
@@ -393,12 +392,12 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
     def _claim(self, attempt: Attempt) -> Steps:
         """Claim, and return the outcome: the claim, or the reason for the refusal."""
         claiming = self._claiming if attempt.execution is None else self._resuming
-        return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decided)
+        return settle(claiming, attempt, attempt.key, None, self._clock, attempt.decide)
 
     def _release(self, attempt: Attempt, error: BaseException, change: Releasing | None = None) -> Steps:
         """Release or abandon the claim because of ``error``, if this attempt still holds it."""
         outcome = yield from settle(
-            change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+            change or self._releasing, attempt, attempt.key, attempt.held, self._clock, attempt.decide
         )
         if attempt.report is not None:
             kind = _ENDINGS.get(type(outcome), Kind.NOT_HELD)
@@ -406,7 +405,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
 
     def _take_back(self, attempt: Attempt, failure: BaseException, *, granted: bool) -> Steps:
         """Release or abandon a claim that may be stored, before the body or while it was failing."""
-        if getattr(attempt, "renewal", None) is not None:
+        if attempt.renewal is not None:
             yield from self._end_renewal(attempt)
         if attempt.failure is not None:
             append_context(failure, attempt.failure)

@@ -26,7 +26,7 @@ class Finishing:
     """The part of an engine that runs after a body has returned. The claim is never released then."""
 
     finals: FinalErrors
-    _function: Callable[..., Any] | None
+    _name: str | None
     observers: Observers
     _answers: Answers
     _cache: LocalCache | None
@@ -42,7 +42,7 @@ class Finishing:
         return (
             failure is not None
             and self.finals.include(failure)
-            and getattr(attempt, "completion", None) is None  # TXN-9
+            and not attempt.completing  # TXN-9
             and not attempt.never_ran  # or it is the engine's own failure
             and not attempt.goes_on_after(failure)
         )
@@ -137,7 +137,7 @@ class Finishing:
     def _complete(self, attempt: Attempt, text: str) -> Steps:
         """Store ``text``, and return the outcome. Raise :class:`GivenUp` if the store did not take it."""
         attempt.text = text
-        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decided)
+        return settle(self._completing, attempt, attempt.key, attempt.held, self._clock, attempt.decide)
 
     def _mark(self, attempt: Attempt, text: str, given_up: GivenUp) -> Steps:
         """Store a marker instead of the result; return the outcome, and the error that led to it.
@@ -151,7 +151,7 @@ class Finishing:
         if text != marker:
             try:
                 outcome = yield from settle(
-                    marking, attempt, attempt.key, attempt.held, self._clock, attempt.decided
+                    marking, attempt, attempt.key, attempt.held, self._clock, attempt.decide
                 )
             except GivenUp:
                 failure = failure or attempt.trouble
@@ -161,9 +161,7 @@ class Finishing:
                     # An earlier request arrived. The table recognizes its completion.
                     now, hashed = self._clock(), attempt.payload_hash
                     own = Complete(attempt.owner, text, hashed, record.expiry_timestamp, attempt.key)
-                    if attempt.decided is not None:
-                        attempt.decided(record, own, now)
-                    return transition(record, own, now)[1], None
+                    return (attempt.decide or transition)(record, own, now)[1], None
                 return outcome, failure or given_up
         attempt.settled = True
         yield from self._report(attempt, Kind.OUTCOME_UNKNOWN, None, failure or given_up)
@@ -200,7 +198,7 @@ class Finishing:
         if report is None:
             if not self.observers.wants(kind):
                 return
-            report = Report(attempt.key, None, attempt.owner, self._function)
+            report = Report(attempt.key, None, attempt.owner, self._name)
         record = None if outcome is None and kind is not Kind.RELEASE_FAILED else attempt.held
         try:
             yield report.of(kind, outcome, record=record, ran=attempt.ran, error=error)

@@ -15,8 +15,7 @@ from ..spec.commands import Emit
 from ..spec.events import Claimed, Event, InProgress, Outcome, PayloadMismatch, Replay, UnknownOutcome
 from ..spec.occurrences import Kind, Occurrence
 from ..spec.record import UNAVAILABLE, Record
-from ..spec.transition import deciding_row
-from .functions import full_name_of
+from ..spec.transition import Next, deciding_row
 from .requests import StoreRequest
 
 Observer = Callable[[Occurrence], object]
@@ -55,13 +54,16 @@ _OTHERS = (logging.DEBUG, "%s")
 
 
 class _Shared:
-    """The observers of the process, and whether one of them also wants requests."""
+    """The observers of the process, and who wants requests."""
 
-    __slots__ = ("everywhere", "timing")
+    __slots__ = ("everywhere", "requests", "timing")
 
     def __init__(self) -> None:
         self.everywhere: tuple[Observer, ...] = ()
         self.timing = False
+        """Whether one of them also wants each request to the store."""
+        self.requests = False
+        """Whether any observer ever wanted that, also one of a configuration. Until then, no call asks."""
 
 
 shared = _Shared()
@@ -91,6 +93,7 @@ def set_default_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
     require_observers(observers)
     before, shared.everywhere = shared.everywhere, tuple(observers)
     shared.timing = any(map(_times_requests, observers))
+    shared.requests = shared.requests or shared.timing
     return before
 
 
@@ -180,6 +183,7 @@ class Observers:
         """Whether the configuration has observers."""
         self.timing = any(map(_times_requests, observers))
         """Whether one of them also wants each request to the store."""
+        shared.requests = shared.requests or self.timing
 
     def wants(self, kind: Kind) -> bool:
         """Return whether an occurrence of this kind is to be reported."""
@@ -200,7 +204,8 @@ class Observers:
             interrupt = error
         for observer in self._all():
             found = self._tell(observer, observer, occurrence)
-            interrupt = interrupt or found
+            if found is not None and interrupt is None:
+                interrupt = found
         if interrupt is not None:
             raise interrupt
 
@@ -216,11 +221,11 @@ class Observers:
 
     def _all(self) -> tuple[Observer, ...]:
         """Return the observers of the configuration, of the process and of the context, each once."""
-        others = (*shared.everywhere, *observers_here())
-        if not others:
+        everywhere, here = shared.everywhere, observers_here()
+        if not (everywhere or here):
             return self._observers
         found = list(self._observers)
-        for other in others:
+        for other in (*everywhere, *here):
             if not any(other is known for known in found):
                 found.append(other)
         return tuple(found)
@@ -228,27 +233,24 @@ class Observers:
     def _tell(self, observer: Observer, take: Callable[[Any], object], what: Any) -> BaseException | None:
         """Call an observer, unless it is being called; return an interrupt that it raises."""
         busy = _busy.get()
-        if any(each is observer for each in busy):
+        if busy and any(each is observer for each in busy):
             return None
         token = _busy.set((*busy, observer))
         try:
-            return self._interrupt_of(observer, take, what)
+            try:
+                answer = take(what)
+                if not isinstance(answer, CoroutineType):
+                    return None
+                answer.close()
+                raise TypeError("an observer is called, and not awaited: make it a plain function")  # noqa: TRY301 - as any failure of it
+            except BaseException as error:  # noqa: BLE001 - judged below, where nothing is being handled
+                failure = error
+            return self._interrupt_in(failure, observer, what)
         finally:
             _busy.reset(token)
 
-    def _interrupt_of(
-        self, observer: Observer, take: Callable[[Any], object], what: Any
-    ) -> BaseException | None:
-        """Call an observer; log what it raises, and return it if it is an interrupt."""
-        try:
-            answer = take(what)
-            if isinstance(answer, CoroutineType):
-                answer.close()
-                raise TypeError("an observer is called, and not awaited: make it a plain function")  # noqa: TRY301 - as any failure of it
-        except BaseException as error:  # noqa: BLE001 - judged below, where nothing is being handled
-            failure = error
-        else:
-            return None
+    def _interrupt_in(self, failure: BaseException, observer: Observer, what: Any) -> BaseException | None:
+        """Log what an observer raised, and return it if it is an interrupt."""
         # An observer is no generator: one that raises what closes generators has failed.
         interrupt = None if isinstance(failure, GeneratorExit) else self._interrupts.behind(failure)
         if interrupt is not None:
@@ -283,7 +285,7 @@ class Report:
     owner
         The owner token of the attempt, if it is known already.
     function
-        The function, if there is one.
+        The full name of the function, if there is one.
     """
 
     __slots__ = ("_began", "_clock", "_function", "_key", "_owner", "_row")
@@ -293,12 +295,12 @@ class Report:
         key: str,
         clock: Callable[[], int] | None,
         owner: str | None = None,
-        function: Callable[..., Any] | None = None,
+        function: str | None = None,
     ) -> None:
-        self._function = None if function is None else full_name_of(function)
+        self._function = function
         self._key = key
         self._clock = clock
-        self._began = self._now()
+        self._began = None if clock is None else self._now(clock)
         self._row: str | None = None
         self._owner = owner
 
@@ -308,14 +310,16 @@ class Report:
         twin._clock, twin._began = self._clock, self._began
         return twin
 
-    def begun_by(self, owner: str) -> Callable[[Record | None, Event, int], None]:
-        """Set the owner token of the attempt; return :meth:`decided`."""
+    def begun_by(self, owner: str) -> Callable[[Record | None, Event, int], Next]:
+        """Set the owner token of the attempt; return :meth:`decide`."""
         self._owner = owner
-        return self.decided
+        return self.decide
 
-    def decided(self, record: Record | None, event: Event, now: int) -> None:
-        """Note which row of the table decides."""
-        self._row = deciding_row(record, event, now).clause
+    def decide(self, record: Record | None, event: Event, now: int) -> Next:
+        """Decide as the table does, and note its row."""
+        row = deciding_row(record, event, now)
+        self._row = row.clause
+        return row.step(record, event, now)
 
     def of(
         self,
@@ -330,27 +334,19 @@ class Report:
         row = None if outcome is None else self._row
         if record is None:
             record = getattr(outcome, "record", None)
-        occurrence = Occurrence(
-            kind,
-            self._key,
-            self._owner,
-            row,
-            outcome,
-            record,
-            ran,
-            error,
-            self._since_it_began(),
-            self._function,
+        lasted = None
+        if self._clock is not None and self._began is not None:
+            now = self._now(self._clock)
+            if now is not None:
+                lasted = now - self._began if now > self._began else 0
+        return Emit(
+            Occurrence(kind, self._key, self._owner, row, outcome, record, ran, error, lasted, self._function)
         )
-        return Emit(occurrence)
 
-    def _since_it_began(self) -> int | None:
-        now = self._now()
-        return None if now is None or self._began is None else max(0, now - self._began)
-
-    def _now(self) -> int | None:
+    @staticmethod
+    def _now(clock: Callable[[], int]) -> int | None:
         try:
-            return None if self._clock is None else self._clock()
+            return clock()
         except Exception as error:  # noqa: BLE001 - the call itself finds out what its clock raises
             raise_interrupt(error)
             return None
@@ -360,11 +356,13 @@ def kind_of_claim(outcome: Outcome) -> Kind:
     """Return the kind of occurrence that reports the outcome of a claim."""
     if isinstance(outcome, Claimed):
         return Kind.CLAIMED if outcome.took_over is None else Kind.TOOK_OVER
-    if isinstance(outcome, InProgress):
-        return Kind.IN_PROGRESS
-    if isinstance(outcome, PayloadMismatch):
-        return Kind.PAYLOAD_MISMATCH
-    if isinstance(outcome, UnknownOutcome):
-        return Kind.PARKED
-    assert isinstance(outcome, Replay)  # the rows of a claim give nothing else
-    return Kind.RESULT_UNAVAILABLE if outcome.record.response_data in UNAVAILABLE else Kind.REPLAYED
+    if isinstance(outcome, Replay):
+        return Kind.RESULT_UNAVAILABLE if outcome.record.response_data in UNAVAILABLE else Kind.REPLAYED
+    return _REFUSALS[type(outcome)]  # the rows of a claim give nothing else
+
+
+_REFUSALS: dict[type, Kind] = {
+    InProgress: Kind.IN_PROGRESS,
+    PayloadMismatch: Kind.PAYLOAD_MISMATCH,
+    UnknownOutcome: Kind.PARKED,
+}

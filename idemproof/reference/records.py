@@ -206,7 +206,7 @@ def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
         return None
     report = Report(key, engine.clock)
     subject = _Subject(inspected, forced=forced)
-    outcome = yield from settle(_FORGET, subject, key, _as_left(inspected), engine.clock, report.decided)
+    outcome = yield from settle(_FORGET, subject, key, _as_left(inspected), engine.clock, report.decide)
     current = subject.held
     if isinstance(outcome, Evicted):
         if engine.observers.wants(Kind.FORGOTTEN):
@@ -236,7 +236,7 @@ def _resolve(engine: Engine, key: str, result: Any) -> Steps:
         raise _completed(key, inspected)
     report = Report(key, engine.clock)
     subject = _Subject(inspected, text=text, expiry=ceil_seconds(engine.clock() + engine.window_ms))
-    outcome = yield from settle(_RESOLVE, subject, key, inspected, engine.clock, report.decided)
+    outcome = yield from settle(_RESOLVE, subject, key, inspected, engine.clock, report.decide)
     if isinstance(outcome, Completed):
         if engine.observers.wants(Kind.RESOLVED):
             yield report.of(Kind.RESOLVED, outcome, record=subject.held)

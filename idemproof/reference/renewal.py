@@ -172,10 +172,8 @@ class Renewals:
         attempt, change, now = renewal.attempt, self._renewing, self._clock()
         if not renewal.stopped and change.ends_at_most(renewal, now) <= max(now, deadline_ms(renewal.claim)):
             return None
-        decided = None if report is None else report.decided
-        outcome: Outcome = yield from settle(
-            change, renewal, attempt.key, renewal.claim, self._clock, decided
-        )
+        decide = None if report is None else report.decide
+        outcome: Outcome = yield from settle(change, renewal, attempt.key, renewal.claim, self._clock, decide)
         lost = renewal.note(outcome)
         if not renewal.stopped:
             kind = Kind.RENEWAL_REFUSED if lost else Kind.RENEWED

@@ -38,6 +38,9 @@ class StoreRequest(NamedTuple):
     error: BaseException | None = None
 
 
+_TIMED = (Swap, Load, Sleep, Wait)
+
+
 def timed(steps: Steps, hand: Callable[[StoreRequest], None], function: str | None) -> Steps:
     """Perform ``steps``, and report each request and each wait.
 
@@ -49,7 +52,7 @@ def timed(steps: Steps, hand: Callable[[StoreRequest], None], function: str | No
         try:
             command = steps.send(reply) if error is None else steps.throw(error)
             reply = error = None
-            if not isinstance(command, Swap | Load | Sleep | Wait):
+            if not isinstance(command, _TIMED):
                 try:
                     reply = yield command
                 except GeneratorExit:
@@ -78,10 +81,8 @@ def timed(steps: Steps, hand: Callable[[StoreRequest], None], function: str | No
 
 def _named(command: Swap | Load | Sleep | Wait) -> tuple[Any, str | None, str | None]:
     """Return the kind of a request, its key and its owner."""
-    if isinstance(command, Sleep | Wait):
-        return "wait", None, None
-    if isinstance(command, Load):
-        return "load", command.key, None
+    if not isinstance(command, Swap):
+        return ("load", command.key, None) if isinstance(command, Load) else ("wait", None, None)
     key, expected, new, _ = command
     if new is None:
         return "delete", key, None if expected is None else expected.owner

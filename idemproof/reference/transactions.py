@@ -258,7 +258,7 @@ class InTransactions(Finishing):
         assert isinstance(outcome, LeaseLost)
         self.renewal_of(attempt).lost = True
         if attempt.report is not None and report is not None:
-            report.decided(found, completion.event, completion.now)
+            report.decide(found, completion.event, completion.now)
             yield report.of(Kind.LEASE_LOST, outcome, record=found)
         return IdempotencyLeaseLostError(
             f"The attempt on {key!r} has lost its claim: its lease ended, or the store lost it, and another "
@@ -319,8 +319,8 @@ class InTransactions(Finishing):
     ) -> Steps:
         outcome = Completed(found)
         attempt.held, attempt.outcome, attempt.settled = found, outcome, True
-        if attempt.decided is not None:
-            attempt.decided(completion.claim, completion.event, completion.now)
+        if attempt.decide is not None:
+            attempt.decide(completion.claim, completion.event, completion.now)
         if attempt.report is not None:
             yield from self._report(attempt, Kind.COMPLETED, outcome)
         if attempt.interrupt is not None:

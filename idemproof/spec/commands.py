@@ -93,16 +93,12 @@ class RunBody:
     arguments: the question of a takeover.
     """
 
-    __slots__ = ("asked", "failure", "interrupt", "layer", "result", "returned")
-
+    returned = False
+    result: Any = None
+    failure: BaseException | None = None
+    interrupt: BaseException | None = None
+    asked: Callable[..., Any] | None = None
     layer: Any
-
-    def __init__(self) -> None:
-        self.returned = False
-        self.result: Any = None
-        self.failure: BaseException | None = None
-        self.interrupt: BaseException | None = None
-        self.asked: Callable[..., Any] | None = None
 
 
 Command = (

@@ -11,7 +11,7 @@ from typing import Any
 from .commands import Sleep, Steps, Swap
 from .events import Claimed, Event
 from .record import INPROGRESS, Record, checked, live, same_record
-from .transition import transition
+from .transition import Next, transition
 
 
 class Granted(Record):
@@ -75,7 +75,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
     key: str,
     current: Record | None,
     clock: Callable[[], int],
-    decided: Callable[[Record | None, Event, int], None] | None = None,
+    decide: Callable[[Record | None, Event, int], Next] | None = None,
 ) -> Steps:
     """Apply ``change`` to the record of ``key``, or find out why it is refused; return the outcome.
 
@@ -89,11 +89,13 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
         The record that is expected to be stored.
     clock
         Returns epoch milliseconds.
-    decided
-        Is given what the table is asked each time; the last time counts.
+    decide
+        Is asked instead of the table, which it asks.
     """
     failures = conflicts = pause = 0
     acts, claims = change.acting, change.claims
+    if decide is None:
+        decide = transition
     failure: BaseException | None = None
     while True:
         try:
@@ -102,9 +104,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
             now = clock()
             event = change.event(subject, now)
             acting = current if acts is None else acts(subject, current)
-            new, outcome = transition(acting, event, now)
-            if decided is not None:
-                decided(acting, event, now)
+            new, outcome = decide(acting, event, now)
             if new is not acting:
                 if (conflicts or failures) and (
                     conflicts >= change.conflicts or conflicts + failures >= change.requests
@@ -121,8 +121,8 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                     subject.held = new
                     if current is not None and _is_of_another(current, new):
                         subject.replaced = current  # even if its reply is lost
-                    if outcome.asks:  # type: ignore[union-attr]  # what a claim proposes is granted
-                        subject.asks = True  # until it ends, though the reply may be lost (TAKE-3)
+                        if outcome.asks:  # type: ignore[union-attr]  # what a claim proposes is granted
+                            subject.asks = True  # until it ends, though the reply may be lost (TAKE-3)
                 found = yield Swap(key, current, new, ttl_ms)
                 if found is new:
                     current = new
@@ -135,9 +135,7 @@ def settle(  # noqa: C901, PLR0912, PLR0915 - one loop: propose, swap, reconcile
                         change.refused(subject, failures)
                         acting = current if acts is None else acts(subject, current)
                         now = clock()
-                        new, outcome = transition(acting, event, now)
-                        if decided is not None:
-                            decided(acting, event, now)
+                        new, outcome = decide(acting, event, now)
                         if new is not acting:
                             pause = 0
                             continue

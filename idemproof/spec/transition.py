@@ -83,12 +83,14 @@ def _always(_record: Record | None, _event: Event, _now: int) -> bool:
 
 def _free(record: Record | None, event: Claim, now: int) -> bool:
     # Under another policy than "run", a claim of another attempt is remembered until it expires (TAKE-2).
-    return claimable(record, now) and (
-        record is None
-        or event.policy == RUN
-        or record.status == COMPLETED
-        or now >= expiry_ms(record)
-        or holds(record, event.owner)
+    return record is None or (
+        claimable(record, now)
+        and (
+            event.policy == RUN
+            or record.status == COMPLETED
+            or now >= expiry_ms(record)
+            or holds(record, event.owner)
+        )
     )
 
 
@@ -118,8 +120,8 @@ def _of_own_execution(record: Record, event: Claim, _now: int) -> bool:
     return record.status == INPROGRESS and same_execution(record, event.owner)
 
 
-def _in_progress(record: Record, _event: Claim, _now: int) -> bool:
-    return record.status == INPROGRESS
+def _completed(record: Record, _event: Claim, _now: int) -> bool:
+    return record.status == COMPLETED
 
 
 def _own_result(record: Record | None, event: Complete | CompleteWithin, _now: int) -> bool:
@@ -152,7 +154,7 @@ def _is_owed(record: Record, now: int) -> bool:
 
 def _new_claim(record: Record | None, event: Claim) -> Record:
     expiry, lease = event.expiry, event.lease
-    if event.policy != RUN and record is not None and record.status == INPROGRESS:
+    if record is not None and event.policy != RUN and record.status == INPROGRESS:
         expiry = max(expiry, record.expiry_timestamp)
     if lease is not None and lease > expiry * 1000:
         expiry = ceil_seconds(lease)
@@ -266,6 +268,7 @@ TABLE: tuple[Row, ...] = (
         _hashes_differ,
         _refuse_payload,
     ),
+    Row("ROW-5", Claim, "COMPLETED", _SAME, "Replay", _completed, _replay),
     Row("ROW-17", Claim, "claimable, policy refuse", _SAME, "UnknownOutcome", _refuses_lapsed, _park),
     Row(
         "ROW-18",
@@ -285,8 +288,7 @@ TABLE: tuple[Row, ...] = (
         _of_own_execution,
         _resume,
     ),
-    Row("ROW-4", Claim, "INPROGRESS", _SAME, "InProgress", _in_progress, _refuse_running),
-    Row("ROW-5", Claim, "else (COMPLETED)", _SAME, "Replay", _always, _replay),
+    Row("ROW-4", Claim, "else (INPROGRESS)", _SAME, "InProgress", _always, _refuse_running),
     Row(
         "ROW-6",
         Complete,
@@ -385,4 +387,8 @@ def transition(record: Record | None, event: Event, now: int) -> Next:
 
 def deciding_row(record: Record | None, event: Event, now: int) -> Row:
     """Return the row of the table by which :func:`transition` decides."""
-    return next(row for row in TABLE if row.event is type(event) and row.guard(record, event, now))
+    kind = type(event)
+    for row in TABLE:
+        if row.event is kind and row.guard(record, event, now):
+            return row
+    raise AssertionError(f"the last row of {kind.__name__} has a condition")  # pragma: no cover

@@ -190,7 +190,7 @@ class TrustsItsCache(Engine):
     ) -> Outcome | None:
         record = cache.get(key)
         if record is not None and report is not None:
-            report.decided(record, Claim(None, None, 0, payload_hash, key), 0)
+            report.decide(record, Claim(None, None, 0, payload_hash, key), 0)
         return None if record is None else Replay(record)
 
 

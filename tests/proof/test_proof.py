@@ -114,8 +114,8 @@ SOURCE = Path(str(rules.__file__)).read_text(encoding="utf-8")
 @pytest.mark.parametrize(
     ("text", "wrong", "event", "breaks"),
     [
-        ("return claimable(record, now)", "return claimable(record, now + 1)", Claim, "INV-6"),
-        ("return claimable(record, now)", "return claimable(record, now - 1)", Claim, "INV-9"),
+        ("        claimable(record, now)\n", "        claimable(record, now + 1)\n", Claim, "INV-6"),
+        ("        claimable(record, now)\n", "        claimable(record, now - 1)\n", Claim, "INV-9"),
         ("lease > expiry * 1000", "lease > expiry * 1001", Claim, "TIME-6"),
         ("expiry = ceil_seconds(lease)", "expiry = lease // 1000", Claim, "TIME-6"),
         (

@@ -9,11 +9,12 @@ from unittest.mock import patch
 from idemproof.conformance.simulator import Fate, SimulatedCall, World
 from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.engine import Engine
+from idemproof.reference.observers import Report
 from idemproof.spec.commands import Swap
 from idemproof.spec.events import Event, Evict, Outcome
 from idemproof.spec.invariants import Began, Ended, Happening
 from idemproof.spec.record import Record, deadline_ms, expiry_ms
-from idemproof.spec.transition import transition
+from idemproof.spec.transition import Next, transition
 
 LENGTH = 60
 DEADLINE_OFFSETS = (-1, 0, 0, 1)
@@ -160,8 +161,15 @@ def record(seed: int, length: int = LENGTH) -> tuple[int, list[Entry]]:
     Several calls of one key run, fail and die in an order that is drawn from ``seed``.
     """
     world = RecordedWorld()
-    # The engine asks the table through the loop that settles each change.
-    with patch.object(import_module("idemproof.spec.settle"), "transition", world.decide):
+    noted = Report.decide
+
+    def decide(report: Report, record: Record | None, event: Event, now: int) -> Next:
+        noted(report, record, event, now)
+        return world.decide(record, event, now)
+
+    # The loop that settles each change asks the table; for an observed call, its report does.
+    settle = import_module("idemproof.spec.settle")
+    with patch.object(settle, "transition", world.decide), patch.object(Report, "decide", decide):
         for _ in _run(world, random.Random(seed), length):  # noqa: S311 - drawn to be repeated
             pass
     return world.began, world.entries

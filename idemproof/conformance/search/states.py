@@ -26,7 +26,7 @@ The key leaves out what makes no difference to any future:
 """
 
 from collections.abc import Sequence
-from types import GeneratorType, MethodType
+from types import FunctionType, GeneratorType, MethodType
 from typing import Any, NamedTuple
 
 from ...reference.attempt import Attempt
@@ -289,7 +289,7 @@ def renamed(names: Sequence[str]) -> tuple[int, ...]:
 
 
 _PLAIN = (bool, int, type(None))
-_SHARED = (Engine, LocalCache, Report, type, MethodType)
+_SHARED = (Engine, LocalCache, Report, type, MethodType, FunctionType)
 """Types whose values are the same for all calls of a client, or are in the key separately."""
 
 
