@@ -68,5 +68,9 @@ def test_the_command_keeps_it_in_several_threads_and_processes(
     of_other_layers = {
         "one-event-loop-after-the-other-may-use-a-layer",  # async
         "a-closed-layer-leaves-nothing-behind",  # with a close method
+        # with a signal
+        "a-wait-blocks-nothing-else",
+        "a-wait-ends-when-its-time-is-over",
+        "a-wait-ends-when-the-record-changes",
     }
     assert {check["name"] for check in report["checks"] if check["verdict"] != "kept"} == of_other_layers

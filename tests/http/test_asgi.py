@@ -140,6 +140,16 @@ def test_any_other_answer_is_final(status: int) -> None:
 
 
 @pytest.mark.clause("HTTP-21")
+@pytest.mark.parametrize("status", [202, 303])
+def test_an_accepted_operation_that_says_when_to_look_again_is_final(status: int) -> None:
+    app = Counted(status, [(b"retry-after", b"5")])
+    middleware = protected(app)
+    call(middleware)
+    repeat = call(middleware)
+    assert (repeat.status, repeat.header("retry-after"), app.runs) == (status, "5", 1)
+
+
+@pytest.mark.clause("HTTP-21")
 def test_retry_after_and_routes_decide_too() -> None:
     for options, runs in (
         ({}, 2),

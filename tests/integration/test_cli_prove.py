@@ -64,6 +64,7 @@ def test_the_result_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         "Claim",
         "Complete",
         "Release",
+        "CompleteWithin",
         "Renew",
         "Evict",
     }

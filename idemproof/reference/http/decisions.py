@@ -46,7 +46,10 @@ def is_released(
     """
     if response.status in kept:
         return False
-    return response.status in released or response.has(b"retry-after")
+    if response.status in released:
+        return True
+    # Not with 202 or 303: they tell when to look at what has been done.
+    return response.status >= 400 and response.has(b"retry-after")  # noqa: PLR2004 - the first error
 
 
 def replayed_headers(

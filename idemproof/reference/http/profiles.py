@@ -137,7 +137,7 @@ IETF = Profile(
             "crashes": _MIDDLEWARE_CRASH,
             "errors": PublishedAnswer(
                 "The result of the first request, success or an error, as a SHOULD; not which errors.",
-                "2xx, 3xx and 4xx are final. 5xx, 307, 308, 401, 407, 408, 421, 425, 429 and any answer with "
+                "2xx, 3xx and 4xx are final. 5xx, 307, 308, 401, 407, 408, 421, 425, 429 and any error with "
                 "Retry-After release the key.",
                 ("HTTP-21",),
             ),
@@ -266,7 +266,7 @@ ACP = Profile(
             ),
             "errors": PublishedAnswer(
                 "5xx is never kept, and a retry after it is a fresh request.",
-                "5xx releases the key, as do 401, 408, 421, 425, 429 and any answer with Retry-After.",
+                "5xx releases the key, as do 401, 408, 421, 425, 429 and any error with Retry-After.",
                 ("HTTP-21",),
             ),
             "replays": PublishedAnswer(
@@ -319,7 +319,7 @@ ICEBERG = Profile(
             "crashes": _MIDDLEWARE_CRASH,
             "errors": PublishedAnswer(
                 "200, 201, 204 and final 4xx, 409 among them, are kept; 5xx is not.",
-                "2xx and 4xx are final but 401, 408, 421, 425 and 429; 5xx and any answer with Retry-After "
+                "2xx and 4xx are final but 401, 408, 421, 425 and 429; 5xx and any error with Retry-After "
                 "release the key.",
                 ("HTTP-21",),
             ),
