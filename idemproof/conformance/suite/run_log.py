@@ -135,7 +135,7 @@ def from_plain(plain: list[Any]) -> RunEvent:
 def _finding(plain: Any) -> Finding:
     finding = Finding(*plain)
     lines = tuple(_line(Line(*line)) for line in finding.lines)
-    return finding._replace(clauses=tuple(finding.clauses), lines=lines)
+    return finding._replace(clauses=tuple(finding.clauses), lines=lines, commands=tuple(finding.commands))
 
 
 def _line(line: Line) -> Line:
