@@ -208,6 +208,7 @@ FINER_FAULTS = (
         "a durable execution resumes its own result as a claim",
         _of_execution_in_any_status,
         invocations=1,
+        before="ROW-5",
     ),
     Fault(
         "ROW-4",
