@@ -44,7 +44,8 @@ def test_a_client_that_begins_too_late_is_found() -> None:
 
 
 def test_there_are_faults_in_every_row_and_against_every_invariant() -> None:
-    assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE}
+    # An attempt completes within a transaction once (TXN-2), so no client reaches ROW-21.
+    assert {fault.row for fault in FAULTS} == {row.clause for row in rules.TABLE} - {"ROW-21"}
     each = (*map(found, FAULTS), found_beginning_late(), *map(found_in_clients, CLIENT_FAULTS))
     traces = [trace for trace in each if trace is not None]
     broken = {name.partition(" ")[0] for trace in traces for name in trace.broken}

@@ -7,6 +7,7 @@ from typing import Any
 
 import django
 import psycopg.conninfo
+from django.apps import apps
 from django.conf import settings
 from django.db import connections, transaction
 
@@ -18,6 +19,7 @@ def connection_to(alias: str, **database: Any) -> Any:
     """Return Django's connection to a database, under an alias that nothing else uses."""
     if not settings.configured:
         settings.configure(DATABASES={}, USE_TZ=True)
+    if not apps.ready:
         django.setup()
     known = connections.settings
     known[alias] = database

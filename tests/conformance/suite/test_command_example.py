@@ -39,6 +39,9 @@ def test_the_layer_in_javascript_is_kept(profile: Profile | str, node: str, tmp_
         "a-request-leaves-nothing-behind",
         "a-closed-layer-leaves-nothing-behind",
         "a-fork-leaves-both-processes-a-layer",
+        "a-wait-blocks-nothing-else",
+        "a-wait-ends-when-its-time-is-over",
+        "a-wait-ends-when-the-record-changes",
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import needs as measured
 from idemproof import CompareAndSwapLayer, InMemoryPersistenceLayer, Record
-from idemproof.cli.check import _exit_code
+from idemproof.cli.delivery import exit_code
 from idemproof.conformance import Capabilities, Profile
 from idemproof.conformance.suite.checks import TIERS, Broken, Case, Check
 from idemproof.conformance.suite.html import page
@@ -185,7 +185,7 @@ def test_a_slow_store_that_is_broken_is_found_by_the_checks_that_run(latency: fl
     report, took = judged(latency, layer=Overwrites)
     assert took <= QUICK.total_seconds + PENDING * latency
     assert "CAS-2" in {clause for each in report.findings for clause in each.clauses}
-    assert _exit_code(report, []) == 1
+    assert exit_code(report, []) == 1
     assert verdict_line(report).startswith("BROKEN: ")
     assert " not run" in verdict_line(report)
 
@@ -468,7 +468,7 @@ def test_each_form_of_the_report_names_it_with_the_reason() -> None:
     ],
 )
 def test_the_exit_code_is_0_if_only_time_was_missing(report: Report, required: list[str], code: int) -> None:
-    assert _exit_code(report, required) == code
+    assert exit_code(report, required) == code
 
 
 def test_a_shortened_check_tries_some_examples_and_says_so() -> None:
