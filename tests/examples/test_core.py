@@ -37,4 +37,4 @@ def test_a_process_is_measured(load: Load) -> None:
         assert [example.charge("A-17") for _ in range(2)] == ["charged A-17"] * 2
     finally:
         (telemetry,) = idemproof.set_default_observers([])
-    assert sum(telemetry._counts.values()) == 3
+    assert sum(count.number for count in telemetry._counts.values()) == 3
