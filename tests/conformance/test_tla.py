@@ -131,7 +131,8 @@ def test_the_faults_of_the_page_break_every_invariant_in_every_row() -> None:
     assert {name.replace("_", "-") for name in INVARIANTS} - {"INV-10"} <= broken
     rows = {row for (row, _), (clause, *_) in each.items() if clause in broken - {"**not found**"}}
     assert rows >= {row.clause for row in rules.TABLE} - WITHIN
-    assert sum(clause == "**not found**" for clause, *_ in each.values()) < len(each) / 7
+    missed = [row for (row, _), (clause, *_) in each.items() if clause == "**not found**"]
+    assert sum(row not in WITHIN for row in missed) < len(each) / 7
 
 
 @pytest.mark.clause("ROW-0")
