@@ -41,7 +41,7 @@ class User:
 
 
 class Shop:
-    """A view that does what it is told, behind the middleware."""
+    """A view that answers as the request says, behind the middleware."""
 
     def __init__(self, *, asynchronous: bool, **options: Any) -> None:
         self.runs = 0

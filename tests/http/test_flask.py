@@ -18,7 +18,7 @@ HEADERS = {"Authorization": "Bearer ada", "Idempotency-Key": '"k"'}
 
 
 class Shop:
-    """A Flask application whose view does what it is told."""
+    """A Flask application whose view answers as the request says."""
 
     def __init__(self, **options: Any) -> None:
         self.app = app = flask.Flask("shop")

@@ -109,7 +109,7 @@ def call(app: Any, body: bytes | Sequence[bytes] = b"{}", **options: Any) -> Rep
 
 
 class Counted:
-    """An application that counts its runs, and answers as it is told."""
+    """An application that counts its runs, and gives the answer it was made with."""
 
     def __init__(
         self,

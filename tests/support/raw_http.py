@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client over a plain socket: it sends what it is given, and hangs up where it is told."""
+"""An HTTP/1.1 client over a plain socket: it sends any bytes, and can hang up at any point."""
 
 import contextlib
 import http.client
