@@ -7,7 +7,6 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,18 @@ import typer
 from idemproof.conformance.suite.capabilities import claims
 
 from .commands import claims_of
-from .delivery import INTERRUPTED, deliver, exit_code, refuse_places_that_cannot_be_written, show_checks
+from .delivery import (
+    INTERRUPTED,
+    HtmlOption,
+    JsonOption,
+    RequireOption,
+    SeedOption,
+    TierOption,
+    deliver,
+    exit_code,
+    refuse_places_that_cannot_be_written,
+    show_checks,
+)
 from .targets import refusal
 
 if TYPE_CHECKING:
@@ -89,21 +99,11 @@ def check(
             help="The profile: quick (at most 60 seconds), default (at most 5 minutes), or thorough."
         ),
     ] = "default",
-    seed: Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TIER", help="A tier that must be kept. Repeat the option for more tiers."),
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TIER", help="Judge only this tier. Repeat the option for more tiers."),
-    ] = None,
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the report as JSON. Use - for stdout.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as a self-contained HTML page.")
-    ] = None,
+    seed: SeedOption = None,
+    require: RequireOption = None,
+    tier: TierOption = None,
+    json: JsonOption = None,
+    html: HtmlOption = None,
     **claimed: Any,
 ) -> None:
     """Judge a persistence layer by the clauses of the protocol, and show how it breaks them.

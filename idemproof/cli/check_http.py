@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .delivery import INTERRUPTED, deliver, exit_code, refuse_places_that_cannot_be_written, show_checks
+from .delivery import (
+    INTERRUPTED,
+    HtmlOption,
+    JsonOption,
+    RequireOption,
+    SeedOption,
+    TierOption,
+    deliver,
+    exit_code,
+    refuse_places_that_cannot_be_written,
+    show_checks,
+)
 from .targets import refusal
 
 if TYPE_CHECKING:
@@ -29,21 +40,11 @@ def check_http(
     profile: Annotated[
         str | None, typer.Option(help="The profile that says what is required, such as ietf or stripe.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TIER", help="A tier that must be kept. Repeat the option for more tiers."),
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TIER", help="Judge only this tier. Repeat the option for more tiers."),
-    ] = None,
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the report as JSON. Use - for stdout.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as a self-contained HTML page.")
-    ] = None,
+    seed: SeedOption = None,
+    require: RequireOption = None,
+    tier: TierOption = None,
+    json: JsonOption = None,
+    html: HtmlOption = None,
     i_own_this_host: Annotated[
         bool, typer.Option("--i-own-this-host", help="Allow a target that is not this machine.")
     ] = False,

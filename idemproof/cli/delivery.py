@@ -1,11 +1,11 @@
-"""What commands that judge have in common: progress, where reports go, and exit codes."""
+"""What commands that judge have in common: options, progress, where reports go, and exit codes."""
 
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _NOT_JUDGED = 3
+
+SeedOption = Annotated[int | None, typer.Option(help="The random seed, as shown in a report.")]
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TIER", help="A tier that must be kept. Repeat the option for more tiers."),
+]
+TierOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TIER", help="Judge only this tier. Repeat the option for more tiers."),
+]
+JsonOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Write the report as JSON. Use - for stdout.")
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the report as a self-contained HTML page.")
+]
 
 
 class Named(Protocol):
