@@ -226,10 +226,10 @@ async def use(key):
     await layer._swap(key, None, record(key), 3_600_000)
     assert await layer._load(key) == record(key)
 asyncio.run(use("parent"))
-layer.close()
+asyncio.run(layer.close())
 join(fork(lambda: asyncio.run(use("child")), by))
 asyncio.run(use("parent again"))
-layer.close()
+asyncio.run(layer.close())
 """
     run(f"AsyncSQLitePersistenceLayer({str(tmp_path / 'records.db')!r})", by, script)
 

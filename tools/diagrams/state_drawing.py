@@ -32,7 +32,7 @@ _ABOVE, _BELOW = _UPPER + _HEIGHT, _LOWER
 _ROUTES: dict[tuple[str, str], tuple[list[Point], Point]] = {
     (ABSENT, INPROGRESS): ([(_INNER, 110), (_OUTER, 110)], (_MIDDLE, 102)),
     (INPROGRESS, ABSENT): ([(_OUTER, 170), (_INNER, 170)], (_MIDDLE, 162)),
-    (INPROGRESS, COMPLETED): ([(672, _ABOVE), (672, _BELOW)], (682, 350)),
+    (INPROGRESS, COMPLETED): ([(660, _ABOVE), (660, _BELOW)], (670, 350)),
     (INPROGRESS, EXPIRED): ([(_OUTER, 258), (_INNER - 40, _BELOW)], (384, 322)),
     (EXPIRED, INPROGRESS): ([(_INNER, 428), (_OUTER + 40, _ABOVE)], (570, 380)),
     (EXPIRED, COMPLETED): ([(_INNER, 520), (_OUTER, 520)], (_MIDDLE, 512)),

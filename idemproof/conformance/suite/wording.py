@@ -1,5 +1,6 @@
 """The parts that all forms of the report share: groups of findings, and sentences."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -213,7 +214,9 @@ def clause_text(name: str) -> str:
         return clause.text
     event, when, then, outcome = clause.text.split(" | ")
     change = "the record is unchanged" if then == "unchanged" else f"the next record is {then}"
-    return f"{event}, when {when}: {change}; the outcome is {outcome}."
+    # The last row of an event: "else", perhaps with what is left in parentheses.
+    condition = "otherwise" if when == "else" else "when " + re.sub(r"^else \((.+)\)$", r"\1", when)
+    return f"{event}, {condition}: {change}; the outcome is {outcome}."
 
 
 def verdict_line(report: Report, required: Sequence[str] = ()) -> str:

@@ -122,7 +122,9 @@ def test_open_and_new_connections_pause(kind: Any, tmp_path: Path) -> None:
         assert releasing[:2] == ["BEGIN IMMEDIATE"] * 2
         assert "BEGIN IMMEDIATE (waits for a lock)" in releasing
     finally:
-        layer.close()
+        closing = layer.close()
+        if closing is not None:
+            loop.run(closing)
         loop.close()
 
 
