@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from inspect import isawaitable
-from typing import Any, Unpack
+from functools import partial
+from typing import Unpack
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ...backends.logs import log
@@ -11,13 +11,12 @@ from ...drivers.asynchronous import require_event_loop
 from ..core import Layer
 from ..current import current_attempt as _  # noqa: F401 - applications may call it in tasks of their own
 from .asgi_run import Application, Message, Receive, Run, Scope, Send, scope_of_the_application
+from .awaiting import advance, finish
 from .messages import Request, lowered
 from .protection import (
     GUARDS,
-    Ask,
     BodyRefusedError,
     ClientGoneError,
-    End,
     Execute,
     Gone,
     Pass,
@@ -78,7 +77,7 @@ class IdempotencyMiddleware:
             return
         guards = tuple(scope.get(GUARDS, ()))
         steps = self.protection.steps(request_of(scope), guards)
-        command = await self._until_execution(steps, receive)
+        command = await advance(steps, partial(_read, receive))
         if isinstance(command, Pass):
             await self.app(scope, receive, send)
         elif isinstance(command, Respond):
@@ -116,28 +115,13 @@ class IdempotencyMiddleware:
 
         return receive_and_drain
 
-    async def _until_execution(self, steps: Steps, receive: Receive) -> End | Execute:
-        """Perform ``steps`` until the application has to run, or to their end."""
-        reply: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                command = steps.send(reply) if error is None else steps.throw(error)
-            except StopIteration as done:
-                end: End = done.value
-                return end
-            if isinstance(command, Execute):
-                return command
-            reply = error = None
-            try:
-                reply = await (_ask(command) if isinstance(command, Ask) else _read(command, receive))
-            except BaseException as failure:  # noqa: BLE001 - the steps judge it
-                error = failure
-
     async def _finish(self, steps: Steps, command: Execute, run: Run) -> None:
         """Run the application for its key, answer, and wait until it has ended."""
         try:
-            end = await self._end_of(steps, command, run)
+            execution = self.protection.idempotency.arun(
+                command.key, run.body, payload_hash=command.payload_hash, on_takeover=command.question
+            )
+            end = await finish(steps, execution)
             if isinstance(end, Raise):
                 raise end.error
             assert isinstance(end, Respond | PassOn)  # it has run, or was refused
@@ -149,27 +133,6 @@ class IdempotencyMiddleware:
             await run.ended()
         finally:
             run.cancel()  # it runs no more, unless this was cancelled itself
-
-    async def _end_of(self, steps: Steps, command: Execute, run: Run) -> End:
-        arguments: dict[str, Any] = {"payload_hash": command.payload_hash, "on_takeover": command.question}
-        reply: Any = None
-        error: BaseException | None = None
-        try:
-            reply = await self.protection.idempotency.arun(command.key, run.body, **arguments)
-        except BaseException as failure:  # noqa: BLE001 - the steps judge it
-            error = failure
-        while True:
-            try:
-                following = steps.send(reply) if error is None else steps.throw(error)
-            except StopIteration as done:
-                end: End = done.value
-                return end
-            assert isinstance(following, Ask)  # the application runs once
-            reply = error = None
-            try:
-                reply = await _ask(following)
-            except BaseException as failure:  # noqa: BLE001 - the steps judge it
-                error = failure
 
     async def _shielded(self, task: "asyncio.Task[None]") -> None:
         """Wait for a request. If the server cancels this, the request goes on without it (HTTP-13)."""
@@ -209,14 +172,8 @@ def raw_path(scope: Scope) -> bytes:
     return raw
 
 
-async def _ask(command: Ask) -> Any:
-    found = command.function(*command.arguments)
-    return await found if isawaitable(found) else found
-
-
-async def _read(command: Any, receive: Receive) -> bytes:
+async def _read(receive: Receive, command: ReadBody) -> bytes:
     """Return the body of the request."""
-    assert isinstance(command, ReadBody)  # the only other command before the application runs
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...spec.errors import IdempotencyConfigError
 from ..functions import is_async, name_of
-from .execution import Execution, ReleasedAnswerError
+from .execution import Execution
 from .messages import Response
 from .protection import Ask, End, Execute, Protection, ReadBody, Respond, Steps
 from .settings import Settings
@@ -86,18 +86,11 @@ def is_own_answer(end: End, execution: Execution | None) -> bool:
 
 
 def _execute(command: Execute, protection: Protection, run: Callable[[Execute], Response]) -> Any:
-    execution, interrupts = command.execution, protection.settings.config.interruptions
+    interrupts = protection.settings.config.interruptions
 
     def body() -> Response:
-        execution.begin()
-        try:
+        with command.execution.running(interrupts):
             return run(command)
-        except ReleasedAnswerError:
-            raise
-        except Exception as failure:
-            if interrupts.includes(failure):
-                raise
-            raise execution.failed(failure)  # noqa: B904 - it has its cause
 
     return protection.idempotency.run(
         command.key, body, payload_hash=command.payload_hash, on_takeover=command.question

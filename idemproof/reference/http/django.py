@@ -5,27 +5,25 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from inspect import isawaitable
 from itertools import chain
 from typing import Any
 
 from ...backends.logs import log
 from ...spec.errors import IdempotencyConfigError
 from .asgi import raw_path
+from .awaiting import advance, finish
 from .blocking import blocking_protection, is_own_answer, perform
-from .execution import Execution, ReleasedAnswerError
+from .execution import Execution
 from .messages import Request, Response, decoded, encoded
 from .protection import (
     GUARDS,
     BodyRefusedError,
-    End,
     Execute,
     Pass,
     PassOn,
     Protection,
     Raise,
     ReadBody,
-    Steps,
 )
 from .settings import Settings
 from .wsgi_request import headers_of, request_of
@@ -72,12 +70,9 @@ class DjangoIdempotencyMiddleware:
         else:
             self.protection = blocking_protection(store, options)
         got_request_exception.connect(_note_exception, dispatch_uid=_RAISED)
-        settings = self.protection.settings
-        if "app" in (settings.complete_when, *(route.complete_when for route in settings.routes)):
-            raise IdempotencyConfigError(
-                "complete_when='app' does not work in Django's MIDDLEWARE: Django ends a request after the "
-                "response has been sent. Leave it out."
-            )
+        self.protection.settings.refuse_to_wait_for_the_app(
+            "in Django's MIDDLEWARE: Django ends a request after the response has been sent. Leave it out."
+        )
 
     def __call__(self, request: Any) -> Any:
         """Answer a request; as a coroutine if Django runs asynchronously."""
@@ -91,8 +86,22 @@ class DjangoIdempotencyMiddleware:
     async def _aanswer(self, request: Any) -> Any:
         call = _Call(self._get_response, request, is_async=self._is_async)
         steps = self.protection.steps(call.request, call.guards)
-        end = await _perform_async(steps, self.protection, call)
+        end = await advance(steps, call.aread_body)
+        if isinstance(end, Execute):
+            end = await finish(steps, _to_its_end(self._execute(end, call)))
         return await self._get_response(request) if isinstance(end, Pass) else call.answer(end)
+
+    async def _execute(self, command: Execute, call: "_Call") -> Any:
+        """Make the call whose body is the view."""
+        interrupts = self.protection.settings.config.interruptions
+
+        async def body() -> Response:
+            with command.execution.running(interrupts):
+                return await call.arun(command)
+
+        return await self.protection.idempotency.arun(
+            command.key, body, payload_hash=command.payload_hash, on_takeover=command.question
+        )
 
 
 def django_user(request: Request) -> Any:
@@ -151,6 +160,10 @@ class _Call:
         if command.length is not None and len(body) < command.length:
             raise BodyRefusedError("incomplete-body")
         return body
+
+    async def aread_body(self, command: ReadBody) -> bytes:
+        """Return the body as :meth:`read_body` does: under ASGI, Django has received it before."""
+        return self.read_body(command)
 
     def run(self, command: Execute) -> Response:
         """Run the view, and return what is stored."""
@@ -297,48 +310,6 @@ def _options() -> dict[str, Any]:
         name: import_string(value) if name in _DOTTED and isinstance(value, str) and "." in value else value
         for name, value in options.items()
     }
-
-
-async def _perform_async(steps: Steps, protection: Protection, call: _Call) -> End:
-    """Perform ``steps`` as :func:`perform` does, on the event loop."""
-    reply: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            command = steps.send(reply) if error is None else steps.throw(error)
-        except StopIteration as done:
-            end: End = done.value
-            return end
-        reply = error = None
-        try:
-            if isinstance(command, Execute):
-                reply = await _to_its_end(_execute(command, protection, call))
-            elif isinstance(command, ReadBody):
-                reply = call.read_body(command)
-            else:
-                found = command.function(*command.arguments)
-                reply = await found if isawaitable(found) else found
-        except BaseException as failure:  # noqa: BLE001 - the steps decide
-            error = failure
-
-
-async def _execute(command: Execute, protection: Protection, call: _Call) -> Any:
-    execution, interrupts = command.execution, protection.settings.config.interruptions
-
-    async def body() -> Response:
-        execution.begin()
-        try:
-            return await call.arun(command)
-        except ReleasedAnswerError:
-            raise
-        except Exception as failure:
-            if interrupts.includes(failure):
-                raise
-            raise execution.failed(failure)  # noqa: B904 - it has its cause
-
-    return await protection.idempotency.arun(
-        command.key, body, payload_hash=command.payload_hash, on_takeover=command.question
-    )
 
 
 async def _to_its_end(work: Awaitable[Any]) -> Any:

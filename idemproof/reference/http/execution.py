@@ -1,8 +1,10 @@
 """One execution of the application for a key: what it answered, and how the engine hears of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
+from ...drivers.interrupts import Interrupts
 from .decisions import Durations
 from .messages import Headers, Response
 from .stored import Unfinished
@@ -93,6 +95,19 @@ class Execution:
     def begin(self) -> None:
         """Note that the application begins."""
         self._began = monotonic()
+
+    @contextmanager
+    def running(self, interrupts: Interrupts) -> Iterator[None]:
+        """Run the application in a ``with`` block. Its exceptions pass the engine as :meth:`failed` says."""
+        self.begin()
+        try:
+            yield
+        except ReleasedAnswerError:
+            raise
+        except Exception as failure:
+            if interrupts.includes(failure):
+                raise
+            raise self.failed(failure)  # noqa: B904 - it has its cause
 
     def answered(self, response: Response) -> Response:
         """Note the answer of the application, and return what is stored of it.

@@ -68,12 +68,10 @@ class FlaskIdempotency:
             end of the application, which Flask reaches only after the response.
         """
         protection = blocking_protection(persistence_store, {**options})
-        settings = protection.settings
-        if "app" in (settings.complete_when, *(route.complete_when for route in settings.routes)):
-            raise IdempotencyConfigError(
-                "complete_when='app' does not work with FlaskIdempotency: Flask ends a request after the "
-                "response has been sent. Put WSGIIdempotencyMiddleware around app.wsgi_app instead."
-            )
+        protection.settings.refuse_to_wait_for_the_app(
+            "with FlaskIdempotency: Flask ends a request after the response has been sent. Put "
+            "WSGIIdempotencyMiddleware around app.wsgi_app instead."
+        )
         dispatch = app.dispatch_request
 
         def protected(*args: Any) -> Any:

@@ -185,6 +185,11 @@ class Settings:
         policy = on_takeover if isinstance(on_takeover, str) else "run"
         self.config = _http_config(config, profile, policy, service, window_seconds)
 
+    def refuse_to_wait_for_the_app(self, why: str) -> None:
+        """Raise :class:`IdempotencyConfigError` if an answer should wait for the end of the application."""
+        if "app" in (self.complete_when, *(route.complete_when for route in self.routes)):
+            raise IdempotencyConfigError(f"complete_when='app' does not work {why}")
+
 
 def _http_config(  # noqa: C901 - one check after the other
     given: IdempotencyConfig | None,
