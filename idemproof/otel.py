@@ -139,7 +139,10 @@ class Telemetry:
                 return
             attributes = self._attributes.get(named)
             if attributes is None:
-                attributes = self._attributes[named] = _attributes_of(*named)
+                kind, function, error = named
+                attributes = self._attributes[named] = _attributes_of(function, error)
+                if kind != "wait":
+                    attributes["idemproof.request"] = kind
             histogram = self._waits if named[0] == "wait" else self._requests
             histogram.record(duration_ns / 1e9, attributes)
 
@@ -149,10 +152,7 @@ class Telemetry:
         with self._lock:
             counts = [(named, count.number) for named, count in self._counts.items()]
         for (outcome, function, error), count in counts:
-            attributes = {"idemproof.outcome": str(outcome), "code.function.name": function or ""}
-            if error is not None:
-                attributes["error.type"] = error
-            yield Observation(count, attributes)
+            yield Observation(count, {"idemproof.outcome": str(outcome), **_attributes_of(function, error)})
 
     def _record_span(self, name: str, occurrence: Occurrence) -> None:
         assert self._tracer is not None
@@ -197,12 +197,10 @@ class _Count:
         self.number = 0
 
 
-def _attributes_of(request: str, function: str | None, error: str | None) -> dict[str, str]:
+def _attributes_of(function: str | None, error: str | None) -> dict[str, str]:
     attributes = {"code.function.name": function or ""}
     if error is not None:
         attributes["error.type"] = error
-    if request != "wait":
-        attributes["idemproof.request"] = request
     return attributes
 
 
