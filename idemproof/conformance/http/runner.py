@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from ..suite.checks import Broken, NotJudged, NotOffered
+from ..suite.findings import finding_with
 from ..suite.kinds import HTTP_SERVICE
 from ..suite.options import tiers_named
 from ..suite.report import CheckResult, Finding, Report, Verdict
@@ -174,16 +175,7 @@ def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> 
 
 def _finding(asked: HttpCheck, broken: Broken) -> Finding:
     lines = tuple(line._replace(what=shortened(line.what)) for line in broken.lines)
-    return Finding(
-        asked.name,
-        asked.tier,
-        broken.clauses,
-        shortened(broken.why),
-        lines,
-        None,
-        broken.severity,
-        broken.commands,
-    )
+    return finding_with(lines, asked.name, asked.tier, broken)
 
 
 def _without(asked: HttpCheck, verdict: Verdict, why: str) -> CheckResult:

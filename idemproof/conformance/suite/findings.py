@@ -15,16 +15,15 @@ def finding_of(asked: Check, broken: Broken) -> Finding:
     seen_in = (
         asked.seen_in if broken.lines and {*broken.clauses} & {*(asked.seen_as or broken.clauses)} else None
     )
-    lines = tuple(map(_short, broken.lines))
+    return finding_with(tuple(map(_short, broken.lines)), asked.name, asked.tier, broken, seen_in)
+
+
+def finding_with(
+    lines: tuple[Line, ...], name: str, tier: str, broken: Broken, seen_in: str | None = None
+) -> Finding:
+    """Return what broke in the check of this name and tier, with ``lines`` as its trace."""
     return Finding(
-        asked.name,
-        asked.tier,
-        broken.clauses,
-        shortened(broken.why),
-        lines,
-        seen_in,
-        broken.severity,
-        broken.commands,
+        name, tier, broken.clauses, shortened(broken.why), lines, seen_in, broken.severity, broken.commands
     )
 
 
