@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+from attempts import attempt
 from idemproof import (
     AsyncPostgresPersistenceLayer,
     AsyncSQLAlchemyPersistenceLayer,
     IdempotencyConfig,
     SQLitePersistenceLayer,
-    current_attempt,
     idempotent_function,
 )
 from idemproof.errors import (
@@ -123,9 +123,7 @@ async def _made(kind: str, dsn: str, folder: Path) -> AsyncPlace:
 
 
 async def complete(result: Any, within: Any, **options: Any) -> Any:
-    attempt = current_attempt()
-    assert attempt is not None
-    return await attempt.acomplete(result, within=within, **options)
+    return await attempt().acomplete(result, within=within, **options)
 
 
 def run(kind: str, dsn: str, folder: Path, test: Callable[[AsyncPlace], Awaitable[None]]) -> None:
@@ -212,9 +210,7 @@ def test_async_and_blocking_methods_are_not_mixed(dsn: str, tmp_path: Path) -> N
     async def test(place: AsyncPlace) -> None:
         async def body(what: str) -> Any:
             async with place.lend() as connection:
-                attempt = current_attempt()
-                assert attempt is not None
-                return attempt.complete(what, within=connection)
+                return attempt().complete(what, within=connection)
 
         with pytest.raises(IdempotencyConfigError, match="async"):
             await place.protect(body)(what="a")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import servers
+from attempts import attempt
 from idemproof import (
     DynamoDBPersistenceLayer,
     IdempotencyConfig,
     InMemoryPersistenceLayer,
-    current_attempt,
     idempotent_function,
 )
 from idemproof.errors import IdempotencyConfigError, IdempotencyTransactionError
@@ -63,12 +63,6 @@ def stock(dynamodb_server: Any) -> Iterator[Stock]:
     made = Stock(dynamodb_server)
     yield made
     made.client.close()
-
-
-def attempt() -> Any:
-    found = current_attempt()
-    assert found is not None
-    return found
 
 
 @pytest.mark.clause("TXN-1", "TXN-8", "INV-11")

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from psycopg import IsolationLevel
 from sqlalchemy.orm import Session
 
-from idemproof import NOT_DONE, SQLAlchemyPersistenceLayer, current_attempt
+from attempts import complete
+from idemproof import NOT_DONE, SQLAlchemyPersistenceLayer
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,
@@ -29,12 +30,6 @@ def place(dsn: str) -> Iterator[Place]:
     made = psycopg_place(dsn)
     yield made
     made.close()
-
-
-def complete(result: Any, within: Any, **options: Any) -> Any:
-    attempt = current_attempt()
-    assert attempt is not None
-    return attempt.complete(result, within=within, **options)
 
 
 def acting(place: Place, connection: Any) -> Any:

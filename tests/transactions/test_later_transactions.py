@@ -5,21 +5,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from idemproof import current_attempt
+from attempts import BodyError, complete
 from idemproof.errors import IdempotencyTransactionError
 from transaction_places import Place, psycopg_place
 
 pytestmark = pytest.mark.once
-
-
-class BodyError(Exception):
-    """What a body raises."""
-
-
-def complete(result: Any, within: Any) -> Any:
-    attempt = current_attempt()
-    assert attempt is not None
-    return attempt.complete(result, within=within)
 
 
 @pytest.mark.clause("TXN-7")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from idemproof import Record, current_attempt
+from attempts import attempt
+from idemproof import Record
 from idemproof.drivers import heartbeats
 from idemproof.errors import IdempotencyLeaseLostError
 from transaction_places import SQLitePlace, psycopg_place, sqlite_place
@@ -21,12 +22,6 @@ def place(tmp_path: Path) -> Iterator[Any]:
     made = sqlite_place(tmp_path)
     yield made
     made.close()
-
-
-def here() -> Any:
-    found = current_attempt()
-    assert found is not None
-    return found
 
 
 class Watched:
@@ -65,10 +60,10 @@ def test_renewal_in_flight_is_awaited_before_the_completion_is_written(
     def body(what: str) -> Any:
         assert watched.in_flight.wait(60)
         with place.transaction(connection):
-            answer = here().complete(what, within=connection)
+            answer = attempt().complete(what, within=connection)
             watched.order.append("completed")
             with pytest.raises(IdempotencyLeaseLostError):
-                here().renew()
+                attempt().renew()
         return answer
 
     protected = place.protect(body, renew_lease=True, in_progress_expires_after_seconds=3)
@@ -83,14 +78,14 @@ def test_two_threads_complete_once(dsn: str) -> None:
     kinds: list[str] = []
 
     def body(what: str) -> Any:
-        attempt = here()
+        own = attempt()
         connections = place.new(), place.new()
 
         def complete(connection: Any) -> None:
             with place.transaction(connection):
                 place.act(connection, what)
                 try:
-                    attempt.complete(1, within=connection)
+                    own.complete(1, within=connection)
                 except Exception as error:
                     kinds.append(getattr(error, "kind", type(error).__name__))
                     raise

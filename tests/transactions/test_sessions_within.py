@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from idemproof import current_attempt
+from attempts import complete
 from idemproof.errors import IdempotencyTransactionError
 from transaction_places import WHAT, SQLAlchemyPlace, psycopg_place, sqlalchemy_place
 
@@ -53,12 +53,6 @@ def elsewhere(tmp_path: Path) -> Iterator[sa.Engine]:
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()
-
-
-def complete(result: Any, within: Any) -> Any:
-    attempt = current_attempt()
-    assert attempt is not None
-    return attempt.complete(result, within=within)
 
 
 def orders(engine: sa.Engine) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from attempts import BodyError, complete
 from idemproof import Kind, Occurrence, current_attempt
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
@@ -17,16 +18,6 @@ from idemproof.errors import (
 from transaction_places import Place, psycopg_place, sqlite_place
 
 pytestmark = pytest.mark.once
-
-
-class BodyError(Exception):
-    """What a body raises."""
-
-
-def complete(result: Any, within: Any, **options: Any) -> Any:
-    attempt = current_attempt()
-    assert attempt is not None
-    return attempt.complete(result, within=within, **options)
 
 
 def kind_of(raised: pytest.ExceptionInfo[IdempotencyTransactionError]) -> str:
