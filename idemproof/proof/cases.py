@@ -32,17 +32,22 @@ EVENTS: tuple[type[Event], ...] = (Claim, Complete, CompleteWithin, Release, Aba
 
 POLICIES = (RUN, REFUSE, ASK)
 
+_READABLE = 1_000_000
+"""Numbers of a counterexample are smaller, if any such counterexample exists."""
+
 
 class Symbols:
     """The symbolic values of an execution, by name."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self.numbers: dict[str, z3.ArithRef] = {}
+        self.readable: dict[str, z3.BoolRef] = {}
 
     def number(self, name: str) -> Any:
         """Return a symbolic number."""
-        self.numbers[name] = build(("number", name))
+        if name not in self.readable:
+            number = build(("number", name))
+            self.readable[name] = z3.And(number > -_READABLE, number < _READABLE)
         return Whole(self._execution, ("number", name))
 
     def text(self, name: str) -> Any:

@@ -13,6 +13,7 @@ from ..spec.events import (
     Evict,
     Release,
     Renew,
+    Renewed,
 )
 from ..spec.inductive import (
     Body,
@@ -117,6 +118,8 @@ def _grant_protects(case: Situation) -> bool:
 
 def _body_stays_protected(case: Situation) -> bool:
     step, body = case.step, case.body
+    # Otherwise nothing is sent, and the body is as it was.
+    case.suppose(step.after is not step.before or isinstance(step.outcome, Renewed))
     case.suppose(is_protected(body, case.stored, case.later))
     case.assume("ENG-4", ended_before_release(body, step.event))
     case.assume("OUT-1", step.now <= case.later)
@@ -138,7 +141,7 @@ def _answer_stays_current(case: Situation) -> bool:
 
 def _effect_stays_remembered(case: Situation) -> bool:
     step = case.step
-    case.suppose(getattr(step.event, "policy", None) != RUN)
+    case.suppose(getattr(step.event, "policy", None) != RUN and step.after is not step.before)
     case.suppose(is_remembered(case.effect, case.stored, case.later))
     case.assume("OUT-1", step.now <= case.later)
     return is_remembered(continued_effect(case.effect, step), after_swap(case.stored, step), case.later)
@@ -153,6 +156,7 @@ def _effect_is_asked_about(case: Situation) -> bool:
 
 def _uncommitted_effect_has_no_record(case: Situation) -> bool:
     step, body = case.step, case.body
+    case.suppose(step.after is not step.before)
     case.suppose(is_unrecorded(body, case.stored))
     case.assume("TXN-2", not completes(body, step.event))
     return is_unrecorded(body, after_swap(case.stored, step))

@@ -6,8 +6,6 @@ from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
-import z3
-
 from ..spec import transition as rules
 from ..spec.events import Event
 from ..spec.explorer import Trace, TraceLine
@@ -20,9 +18,6 @@ from .symbols import Values
 
 ANY = "any"
 """The name of the event of a state."""
-
-_READABLE = 1_000_000
-"""Numbers of a counterexample are smaller, if any such counterexample exists."""
 
 
 class Counterexample(NamedTuple):
@@ -263,8 +258,7 @@ def _decided(record: Record | None, event: Event, now: int) -> _Path:
 
 def _values(execution: Execution, symbols: Symbols) -> Values:
     """Return real values for the current path: small ones, if possible."""
-    small = [z3.And(number > -_READABLE, number < _READABLE) for number in symbols.numbers.values()]
-    return Values(execution.model(small))
+    return Values(execution.model(list(symbols.readable.values())))
 
 
 def _refuted(rule: Property, situation: Situation, values: Values) -> Counterexample:
