@@ -15,6 +15,7 @@ from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.profiles import PROFILES
 from postgres import PostgreSQL
+from profiles import FEW_RECORDS
 
 pytestmark = pytest.mark.once
 
@@ -97,7 +98,9 @@ def ported(name: str, folder: Path) -> None:
 
 
 def judged(factory: Callable[[], Any], *tiers: str) -> Report:
-    return check(factory, profile="quick", seed=1, capabilities=Capabilities(processes=False), tiers=tiers)
+    return check(
+        factory, profile=FEW_RECORDS, seed=1, capabilities=Capabilities(processes=False), tiers=tiers
+    )
 
 
 @pytest.mark.usefixtures("database")

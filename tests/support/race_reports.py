@@ -1,17 +1,13 @@
 """What the tests of the exclusion tier judge by, and what they read in its reports."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import fakeredis
 
 from idemproof.conformance import Capabilities, Report, check
-from idemproof.conformance.suite.profiles import PROFILES
 from idemproof.conformance.suite.runner import checks
-
-UNHURRIED = PROFILES["quick"]._replace(race_seconds=60, total_seconds=math.inf)
-"""So that what is found does not depend on how fast the machine is."""
+from profiles import UNHURRIED
 
 TWO_CLAIMS = "two-claims-of-an-unused-key-have-one-winner"
 OVERWRITES = "a-takeover-never-overwrites-a-result-stored-meanwhile"

@@ -15,6 +15,7 @@ from idemproof.conformance import FactoryError, check
 from idemproof.conformance.clauses import clauses_of, protocol_text
 from idemproof.conformance.suite.checks import TIERS, Check
 from idemproof.conformance.suite.runner import checks
+from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -74,7 +75,7 @@ COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__m
     ],
 )
 def test_a_correct_layer_has_no_findings(sample: Sample) -> None:
-    report = check(sample.make(), profile="quick", seed=1, capabilities=sample.capabilities)
+    report = check(sample.make(), profile=SMALL, seed=1, capabilities=sample.capabilities)
     assert [(each.check, each.why) for each in report.findings] == []
     assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
 

@@ -12,6 +12,7 @@ from idemproof import CompareAndSwapLayer, PostgresPersistenceLayer, Record
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.spec.record import INPROGRESS
 from postgres import PostgreSQL
+from profiles import FEW_RECORDS
 
 pytestmark = pytest.mark.once
 
@@ -26,7 +27,7 @@ def dsn(postgres_server: PostgreSQL) -> str:
 
 def judged(kind: type[LocksAndCompares], dsn: str, *tiers: str) -> Report:
     claims = Capabilities(processes=False)
-    return check(functools.partial(kind, dsn), profile="quick", seed=1, capabilities=claims, tiers=tiers)
+    return check(functools.partial(kind, dsn), profile=FEW_RECORDS, seed=1, capabilities=claims, tiers=tiers)
 
 
 @pytest.mark.parametrize("sentence", SAMPLES)

@@ -17,7 +17,9 @@ import sql_places
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.checks import TIERS
+from idemproof.conformance.suite.profiles import Profile
 from postgres import PostgreSQL
+from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -141,7 +143,7 @@ def composite_table(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyP
     created(dynamodb_server, monkeypatch, SORT_KEY)
 
 
-def assert_kept(kind: Kind, profile: str, tiers: Sequence[str] = TIERS) -> None:
+def assert_kept(kind: Kind, profile: str | Profile, tiers: Sequence[str] = TIERS) -> None:
     report = check(kind.factory, profile=profile, seed=1, capabilities=kind.claims, tiers=tiers)
     assert [(each.check, each.why) for each in report.findings] == []
     assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
@@ -159,7 +161,7 @@ NIGHTLY = ("dynamodb", "dynamodb-async", "sqlite-beside")
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in NIGHTLY])
 def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(KINDS[name].place)
-    assert_kept(KINDS[name], "quick", TIERS_OF_TWINS if name.endswith("-async") else TIERS)
+    assert_kept(KINDS[name], SMALL, TIERS_OF_TWINS if name.endswith("-async") else TIERS)
 
 
 @pytest.mark.nightly

@@ -15,10 +15,10 @@ import servers
 from idemproof import InMemoryPersistenceLayer
 from idemproof.conformance import Report, check
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from profiles import UNHURRIED
 from race_reports import (
     OVERWRITES,
     TWO_CLAIMS,
-    UNHURRIED,
     broken,
     finding,
     judged,

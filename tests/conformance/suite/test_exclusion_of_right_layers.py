@@ -12,7 +12,8 @@ import pytest
 import racing_layers as layers
 import racing_stores as stores
 from idemproof.spec.record import Record
-from race_reports import UNHURRIED, judged, over_fakeredis
+from profiles import UNHURRIED
+from race_reports import judged, over_fakeredis
 
 pytestmark = pytest.mark.once
 
