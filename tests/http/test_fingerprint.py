@@ -65,7 +65,7 @@ def test_each_part_counts() -> None:
 def test_chosen_headers_count_and_no_others() -> None:
     one, two = ("x-tenant", "1"), ("x-tenant", "2")
     assert hashed(b"", one) == hashed(b"", two) == hashed(b"")
-    chosen = {"headers": ("X-Tenant",)}
+    chosen = {"headers": (b"x-tenant",)}
     assert (
         len(
             {

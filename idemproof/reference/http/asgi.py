@@ -12,8 +12,7 @@ from ..core import Layer
 from ..current import current_attempt as _  # noqa: F401 - applications may call it in tasks of their own
 from .asgi_run import Application, Message, Receive, Run, Scope, Send, scope_of_the_application
 from .awaiting import advance, finish
-from .messages import Request, lowered
-from .protection import (
+from .commands import (
     GUARDS,
     BodyRefusedError,
     ClientGoneError,
@@ -21,12 +20,13 @@ from .protection import (
     Gone,
     Pass,
     PassOn,
-    Protection,
     Raise,
     ReadBody,
     Respond,
     Steps,
 )
+from .messages import Request, lowered
+from .protection import Protection
 from .settings import Options, Settings
 
 LONGEST_ABANDONING_SECONDS = 5

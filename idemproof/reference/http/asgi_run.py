@@ -91,7 +91,7 @@ class Run:
         """Return whether there is an answer that the application cannot take back any more."""
         task = self._task
         assert task is not None  # it has begun
-        if self._overflowed or not self._complete or not self._execution.waits_for_the_app:
+        if self._overflowed or not self._complete or not self._execution.rules.waits_for_the_app:
             return self._overflowed or self._complete
         return task.done() and not task.cancelled() and task.exception() is None
 
@@ -188,9 +188,9 @@ class Run:
                 await self._server_send({"type": "http.response.body", "body": body, "more_body": more})
             return
         self._chunks.append(bytes(body))
-        if self._size > self._execution.response_limit:
+        if self._size > self._execution.rules.response_limit:
             self._overflowed = True
-        if self._complete and not self._overflowed and self._execution.waits_for_the_app:
+        if self._complete and not self._overflowed and self._execution.rules.waits_for_the_app:
             self._goes_on.set()  # so that it does not wait for a disconnection
         elif self._complete or self._overflowed:
             self._turn.set()

@@ -41,15 +41,8 @@ def canonical_json(body: bytes, numbers: Numbers = "literal") -> bytes | None:
     """
     if len(body) > LARGEST_JSON or body.startswith(b"\xef\xbb\xbf"):
         return None
-    number = _Number if numbers == "literal" else _by_value
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=number,
-            parse_float=number,
-            parse_constant=_refuse,
-        )
+        value = _DECODERS[numbers].decode(body.decode("utf-8"))
         parts: list[str] = []
         _write(value, parts.append, DEEPEST_JSON)
     except (ValueError, RecursionError):
@@ -79,6 +72,14 @@ def _by_value(literal: str) -> _Number:
         return _Number("0")
     shorter = text.rstrip("0")
     return _Number(f"{'-' if sign else ''}{shorter}e{int(exponent) + len(text) - len(shorter)}")
+
+
+_DECODERS = {
+    numbers: json.JSONDecoder(
+        object_pairs_hook=_object, parse_int=number, parse_float=number, parse_constant=_refuse
+    )
+    for numbers, number in (("literal", _Number), ("value", _by_value))
+}
 
 
 def _write(value: Any, write: Any, depth: int) -> None:

@@ -13,18 +13,10 @@ from ...spec.errors import IdempotencyConfigError
 from .asgi import raw_path
 from .awaiting import advance, finish
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .execution import Execution
 from .messages import Request, Response, decoded, encoded
-from .protection import (
-    GUARDS,
-    BodyRefusedError,
-    Execute,
-    Pass,
-    PassOn,
-    Protection,
-    Raise,
-    ReadBody,
-)
+from .protection import Protection
 from .settings import Settings
 from .wsgi_request import headers_of, request_of
 
@@ -178,7 +170,7 @@ class _Call:
             for part in rest:
                 parts.append(part)
                 size += len(part)
-                if size > command.execution.response_limit:
+                if size > command.execution.rules.response_limit:
                     self._rest = chain(parts, rest)
                     return self._overflowed()
             return self._answered(b"".join(parts))
@@ -198,7 +190,7 @@ class _Call:
             async for part in rest:
                 parts.append(part)
                 size += len(part)
-                if size > command.execution.response_limit:
+                if size > command.execution.rules.response_limit:
                     self._rest = _chained(parts, rest)
                     return self._overflowed()
             return self._answered(b"".join(parts))

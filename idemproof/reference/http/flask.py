@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ...spec.errors import IdempotencyConfigError
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .messages import Response, decoded, encoded
-from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Protection, Raise, ReadBody
+from .protection import Protection
 from .settings import Options
 from .wsgi import read_whole_body
 from .wsgi_request import request_of
@@ -180,10 +181,10 @@ class _Call:
         for part in rest:
             parts.append(part)
             size += len(part)
-            if size > execution.response_limit:
+            if size > execution.rules.response_limit:
                 break
         headers = encoded(response.headers.items())
-        if size > execution.response_limit:
+        if size > execution.rules.response_limit:
             self._rest = chain(parts, rest)
             return execution.overflowed(response.status_code, headers)
         return execution.answered(Response(response.status_code, headers, b"".join(parts)))

@@ -6,8 +6,8 @@ from typing import Any, Unpack
 
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .messages import Response, decoded
-from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .settings import Options
 from .wsgi_request import Environ, read_body, request_of, stated_length, with_body
 from .wsgi_response import Application, Collected, StartResponse
@@ -73,9 +73,9 @@ class _Call:
         environ = with_body(self._environ, command.request.body)
         environ[GUARDS] = (*environ.get(GUARDS, ()), command.guard)
         environ.pop("HTTP_ACCEPT_ENCODING", None)
-        collected = self._collected = Collected(execution.response_limit)
+        collected = self._collected = Collected(execution.rules.response_limit)
         collected.collect(self._app, environ)
-        if execution.waits_for_the_app and collected.is_whole:
+        if execution.rules.waits_for_the_app and collected.is_whole:
             collected.close()
         response = collected.response()
         if collected.is_whole:
