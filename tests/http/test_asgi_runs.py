@@ -283,6 +283,57 @@ def test_what_a_background_task_raises_reaches_the_server_and_keeps_the_answer()
     assert call(middleware).replayed
 
 
+@pytest.mark.clause("HTTP-15")
+def test_a_task_of_the_application_may_send_its_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            await send(START)
+            group.create_task(send(body(b"done")))
+
+    middleware = protected(app)
+    assert [call(middleware).body for _ in range(2)] == [b"done"] * 2
+
+
+class Slow(AsyncInMemoryPersistenceLayer):
+    """Says when it stores an answer, and does it once it is allowed to."""
+
+    blocks = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completing, self.may_complete = asyncio.Event(), asyncio.Event()
+
+    async def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+        if new.response_data is not None:
+            self.completing.set()
+            await self.may_complete.wait()
+        return await super()._swap(key, expected, new, ttl_ms)
+
+
+@pytest.mark.clause("HTTP-14", "HTTP-19")
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_application_that_is_cancelled_while_its_answer_is_stored_has_answered(swallows: bool) -> None:
+    async def scenario() -> None:
+        store = Slow()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            task: Any = asyncio.current_task()
+            store.completing.set = task.cancel  # type: ignore[method-assign]  # as a time limit of its own does
+            await send(START)
+            try:
+                store.may_complete.set()
+                await send(body(b"done"))
+            except asyncio.CancelledError:
+                if not swallows:
+                    raise
+
+        with pytest.raises(asyncio.CancelledError):
+            await Exchange(protected(app, store))()
+        assert (await Exchange(protected(app, store))()).body == b"done"
+
+    asyncio.run(scenario())
+
+
 # Large answers.
 
 

@@ -21,6 +21,7 @@ PRECONDITIONS = frozenset(
 )
 """The headers that make a request conditional, or ask for a part."""
 
+_ENCODING = b"content-encoding"
 _KEPT_MEDIA_TYPES = 128
 _name_of = itemgetter(0)
 
@@ -33,18 +34,13 @@ def packed(values: Iterable[bytes]) -> bytes:
     return b"".join([len(value).to_bytes(8, "big") + value for value in values])
 
 
-def fingerprint_text(
-    request: Request,
-    parts: Collection[Part] = ALL_PARTS,
-    headers: Collection[bytes] = (),
-    numbers: Numbers = "literal",
-) -> bytes:
-    """Return the text that is hashed.
+class Fingerprint:
+    """Returns the payload hashes of requests.
 
     Parameters
     ----------
-    request
-        The request, with its body.
+    digest
+        Hashes a text.
     parts
         What is compared.
     headers
@@ -52,56 +48,62 @@ def fingerprint_text(
     numbers
         How numbers in JSON are compared.
     """
-    encodings = request.lines("content-encoding")
-    media_type, body = _media_type_and_body(request, numbers, is_encoded=bool(encodings))
-    values: dict[Part, bytes] = {
-        "method": request.method.encode("latin-1", "replace"),
-        "path": request.path,
-        "query": request.query,
-        "media-type": media_type,
-        "content-encoding": packed(encodings),
-        "preconditions": _named(request, PRECONDITIONS),
-        "body": body,
-    }
-    compared = [values[part] for part in ALL_PARTS if part in parts]
-    # Of which parts they are, and of which headers, is the same for all requests to one middleware.
-    return packed((*compared, _named(request, headers)))
 
+    def __init__(
+        self,
+        digest: Callable[[bytes], str],
+        parts: Collection[Part] = ALL_PARTS,
+        headers: Collection[bytes] = (),
+        numbers: Numbers = "literal",
+    ) -> None:
+        self._digest = digest
+        self._parts = frozenset(parts)
+        self._headers = frozenset(headers)
+        if "content-encoding" in parts:
+            self._headers |= {_ENCODING}
+        if "preconditions" in parts:
+            self._headers |= PRECONDITIONS
+        self._numbers: Numbers = numbers
 
-def fingerprint(
-    request: Request,
-    digest: Callable[[bytes], str],
-    parts: Collection[Part] = ALL_PARTS,
-    headers: Collection[bytes] = (),
-    numbers: Numbers = "literal",
-) -> str:
-    """Return the payload hash: the hash of :func:`fingerprint_text`."""
-    return digest(fingerprint_text(request, parts, headers, numbers))
+    def __call__(self, request: Request) -> str:
+        """Return the payload hash of a request that has its body."""
+        parts = self._parts
+        media_type, form, body = self._body_of(request)
+        # Which parts are left out is the same for all requests of a middleware.
+        return self._digest(
+            packed(
+                [
+                    request.method.encode("latin-1", "replace") if "method" in parts else b"",
+                    request.path if "path" in parts else b"",
+                    request.query if "query" in parts else b"",
+                    media_type if "media-type" in parts else b"",
+                    *((form, body) if "body" in parts else ()),
+                    *self._lines_of(request),
+                ]
+            )
+        )
 
+    def _lines_of(self, request: Request) -> Iterable[bytes]:
+        """Return the names and values of the compared headers. Lines with one name keep their order."""
+        lines = [line for line in request.headers if line[0] in self._headers]
+        lines.sort(key=_name_of)
+        return chain.from_iterable(lines)
 
-def _named(request: Request, names: Collection[bytes]) -> bytes:
-    """Return the field lines that have these names. Lines with one name keep their order."""
-    lines = [line for line in request.headers if line[0] in names]
-    lines.sort(key=_name_of)
-    return packed(chain.from_iterable(lines))
-
-
-def _media_type_and_body(request: Request, numbers: Numbers, *, is_encoded: bool) -> tuple[bytes, bytes]:
-    """Return the media type and the body, in the form in which they are compared."""
-    lines, body = request.lines("content-type"), request.body
-    if len(lines) != 1:
-        return packed(lines), packed((b"raw", body))
-    media_type = read_media_type(lines[0])
-    if body and not is_encoded:
-        if media_type.is_json:
-            text = canonical_json(body, numbers)
+    def _body_of(self, request: Request) -> tuple[bytes, bytes, bytes]:
+        """Return the media type, and the form in which the body is compared, and the body in that form."""
+        lines, body = request.lines("content-type"), request.body
+        if len(lines) != 1:
+            return packed(lines), b"raw", body
+        media_type = read_media_type(lines[0])
+        if media_type.is_json and not request.lines("content-encoding"):
+            text = canonical_json(body, self._numbers)
             if text is not None:
-                return media_type.text, packed((b"json", text))
-        elif media_type.boundary is not None:
+                return media_type.text, b"json", text
+        elif media_type.boundary is not None and not request.lines("content-encoding"):
             parts = parts_of(body, media_type.boundary)
             if parts is not None:
-                return media_type.text_without_boundary, packed((b"parts", packed(parts)))
-    return media_type.text, packed((b"raw", body))
+                return media_type.text_without_boundary, b"parts", packed(parts)
+        return media_type.text, b"raw", body
 
 
 class MediaType(NamedTuple):

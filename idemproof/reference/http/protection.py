@@ -44,7 +44,7 @@ from .commands import (
     Steps,
 )
 from .execution import Execution, FailureError, IncompleteResponseError, ReleasedAnswerError
-from .fingerprint import fingerprint, packed
+from .fingerprint import Fingerprint, packed
 from .header import MalformedKeyError, parse_key
 from .messages import Request, Response
 from .routes import SAFE_METHODS, KeyRule, Route
@@ -81,6 +81,9 @@ class Protection:
         self._default_rules = Rules(settings, settings.default_route)
         self._rules = [Rules(settings, route) for route in settings.routes]
         self._digest = settings.config.digest
+        self._fingerprint = Fingerprint(
+            self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
+        )
         lease = settings.config.in_progress_expires_after_seconds
         assert lease is not None  # the settings give it one
         self._lease_ms = lease * 1000
@@ -195,10 +198,7 @@ class Protection:
         except ClientGoneError:
             return Gone()
         request = request.with_body(body)
-        profile = settings.profile
-        payload_hash = fingerprint(
-            request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
-        )
+        payload_hash = self._fingerprint(request)
         question = settings.question
         execution = Execution(rules)
         asked = None if question is None else self._asking(question, request, execution)

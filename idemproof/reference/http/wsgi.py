@@ -8,6 +8,7 @@ from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
 from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .messages import Response, decoded
+from .routes import SAFE_METHODS
 from .settings import Options
 from .wsgi_request import Environ, read_body, request_of, stated_length, with_body
 from .wsgi_response import Application, Collected, StartResponse
@@ -42,6 +43,8 @@ class WSGIIdempotencyMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        if environ["REQUEST_METHOD"] in SAFE_METHODS:
+            return self.app(environ, start_response)
         protection = self.protection
         call = _Call(self.app, environ)
         steps = protection.steps(request_of(environ), environ.get(GUARDS, ()))
