@@ -2,19 +2,26 @@
 
 The contestants are those of ``over_http.py`` over memory. What a server and a client take is left out, so the
 ratios are larger than over a server.
+
+``python http_in_process.py`` counts the bytecodes of a request instead, which other load on the machine does
+not change.
 """
 
 import asyncio
 import contextlib
 import json
+import sys
+import types
 from collections.abc import Sequence
 from typing import Any
 
 from libraries import BARE, IDEMKIT, IDEMPROOF
-from measuring import Contestant, Scenario, Size
-from over_http import CORE, FASTAPI_IDEMPOTENCY, HEADERS, contestant, short_name
-from payloads import Payload
+from measuring import FIRST, REPLAY, Contestant, Scenario, Size
+from over_http import CORE, FASTAPI_IDEMPOTENCY, HEADERS, REFUSAL, contestant, short_name
+from payloads import ORDER, Payload
 from stores import Places
+
+CONTESTANTS = (BARE, CORE, IDEMPROOF, IDEMKIT, FASTAPI_IDEMPOTENCY)
 
 _ADDRESS = ("127.0.0.1", 8000)
 
@@ -31,6 +38,26 @@ class Client:
 
     def __len__(self) -> int:
         return int(self._runner.run(self._send("GET", "/runs", {}, b""))[1])
+
+    def bytecodes(self, payload: Payload) -> int:
+        """Return how many bytecodes the interpreter executes for an order."""
+        return self._runner.run(self._bytecodes(payload))
+
+    async def _bytecodes(self, payload: Payload) -> int:
+        count = 0
+
+        def trace(frame: types.FrameType, event: str, _: Any) -> Any:
+            nonlocal count
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            count += event == "opcode"
+            return trace
+
+        sys.settrace(trace)
+        try:
+            await self._orders([payload])
+        finally:
+            sys.settrace(None)
+        return count
 
     async def _orders(self, payloads: Sequence[Payload]) -> list[Any]:
         receipts = []
@@ -75,15 +102,35 @@ class Client:
         return outgoing[0]["status"], b"".join(message.get("body", b"") for message in outgoing)
 
 
-def _enter(_: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+def _client(name: str, stack: contextlib.ExitStack) -> Client:
     from http_application import built  # noqa: PLC0415 - FastAPI is loaded when it is measured
 
-    found = []
-    for name in (BARE, CORE, IDEMPROOF, IDEMKIT, FASTAPI_IDEMPOTENCY):
-        runner = stack.enter_context(asyncio.Runner())
-        client = Client(built(short_name(name), "memory", ""), runner)
-        found.append(contestant(name, client.orders, client))
-    return found
+    return Client(built(short_name(name), "memory", ""), stack.enter_context(asyncio.Runner()))
+
+
+def _enter(_: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+    clients = {name: _client(name, stack) for name in CONTESTANTS}
+    return [contestant(name, client.orders, client) for name, client in clients.items()]
+
+
+def main() -> None:
+    """Print the bytecodes of each case for each contestant, and their ratio to the reference."""
+    counts: dict[str, list[int]] = {}
+    with contextlib.ExitStack() as stack:
+        for name in CONTESTANTS:
+            client = _client(name, stack)
+            client.orders([ORDER.make(number) for number in range(10)])
+            order = ORDER.make(10)
+            counts[name] = [client.bytecodes(each) for each in (order, order, order | {"currency": "USD"})]
+    print(f"{'bytecodes':22}{FIRST:>20}{REPLAY:>20}{REFUSAL:>20}")
+    for name, found in counts.items():
+        ratios = [count / reference for count, reference in zip(found, counts[CORE], strict=True)]
+        cells = [f"{count} ({ratio:.2f})" for count, ratio in zip(found, ratios, strict=True)]
+        print(f"{name:22}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 SCENARIOS = [Scenario("HTTP in process, memory", _enter, CORE, Size(31, 200))]
+
+
+if __name__ == "__main__":
+    main()

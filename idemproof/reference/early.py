@@ -1,11 +1,13 @@
 """The end of an async call before the end of its function."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..drivers.asynchronous import drive_async
 from ..drivers.running import running
 from ..spec.commands import Steps
+from ..spec.events import Completed
 from ..spec.occurrences import Occurrence
 from .current import current_attempt as _  # noqa: F401 - from then on, drivers set `running`
 from .idempotency import Answer, answer_of
@@ -24,6 +26,9 @@ class EarlyEnd:
     must not return: it raises its own exception, or else :class:`BodyEndedError`, which the call then raises.
     """
 
+    cancellation: asyncio.CancelledError | None = None
+    """What the function has to raise once it has used the answer, or None."""
+
     _call: Any = None
     _steps: Steps | None = None
     _layer: Any
@@ -40,7 +45,8 @@ class EarlyEnd:
     async def end(self, body: Callable[[], T]) -> Answer[T]:
         """End the body with what ``body`` returns or raises, which awaits nothing; return the call's answer.
 
-        A cancellation does not interrupt this: it is raised at the end, as in any call whose body has ended.
+        A cancellation does not interrupt this. If the result is stored nevertheless, the cancellation is in
+        :attr:`cancellation`, and the function raises it once it has used the answer.
 
         Raises
         ------
@@ -55,5 +61,11 @@ class EarlyEnd:
             call.returned = True
         except Exception as failure:  # noqa: BLE001 - the steps judge it
             call.failure = failure
-        value: T = await drive_async(steps, self._layer, observe=self._observe, call=call)
+        try:
+            value: T = await drive_async(steps, self._layer, observe=self._observe, call=call)
+        except asyncio.CancelledError as cancellation:
+            if not isinstance(call.outcome, Completed):
+                raise
+            self.cancellation = cancellation
+            value = call.result
         return answer_of(value, call.outcome)

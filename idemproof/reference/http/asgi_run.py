@@ -31,7 +31,7 @@ _KEPT_EXTENSIONS = frozenset({"tls"})
 
 
 class Run:
-    """Runs the application for its key, in a task that nobody else cancels.
+    """Runs the application for its key, in a task that the server does not cancel.
 
     Parameters
     ----------
@@ -128,6 +128,8 @@ class Run:
             self._end = Raise(failure)
             raise
         await self._hand_on(end)
+        if self._early.cancellation is not None:
+            raise self._early.cancellation
 
     async def _hand_on(self, end: End) -> None:
         """Send the answer to the client, if it is still there. Let the application go on."""
