@@ -16,15 +16,18 @@ T = TypeVar("T")
 
 
 class BodyEndedError(Exception):
-    """The function of a call has ended, and its body had ended before. The answer is known already."""
+    """The function of a call has ended, and its body had failed before. What that led to is known already."""
 
 
 class EarlyEnd:
     """Ends the body of one call while its function goes on, which then is no part of the call any more.
 
-    The function calls :meth:`begin` first, and awaits :meth:`end` once its result is known. After that, it
-    must not return: it raises its own exception, or else :class:`BodyEndedError`, which the call then raises.
+    The function calls :meth:`begin` first, and awaits :meth:`end` once its result is known. At its own end it
+    returns :meth:`ended`, unless it raises something. The call then returns and raises the same.
     """
+
+    answer: Answer[Any] | None = None
+    """The answer of the call; None until its body has ended, and if it has none."""
 
     cancellation: asyncio.CancelledError | None = None
     """What the function has to raise once it has used the answer, or None."""
@@ -55,7 +58,8 @@ class EarlyEnd:
         """
         call, steps = self._call, self._steps
         if call is None or steps is None:
-            return Answer(body(), replayed=False, record=None)
+            self.answer = Answer(body(), replayed=False, record=None)
+            return self.answer
         try:
             call.result = body()
             call.returned = True
@@ -68,4 +72,17 @@ class EarlyEnd:
                 raise
             self.cancellation = cancellation
             value = call.result
-        return answer_of(value, call.outcome)
+        self.answer = answer_of(value, call.outcome)
+        return self.answer
+
+    def ended(self) -> Any:
+        """Return what the function returns once its body has ended.
+
+        Raises
+        ------
+        BodyEndedError
+            The call has no answer.
+        """
+        if self.answer is None:
+            raise BodyEndedError
+        return self.answer.value

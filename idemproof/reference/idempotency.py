@@ -221,6 +221,8 @@ class Idempotency:
             answered=answered,
             early=early,
         )
+        if early is not None and early.answer is not None:
+            return early.answer
         return answer_of(value, answered[-1])
 
     def _question(self, key: str, on_takeover: Any, *, is_plain: bool) -> Callable[[], Any] | None:

@@ -82,10 +82,10 @@ class Run:
             on_takeover=command.question,
             early=self._early,
         )
-        try:
-            await self._hand_on(await finish(self._steps, call))
-        except BodyEndedError:
-            assert self._end is not None  # it was handed on while the application ran
+        with suppress(BodyEndedError):
+            end = await finish(self._steps, call)
+            if not self._is_over:  # else another end was handed on while the application ran
+                await self._hand_on(end)
         if isinstance(self._end, Raise):
             raise self._end.error
 
@@ -101,7 +101,8 @@ class Run:
                 raise
             raise execution.failed(failure) from failure
         if self._is_over:
-            raise BodyEndedError
+            response: Response = self._early.ended()
+            return response
         if not self._complete:
             raise execution.failed(
                 IncompleteResponseError(
