@@ -66,7 +66,7 @@ def called(layer: Any, function: Function, config: IdempotencyConfig | None = No
     return asyncio.run(calls.arun("a", function, early=function.early))
 
 
-@pytest.mark.clause("ENG-1")
+@pytest.mark.clause("HTTP-15")
 @pytest.mark.parametrize("layer", [InMemoryPersistenceLayer, AsyncInMemoryPersistenceLayer])
 def test_the_answer_is_stored_while_the_function_goes_on(layer: Any) -> None:
     store, first, second = layer(), Function(), Function()
