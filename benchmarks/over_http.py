@@ -1,5 +1,8 @@
 """Measure the cost of protection over HTTP. The floor is the bare application, plus the core API in it.
 
+A refused request has the key of an order and another payload. The bare application does what is ordered, and
+the one with the core API, which compares no payloads here, answers with the first receipt.
+
 Each contestant is an application on FastAPI, in a server process of its own (uvicorn, one worker). A client
 sends one request after the other, over one connection that stays open.
 """
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from libraries import BARE, IDEMKIT, IDEMPROOF
-from measuring import FIRST, REPLAY, Contestant, Scenario, Size, Step, by_steps
+from measuring import FIRST, REPLAY, Act, Contestant, Scenario, Size, Step, by_steps
 from payloads import ORDER, Payload
 from stores import Places
 
@@ -23,9 +26,9 @@ import idemproof
 
 CORE, FASTAPI_IDEMPOTENCY = "bare + arun", "fastapi-idempotency"
 _PROGRAM = str(Path(__file__).with_name("http_application.py"))
-_NAMES = {CORE: "core"}
+REFUSAL = "refusal"
 _MODULES = {FASTAPI_IDEMPOTENCY: ("fastapi_idempotency",), IDEMKIT: ("idemkit",)}
-_HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer benchmarks"}
+HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer benchmarks"}
 
 
 class Client:
@@ -45,21 +48,30 @@ class Client:
 
     def order(self, payload: Payload) -> Any:
         """Send an order, under a key of its own, and return the receipt."""
-        headers = _HEADERS | {"Idempotency-Key": f'"{payload["order_id"]}"'}
+        headers = HEADERS | {"Idempotency-Key": f'"{payload["order_id"]}"'}
         self._connection.request("POST", "/orders", json.dumps(payload), headers)
         response = self._connection.getresponse()
         body = response.read()
         return json.loads(body) if response.status == http.HTTPStatus.OK else (response.status, body)
 
+    def orders(self, payloads: Sequence[Payload]) -> list[Any]:
+        """Send orders one after the other."""
+        return [self.order(payload) for payload in payloads]
+
     def __len__(self) -> int:
         return int(self.get("/runs"))
+
+
+def short_name(name: str) -> str:
+    """Return the name of a contestant in ``http_application.py``."""
+    return "core" if name == CORE else name
 
 
 def _served(name: str, store: str, address: str, places: Places, stack: contextlib.ExitStack) -> Client:
     process: Any = importlib.import_module("server_process")
     for needed in ("fastapi", "uvicorn", *_MODULES.get(name, ())):
         process.module(needed)
-    short = _NAMES.get(name, name)
+    short = short_name(name)
 
     def answers(server: Any) -> bool:
         with contextlib.closing(Client(server)) as client:
@@ -78,20 +90,26 @@ def _served(name: str, store: str, address: str, places: Places, stack: contextl
     return stack.enter_context(contextlib.closing(Client(server)))
 
 
-def _contestant(name: str, client: Client) -> Contestant:
-    def act(payloads: Sequence[Payload]) -> list[Any]:
-        return [client.order(payload) for payload in payloads]
-
+def contestant(name: str, act: Act, runs: Any) -> Contestant:
+    """Return a contestant: ``act`` sends orders, and the length of ``runs`` is how often the endpoint ran."""
     again = None if name == BARE else False  # the bare application runs again
-    runs: Any = client
-    steps = [Step(FIRST, act, ORDER.answer, runs=True), Step(REPLAY, act, ORDER.answer, runs=again)]
+
+    def change(payloads: Sequence[Payload]) -> Sequence[Any]:
+        return act([payload | {"currency": "USD"} for payload in payloads])
+
+    steps = [
+        Step(FIRST, act, ORDER.answer, runs=True),
+        Step(REPLAY, act, ORDER.answer, runs=again),
+        Step(REFUSAL, change, None, runs=again),
+    ]
     return by_steps(name, steps, runs)
 
 
 def _over(store: str, address: Callable[[Places], str], names: Sequence[str]) -> Any:
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
         where = address(places)
-        return [_contestant(name, _served(name, store, where, places, stack)) for name in names]
+        clients = {name: _served(name, store, where, places, stack) for name in names}
+        return [contestant(name, client.orders, client) for name, client in clients.items()]
 
     return enter
 

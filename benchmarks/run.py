@@ -17,6 +17,7 @@ from pathlib import Path
 import cached_memory
 import growing
 import hot_keys
+import http_in_process
 import in_process
 import over_dynamodb
 import over_http
@@ -40,6 +41,7 @@ def scenarios(*, smoke: bool) -> list[Scenario]:
         *over_valkey.SCENARIOS,
         *cached_memory.SCENARIOS,
         *over_dynamodb.SCENARIOS,
+        *http_in_process.SCENARIOS,
         *over_http.SCENARIOS,
         *hot_keys.SCENARIOS,
         *over_postgres.SCENARIOS,

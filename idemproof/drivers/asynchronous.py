@@ -23,8 +23,11 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
     observe: Callable[[Occurrence], None] | None = None,
+    call: RunBody | None = None,
 ) -> Any:
     """Perform ``steps`` on an async layer and return their result.
+
+    ``call`` is given if the body has ended before: it is the last command that they have yielded.
 
     A cancellation is thrown into the steps as any failure is, at the request that it breaks off. From then
     on, and once the body has begun, requests go on to their end: a cancellation is noted on the call, which
@@ -34,7 +37,6 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
         require_event_loop()
     reply: Any = None
     error: BaseException | None = None
-    call: RunBody | None = None
     renewal: Any = None
     outer = NOT_SET
     cancelled = False

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..backends.base import (
     AsyncBasePersistenceLayer,
@@ -26,6 +26,9 @@ from .engine import Engine
 from .layer_settings import LayerSettings
 from .observers import shared
 from .renewal import refuse_renewal
+
+if TYPE_CHECKING:
+    from .early import EarlyEnd
 
 Layer = BasePersistenceLayer | AsyncBasePersistenceLayer
 Payload = Callable[[tuple[Any, ...], Mapping[str, Any]], Callable[[], Any]]
@@ -171,15 +174,21 @@ class Core:
         context: Any = None,
         function: Callable[..., Any] | None = None,
         answered: list[Outcome] | None = None,
+        early: "EarlyEnd | None" = None,
     ) -> Coroutine[Any, Any, Any]:
-        """Make an async call. See :meth:`call`; the body is ``async def``."""
+        """Make an async call. See :meth:`call`; the body is ``async def``, and ``early`` may end it."""
         from ..drivers.asynchronous import drive_async  # noqa: PLC0415 - blocking programs never need asyncio
 
         core, steps, by = self._begin(key, payload_hash, args, kwargs, context, function, answered)
+        store: Any
         if by is None:
-            return drive_async(steps, core.async_store, body, args, kwargs, core.engine.observe)
-        call, store = by.async_call(core._payload(args, kwargs))
-        return drive_async(steps, store, call.async_body(body), args, kwargs, core.engine.observe)
+            store = core.async_store
+        else:
+            call, store = by.async_call(core._payload(args, kwargs))
+            body = call.async_body(body)
+        if early is not None:
+            early.may_end(steps, store, core.engine.observe)
+        return drive_async(steps, store, body, args, kwargs, core.engine.observe)
 
     def perform(self, steps: Callable[[Engine], Steps]) -> Any:
         """Perform an operator's change or read, and return its result."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..backends.base import keeps_owners
 from ..spec.errors import IdempotencyConfigError
@@ -22,6 +22,9 @@ from .renewal import refuse_renewal
 from .results.codec import Codec
 from .serialization import BaseIdempotencySerializer
 from .takeover import require_plain_question, require_question
+
+if TYPE_CHECKING:
+    from .early import EarlyEnd
 
 T = TypeVar("T")
 
@@ -180,7 +183,7 @@ class Idempotency:
         value = self._core_for(ask).call(
             name, payload_hash or None, lambda *_: body(), (key, ask), function=body, answered=answered
         )
-        return _answer(value, answered[-1])
+        return answer_of(value, answered[-1])
 
     async def arun(
         self,
@@ -189,6 +192,7 @@ class Idempotency:
         *,
         payload_hash: str | None = None,
         on_takeover: Callable[[], Awaitable[T | NotDone] | T | NotDone] | None = None,
+        early: "EarlyEnd | None" = None,
     ) -> Answer[T]:
         """Run ``body`` once for ``key`` on an event loop, over a blocking or an async layer.
 
@@ -200,6 +204,8 @@ class Idempotency:
             The function to run. It is called without arguments, and an awaitable result is awaited.
         on_takeover
             As for :meth:`run`. An awaitable answer is awaited.
+        early
+            For the middlewares: ends the call before ``body`` has ended.
         """
         name = self._checked(key, body, payload_hash)
         ask = self._question(key, on_takeover, is_plain=False)
@@ -213,8 +219,11 @@ class Idempotency:
             (key, None if ask is None else lambda: _awaited(ask)),
             function=body,
             answered=answered,
+            early=early,
         )
-        return _answer(value, answered[-1])
+        if early is not None and early.answer is not None:
+            return early.answer
+        return answer_of(value, answered[-1])
 
     def _question(self, key: str, on_takeover: Any, *, is_plain: bool) -> Callable[[], Any] | None:
         """Return what is asked in a call, or None; raise an error if the call cannot ask it."""
@@ -264,7 +273,8 @@ async def _awaited(body: Callable[[], Any]) -> Any:
     return await found if isawaitable(found) else found
 
 
-def _answer(value: Any, outcome: Outcome) -> Answer[Any]:
+def answer_of(value: Any, outcome: Outcome) -> Answer[Any]:
+    """Return the answer of a call with this value and outcome."""
     replayed = isinstance(outcome, Replay | Superseded)
     return Answer(value, replayed, getattr(outcome, "record", None))
 

@@ -1,6 +1,7 @@
 """The run of an application under a key: disconnections, streams, exceptions, stores that fail."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -281,6 +282,60 @@ def test_what_a_background_task_raises_reaches_the_server_and_keeps_the_answer()
     assert raised.value is error
     assert exchange.reply.body == b"done"
     assert call(middleware).replayed
+
+
+@pytest.mark.clause("HTTP-15")
+def test_a_task_of_the_application_may_send_its_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            await send(START)
+            group.create_task(send(body(b"done")))
+
+    middleware = protected(app)
+    assert [call(middleware).body for _ in range(2)] == [b"done"] * 2
+
+
+class Slow(AsyncInMemoryPersistenceLayer):
+    """Says when it stores an answer, and does it once it is allowed to."""
+
+    blocks = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completing, self.may_complete = asyncio.Event(), asyncio.Event()
+
+    async def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+        if new.response_data is not None:
+            self.completing.set()
+            await self.may_complete.wait()
+        return await super()._swap(key, expected, new, ttl_ms)
+
+
+@pytest.mark.clause("HTTP-14", "HTTP-19")
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_application_whose_time_ends_while_its_answer_is_stored_has_answered(swallows: bool) -> None:
+    async def scenario() -> None:
+        store = Slow()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            task: Any = asyncio.current_task()
+            store.completing.set = task.cancel  # type: ignore[method-assign]  # as a time limit does
+            store.may_complete.set()
+            await send(START)
+            try:
+                await send(body(b"done"))
+            except asyncio.CancelledError:
+                if not swallows:
+                    raise TimeoutError from None
+
+        middleware = protected(app, store)
+        exchange = Exchange(middleware)
+        with contextlib.nullcontext() if swallows else pytest.raises(TimeoutError):
+            await exchange()
+        assert exchange.reply.body == b"done"
+        assert (await Exchange(middleware)()).replayed
+
+    asyncio.run(scenario())
 
 
 # Large answers.

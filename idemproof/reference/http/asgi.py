@@ -9,24 +9,21 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from ...backends.logs import log
 from ...drivers.asynchronous import require_event_loop
 from ..core import Layer
-from ..current import current_attempt as _  # noqa: F401 - applications may call it in tasks of their own
 from .asgi_run import Application, Message, Receive, Run, Scope, Send, scope_of_the_application
-from .awaiting import advance, finish
-from .messages import Request, lowered
-from .protection import (
+from .awaiting import advance
+from .commands import (
     GUARDS,
     BodyRefusedError,
     ClientGoneError,
     Execute,
     Gone,
     Pass,
-    PassOn,
-    Protection,
-    Raise,
     ReadBody,
     Respond,
-    Steps,
 )
+from .messages import Request, lowered
+from .protection import Protection
+from .routes import SAFE_METHODS
 from .settings import Options, Settings
 
 LONGEST_ABANDONING_SECONDS = 5
@@ -72,7 +69,7 @@ class IdempotencyMiddleware:
         if scope["type"] == "lifespan":
             await self.app(scope, self._draining(receive), send)
             return
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
             await self.app(scope, receive, send)
             return
         guards = tuple(scope.get(GUARDS, ()))
@@ -84,10 +81,9 @@ class IdempotencyMiddleware:
             await _send(send, command)
         elif isinstance(command, Execute):
             require_event_loop()
-            inner = scope_of_the_application(scope, GUARDS, (*guards, command.guard))
-            config = self.protection.settings.config
-            run = Run(self.app, inner, command.request, command.execution, config, receive, send)
-            await self._shielded(asyncio.create_task(self._finish(steps, command, run)))
+            inner = scope_of_the_application(scope, command.request, (*guards, command.guard))
+            run = Run(self.app, inner, command, steps, self.protection, receive, send)
+            await self._shielded(asyncio.create_task(run.handle()))
         else:
             assert isinstance(command, Gone)  # nothing else comes before an execution
 
@@ -114,25 +110,6 @@ class IdempotencyMiddleware:
             return message
 
         return receive_and_drain
-
-    async def _finish(self, steps: Steps, command: Execute, run: Run) -> None:
-        """Run the application for its key, answer, and wait until it has ended."""
-        try:
-            execution = self.protection.idempotency.arun(
-                command.key, run.body, payload_hash=command.payload_hash, on_takeover=command.question
-            )
-            end = await finish(steps, execution)
-            if isinstance(end, Raise):
-                raise end.error
-            assert isinstance(end, Respond | PassOn)  # it has run, or was refused
-            if isinstance(end, PassOn):
-                await run.deliver(end.head, with_body=False)
-            else:
-                await run.deliver(end.response, with_body=True)
-            run.go_on(discards=isinstance(end, Respond))
-            await run.ended()
-        finally:
-            run.cancel()  # it runs no more, unless this was cancelled itself
 
     async def _shielded(self, task: "asyncio.Task[None]") -> None:
         """Wait for a request. If the server cancels this, the request goes on without it (HTTP-13)."""
@@ -194,7 +171,7 @@ async def _read(receive: Receive, command: ReadBody) -> bytes:
 
 async def _send(send: Send, end: Respond) -> None:
     response = end.response
-    headers = [list(line) for line in response.headers]
+    headers = list(response.headers)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 

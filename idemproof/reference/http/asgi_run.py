@@ -1,13 +1,16 @@
-"""One run of an ASGI application for a key: collects its answer, and lets it go on once that is sent."""
+"""One run of an ASGI application for a key: its answer is stored and sent before the application goes on."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from ..config import IdempotencyConfig
-from .execution import Execution, IncompleteResponseError
+from ..early import BodyEndedError, EarlyEnd
+from .awaiting import finish
+from .commands import GUARDS, End, Execute, Guard, PassOn, Raise, Respond, Steps
+from .execution import IncompleteResponseError
 from .messages import Headers, Request, Response, lowered
+from .protection import Protection
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -28,7 +31,7 @@ _KEPT_EXTENSIONS = frozenset({"tls"})
 
 
 class Run:
-    """Runs the application in a task of its own.
+    """Runs the application for its key, in a task that the server does not cancel.
 
     Parameters
     ----------
@@ -36,12 +39,10 @@ class Run:
         The application.
     scope
         Its scope.
-    request
-        The request, with its body.
-    execution
-        What is noted about it.
-    config
-        Recognizes interrupts.
+    command, steps
+        What the steps of the request have asked for, and these steps.
+    protection
+        Makes the call.
     receive, send
         The functions of the server, which the application gets only after its answer was handed on.
     """
@@ -50,107 +51,105 @@ class Run:
         self,
         application: Application,
         scope: Scope,
-        request: Request,
-        execution: Execution,
-        config: IdempotencyConfig,
+        command: Execute,
+        steps: Steps,
+        protection: Protection,
         receive: Receive,
         send: Send,
     ) -> None:
         self._application = application
         self._scope = scope
-        self._execution = execution
-        self._interrupts = config.interruptions
+        self._command, self._steps = command, steps
+        self._execution = command.execution
+        self._protection = protection
         self._server_receive, self._server_send = receive, send
-        self._request: bytes | None = request.body
+        self._request: bytes | None = command.request.body
         self._start: tuple[int, Headers] | None = None
         self._chunks: list[bytes] = []
         self._size = 0
-        self._complete = self._overflowed = self._discards = self._was_cancelled = False
-        self._turn = asyncio.Event()
+        self._complete = self._overflowed = self._discards = self._is_over = False
         self._goes_on = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._early = EarlyEnd()
+        self._end: End | None = None
 
-    async def body(self) -> Response:
-        """Run the application until its answer is known. This is the body of the call."""
-        self._execution.begin()
-        self._task = task = asyncio.create_task(self._run())
-        task.add_done_callback(lambda _: self._turn.set())
+    async def handle(self) -> None:
+        """Run the application for its key, answer, and wait until it has ended."""
+        command = self._command
+        call = self._protection.idempotency.arun(
+            command.key,
+            self._body,
+            payload_hash=command.payload_hash,
+            on_takeover=command.question,
+            early=self._early,
+        )
+        with suppress(BodyEndedError):
+            end = await finish(self._steps, call)
+            if not self._is_over:  # else another end was handed on while the application ran
+                await self._hand_on(end)
+        if isinstance(self._end, Raise):
+            raise self._end.error
+
+    async def _body(self) -> Response:
+        """Run the application. This is the function of the call, whose body may end before it."""
+        execution = self._execution
+        self._early.begin()
+        execution.begin()
         try:
-            await self._turn.wait()
-        except asyncio.CancelledError:
-            self.cancel()
-            await asyncio.wait({task})
-            if not self._is_answered():
+            await self._application(self._scope, self._receive, self._send)
+        except Exception as failure:
+            if self._is_over or self._protection.settings.config.interruptions.includes(failure):
                 raise
-        return self._result()
-
-    async def _run(self) -> None:
-        await self._application(self._scope, self._receive, self._send)
-
-    def _is_answered(self) -> bool:
-        """Return whether there is an answer that the application cannot take back any more."""
-        task = self._task
-        assert task is not None  # it has begun
-        if self._overflowed or not self._complete or not self._execution.waits_for_the_app:
-            return self._overflowed or self._complete
-        return task.done() and not task.cancelled() and task.exception() is None
-
-    def _result(self) -> Response:
-        """Return what is stored, or raise what the engine gets instead."""
-        task = self._task
-        assert task is not None  # it has begun
-        if self._is_answered():
-            assert self._start is not None  # the answer has begun
-            status, headers = self._start
-            if self._overflowed:
-                return self._execution.overflowed(status, headers)
-            return self._execution.answered(Response(status, headers, b"".join(self._chunks)))
-        if task.cancelled():
-            raise asyncio.CancelledError
-        failure = task.exception()
-        if failure is None:
-            failure = IncompleteResponseError(
-                "The application ended without a complete answer. It ran, and its effect may have happened."
+            raise execution.failed(failure) from failure
+        if self._is_over:
+            response: Response = self._early.ended()
+            return response
+        if not self._complete:
+            raise execution.failed(
+                IncompleteResponseError(
+                    "The application ended without a complete answer. It ran, and its effect may have "
+                    "happened."
+                )
             )
-        if not isinstance(failure, Exception) or self._interrupts.includes(failure):
-            raise failure
-        raise self._execution.failed(failure)
+        return self._answered()
 
-    async def deliver(self, head: Response, *, with_body: bool) -> None:
-        """Send an answer to the client, if it is still there.
+    def _answered(self) -> Response:
+        """Return what is stored, or raise what the engine gets instead."""
+        assert self._start is not None  # the answer has begun
+        status, headers = self._start
+        if self._overflowed:
+            return self._execution.overflowed(status, headers)
+        return self._execution.answered(Response(status, headers, b"".join(self._chunks)))
 
-        ``with_body`` is whether it is the whole answer. If not, the body of the application follows.
-        """
-        body = head.body if with_body else b"".join(self._chunks)
+    async def _answer(self) -> None:
+        """End the call and hand its answer on, while the application waits."""
+        self._is_over = True
+        try:
+            end = await finish(self._steps, self._early.end(self._answered))
+        except BaseException as failure:
+            self._end = Raise(failure)
+            raise
+        await self._hand_on(end)
+        if self._early.cancellation is not None:
+            raise self._early.cancellation
+
+    async def _hand_on(self, end: End) -> None:
+        """Send the answer to the client, if it is still there. Let the application go on."""
+        self._end = end
+        if isinstance(end, PassOn):
+            await self._deliver(end.head, b"".join(self._chunks), more=not self._complete)
+        elif isinstance(end, Respond):
+            await self._deliver(end.response, end.response.body, more=False)
         self._chunks.clear()
-        headers = [list(line) for line in head.headers]
-        await self._to_client({"type": "http.response.start", "status": head.status, "headers": headers})
-        more = not with_body and not self._complete
-        await self._to_client({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _to_client(self, message: Message) -> None:
-        with suppress(Exception):  # the client is gone, and its answer is stored
-            await self._server_send(message)
-
-    def go_on(self, *, discards: bool) -> None:
-        """Let the application go on. If it ``discards``, nothing more of it is sent."""
-        self._discards = discards
+        self._discards = not isinstance(end, PassOn)
         self._goes_on.set()
 
-    async def ended(self) -> None:
-        """Wait until the application has ended, and raise what it raised."""
-        task = self._task
-        if task is None:
-            return
-        await asyncio.wait({task})
-        if not (self._was_cancelled and task.cancelled()):
-            task.result()
-
-    def cancel(self) -> None:
-        """Cancel the application, if it runs."""
-        if self._task is not None and not self._task.done():
-            self._was_cancelled = True
-            self._task.cancel()
+    async def _deliver(self, head: Response, body: bytes, *, more: bool) -> None:
+        headers = list(head.headers)
+        with suppress(Exception):  # the client is gone, and its answer is stored
+            await self._server_send(
+                {"type": "http.response.start", "status": head.status, "headers": headers}
+            )
+            await self._server_send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _receive(self) -> Message:
         """Return the body of the request. A disconnection is hidden until the answer is sent."""
@@ -183,18 +182,18 @@ class Run:
             if self._start[0] != NOT_MODIFIED:
                 self._require_length(self._start[1])
             self._complete = True
-        if self._goes_on.is_set():
+        if self._is_over:
+            await self._goes_on.wait()
             if not self._discards:
                 await self._server_send({"type": "http.response.body", "body": body, "more_body": more})
             return
         self._chunks.append(bytes(body))
-        if self._size > self._execution.response_limit:
-            self._overflowed = True
-        if self._complete and not self._overflowed and self._execution.waits_for_the_app:
+        rules = self._execution.rules
+        self._overflowed = self._size > rules.response_limit
+        if self._complete and not self._overflowed and rules.waits_for_the_app:
             self._goes_on.set()  # so that it does not wait for a disconnection
         elif self._complete or self._overflowed:
-            self._turn.set()
-            await self._goes_on.wait()
+            await self._answer()
 
     def _require_length(self, headers: Headers) -> None:
         declared = [value for name, value in headers if name == b"content-length"]
@@ -205,9 +204,9 @@ class Run:
             )
 
 
-def scope_of_the_application(scope: Scope, key: str, guards: tuple[Any, ...]) -> Scope:
+def scope_of_the_application(scope: Scope, request: Request, guards: tuple[Guard, ...]) -> Scope:
     """Return the scope of a protected request: without ways around the answer, and marked by ``guards``."""
-    headers = [line for line in scope.get("headers", ()) if bytes(line[0]).lower() != b"accept-encoding"]
+    headers = [line for line in request.headers if line[0] != b"accept-encoding"]
     extensions = scope.get("extensions") or {}
     kept = {name: value for name, value in extensions.items() if name in _KEPT_EXTENSIONS}
-    return {**scope, "headers": headers, "extensions": kept, key: guards}
+    return {**scope, "headers": headers, "extensions": kept, GUARDS: guards}

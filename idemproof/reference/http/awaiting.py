@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any
 
-from .protection import End, Execute, ReadBody, Steps
+from .commands import End, Execute, ReadBody, Steps
 
 Read = Callable[[ReadBody], Awaitable[bytes]]
 

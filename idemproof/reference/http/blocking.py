@@ -6,9 +6,10 @@ from typing import Any
 
 from ...spec.errors import IdempotencyConfigError
 from ..functions import is_async, name_of
+from .commands import Ask, End, Execute, ReadBody, Respond, Steps
 from .execution import Execution
 from .messages import Response
-from .protection import Ask, End, Execute, Protection, ReadBody, Respond, Steps
+from .protection import Protection
 from .settings import Settings
 
 

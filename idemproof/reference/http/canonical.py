@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal, InvalidOperation
+from operator import itemgetter
 from typing import Any, Literal
 
 LARGEST_JSON = 64 * 1024
@@ -12,13 +13,14 @@ DEEPEST_JSON = 64
 
 Numbers = Literal["literal", "value"]
 
-_quote = json.encoder.encode_basestring_ascii
+_name_of = itemgetter(0)
 
 
 class _Number(str):
-    """A number, as it was written or as it is compared."""
+    """A number, as it was written or as it is compared. In the canonical form it has no quotes."""
 
     __slots__ = ()
+    __repr__ = str.__str__
 
 
 class _AmbiguousError(ValueError):
@@ -28,8 +30,9 @@ class _AmbiguousError(ValueError):
 def canonical_json(body: bytes, numbers: Numbers = "literal") -> bytes | None:
     """Return the canonical form of a JSON text, or None if it has none.
 
-    It has sorted names, no white space, and one spelling for each string. It has none if it is too large or
-    too deep, is not UTF-8 without a byte-order mark, or has a name twice, or ``NaN`` or ``Infinity``.
+    It is the value as Python writes it in ASCII, with sorted names and one spelling for each string. It has
+    none if it is too large or too deep, is not UTF-8 without a byte-order mark, or has a name twice, or
+    ``NaN`` or ``Infinity``.
 
     Parameters
     ----------
@@ -41,24 +44,18 @@ def canonical_json(body: bytes, numbers: Numbers = "literal") -> bytes | None:
     """
     if len(body) > LARGEST_JSON or body.startswith(b"\xef\xbb\xbf"):
         return None
-    number = _Number if numbers == "literal" else _by_value
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=number,
-            parse_float=number,
-            parse_constant=_refuse,
-        )
-        parts: list[str] = []
-        _write(value, parts.append, DEEPEST_JSON)
+        value = _DECODERS[numbers].decode(body.decode("utf-8"))
+        # One that has so few objects and arrays cannot have them in more levels.
+        if body.count(b"{") + body.count(b"[") > DEEPEST_JSON and _is_deeper(value, DEEPEST_JSON):
+            return None
+        return ascii(value).encode("ascii")
     except (ValueError, RecursionError):
         return None
-    return "".join(parts).encode("ascii")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    found = dict(sorted(pairs, key=_name_of))
     if len(found) != len(pairs):
         raise _AmbiguousError
     return found
@@ -81,28 +78,18 @@ def _by_value(literal: str) -> _Number:
     return _Number(f"{'-' if sign else ''}{shorter}e{int(exponent) + len(text) - len(shorter)}")
 
 
-def _write(value: Any, write: Any, depth: int) -> None:
-    kind = type(value)
-    if kind is str:
-        write(_quote(value))
-    elif kind is _Number:
-        write(value)
-    elif value is None:
-        write("null")
-    elif kind is bool:
-        write("true" if value else "false")
-    elif depth == 0:
-        raise _AmbiguousError
-    elif kind is dict:
-        write("{")
-        for place, name in enumerate(sorted(value)):
-            write(("," if place else "") + _quote(name) + ":")
-            _write(value[name], write, depth - 1)
-        write("}")
-    else:
-        write("[")
-        for place, item in enumerate(value):
-            if place:
-                write(",")
-            _write(item, write, depth - 1)
-        write("]")
+_DECODERS = {
+    numbers: json.JSONDecoder(
+        object_pairs_hook=_object, parse_int=number, parse_float=number, parse_constant=_refuse
+    )
+    for numbers, number in (("literal", _Number), ("value", _by_value))
+}
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether objects and arrays are nested in more than so many levels."""
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return False
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in value)

@@ -30,9 +30,7 @@ SHORTEST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 60
 
 
-def is_released(
-    response: Response, released: Collection[int] = RELEASED, kept: Collection[int] = frozenset()
-) -> bool:
+def is_released(response: Response, released: Collection[int], kept: Collection[int]) -> bool:
     """Return whether the key is released after this response, so that a repeat runs again.
 
     Parameters
@@ -52,9 +50,7 @@ def is_released(
     return response.status >= 400 and response.has(b"retry-after")  # noqa: PLR2004 - the first error
 
 
-def replayed_headers(
-    headers: Headers, dropped: Collection[bytes] = frozenset(), kept: Collection[bytes] = frozenset()
-) -> Headers:
+def replayed_headers(headers: Headers, dropped: Collection[bytes], kept: Collection[bytes]) -> Headers:
     """Return the headers that a replay repeats.
 
     Parameters
@@ -62,7 +58,7 @@ def replayed_headers(
     headers
         The headers of the first answer.
     dropped, kept
-        Lower-case names that are left out as well, or that are repeated nevertheless.
+        Lower-case names that are left out, or that are repeated nevertheless.
     """
     named = {
         token.strip().lower()
@@ -71,15 +67,12 @@ def replayed_headers(
         for token in value.split(b",")
     }
     return tuple(
-        (name, value)
-        for name, value in headers
-        if name in kept
-        or not (
-            name in NOT_REPLAYED
-            or name in dropped
-            or name in named
-            or name.startswith(_NOT_REPLAYED_FAMILIES)
-        )
+        [
+            (name, value)
+            for name, value in headers
+            if name in kept
+            or not (name in dropped or name in named or name.startswith(_NOT_REPLAYED_FAMILIES))
+        ]
     )
 
 

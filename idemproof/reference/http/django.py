@@ -4,27 +4,25 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.core.signals import got_request_exception
+from django.http import HttpResponse, RawPostDataException, UnreadablePostError
+from django.utils.module_loading import import_string
 
 from ...backends.logs import log
 from ...spec.errors import IdempotencyConfigError
 from .asgi import raw_path
 from .awaiting import advance, finish
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .execution import Execution
 from .messages import Request, Response, decoded, encoded
-from .protection import (
-    GUARDS,
-    BodyRefusedError,
-    Execute,
-    Pass,
-    PassOn,
-    Protection,
-    Raise,
-    ReadBody,
-)
+from .protection import Protection
+from .routes import SAFE_METHODS
 from .settings import Settings
 from .wsgi_request import headers_of, request_of
 
@@ -57,9 +55,6 @@ class DjangoIdempotencyMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
-        from asgiref.sync import iscoroutinefunction, markcoroutinefunction  # noqa: PLC0415 - only with Django
-        from django.core.signals import got_request_exception  # noqa: PLC0415 - as above
-
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         options = _options()
@@ -76,6 +71,8 @@ class DjangoIdempotencyMiddleware:
 
     def __call__(self, request: Any) -> Any:
         """Answer a request; as a coroutine if Django runs asynchronously."""
+        if request.method in SAFE_METHODS:
+            return self._get_response(request)
         if self._is_async:
             return self._aanswer(request)
         call = _Call(self._get_response, request, is_async=self._is_async)
@@ -141,8 +138,6 @@ class _Call:
 
     def read_body(self, command: ReadBody) -> bytes:
         """Return the body. Django keeps it for the view."""
-        from django.http import RawPostDataException, UnreadablePostError  # noqa: PLC0415 - only with Django
-
         native = self._native
         if "HTTP_TRANSFER_ENCODING" in native.META and getattr(native, "scope", None) is None:
             raise BodyRefusedError("length-required")  # of which Django reads nothing under WSGI
@@ -178,7 +173,7 @@ class _Call:
             for part in rest:
                 parts.append(part)
                 size += len(part)
-                if size > command.execution.response_limit:
+                if size > command.execution.rules.response_limit:
                     self._rest = chain(parts, rest)
                     return self._overflowed()
             return self._answered(b"".join(parts))
@@ -198,7 +193,7 @@ class _Call:
             async for part in rest:
                 parts.append(part)
                 size += len(part)
-                if size > command.execution.response_limit:
+                if size > command.execution.rules.response_limit:
                     self._rest = _chained(parts, rest)
                     return self._overflowed()
             return self._answered(b"".join(parts))
@@ -207,8 +202,6 @@ class _Call:
 
     def answer(self, end: Any) -> Any:
         """Return the response that Django sends."""
-        from django.http import HttpResponse  # noqa: PLC0415 - only with Django
-
         own = self._response
         if isinstance(end, Raise):
             if own is not None and end.error is self._raised:
@@ -289,7 +282,7 @@ def _request_of(native: Any) -> Request:
     """Return Django's request without its body."""
     scope, meta = getattr(native, "scope", None), native.META
     if scope is None:
-        return replace(request_of(meta), native=native)
+        return request_of(meta, native)
     query = meta["QUERY_STRING"].encode("utf-8", "surrogateescape")  # of ASGI, Django decodes it
     root = meta["SCRIPT_NAME"].rstrip("/")
     return Request(native.method, raw_path(scope), query, headers_of(meta), native=native, root=root)
@@ -297,9 +290,6 @@ def _request_of(native: Any) -> Request:
 
 def _options() -> dict[str, Any]:
     """Return the parameters in the settings of the project."""
-    from django.conf import settings  # noqa: PLC0415 - only with Django
-    from django.utils.module_loading import import_string  # noqa: PLC0415 - as above
-
     options = getattr(settings, SETTING, None)
     if not isinstance(options, dict) or "persistence_store" not in options:
         raise IdempotencyConfigError(
@@ -337,8 +327,6 @@ async def _parts_of(response: Any) -> AsyncIterator[bytes]:
         async for part in response.streaming_content:
             yield part
         return
-    from asgiref.sync import sync_to_async  # noqa: PLC0415 - only with Django
-
     parts: Iterator[bytes] = iter(response.streaming_content)
     following = sync_to_async(lambda: next(parts, None))
     while (part := await following()) is not None:

@@ -1,12 +1,12 @@
 """One execution of the application for a key: what it answered, and how the engine hears of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from ...drivers.interrupts import Interrupts
-from .decisions import Durations
 from .messages import Headers, Response
+from .rules import Rules
 from .stored import Unfinished
 
 
@@ -44,50 +44,15 @@ class Execution:
 
     Parameters
     ----------
-    released
-        Returns whether a response releases the key.
-    replayed
-        Returns the headers that a replay repeats.
-    released_errors
-        The exceptions of the application that say that nothing has happened.
-    durations
-        Where its duration is counted.
-    response_limit
-        The largest body of a response (bytes).
-    waits_for_the_app
-        Whether the answer is stored only once the application has ended.
+    rules
+        The rules of its route.
     """
 
-    __slots__ = (
-        "_began",
-        "_durations",
-        "_released",
-        "_released_errors",
-        "_replayed",
-        "failure",
-        "is_unfinished",
-        "response",
-        "response_limit",
-        "waits_for_the_app",
-    )
+    __slots__ = ("_began", "failure", "is_unfinished", "response", "rules")
 
-    def __init__(
-        self,
-        released: Callable[[Response], bool],
-        replayed: Callable[[Headers], Headers],
-        released_errors: tuple[type[Exception], ...],
-        durations: Durations,
-        response_limit: int,
-        *,
-        waits_for_the_app: bool,
-    ) -> None:
-        self._released = released
-        self._replayed = replayed
-        self._released_errors = released_errors
-        self._durations = durations
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self._began = 0.0
-        self.response_limit = response_limit
-        self.waits_for_the_app = waits_for_the_app
         self.response: Response | None = None
         self.is_unfinished = False
         self.failure: Exception | None = None
@@ -117,11 +82,12 @@ class Execution:
         ReleasedAnswerError
             It is not stored: a repeat runs again.
         """
-        self._durations.add(monotonic() - self._began)
+        rules = self.rules
+        rules.durations.add(monotonic() - self._began)
         self.response = response
-        if self._released(response):
+        if rules.is_released(response):
             raise ReleasedAnswerError
-        return Response(response.status, self._replayed(response.headers), response.body)
+        return Response(response.status, rules.replayed(response.headers), response.body)
 
     def overflowed(self, status: int, headers: Headers) -> Response:
         """Note that the answer is larger than the limit; return what is stored of it.
@@ -138,7 +104,7 @@ class Execution:
     def failed(self, error: Exception) -> FailureError:
         """Note an exception of the application, and return what its body raises instead."""
         self.failure = error
-        released = isinstance(error, self._released_errors)
+        released = isinstance(error, self.rules.released_errors)
         failure = ReleasedFailureError(error) if released else FailureError(error)
         failure.__cause__ = error
         return failure

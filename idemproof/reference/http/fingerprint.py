@@ -1,7 +1,10 @@
 """The payload hash of a request: what must be equal in all requests with one key (HTTP-10)."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
+from typing import Literal, NamedTuple
 
 from .canonical import Numbers, canonical_json
 from .messages import Request
@@ -13,10 +16,14 @@ ALL_PARTS: tuple[Part, ...] = (
     *("method", "path", "query", "media-type", "content-encoding", "preconditions", "body"),
 )
 
-PRECONDITIONS = (
-    *("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"),
+PRECONDITIONS = frozenset(
+    {b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range"}
 )
 """The headers that make a request conditional, or ask for a part."""
+
+_ENCODING = b"content-encoding"
+_KEPT_MEDIA_TYPES = 128
+_name_of = itemgetter(0)
 
 
 def packed(values: Iterable[bytes]) -> bytes:
@@ -24,79 +31,117 @@ def packed(values: Iterable[bytes]) -> bytes:
 
     Different sequences have different texts.
     """
-    return b"".join(len(value).to_bytes(8, "big") + value for value in values)
+    return b"".join([len(value).to_bytes(8, "big") + value for value in values])
 
 
-def fingerprint_text(
-    request: Request,
-    parts: Sequence[Part] = ALL_PARTS,
-    headers: Sequence[str] = (),
-    numbers: Numbers = "literal",
-) -> bytes:
-    """Return the text that is hashed.
+class Fingerprint:
+    """Returns the payload hashes of requests.
 
     Parameters
     ----------
-    request
-        The request, with its body.
+    digest
+        Hashes a text.
     parts
         What is compared.
     headers
-        Names of further headers that are compared.
+        Lower-case names of further headers that are compared.
     numbers
         How numbers in JSON are compared.
     """
-    form, body = _body_of(request, numbers)
-    fields: list[bytes] = []
-    for part in ALL_PARTS:
-        if part not in parts:
-            continue
-        if part == "method":
-            value = request.method.encode("latin-1", "replace")
-        elif part == "path":
-            value = request.path
-        elif part == "query":
-            value = request.query
-        elif part == "media-type":
-            value = media_type(request, with_boundary=form != b"parts")
-        elif part == "content-encoding":
-            value = packed(request.lines("content-encoding"))
-        elif part == "preconditions":
-            value = _named(request, PRECONDITIONS)
-        else:
-            value = packed((form, body))
-        fields += (part.encode(), value)
-    if headers:
-        fields += (b"headers", _named(request, sorted({name.lower() for name in headers})))
-    return packed(fields)
+
+    def __init__(
+        self,
+        digest: Callable[[bytes], str],
+        parts: Collection[Part] = ALL_PARTS,
+        headers: Collection[bytes] = (),
+        numbers: Numbers = "literal",
+    ) -> None:
+        self._digest = digest
+        self._parts = frozenset(parts)
+        self._headers = frozenset(headers)
+        if "content-encoding" in parts:
+            self._headers |= {_ENCODING}
+        if "preconditions" in parts:
+            self._headers |= PRECONDITIONS
+        self._numbers: Numbers = numbers
+
+    def __call__(self, request: Request) -> str:
+        """Return the payload hash of a request that has its body."""
+        parts = self._parts
+        media_type, form, body = self._body_of(request)
+        # Which parts are left out is the same for all requests of a middleware.
+        return self._digest(
+            packed(
+                [
+                    request.method.encode("latin-1", "replace") if "method" in parts else b"",
+                    request.path if "path" in parts else b"",
+                    request.query if "query" in parts else b"",
+                    media_type if "media-type" in parts else b"",
+                    *((form, body) if "body" in parts else ()),
+                    *self._lines_of(request),
+                ]
+            )
+        )
+
+    def _lines_of(self, request: Request) -> Iterable[bytes]:
+        """Return the names and values of the compared headers. Lines with one name keep their order."""
+        lines = [line for line in request.headers if line[0] in self._headers]
+        lines.sort(key=_name_of)
+        return chain.from_iterable(lines)
+
+    def _body_of(self, request: Request) -> tuple[bytes, bytes, bytes]:
+        """Return the media type, and the form in which the body is compared, and the body in that form."""
+        lines, body = request.lines("content-type"), request.body
+        if len(lines) != 1:
+            return packed(lines), b"raw", body
+        media_type = read_media_type(lines[0])
+        if media_type.is_json and not request.lines("content-encoding"):
+            text = canonical_json(body, self._numbers)
+            if text is not None:
+                return media_type.text, b"json", text
+        elif media_type.boundary is not None and not request.lines("content-encoding"):
+            parts = parts_of(body, media_type.boundary)
+            if parts is not None:
+                return media_type.text_without_boundary, b"parts", packed(parts)
+        return media_type.text, b"raw", body
 
 
-def fingerprint(
-    request: Request,
-    digest: Callable[[bytes], str],
-    parts: Sequence[Part] = ALL_PARTS,
-    headers: Sequence[str] = (),
-    numbers: Numbers = "literal",
-) -> str:
-    """Return the payload hash: the hash of :func:`fingerprint_text`."""
-    return digest(fingerprint_text(request, parts, headers, numbers))
+class MediaType(NamedTuple):
+    """What counts of the value of ``Content-Type``.
+
+    Parameters
+    ----------
+    text, text_without_boundary
+        The media type in one spelling, without ``charset=utf-8``.
+    is_json
+        Whether a body of this type is JSON in UTF-8.
+    boundary
+        What separates the parts of a body of this type, if it is multipart.
+    """
+
+    text: bytes
+    text_without_boundary: bytes
+    is_json: bool
+    boundary: bytes | None
 
 
-def media_type(request: Request, *, with_boundary: bool = True) -> bytes:
-    """Return the media type in one spelling, without ``charset=utf-8``."""
-    lines = request.lines("content-type")
-    if len(lines) != 1:
-        return packed(lines)
-    kind, parameters = _kind_and_parameters(lines[0])
-    charsets = [value for name, value in parameters if name == b"charset"]
-    is_plain = len(charsets) == 1 and _is_utf8(charsets[0])
-    kept = [
-        (name, value)
-        for name, value in parameters
-        if (with_boundary or name != b"boundary") and not (name == b"charset" and is_plain)
-    ]
+@lru_cache(_KEPT_MEDIA_TYPES)
+def read_media_type(content_type: bytes) -> MediaType:
+    """Return what counts of a media type. Most requests to a service have the same few."""
+    kind, parameters = _kind_and_parameters(content_type)
+    charsets = [value.lower() for name, value in parameters if name == b"charset"]
+    is_utf8 = all(charset in (b"utf-8", b"utf8") for charset in charsets)
+    kept = [line for line in parameters if not (line[0] == b"charset" and is_utf8 and len(charsets) == 1)]
     # Of a name that is there twice, some readers take the first value and some the last.
-    return packed((kind, *map(packed, sorted(kept, key=lambda parameter: parameter[0]))))
+    kept.sort(key=_name_of)
+    boundaries = [value for name, value in kept if name == b"boundary"]
+    is_separated = len(boundaries) == 1 and boundaries[0] and b"\\" not in boundaries[0]
+    return MediaType(
+        packed((kind, *map(packed, kept))),
+        packed((kind, *(packed(line) for line in kept if line[0] != b"boundary"))),
+        is_json=is_utf8 and (kind == b"application/json" or kind.endswith(b"+json")),
+        boundary=boundaries[0] if is_separated and kind.startswith(b"multipart/") else None,
+    )
 
 
 def _kind_and_parameters(content_type: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -123,29 +168,3 @@ def _split(content_type: bytes) -> list[bytes]:
             begin = place + 1
     found.append(content_type[begin:].strip())
     return found
-
-
-def _named(request: Request, names: Iterable[str]) -> bytes:
-    return packed(packed((name.encode("latin-1"), *request.lines(name))) for name in names)
-
-
-def _body_of(request: Request, numbers: Numbers) -> tuple[bytes, bytes]:
-    """Return the form in which the body is compared, and the body in that form."""
-    lines = request.lines("content-type")
-    if not request.body or len(lines) != 1 or request.lines("content-encoding"):
-        return b"raw", request.body
-    kind, parameters = _kind_and_parameters(lines[0])
-    if kind == b"application/json" or kind.endswith(b"+json"):
-        utf8 = all(_is_utf8(value) for name, value in parameters if name == b"charset")
-        text = canonical_json(request.body, numbers) if utf8 else None
-        return (b"raw", request.body) if text is None else (b"json", text)
-    if kind.startswith(b"multipart/"):
-        boundaries = [value for name, value in parameters if name == b"boundary"]
-        known = len(boundaries) == 1 and boundaries[0] and b"\\" not in boundaries[0]
-        parts = parts_of(request.body, boundaries[0]) if known else None
-        return (b"raw", request.body) if parts is None else (b"parts", packed(parts))
-    return b"raw", request.body
-
-
-def _is_utf8(charset: bytes) -> bool:
-    return charset.lower() in (b"utf-8", b"utf8")

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
+
+import flask
 
 from ...spec.errors import IdempotencyConfigError
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .messages import Response, decoded, encoded
-from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Protection, Raise, ReadBody
+from .protection import Protection
+from .routes import SAFE_METHODS
 from .settings import Options
 from .wsgi import read_whole_body
 from .wsgi_request import request_of
-
-if TYPE_CHECKING:
-    import flask
 
 _ACCEPT_ENCODING = "HTTP_ACCEPT_ENCODING"
 
@@ -37,7 +38,7 @@ class FlaskIdempotency:
 
     def __init__(
         self,
-        app: "flask.Flask | None" = None,
+        app: flask.Flask | None = None,
         *,
         persistence_store: Layer | None = None,
         **options: Unpack[Options],
@@ -48,7 +49,7 @@ class FlaskIdempotency:
             raise TypeError("Give the parameters to init_app, together with the application.")
 
     def init_app(
-        self, app: "flask.Flask", *, persistence_store: Layer | None, **options: Unpack[Options]
+        self, app: flask.Flask, *, persistence_store: Layer | None, **options: Unpack[Options]
     ) -> None:
         """Protect the views of ``app``.
 
@@ -75,6 +76,8 @@ class FlaskIdempotency:
         dispatch = app.dispatch_request
 
         def protected(*args: Any) -> Any:
+            if flask.request.method in SAFE_METHODS:
+                return dispatch(*args)
             return _Call(app, protection, lambda: dispatch(*args), args).answer()
 
         # A public method, which is made to be replaced.
@@ -92,13 +95,11 @@ class _Call:
         dispatch: Callable[[], Any],
         context: tuple[Any, ...],
     ) -> None:
-        from flask import request  # noqa: PLC0415 - only with Flask
-
         self._app = app
         self._protection = protection
         self._dispatch = dispatch
         self._context = context
-        self._request: Any = request
+        self._request: Any = flask.request
         self._made: Any = None
         self._execution: Any = None
         self._rest: Iterator[bytes] = iter(())
@@ -180,10 +181,10 @@ class _Call:
         for part in rest:
             parts.append(part)
             size += len(part)
-            if size > execution.response_limit:
+            if size > execution.rules.response_limit:
                 break
         headers = encoded(response.headers.items())
-        if size > execution.response_limit:
+        if size > execution.rules.response_limit:
             self._rest = chain(parts, rest)
             return execution.overflowed(response.status_code, headers)
         return execution.answered(Response(response.status_code, headers, b"".join(parts)))

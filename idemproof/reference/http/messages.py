@@ -9,12 +9,12 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 def lowered(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return headers with lower-case names."""
-    return tuple((bytes(name).lower(), bytes(value)) for name, value in headers)
+    return tuple([(bytes(name).lower(), bytes(value)) for name, value in headers])
 
 
 def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return headers of text as bytes, with lower-case names."""
-    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+    return tuple([(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers])
 
 
 def decoded(headers: Headers) -> list[tuple[str, str]]:
@@ -56,6 +56,10 @@ class Request:
         """Return the values of all field lines with this name."""
         wanted = name.lower().encode("latin-1")
         return [value for known, value in self.headers if known == wanted]
+
+    def with_body(self, body: bytes) -> "Request":
+        """Return the same request with this body."""
+        return Request(self.method, self.path, self.query, self.headers, body, self.native, self.root)
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, several lines joined by commas; None without one."""

@@ -7,7 +7,7 @@ knows no framework and does no I/O.
 import logging
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -27,112 +27,34 @@ from ...spec.errors import (
 )
 from ..idempotency import Answer, Idempotency
 from ..not_done import NOT_DONE
-from .decisions import is_released, replayed_headers
+from .commands import (
+    Ask,
+    BodyRefusedError,
+    ClientGoneError,
+    Command,
+    End,
+    Execute,
+    Gone,
+    Guard,
+    Pass,
+    PassOn,
+    Raise,
+    ReadBody,
+    Respond,
+    Steps,
+)
 from .execution import Execution, FailureError, IncompleteResponseError, ReleasedAnswerError
-from .fingerprint import fingerprint, packed
+from .fingerprint import Fingerprint, packed
 from .header import MalformedKeyError, parse_key
 from .messages import Request, Response
 from .routes import SAFE_METHODS, KeyRule, Route
+from .rules import Rules
 from .scope import NoScopeError, checked_scope
 from .settings import Settings
 from .stored import ResponseSerializer
 
-GUARDS = "idemproof.guards"
-"""Where a scope or an environ has the guards of the middlewares outside: of each, its store and its key."""
-
 _WITHOUT_LENGTH = frozenset({204, 304})
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-
-
-class BodyRefusedError(Exception):
-    """The body of the request cannot be read. A middleware raises it for :class:`ReadBody`.
-
-    Parameters
-    ----------
-    problem
-        The name of the refusal: ``body-too-large``, ``incomplete-body`` or ``length-required``.
-    """
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-
-class ClientGoneError(Exception):
-    """The client is gone, before its body was complete. A middleware raises it for :class:`ReadBody`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Call a function of the user, and await its result if it can be awaited. The reply is the result."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadBody:
-    """Read the body of the request. The reply is the body, not larger than ``limit`` (bytes).
-
-    ``length`` is its Content-Length, or None.
-    """
-
-    limit: int
-    length: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Execute:
-    """Run the application once for a key. The reply is the :class:`Answer` of :meth:`Idempotency.run`.
-
-    ``key``, ``payload_hash`` and ``question`` are its arguments; ``question`` gets no argument, or is None.
-    The application runs with ``request`` and reports to ``execution``. ``guard`` marks its request.
-    """
-
-    key: str
-    payload_hash: str
-    request: Request
-    execution: Execution
-    question: Callable[[], Any] | None
-    guard: tuple[Any, str]
-
-
-Command = Ask | ReadBody | Execute
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """Call the application, with the request as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Respond:
-    """Send this response, and drop any other of the application."""
-
-    response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class PassOn:
-    """Send this head with the body of the application, which is too large to be kept, as it comes."""
-
-    head: Response
-
-
-@dataclass(frozen=True, slots=True)
-class Raise:
-    """Raise this exception of the application."""
-
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """Do nothing: the client is gone, and nothing ran."""
-
-
-End = Pass | Respond | PassOn | Raise | Gone
-Steps = Generator[Command, Any, End]
 
 
 class Protection:
@@ -156,22 +78,29 @@ class Protection:
         if profile.marker is not None:
             name, value = profile.marker
             self._marker = (name.lower().encode("latin-1"), value.encode("latin-1"))
+        self._default_rules = Rules(settings, settings.default_route)
+        self._rules = [Rules(settings, route) for route in settings.routes]
         self._digest = settings.config.digest
+        self._fingerprint = Fingerprint(
+            self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
+        )
         lease = settings.config.in_progress_expires_after_seconds
         assert lease is not None  # the settings give it one
         self._lease_ms = lease * 1000
 
     def route_of(self, method: str, path: bytes, root: str = "") -> Route:
         """Return the route whose rules count for a request to an application under ``root``."""
-        settings = self.settings
-        if settings.routes:
+        return self._rules_of(method, path, root).route
+
+    def _rules_of(self, method: str, path: bytes, root: str) -> Rules:
+        if self._rules:
             decoded = unquote_to_bytes(path).decode("utf-8", "replace")
             if root and f"{decoded}/".startswith(f"{root}/"):
                 decoded = decoded.removeprefix(root) or "/"
-            for route in settings.routes:
-                if route.matches(method, decoded):
-                    return route
-        return settings.default_route
+            for rules in self._rules:
+                if rules.route.matches(method, decoded):
+                    return rules
+        return self._default_rules
 
     def rule_of(self, method: str, route: Route) -> KeyRule:
         """Return whether a request needs a key, may have one, or is not protected."""
@@ -180,13 +109,9 @@ class Protection:
         if route.key is not None:
             return route.key
         profile = self.settings.profile
-        known = profile.required | profile.optional
-        for name in (method,) if method in known else ("*",):
-            if name in profile.required:
-                return "required"
-            if name in profile.optional:
-                return "optional"
-        return "ignored"
+        required, optional = profile.required, profile.optional
+        name = method if method in required or method in optional else "*"
+        return "required" if name in required else "optional" if name in optional else "ignored"
 
     def key_of(self, client_key: str, scope: str | int = "", path: bytes = b"") -> str:
         """Return the key of a record, without the prefix of the service.
@@ -217,7 +142,7 @@ class Protection:
         )
         return f"http:{self._digest(text)}"
 
-    def steps(self, request: Request, guards: Sequence[tuple[Any, str]] = ()) -> Steps:
+    def steps(self, request: Request, guards: Sequence[Guard] = ()) -> Steps:
         """Handle a request.
 
         Parameters
@@ -228,9 +153,9 @@ class Protection:
             The guards of the middlewares outside, from :data:`GUARDS`.
         """
         settings = self.settings
-        route = self.route_of(request.method, request.path, request.root)
-        rule = self.rule_of(request.method, route)
-        if rule == "ignored" or any(store is settings.store for store, _ in guards):
+        rules = self._rules_of(request.method, request.path, request.root)
+        rule = self.rule_of(request.method, rules.route)
+        if rule == "ignored" or (guards and any(guard.store is settings.store for guard in guards)):
             return Pass()
         lines = request.lines(self._header)
         if not lines:
@@ -242,7 +167,7 @@ class Protection:
                 raise MalformedKeyError("it does not have the form that this API needs")  # noqa: TRY301 - as the parser's
         except MalformedKeyError as error:
             return self._refuse("key-malformed", f"{settings.profile.header} is malformed: {error}.")
-        end = yield from self._protected(request, route, client_key, guards)
+        end = yield from self._protected(request, rules, client_key, guards)
         if settings.profile.echoes_key and isinstance(end, Respond):
             return Respond(end.response.with_headers((self._echo, lines[0])))
         if settings.profile.echoes_key and isinstance(end, PassOn):
@@ -250,7 +175,7 @@ class Protection:
         return end
 
     def _protected(  # noqa: PLR0911 - one check after the other
-        self, request: Request, route: Route, client_key: str, guards: Sequence[tuple[Any, str]]
+        self, request: Request, rules: Rules, client_key: str, guards: Sequence[Guard]
     ) -> Steps:
         settings = self.settings
         try:
@@ -258,10 +183,10 @@ class Protection:
         except NoScopeError as error:
             return self._refuse("no-scope", str(error))
         key = self.key_of(client_key, scope, request.path)
-        stored_key = self.idempotency.stored_key(key)
-        if any(known == stored_key for _, known in guards):
+        stored_key = partial(self.idempotency.stored_key, key)
+        if guards and stored_key() in [guard.stored_key() for guard in guards]:
             return Pass()
-        limit = settings.request_limit if route.request_limit is None else route.request_limit
+        limit = rules.request_limit
         try:
             length = _content_length(request)
             if length is not None and length > limit:
@@ -272,20 +197,18 @@ class Protection:
             return self._refuse(error.problem, detail)
         except ClientGoneError:
             return Gone()
-        request = replace(request, body=body)
-        profile = settings.profile
-        payload_hash = fingerprint(
-            request, self._digest, profile.parts, settings.fingerprint_headers, profile.numbers
-        )
+        request = request.with_body(body)
+        payload_hash = self._fingerprint(request)
         question = settings.question
-        execution = self._execution(route)
+        execution = Execution(rules)
         asked = None if question is None else self._asking(question, request, execution)
         try:
-            answer = yield Execute(key, payload_hash, request, execution, asked, (settings.store, stored_key))
+            guard = Guard(settings.store, stored_key)
+            answer = yield Execute(key, payload_hash, request, execution, asked, guard)
         except (ReleasedAnswerError, FailureError):
             return self._as_answered(execution)
         except IdempotencyError as error:
-            return self._refused(error, execution, route, stored_key)
+            return self._refused(error, execution, stored_key)
         if not answer.replayed and execution.response is not None:
             return self._as_answered(execution)
         return (yield from self._replay(request, answer))
@@ -302,24 +225,6 @@ class Protection:
             log(logging.WARNING, "The scope function failed, and the request was refused.", exc_info=error)
             raise NoScopeError("The request names no caller.") from error
         return checked_scope(found)
-
-    def _execution(self, route: Route) -> Execution:
-        settings, profile = self.settings, self.settings.profile
-        keep = profile.kept.difference(route.release).union(route.keep)
-        release = profile.released.difference(route.keep).union(route.release)
-        when = settings.complete_when if route.complete_when is None else route.complete_when
-        limit = settings.response_limit if route.response_limit is None else route.response_limit
-        marker = self._marker and self._marker[0]
-        own = () if marker is None else (marker,)
-        dropped = settings.drop_headers.union(own)
-        return Execution(
-            lambda response: is_released(response, release, keep),
-            lambda headers: replayed_headers(headers, dropped, settings.keep_headers.difference(own)),
-            settings.released_errors,
-            route.durations,
-            limit,
-            waits_for_the_app=when == "app",
-        )
 
     def _asking(
         self, question: Callable[[Request], Any], request: Request, execution: Execution
@@ -387,24 +292,25 @@ class Protection:
         return Respond(response.with_headers(*lines))
 
     def _refused(  # noqa: C901, PLR0911 - one error after the other
-        self, error: IdempotencyError, execution: Execution, route: Route, stored_key: str
+        self, error: IdempotencyError, execution: Execution, stored_key: Callable[[], str]
     ) -> End:
         """Return the end of a request whose call was refused, or failed."""
+        durations = execution.rules.durations
         if isinstance(error, IdempotencyConfigError):
             return Raise(error)
         if isinstance(error, IdempotencyLeaseLostError):
             log(logging.ERROR, "%s", error)
-            return self._refuse("lease-lost", retry_after=route.durations.retry_after())
+            return self._refuse("lease-lost", retry_after=durations.retry_after())
         if isinstance(error, IdempotencyResultUnavailableError):
             return self._refuse("result-unavailable")
         if execution.response is not None or execution.failure is not None:
             if not execution.is_unfinished:
-                log(logging.ERROR, "The answer for %r was sent, and not stored: %s", stored_key, error)
+                log(logging.ERROR, "The answer for %r was sent, and not stored: %s", stored_key(), error)
             return self._as_answered(execution)
         if isinstance(error, IdempotencyAlreadyInProgressError):
             left = self._lease_ms if error.retry_after_ms is None else error.retry_after_ms
             passed = (self._lease_ms - left) / 1000
-            return self._refuse("in-progress", retry_after=route.durations.retry_after(passed))
+            return self._refuse("in-progress", retry_after=durations.retry_after(passed))
         if isinstance(error, IdempotencyValidationError):
             return self._refuse("payload-mismatch")
         if isinstance(error, IdempotencyUnknownOutcomeError):

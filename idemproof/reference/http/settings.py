@@ -172,7 +172,7 @@ class Settings:
         self.routes = tuple(routes)
         self.default_route = Route("*")
         self.key_form: KeyForm = profile.key_form if key_form is None else key_form
-        self.fingerprint_headers = tuple(sorted({name.lower() for name in fingerprint_headers}))
+        self.fingerprint_headers = frozenset(name.lower().encode() for name in fingerprint_headers)
         self.request_limit = request_limit
         self.response_limit = response_limit
         self.complete_when = complete_when

@@ -6,8 +6,9 @@ from typing import Any, Unpack
 
 from ..core import Layer
 from .blocking import blocking_protection, is_own_answer, perform
+from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .messages import Response, decoded
-from .protection import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
+from .routes import SAFE_METHODS
 from .settings import Options
 from .wsgi_request import Environ, read_body, request_of, stated_length, with_body
 from .wsgi_response import Application, Collected, StartResponse
@@ -42,6 +43,8 @@ class WSGIIdempotencyMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        if environ["REQUEST_METHOD"] in SAFE_METHODS:
+            return self.app(environ, start_response)
         protection = self.protection
         call = _Call(self.app, environ)
         steps = protection.steps(request_of(environ), environ.get(GUARDS, ()))
@@ -73,9 +76,9 @@ class _Call:
         environ = with_body(self._environ, command.request.body)
         environ[GUARDS] = (*environ.get(GUARDS, ()), command.guard)
         environ.pop("HTTP_ACCEPT_ENCODING", None)
-        collected = self._collected = Collected(execution.response_limit)
+        collected = self._collected = Collected(execution.rules.response_limit)
         collected.collect(self._app, environ)
-        if execution.waits_for_the_app and collected.is_whole:
+        if execution.rules.waits_for_the_app and collected.is_whole:
             collected.close()
         response = collected.response()
         if collected.is_whole:

@@ -1,6 +1,7 @@
 """The request of a WSGI environ, as plain data, and its body."""
 
 import re
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -14,13 +15,14 @@ _ALSO_PREFIXED = tuple(f"HTTP_{name}" for name in _UNPREFIXED)
 """What some servers add, and what a client's header with an underscore becomes. It does not count."""
 _BEYOND = "backslashreplace"
 """Some servers mix the process's own environment in, which may have any character."""
+_KEPT_NAMES = 1024
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NEXT_CREDENTIALS = re.compile(r",(?=[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+ )")
 _PLAIN_CREDENTIALS = ("bearer ", "basic ")
 
 
-def request_of(environ: Environ) -> Request:
-    """Return the request without its body.
+def request_of(environ: Environ, native: Any = None) -> Request:
+    """Return the request without its body. Its native form is ``environ``, unless there is another one.
 
     A server joins the lines of a header by commas. Two lines with credentials of the schemes Bearer and
     Basic, which contain no comma, are separated here. Two keys are no valid key.
@@ -30,7 +32,7 @@ def request_of(environ: Environ) -> Request:
         raw_path(environ),
         environ.get("QUERY_STRING", "").encode("latin-1"),
         headers_of(environ),
-        native=environ,
+        native=environ if native is None else native,
         root=environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace").rstrip("/"),
     )
 
@@ -39,22 +41,26 @@ def headers_of(environ: Environ) -> Headers:
     """Return the headers, with lower-case names."""
     found = []
     for variable, value in environ.items():
-        if not isinstance(value, str) or variable in _ALSO_PREFIXED:
+        name = _header_name(variable)
+        if name is None or not isinstance(value, str) or (not value and variable in _UNPREFIXED):
             continue
-        if variable.startswith("HTTP_"):
-            name = variable[5:]
-        elif variable in _UNPREFIXED and value:
-            name = variable
-        else:
-            continue
-        lower = name.replace("_", "-").lower().encode("latin-1", _BEYOND)
-        if lower == b"authorization" and value.lower().startswith(_PLAIN_CREDENTIALS):
+        if name == b"authorization" and value.lower().startswith(_PLAIN_CREDENTIALS):
             found += [
-                (lower, line.strip().encode("latin-1", _BEYOND)) for line in _NEXT_CREDENTIALS.split(value)
+                (name, line.strip().encode("latin-1", _BEYOND)) for line in _NEXT_CREDENTIALS.split(value)
             ]
         else:
-            found.append((lower, value.encode("latin-1", _BEYOND)))
+            found.append((name, value.encode("latin-1", _BEYOND)))
     return tuple(found)
+
+
+@lru_cache(_KEPT_NAMES)
+def _header_name(variable: str) -> bytes | None:
+    """Return the lower-case name of the header in a variable; None if it has none."""
+    if variable.startswith("HTTP_") and variable not in _ALSO_PREFIXED:
+        variable = variable[5:]
+    elif variable not in _UNPREFIXED:
+        return None
+    return variable.replace("_", "-").lower().encode("latin-1", _BEYOND)
 
 
 def raw_path(environ: Environ) -> bytes:
