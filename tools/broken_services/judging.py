@@ -12,6 +12,7 @@ from idemproof.conformance.suite.consequences import DIFFERS, TWICE, WRONG
 from idemproof.conformance.suite.kinds import HTTP_TIERS
 from idemproof.conformance.suite.report import Report
 
+from .foundation import WINDOW_OF_PROCESS_SECONDS
 from .kinds import Kind
 from .serving import as_process, free_port, in_thread, start_command, target_for, wait_for
 
@@ -62,7 +63,8 @@ def _judged_as_process(kind: Kind, seed: int, tiers: tuple[str, ...], folder: Pa
     _shell(start)
     try:
         wait_for(port)
-        target = target_for(f"http://127.0.0.1:{port}", **{**kind.settings, "process": process})
+        settings = {"window_seconds": WINDOW_OF_PROCESS_SECONDS, **kind.settings, "process": process}
+        target = target_for(f"http://127.0.0.1:{port}", **settings)
         return check_http(target, seed=seed, tiers=tiers)
     finally:
         _shell(stop % "KILL")

@@ -24,6 +24,11 @@ _MUST_BE_EQUAL = frozenset({"location", "content-type", "etag", "content-locatio
 _SHORT = 60
 
 
+def is_busy(answer: Answer) -> bool:
+    """Return whether a complete answer asks to try again later."""
+    return answer.failure is None and answer.status in BUSY
+
+
 def difference(first: Answer, repeat: Answer, ignore: Sequence[str] = ()) -> str | None:
     """Return how a repeated answer differs in status or body, as part of a sentence; None if it does not.
 

@@ -81,6 +81,10 @@ class Service:
             self.late, self._at_rest = max(0, count - self._at_rest), None
         return count
 
+    def count_now(self) -> int | None:
+        """Return the number of all effects at this moment; None without a counter."""
+        return None if self._counter is None else self._counter.now()
+
     def rest(self) -> None:
         """End a check: effects that are counted before the next request came too late."""
         self.late = 0

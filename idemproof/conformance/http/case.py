@@ -10,7 +10,7 @@ from ..suite.checks import Broken, NotJudged
 from ..suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, TWICE, WRONG, Consequence
 from ..suite.trace import COUNTER, NOT_LOOKED_AT, OWNER, Line
 from . import owner
-from .answers import BUSY, difference
+from .answers import difference, is_busy
 from .baseline import Service
 from .expectations import Expectations
 from .places import Place
@@ -28,6 +28,7 @@ _PATIENCE = 4.0
 _SLACK = 2.0
 """How much longer than the stated lease that may last (seconds)."""
 _LONGEST_RETRY_AFTER = 60
+_BETWEEN_COUNTS = 0.03
 
 
 _BY_WINDOW = (TWICE, LEAKED, WRONG, LOST, DIFFERS)
@@ -110,17 +111,9 @@ class HttpCase:
 
     def until_decided(self, request: Request, who: str = "client 1") -> Answer:
         """Send a request until the answer is not "in progress"; break a clause if that takes too long."""
-        lease = self.target.lease_seconds
-        ends = time.monotonic() + (_PATIENCE if lease is None else lease + _SLACK)
-        pause, sent = _FIRST_PAUSE, 1
-        answer = self.send(request, who)
-        while answer.status in BUSY and answer.failure is None and time.monotonic() < ends:
-            self.service.budget.wait(min(_retry_after(answer) or pause, max(0.01, ends - time.monotonic())))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            answer, sent = self.service.exchange(request), sent + 1
-        if sent > 1:
-            self.log(who, f"sends it {sent - 1} times more → {self.outcome(answer)}")
-        if answer.status in BUSY and answer.failure is None:
+        answer, sent = self.tried(request, who)
+        if is_busy(answer):
+            lease = self.target.lease_seconds
             refused = f"The key is still refused with {answer.status} after {sent} requests"
             if lease is not None:
                 self.fail(f"{refused}, {lease + _SLACK:g} seconds after its first one.", LOCKED_OUT)
@@ -129,6 +122,26 @@ class HttpCase:
                 "does not say how long a claim may block a key: lease_seconds"
             )
         return answer
+
+    def tried(self, request: Request, who: str = "client 1") -> tuple[Answer, int]:
+        """Send a request until the answer is not "in progress" or the lease must have ended.
+
+        Returns
+        -------
+        tuple
+            The last answer, and how many requests were sent.
+        """
+        lease = self.target.lease_seconds
+        ends = time.monotonic() + (_PATIENCE if lease is None else lease + _SLACK)
+        pause, sent = _FIRST_PAUSE, 1
+        answer = self.send(request, who)
+        while is_busy(answer) and time.monotonic() < ends:
+            self.service.budget.wait(min(_retry_after(answer) or pause, max(0.01, ends - time.monotonic())))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            answer, sent = self.service.exchange(request), sent + 1
+        if sent > 1:
+            self.log(who, f"sends it {sent - 1} times more → {self.outcome(answer)}")
+        return answer, sent
 
     def together(self, requests: Sequence[Request]) -> list[Answer]:
         """Send requests at the same time, each on its own connection, and return their answers."""
@@ -173,6 +186,12 @@ class HttpCase:
             owner.run(command, min(self.target.process.ready_seconds, self.service.budget.seconds_left))
         except owner.CommandFailedError as failure:
             raise NotJudged(f"a command of the owner failed: {failure}") from None
+
+    def wait_for_effect(self, longest: float) -> None:
+        """Wait until an effect of this trace is counted, but not longer than ``longest`` (seconds)."""
+        ends = time.monotonic() + longest
+        while time.monotonic() < ends and (self.service.count_now() or 0) <= (self._base or 0):
+            self.service.budget.wait(_BETWEEN_COUNTS)
 
     def effects(self) -> int | None:
         """Return how many effects happened in this trace, and add it to the trace; None without a counter."""

@@ -41,20 +41,21 @@ class Counter:
         self._texts = texts
         self.pause_seconds = effects.settle_ms / 1000
         """How long the count must not change before it counts (seconds)."""
-        self._read: Callable[[], int] = self._of_command
+        self.now: Callable[[], int] = self._of_command
+        """Returns the count at this moment."""
         if effects.url is not None:
-            self._read = self._of_url
+            self.now = self._of_url
         elif effects.log is not None:
-            self._read = self._of_log
+            self.now = self._of_log
 
     def settled(self) -> int:
         """Return the count when it has not changed for a while."""
-        count = self._read()
+        count = self.now()
         waited = 0.0
         while waited < _LONGEST_SETTLING_SECONDS:
             self._budget.wait(self.pause_seconds)
             waited += self.pause_seconds
-            before, count = count, self._read()
+            before, count = count, self.now()
             if count == before:
                 return count
         raise CounterError(
