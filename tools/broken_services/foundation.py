@@ -260,7 +260,7 @@ class Service:
         await asyncio.sleep(HANDLER_SECONDS / 2 + slowness)
         reply = self.created(call)
         if name == "large":
-            return Reply(201, reply.headers, json.dumps({"id": self.effects, "text": "x" * _LARGE}).encode())
+            return Reply(201, reply.headers, json.dumps({"id": self.number(), "text": "x" * _LARGE}).encode())
         return reply
 
     def effect(self) -> None:
@@ -269,18 +269,23 @@ class Service:
         if self.file is not None:
             self.write({"effect": self.effects})
 
+    def number(self) -> str:
+        """Return the number of the order whose effect has just happened."""
+        return str(self.effects)
+
     def created(self, call: Call) -> Reply:
         """Return the answer to a request that had its effect."""
         try:
             amount = json.loads(call.body).get("amount")
         except ValueError:
             amount = None
-        reply = json_reply(201, {"id": self.effects, "amount": amount, "method": call.method})
+        number = self.number()
+        reply = json_reply(201, {"id": number, "amount": amount, "method": call.method})
         reply.headers.extend(
             [
-                ("location", f"/orders/{self.effects}"),
+                ("location", f"/orders/{number}"),
                 ("set-cookie", f"session={secrets.token_hex(8)}"),
-                ("x-order", str(self.effects)),
+                ("x-order", number),
                 ("x-request-id", secrets.token_hex(8)),
             ]
         )

@@ -12,6 +12,8 @@ from ..topics import INTERRUPTED, STORED_FIRST
 from ..wire import Answer, Request
 from .races import sent
 
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_OF_GATEWAYS = frozenset({502, 503, 504})
 _EARLY, _LATE = 0.25, 0.75
 """When the process ends in the midst of a request, as parts of its duration."""
 
@@ -161,14 +163,18 @@ def _start(case: HttpCase) -> None:
 
 
 def _wait_until_ready(case: HttpCase) -> None:
-    """Wait until the service accepts connections."""
+    """Wait until the service answers: a gateway in front of it answers before it does."""
     place, seconds = case.service.place, case.target.process.ready_seconds
-    ends = time.monotonic() + seconds
+    ask = case.request(None, method="GET", body=b"")
+    ends, pause = time.monotonic() + seconds, _FIRST_PAUSE
     while time.monotonic() < ends:
-        case.service.budget.wait(0.05)
+        case.service.budget.wait(pause)
         try:
             socket.create_connection((place.address, place.port), timeout=1).close()
         except OSError:
             continue
-        return
-    raise NotJudged(f"the service did not accept connections within {seconds:g} seconds after a command")
+        status = case.service.exchange(ask).status
+        if status is not None and status not in _OF_GATEWAYS:
+            return
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    raise NotJudged(f"the service did not answer a GET within {seconds:g} seconds after a command")
