@@ -17,7 +17,7 @@ from .kinds import Kind
 from .our_servers import command_of, effects_in
 from .serving import as_owned, as_process, free_port, in_thread, target_for
 
-WITHOUT_CRASHES = tuple(tier for tier in HTTP_TIERS if tier != "crashes")
+COMMANDS = ("restart", "terminate", "kill")
 
 
 def judged(kind: Kind, seed: int, tiers: tuple[str, ...] = HTTP_TIERS) -> Report:
@@ -49,7 +49,12 @@ NODE_FAULTS = {
 
 
 def judged_on(
-    server: str, profile: str, policy: str, seed: int, tiers: tuple[str, ...] = HTTP_TIERS
+    server: str,
+    profile: str,
+    policy: str,
+    seed: int,
+    tiers: tuple[str, ...] = HTTP_TIERS,
+    commands: tuple[str, ...] = COMMANDS,
 ) -> Report:
     """Run our middleware on a server of :data:`SERVERS`, and return the report on it.
 
@@ -61,6 +66,8 @@ def judged_on(
         What happens to a request that a crash interrupted: ``refuse`` or ``run``.
     seed, tiers
         As for the judge.
+    commands
+        How the judge may end the server.
     """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
@@ -68,7 +75,10 @@ def judged_on(
             target = target_for(
                 f"http://127.0.0.1:{port}",
                 profile=profile,
-                process={**process, "runs_once": policy == "refuse"},
+                process={
+                    **{name: process[name] for name in ("start", *commands)},
+                    "runs_once": policy == "refuse",
+                },
                 effects={"log": str(effects_in(Path(folder))), "settle_ms": 20},
                 window_seconds=our_servers.WINDOW_SECONDS,
                 lease_seconds=our_servers.LEASE_SECONDS,

@@ -23,7 +23,8 @@ from .foundation import PRINCIPALS, Call, Reply, encoded, json_reply
 from .ours import Authenticated, Unprotected, principal
 
 LEASE_SECONDS = 2
-WINDOW_SECONDS = 20
+WINDOW_SECONDS = 30
+"""Longer than a restart on a slow machine."""
 _VARIABLE = "OUR_SERVICE"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _UVICORN = "-m uvicorn --timeout-graceful-shutdown 10 --host 127.0.0.1 --port {port} --factory"
@@ -101,8 +102,9 @@ def _known() -> tuple[Orders, Path, dict[str, Any]]:
 def asgi() -> Any:
     """Return the application behind the middleware for ASGI."""
     orders, file, options = _known()
+    application: Any = orders
     store = AsyncSQLitePersistenceLayer(file)
-    return Authenticated(IdempotencyMiddleware(orders, persistence_store=store, **options))
+    return Authenticated(IdempotencyMiddleware(application, persistence_store=store, **options))
 
 
 def wsgi() -> Any:
