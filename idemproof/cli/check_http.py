@@ -130,6 +130,7 @@ def _judged(
     from idemproof.conformance.http.runner import check_http as judge  # noqa: PLC0415 - same
     from idemproof.conformance.suite.kinds import HTTP_TIERS  # noqa: PLC0415 - same
     from idemproof.conformance.suite.options import tiers_named  # noqa: PLC0415 - same
+    from idemproof.conformance.suite.wording import clean  # noqa: PLC0415 - same
 
     try:
         tiers_named(required or HTTP_TIERS, HTTP_TIERS)
@@ -139,7 +140,7 @@ def _judged(
         with show_checks("sending the first request") as progress:
             return judge(target, seed=seed, tiers=tiers or HTTP_TIERS, owned=owned, progress=progress)
     except (NothingToJudge, ValueError) as why:
-        raise refusal(str(why)) from None
+        raise refusal(clean(str(why))) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted before anything was judged.", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -177,7 +178,7 @@ def _headers(option: str, lines: list[str] | None) -> dict[str, str] | None:
 def _json(option: str, text: str | None) -> Any:
     try:
         return None if text is None else json_module.loads(text)
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise refusal(f"{option} is not JSON: {wrong}.") from None
 
 

@@ -1,6 +1,7 @@
 """``idemproof check-http``: its options, its reports and its exit codes."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from broken_services import SERVICES
+from broken_services.foundation import Call, Receive, Reply, Send, Service, send_reply
 from broken_services.serving import in_thread
 from idemproof.cli.app import app
 
@@ -63,6 +65,26 @@ def test_a_service_that_keeps_a_tier_has_exit_code_0(tmp_path: Path) -> None:
     assert "Requests sent:" in output
 
 
+class Garish(Service):
+    """Writes control characters and markup into its answers, and changes them."""
+
+    async def answer(self, call: Call, receive: Receive, send: Send) -> None:
+        status = 500 if call.path == "/fails" else 201
+        await send_reply(send, Reply(status, [], b"\x1b[2J<script>[/red]" + os.urandom(8).hex().encode()))
+
+
+def test_what_a_service_answers_controls_neither_the_terminal_nor_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with in_thread(Garish()) as url:
+        output = run(f"{url}/orders", "--tier", "repeats", "--html", str(page), exit_code=1)
+        refused = run(f"{url}/fails", exit_code=2)
+    assert "\\x1b[2J<script>[/red]" in output
+    assert "\\x1b[2J<script>[/red]" in refused
+    assert "\x1b" not in output + refused + page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+    assert "<script" not in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -73,6 +95,8 @@ def test_a_service_that_keeps_a_tier_has_exit_code_0(tmp_path: Path) -> None:
         (["http://127.0.0.1:1/", "--profile", "house"], "There is no profile 'house'. There are: ietf"),
         (["http://127.0.0.1:1/", "--tier", "speed"], "There is no tier 'speed'. There are: keys"),
         (["http://127.0.0.1:1/", "--payload", "{"], "--payload is not JSON"),
+        (["http://127.0.0.1:1/", "--payload", "[" * 100_000], "--payload is not JSON"),
+        (["http://127.0.0.1:1/", "--payload", "NaN"], "json is no JSON"),
         (["http://127.0.0.1:1/", "--header", "x"], "--header must be 'NAME: VALUE', not 'x'."),
         (["http://127.0.0.1:1/", "--tier", "keys", "--require", "scope"], "add --tier scope"),
         (["http://127.0.0.1:1/", "--html", "/nowhere/at/all"], "cannot be written"),

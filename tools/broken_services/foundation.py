@@ -21,7 +21,10 @@ Headers = list[tuple[str, str]]
 
 PRINCIPALS = {"Bearer alice": "alice", "Bearer alice-renewed": "alice", "Bearer bob": "bob"}
 HANDLER_SECONDS = 0.02
+SLOW_SECONDS = 1.0
 WINDOW_SECONDS = 3.0
+WINDOW_OF_PROCESS_SECONDS = 60.0
+"""The window of a service with a file: longer than a restart on a slow machine."""
 _LARGE = 300_000
 
 
@@ -89,7 +92,7 @@ class Service:
         self.file = file
         if file is not None and file.exists():
             for line in file.read_text().splitlines():
-                self._restore(json.loads(line))
+                self.restore(json.loads(line))
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -184,7 +187,7 @@ class Service:
 
     def window(self) -> float:
         """Return how long an answer is kept (seconds)."""
-        return WINDOW_SECONDS
+        return WINDOW_SECONDS if self.file is None else WINDOW_OF_PROCESS_SECONDS
 
     def claim(self, name: str, call: Call) -> Entry:
         """Claim a name."""
@@ -251,13 +254,13 @@ class Service:
         if name == "fails" and digest(call.body.decode("latin-1")) not in self.failed:
             self.failed.add(digest(call.body.decode("latin-1")))
             return json_reply(500, {"title": "failed"})
-        if name == "slow":
-            await asyncio.sleep(1)
+        slowness = SLOW_SECONDS / 2 if name == "slow" else 0
+        await asyncio.sleep(slowness)
         self.effect()
-        await asyncio.sleep(HANDLER_SECONDS / 2)
+        await asyncio.sleep(HANDLER_SECONDS / 2 + slowness)
         reply = self.created(call)
         if name == "large":
-            return Reply(201, reply.headers, json.dumps({"id": self.effects, "text": "x" * _LARGE}).encode())
+            return Reply(201, reply.headers, json.dumps({"id": self.number(), "text": "x" * _LARGE}).encode())
         return reply
 
     def effect(self) -> None:
@@ -266,18 +269,23 @@ class Service:
         if self.file is not None:
             self.write({"effect": self.effects})
 
+    def number(self) -> str:
+        """Return the number of the order whose effect has just happened."""
+        return str(self.effects)
+
     def created(self, call: Call) -> Reply:
         """Return the answer to a request that had its effect."""
         try:
             amount = json.loads(call.body).get("amount")
         except ValueError:
             amount = None
-        reply = json_reply(201, {"id": self.effects, "amount": amount, "method": call.method})
+        number = self.number()
+        reply = json_reply(201, {"id": number, "amount": amount, "method": call.method})
         reply.headers.extend(
             [
-                ("location", f"/orders/{self.effects}"),
+                ("location", f"/orders/{number}"),
                 ("set-cookie", f"session={secrets.token_hex(8)}"),
-                ("x-order", str(self.effects)),
+                ("x-order", number),
                 ("x-request-id", secrets.token_hex(8)),
             ]
         )
@@ -307,7 +315,8 @@ class Service:
         with self.file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _restore(self, line: dict[str, Any]) -> None:
+    def restore(self, line: dict[str, Any]) -> None:
+        """Restore what a line of the file says."""
         if "effect" in line:
             self.effects = line["effect"]
             return

@@ -1,6 +1,5 @@
 """Judges the services of this package."""
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -12,10 +11,13 @@ from idemproof.conformance.suite.consequences import DIFFERS, TWICE, WRONG
 from idemproof.conformance.suite.kinds import HTTP_TIERS
 from idemproof.conformance.suite.report import Report
 
+from . import our_servers
+from .foundation import WINDOW_OF_PROCESS_SECONDS
 from .kinds import Kind
-from .serving import as_process, free_port, in_thread, start_command, target_for, wait_for
+from .our_servers import command_of, effects_in
+from .serving import as_owned, as_process, free_port, in_thread, target_for
 
-WITHOUT_CRASHES = tuple(tier for tier in HTTP_TIERS if tier != "crashes")
+COMMANDS = ("restart", "terminate", "kill")
 
 
 def judged(kind: Kind, seed: int, tiers: tuple[str, ...] = HTTP_TIERS) -> Report:
@@ -46,30 +48,52 @@ NODE_FAULTS = {
 """The faults of the service in Node.js: what each leads to, and the tier that detects it."""
 
 
+def judged_on(
+    server: str,
+    profile: str,
+    policy: str,
+    seed: int,
+    tiers: tuple[str, ...] = HTTP_TIERS,
+    commands: tuple[str, ...] = COMMANDS,
+) -> Report:
+    """Run our middleware on a server of :data:`SERVERS`, and return the report on it.
+
+    Parameters
+    ----------
+    server, profile
+        The server, and the profile of the middleware and the judge.
+    policy
+        What happens to a request that a crash interrupted: ``refuse`` or ``run``.
+    seed, tiers
+        As for the judge.
+    commands
+        How the judge may end the server.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        with as_owned(command_of(server, Path(folder), port, profile, policy), Path(folder), port) as process:
+            target = target_for(
+                f"http://127.0.0.1:{port}",
+                profile=profile,
+                process={
+                    **{name: process[name] for name in ("start", *commands)},
+                    "runs_once": policy == "refuse",
+                },
+                effects={"log": str(effects_in(Path(folder))), "settle_ms": 20},
+                window_seconds=our_servers.WINDOW_SECONDS,
+                lease_seconds=our_servers.LEASE_SECONDS,
+                limits={"seconds": 600},
+            )
+            return check_http(target, seed=seed, tiers=tiers)
+
+
 def _judged_as_process(kind: Kind, seed: int, tiers: tuple[str, ...], folder: Path) -> Report:
     port = free_port()
-    start = start_command(kind.name, folder, port)
-    stop = (
-        f"kill -%s $(cat {folder / 'pid'}); while kill -0 $(cat {folder / 'pid'}) 2>&-; do sleep 0.02; done"
-    )
-    process = {
-        "start": start,
-        "restart": f"{stop % 'TERM'}; {start}",
-        "terminate": stop % "TERM",
-        "kill": stop % "KILL",
-        **kind.settings.get("process", {}),
-    }
-    _shell(start)
-    try:
-        wait_for(port)
-        target = target_for(f"http://127.0.0.1:{port}", **{**kind.settings, "process": process})
-        return check_http(target, seed=seed, tiers=tiers)
-    finally:
-        _shell(stop % "KILL")
-
-
-def _shell(command: str) -> None:
-    subprocess.run(["/bin/sh", "-c", command], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    words = f"{sys.executable} -m broken_services.process {kind.name} {folder / 'store'} {port}"
+    with as_owned(words, folder, port) as process:
+        owned = {**process, **kind.settings.get("process", {})}
+        settings = {"window_seconds": WINDOW_OF_PROCESS_SECONDS, **kind.settings, "process": owned}
+        return check_http(target_for(f"http://127.0.0.1:{port}", **settings), seed=seed, tiers=tiers)
 
 
 def _filled(settings: Mapping[str, Any], url: str) -> dict[str, Any]:

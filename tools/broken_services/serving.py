@@ -20,16 +20,18 @@ _START_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def in_thread(application: Any) -> Iterator[str]:
+def in_thread(application: Any, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve an ASGI application with uvicorn, in a thread; yield its address."""
     config = uvicorn.Config(application, port=0, log_level="critical", lifespan="off", loop="asyncio")
     server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    family, name = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+    listener = socket.create_server((host, 0), family=family, backlog=128)
+    port = listener.getsockname()[1]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="service", daemon=True)
     thread.start()
     try:
-        wait_for(listener.getsockname()[1])
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        wait_for(port, host)
+        yield f"http://{name}:{port}"
     finally:
         server.force_exit = server.should_exit = True
         thread.join(_START_SECONDS)
@@ -53,12 +55,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, host: str = "127.0.0.1") -> None:
     """Wait until something accepts connections on a port."""
     ends = time.monotonic() + _START_SECONDS
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             if time.monotonic() > ends:
                 raise
@@ -67,11 +69,33 @@ def wait_for(port: int) -> None:
             return
 
 
-def start_command(name: str, folder: Path, port: int) -> str:
-    """Return a shell command that starts a service of this package in the background."""
-    log, pid = folder / "log", folder / "pid"
-    words = f"{sys.executable} -m broken_services.process {name} {folder / 'store'} {port}"
-    return f"cd {TOOLS}; nohup {words} >{log} 2>&1 & echo $! >{pid}"
+@contextlib.contextmanager
+def as_owned(words: str, folder: Path, port: int) -> Iterator[dict[str, str]]:
+    """Run a service in the background, with all that it starts; yield the commands that control it.
+
+    Parameters
+    ----------
+    words
+        The command line, for a shell.
+    folder
+        Where its output and its number go.
+    port
+        The port on which it will accept connections.
+    """
+    log, number = folder / "log", f"$(cat {folder / 'pid'})"
+    start = f"cd {TOOLS}; nohup setsid {words} >{log} 2>&1 & echo $! >{folder / 'pid'}"
+    terminate = f"kill -s TERM {number}; while kill -0 {number} 2>&-; do sleep 0.02; done"
+    kill = f"kill -s KILL -- -{number}; while kill -0 {number} 2>&-; do sleep 0.02; done"
+    _shell(start)
+    try:
+        wait_for(port)
+        yield {"start": start, "restart": f"{terminate}; {start}", "terminate": terminate, "kill": kill}
+    finally:
+        _shell(kill)
+
+
+def _shell(command: str) -> None:
+    subprocess.run(["/bin/sh", "-c", command], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
 
 def target_for(url: str, **more: Any) -> Target:

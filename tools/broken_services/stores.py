@@ -3,11 +3,12 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
-from idemproof.conformance.suite.consequences import TWICE
+from idemproof.conformance.suite.consequences import LOCKED_OUT, TWICE
 
-from .foundation import Call, Entry, Reply, Service
-from .kinds import broken
+from .foundation import Call, Entry, RefusedError, Reply, Service
+from .kinds import broken, correct
 
 _FEW = 20
 
@@ -37,6 +38,44 @@ class StoresInMemory(Service):
         file, self.file = self.file, None
         super().store(name, entry, reply)
         self.file = file
+
+
+@broken(TWICE, "crashes", is_process=True, process={"runs_once": True})
+class RunsAgainAfterAKill(Service):
+    """Answers outlive the process, and claims do not, although the owner promises that nothing runs twice."""
+
+
+class _KeepsClaims(Service):
+    """Claims outlive the process too: a request that it interrupted is refused from then on."""
+
+    def claim(self, name: str, call: Call) -> Entry:
+        """Write the claim."""
+        assert self.file is not None
+        entry = super().claim(name, call)
+        self.write({"claim": name, "payload": entry.payload})
+        return entry
+
+    def restore(self, line: dict[str, Any]) -> None:
+        """Restore a claim without an answer."""
+        if "claim" in line:
+            self.entries[line["claim"]] = Entry(line["payload"], time.monotonic())
+        else:
+            super().restore(line)
+
+    async def meet(self, entry: Entry) -> None:
+        """Refuse while the claim is there."""
+        if not entry.done.is_set():
+            raise RefusedError(409, "the outcome is unknown")
+
+
+@broken(LOCKED_OUT, "crashes", is_process=True)
+class LockedAfterAKill(_KeepsClaims):
+    """The owner says that a claim ends after its lease."""
+
+
+@correct(is_process=True, process={"runs_once": True})
+class Parks(_KeepsClaims):
+    """The owner says that nothing runs twice, and decides about such keys."""
 
 
 @broken(TWICE, "repeats")

@@ -4,7 +4,7 @@ import itertools
 import statistics
 from collections.abc import Mapping
 
-from .answers import content, marker_of
+from .answers import is_equal, marker_of
 from .budget import Budget, Spent
 from .counting import Counter, CounterError
 from .expectations import Expectations
@@ -70,7 +70,8 @@ class Service:
                 link.send(request.head(there.authority) + request.payload())
                 return link.read(request.method)
         except OSError as failure:
-            return Answer(None, failure=f"the connection failed: {failure.strerror or failure}")
+            self.budget.require_time()
+            return Answer(None, failure=f"the connection failed: {failure.strerror or failure}", is_cut=True)
 
     def count(self) -> int | None:
         """Return the number of all effects when it has settled; None without a counter."""
@@ -80,6 +81,10 @@ class Service:
         if self._at_rest is not None:
             self.late, self._at_rest = max(0, count - self._at_rest), None
         return count
+
+    def count_now(self) -> int | None:
+        """Return the number of all effects at this moment; None without a counter."""
+        return None if self._counter is None else self._counter.now()
 
     def rest(self) -> None:
         """End a check: effects that are counted before the next request came too late."""
@@ -128,7 +133,7 @@ class Service:
         more = [self.exchange(make.make(make.unique(), make.new_key())) for _ in range(2)]
         ignore = self.target.ignore
         self.answers_vary = all(
-            one.succeeded and other.succeeded and content(one, ignore) != content(other, ignore)
+            one.succeeded and other.succeeded and not is_equal(one, other, ignore)
             for one, other in itertools.combinations([answer, *more], 2)
         )
         self.seconds = statistics.median([answer.seconds, *(each.seconds for each in more)])

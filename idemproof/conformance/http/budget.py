@@ -40,15 +40,17 @@ class Budget:
     def spend(self, origin: str) -> None:
         """Count a request to ``origin`` before it is sent; raise :class:`Spent` if it may not be sent."""
         with self._lock:
-            if self.seconds_left <= 0:
-                raise Spent(f"the {self.limits.seconds:g} seconds of the target are over")
+            self.require_time()
             if self.total >= self.limits.requests:
                 raise Spent(f"the {self.limits.requests} requests of the target are spent")
             self.sent[origin] += 1
 
+    def require_time(self) -> None:
+        """Raise :class:`Spent` if the time is over."""
+        if self.seconds_left <= 0:
+            raise Spent(f"the {self.limits.seconds:g} seconds of the target are over")
+
     def wait(self, seconds: float) -> None:
         """Wait, but not longer than the run may take."""
-        left = self.seconds_left
-        if left <= 0:
-            raise Spent(f"the {self.limits.seconds:g} seconds of the target are over")
-        time.sleep(max(0.0, min(seconds, left)))
+        self.require_time()
+        time.sleep(max(0.0, min(seconds, self.seconds_left)))

@@ -1,6 +1,8 @@
 """What a check works with: it sends requests, counts effects, keeps the trace, and reports what is broken."""
 
+import contextlib
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -10,8 +12,9 @@ from ..suite.checks import Broken, NotJudged
 from ..suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, TWICE, WRONG, Consequence
 from ..suite.trace import COUNTER, NOT_LOOKED_AT, OWNER, Line
 from . import owner
-from .answers import BUSY, difference
+from .answers import difference, is_busy
 from .baseline import Service
+from .budget import Spent
 from .expectations import Expectations
 from .places import Place
 from .requests import Maker
@@ -22,12 +25,13 @@ from .wire import Answer, Link, Request
 
 _OVERLOADED = (429, 503)
 _MOST_OVERLOADS = 3
+_MOST_CUTS = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _PATIENCE = 4.0
 """How long a request may be refused as still in progress, if the target states no lease (seconds)."""
 _SLACK = 2.0
 """How much longer than the stated lease that may last (seconds)."""
-_LONGEST_RETRY_AFTER = 60
+_BETWEEN_COUNTS = 0.03
 
 
 _BY_WINDOW = (TWICE, LEAKED, WRONG, LOST, DIFFERS)
@@ -52,7 +56,7 @@ class HttpCase:
         self.target: Target = service.target
         self.expects: Expectations = service.expects
         self.random = random.Random(seed)  # noqa: S311 - draws examples, no secrets
-        self.make = Maker(service.target, service.expects, service.texts, self.random)
+        self.make = Maker(service.target, service.expects, service.texts)
         self.make.quoted = service.quoted
         self.clauses = tuple(clauses)
         self.findings: list[Broken] = []
@@ -110,17 +114,9 @@ class HttpCase:
 
     def until_decided(self, request: Request, who: str = "client 1") -> Answer:
         """Send a request until the answer is not "in progress"; break a clause if that takes too long."""
-        lease = self.target.lease_seconds
-        ends = time.monotonic() + (_PATIENCE if lease is None else lease + _SLACK)
-        pause, sent = _FIRST_PAUSE, 1
-        answer = self.send(request, who)
-        while answer.status in BUSY and answer.failure is None and time.monotonic() < ends:
-            self.service.budget.wait(min(_retry_after(answer) or pause, max(0.01, ends - time.monotonic())))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            answer, sent = self.service.exchange(request), sent + 1
-        if sent > 1:
-            self.log(who, f"sends it {sent - 1} times more → {self.outcome(answer)}")
-        if answer.status in BUSY and answer.failure is None:
+        answer, sent = self.tried(request, who)
+        if is_busy(answer):
+            lease = self.target.lease_seconds
             refused = f"The key is still refused with {answer.status} after {sent} requests"
             if lease is not None:
                 self.fail(f"{refused}, {lease + _SLACK:g} seconds after its first one.", LOCKED_OUT)
@@ -130,28 +126,56 @@ class HttpCase:
             )
         return answer
 
+    def tried(self, request: Request, who: str = "client 1") -> tuple[Answer, int]:
+        """Send a request until the answer is not "in progress" or the lease must have ended.
+
+        A connection that ends without an answer says nothing, so the request is sent again.
+
+        Returns
+        -------
+        tuple
+            The last answer, and how many requests were sent.
+        """
+        lease = self.target.lease_seconds
+        ends = time.monotonic() + (_PATIENCE if lease is None else lease + _SLACK)
+        pause, sent = _FIRST_PAUSE, 1
+        answer = self.send(request, who)
+        cuts = int(answer.is_cut)
+        while (is_busy(answer) and time.monotonic() < ends) or (answer.is_cut and cuts < _MOST_CUTS):
+            self.service.budget.wait(min(_retry_after(answer) or pause, max(0.01, ends - time.monotonic())))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            answer, sent = self.service.exchange(request), sent + 1
+            cuts += answer.is_cut
+        if sent > 1:
+            self.log(who, f"sends it {sent - 1} times more → {self.outcome(answer)}")
+        return answer, sent
+
     def together(self, requests: Sequence[Request]) -> list[Answer]:
         """Send requests at the same time, each on its own connection, and return their answers."""
-        self.service.budget.wait(0)
-        links = [self.open() for _ in requests]
+        self.service.budget.require_time()
+        place = self.service.place
+        sent = [request.head(place.authority) + request.payload() for request in requests]
+        links: list[Link] = []
         answers: list[Answer] = [Answer(None, failure="it did not end")] * len(requests)
         gate = threading.Barrier(len(requests))
         jitter = [self.random.random() * 0.002 if self.random.random() < 0.5 else 0.0 for _ in requests]  # noqa: PLR2004
 
         def race(index: int) -> None:
-            request, link = requests[index], links[index]
-            data = request.head(self.service.place.authority) + request.payload()
+            link, data = links[index], sent[index]
             link.send(data[:-1])
             gate.wait()
             time.sleep(jitter[index])
             link.send(data[-1:])
-            answers[index] = link.read(request.method)
+            with contextlib.suppress(Spent):  # the end of the race shows that
+                answers[index] = link.read(requests[index].method)
 
         threads = [
             threading.Thread(target=race, args=(index,), name="http-judge", daemon=True)
             for index in range(len(requests))
         ]
         try:
+            for _ in requests:
+                links.append(self.open())  # noqa: PERF401 - those before one that fails are closed
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -159,9 +183,10 @@ class HttpCase:
         finally:
             for link in links:
                 link.close()
+        self.service.budget.require_time()
         for index, (request, answer) in enumerate(zip(requests, answers, strict=True), 1):
             self.log(f"client {index}", f"{self.described(request)} → {self.outcome(answer)}")
-            self.repeatable(curl(self.masked(request), self.service.place, in_background=True))
+            self.repeatable(curl(self.masked(request), place, in_background=True))
         self.repeatable("wait")
         return answers
 
@@ -173,6 +198,12 @@ class HttpCase:
             owner.run(command, min(self.target.process.ready_seconds, self.service.budget.seconds_left))
         except owner.CommandFailedError as failure:
             raise NotJudged(f"a command of the owner failed: {failure}") from None
+
+    def wait_for_effect(self, longest: float) -> None:
+        """Wait until an effect of this trace is counted, but not longer than ``longest`` (seconds)."""
+        ends = time.monotonic() + longest
+        while time.monotonic() < ends and (self.service.count_now() or 0) <= (self._base or 0):
+            self.service.budget.wait(_BETWEEN_COUNTS)
 
     def effects(self) -> int | None:
         """Return how many effects happened in this trace, and add it to the trace; None without a counter."""
@@ -303,4 +334,4 @@ class HttpCase:
 def _retry_after(answer: Answer) -> float | None:
     """Return the seconds of Retry-After, if it is a number of seconds that is worth waiting."""
     value = answer.header("retry-after") or ""
-    return float(value) if value.isdigit() and 0 < int(value) <= _LONGEST_RETRY_AFTER else None
+    return float(value) if re.fullmatch("[1-9]|[1-5][0-9]|60", value) else None

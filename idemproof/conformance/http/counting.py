@@ -41,20 +41,21 @@ class Counter:
         self._texts = texts
         self.pause_seconds = effects.settle_ms / 1000
         """How long the count must not change before it counts (seconds)."""
-        self._read: Callable[[], int] = self._of_command
+        self.now: Callable[[], int] = self._of_command
+        """Returns the count at this moment."""
         if effects.url is not None:
-            self._read = self._of_url
+            self.now = self._of_url
         elif effects.log is not None:
-            self._read = self._of_log
+            self.now = self._of_log
 
     def settled(self) -> int:
         """Return the count when it has not changed for a while."""
-        count = self._read()
+        count = self.now()
         waited = 0.0
         while waited < _LONGEST_SETTLING_SECONDS:
             self._budget.wait(self.pause_seconds)
             waited += self.pause_seconds
-            before, count = count, self._read()
+            before, count = count, self.now()
             if count == before:
                 return count
         raise CounterError(
@@ -64,8 +65,8 @@ class Counter:
     def _of_url(self) -> int:
         assert self._place is not None
         assert self._effects.url is not None
-        headers = tuple((name, self._texts.filled(value, "")) for name, value in self._effects.headers)
-        path = self._texts.filled(split(self._effects.url, "effects.url")[1], "")
+        headers = tuple((name, self._texts.filled_line(value, "")) for name, value in self._effects.headers)
+        path = self._texts.filled_line(split(self._effects.url, "effects.url")[1], "")
         request = Request("GET", path, headers, b"")
         self._budget.spend(self._place.origin)
         try:
@@ -80,8 +81,11 @@ class Counter:
 
     def _of_log(self) -> int:
         assert self._effects.log is not None
+        file = Path(self._effects.log)
+        if file.exists() and not file.is_file():  # a pipe might never end
+            raise CounterError(f"{self._effects.log!r} is not a file")
         try:
-            text = Path(self._effects.log).read_text(encoding="utf-8", errors="replace")
+            text = file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return 0
         except OSError as failure:
@@ -105,6 +109,6 @@ class Counter:
             if isinstance(found, list | dict):
                 return len(found)
             return int(found)
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError):
             wanted = f"number at {self._effects.json!r}" if self._effects.json else "number"
             raise CounterError(f"{where} returned no {wanted}: {text[:80]!r}") from None

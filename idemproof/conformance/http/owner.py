@@ -5,8 +5,13 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
+from typing import IO
 
 _LONGEST = 300
+_LARGEST = 1_000_000
+"""How much a command may print (bytes), while it is waited for."""
+_BETWEEN_LOOKS = 0.1
 
 
 class CommandFailedError(Exception):
@@ -40,18 +45,28 @@ def run(command: str, seconds: float) -> str:
             start_new_session=True,
         )
         try:
-            code = process.wait(max(0.1, seconds))
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise CommandFailedError(f"{command!r} did not end within {seconds:.0f} seconds") from None
+            _wait_for(process, output, command, seconds)
         except BaseException:
             _end(process)
             raise
+        code = process.returncode
         output.seek(0)
-        printed = output.read().decode(errors="replace").strip()
+        printed = output.read(_LARGEST).decode(errors="replace").strip()
     if code != 0:
         raise CommandFailedError(f"{command!r} ended with exit code {code}: {printed[-_LONGEST:]}")
     return printed
+
+
+def _wait_for(process: subprocess.Popen[bytes], output: IO[bytes], command: str, seconds: float) -> None:
+    """Wait for the end of a command; raise :class:`CommandFailedError` if it runs or prints too long."""
+    ends = time.monotonic() + max(_BETWEEN_LOOKS, seconds)
+    while process.poll() is None:
+        if os.fstat(output.fileno()).st_size > _LARGEST:
+            raise CommandFailedError(f"{command!r} printed more than {_LARGEST:,} bytes")
+        if time.monotonic() > ends:
+            raise CommandFailedError(f"{command!r} did not end within {seconds:.0f} seconds")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_BETWEEN_LOOKS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

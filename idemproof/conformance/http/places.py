@@ -5,7 +5,8 @@ import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
+"""The ports of an address that names none, by its scheme."""
 _PROBE_SECONDS = 1.0
 
 
@@ -34,7 +35,7 @@ class Place(NamedTuple):
     def authority(self) -> str:
         """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
@@ -58,10 +59,10 @@ def place_of(url: str, *, owned: bool) -> Place:
         The name has no address, or an address of another machine although ``owned`` is false.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as failure:
+    except (OSError, UnicodeError) as failure:
         raise PlaceError(f"The host {host!r} has no address: {failure}. No request was sent.") from None
     addresses = [str(each[4][0]) for each in found]
     others = sorted({each for each in addresses if not _is_loopback(each)})

@@ -1,6 +1,6 @@
 """Makes the requests of a check from the templates of the target."""
 
-import random
+import secrets
 import string
 import time
 import uuid
@@ -25,31 +25,28 @@ class Maker:
         The target, and what its profile requires.
     texts
         Fills the placeholders.
-    drawn
-        Draws keys and unique texts.
     """
 
-    def __init__(self, target: Target, expects: Expectations, texts: Texts, drawn: random.Random) -> None:
+    def __init__(self, target: Target, expects: Expectations, texts: Texts) -> None:
         self._target = target
         self.header = target.header or expects.header
         self.quoted = expects.quoted
         self._pattern = expects.key_pattern
         self._texts = texts
-        self._random = drawn
 
     def unique(self) -> str:
         """Return a text that no other request of this run has."""
-        return "".join(self._random.choices(_LETTERS, k=20))
+        return _drawn(20)
 
     def new_key(self, length: int = 26) -> str:
         """Return an unused key of some length, without quotes."""
         if self._pattern is not None:
             return self._by_pattern()
-        return ("judge-" + "".join(self._random.choices(_LETTERS, k=max(length, 26))))[:length]
+        return f"judge-{_drawn(max(length, 26))}"[:length]
 
     def _by_pattern(self) -> str:
         """Return a UUID of version 7, which is the only form that a profile requires."""
-        milliseconds, chance = time.time_ns() // 1_000_000, self._random.getrandbits(74)
+        milliseconds, chance = time.time_ns() // 1_000_000, secrets.randbits(74)
         high = (milliseconds << 16) | 0x7000 | (chance >> 62)
         key = str(uuid.UUID(int=(high << 64) | (1 << 63) | (chance & ((1 << 62) - 1))))
         if self._pattern is None or not self._pattern.fullmatch(key):
@@ -105,16 +102,26 @@ class Maker:
         headers += [(self.header, value) for value in values]
         return Request(
             method or base.method,
-            self._texts.filled(path or base.path, unique),
+            self._texts.filled_line(path or base.path, unique),
             (*headers, *more),
             content,
             chunked,
         )
 
+    def try_all(self) -> None:
+        """Make each request of the target once; raise :class:`VariableError` if a variable does not fit."""
+        target = self._target
+        for template in (target.request, target.other, *target.requests.values()):
+            self.make("", None, template=template)
+        for client in (target.second, target.rotated, target.invalid):
+            self.make("", None, client=client)
+        for path in (target.other_path, target.other_query, target.second_service):
+            self.make("", None, path=path)
+
     def _headers(self, base: Template, client: Headers | None, unique: str) -> list[tuple[str, str]]:
         replaced = {name.lower() for name, _ in client or ()}
         own = [(name, value) for name, value in base.headers if name.lower() not in replaced]
-        filled = [(name, self._texts.filled(value, unique)) for name, value in (*own, *(client or ()))]
+        filled = [(name, self._texts.filled_line(value, unique)) for name, value in (*own, *(client or ()))]
         return [(name, value) for name, value in filled if value]
 
     def _body(self, base: Template, json: Any, unique: str) -> tuple[bytes, str | None]:
@@ -128,6 +135,11 @@ class Maker:
         if base.body is not None:
             return str(self._texts.filled(base.body, unique)).encode(), None
         return b"", None
+
+
+def _drawn(length: int) -> str:
+    """Return a text that no other run draws, not even with the same seed: its answers may still be kept."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
 def quoted(key: str) -> str:

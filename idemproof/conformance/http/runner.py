@@ -1,6 +1,5 @@
 """Runs the checks on a service, one by one, and makes the report."""
 
-import random
 import secrets
 import time
 import zlib
@@ -23,7 +22,7 @@ from .expectations import expectations_of
 from .places import Place, PlaceError, place_of
 from .requests import Maker
 from .target import Target
-from .texts import MissingVariableError, Texts
+from .texts import Texts, VariableError
 
 Progress = Callable[[HttpCheck, int, int], None]
 """Called with the check that begins, its number from 0, and the number of checks."""
@@ -79,10 +78,12 @@ def check_http(
         None if target.effects is None else Counter(target.effects, places.get("effects"), budget, texts)
     )
     service = Service(target, expects, places, budget, texts, counter)
+    make = Maker(target, expects, texts)
     try:
-        service.learn(Maker(target, expects, texts, random.Random(drawn)))  # noqa: S311 - no secrets
-    except MissingVariableError as missing:
-        raise NothingToJudge(f"{missing} Nothing was judged.") from None
+        make.try_all()
+        service.learn(make)
+    except VariableError as wrong:
+        raise NothingToJudge(f"{wrong} Nothing was judged.") from None
     except Spent as spent:
         raise NothingToJudge(f"The first requests did not end: {spent}. Nothing was judged.") from None
     return _judged(service, wanted, drawn, progress)
@@ -165,7 +166,7 @@ def _result(service: Service, asked: HttpCheck, seed: int, notes: list[str]) -> 
         asked.clauses,
         asked.asks,
         verdict,
-        open_because[1] if open_because and not findings else None,
+        service.texts.masked(open_because[1]) if open_because and not findings else None,
         tuple(_finding(asked, each) for each in findings),
         cases,
         service.budget.total - sent,

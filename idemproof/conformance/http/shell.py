@@ -3,6 +3,7 @@
 import shlex
 
 from .places import Place
+from .texts import VARIABLE
 from .wire import Request
 
 _LONGEST_BODY = 2000
@@ -10,7 +11,7 @@ _LONGEST_BODY = 2000
 
 def curl(request: Request, place: Place, *, in_background: bool = False) -> str:
     """Return a command that sends a whole request. Variables of the environment stay variables."""
-    words = ["curl -si", "-X", request.method, _quoted(place.origin + request.path)]
+    words = ["curl -si", "-X", shlex.quote(request.method), _quoted(place.origin + request.path)]
     for name, value in request.headers:
         words += ["-H", _quoted(f"{name}: {value}" if value else f"{name};")]
     if not any(name.lower() == "content-type" for name, _ in request.headers) and request.body:
@@ -28,7 +29,7 @@ def part(sent: bytes, place: Place, *, then: str = "") -> str:
     escaped = text.replace("\r", "\\r").replace("\n", "\\n")
     if len(escaped) > _LONGEST_BODY:
         escaped = f"{escaped[:_LONGEST_BODY]}…"
-    return f"printf {_quoted(escaped)} | timeout 1 nc {place.host} {place.port}{then}"
+    return f"printf {_quoted(escaped)} | timeout 1 nc {shlex.quote(place.host)} {place.port}{then}"
 
 
 def _body(body: bytes) -> str:
@@ -40,8 +41,5 @@ def _body(body: bytes) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text for a shell, so that ``${NAME}`` in it is still expanded."""
-    if "${" not in text:
-        return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
-    return f'"{escaped}"'
+    """Quote a text for a shell, so that of all that is in it only ``${NAME}`` is expanded."""
+    return VARIABLE.sub("""'"\\g<0>"'""", shlex.quote(text))

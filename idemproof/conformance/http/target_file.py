@@ -1,6 +1,7 @@
 """Reads a target from TOML. Every value is checked before any request is sent."""
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .places import PORTS
 from .target import Effects, Headers, Limits, Process, Target, Template
 
 REQUESTS = ("fails", "declined", "large", "stream", "redirect", "multipart", "cookie", "slow")
@@ -20,7 +22,8 @@ _TOP = (
     *("other_path", "other_query", "other_method", "tenants", "requests", "second_service"),
     *("effects", "process", "limits", "window_seconds", "lease_seconds", "ignore"),
 )
-_SCHEMES = ("http", "https")
+_LARGEST = 10**9
+"""The largest number in a target: more than a clock of the system can wait (seconds), or a run can send."""
 _PATH = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -35,7 +38,7 @@ def read(path: Path) -> Target:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as failure:
         raise TargetFileError(f"{str(path)!r} cannot be read: {failure.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
         raise TargetFileError(f"{str(path)!r} is not TOML: {failure}.") from None
     return target_of(values)
 
@@ -57,7 +60,7 @@ def target_of(values: Mapping[str, Any]) -> Target:
         url=origin,
         request=request,
         profile=top.text("profile") or "ietf",
-        header=top.text("header"),
+        header=top.token("header"),
         key_required=top.flag("key_required") if top.has("key_required") else None,
         other=other,
         other_path=top.path("other_path"),
@@ -84,7 +87,7 @@ def split(address: str, where: str) -> tuple[str, str]:
         port = parts.port
     except ValueError as wrong:
         raise TargetFileError(f"{where} is no address: {address!r} ({wrong}).") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    if parts.scheme not in PORTS or not parts.hostname:
         raise TargetFileError(f"{where} must begin with http:// or https:// and a host, not {address!r}.")
     if parts.username is not None:
         raise TargetFileError(f"{where} contains a password. Use an Authorization header instead.")
@@ -92,8 +95,10 @@ def split(address: str, where: str) -> tuple[str, str]:
         raise TargetFileError(
             f"{where} contains a space or another character that must be encoded: {address!r}."
         )
+    if port == 0:
+        raise TargetFileError(f"{where} has the port 0, at which nothing can listen: {address!r}.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    origin = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+    origin = f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
     return origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
@@ -108,7 +113,7 @@ def _query(top: "_Table") -> str | None:
 
 def _other(top: "_Table", request: Template) -> Template | None:
     if top.has("other_json"):
-        return request._replace(json=top.values["other_json"], body=None)
+        return request._replace(json=top.json("other_json"), body=None)
     text = top.text("other_body")
     return None if text is None else request._replace(body=text, json=None)
 
@@ -123,9 +128,9 @@ def _request(table: "_Table", method: str, path: str, base: Headers = ()) -> Tem
         table.method("method", method) or method,
         path,
         base if headers is None else headers,
-        table.values.get("json"),
+        table.json("json"),
         table.text("body"),
-        None if parts is None else {name: str(value) for name, value in parts.values.items()},
+        None if parts is None else {name: parts.field(name) for name in parts.values},
     )
 
 
@@ -155,7 +160,7 @@ def _effects(top: "_Table") -> Effects | None:
         re.compile(table.text("pattern") or "")
     except re.error as wrong:
         raise TargetFileError(f"effects: pattern is no regular expression: {wrong}.") from None
-    settle = table.number("settle_ms")
+    settle = table.count("settle_ms")
     return Effects(
         table.text("url"),
         table.text("json") or "",
@@ -163,7 +168,7 @@ def _effects(top: "_Table") -> Effects | None:
         table.text("log"),
         table.text("pattern") or "",
         table.text("command"),
-        Effects().settle_ms if settle is None else int(settle),
+        Effects().settle_ms if settle is None else settle,
     )
 
 
@@ -177,8 +182,10 @@ def _fields(top: "_Table", name: str, made: Any) -> Any:
             values[each] = table.text(each)
         elif isinstance(default, bool):
             values[each] = table.flag(each)
+        elif isinstance(default, int):
+            values[each] = table.count(each)
         else:
-            values[each] = type(default)(table.number(each))
+            values[each] = float(table.number(each) or 0)
     return made(**values)
 
 
@@ -205,6 +212,12 @@ class _Table:
             raise self._wrong(name, "a text", value)
         return value
 
+    def field(self, name: str) -> str:
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self._wrong(name, "a text or a number", value)
+        return str(value)
+
     def texts(self, name: str) -> list[str]:
         value = self.values.get(name, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -217,6 +230,14 @@ class _Table:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise self._wrong(name, "a number above 0", value)
+        if value > _LARGEST:
+            raise self._wrong(name, f"at most {_LARGEST:,}", value)
+        return value
+
+    def count(self, name: str) -> int | None:
+        value = self.number(name)
+        if isinstance(value, float):
+            raise self._wrong(name, "a whole number above 0", value)
         return value
 
     def flag(self, name: str) -> bool:
@@ -238,11 +259,24 @@ class _Table:
                 raise TargetFileError(f"{table.where}: {each} contains a line break or a control character.")
         return lines
 
-    def method(self, name: str, default: str | None) -> str | None:
+    def token(self, name: str) -> str | None:
         value = self.text(name)
         if value is not None and not _TOKEN.fullmatch(value):
-            raise TargetFileError(f"{self.where}: {value!r} is no method.")
+            raise TargetFileError(f"{self.where}: {value!r} is no {name} of HTTP.")
+        return value
+
+    def method(self, name: str, default: str | None) -> str | None:
+        value = self.token(name)
         return default if value is None else value.upper()
+
+    def json(self, name: str) -> Any:
+        """Return JSON data: TOML also has dates and numbers that JSON lacks."""
+        value = self.values.get(name)
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as wrong:
+            raise TargetFileError(f"{self.where}: {name} is no JSON: {wrong}.") from None
+        return value
 
     def path(self, name: str) -> str | None:
         value = self.text(name)

@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""A variable of the environment."""
 _LONGEST = 160
 _SHORTEST_SECRET = 4
 
 
-class MissingVariableError(ValueError):
-    """A target names a variable of the environment that is not set; the message says which."""
+class VariableError(ValueError):
+    """A target uses a variable of the environment that is not set or does not fit; the message says which."""
 
 
 class Texts:
@@ -26,12 +27,19 @@ class Texts:
     def filled(self, value: Any, unique: str) -> Any:
         """Return a text, or JSON data, with its placeholders filled."""
         if isinstance(value, str):
-            return _VARIABLE.sub(self._variable, value.replace("{unique}", unique))
+            return VARIABLE.sub(self._variable, value.replace("{unique}", unique))
         if isinstance(value, Mapping):
             return {self.filled(name, unique): self.filled(each, unique) for name, each in value.items()}
         if isinstance(value, list | tuple):
             return [self.filled(each, unique) for each in value]
         return value
+
+    def filled_line(self, value: str, unique: str) -> str:
+        """Return a text for a header or a path with its placeholders filled."""
+        line: str = self.filled(value, unique)
+        if not line.isprintable():
+            raise VariableError(f"The target uses {value!r}, but a variable in it contains a line break.")
+        return line
 
     def masked(self, text: str) -> str:
         """Return a text with ``${NAME}`` for the value of each variable that was filled in."""
@@ -42,7 +50,7 @@ class Texts:
     def _variable(self, match: re.Match[str]) -> str:
         name = match[1]
         if name not in self._environment:
-            raise MissingVariableError(f"The target uses ${{{name}}}, but this variable is not set.")
+            raise VariableError(f"The target uses ${{{name}}}, but this variable is not set.")
         value = self._environment[name]
         if len(value) >= _SHORTEST_SECRET:
             self._secrets[value] = name

@@ -73,6 +73,8 @@ class Answer(NamedTuple):
         Why the answer is not complete, as part of a sentence; None if it is complete.
     seconds
         How long it took until the answer had ended (seconds).
+    is_cut
+        Whether the connection ended before the answer was complete.
     """
 
     status: int | None
@@ -80,6 +82,7 @@ class Answer(NamedTuple):
     body: bytes = b""
     failure: str | None = None
     seconds: float = 0.0
+    is_cut: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -130,16 +133,23 @@ class Link:
             self._socket.close()
 
     def read(self, method: str, *, at_most: int | None = None) -> Answer:
-        """Return the answer to a request of this method; stop after ``at_most`` bytes of its body."""
+        """Return the answer to a request of this method; stop after ``at_most`` bytes of its body.
+
+        Raises
+        ------
+        Spent
+            The time of the run ended before the answer.
+        """
         reader = _Reader(method, self._budget.limits.answer_bytes, at_most)
         try:
             while not reader.ended:
                 self._socket.settimeout(self._remaining())
                 reader.add(self._socket.recv(_CHUNK))
         except TimeoutError:
+            self._budget.require_time()
             reader.failure = f"it did not end within {time.monotonic() - self._began:.1f} seconds"
         except OSError as error:
-            reader.failure = f"the connection failed: {error.strerror or error}"
+            reader.failure, reader.is_cut = f"the connection failed: {error.strerror or error}", True
         except h11.RemoteProtocolError as error:
             reader.failure = f"it is not complete HTTP/1.1: {error}" if reader.status else _CLOSED
         return reader.answer(time.monotonic() - self._began)
@@ -168,9 +178,11 @@ class _Reader:
         self.status: int | None = None
         self.failure: str | None = None
         self.ended = False
+        self.is_cut = False
 
     def add(self, data: bytes) -> None:
         """Add bytes; empty bytes are the end of the connection."""
+        self.is_cut = not data
         self._parser.receive_data(data)
         while not self.ended:
             event = self._parser.next_event()
@@ -180,7 +192,8 @@ class _Reader:
 
     def answer(self, seconds: float) -> Answer:
         """Return what was received."""
-        return Answer(self.status, self._headers, bytes(self._body), self.failure, seconds)
+        is_cut = self.is_cut and self.failure is not None
+        return Answer(self.status, self._headers, bytes(self._body), self.failure, seconds, is_cut)
 
     def _take(self, event: object) -> None:
         if isinstance(event, h11.Response):

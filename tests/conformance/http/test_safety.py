@@ -1,20 +1,25 @@
 """The judge is bounded: in the hosts that it talks to, in the number of its requests, and in time."""
 
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broken_services import SERVICES
-from broken_services.foundation import Call, Receive, Reply, Send, Service
+from broken_services.foundation import Call, Reply, Service
 from broken_services.serving import in_thread, target_for
 from idemproof.conformance.http.baseline import NothingToJudge
-from idemproof.conformance.http.places import PlaceError, place_of
+from idemproof.conformance.http.places import Place, PlaceError, place_of
 from idemproof.conformance.http.runner import check_http
+from idemproof.conformance.http.shell import curl
 from idemproof.conformance.http.target import Limits
+from idemproof.conformance.http.wire import Request
 
 pytestmark = pytest.mark.once
 
@@ -128,18 +133,24 @@ def test_an_endless_answer_is_bounded_in_size() -> None:
 class Redirects(Service):
     """Redirects to another host."""
 
-    async def answer(self, call: Call, receive: Receive, send: Send) -> None:
-        await super().answer(call, receive, send)
-
     async def run(self, call: Call) -> Reply:
         if call.path == "/old-orders":
             return Reply(307, [("location", "http://192.0.2.1/orders")], b"")
         return await super().run(call)
 
 
-def test_a_redirect_to_another_host_is_not_followed() -> None:
+def test_a_redirect_to_another_host_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: set[Any] = set()
+    connect = socket.create_connection
+
+    def noted(where: Any, **more: Any) -> socket.socket:
+        connected.add(where)
+        return connect(where, **more)
+
     with in_thread(Redirects()) as url:
+        monkeypatch.setattr(socket, "create_connection", noted)
         report = check_http(target_for(url), seed=1, tiers=("repeats",))
+        assert connected == {("127.0.0.1", int(url.rpartition(":")[2]))}
     [check] = [each for each in report.checks if each.name == "a-redirect-can-be-followed"]
     assert check.verdict == "not judged"
     assert check.why_not == "it redirects to another host, http://192.0.2.1, which the judge does not follow"
@@ -177,6 +188,57 @@ def test_secrets_of_the_environment_are_not_reported(monkeypatch: pytest.MonkeyP
     assert "${JUDGED_TOKEN}" in text
 
 
-def test_a_variable_that_is_not_set_is_refused() -> None:
-    with in_thread(SERVICES["waits"].make(None)) as url, pytest.raises(NothingToJudge, match="NOT_SET_HERE"):
-        check_http(target_for(url, headers={"Authorization": "${NOT_SET_HERE}"}))
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"headers": {"Authorization": "${NOT_SET_HERE}"}},
+        {"json": {"${NOT_SET_HERE}": 5}},
+        {"other_json": {"amount": ["${NOT_SET_HERE}"]}},
+        {"tenants": {"second": {"Authorization": "${NOT_SET_HERE}"}}},
+        {"requests": {"fails": {"path": "/${NOT_SET_HERE}"}}},
+        {"effects": {"url": "http://127.0.0.1:1/${NOT_SET_HERE}"}},
+    ],
+)
+def test_a_variable_that_is_not_set_is_refused_before_anything_is_sent(setting: dict[str, Any]) -> None:
+    service = SERVICES["waits"].make(None)
+    with in_thread(service) as url, pytest.raises(NothingToJudge, match="NOT_SET_HERE"):
+        check_http(target_for(url, **setting))
+    assert service.effects == 0
+
+
+def test_a_variable_with_a_line_break_is_refused_in_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGED_TOKEN", "Bearer alice\r\nX-Admin: yes")
+    with in_thread(SERVICES["waits"].make(None)) as url, pytest.raises(NothingToJudge, match="a line break"):
+        check_http(target_for(url, headers={"Authorization": "${JUDGED_TOKEN}"}))
+
+
+@pytest.mark.parametrize(
+    "text", ["a'b", "$(touch x) `touch x`", "${TOKEN}$(touch x)", 'say "${TOKEN}" \\ !!']
+)
+def test_a_command_of_a_report_runs_nothing_else(text: str, tmp_path: Path) -> None:
+    sent = Request("POST", "/orders", (("X-Text", text),), text.encode())
+    command = curl(sent, Place("http", "127.0.0.1", 80, "127.0.0.1"))
+    shell = f"curl() {{ printf '%s\\n' \"$@\"; }}; {command}"
+    environment = {"TOKEN": "the token", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    filled = text.replace("${TOKEN}", "the token")
+    assert done.stdout.decode().splitlines()[-5:] == [
+        f"X-Text: {filled}",
+        "-H",
+        "Content-Type;",
+        "--data-binary",
+        filled,
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_this_and_of_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", (address, 80)) for address in ("127.0.0.1", "192.0.2.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(PlaceError, match=r"its address is 192\.0\.2\.1"):
+        place_of("http://both.example/", owned=False)
+
+
+def test_a_name_that_is_no_name_is_refused() -> None:
+    with pytest.raises(PlaceError, match="has no address"):
+        place_of(f"http://{'a' * 64}.example/", owned=False)

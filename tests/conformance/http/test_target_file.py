@@ -1,5 +1,6 @@
 """A target is checked before anything is sent, and each error says where it is and what is expected."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ URL = {"url": "http://127.0.0.1/"}
         ({**URL, "other_path": "refunds"}, "must begin with '/'"),
         ({**URL, "url": "http://127.0.0.1/a b"}, "contains a space"),
         ({**URL, "effects": {"log": "x", "pattern": "("}}, "is no regular expression"),
+        ({**URL, "effects": {"log": "x", "settle_ms": 1.5}}, "settle_ms must be a whole number above 0"),
+        ({**URL, "limits": {"requests": 1.5}}, "requests must be a whole number above 0"),
+        ({**URL, "limits": {"timeout_seconds": float("inf")}}, "timeout_seconds must be at most"),
+        ({**URL, "json": {"a": date(2026, 1, 1)}}, "json is no JSON: Object of type date"),
+        ({**URL, "json": {"a": float("nan")}}, "json is no JSON"),
+        ({**URL, "other_json": float("inf")}, "other_json is no JSON"),
+        ({**URL, "parts": {"a": []}}, "a must be a text or a number"),
+        ({**URL, "header": "A: b\r\nC"}, "is no header of HTTP"),
+        ({**URL, "key_required": "yes"}, "key_required must be true or false"),
+        ({**URL, "tenants": []}, "tenants must be a table"),
+        ({**URL, "requests": {"fails": "/x"}}, "fails must be a table"),
+        ({**URL, "other_query": "a b"}, "must be encoded"),
+        ({**URL, "url": "http://127.0.0.1:0/"}, "has the port 0"),
+        ({**URL, "url": "http://[::1"}, "is no address"),
+        ({**URL, "second_service": "/orders"}, "must begin with http:// or https://"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, object], message: str) -> None:
@@ -100,9 +116,20 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, object], message: st
     assert message in str(raised.value)
 
 
+def test_the_usual_port_is_no_part_of_an_origin() -> None:
+    assert target_of({"url": "http://127.0.0.1:80/orders"}).url == "http://127.0.0.1"
+    assert target_of({"url": "https://[::1]:443/orders"}).url == "https://[::1]"
+    assert target_of({"url": "http://LOCALHOST:443/orders"}).url == "http://localhost:443"
+
+
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "target.toml"
     with pytest.raises(TargetFileError, match="cannot be read: No such file"):
+        read(file)
+    with pytest.raises(TargetFileError, match="cannot be read: Is a directory"):
+        read(tmp_path)
+    file.write_bytes(b"url = \xff")
+    with pytest.raises(TargetFileError, match="is not TOML"):
         read(file)
     file.write_text("url = ")
     with pytest.raises(TargetFileError, match="is not TOML"):

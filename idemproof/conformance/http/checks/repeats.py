@@ -2,10 +2,11 @@
 
 import gzip
 import math
+from urllib.parse import urljoin
 
 from ...suite.checks import NotJudged, NotOffered
 from ...suite.consequences import DIFFERS, LEAKED, LOCKED_OUT, LOST, UNCLEAR
-from ..answers import content, decoded, difference, difference_of_headers
+from ..answers import decoded, difference, difference_of_headers, is_equal
 from ..case import HttpCase
 from ..checking import check
 from ..target_file import split
@@ -39,7 +40,8 @@ def an_answer_outlives_other_keys(case: HttpCase) -> None:
     repeat = case.until_decided(request)
     case.require_once("A request was repeated after others", 1 + succeeded)
     if repeat.failure is not None or difference(first, repeat, case.target.ignore) is not None:
-        case.fail("A request was repeated after others, and its answer was lost or replaced.", LOST)
+        what, severity = ("replaced", DIFFERS) if repeat.succeeded else ("lost", LOST)
+        case.fail(f"A request was repeated after others, and its answer was {what}.", severity)
 
 
 @check("repeats", *HEADERS)
@@ -106,7 +108,7 @@ def a_repeat_fits_what_the_client_accepts(case: HttpCase) -> None:
             case.fail(f"A client that accepts no compression got a stored answer with {encoding}.", DIFFERS)
         if plainly is None or (plainly.startswith(_GZIP_MAGIC) and decoded(first) != plainly):
             case.fail("The body of a stored answer does not have the Content-Encoding that it says.", DIFFERS)
-        if content(first, case.target.ignore) != content(repeat, case.target.ignore):
+        if not is_equal(first, repeat, case.target.ignore):
             case.fail(f"The answer for {after} differs from the first one, for {before}.", DIFFERS)
 
 
@@ -122,7 +124,8 @@ def a_large_answer_is_repeated_whole(case: HttpCase) -> None:
         return
     if repeat.failure is not None or difference(first, repeat, case.target.ignore) is not None:
         case.fail(
-            f"A large answer of {len(first.body):,} bytes is repeated with {len(repeat.body):,} bytes.", LOST
+            f"A large answer of {len(first.body):,} bytes is repeated with {len(repeat.body):,} bytes.",
+            DIFFERS if repeat.succeeded and len(repeat.body) >= len(first.body) else LOST,
         )
 
 
@@ -160,12 +163,7 @@ def a_redirect_can_be_followed(case: HttpCase) -> None:
     location = answer.header("location")
     if answer.status not in _REDIRECTS or location is None:
         raise NotJudged(f"the request of the target is not redirected: {case.outcome(answer)}")
-    if location.startswith("/"):
-        path = location
-    else:
-        origin, path = split(location, "Location")
-        if origin.lower() != case.service.place.origin.lower():
-            raise NotJudged(f"it redirects to another host, {origin}, which the judge does not follow")
+    path = followed_path(case.service.place.origin, request.path, location)
     if answer.status in (301, 302, 303):
         raise NotOffered("it redirects to a page that is read with GET")
     if answer.status not in case.expects.profile.released:
@@ -179,6 +177,25 @@ def a_redirect_can_be_followed(case: HttpCase) -> None:
         )
     repeat = case.until_decided(request._replace(path=path))
     case.require_repeat(followed, repeat, "A redirected request was repeated")
+
+
+def followed_path(own: str, before: str, location: str) -> str:
+    """Return the path that a Location names; raise :class:`NotJudged` unless it is on the same server.
+
+    Parameters
+    ----------
+    own, before
+        The origin and the path of the request that was redirected.
+    location
+        Where to.
+    """
+    try:
+        origin, path = split(urljoin(own + before, location), "Location")
+    except ValueError:
+        raise NotJudged(f"its Location is no address that the judge can follow: {location!r}") from None
+    if origin != own:
+        raise NotJudged(f"it redirects to another host, {origin}, which the judge does not follow")
+    return path
 
 
 def compressed(body: bytes) -> bytes:
