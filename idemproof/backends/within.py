@@ -32,16 +32,28 @@ WHERE id = {key} AND status = 'INPROGRESS' AND owner = {owner}"""
 _TYPED = {
     "expiration": "CAST({expiration} AS bigint)",
     **{name: f"CAST({{{name}}} AS text)" for name in ("data", "validation", "owner", "key")},
+    "signal": "CAST({signal} AS bigint)",
 }
 
 _ON_POSTGRESQL = """\
 WITH own AS (
     {update}
-    RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost
+    RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost{signals}
 )
 SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost}'
     WHEN {savepoint} OR bool_and(outermost) THEN '1' ELSE '{nested}' END AS integer)
 FROM own"""
+
+_SIGNALS = """,
+        CASE WHEN current_setting('max_prepared_transactions') <> '0' THEN false
+            WHEN pg_try_advisory_lock({signal}) THEN pg_advisory_unlock({signal})
+            ELSE pg_notify('idemproof', CAST({signal} AS text)) IS NOT NULL END AS signals"""
+"""Notifies, at the commit, if a call waits for the record, so that its session shares the lock.
+
+The lock is not held until the commit, because calls that begin to wait meanwhile would find it taken, and ask
+again at once. A transaction that notifies cannot be prepared for a commit in two phases, so it notifies only
+if the server allows no such commits, which is the default.
+"""
 
 _READ = (
     "SELECT status, expiration, in_progress_expiration, data, validation, owner FROM {table} WHERE id = {key}"
@@ -116,6 +128,8 @@ class Records(NamedTuple):
         Convert a text to what the table stores, and back.
     path
         The file of a SQLite database; None if it is not known, and for other databases.
+    signal_of
+        Returns the number of the signal for a key; None if calls that wait get none.
     """
 
     dialect: str
@@ -123,6 +137,7 @@ class Records(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], Any]
     path: str | None = None
+    signal_of: Callable[[str], str] | None = None
 
 
 class Refusal(NamedTuple):
@@ -154,7 +169,10 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
     failure: Exception | None = None
     try:
         if records.dialect == POSTGRESQL:
-            yield Ask("rows", (_statement(records, _on_postgresql(savepoint=savepoint)), given))
+            if records.signal_of is not None:
+                given["signal"] = int(records.signal_of(new.idempotency_key))
+            text = _on_postgresql(savepoint=savepoint, signals="signal" in given)
+            yield Ask("rows", (_statement(records, text), given))
             return None
         if (yield Ask("changed", (_statement(records, _UPDATE), given))) == 1:
             return None
@@ -167,16 +185,16 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
 
 def _statement(records: Records, text: str) -> str:
     """Return a statement in which a name between two NUL is a parameter. No table has NUL in its name."""
-    return re.sub(r"\{(key|expiration|data|validation|owner)\}", "\0\\1\0", text).replace(
+    return re.sub(r"\{(key|expiration|data|validation|owner|signal)\}", "\0\\1\0", text).replace(
         "{table}", records.table
     )
 
 
-def _on_postgresql(*, savepoint: bool) -> str:
-    update = _UPDATE
+def _on_postgresql(*, savepoint: bool, signals: bool) -> str:
+    whole = _ON_POSTGRESQL.replace("{update}", _UPDATE).replace("{signals}", _SIGNALS if signals else "")
     for name, typed in _TYPED.items():
-        update = update.replace(f"{{{name}}}", typed)
-    whole = _ON_POSTGRESQL.replace("{update}", update).replace("{lost}", _LOST).replace("{nested}", _NESTED)
+        whole = whole.replace(f"{{{name}}}", typed)
+    whole = whole.replace("{lost}", _LOST).replace("{nested}", _NESTED)
     return whole.replace("{savepoint}", str(savepoint).upper())
 
 
