@@ -23,6 +23,7 @@ MARK = "Idemproof refuses this transaction"
 _LOST = f"{MARK}, because the attempt does not hold its claim here. It cannot commit."
 _NESTED = f"{MARK} in a savepoint, because that could be rolled back alone. It cannot commit."
 _ABORTED = f"{MARK}, because its result is not recorded. It cannot commit."
+_NUMBER = "Transaction "
 
 _UPDATE = """\
 UPDATE {table} SET status = 'COMPLETED', expiration = {expiration}, in_progress_expiration = NULL,
@@ -40,8 +41,8 @@ WITH own AS (
     {update}
     RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost{signals}
 )
-SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost}'
-    WHEN {savepoint} OR bool_and(outermost) THEN '1' ELSE '{nested}' END AS integer)
+SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost} {number}' WHEN {savepoint} OR bool_and(outermost) THEN ''
+    ELSE '{nested} {number}' END || CAST(txid_current() AS text) AS bigint)
 FROM own"""
 
 _SIGNALS = """,
@@ -59,7 +60,13 @@ _READ = (
     "SELECT status, expiration, in_progress_expiration, data, validation, owner FROM {table} WHERE id = {key}"
 )
 
+_SAME = "SELECT txid_current_if_assigned() IS NOT DISTINCT FROM CAST(\0transaction\0 AS bigint)"
+
 _ABORT = f"SELECT CAST('{_ABORTED}' AS integer)"
+
+_ABORT_ONE = f"""\
+SELECT CAST(CASE WHEN txid_current_if_assigned() = CAST(\0transaction\0 AS bigint) THEN '{_ABORTED}'
+    ELSE '1' END AS integer)"""
 
 
 NO_TRANSACTION, NOT_VISIBLE, IN_SAVEPOINT, ROLLED_BACK = (
@@ -99,8 +106,22 @@ class Client:
         raise NotImplementedError
 
     def require(self, *, savepoint: bool) -> Any:
-        """Raise :class:`Problem` unless the connection is in a transaction, and in no savepoint."""
+        """Raise :class:`Problem` unless the connection is in a transaction, and in no savepoint.
+
+        Note which transaction that is, as far as the connection tells transactions from each other.
+        """
         raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Return whether the transaction that was noted is known to have ended. Sends nothing."""
+        return False
+
+    def is_same(self) -> Any:
+        """Return whether the connection is still in the transaction that was noted; None if it cannot tell.
+
+        PostgreSQL is asked for the number of the transaction instead.
+        """
+        return None
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         """Execute a query, and return its rows."""
@@ -140,6 +161,12 @@ class Records(NamedTuple):
     signal_of: Callable[[str], str] | None = None
 
 
+class Written(NamedTuple):
+    """A completion was written, in the transaction with this number if the database tells."""
+
+    transaction: int | None = None
+
+
 class Refusal(NamedTuple):
     """Why a completion was not written: the transaction can commit no more, unless ``unsent``.
 
@@ -149,6 +176,7 @@ class Refusal(NamedTuple):
     why: str
     unsent: bool = False
     error: Exception | None = None
+    transaction: int | None = None
 
 
 def records_of(store: Any) -> Records | None:
@@ -160,7 +188,7 @@ def records_of(store: Any) -> Records | None:
 
 
 def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
-    """Store the result ``new``, if the claim is held; return None, or the :class:`Refusal`."""
+    """Store the result ``new``, if the claim is held; return :class:`Written` or :class:`Refusal`."""
     if records.dialect == SQLITE and not (yield from _is_same_file(records)):
         return Refusal("database", unsent=True)
     given = {"key": records.encode(new.idempotency_key), "expiration": new.expiry_timestamp}
@@ -172,10 +200,10 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
             if records.signal_of is not None:
                 given["signal"] = int(records.signal_of(new.idempotency_key))
             text = _on_postgresql(savepoint=savepoint, signals="signal" in given)
-            yield Ask("rows", (_statement(records, text), given))
-            return None
+            ((transaction,),) = yield Ask("rows", (_statement(records, text), given))
+            return Written(transaction)
         if (yield Ask("changed", (_statement(records, _UPDATE), given))) == 1:
-            return None
+            return Written()
     except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
         failure = error
     if records.dialect != POSTGRESQL:
@@ -194,7 +222,7 @@ def _on_postgresql(*, savepoint: bool, signals: bool) -> str:
     whole = _ON_POSTGRESQL.replace("{update}", _UPDATE).replace("{signals}", _SIGNALS if signals else "")
     for name, typed in _TYPED.items():
         whole = whole.replace(f"{{{name}}}", typed)
-    whole = whole.replace("{lost}", _LOST).replace("{nested}", _NESTED)
+    whole = whole.replace("{lost}", _LOST).replace("{nested}", _NESTED).replace("{number}", _NUMBER)
     return whole.replace("{savepoint}", str(savepoint).upper())
 
 
@@ -202,7 +230,9 @@ def _judged(failure: Exception) -> Refusal:
     """Return the refusal that ``failure`` is, or raise it."""
     text = _text_of_driver(failure)
     if MARK in text:
-        return Refusal("savepoint" if _NESTED in text else "lost", error=failure)
+        number = re.search(rf"{_NUMBER}(\d+)", text)
+        transaction = None if number is None else int(number[1])
+        return Refusal("savepoint" if _NESTED in text else "lost", error=failure, transaction=transaction)
     if _has_no_table(failure, text):
         return Refusal("no table", error=failure)
     raise failure
@@ -241,13 +271,31 @@ def _is_write_locked(path: str) -> bool:
         return False
 
 
-def abort(records: Records) -> Exchange:
-    """Leave the transaction unable to commit."""
+def is_same(records: Records, transaction: int | None) -> Exchange:
+    """Return whether the transaction that is open is, or may be, the one that was completed in.
+
+    Ask only if it does not show the result: it may have rolled back the savepoint in which it was completed,
+    or be a later transaction of the connection, perhaps another user's.
+    """
+    if records.dialect == POSTGRESQL:
+        if transaction is None:
+            return True
+        ((same,),) = yield Ask("rows", (_SAME, {"transaction": transaction}))
+        return same
+    same = yield Ask("is_same")
+    if same is None and records.dialect == SQLITE and records.path is not None:
+        return _is_write_locked(records.path)  # as it is until the end of a transaction that has written
+    return same is not False
+
+
+def abort(records: Records, transaction: int | None) -> Exchange:
+    """Leave the transaction unable to commit. On PostgreSQL, no other one than that with this number."""
     if records.dialect != POSTGRESQL:
         yield Ask("roll_back")
         return
+    given = {} if transaction is None else {"transaction": transaction}
     try:
-        yield Ask("rows", (_ABORT, {}))
+        yield Ask("rows", (_ABORT_ONE if given else _ABORT, given))
     except Exception as error:
         # Failed: that was the purpose, or it had failed before.
         if MARK not in _text_of_driver(error) and not is_aborted(error):

@@ -62,6 +62,7 @@ class DjangoSQLitePlace(_Django, _OverFile):
     """Django's connection to a SQLite file."""
 
     savepoints_show = True
+    identifies_transactions = False  # because Django sets PRAGMA foreign_keys
 
     def __init__(self, folder: Path) -> None:
         path = folder / "django.db"

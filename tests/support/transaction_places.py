@@ -38,8 +38,8 @@ class Place:
     savepoints_show = True
     """Whether a completion in a savepoint can be detected before it is written."""
 
-    commits_rollback = True
-    """Whether a transaction that was refused can be committed without an error, and contains nothing then."""
+    identifies_transactions = True
+    """Whether a later transaction that writes is told from the one of the completion."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
