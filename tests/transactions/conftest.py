@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_places import DjangoPostgresPlace, DjangoSQLitePlace
+from django_places import DjangoMariaDBPlace, DjangoPostgresPlace, DjangoSQLitePlace
 from transaction_places import Place, SessionPlace, psycopg_place, sqlalchemy_place, sqlite_place
 
 _numbers = itertools.count(1)
@@ -23,6 +23,7 @@ PLACES = (
     "Session on SQLite",
     "Django on SQLite",
     "Django on PostgreSQL",
+    "Django on MariaDB",
 )
 
 
@@ -58,6 +59,8 @@ def place_of(name: str, request: pytest.FixtureRequest, folder: Path) -> Place:
         url = f"sqlite:///{folder / 'alchemy.db'}"
     elif name.endswith("MariaDB"):
         url = request.getfixturevalue("mariadb_server").create_database()
+        if name.startswith("Django"):
+            return DjangoMariaDBPlace(url)
     else:
         dsn = request.getfixturevalue("dsn")
         if name == "psycopg":
