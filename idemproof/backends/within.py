@@ -42,7 +42,7 @@ WITH own AS (
     RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost{signals}
 )
 SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost} {number}' WHEN {savepoint} OR bool_and(outermost) THEN ''
-    ELSE '{nested} {number}' END || CAST(txid_current() AS text) AS bigint)
+    ELSE '{nested} {number}' END || CAST(txid_current() AS text) AS bigint), bool_and(outermost)
 FROM own"""
 
 _SIGNALS = """,
@@ -77,6 +77,13 @@ NO_TRANSACTION, NOT_VISIBLE, IN_SAVEPOINT, ROLLED_BACK = (
 )
 
 
+_NO_TABLE = (1146, 1054)
+_CHANGED_SINCE_SNAPSHOT = 1020
+"""Numbers of errors of MariaDB and MySQL."""
+
+HAS_FAILED = "a statement of the transaction has failed, so it cannot commit"
+
+
 class Problem(Exception):  # noqa: N818 - it says what is wrong with a connection
     """A connection cannot be used: the kind of the error for the caller, and what is wrong."""
 
@@ -97,6 +104,11 @@ class Client:
 
     dialect: str
     asynchronous = False
+    knows_savepoints = False
+    """Whether :meth:`require` finds each savepoint that its library may still roll back.
+
+    PostgreSQL also counts those that were rolled back and not released, as SQLAlchemy leaves them.
+    """
 
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -162,15 +174,24 @@ class Records(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A completion was written, in the transaction with this number if the database tells."""
+    """A completion was written.
 
+    Parameters
+    ----------
+    outermost
+        Whether it is known to be in no savepoint, so that it cannot be rolled back alone.
+    transaction
+        The number of the transaction, if the database tells.
+    """
+
+    outermost: bool = False
     transaction: int | None = None
 
 
 class Refusal(NamedTuple):
     """Why a completion was not written: the transaction can commit no more, unless ``unsent``.
 
-    ``why`` is "lost", "savepoint", "database" or "no table".
+    ``why`` is "lost", "savepoint", "failed", "database" or "no table".
     """
 
     why: str
@@ -200,8 +221,8 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
             if records.signal_of is not None:
                 given["signal"] = int(records.signal_of(new.idempotency_key))
             text = _on_postgresql(savepoint=savepoint, signals="signal" in given)
-            ((transaction,),) = yield Ask("rows", (_statement(records, text), given))
-            return Written(transaction)
+            ((transaction, outermost),) = yield Ask("rows", (_statement(records, text), given))
+            return Written(outermost, transaction)
         if (yield Ask("changed", (_statement(records, _UPDATE), given))) == 1:
             return Written()
     except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
@@ -235,6 +256,10 @@ def _judged(failure: Exception) -> Refusal:
         return Refusal("savepoint" if _NESTED in text else "lost", error=failure, transaction=transaction)
     if _has_no_table(failure, text):
         return Refusal("no table", error=failure)
+    if is_aborted(failure):
+        return Refusal("failed", error=failure)
+    if _number_of(failure) == _CHANGED_SINCE_SNAPSHOT:
+        return Refusal("lost", error=failure)
     raise failure
 
 
@@ -314,7 +339,12 @@ def _has_no_table(error: BaseException, text: str) -> bool:
     """Return whether the database has no table of records, or none with these columns."""
     if _states(error) & {"42P01", "42703", "3F000"} or "no such table" in text or "no such column" in text:
         return True
-    return any(link.args[:1] in ((1146,), (1054,)) for link in _links(error))
+    return _number_of(error) in _NO_TABLE
+
+
+def _number_of(error: BaseException) -> Any:
+    """Return the number of an error of MariaDB or MySQL."""
+    return next(iter(_links(error)[-1].args), None)
 
 
 def _states(error: BaseException) -> set[str]:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from .within import (
+    HAS_FAILED,
     IN_SAVEPOINT,
     MYSQL,
     NO_TRANSACTION,
@@ -122,7 +123,7 @@ class PsycopgClient(Client):
                 "effect first",
             )
         if self.given.info.transaction_status == _PSYCOPG_OPEN[1]:
-            raise Problem(ROLLED_BACK, "a statement of the transaction has failed, so it cannot commit")
+            raise Problem(ROLLED_BACK, HAS_FAILED)
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         with self._cursor() as cursor:
@@ -149,6 +150,7 @@ class AsyncPsycopgClient(PsycopgClient):
 class SQLAlchemyClient(Client):
     """A Connection or a Session of SQLAlchemy, which has an object for each transaction."""
 
+    knows_savepoints = True
     _noted: tuple[Any, Any] | None = None
     """The connection, and its transaction that was completed in."""
 
@@ -163,6 +165,8 @@ class SQLAlchemyClient(Client):
         return hasattr(self.given, "flush")
 
     def is_open(self) -> bool:
+        if self._noted is not None and not self.is_over():
+            return True  # also if a session has left the transaction, because others have begun it
         return not getattr(self.given, "closed", False) and bool(self.given.in_transaction())
 
     def require(self, *, savepoint: bool) -> None:
@@ -238,14 +242,17 @@ class SQLAlchemyClient(Client):
     def _execute(self, statement: str, given: dict[str, Any]) -> Any:
         sqlalchemy: Any = sys.modules["sqlalchemy"]
         text = sqlalchemy.text(_PLACE.sub(r":\1", statement.replace(":", r"\:")))
+        connection = self._connection if self._noted is None else self._noted[0]
         try:
-            return self._connection.execute(text, given, execution_options={"preserve_rowcount": True})
+            return connection.execute(text, given, execution_options={"preserve_rowcount": True})
         except sqlalchemy.exc.StatementError as error:
             error.hide_parameters = True  # they contain the result
             raise
 
     def roll_back(self) -> None:
         self.given.rollback()
+        if self._noted is not None and not self.is_over():
+            self._noted[1].rollback()
 
 
 def _commits_itself(connection: Any) -> bool:
@@ -268,6 +275,7 @@ class AsyncSQLAlchemyClient(Client):
     """An AsyncConnection or an AsyncSession of SQLAlchemy."""
 
     asynchronous = True
+    knows_savepoints = True
 
     @cached_property
     def _inner(self) -> SQLAlchemyClient:
@@ -304,7 +312,7 @@ class AsyncSQLAlchemyClient(Client):
         return await self._run(lambda inner: inner.changed(statement, given))
 
     async def roll_back(self) -> None:
-        await self.given.rollback()
+        await self._run(lambda inner: inner.roll_back())
 
     async def _run(self, work: Callable[[SQLAlchemyClient], Any]) -> Any:
         return await self.given.run_sync(lambda _: work(self._inner))

@@ -10,6 +10,14 @@ ALREADY_COMPLETED, RESULT_DIFFERS, LEASE_REQUIRED = (
 )
 
 
+def unusable(key: str, what: str, kind: str) -> IdempotencyTransactionError:
+    """Return the error for a connection that is in no state to complete."""
+    return IdempotencyTransactionError(
+        f"The attempt on {key!r} cannot complete within this connection: {what}. Nothing was written.",
+        kind=kind,
+    )
+
+
 def completed_before(key: str) -> IdempotencyTransactionError:
     """Return the error for a second completion."""
     return IdempotencyTransactionError(

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends.within import (
+    HAS_FAILED,
     IN_SAVEPOINT,
     POSTGRESQL,
+    ROLLED_BACK,
     SQLITE,
     Client,
     Problem,
@@ -51,6 +53,7 @@ from .transaction_errors import (
     of_another,
     rolled_back,
     unrecorded,
+    unusable,
 )
 
 TRIES = 3
@@ -155,12 +158,12 @@ class InTransactions(Finishing):
             yield AskWithin(client, _requirement(savepoint=savepoint))
         except Problem as error:
             problem = error
+        except Exception as error:
+            if not is_aborted(error):
+                raise
+            raise unusable(attempt.key, HAS_FAILED, ROLLED_BACK) from error
         if problem is not None:
-            raise IdempotencyTransactionError(
-                f"The attempt on {attempt.key!r} cannot complete within this connection: {problem.what}. "
-                "Nothing was written.",
-                kind=problem.kind,
-            )
+            raise unusable(attempt.key, problem.what, problem.kind)
         if client.dialect != records.dialect:
             raise not_visible(attempt.key, of_another(client, records), unsent=True)
         _begin(attempt, completion)
@@ -169,7 +172,9 @@ class InTransactions(Finishing):
         new, _ = transition(claim, event, completion.now)  # ROW-22, because it is the attempt's own
         assert new is not None
         try:
-            answer = yield AskWithin(client, write(records, new, savepoint=savepoint))
+            answer = yield AskWithin(
+                client, write(records, new, savepoint=savepoint or client.knows_savepoints)
+            )
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -180,7 +185,7 @@ class InTransactions(Finishing):
         if isinstance(answer, Refusal):
             completion.was_rolled_back = not (answer.unsent or records.dialect == POSTGRESQL)
             yield from self._refuse(attempt, completion, answer, report)
-        completion.may_be_torn = savepoint or records.dialect != POSTGRESQL
+        completion.may_be_torn = not answer.outermost
 
     def item_steps(self, attempt: Attempt, result: Any, item: Callable[[Record], Any]) -> Steps:
         """Return the ``item`` of the record to write in a transaction that the application sends."""
@@ -242,6 +247,8 @@ class InTransactions(Finishing):
                 "savepoint cannot be released any more. Complete outside of it, or pass savepoint=True.",
                 kind=IN_SAVEPOINT,
             )
+        elif refused.why == "failed":
+            error = unusable(key, HAS_FAILED, ROLLED_BACK)
         elif refused.why in ("database", "no table"):
             error = not_visible(key, "it is of another database than the records", unsent=refused.unsent)
         else:
@@ -265,7 +272,8 @@ class InTransactions(Finishing):
         if isinstance(outcome, Completed):
             return not_visible(
                 key,
-                "it is of another database than the records or, with repeatable reads, began before the call",
+                "it is of another database than the records or, with repeatable reads, began before the call "
+                "or a renewal",
             )
         assert isinstance(outcome, LeaseLost)
         self.renewal_of(attempt).lost = True

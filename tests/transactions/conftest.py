@@ -8,23 +8,9 @@ from typing import Any
 import pytest
 
 from django_places import DjangoMariaDBPlace, DjangoPostgresPlace, DjangoSQLitePlace
-from transaction_places import Place, SessionPlace, psycopg_place, sqlalchemy_place, sqlite_place
+from transaction_places import PLACES, Place, SessionPlace, psycopg_place, sqlalchemy_place, sqlite_place
 
 _numbers = itertools.count(1)
-
-PLACES = (
-    "sqlite3",
-    "psycopg",
-    "SQLAlchemy on PostgreSQL",
-    "SQLAlchemy on MariaDB",
-    "SQLAlchemy on SQLite",
-    "Session on PostgreSQL",
-    "Session on MariaDB",
-    "Session on SQLite",
-    "Django on SQLite",
-    "Django on PostgreSQL",
-    "Django on MariaDB",
-)
 
 
 @pytest.fixture
