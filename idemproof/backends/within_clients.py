@@ -194,7 +194,7 @@ class SQLAlchemyClient(Client):
         if self._noted is None:
             return False
         connection, transaction = self._noted
-        return connection.get_transaction() is not transaction
+        return connection.invalidated or connection.get_transaction() is not transaction
 
     def is_same(self) -> Any:
         return True  # or it would be over

@@ -372,7 +372,8 @@ class InTransactions(Finishing):
             if self._interrupts.behind(error) is not None:
                 raise
             failure = error
-        if not same:
+        has_ended = not completion.is_open  # also if the connection broke, so that nothing can be committed
+        if has_ended or not same:
             return (yield from self._read_committed(attempt))
         if is_result_of(attempt.owner, found) and found.response_data == text:
             return found, True, False

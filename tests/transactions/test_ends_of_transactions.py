@@ -341,3 +341,28 @@ def test_lost_lease_that_is_ignored_in_a_savepoint_stops_an_open_transaction(pla
     except Exception:
         place.roll_back(connection)
     assert place.effects() == []
+
+
+@pytest.mark.clause("TXN-7", "ENG-5")
+@pytest.mark.parametrize("kind", ["psycopg", "SQLAlchemy"])
+def test_connection_that_breaks_before_the_commit_is_no_unknown_outcome(dsn: str, kind: str) -> None:
+    place: Any = psycopg_place(dsn)
+    if kind == "SQLAlchemy":
+        place = sqlalchemy_place(dsn.replace("postgresql://", "postgresql+psycopg://"))
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        answer = complete(1, connection)
+        place.query(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE state = 'idle in transaction' AND datname = current_database()"
+        )
+        return answer
+
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "RolledBack"
+    assert (place.effects(), place.records()) == ([], [])
+    place.close()
