@@ -232,6 +232,7 @@ def test_sqlite_with_foreign_keys_leaves_a_later_transaction_alone_until_that_wr
 
     with pytest.raises(IdempotencyTransactionError):
         place.protect(body)(what="a")
+    assert connection.in_transaction
     place.act(connection, "later")
     place.commit(connection)
     assert place.effects() == ["later"]
