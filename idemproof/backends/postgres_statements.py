@@ -183,7 +183,7 @@ class PostgresTable:
 
     def records(self) -> Records:
         """Return where the records are, for completion within transactions of the application."""
-        return Records(POSTGRESQL, self.name, _text, _whole)
+        return Records(POSTGRESQL, self.name, _text, _whole, signal_of=signal_of)
 
     def load(self, key: str) -> Exchange:
         """Read the stored record of ``key``."""

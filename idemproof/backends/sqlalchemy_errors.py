@@ -139,8 +139,9 @@ def _named(trouble: Trouble, error: Exception, what: str, where: str, whose: str
         named = _unwritten(
             IdempotencyPersistenceConnectionError(
                 f"{what}. Another connection held the lock for longer than the driver's timeout. Nothing was "
-                "written. If this call was made inside a write transaction of the application on the same "
-                "file, it waited for itself: call it before the transaction begins, or after it ends."
+                "written. If this call was made inside a transaction of the application that has used this "
+                "file, it waited for itself: begin the transaction in the function, or end it before the "
+                "call."
             )
         )
     elif isinstance(error, PoolTimeoutError):

@@ -209,8 +209,8 @@ class SQLitePersistenceLayer(CompareAndSwapLayer):
             return error
         busy = IdempotencyPersistenceConnectionError(
             f"Another connection held the lock of {str(self._path)!r} for {self._timeout:g} seconds. Nothing "
-            "was written. If this call was made inside a write transaction of the application on this file, "
-            "it waited for itself: call it before the transaction begins, or after it ends."
+            "was written. If this call was made inside a transaction of the application that has used this "
+            "file, it waited for itself: begin the transaction in the function, or end it before the call."
         )
         busy.nothing_written = True  # type: ignore[attr-defined]  # the engine looks for it
         return busy

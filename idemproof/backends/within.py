@@ -23,6 +23,7 @@ MARK = "Idemproof refuses this transaction"
 _LOST = f"{MARK}, because the attempt does not hold its claim here. It cannot commit."
 _NESTED = f"{MARK} in a savepoint, because that could be rolled back alone. It cannot commit."
 _ABORTED = f"{MARK}, because its result is not recorded. It cannot commit."
+_NUMBER = "Transaction "
 
 _UPDATE = """\
 UPDATE {table} SET status = 'COMPLETED', expiration = {expiration}, in_progress_expiration = NULL,
@@ -32,22 +33,40 @@ WHERE id = {key} AND status = 'INPROGRESS' AND owner = {owner}"""
 _TYPED = {
     "expiration": "CAST({expiration} AS bigint)",
     **{name: f"CAST({{{name}}} AS text)" for name in ("data", "validation", "owner", "key")},
+    "signal": "CAST({signal} AS bigint)",
 }
 
 _ON_POSTGRESQL = """\
 WITH own AS (
     {update}
-    RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost
+    RETURNING CAST(CAST(xmin AS text) AS bigint) = mod(txid_current(), 4294967296) AS outermost{signals}
 )
-SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost}'
-    WHEN {savepoint} OR bool_and(outermost) THEN '1' ELSE '{nested}' END AS integer)
+SELECT CAST(CASE WHEN count(*) = 0 THEN '{lost} {number}' WHEN {savepoint} OR bool_and(outermost) THEN ''
+    ELSE '{nested} {number}' END || CAST(txid_current() AS text) AS bigint), bool_and(outermost)
 FROM own"""
+
+_SIGNALS = """,
+        CASE WHEN current_setting('max_prepared_transactions') <> '0' THEN false
+            WHEN pg_try_advisory_lock({signal}) THEN pg_advisory_unlock({signal})
+            ELSE pg_notify('idemproof', CAST({signal} AS text)) IS NOT NULL END AS signals"""
+"""Notifies, at the commit, if a call waits for the record, so that its session shares the lock.
+
+The lock is not held until the commit, because calls that begin to wait meanwhile would find it taken, and ask
+again at once. A transaction that notifies cannot be prepared for a commit in two phases, so it notifies only
+if the server allows no such commits, which is the default.
+"""
 
 _READ = (
     "SELECT status, expiration, in_progress_expiration, data, validation, owner FROM {table} WHERE id = {key}"
 )
 
+_SAME = "SELECT txid_current_if_assigned() IS NOT DISTINCT FROM CAST(\0transaction\0 AS bigint)"
+
 _ABORT = f"SELECT CAST('{_ABORTED}' AS integer)"
+
+_ABORT_ONE = f"""\
+SELECT CAST(CASE WHEN txid_current_if_assigned() = CAST(\0transaction\0 AS bigint) THEN '{_ABORTED}'
+    ELSE '1' END AS integer)"""
 
 
 NO_TRANSACTION, NOT_VISIBLE, IN_SAVEPOINT, ROLLED_BACK = (
@@ -56,6 +75,13 @@ NO_TRANSACTION, NOT_VISIBLE, IN_SAVEPOINT, ROLLED_BACK = (
     "InSavepoint",
     "RolledBack",
 )
+
+
+_NO_TABLE = (1146, 1054)
+_CHANGED_SINCE_SNAPSHOT = 1020
+"""Numbers of errors of MariaDB and MySQL."""
+
+HAS_FAILED = "a statement of the transaction has failed, so it cannot commit"
 
 
 class Problem(Exception):  # noqa: N818 - it says what is wrong with a connection
@@ -78,6 +104,11 @@ class Client:
 
     dialect: str
     asynchronous = False
+    knows_savepoints = False
+    """Whether :meth:`require` finds each savepoint that its library may still roll back.
+
+    PostgreSQL also counts those that were rolled back and not released, as SQLAlchemy leaves them.
+    """
 
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -87,8 +118,22 @@ class Client:
         raise NotImplementedError
 
     def require(self, *, savepoint: bool) -> Any:
-        """Raise :class:`Problem` unless the connection is in a transaction, and in no savepoint."""
+        """Raise :class:`Problem` unless the connection is in a transaction, and in no savepoint.
+
+        Note which transaction that is, as far as the connection tells transactions from each other.
+        """
         raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Return whether the transaction that was noted is known to have ended. Sends nothing."""
+        return False
+
+    def is_same(self) -> Any:
+        """Return whether the connection is still in the transaction that was noted; None if it cannot tell.
+
+        PostgreSQL is asked for the number of the transaction instead.
+        """
+        return None
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         """Execute a query, and return its rows."""
@@ -116,6 +161,8 @@ class Records(NamedTuple):
         Convert a text to what the table stores, and back.
     path
         The file of a SQLite database; None if it is not known, and for other databases.
+    signal_of
+        Returns the number of the signal for a key; None if calls that wait get none.
     """
 
     dialect: str
@@ -123,17 +170,34 @@ class Records(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], Any]
     path: str | None = None
+    signal_of: Callable[[str], str] | None = None
+
+
+class Written(NamedTuple):
+    """A completion was written.
+
+    Parameters
+    ----------
+    outermost
+        Whether it is known to be in no savepoint, so that it cannot be rolled back alone.
+    transaction
+        The number of the transaction, if the database tells.
+    """
+
+    outermost: bool = False
+    transaction: int | None = None
 
 
 class Refusal(NamedTuple):
     """Why a completion was not written: the transaction can commit no more, unless ``unsent``.
 
-    ``why`` is "lost", "savepoint", "database" or "no table".
+    ``why`` is "lost", "savepoint", "failed", "database" or "no table".
     """
 
     why: str
     unsent: bool = False
     error: Exception | None = None
+    transaction: int | None = None
 
 
 def records_of(store: Any) -> Records | None:
@@ -145,7 +209,7 @@ def records_of(store: Any) -> Records | None:
 
 
 def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
-    """Store the result ``new``, if the claim is held; return None, or the :class:`Refusal`."""
+    """Store the result ``new``, if the claim is held; return :class:`Written` or :class:`Refusal`."""
     if records.dialect == SQLITE and not (yield from _is_same_file(records)):
         return Refusal("database", unsent=True)
     given = {"key": records.encode(new.idempotency_key), "expiration": new.expiry_timestamp}
@@ -154,10 +218,13 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
     failure: Exception | None = None
     try:
         if records.dialect == POSTGRESQL:
-            yield Ask("rows", (_statement(records, _on_postgresql(savepoint=savepoint)), given))
-            return None
+            if records.signal_of is not None:
+                given["signal"] = int(records.signal_of(new.idempotency_key))
+            text = _on_postgresql(savepoint=savepoint, signals="signal" in given)
+            ((transaction, outermost),) = yield Ask("rows", (_statement(records, text), given))
+            return Written(outermost, transaction)
         if (yield Ask("changed", (_statement(records, _UPDATE), given))) == 1:
-            return None
+            return Written()
     except Exception as error:  # noqa: BLE001 - judged below, outside of the handler
         failure = error
     if records.dialect != POSTGRESQL:
@@ -167,16 +234,16 @@ def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:
 
 def _statement(records: Records, text: str) -> str:
     """Return a statement in which a name between two NUL is a parameter. No table has NUL in its name."""
-    return re.sub(r"\{(key|expiration|data|validation|owner)\}", "\0\\1\0", text).replace(
+    return re.sub(r"\{(key|expiration|data|validation|owner|signal)\}", "\0\\1\0", text).replace(
         "{table}", records.table
     )
 
 
-def _on_postgresql(*, savepoint: bool) -> str:
-    update = _UPDATE
+def _on_postgresql(*, savepoint: bool, signals: bool) -> str:
+    whole = _ON_POSTGRESQL.replace("{update}", _UPDATE).replace("{signals}", _SIGNALS if signals else "")
     for name, typed in _TYPED.items():
-        update = update.replace(f"{{{name}}}", typed)
-    whole = _ON_POSTGRESQL.replace("{update}", update).replace("{lost}", _LOST).replace("{nested}", _NESTED)
+        whole = whole.replace(f"{{{name}}}", typed)
+    whole = whole.replace("{lost}", _LOST).replace("{nested}", _NESTED).replace("{number}", _NUMBER)
     return whole.replace("{savepoint}", str(savepoint).upper())
 
 
@@ -184,9 +251,15 @@ def _judged(failure: Exception) -> Refusal:
     """Return the refusal that ``failure`` is, or raise it."""
     text = _text_of_driver(failure)
     if MARK in text:
-        return Refusal("savepoint" if _NESTED in text else "lost", error=failure)
+        number = re.search(rf"{_NUMBER}(\d+)", text)
+        transaction = None if number is None else int(number[1])
+        return Refusal("savepoint" if _NESTED in text else "lost", error=failure, transaction=transaction)
     if _has_no_table(failure, text):
         return Refusal("no table", error=failure)
+    if is_aborted(failure):
+        return Refusal("failed", error=failure)
+    if _number_of(failure) == _CHANGED_SINCE_SNAPSHOT:
+        return Refusal("lost", error=failure)
     raise failure
 
 
@@ -223,13 +296,31 @@ def _is_write_locked(path: str) -> bool:
         return False
 
 
-def abort(records: Records) -> Exchange:
-    """Leave the transaction unable to commit."""
+def is_same(records: Records, transaction: int | None) -> Exchange:
+    """Return whether the transaction that is open is, or may be, the one that was completed in.
+
+    Ask only if it does not show the result: it may have rolled back the savepoint in which it was completed,
+    or be a later transaction of the connection, perhaps another user's.
+    """
+    if records.dialect == POSTGRESQL:
+        if transaction is None:
+            return True
+        ((same,),) = yield Ask("rows", (_SAME, {"transaction": transaction}))
+        return same
+    same = yield Ask("is_same")
+    if same is None and records.dialect == SQLITE and records.path is not None:
+        return _is_write_locked(records.path)  # as it is until the end of a transaction that has written
+    return same is not False
+
+
+def abort(records: Records, transaction: int | None) -> Exchange:
+    """Leave the transaction unable to commit. On PostgreSQL, no other one than that with this number."""
     if records.dialect != POSTGRESQL:
         yield Ask("roll_back")
         return
+    given = {} if transaction is None else {"transaction": transaction}
     try:
-        yield Ask("rows", (_ABORT, {}))
+        yield Ask("rows", (_ABORT_ONE if given else _ABORT, given))
     except Exception as error:
         # Failed: that was the purpose, or it had failed before.
         if MARK not in _text_of_driver(error) and not is_aborted(error):
@@ -248,7 +339,12 @@ def _has_no_table(error: BaseException, text: str) -> bool:
     """Return whether the database has no table of records, or none with these columns."""
     if _states(error) & {"42P01", "42703", "3F000"} or "no such table" in text or "no such column" in text:
         return True
-    return any(link.args[:1] in ((1146,), (1054,)) for link in _links(error))
+    return _number_of(error) in _NO_TABLE
+
+
+def _number_of(error: BaseException) -> Any:
+    """Return the number of an error of MariaDB or MySQL."""
+    return next(iter(_links(error)[-1].args), None)
 
 
 def _states(error: BaseException) -> set[str]:

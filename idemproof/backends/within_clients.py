@@ -9,10 +9,13 @@ it; it never begins or commits one. Libraries are recognized if they are loaded,
 import re
 import sqlite3
 import sys
+import weakref
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from .within import (
+    HAS_FAILED,
     IN_SAVEPOINT,
     MYSQL,
     NO_TRANSACTION,
@@ -31,10 +34,24 @@ def _named(statement: str) -> str:
     return _PLACE.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
+class _Mark:
+    """Stands for one transaction of a connection of sqlite3."""
+
+
+_marks: "weakref.WeakValueDictionary[int, _Mark]" = weakref.WeakValueDictionary()
+"""The latest one by the id of its connection, which the client with the mark keeps alive."""
+
+
 class SQLiteClient(Client):
-    """A connection of the module sqlite3."""
+    """A connection of the module sqlite3.
+
+    SQLite numbers no transactions. But it switches the setting ``defer_foreign_keys`` off at each COMMIT and
+    ROLLBACK, and at nothing else. So the setting marks a transaction, where no foreign keys are enforced and
+    it means nothing otherwise.
+    """
 
     dialect = SQLITE
+    _mark: _Mark | None = None
 
     def is_open(self) -> bool:
         try:
@@ -48,6 +65,19 @@ class SQLiteClient(Client):
                 NO_TRANSACTION,
                 "the connection is in no transaction. Execute BEGIN IMMEDIATE, or write the effect first",
             )
+        if not self._pragma("foreign_keys"):
+            self._mark = _marks.get(id(self.given)) if self._pragma("defer_foreign_keys") else None
+            if self._mark is None:
+                self._mark = _marks[id(self.given)] = _Mark()
+                self.given.execute("PRAGMA defer_foreign_keys = ON")
+
+    def is_same(self) -> bool | None:
+        if self._mark is None:
+            return None
+        return self._pragma("defer_foreign_keys") and _marks.get(id(self.given)) is self._mark
+
+    def _pragma(self, name: str) -> bool:
+        return bool(self._cursor(f"PRAGMA {name}", {}).fetchone()[0])
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         return self._cursor(statement, given).fetchall()
@@ -93,7 +123,7 @@ class PsycopgClient(Client):
                 "effect first",
             )
         if self.given.info.transaction_status == _PSYCOPG_OPEN[1]:
-            raise Problem(ROLLED_BACK, "a statement of the transaction has failed, so it cannot commit")
+            raise Problem(ROLLED_BACK, HAS_FAILED)
 
     def rows(self, statement: str, given: dict[str, Any]) -> Any:
         with self._cursor() as cursor:
@@ -118,7 +148,11 @@ class AsyncPsycopgClient(PsycopgClient):
 
 
 class SQLAlchemyClient(Client):
-    """A Connection or a Session of SQLAlchemy."""
+    """A Connection or a Session of SQLAlchemy, which has an object for each transaction."""
+
+    knows_savepoints = True
+    _noted: tuple[Any, Any] | None = None
+    """The connection, and its transaction that was completed in."""
 
     @property
     def dialect(self) -> str:  # type: ignore[override]  # of the database, which only the object knows
@@ -131,6 +165,8 @@ class SQLAlchemyClient(Client):
         return hasattr(self.given, "flush")
 
     def is_open(self) -> bool:
+        if self._noted is not None and not self.is_over():
+            return True  # also if a session has left the transaction, because others have begun it
         return not getattr(self.given, "closed", False) and bool(self.given.in_transaction())
 
     def require(self, *, savepoint: bool) -> None:
@@ -151,6 +187,17 @@ class SQLAlchemyClient(Client):
             raise Problem(
                 NO_TRANSACTION, "it is in autocommit mode, which commits the effect and the record separately"
             )
+        connection = self._connection
+        self._noted = connection, connection.get_transaction()
+
+    def is_over(self) -> bool:
+        if self._noted is None:
+            return False
+        connection, transaction = self._noted
+        return connection.invalidated or connection.get_transaction() is not transaction
+
+    def is_same(self) -> Any:
+        return True  # or it would be over
 
     def _require_one_connection(self) -> None:
         """Refuse a session whose effects are on several connections, which are committed one by one."""
@@ -195,14 +242,17 @@ class SQLAlchemyClient(Client):
     def _execute(self, statement: str, given: dict[str, Any]) -> Any:
         sqlalchemy: Any = sys.modules["sqlalchemy"]
         text = sqlalchemy.text(_PLACE.sub(r":\1", statement.replace(":", r"\:")))
+        connection = self._connection if self._noted is None else self._noted[0]
         try:
-            return self._connection.execute(text, given, execution_options={"preserve_rowcount": True})
+            return connection.execute(text, given, execution_options={"preserve_rowcount": True})
         except sqlalchemy.exc.StatementError as error:
             error.hide_parameters = True  # they contain the result
             raise
 
     def roll_back(self) -> None:
         self.given.rollback()
+        if self._noted is not None and not self.is_over():
+            self._noted[1].rollback()
 
 
 def _commits_itself(connection: Any) -> bool:
@@ -225,8 +275,9 @@ class AsyncSQLAlchemyClient(Client):
     """An AsyncConnection or an AsyncSession of SQLAlchemy."""
 
     asynchronous = True
+    knows_savepoints = True
 
-    @property
+    @cached_property
     def _inner(self) -> SQLAlchemyClient:
         given = self.given
         inner = given.sync_session if hasattr(given, "sync_session") else given.sync_connection
@@ -248,6 +299,12 @@ class AsyncSQLAlchemyClient(Client):
             raise Problem(NO_TRANSACTION, "it is not connected. Use `async with engine.begin()`")
         await self._run(lambda inner: inner.require(savepoint=savepoint))
 
+    def is_over(self) -> bool:
+        return self._inner.is_over()
+
+    async def is_same(self) -> Any:
+        return self._inner.is_same()
+
     async def rows(self, statement: str, given: dict[str, Any]) -> Any:
         return await self._run(lambda inner: inner.rows(statement, given))
 
@@ -255,10 +312,10 @@ class AsyncSQLAlchemyClient(Client):
         return await self._run(lambda inner: inner.changed(statement, given))
 
     async def roll_back(self) -> None:
-        await self.given.rollback()
+        await self._run(lambda inner: inner.roll_back())
 
     async def _run(self, work: Callable[[SQLAlchemyClient], Any]) -> Any:
-        return await self.given.run_sync(lambda inner: work(SQLAlchemyClient(inner)))
+        return await self.given.run_sync(lambda _: work(self._inner))
 
 
 class DjangoClient(Client):

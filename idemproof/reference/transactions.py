@@ -1,4 +1,4 @@
-"""Completes attempts within transactions of the application (TXN-1 to TXN-10).
+"""Completes attempts within transactions of the application (TXN-1 to TXN-11).
 
 Such a transaction contains the effect of a body and its result, so that both are committed or neither is. The
 claim was committed before, by the layer. When the body has returned, the engine reads, and writes nothing.
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends.within import (
+    HAS_FAILED,
     IN_SAVEPOINT,
-    NOT_VISIBLE,
     POSTGRESQL,
     ROLLED_BACK,
+    SQLITE,
     Client,
     Problem,
     Records,
@@ -19,6 +20,7 @@ from ..backends.within import (
     abort,
     is_aborted,
     is_locked,
+    is_same,
     read,
     write,
 )
@@ -43,15 +45,19 @@ from .config import IdempotencyConfig
 from .finishing import Finishing
 from .observers import Report
 from .results.custom import ResultChangedError
+from .transaction_errors import (
+    LEASE_REQUIRED,
+    completed_before,
+    differs,
+    not_visible,
+    of_another,
+    rolled_back,
+    unrecorded,
+    unusable,
+)
 
 TRIES = 3
 """How often the record is read at the end of a call, before its outcome counts as unknown."""
-
-ALREADY_COMPLETED, RESULT_DIFFERS, LEASE_REQUIRED = (
-    "AlreadyCompleted",
-    "ResultDiffers",
-    "LeaseRequired",
-)
 
 
 class Completion:
@@ -81,6 +87,8 @@ class Completion:
         "now",
         "records",
         "refusal",
+        "transaction",
+        "was_rolled_back",
     )
 
     def __init__(
@@ -104,6 +112,10 @@ class Completion:
         self.is_committed = False
         # What the caller gets, once the result is found recorded.
         self.answer: Any = None
+        # The number of the transaction, if the database tells.
+        self.transaction: int | None = None
+        # Whether a refusal has rolled the transaction back, so that what is open now is a later one.
+        self.was_rolled_back = False
 
     @property
     def table(self) -> Records:
@@ -113,8 +125,10 @@ class Completion:
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection is still in a transaction."""
-        return self.client is not None and self.client.is_open()
+        """Whether the transaction may still be open."""
+        if self.client is None or self.was_rolled_back:
+            return False
+        return self.client.is_open() and not self.client.is_over()
 
 
 class InTransactions(Finishing):
@@ -144,31 +158,34 @@ class InTransactions(Finishing):
             yield AskWithin(client, _requirement(savepoint=savepoint))
         except Problem as error:
             problem = error
+        except Exception as error:
+            if not is_aborted(error):
+                raise
+            raise unusable(attempt.key, HAS_FAILED, ROLLED_BACK) from error
         if problem is not None:
-            raise IdempotencyTransactionError(
-                f"The attempt on {attempt.key!r} cannot complete within this connection: {problem.what}. "
-                "Nothing was written.",
-                kind=problem.kind,
-            )
+            raise unusable(attempt.key, problem.what, problem.kind)
         if client.dialect != records.dialect:
-            raise not_visible(attempt.key, _of_another(client, records), unsent=True)
+            raise not_visible(attempt.key, of_another(client, records), unsent=True)
         _begin(attempt, completion)
         yield from self._stop_renewal(attempt)
         claim, event = completion.claim, completion.event
         new, _ = transition(claim, event, completion.now)  # ROW-22, because it is the attempt's own
         assert new is not None
         try:
-            refused = yield AskWithin(client, write(records, new, savepoint=savepoint))
+            answer = yield AskWithin(
+                client, write(records, new, savepoint=savepoint or client.knows_savepoints)
+            )
         except GeneratorExit:
             raise
         except BaseException as error:
             completion.refusal = rolled_back(attempt.key, "the completion failed")
             completion.refusal.__cause__ = error
             raise
-        if refused is None:
-            completion.may_be_torn = savepoint or client.dialect != POSTGRESQL
-            return
-        yield from self._refuse(attempt, completion, refused, report)
+        completion.transaction = answer.transaction
+        if isinstance(answer, Refusal):
+            completion.was_rolled_back = not (answer.unsent or records.dialect == POSTGRESQL)
+            yield from self._refuse(attempt, completion, answer, report)
+        completion.may_be_torn = not answer.outermost
 
     def item_steps(self, attempt: Attempt, result: Any, item: Callable[[Record], Any]) -> Steps:
         """Return the ``item`` of the record to write in a transaction that the application sends."""
@@ -187,7 +204,7 @@ class InTransactions(Finishing):
         assert claim is not None  # the body runs under it
         key = attempt.key
         if attempt.completion is not None:
-            raise _completed_before(key)
+            raise completed_before(key)
         if claim.in_progress_expiry_timestamp is None:
             raise IdempotencyTransactionError(
                 f"The claim on {key!r} has no lease, so after a crash before the commit it would stand for "
@@ -230,6 +247,8 @@ class InTransactions(Finishing):
                 "savepoint cannot be released any more. Complete outside of it, or pass savepoint=True.",
                 kind=IN_SAVEPOINT,
             )
+        elif refused.why == "failed":
+            error = unusable(key, HAS_FAILED, ROLLED_BACK)
         elif refused.why in ("database", "no table"):
             error = not_visible(key, "it is of another database than the records", unsent=refused.unsent)
         else:
@@ -253,7 +272,8 @@ class InTransactions(Finishing):
         if isinstance(outcome, Completed):
             return not_visible(
                 key,
-                "it is of another database than the records or, with repeatable reads, began before the call",
+                "it is of another database than the records or, with repeatable reads, began before the call "
+                "or a renewal",
             )
         assert isinstance(outcome, LeaseLost)
         self.renewal_of(attempt).lost = True
@@ -294,10 +314,15 @@ class InTransactions(Finishing):
         if not committed:  # else it had ended, and what is open now is a later transaction
             yield from self._abort(completion)
         if own is not None and text != event.response:
-            failure: Any = _differs(attempt.key, committed=committed, stored=text is not None)
+            failure: Any = differs(attempt.key, committed=committed, stored=text is not None)
             failure.__cause__ = trouble
         else:
-            failure = completion.refusal or _unrecorded(attempt.key, completion, ended=committed)
+            failure = completion.refusal or unrecorded(
+                attempt.key,
+                sent=completion.client is not None,
+                ended=committed,
+                may_be_torn=completion.may_be_torn,
+            )
         failure.carry(attempt.result)
         attempt.failure = failure
 
@@ -329,7 +354,7 @@ class InTransactions(Finishing):
             self._cache.put(found)
 
     def _read_back(self, attempt: Attempt, completion: Completion, text: str | None) -> Steps:
-        """Return the record, whether it is known, and whether what it says is committed.
+        """Return the record, whether it is known, and whether the transaction has ended.
 
         What is open may be a later transaction of the same connection, perhaps another user's. So only the
         result itself counts there. If it is not found, what is committed is read too.
@@ -338,12 +363,18 @@ class InTransactions(Finishing):
             return (yield from self._read_committed(attempt))
         failure: Exception | None = None
         found: Any = None
+        same = True
         try:
             found = yield AskWithin(completion.client, read(completion.table, attempt.key))
+            if not is_result_of(attempt.owner, found):
+                same = yield AskWithin(completion.client, is_same(completion.table, completion.transaction))
         except Exception as error:
             if self._interrupts.behind(error) is not None:
                 raise
             failure = error
+        has_ended = not completion.is_open  # also if the connection broke, so that nothing can be committed
+        if has_ended or not same:
+            return (yield from self._read_committed(attempt))
         if is_result_of(attempt.owner, found) and found.response_data == text:
             return found, True, False
         committed, known, _ = yield from self._read_committed(attempt, tries=1)
@@ -373,15 +404,18 @@ class InTransactions(Finishing):
         if not completion.is_open:
             return
         try:
-            yield AskWithin(completion.client, abort(completion.table))
+            yield AskWithin(completion.client, abort(completion.table, completion.transaction))
         except Exception as error:
             if self._interrupts.behind(error) is not None:
                 raise
             # The connection is of no use any more, so the database rolls back.
 
     def _is_locked(self, attempt: Attempt, completion: Completion) -> Steps:
-        """Return whether a transaction that is open has locked the record. A later one has not."""
-        if not completion.is_open:
+        """Return whether a transaction that is open has locked the record. On SQLite a later one may have."""
+        client = completion.client
+        if client is None:
+            return False
+        if not (client.is_open() if completion.table.dialect == SQLITE else completion.is_open):
             return False
         try:
             return (
@@ -428,74 +462,9 @@ def _begin(attempt: Attempt, completion: Completion) -> None:
     """Make ``completion`` the one of the attempt, or raise if another thread was faster (TXN-2)."""
     attempt.completing.append(completion)
     if attempt.completing[0] is not completion:
-        raise _completed_before(attempt.key)
-
-
-def _completed_before(key: str) -> IdempotencyTransactionError:
-    return IdempotencyTransactionError(
-        f"The attempt on {key!r} has completed within a transaction before, or has tried to. Nothing was "
-        "written now. Complete once in a call. To repeat a transaction that the database has rolled back, "
-        "let the error leave the function, and call it again.",
-        kind=ALREADY_COMPLETED,
-    )
+        raise completed_before(attempt.key)
 
 
 def _requirement(*, savepoint: bool) -> Exchange:
     """Raise a problem unless the connection is in a transaction that may be used."""
     yield Ask("require", kwargs={"savepoint": savepoint})
-
-
-def _of_another(client: Client, records: Records) -> str:
-    return (
-        f"it is of a database of {client.dialect or 'unknown kind'}, and the records are in {records.dialect}"
-    )
-
-
-def not_visible(key: str, why: str, *, unsent: bool = False) -> IdempotencyTransactionError:
-    """Return the error for a transaction that does not see the claim."""
-    left = "Nothing was written" if unsent else "The transaction cannot commit"
-    return IdempotencyTransactionError(
-        f"The transaction does not see the claim on {key!r}: {why}. {left}. Use a connection to the database "
-        "of the records, and begin the transaction in the function.",
-        kind=NOT_VISIBLE,
-    )
-
-
-def rolled_back(key: str, why: str) -> IdempotencyTransactionError:
-    """Return the error for a completion that is not recorded."""
-    return IdempotencyTransactionError(
-        f"The function for {key!r} completed within a transaction, but its result is not recorded: {why}. "
-        "Let errors of the transaction leave the function. Then retry.",
-        kind=ROLLED_BACK,
-    )
-
-
-def _unrecorded(key: str, completion: Completion, *, ended: bool) -> IdempotencyTransactionError:
-    """Return the error for a function that returned, although its completion is not recorded."""
-    if completion.client is None:
-        return rolled_back(key, "the application did not send it, or the database has refused it")
-    if ended and completion.may_be_torn:
-        return rolled_back(
-            key,
-            "the transaction was rolled back, or only a savepoint, and its effect committed. Check it",
-        )
-    if ended:
-        return rolled_back(
-            key,
-            "the transaction was rolled back, or only prepared, and nothing that it contained has happened",
-        )
-    return rolled_back(key, "it was rolled back in the transaction, which cannot commit any more")
-
-
-def _differs(key: str, *, committed: bool, stored: bool) -> IdempotencyTransactionError:
-    what = "something else than it had completed with"
-    if not stored:
-        what = "what cannot be stored, and had completed with something else"
-    end = "Its transaction cannot commit any more"
-    if committed:
-        end = "The transaction was committed before, so repeats get what was completed"
-    return IdempotencyTransactionError(
-        f"The function for {key!r} returned {what}. {end}. This error carries what was returned. Return what "
-        "complete() returns.",
-        kind=RESULT_DIFFERS,
-    )

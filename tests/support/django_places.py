@@ -7,12 +7,14 @@ from typing import Any
 
 import django
 import psycopg.conninfo
+import pymysql
+import sqlalchemy as sa
 from django.apps import apps
 from django.conf import settings
 from django.db import connections, transaction
 
-from idemproof import PostgresPersistenceLayer, SQLitePersistenceLayer
-from transaction_places import Place, _OnServer, _OverFile
+from idemproof import PostgresPersistenceLayer, SQLAlchemyPersistenceLayer, SQLitePersistenceLayer
+from transaction_places import Place, SQLAlchemyPlace, _OnServer, _OverFile
 
 
 def connection_to(alias: str, **database: Any) -> Any:
@@ -62,6 +64,7 @@ class DjangoSQLitePlace(_Django, _OverFile):
     """Django's connection to a SQLite file."""
 
     savepoints_show = True
+    identifies_transactions = False  # because Django sets PRAGMA foreign_keys
 
     def __init__(self, folder: Path) -> None:
         path = folder / "django.db"
@@ -86,4 +89,27 @@ class DjangoPostgresPlace(_Django, _OnServer):
             USER=found["user"],
             HOST=found["host"],
             PORT=found["port"],
+        )
+
+
+class DjangoMariaDBPlace(_Django, SQLAlchemyPlace):
+    """Django's connection to MariaDB, where a layer over SQLAlchemy has the records."""
+
+    savepoints_show = True
+    identifies_transactions = False
+
+    def __init__(self, url: str) -> None:
+        pymysql.install_as_MySQLdb()
+        engine = sa.create_engine(url)
+        layer = SQLAlchemyPersistenceLayer(engine)
+        layer.create_table()
+        super().__init__(layer, engine)
+        self.alias = f"mariadb {url}"
+        connection_to(
+            self.alias,
+            ENGINE="django.db.backends.mysql",
+            NAME=engine.url.database,
+            USER=engine.url.username,
+            HOST=engine.url.host,
+            PORT=engine.url.port,
         )

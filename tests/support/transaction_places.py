@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,23 @@ from idemproof import (
 )
 
 LEASE_SECONDS = 30
+PLACES = (
+    "sqlite3",
+    "psycopg",
+    "SQLAlchemy on PostgreSQL",
+    "SQLAlchemy on MariaDB",
+    "SQLAlchemy on SQLite",
+    "Session on PostgreSQL",
+    "Session on MariaDB",
+    "Session on SQLite",
+    "Django on SQLite",
+    "Django on PostgreSQL",
+)
+"""The kinds of connections that all tests use."""
+
+ALSO_DJANGO_ON_MARIADB = pytest.mark.parametrize("place", [*PLACES, "Django on MariaDB"], indirect=True)
+"""Marks what could be different there. Other tests have Django and MariaDB apart."""
+
 WHAT = sa.text("INSERT INTO effects (what) VALUES (:what)")
 
 
@@ -38,8 +56,8 @@ class Place:
     savepoints_show = True
     """Whether a completion in a savepoint can be detected before it is written."""
 
-    commits_rollback = True
-    """Whether a transaction that was refused can be committed without an error, and contains nothing then."""
+    identifies_transactions = True
+    """Whether a later transaction that writes is told from the one of the completion."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer

@@ -7,23 +7,10 @@ from typing import Any
 
 import pytest
 
-from django_places import DjangoPostgresPlace, DjangoSQLitePlace
-from transaction_places import Place, SessionPlace, psycopg_place, sqlalchemy_place, sqlite_place
+from django_places import DjangoMariaDBPlace, DjangoPostgresPlace, DjangoSQLitePlace
+from transaction_places import PLACES, Place, SessionPlace, psycopg_place, sqlalchemy_place, sqlite_place
 
 _numbers = itertools.count(1)
-
-PLACES = (
-    "sqlite3",
-    "psycopg",
-    "SQLAlchemy on PostgreSQL",
-    "SQLAlchemy on MariaDB",
-    "SQLAlchemy on SQLite",
-    "Session on PostgreSQL",
-    "Session on MariaDB",
-    "Session on SQLite",
-    "Django on SQLite",
-    "Django on PostgreSQL",
-)
 
 
 @pytest.fixture
@@ -58,6 +45,8 @@ def place_of(name: str, request: pytest.FixtureRequest, folder: Path) -> Place:
         url = f"sqlite:///{folder / 'alchemy.db'}"
     elif name.endswith("MariaDB"):
         url = request.getfixturevalue("mariadb_server").create_database()
+        if name.startswith("Django"):
+            return DjangoMariaDBPlace(url)
     else:
         dsn = request.getfixturevalue("dsn")
         if name == "psycopg":

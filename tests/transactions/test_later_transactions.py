@@ -1,13 +1,15 @@
 """Completion within transactions, whose connections are in later transactions when the functions return."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from attempts import BodyError, complete
-from idemproof.errors import IdempotencyTransactionError
-from transaction_places import Place, psycopg_place
+from idemproof.errors import IdempotencyLeaseLostError, IdempotencyTransactionError
+from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, psycopg_place, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -119,3 +121,139 @@ def test_transaction_that_begins_after_the_function_has_returned_is_left_alone(
     assert raised.value.kind == "RolledBack"
     place.commit(connection)
     assert place.effects() == ["later"]
+
+
+@ALSO_DJANGO_ON_MARIADB
+@pytest.mark.clause("TXN-11")
+def test_later_transaction_that_has_written_is_left_alone_after_a_rollback(place: Place) -> None:
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        answer = complete(1, connection)
+        place.roll_back(connection)
+        place.begin(connection)
+        place.act(connection, "later")
+        return answer
+
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "RolledBack"
+    place.commit(connection)
+    assert place.effects() == (["later"] if place.identifies_transactions else [])
+
+
+@pytest.mark.clause("TXN-11", "TXN-6")
+def test_later_transaction_is_left_alone_after_a_refusal(place: Place) -> None:
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        place.steal()
+        place.begin(connection)
+        place.act(connection, what)
+        with pytest.raises(IdempotencyLeaseLostError):
+            complete(1, connection)
+        place.roll_back(connection)
+        place.begin(connection)
+        place.act(connection, "later")
+        return 1
+
+    with pytest.raises(IdempotencyLeaseLostError):
+        place.protect(body)(what="a")
+    place.commit(connection)
+    assert place.effects() == ["later"]
+
+
+@pytest.mark.clause("TXN-11")
+def test_later_transaction_in_which_another_attempt_completes_is_left_alone(plain_place: Place) -> None:
+    place, connection = plain_place, plain_place.new()
+
+    def inner(what: str) -> Any:
+        place.act(connection, what)
+        return complete(2, connection)
+
+    nested = place.protect(inner)
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        complete(1, connection)
+        place.roll_back(connection)
+        place.begin(connection)
+        assert nested(what="another") == 2
+        return 1
+
+    with pytest.raises(IdempotencyTransactionError):
+        place.protect(body)(what="a")
+    place.commit(connection)
+    assert place.effects() == ["another"]
+
+
+@pytest.mark.clause("TXN-7", "TXN-11")
+def test_two_attempts_may_complete_in_one_transaction_which_stops_if_one_is_undone(dsn: str) -> None:
+    place = psycopg_place(dsn)
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        place.act(connection, what)
+        with suppress(BodyError), place.savepoint(connection):
+            complete(1, connection, savepoint=True)
+            if what == "undone":
+                raise BodyError
+        return 1
+
+    protected = place.protect(body)
+    place.begin(connection)
+    assert protected(what="a") == 1
+    with pytest.raises(IdempotencyTransactionError):
+        protected(what="undone")
+    place.commit(connection)
+    assert (place.effects(), place.records()) == ([], ["INPROGRESS"] * 2)
+    place.close()
+
+
+@pytest.mark.clause("TXN-11")
+def test_sqlite_with_foreign_keys_leaves_a_later_transaction_alone_until_that_writes(tmp_path: Path) -> None:
+    place = sqlite_place(tmp_path)
+    connection = place.new()
+    connection.execute("PRAGMA foreign_keys = ON")
+
+    def body(what: str) -> Any:
+        place.begin(connection)
+        place.act(connection, what)
+        answer = complete(1, connection)
+        assert not connection.execute("PRAGMA defer_foreign_keys").fetchone()[0], (
+            "that would change its rules"
+        )
+        place.roll_back(connection)
+        place.begin(connection)
+        return answer
+
+    with pytest.raises(IdempotencyTransactionError):
+        place.protect(body)(what="a")
+    assert connection.in_transaction
+    place.act(connection, "later")
+    place.commit(connection)
+    assert place.effects() == ["later"]
+    place.close()
+
+
+@pytest.mark.clause("TXN-7", "TXN-10")
+def test_savepoint_that_was_refused_and_undone_stops_its_transaction(dsn: str) -> None:
+    place = psycopg_place(dsn)
+    connection = place.new()
+
+    def body(what: str) -> Any:
+        place.act(connection, what)
+        with suppress(IdempotencyTransactionError), place.savepoint(connection):
+            complete(1, connection)
+        return 1
+
+    place.begin(connection)
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "InSavepoint"
+    place.commit(connection)
+    assert place.effects() == []
+    place.close()

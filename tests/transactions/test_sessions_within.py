@@ -8,9 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from django.db import connections, transaction
+from django.utils.connection import ConnectionProxy
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from attempts import complete
+from django_places import DjangoSQLitePlace
 from idemproof.errors import IdempotencyTransactionError
 from transaction_places import WHAT, SQLAlchemyPlace, psycopg_place, sqlalchemy_place
 
@@ -171,3 +174,27 @@ def test_savepoint_below_a_session_is_refused(place: SQLAlchemyPlace) -> None:
         place.protect(body)(what="a")
     assert raised.value.kind == "InSavepoint"
     assert (place.effects(), place.records()) == ([], [])
+
+
+@pytest.mark.clause("INV-11")
+def test_session_of_the_thread_and_the_connection_of_django_are_unwrapped(
+    place: SQLAlchemyPlace, tmp_path: Path
+) -> None:
+    sessions = scoped_session(sessionmaker(place.engine))
+    django_place = DjangoSQLitePlace(tmp_path)
+    proxy = ConnectionProxy(connections, django_place.alias)
+
+    def body(what: str) -> Any:
+        with sessions.begin():
+            sessions.execute(WHAT, {"what": what})
+            return complete(1, sessions)
+
+    def view(what: str) -> Any:
+        with transaction.atomic(django_place.alias):
+            django_place.act(proxy, what)
+            return complete(1, proxy)
+
+    assert (place.protect(body)(what="a"), django_place.protect(view)(what="a")) == (1, 1)
+    assert (place.records(), django_place.records()) == (["COMPLETED"], ["COMPLETED"])
+    sessions.remove()
+    django_place.close()

@@ -15,7 +15,7 @@ from idemproof.errors import (
     IdempotencySerializationError,
     IdempotencyTransactionError,
 )
-from transaction_places import Place, psycopg_place, sqlite_place
+from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, psycopg_place, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -24,6 +24,7 @@ def kind_of(raised: pytest.ExceptionInfo[IdempotencyTransactionError]) -> str:
     return raised.value.kind
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("INV-11", "TXN-1", "TXN-8", "ROW-22")
 def test_effect_and_record_are_committed_together_and_repeats_get_the_result(place: Place) -> None:
     connection = place.new()
@@ -81,6 +82,7 @@ def test_body_that_raises_after_its_commit_keeps_its_result(place: Place) -> Non
     assert place.effects() == ["a"]
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("TXN-6", "TXN-1", "ROW-23")
 @pytest.mark.parametrize("swallows", [False, True])
 def test_lost_lease_rolls_the_effect_back_even_if_its_error_is_ignored(place: Place, swallows: bool) -> None:
@@ -144,6 +146,7 @@ def test_key_that_is_merely_claimable_is_lost(place: Place) -> None:
     assert (place.effects(), place.records()) == ([], [])
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("TXN-5")
 def test_connection_without_a_transaction_is_refused_and_nothing_is_written(place: Place) -> None:
     connection = place.new()
@@ -157,6 +160,7 @@ def test_connection_without_a_transaction_is_refused_and_nothing_is_written(plac
     assert place.records() == []
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("TXN-10", "TXN-7")
 def test_savepoint_is_refused_where_it_shows_and_verified_everywhere(place: Place) -> None:
     connection = place.new()
@@ -191,6 +195,7 @@ def test_savepoint_that_is_allowed_and_released_completes(place: Place) -> None:
     assert (place.effects(), place.records()) == (["a"], ["COMPLETED"])
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("TXN-7", "INV-11")
 def test_savepoint_that_was_rolled_back_stops_an_open_transaction(place: Place) -> None:
     connection = place.new()
@@ -237,6 +242,7 @@ def test_transaction_that_commits_after_the_call_is_answered_before(place: Place
     assert (place.effects(), place.records()) == (["a"], ["COMPLETED"])
 
 
+@ALSO_DJANGO_ON_MARIADB
 @pytest.mark.clause("TXN-4", "ENG-11")
 def test_release_never_waits_for_a_transaction_that_is_still_open(place: Place) -> None:
     connection = place.new()
