@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.simulator import Fate, SimulatedCall, World
+from idemproof.conformance.calls import Fate, SimulatedCall
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,

@@ -18,22 +18,12 @@ from ...reference.engine import Engine
 from ...spec.commands import Swap
 from ...spec.events import RUN
 from ...spec.record import Record, deadline_ms
-from ..simulator import SimulatedCall, World
+from ..calls import SimulatedCall
+from ..simulator import World
+from .choices import ARRIVES, CALLS_WITH, RENEWAL, TIME_PASSES, Choice, act, act_on
+from .rules import broken_by_change, broken_by_step_of, completion_of
 from .states import Keys, SearchState
-from .steps import (
-    ARRIVES,
-    CALLS_WITH,
-    RENEWAL,
-    TIME_PASSES,
-    Choice,
-    Steps,
-    act,
-    act_on,
-    broken_by_change,
-    broken_by_step_of,
-    completion_of,
-    engine_in,
-)
+from .steps import Steps, engine_in
 
 _NOT_CLAIMABLE = "INV-9 a newcomer finishes once the deadline has passed"
 _NEVER_ENDS = "INV-8 a call ends though every request is refused"

@@ -11,7 +11,7 @@ from ...spec.errors import (
     IdempotencyValidationError,
 )
 from ...spec.occurrences import OF_RENEWAL, Kind
-from ..simulator import SimulatedCall
+from ..calls import SimulatedCall
 
 _ASIDE = OF_RENEWAL | {Kind.NO_LEASE}
 BEGINNINGS = frozenset({Kind.CLAIMED, Kind.TOOK_OVER})

@@ -40,7 +40,8 @@ from ...spec.events import ASK, Abandon, Claim, Complete, Outcome, Release, Rene
 from ...spec.invariants import Began, Ended, Happening
 from ...spec.record import FINAL_ERROR, Record
 from ...spec.settle import Change
-from ..simulator import SimulatedCall, World
+from ..calls import SimulatedCall
+from ..simulator import World
 from .frames import readable
 
 OWN = object()
