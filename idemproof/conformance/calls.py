@@ -9,7 +9,7 @@ from ..reference.changes import milliseconds
 from ..reference.engine import Engine
 from ..reference.not_done import NOT_DONE
 from ..spec.commands import (
-    CancelBody,
+    AskWithin,
     Emit,
     Load,
     RunBody,
@@ -20,51 +20,18 @@ from ..spec.commands import (
     Wait,
 )
 from ..spec.errors import IdempotencyError
-from ..spec.invariants import Answered, Asked, Began, Ended
+from ..spec.invariants import Answered, Asked, Began, Ended, Within
 from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, holds
-from ..spec.waiting import SHORTEST_POLL_MS
+from .connections import SimulatedConnection
+from .pauses import Pauses
+from .renewals import Fate, Renewed, StoreDown
 
 if TYPE_CHECKING:
     from .simulator import World
 
-Fate = Literal[
-    "answered", "reply lost", "refused", "delayed", "interrupted", "interrupted after", "signalled"
-]
-"""How a request fares: applied and answered; applied, but the answer is lost; not applied, with an error;
-an error now, and applied later, when the world delivers it; interrupted before it is applied, or after. A
-wait may be ended by a signal, before its time is over."""
 
-
-class StoreDown(Exception):  # noqa: N818 - it reads as what happened
-    """What a simulated store raises."""
-
-
-class Pauses:
-    """What the pauses of a waiting call are judged by.
-
-    ``since`` is when the first one began, ``spent_ms`` how long those were that no signal ended, and
-    ``hurried`` whether the last one was ended by a signal before the shortest pause was over.
-    """
-
-    def __init__(self, now: int) -> None:
-        self.since = self.began = now
-        self.spent_ms = 0
-        self.hurried = False
-
-    def left(self, waiting_ms: int, now: int) -> int:
-        """Return how many milliseconds are left of the configured time."""
-        return min(self.since + waiting_ms - now, waiting_ms - self.spent_ms)
-
-    def end(self, pause: Sleep | Wait, now: int, *, signalled: bool) -> None:
-        """Note the end of a pause."""
-        self.hurried = signalled and now - self.began < SHORTEST_POLL_MS
-        self.spent_ms += (
-            min(max(0, now - self.began), pause.milliseconds) if signalled else pause.milliseconds
-        )
-
-
-class SimulatedCall:
+class SimulatedCall(Renewed):
     """One call, waiting for its next step.
 
     ``ended`` is how it ended: "returned", "raised", "crashed", or None; ``value`` what it returned or raised.
@@ -74,12 +41,15 @@ class SimulatedCall:
     history has too. ``reply`` is the record that answered its last request, ``answered`` whether there was an
     answer, ``unanswered_until`` when the latest lease ends of claims that got none and that it has not tried
     to release or abandon since (0 without one), and ``pauses`` how it has waited, or None.
+    ``connection`` is the one within whose transaction its body completes, or None, ``completing`` the steps
+    of that while they go on, and ``refusal`` what they raised.
     ``renewal`` is what renews its lease, ``beat`` the command for which the renewal waits, and ``broken``
     names the rules that the renewal has broken.
     """
 
     def __init__(self, world: "World", engine: Engine, payload_hash: str | None) -> None:
         self._world = world
+        self._engine = engine
         self._finals = engine.finals
         self.policy = engine.policy
         self.payload_hash = payload_hash
@@ -104,6 +74,10 @@ class SimulatedCall:
         self.command: Any = None
         self.renewal: Any = None
         self.beat: Any = None
+        self.connection: SimulatedConnection | None = None
+        self.completing: Any = None
+        self.refusal: BaseException | None = None
+        self._noted_undone = False
         self._latest = 0
         self.broken: list[str] = []
         self._go(lambda: self.steps.send(None))
@@ -139,34 +113,18 @@ class SimulatedCall:
             if fate == "interrupted":
                 self.interrupt(KeyboardInterrupt())
             else:
-                self._go(lambda: self.steps.send(fate == "signalled"))
+                self._go(lambda: self._current.send(fate == "signalled"))
             return
         self.operations += 1
-        if isinstance(command, Load):
-            self._reply(fate, lambda: self._world.record)
+        if isinstance(command, AskWithin):
+            self._ask_within(command, fate)
+        elif isinstance(command, Load):
+            self._reply(fate, self._world.load)
         else:
             self._note_claim(command.new)
             if fate == "delayed":
                 self._world.delayed.append(command)
             self._reply(fate, lambda: self._world.swap(command))
-
-    def renew(self, fate: Fate = "answered") -> None:
-        """Perform the wait or the pending request of the renewal."""
-        world, command, steps = self._world, self.beat, self.renewal.steps
-        if isinstance(command, Sleep):
-            self._beat(lambda: steps.send(None))
-        elif fate in ("refused", "delayed"):
-            if fate == "delayed":
-                world.delayed.append(command)
-            self._beat(lambda: steps.throw(StoreDown(f"renewal {fate}")))
-        else:
-            answer = world.swap(command)
-            if fate == "reply lost":
-                self._beat(lambda: steps.throw(StoreDown("reply lost")))
-            else:
-                self._beat(lambda: steps.send(answer))
-        if isinstance(self.command, StopRenewal) and not isinstance(self.beat, Swap):
-            self._go(lambda: self.steps.send(None))
 
     def answer(self, result: Any = NOT_DONE) -> None:
         """Answer the question: with a result, or that nothing was done."""
@@ -185,18 +143,30 @@ class SimulatedCall:
         self.acted = True
         self._world.act(self.owner)
 
+    def complete_within(self, result: Any) -> None:
+        """Let the running body begin a transaction, in which its effect happens, and complete within it."""
+        assert self.body is not None
+        world, engine = self._world, self._engine
+        connection = self.connection = SimulatedConnection(world, self.owner)
+        world.history.append(Within(self.owner, world.now))
+        given = self.body, result, connection, connection.records, engine._report_of(self.body)  # type: ignore[arg-type]  # it is an attempt
+        self.completing = engine.complete_steps(*given, savepoint=False)  # type: ignore[arg-type]
+        self._go(lambda: self.completing.send(None))
+
     def finish(self, result: Any) -> None:
         """Let the running body return ``result``."""
         assert self.body is not None
         self.body.result = result
         self.body.returned = True
+        self._note_undone()
         self._go(lambda: self.steps.send(None))
 
     def fail(self, error: BaseException) -> None:
         """Let the running body raise ``error``."""
         assert self.body is not None
         self.body.failure = error
-        if not self._finals.include(error):
+        committed = self.connection is not None and self.connection.is_committed
+        if not (self._is_final(error) or committed):
             self._world.history.append(Ended(self.owner, self._world.now, "raised"))
         self._go(lambda: self.steps.send(None))
 
@@ -205,18 +175,23 @@ class SimulatedCall:
         """The text of the result or the final error that the call ended with, if it ended with an answer."""
         if self.ended == "returned":
             return json.dumps(self.value)
-        is_final = self.ended == "raised" and self._finals.include(self.value)
+        is_final = self.ended == "raised" and self._is_final(self.value)
         return self._finals.encode(self.value) if is_final else None
+
+    def _is_final(self, error: BaseException) -> bool:
+        return self._finals.include(error) and self.connection is None  # TXN-9
 
     def interrupt(self, error: BaseException) -> None:
         """Let ``error`` strike while a request is pending, which is not applied."""
         self.interrupted = self.interrupted or not isinstance(error, Exception)
-        self._go(lambda: self.steps.throw(error))
+        self._go(lambda: self._current.throw(error))
 
     def crash(self) -> None:
         """Let the worker die: no step follows."""
         if self.body is not None:
             self._world.history.append(Ended(self.owner, self._world.now, "crashed"))
+        if self.completing is not None:
+            self.completing.close()
         self.steps.close()
         if self.renewal is not None:
             self.renewal.steps.close()
@@ -244,6 +219,33 @@ class SimulatedCall:
             self.owner = str(new.owner)
             self.until = deadline_ms(new)
 
+    def _ask_within(self, command: AskWithin, fate: str) -> None:
+        assert self.connection is not None
+        steps = self._current
+        if fate == "interrupted":
+            self.interrupt(KeyboardInterrupt())
+            return
+        try:
+            answer = self.connection.perform(command.exchange, fate)
+        except Exception as error:  # noqa: BLE001 - every failure belongs to the protocol
+            advance = partial(steps.throw, error)
+        else:
+            advance = partial(steps.send, answer)
+        self._note_undone()
+        if fate == "interrupted after":
+            self.interrupt(KeyboardInterrupt())
+        else:
+            self._go(advance)
+
+    def _note_undone(self) -> None:
+        """Note that the body has ended without its effect, as one that raises (TXN-7)."""
+        connection, body = self.connection, self.body
+        if connection is None or body is None or not (connection.is_undone and body.returned):
+            return
+        if not self._noted_undone:
+            self._noted_undone = True
+            self._world.history.append(Ended(self.owner, self._world.now, "raised"))
+
     def _reply(self, fate: Fate, perform: Callable[[], Record | None]) -> None:
         self.answered = fate == "answered"
         if isinstance(self.last, Swap) and not self.began:
@@ -256,15 +258,15 @@ class SimulatedCall:
             self.interrupt(KeyboardInterrupt())
             return
         if fate in ("refused", "delayed"):
-            self._go(lambda: self.steps.throw(StoreDown(f"request {fate}")))
+            self._go(lambda: self._current.throw(StoreDown(f"request {fate}")))
             return
         try:
             answer = perform()
         except (IdempotencyError, StoreDown) as refusal:  # a store that is not this module's may refuse so
-            self._go(partial(self.steps.throw, refusal))
+            self._go(partial(self._current.throw, refusal))
             return
         if fate == "reply lost":
-            self._go(lambda: self.steps.throw(StoreDown("reply lost")))
+            self._go(lambda: self._current.throw(StoreDown("reply lost")))
             return
         if fate == "interrupted after":
             self.interrupt(KeyboardInterrupt())
@@ -272,32 +274,48 @@ class SimulatedCall:
         self.reply = answer
         if isinstance(answer, Record) and holds(answer, self.owner):
             self.until = deadline_ms(answer)
-        self._go(lambda: self.steps.send(answer))
+        self._go(lambda: self._current.send(answer))
 
     def _go(self, advance: Callable[[], Any]) -> None:
         try:
             self.command = advance()
-            while True:
-                if isinstance(self.command, Emit):
-                    self._report(self.command)
-                elif isinstance(self.command, StartRenewal):
-                    self.renewal = self.command.renewal
-                    self._latest = self._world.now + self._world.LONGEST_RUN_MS
-                    self._beat(partial(self.renewal.steps.send, None))
-                elif not isinstance(self.command, StopRenewal) or isinstance(self.beat, Swap):
-                    break
-                else:
-                    self.beat = None
-                self.command = self.steps.send(None)
+            while self._needs_no_decision(self.command):
+                self.command = self._current.send(None)
             self._note_command()
         except StopIteration as done:
+            if self.completing is not None:
+                self._return_to_body(None)
+                return
             failure = None if self._attempt is None else self._attempt.failure
             if failure is not None:
                 self._end("raised", failure)
             else:
                 self._end("returned", done.value)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the caller gets
-            self._end("raised", error)
+            if self.completing is not None:
+                self._return_to_body(error)
+            else:
+                self._end("raised", error)
+
+    def _needs_no_decision(self, command: Any) -> bool:
+        """Perform ``command``, unless the driver decides what becomes of it; return whether it is done."""
+        if isinstance(command, Emit):
+            self._report(command)
+        elif isinstance(command, StartRenewal):
+            self.renewal = command.renewal
+            self._latest = self._world.now + self._world.LONGEST_RUN_MS
+            self._beat(partial(self.renewal.steps.send, None))
+        elif _is_requirement(command):
+            assert self.connection is not None
+            self.connection.perform(command.exchange)
+        elif isinstance(command, StopRenewal) and not isinstance(self.beat, Swap):
+            self.beat = None
+        else:
+            return False
+        return True
+
+    def _return_to_body(self, refusal: BaseException | None) -> None:
+        self.completing, self.refusal, self.command = None, refusal, self.body
 
     def _note_command(self) -> None:
         """Note what the call waits for, and judge that it may (REN-3)."""
@@ -305,11 +323,15 @@ class SimulatedCall:
             if self.pauses is None:
                 self.pauses = Pauses(self._world.now)
             self.pauses.began = self._world.now
-        renewal, asks = self.renewal, isinstance(self.command, Swap)
+        renewal, asks = self.renewal, isinstance(self.command, Swap | AskWithin)
         if asks and renewal is not None and not renewal.stopped:
             self.broken.append(
                 "REN-3 a renewal is stopped before its attempt completes, releases or abandons"
             )
+        if self.connection is not None and isinstance(self.command, Swap):
+            new = self.command.new
+            if new is not None and new.status == COMPLETED:
+                self.broken.append("TXN-2 a completion within a transaction is the only one of its attempt")
         if isinstance(self.command, RunBody):
             self._attempt = self.command
         if isinstance(self.command, RunBody) and self.command.asked is None:
@@ -321,42 +343,18 @@ class SimulatedCall:
         self.occurrences.append(command.occurrence)
         self._world.history.append(command.occurrence)
 
-    def _beat(self, advance: Callable[[], Any]) -> None:
-        """Let the renewal go on to its next wait or request, and judge what it does (REN-2, REN-4, REN-5)."""
-        renewal, lost = self.renewal, self.renewal.lost
-        try:
-            command = advance()
-            while isinstance(command, Emit | CancelBody):
-                if isinstance(command, Emit):
-                    self._report(command)
-                command = renewal.steps.send(None)
-        except StopIteration:
-            command = None
-        self.beat = command
-        if isinstance(command, Swap):
-            if renewal.stopped:
-                self.broken.append("REN-4 a stopped renewal sends no request")
-            expected = command.expected  # its deadline may be later: then it is kept
-            allowed = max(self._latest, self.until if expected is None else deadline_ms(expected))
-            if command.new is None or deadline_ms(command.new) > allowed:
-                self.broken.append("REN-2 a lease is not renewed beyond the longest run")
-        if renewal.lost and not lost and holds(self._world.record, self.owner):
-            self.broken.append("REN-5 a claim is lost only if the attempt no longer holds it")
-        self._prolong(deadline_ms(renewal.claim))
-
-    def _prolong(self, until: int) -> None:
-        """Note until when the lease lasts by now, in the history too."""
-        self.until = max(self.until, until)
-        history = self._world.history
-        for place, item in enumerate(history):
-            if isinstance(item, Began) and item.owner == self.owner and until > item.until:
-                history[place] = item._replace(until=until)
-
     def _end(self, how: Literal["returned", "raised", "crashed"], value: Any) -> None:
         world = self._world
         self.ended, self.value, self.command = how, value, None
         if isinstance(self.beat, Swap) and how != "crashed":
             world.delayed.append(self.beat)  # nobody waits for the reply any more
+        if self.connection is not None:
+            world.leave(self.owner)
         world.history.append(Asked(self.owner, world.now, self.operations, self.waiting_ms))
         if self.answer_text is not None:
             world.history.append(Answered(world.now, self.answer_text, self.payload_hash, world.record))
+
+
+def _is_requirement(command: Any) -> bool:
+    """Return whether a completion asks its connection for its state, for which that asks nobody."""
+    return isinstance(command, AskWithin) and command.exchange.__name__ == "_requirement"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.calls import Fate, SimulatedCall, StoreDown
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate, StoreDown
 from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyInvalidStatusError,

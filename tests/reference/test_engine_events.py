@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.calls import SimulatedCall, StoreDown
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import StoreDown
 from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.engine import Engine

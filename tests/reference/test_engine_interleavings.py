@@ -8,7 +8,8 @@ import random
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.calls import Fate, SimulatedCall
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate
 from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyError
 from idemproof.reference.engine import Engine

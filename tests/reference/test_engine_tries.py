@@ -5,7 +5,8 @@ from itertools import chain, repeat
 
 import pytest
 
-from idemproof.conformance.calls import SimulatedCall, StoreDown
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import StoreDown
 from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,

@@ -22,7 +22,8 @@ from ...spec.errors import (
 )
 from ...spec.invariants import OPERATIONS_PER_CALL, Ended
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
-from ..calls import SimulatedCall, StoreDown
+from ..calls import SimulatedCall
+from ..renewals import StoreDown
 from ..search.choices import ARRIVES, CALLS_WITH, EVICTS, FATES, TIME_PASSES, Choice
 from ..search.engine_explorer import Interleaving
 from ..search.states import Keys

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...backends.within import POSTGRESQL, ROLLED_BACK
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
@@ -11,7 +12,7 @@ from ..calls import SimulatedCall
 from ..simulator import World
 from .choices import Declined
 from .pauses import broken_by_waiting
-from .reported import misreported
+from .reported import FinallyDeclined, misreported
 
 
 def broken_by_change(world: World, before: Record | None, actor: str | None) -> list[str]:
@@ -41,14 +42,16 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
             return broken
     answer = call.answer_text
     if answer is not None:
-        record = world.record
+        record = world.record if call.connection is None else world.seen_by(call.owner)  # TXN-8
         if record is None or (record.status, record.response_data) != (COMPLETED, answer):
             final = call.ended == "raised"
             return ["FIN-1 a final error is stored" if final else "ENG-7 a caller gets the stored result"]
     elif call.ended == "raised" and not (
-        call.interrupted or isinstance(call.value, IdempotencyError | Declined)
+        call.interrupted or isinstance(call.value, IdempotencyError | Declined | FinallyDeclined)
     ):
         return ["ENG-11 a refused caller gets the body's error, or the library's"]
+    if _denies_what_may_commit(call, world):
+        return ["TXN-7 a call says that a transaction was rolled back only if it cannot commit"]
     if call.broken:
         return call.broken
     if misreported(call):
@@ -61,6 +64,15 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
     if sent is not None and (sent != (expiry or sent) or sent <= world.now):
         return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
     return []
+
+
+def _denies_what_may_commit(call: SimulatedCall, world: World) -> bool:
+    """Return whether a call reports that its transaction was rolled back, which was committed or may be."""
+    connection, error = call.connection, call.value
+    if connection is None or getattr(error, "kind", None) != ROLLED_BACK:
+        return False
+    may_be = connection.dialect == POSTGRESQL and world.seen_by(call.owner) is not world.record
+    return connection.is_committed or may_be  # elsewhere the error says that it may be
 
 
 def broken_by_step_of(call: SimulatedCall, before: Any, world: World, expiry: int | None) -> list[str]:

@@ -1,11 +1,12 @@
 """Takes the steps of a search of the engine: from a state and a choice to the next state."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
 from ...reference.not_done import NOT_DONE
-from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
+from ...spec.commands import AskWithin, Load, RunBody, Sleep, StopRenewal, Swap, Wait
 from ...spec.events import ASK, REFUSE, RUN
 from ...spec.invariants import OPERATIONS_PER_CALL, broken_by_history
 from ...spec.record import Record, deadline_ms, expiry_ms
@@ -65,6 +66,49 @@ def engine_in(
     )
 
 
+class _Raised(NamedTuple):
+    """In a log: what the store raised instead of an answer."""
+
+    error: Exception
+
+
+_ANSWERED = ("swap", "load", "seen_by", "write")
+"""The methods of a world whose answers a call depends on."""
+
+_UNANSWERED = ("commit", "roll_back", "leave")
+
+
+def _noting(ask: Callable[[Any], Any], answers: list[Any]) -> Callable[..., Any]:
+    """Return a function that asks the same, and notes the answer."""
+
+    def noting(*given: Any) -> Any:
+        try:
+            found = ask(*given)
+        except Exception as error:
+            answers.append(_Raised(error))
+            raise
+        own = bool(given) and found is not None and found is getattr(given[0], "new", None)
+        answers.append(OWN if own else found)
+        return found
+
+    return noting
+
+
+def _replaying(answers: list[Any]) -> dict[str, Callable[..., Any]]:
+    """Return the methods of a world that gives these answers, and changes nothing."""
+
+    def replaying(*given: Any) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, _Raised):
+            raise found.error
+        return given[0].new if found is OWN else found
+
+    def changing_nothing(owner: str) -> None:
+        """Do nothing."""
+
+    return dict.fromkeys(_ANSWERED, replaying) | dict.fromkeys(_UNANSWERED, changing_nothing)
+
+
 class Steps:
     """Takes the steps of a search: from a state and a choice to the next state.
 
@@ -86,6 +130,8 @@ class Steps:
         For how many milliseconds their calls wait.
     renews
         Whether leases are renewed.
+    transactions
+        The database in whose transactions bodies may complete, "postgresql" or "mysql"; empty for none.
     """
 
     def __init__(
@@ -100,14 +146,19 @@ class Steps:
         final_errors: bool = False,
         waiting_ms: int = 0,
         renews: bool = False,
+        transactions: str = "",
     ) -> None:
+        self._transactions = transactions
         self._keys = keys
         self._world = world()
+        self._world.dialect = transactions
         self._policy = policy
         self._engine = engine_in(
             self._world, engine, cached=cached, policy=policy, waiting_ms=waiting_ms, renews=renews
         )
-        self.choices = Choices(PAYLOADS[:payloads], final_errors=final_errors).of
+        self.choices = Choices(
+            PAYLOADS[:payloads], final_errors=final_errors, transactions=bool(transactions)
+        ).of
 
     def first(
         self,
@@ -142,11 +193,15 @@ class Steps:
             actor, after, broken = self._client_step(state, choice.what, choice.who)
         if len(world.history) > len(state.history) or world.record is not state.record:
             broken = broken_by_change(world, state.record, actor) + broken
+        open_now = {client.call.owner for client in after.clients if client.call is not None}
+        if world.transaction is not None:
+            open_now.add(str(world.transaction.new.owner))
         after = after._replace(
             now=world.now,
             record=world.record,
+            transaction=world.transaction,
             delayed=tuple(world.delayed),
-            history=without_the_forgotten(world.history, world.now),
+            history=without_the_forgotten(world.history, world.now, open_now),
             owners_made=world.owners_made,
             effect_until=world.effect_until,
         )
@@ -155,7 +210,7 @@ class Steps:
     def nobody_can_finish(self, state: SearchState) -> bool:
         """Return whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
         world = self._world
-        self._enter(state._replace(history=()))
+        self._enter(state._replace(history=(), transaction=None))  # it ends some time
         if world.record is not None:
             parked = self._policy == REFUSE
             world.now = max(world.now, (expiry_ms if parked else deadline_ms)(world.record))
@@ -204,13 +259,13 @@ class Steps:
             call.broken = []  # judged before, and without the world of that time
             self._enter(state)
             before = call.command
-            answer = self._while_answers_are_noted(call, what, number)
-            log = (*log, LogEntry(state.now, what, answer))
+            answers = self._while_answers_are_noted(call, what, number)
+            log = (*log, LogEntry(state.now, what, answers))
         broken = broken_by_step_of(call, before, world, expiry)
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
-            kinds = (RunBody, Sleep, Wait, Swap, StopRenewal)
+            kinds = (RunBody, Sleep, Wait, Swap, StopRenewal, AskWithin, Load)
             waits_for = next(kind for kind in kinds if isinstance(call.command, kind))
             beat = None if call.beat is None else type(call.beat)
             position = self._keys.position(call, expiry)
@@ -234,6 +289,13 @@ class Steps:
         return call.owner, changed, broken
 
     def _stage(self, call: SimulatedCall) -> str:
+        connection = call.connection
+        if self._transactions and connection is None:
+            return "running"
+        if connection is not None:
+            if isinstance(call.refusal, KeyboardInterrupt):
+                return "interrupted"
+            return "open" if connection.is_open() else "over"
         if self._policy == RUN:
             return ""
         return "asking" if call.asking else "acted" if call.acted else "running"
@@ -244,6 +306,7 @@ class Steps:
         world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
         world.effect_until = state.effect_until
+        world.transaction = state.transaction
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
@@ -252,32 +315,30 @@ class Steps:
         world.delayed, world.history = [], []
         self._set_cached(cached)
         call = world.call(self._engine, payload)
-        for now, what, answer in pending.log:
-            world.now = now
+        answers: list[Any] = []
+        patched = vars(world)
+        patched.update(_replaying(answers))
+        for world.now, what, given in pending.log:
+            answers[:] = given
             if what == ACTS:
                 call.acted = True  # its effect is in the state
-                continue
-            world.swap = lambda command, answer=answer: command.new if answer is OWN else answer  # type: ignore[method-assign, misc]
-            act(call, what, pending.number)
-        vars(world).pop("swap", None)
+            else:
+                act(call, what, pending.number)
+        for name in (*_ANSWERED, *_UNANSWERED):
+            del patched[name]
         return call
 
-    def _while_answers_are_noted(self, call: SimulatedCall, what: str, number: int) -> Any:
+    def _while_answers_are_noted(self, call: SimulatedCall, what: str, number: int) -> tuple[Any, ...]:
         """Let ``what`` happen to ``call``; return what the store answered, if it was asked."""
-        world = self._world
-        answers: list[Any] = [None]
-
-        def swap(command: Swap) -> Record | None:
-            found = type(world).swap(world, command)
-            answers.append(OWN if found is command.new else found)
-            return found
-
-        world.swap = swap  # type: ignore[method-assign]
+        answers: list[Any] = []
+        patched = vars(self._world)
+        patched.update({name: _noting(getattr(self._world, name), answers) for name in _ANSWERED})
         try:
             act(call, what, number)
         finally:
-            del world.swap
-        return answers[-1]
+            for name in _ANSWERED:
+                del patched[name]
+        return tuple(answers)
 
     def _cached(self) -> Record | None:
         cache = self._engine._cache
