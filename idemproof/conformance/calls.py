@@ -122,6 +122,9 @@ class SimulatedCall(Renewed):
             self._reply(fate, self._world.load)
         else:
             self._note_claim(command.new)
+            completes = command.new is not None and command.new.status == COMPLETED
+            if self.connection is not None and completes:
+                self.broken.append("TXN-2 a completion within a transaction is the only one of its attempt")
             if fate == "delayed":
                 self._world.delayed.append(command)
             self._reply(fate, lambda: self._world.swap(command))
@@ -328,10 +331,6 @@ class SimulatedCall(Renewed):
             self.broken.append(
                 "REN-3 a renewal is stopped before its attempt completes, releases or abandons"
             )
-        if self.connection is not None and isinstance(self.command, Swap):
-            new = self.command.new
-            if new is not None and new.status == COMPLETED:
-                self.broken.append("TXN-2 a completion within a transaction is the only one of its attempt")
         if isinstance(self.command, RunBody):
             self._attempt = self.command
         if isinstance(self.command, RunBody) and self.command.asked is None:

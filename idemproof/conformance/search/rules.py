@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...backends.within import POSTGRESQL, ROLLED_BACK
+from ...reference.transactions import RESULT_DIFFERS
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
@@ -51,7 +52,7 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
     ):
         return ["ENG-11 a refused caller gets the body's error, or the library's"]
     if _denies_what_may_commit(call, world):
-        return ["TXN-7 a call says that a transaction was rolled back only if it cannot commit"]
+        return ["TXN-7 a call says that its transaction cannot commit only if that is so"]
     if call.broken:
         return call.broken
     if misreported(call):
@@ -67,12 +68,13 @@ def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
 
 
 def _denies_what_may_commit(call: SimulatedCall, world: World) -> bool:
-    """Return whether a call reports that its transaction was rolled back, which was committed or may be."""
-    connection, error = call.connection, call.value
-    if connection is None or getattr(error, "kind", None) != ROLLED_BACK:
-        return False
-    may_be = connection.dialect == POSTGRESQL and world.seen_by(call.owner) is not world.record
-    return connection.is_committed or may_be  # elsewhere the error says that it may be
+    """Return whether a call reports that its transaction cannot commit, which was committed or may be."""
+    connection, kind = call.connection, getattr(call.value, "kind", None)
+    may_be = world.seen_by(call.owner) is not world.record
+    if connection is None or kind != ROLLED_BACK:
+        return kind == RESULT_DIFFERS and may_be
+    # Elsewhere than with PostgreSQL, the error says that it may be.
+    return connection.is_committed or (may_be and connection.dialect == POSTGRESQL)
 
 
 def broken_by_step_of(call: SimulatedCall, before: Any, world: World, expiry: int | None) -> list[str]:
