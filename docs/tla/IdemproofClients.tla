@@ -15,6 +15,7 @@ CONSTANTS
     Leases,    \* the milliseconds of a lease; None for the lifetime of the record
     Windows,   \* the seconds for which claims and results are kept
     Policy,    \* the policy of all claims: "run", "refuse" or "ask"
+    Transactions, \* whether attempts may complete within transactions, which contain their effects
     Late,      \* how many requests may be on their way after their senders have given up
     Moments    \* the milliseconds at which something may happen; it begins at 0
 
@@ -87,7 +88,7 @@ RetryChangesNothing(event, step) ==
     LET again == Decide(step.after, event, now)
         inTime == CASE event.kind = "Claim" /\ event.lease # None -> now < event.lease
                     [] event.kind = "Claim" -> now < event.expiry * Second
-                    [] event.kind = "Complete" -> now < event.expiry * Second
+                    [] event.kind \in {"Complete", "CompleteWithin"} -> now < event.expiry * Second
                     [] OTHER -> TRUE
         isOwned == event.kind = "Evict" \/ event.owner # None   \* otherwise nothing shows who has written
     IN  inTime /\ isOwned =>
@@ -131,8 +132,16 @@ AbandonedClaimRemains(event, step) ==
         /\ IsLive(record) => DeadlineMs(step.after) = now
         /\ ~IsLive(record) => step.after = record
 
+\* TXN-1: A completion within a transaction replaces the claim of its own attempt, or changes nothing.
+IsResultOf(one, owner) == one # None /\ one.status = COMPLETED /\ owner # None /\ one.owner = owner
+WithinNeedsItsClaim(event, step) ==
+    event.kind = "CompleteWithin" =>
+        IF step.outcome.kind = "Completed"
+        THEN IsResultOf(step.after, event.owner) /\ (step.after = record \/ Holds(record, event.owner))
+        ELSE step.after = record
+
 BrokenBy(event, step) ==
-    {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TAKE-2", "TAKE-4", "TIME-6"} :
+    {clause \in {"INV-2", "INV-3", "INV-4", "INV-6", "INV-7", "TAKE-2", "TAKE-4", "TIME-6", "TXN-1"} :
         ~CASE clause = "INV-2" -> ResultIsFinal(event, step)
            [] clause = "INV-3" -> OthersAreUntouched(event, step)
            [] clause = "INV-4" -> AnswerIsTheRecord(event, step)
@@ -140,7 +149,8 @@ BrokenBy(event, step) ==
            [] clause = "INV-7" -> EvictionOwesNothing(event, step)
            [] clause = "TAKE-2" -> TakeoverFollowsThePolicy(event, step)
            [] clause = "TAKE-4" -> AbandonedClaimRemains(event, step)
-           [] clause = "TIME-6" -> ExpiryIsNotBeforeLease(event, step)}
+           [] clause = "TIME-6" -> ExpiryIsNotBeforeLease(event, step)
+           [] clause = "TXN-1" -> WithinNeedsItsClaim(event, step)}
 
 \* INV-4, as callers see it: all who are answered while a result is kept get that result.
 AnswersAgree(event, outcome) ==
@@ -149,12 +159,17 @@ AnswersAgree(event, outcome) ==
           /\ response = stored.response
           /\ HashesAgree(event.payload_hash, stored.hash)
 
+\* A transaction that has written a result is open, and has locked the record. It may outlast its call ("left").
+IsWithin(client) == Is(client, "written") \/ Is(client, "left")
+IsLocked == Transactions /\ \E client \in Clients : IsWithin(client)
+IsRunning(client) == Is(client, "running") \/ Is(client, "acted") \/ IsWithin(client)
+
 \* INV-5: A body must not run again until each earlier attempt has raised or its lease has ended. If the result of
 \* an attempt is stored, the end of the window that was requested for the result counts instead.
 BeginsForAReason(client) ==
     LET own == Attempt(client).execution
     IN  /\ \A other \in Clients \ {client} :
-             Is(other, "running") \/ Is(other, "acted") \/ Is(other, "completing") =>
+             IsRunning(other) \/ Is(other, "completing") =>
                  now >= clients[other].until \/ AreOne(own, Attempt(other).execution)
         /\ \A run \in crashed : now >= run.until \/ AreOne(own, run.attempt.execution)
         /\ stored # None => AreOne(own, stored.execution)
@@ -172,9 +187,13 @@ BrokenByBeginning(client) ==
 OneLiveRun ==
     \A one, other \in Clients :
         /\ one # other
-        /\ (Is(one, "running") \/ Is(one, "acted")) /\ now < clients[one].until
-        /\ (Is(other, "running") \/ Is(other, "acted")) /\ now < clients[other].until
+        /\ IsRunning(one) /\ now < clients[one].until
+        /\ IsRunning(other) /\ now < clients[other].until
         => AreOne(Attempt(one).execution, Attempt(other).execution)
+
+\* INV-11: What is completed within a transaction is committed with its effect: not before, and not without it.
+NothingIsSeenBeforeItsCommit ==
+    Transactions => \A client \in Clients : IsWithin(client) => ~IsResultOf(record, Token(client))
 
 \* INV-9: From the deadline of the record on, or at once if there is none, a newcomer claims, begins, completes.
 Newcomer == [client |-> "newcomer", attempt |-> 1, execution |-> None]
@@ -197,10 +216,12 @@ INV_6 == "INV-6" \notin broken
 INV_7 == "INV-7" \notin broken
 INV_9 == SomeClientCanFinish
 INV_10 == "INV-10" \notin broken
+INV_11 == "INV-11" \notin broken /\ NothingIsSeenBeforeItsCommit
 TAKE_2 == "TAKE-2" \notin broken
 TAKE_4 == "TAKE-4" \notin broken
 ENG_3 == "ENG-3" \notin broken
 TIME_6 == "TIME-6" \notin broken
+TXN_1 == "TXN-1" \notin broken
 
 ----------------------------------------------------------------------------
 (* What happens. The store applies a request; its client may get the reply, or not. *)
@@ -254,6 +275,8 @@ ClaimsOf(client) ==
 RenewalsOf(client) == {Renew(Token(client), now + lease) : lease \in Leases \ {None}}
 CompletionOf(client) ==
     Complete(Token(client), Attempt(client), clients[client].hash, clients[client].expiry, Key)
+WithinOf(client, expiry) ==
+    CompleteWithin(Token(client), Attempt(client), clients[client].hash, expiry, Key)
 ReleaseOf(client) == Release(Token(client))
 AbandonmentOf(client) == Abandon(Token(client))
 
@@ -269,7 +292,7 @@ Calling(client) ==
     /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
 
 Claiming(client, isAnswered) ==
-    /\ Is(client, "claiming")
+    /\ Is(client, "claiming") /\ ~IsLocked
     /\ \E event \in ClaimsOf(client) :
        LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
@@ -333,6 +356,7 @@ KeptFromActing(client) ==
 
 Renewing(client, isAnswered) ==
     /\ Is(client, "running") \/ Is(client, "acted") \/ Is(client, "asking")
+    /\ ~IsLocked
     /\ \E event \in RenewalsOf(client) :
        LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
@@ -367,7 +391,7 @@ Suspending(client) ==
     /\ UNCHANGED <<now, record, late, stored, effect, broken>>
 
 Completing(client, isAnswered) ==
-    /\ Is(client, "completing") /\ ~Expired(client)
+    /\ Is(client, "completing") /\ ~Expired(client) /\ ~IsLocked
     /\ LET event == CompletionOf(client)
            step == Decide(record, event, now)
        IN  /\ Applies(event, step, isAnswered)
@@ -393,7 +417,7 @@ GivingUp(client) ==
 
 \* The release of an invocation ends its durable execution, with all runs that it has left behind.
 Releasing(client, isAnswered) ==
-    /\ Is(client, "releasing")
+    /\ Is(client, "releasing") /\ ~IsLocked
     /\ LET event == ReleaseOf(client)
            step == Decide(record, event, now)
            ends == client \in Durable /\ step.outcome.kind = "Released"
@@ -413,6 +437,64 @@ Abandoning(client, isAnswered) ==
            /\ clients' = IF isAnswered THEN Ended(client) ELSE clients
     /\ UNCHANGED <<now, late, crashed>>
 
+\* TXN-4: No request for a locked record waits. A claim finds it in progress; a release leaves the rest to the lease.
+FindingItLocked(client) ==
+    /\ IsLocked /\ (Is(client, "claiming") \/ Is(client, "releasing"))
+    /\ clients' = Ended(client)
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+\* An attempt writes its effect and its result in a transaction, unless it has lost its claim. Then that cannot
+\* commit (TXN-6), and the attempt ends as if its body had raised.
+CanCommit(outcome) == outcome.kind = "Completed"
+
+Writing(client) ==
+    /\ Transactions /\ Is(client, "running")
+    /\ \E window \in Windows :
+       LET event == WithinOf(client, After(window))
+           step == Decide(record, event, now)
+       IN  IF CanCommit(step.outcome)
+           THEN /\ IsRow(step.row)
+                /\ clients' = [Changed(client, "written") EXCEPT ![client].expiry = event.expiry]
+                /\ broken' = broken \cup BrokenBy(event, step)
+                /\ UNCHANGED <<record, stored, effect>>
+           ELSE /\ Applies(event, step, FALSE)
+                /\ clients' = [Changed(client, "releasing") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, late, crashed>>
+
+\* The commit makes the effect and the result visible, together. The call may have ended before.
+Committing(client) ==
+    /\ Transactions /\ IsWithin(client)
+    /\ LET event == WithinOf(client, clients[client].expiry)
+           step == Decide(record, event, now)
+           kept == step.after # None /\ step.after.expiry_timestamp * Second > now
+       IN  /\ IsRow(step.row)
+           /\ record' = step.after
+           /\ stored' = Stored(event, step.outcome)
+           /\ effect' = IF kept THEN step.after.expiry_timestamp * Second ELSE 0
+           /\ broken' = broken \cup BrokenBy(event, step)
+                \cup (IF now < effect THEN {"INV-10"} ELSE {})
+                \cup (IF IsResultOf(step.after, Token(client)) THEN {} ELSE {"INV-11"})
+           /\ clients' = IF Is(client, "left") THEN Ended(client)
+                         ELSE [Changed(client, "committed") EXCEPT ![client].until = 0]
+    /\ UNCHANGED <<now, late, crashed>>
+
+RollingBack(client) ==
+    /\ Transactions /\ IsWithin(client)
+    /\ clients' = IF Is(client, "left") THEN Ended(client)
+                  ELSE [Changed(client, "releasing") EXCEPT ![client].until = 0]
+    /\ crashed' = IF Is(client, "left") THEN Blocked(client) ELSE crashed
+    /\ UNCHANGED <<now, record, late, stored, effect, broken>>
+
+LeavingItsTransaction(client) ==
+    /\ Transactions /\ Is(client, "written")
+    /\ clients' = Changed(client, "left")
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
+AfterItsCommit(client) ==
+    /\ Transactions /\ Is(client, "committed")
+    /\ clients' = Ended(client) \/ clients' = Changed(client, "releasing")   \* the body raises
+    /\ UNCHANGED <<now, record, late, crashed, stored, effect, broken>>
+
 \* The client gives up waiting. Its request is applied later, and it may send another one before.
 Delaying(client, event) ==
     /\ Cardinality(late) < Late
@@ -427,6 +509,7 @@ DelayingAny(client) ==
     \/ Is(client, "releasing") /\ Delaying(client, ReleaseOf(client))
 
 Arriving(event) ==
+    /\ ~IsLocked
     /\ late' = late \ {event}
     /\ LET step == Decide(record, event, now)
        IN  /\ Applies(event, step, FALSE)
@@ -438,14 +521,20 @@ Arriving(event) ==
            /\ crashed' = {run \in crashed : ~IsStored(event, step.outcome, run.attempt)}
     /\ UNCHANGED now
 
+ArrivingInVain(event) ==
+    /\ IsLocked
+    /\ late' = late \ {event}
+    /\ UNCHANGED <<now, record, clients, crashed, stored, effect, broken>>
+
 Dying(client) ==
     /\ ~Is(client, "idle")
     /\ clients' = Ended(client)
-    /\ crashed' = IF Is(client, "running") \/ Is(client, "acted") \/ Is(client, "completing")
+    /\ crashed' = IF IsRunning(client) \/ Is(client, "completing")
                   THEN Blocked(client) ELSE crashed
     /\ UNCHANGED <<now, record, late, stored, effect, broken>>
 
 Evicting ==
+    /\ ~IsLocked
     /\ Applies(Evict, Decide(record, Evict, now), FALSE)
     /\ UNCHANGED <<now, clients, late, crashed>>
 
@@ -502,12 +591,18 @@ OfClient(client) ==
     \/ Suspending(client)
     \/ CompletingTooLate(client)
     \/ GivingUp(client)
+    \/ FindingItLocked(client)
+    \/ Writing(client)
+    \/ Committing(client)
+    \/ RollingBack(client)
+    \/ LeavingItsTransaction(client)
+    \/ AfterItsCommit(client)
     \/ DelayingAny(client)
     \/ Dying(client)
 
 Next ==
     \/ \E client \in Clients : OfClient(client)
-    \/ \E event \in late : Arriving(event)
+    \/ \E event \in late : Arriving(event) \/ ArrivingInVain(event)
     \/ Evicting
     \/ Waiting
     \/ Over

@@ -46,6 +46,14 @@ def explore(
             "have an effect, which must not happen twice."
         ),
     ] = "run",
+    transactions: Annotated[
+        bool,
+        typer.Option(
+            "--transactions",
+            help="Let clients complete within transactions, which commit their effect and their result "
+            "together. With the policy run, and without invocations.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many states. The search is then incomplete.")
     ] = None,
@@ -65,7 +73,8 @@ def explore(
     if faults not in (None, "none"):
         chosen = tuple(name.strip() for name in str(faults).split(",") if name.strip())
     try:
-        explorer = Explorer(clients, payload_hashes, chosen, late_requests, invocations, on_takeover)
+        bounds = clients, payload_hashes, chosen, late_requests, invocations, on_takeover
+        explorer = Explorer(*bounds, transactions=transactions)
     except ValueError as refusal:
         raise typer.BadParameter(str(refusal)) from refusal
     started = time.perf_counter()
@@ -95,6 +104,13 @@ def explore_engine(
     ] = False,
     cached: Annotated[bool, typer.Option("--cached", help="Give each process a local cache.")] = False,
     on_takeover: Annotated[str, typer.Option(help="As for explore: run, refuse or ask.")] = "run",
+    transactions: Annotated[
+        str | None,
+        typer.Option(
+            help="Let bodies complete within transactions of this database: postgresql or mysql. With the "
+            "policy run, and without outages."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many states.")] = None,
 ) -> None:
     """Search all interleavings of calls of the production engine, within the bounds.
@@ -111,6 +127,10 @@ def explore_engine(
 
     if on_takeover not in (RUN, REFUSE, ASK):
         raise typer.BadParameter(f"--on-takeover must be run, refuse or ask, not {on_takeover!r}")
+    if transactions not in (None, "postgresql", "mysql"):
+        raise typer.BadParameter(f"--transactions must be postgresql or mysql, not {transactions!r}")
+    if transactions and (on_takeover != RUN or outages):
+        raise typer.BadParameter("--transactions needs --on-takeover run and --outages 0")
     console = Console()
     started = time.perf_counter()
     with _progress(console) as show_progress:
@@ -127,6 +147,7 @@ def explore_engine(
             outages=outages,
             final_errors=final_errors,
             policy=on_takeover,
+            transactions=transactions or "",
         )
     took = time.perf_counter() - started
     console.print(f"{result.states:,} states, {result.edges:,} steps in {took:.1f} s; {result.bounds}")

@@ -73,7 +73,8 @@ def unrecorded(key: str, *, sent: bool, ended: bool, may_be_torn: bool) -> Idemp
     if ended and may_be_torn:
         return rolled_back(
             key,
-            "the transaction was rolled back, or only a savepoint, and its effect committed. Check it",
+            "the transaction was rolled back, or only a savepoint, and its effect committed, or its commit "
+            "is still on its way. Check it",
         )
     if ended:
         return rolled_back(

@@ -37,7 +37,7 @@ from ..spec.errors import (
 from ..spec.events import Completed, CompleteWithin, LeaseLost
 from ..spec.invariants import is_result_of
 from ..spec.occurrences import Kind
-from ..spec.record import Record, ceil_seconds
+from ..spec.record import Record, ceil_seconds, holds
 from ..spec.transition import transition
 from .attempt import Attempt, append_context
 from .changes import Releasing, milliseconds, pause_ms
@@ -83,6 +83,7 @@ class Completion:
         "client",
         "event",
         "is_committed",
+        "may_arrive",
         "may_be_torn",
         "now",
         "records",
@@ -110,6 +111,8 @@ class Completion:
         self.may_be_torn = False
         # Whether the record was found committed.
         self.is_committed = False
+        # Whether it was over and not recorded, so that its commit may still arrive if the release fails.
+        self.may_arrive = False
         # What the caller gets, once the result is found recorded.
         self.answer: Any = None
         # The number of the transaction, if the database tells.
@@ -304,6 +307,7 @@ class InTransactions(Finishing):
         else:
             found, known, committed = yield from self._read_back(attempt, completion, text)
         completion.is_committed = committed and is_result_of(attempt.owner, found)
+        completion.may_arrive = committed and holds(found, attempt.owner)
         if not known:
             yield from self._raise_unknown(attempt)
         own = found if is_result_of(attempt.owner, found) else None
@@ -311,6 +315,9 @@ class InTransactions(Finishing):
             yield from self._note_recorded(attempt, completion, own, committed=committed)
             completion.answer = answer
             return
+        if completion.is_committed:
+            assert own is not None  # what is committed is what it completed with
+            yield from self._report_completed(attempt, completion, own)
         if not committed:  # else it had ended, and what is open now is a later transaction
             yield from self._abort(completion)
         if own is not None and text != event.response:
@@ -342,16 +349,20 @@ class InTransactions(Finishing):
     def _note_recorded(
         self, attempt: Attempt, completion: Completion, found: Record, *, committed: bool
     ) -> Steps:
-        outcome = Completed(found)
-        attempt.held, attempt.outcome, attempt.settled = found, outcome, True
-        if attempt.decide is not None:
-            attempt.decide(completion.claim, completion.event, completion.now)
-        if attempt.report is not None:
-            yield from self._report(attempt, Kind.COMPLETED, outcome)
+        yield from self._report_completed(attempt, completion, found)
+        attempt.settled = True
         if attempt.interrupt is not None:
             raise attempt.interrupt
         if committed and self._cache is not None:
             self._cache.put(found)
+
+    def _report_completed(self, attempt: Attempt, completion: Completion, found: Record) -> Steps:
+        outcome = attempt.outcome = Completed(found)
+        attempt.held = found
+        if attempt.decide is not None:
+            attempt.decide(completion.claim, completion.event, completion.now)
+        if attempt.report is not None:
+            yield from self._report(attempt, Kind.COMPLETED, outcome)
 
     def _read_back(self, attempt: Attempt, completion: Completion, text: str | None) -> Steps:
         """Return the record, whether it is known, and whether the transaction has ended.
@@ -428,7 +439,7 @@ class InTransactions(Finishing):
 
     def _release_after_transaction(self, attempt: Attempt, failure: BaseException) -> Steps:
         """Release or abandon once, unless the record is locked, or its effect may be committed (TXN-4)."""
-        trouble: BaseException | None = None
+        trouble: Exception | None = None
         completion: Completion = attempt.completion
         torn = completion.may_be_torn and attempt.returned and completion.refusal is None
         if completion.is_committed:
@@ -453,6 +464,9 @@ class InTransactions(Finishing):
             failure.add_note(str(trouble))
             if attempt.report is not None:
                 yield from self._report(attempt, Kind.RELEASE_FAILED, None, trouble)
+            if completion.may_arrive and not torn:
+                attempt.trouble = trouble
+                yield from self._raise_unknown(attempt)
         if attempt.interrupt is not None and not self._interrupts.includes(failure):
             append_context(attempt.interrupt, failure)
             raise attempt.interrupt from failure

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from idemproof.backends.logs import logger
+from idemproof.conformance.search.choices import Choice
 from idemproof.conformance.search.engine_explorer import Interleaving, search_engine
 from idemproof.conformance.search.states import Keys, SearchState
-from idemproof.conformance.search.steps import Choice, Steps
+from idemproof.conformance.search.steps import Steps
 from idemproof.conformance.simulator import World
 from idemproof.drivers.interrupts import Interrupts
 from idemproof.reference.answers import Answers

@@ -36,6 +36,19 @@ def test_no_effect_happens_twice_in_the_engine(line: Mapping[str, Any]) -> None:
     assert_no_rule_breaks(line)
 
 
+@pytest.mark.clause("INV-11", "TXN-1", "TXN-2", "TXN-4")
+@pytest.mark.parametrize("line", lines_of("Transactions in the transition function"))
+def test_no_transaction_breaks_an_invariant(line: Mapping[str, Any]) -> None:
+    assert_no_invariant_breaks(line, transactions=True)
+
+
+@pytest.mark.clause("INV-11", "INV-1", "INV-4", "TXN-1", "TXN-2", "TXN-3", "TXN-4", "TXN-6", "TXN-7")
+@pytest.mark.clause("TXN-8", "TXN-9", "OBS-1")
+@pytest.mark.parametrize("line", lines_of("Transactions in the production engine"))
+def test_no_effect_is_committed_without_its_record(line: Mapping[str, Any]) -> None:
+    assert_no_rule_breaks(line)
+
+
 @pytest.mark.clause("WAIT-1", "WAIT-2", "WAIT-3", "WAIT-4", "WAIT-5", "WAIT-6", "INV-1", "INV-4", "INV-8")
 @pytest.mark.parametrize("line", lines_of("Calls that wait"))
 def test_no_rule_breaks_while_calls_wait(line: Mapping[str, Any]) -> None:

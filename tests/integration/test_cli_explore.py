@@ -21,6 +21,23 @@ def test_a_search_shows_its_counts_and_that_nothing_breaks() -> None:
     assert "No invariant breaks" in done.stdout
 
 
+def test_transactions_are_searched_in_the_table_and_in_the_engine() -> None:
+    assert "states" in run("--clients", "1", "--transactions").stdout
+    few = ("--clients", "1", "--faults", "0", "--seconds", "0")
+    plain, within = (
+        run(*few, *more, command="explore-engine").stdout for more in ((), ("--transactions", "postgresql"))
+    )
+    assert "No rule breaks" in within
+    assert within.split(" states")[0] != plain.split(" states")[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [("oracle",), ("mysql", "--on-takeover", "ask"), ("mysql", "--outages", "1")]
+)
+def test_transactions_that_cannot_be_searched_are_refused(wrong: tuple[str, ...]) -> None:
+    assert run("--transactions", *wrong, command="explore-engine").exit_code == 2
+
+
 def test_a_search_that_was_stopped_says_so() -> None:
     done = run("--clients", "3", "--limit", "50")
     assert done.exit_code == 0

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.simulator import Fate, SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,

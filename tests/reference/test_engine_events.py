@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.simulator import SimulatedCall, StoreDown, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import StoreDown
+from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.engine import Engine
 from idemproof.spec.events import Claimed, Completed, Released

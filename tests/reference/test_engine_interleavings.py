@@ -8,7 +8,9 @@ import random
 import pytest
 
 from idemproof import IdempotencyConfig
-from idemproof.conformance.simulator import Fate, SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate
+from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyError
 from idemproof.reference.engine import Engine
 from idemproof.spec.invariants import broken_by_history

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.simulator import SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.simulator import World
 from idemproof.errors import IdempotencyPersistenceLayerError
 from idemproof.reference.changes import TRIES
 from idemproof.reference.engine import INTERRUPTS, Engine

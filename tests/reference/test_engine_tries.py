@@ -5,7 +5,9 @@ from itertools import chain, repeat
 
 import pytest
 
-from idemproof.conformance.simulator import SimulatedCall, StoreDown, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import StoreDown
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyPersistenceConfigError,

@@ -27,7 +27,8 @@ from idemproof import (
     current_attempt,
     idempotent_function,
 )
-from idemproof.conformance.simulator import SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.simulator import World
 from idemproof.drivers import blocking
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,

@@ -17,7 +17,8 @@ from idemproof import (
     Occurrence,
     idempotent_function,
 )
-from idemproof.conformance.simulator import SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyConfigError,
     IdempotencyError,

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from idemproof.conformance.simulator import Fate, SimulatedCall, StoreDown, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate, StoreDown
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyInvalidStatusError,
     IdempotencyPersistenceConfigError,

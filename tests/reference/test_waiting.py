@@ -18,7 +18,8 @@ from idemproof import (
     idempotent,
     idempotent_function,
 )
-from idemproof.conformance.simulator import SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.simulator import World
 from idemproof.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyConfigError,

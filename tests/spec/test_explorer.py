@@ -24,13 +24,6 @@ def test_every_row_that_can_change_anything_decides_a_step() -> None:
     assert {row.clause for row in TABLE} - seen == {"ROW-15", "ROW-21"}
 
 
-@pytest.mark.clause("INV-11", "TXN-1", "TXN-2", "TXN-4")
-def test_no_transaction_breaks_an_invariant() -> None:
-    result = Explorer(2, transactions=True).search()
-    assert (result.complete, result.counterexample, result.stuck) == (True, None, None)
-    assert (result.states, result.edges) == (1901, 12_515)
-
-
 @pytest.mark.parametrize("options", [{"policy": "ask"}, {"invocations": 1}])
 def test_transactions_are_searched_with_the_policy_run_alone(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="transactions need the policy run"):

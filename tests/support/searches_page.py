@@ -10,7 +10,15 @@ from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.spec.explorer import Explorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "searches.md"
-VALUES = {"yes": True, "no": False, "any": None, "refuse": "refuse", "ask": "ask"}
+VALUES = {
+    "yes": True,
+    "no": False,
+    "any": None,
+    "refuse": "refuse",
+    "ask": "ask",
+    "PostgreSQL": "postgresql",
+    "MySQL": "mysql",
+}
 
 OF_THE_TABLE = {"payload hashes": "payload_hashes", "late": "late_requests"}
 OF_THE_ENGINE = {
@@ -20,6 +28,8 @@ OF_THE_ENGINE = {
     "cache": "cached",
     "renewal": "renews",
     "waiting": "waiting_ms",
+    "database": "transactions",
+    "final errors": "final_errors",
 }
 """The parameters of a search by the names of their columns, where these differ."""
 
@@ -44,9 +54,9 @@ def lines_of(heading: str) -> list[Any]:
     return found
 
 
-def assert_no_invariant_breaks(line: Mapping[str, Any]) -> None:
+def assert_no_invariant_breaks(line: Mapping[str, Any], **options: Any) -> None:
     """Repeat a search of the table, which is complete and finds nothing, with the counts of the page."""
-    result = Explorer(**_bounds(line, OF_THE_TABLE)).search()
+    result = Explorer(**_bounds(line, OF_THE_TABLE), **options).search()
     assert (result.counterexample, result.stuck, result.complete) == (None, None, True)
     assert (result.states, result.edges) == (line["states"], line["steps"])
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 INVARIANTS = (
     *("INV_1", "INV_2", "INV_3", "INV_4", "INV_5", "INV_6", "INV_7", "INV_9", "INV_10"),
-    *("TAKE_2", "TAKE_4", "ENG_3", "TIME_6"),
+    *("INV_11", "TAKE_2", "TAKE_4", "ENG_3", "TIME_6", "TXN_1"),
 )
 """The invariants of ``IdemproofClients``. The name of each is the clause that states it."""
 
@@ -45,6 +45,8 @@ class Configuration(NamedTuple):
         Whether it takes minutes.
     policy
         The policy of all claims.
+    transactions
+        Whether attempts may complete within transactions.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Configuration(NamedTuple):
     moments: tuple[int, ...] = ()
     nightly: bool = False
     policy: str = "run"
+    transactions: bool = False
 
     def text(self, **definitions: str) -> str:
         """Return TLC's configuration file.
@@ -87,6 +90,7 @@ class Configuration(NamedTuple):
             f"    Leases = {{{self.leases}}}",
             f"    Windows = {{{self.windows}}}",
             f'    Policy = "{self.policy}"',
+            f"    Transactions = {str(self.transactions).upper()}",
             f"    Late = {self.late}",
             f"    Moments = {_set(moments)}",
             *(f"    {name} <- {other}" for name, other in definitions.items()),
@@ -122,6 +126,9 @@ CONFIGURATIONS = (
     Configuration("refuse", "Two clients that refuse a takeover", 2, 1, 0, 4, policy="refuse"),
     Configuration("ask", "Two clients that ask at a takeover", 2, 1, 0, 4, policy="ask"),
     Configuration(
+        "transactions", "Two clients that may complete within transactions", 2, 1, 0, 4, transactions=True
+    ),
+    Configuration(
         "refuse-twice",
         "Two clients with two attempts each that refuse a takeover",
         *(2, 2, 0, 4),
@@ -134,6 +141,20 @@ CONFIGURATIONS = (
         *(2, 2, 0, 4),
         nightly=True,
         policy="ask",
+    ),
+    Configuration(
+        "transactions-twice",
+        "Two clients with two attempts each that may complete within transactions",
+        *(2, 2, 0, 4),
+        nightly=True,
+        transactions=True,
+    ),
+    Configuration(
+        "transactions-late-request",
+        "Two clients that may complete within transactions, and a request that arrives late",
+        *(2, 1, 1, 4),
+        nightly=True,
+        transactions=True,
     ),
     Configuration(
         "three-clients-late-request",

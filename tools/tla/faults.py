@@ -58,6 +58,7 @@ def bounds(fault: Fault) -> Iterator[Configuration]:
     """Yield the bounds within which TLC searches for ``fault``, until it is found."""
     whole = Configuration("whole seconds", "", clients=2, calls=2, late=0, seconds=5)
     whole = whole._replace(hashes=fault.payload_hashes, invocations=fault.invocations, policy=fault.policy)
+    whole = whole._replace(transactions=fault.transactions)
     if fault.coarse:
         yield whole
         return
@@ -98,6 +99,15 @@ def found_without_a_question() -> Found:
     (each,) = bounds(fault)
     client = f"---- MODULE Hasty ----\nEXTENDS {CLIENTS}\nNeverAsks(outcome) == FALSE\n====\n"
     result = run("Hasty", {MODULE: table_module(), "Hasty": client}, each.text(Asks="NeverAsks"), brief=True)
+    return Found(fault.row, fault.what, each.name, result)
+
+
+def found_without_a_claim() -> Found:
+    """Let TLC search the model with a client that commits although its claim is lost (TXN-6)."""
+    fault = Fault("TXN-6", "a transaction commits although its claim is lost", transactions=True)
+    (each,) = bounds(fault)
+    client = f"---- MODULE Bold ----\nEXTENDS {CLIENTS}\nAlways(outcome) == TRUE\n====\n"
+    result = run("Bold", {MODULE: table_module(), "Bold": client}, each.text(CanCommit="Always"), brief=True)
     return Found(fault.row, fault.what, each.name, result)
 
 

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from idemproof.conformance.simulator import Fate, SimulatedCall, World
+from idemproof.conformance.calls import SimulatedCall
+from idemproof.conformance.renewals import Fate
+from idemproof.conformance.simulator import World
 from idemproof.reference.config import IdempotencyConfig
 from idemproof.reference.engine import Engine
 from idemproof.reference.observers import Report

@@ -32,6 +32,7 @@ CONSTANTS
     Leases = {{}}
     Windows = {{}}
     Policy = "run"
+    Transactions = FALSE
     Late = 0
     Moments = {{}}
 INVARIANTS {" ".join(INVARIANTS)}

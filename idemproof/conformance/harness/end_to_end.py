@@ -22,19 +22,13 @@ from ...spec.errors import (
 )
 from ...spec.invariants import OPERATIONS_PER_CALL, Ended
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
+from ..calls import SimulatedCall
+from ..renewals import StoreDown
+from ..search.choices import ARRIVES, CALLS_WITH, EVICTS, FATES, TIME_PASSES, Choice
 from ..search.engine_explorer import Interleaving
 from ..search.states import Keys
-from ..search.steps import (
-    ARRIVES,
-    CALLS_WITH,
-    EVICTS,
-    FATES,
-    TIME_PASSES,
-    Choice,
-    Steps,
-    engine_in,
-)
-from ..simulator import SimulatedCall, StoreDown, World
+from ..search.steps import Steps, engine_in
+from ..simulator import World
 from ..suite.checks import Broken, Case
 from ..suite.subjects import as_a_sentence, came_from_the_layer
 from ..suite.trace import Line

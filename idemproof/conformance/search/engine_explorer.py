@@ -15,25 +15,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ...reference.engine import Engine
-from ...spec.commands import Swap
+from ...spec.commands import AskWithin, Swap
 from ...spec.events import RUN
 from ...spec.record import Record, deadline_ms
-from ..simulator import SimulatedCall, World
+from ..calls import SimulatedCall
+from ..simulator import World
+from .choices import ARRIVES, CALLS_WITH, RENEWAL, TIME_PASSES, Choice, act, act_on
+from .rules import broken_by_change, broken_by_step_of, completion_of
 from .states import Keys, SearchState
-from .steps import (
-    ARRIVES,
-    CALLS_WITH,
-    RENEWAL,
-    TIME_PASSES,
-    Choice,
-    Steps,
-    act,
-    act_on,
-    broken_by_change,
-    broken_by_step_of,
-    completion_of,
-    engine_in,
-)
+from .steps import Steps, engine_in
 
 _NOT_CLAIMABLE = "INV-9 a newcomer finishes once the deadline has passed"
 _NEVER_ENDS = "INV-8 a call ends though every request is refused"
@@ -105,6 +95,7 @@ def search_engine(
     waiting_ms: int = 0,
     renews: bool = False,
     final_errors: bool = False,
+    transactions: str = "",
     engine: type[Engine] = Engine,
     world: type[World] = World,
     policy: str = RUN,
@@ -142,14 +133,20 @@ def search_engine(
         the clock shows; a signal may end it too.
     renews
         Whether leases are renewed while bodies run, at any time.
+    transactions
+        The database in whose transactions bodies may complete, "postgresql" or "mysql"; empty for none.
+        SQLite behaves as MySQL does.
     engine, world
         The engine and the store to search. Broken ones test the search itself.
     policy
         The policy of all claims. If it is not "run", each body has an effect, which must not happen twice.
     """
+    if transactions and (policy != RUN or waiting_ms or outages):
+        raise ValueError("transactions are searched with the policy run, and without waiting and outages")
     search = _Search(
         engine,
         world,
+        transactions=transactions,
         cached=cached,
         payloads=payloads,
         policy=policy,
@@ -265,7 +262,7 @@ class Interleaving:
 
     Parameters
     ----------
-    clients, engine, world, cached, policy, waiting_ms, renews
+    clients, engine, world, cached, policy, waiting_ms, renews, transactions
         As for :func:`search_engine`.
     """
 
@@ -279,8 +276,10 @@ class Interleaving:
         waiting_ms: int = 0,
         renews: bool = False,
         policy: str = RUN,
+        transactions: str = "",
     ) -> None:
         self.world = world()
+        self.world.dialect = transactions
         self.timeline: list[Happened] = []
         self._began = self.world.now
         self._kind = engine
@@ -335,6 +334,8 @@ class Interleaving:
 
 
 def _in_words(command: Any) -> str:
+    if isinstance(command, AskWithin):
+        return f"its transaction is asked to {command.exchange.__name__.replace('_', ' ')}"
     if not isinstance(command, Swap):
         return type(command).__name__.lower()
     expected, new = command.expected, command.new

@@ -5,7 +5,8 @@ from ...spec.errors import IdempotencyAlreadyInProgressError
 from ...spec.events import ASK, Claim, InProgress
 from ...spec.transition import transition
 from ...spec.waiting import SHORTEST_POLL_MS
-from ..simulator import SimulatedCall, World
+from ..calls import SimulatedCall
+from ..simulator import World
 
 
 def broken_by_waiting(call: SimulatedCall, now: int) -> list[str]:

@@ -2,16 +2,19 @@
 
 from collections.abc import Set as AbstractSet
 
+from ...reference.transactions import RESULT_DIFFERS
 from ...spec.commands import RunBody
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,
     IdempotencyLeaseLostError,
+    IdempotencyPersistenceLayerError,
     IdempotencyResultUnavailableError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
+from ...spec.invariants import is_result_of
 from ...spec.occurrences import OF_RENEWAL, Kind
-from ..simulator import SimulatedCall
+from ..calls import SimulatedCall
 
 _ASIDE = OF_RENEWAL | {Kind.NO_LEASE}
 BEGINNINGS = frozenset({Kind.CLAIMED, Kind.TOOK_OVER})
@@ -44,6 +47,10 @@ _ROWS = {
 }
 
 
+_ROWS_WITHIN = _ROWS | {Kind.COMPLETED: {"ROW-22"}, Kind.LEASE_LOST: {"ROW-23"}}
+"""The rows of an attempt that completes within a transaction."""
+
+
 class FinallyDeclined(Exception):  # noqa: N818 - it reads as what happened
     """A final error that a body raises."""
 
@@ -52,11 +59,15 @@ def misreported(call: SimulatedCall) -> bool:
     """Return whether a call that has ended reported something else, or by another row."""
     if call.ended not in ("returned", "raised"):
         return False
-    rows_fit = all(each.row in _ROWS.get(each.kind, {None}) for each in call.occurrences)
+    rows = _ROWS if call.connection is None else _ROWS_WITHIN
+    rows_fit = all(each.row in rows.get(each.kind, {None}) for each in call.occurrences)
     kinds: list[Kind] = [each.kind for each in call.occurrences if each.kind not in _ASIDE]
     begun = sum(kind in BEGINNINGS for kind in kinds)
     ran = call.body is not None or call.found  # a result that was found is stored as that of a body is
-    expected = _after_a_run(call, call.body) if ran else _without_a_run(call, kinds)
+    if call.connection is not None:
+        expected = _after_a_transaction(call)
+    else:
+        expected = _after_a_run(call, call.body) if ran else _without_a_run(call, kinds)
     if ran and begun != 1:
         return True
     return not (rows_fit and kinds and kinds[-1] in expected)
@@ -66,6 +77,8 @@ def _without_a_run(call: SimulatedCall, kinds: list[Kind]) -> AbstractSet[Kind]:
     """Return what the last report may be if no body began."""
     if call.ended == "returned" or isinstance(call.value, FinallyDeclined):
         return {Kind.REPLAYED}
+    if getattr(call.value, "nothing_written", False):
+        return {Kind.CLAIM_FAILED, *_GIVEN_BACK}  # it found the record locked
     refusal = _REFUSED.get(type(call.value))
     if refusal is not None:
         return {refusal}
@@ -85,3 +98,15 @@ def _after_a_run(call: SimulatedCall, body: RunBody | None) -> AbstractSet[Kind]
         return {Kind.LEASE_LOST}
     unsettled = {Kind.RESULT_NOT_STORED, Kind.OUTCOME_UNKNOWN}
     return {*unsettled, *_ANSWERED, Kind.LEASE_LOST} if call.interrupted else unsettled
+
+
+def _after_a_transaction(call: SimulatedCall) -> AbstractSet[Kind]:
+    """Return what the last report may be of an attempt that completed within a transaction."""
+    if isinstance(call.value, KeyboardInterrupt):
+        return {Kind.COMPLETED, Kind.OUTCOME_UNKNOWN, *_GIVEN_BACK}
+    if call.ended == "returned":
+        return {Kind.COMPLETED}
+    if getattr(call.value, "kind", None) == RESULT_DIFFERS and is_result_of(call.owner, call.reply):
+        return {Kind.COMPLETED}
+    unknown = isinstance(call.value, IdempotencyPersistenceLayerError)
+    return {Kind.OUTCOME_UNKNOWN} if unknown else _GIVEN_BACK

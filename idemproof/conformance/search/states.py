@@ -26,33 +26,27 @@ The key leaves out what makes no difference to any future:
 """
 
 from collections.abc import Sequence
-from types import FunctionType, GeneratorType, MethodType
+from collections.abc import Set as AbstractSet
+from types import GeneratorType
 from typing import Any, NamedTuple
 
-from ...reference.attempt import Attempt
-from ...reference.cache import LocalCache
-from ...reference.engine import Engine
-from ...reference.observers import Report
-from ...reference.renewal import Renewal
-from ...reference.waiter import Waiter
-from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
-from ...spec.events import ASK, Abandon, Claim, Complete, Outcome, Release, Renew
-from ...spec.invariants import Began, Ended, Happening
-from ...spec.record import FINAL_ERROR, Record
-from ...spec.settle import Change
-from ..simulator import SimulatedCall, World
-from .frames import readable
+from ...spec.commands import Command, Sleep, Swap
+from ...spec.invariants import Began, Committed, Ended, Happening, Within
+from ...spec.record import Record
+from ..calls import SimulatedCall
+from ..simulator import Written
+from .parts import Parts
 
 OWN = object()
 """In a log: the swap returned the same record object that it proposed."""
 
 
 class LogEntry(NamedTuple):
-    """One entry of a call's log: the time (epoch milliseconds), the event, and the store's answer."""
+    """One entry of a call's log: the time (epoch milliseconds), the event, and the store's answers."""
 
     now: int
     what: str
-    answer: Any
+    answers: tuple[Any, ...]
 
 
 class Frozen(NamedTuple):
@@ -90,6 +84,7 @@ class Pending(NamedTuple):
         Whether its next command stores a result.
     stage
         Where it stands if bodies have an effect: "asking", "running" or "acted"; empty if they have none.
+        With transactions: "running", "open", "over", or "interrupted" while it completed.
     beat
         The type of the command that its renewal waits for, or None.
     """
@@ -97,7 +92,7 @@ class Pending(NamedTuple):
     number: int
     start: tuple[int, int, str | None, Record | None]
     log: tuple[LogEntry, ...]
-    waits_for: type[Swap] | type[Sleep] | type[Wait] | type[RunBody] | type[StopRenewal]
+    waits_for: type[Command]
     owner: str
     expiry: int | None
     position: Frozen
@@ -131,6 +126,7 @@ class SearchState(NamedTuple):
     outages_left: int = 0
     down: str | None = None
     effect_until: int = 0
+    transaction: Written | None = None
 
 
 def result_of(number: int) -> str:
@@ -157,14 +153,32 @@ def remembered(history: Sequence[Happening], now: int) -> tuple[dict[str, int], 
     )
 
 
-def without_the_forgotten(history: Sequence[Happening], now: int) -> tuple[Happening, ...]:
-    """Return the part of ``history`` that later checks may need."""
+def without_the_forgotten(
+    history: Sequence[Happening], now: int, open_now: AbstractSet[str]
+) -> tuple[Happening, ...]:
+    """Return the part of ``history`` that later checks may need.
+
+    A completion within a transaction matters until it is committed, while its call or it is ``open_now``.
+    """
     running, barred = remembered(history, now)
+    within = within_transactions(history) & open_now
     return tuple(
         item
         for item in history
-        if isinstance(item, Began | Ended) and (item.owner in running or item.owner in barred)
+        if (isinstance(item, Began | Ended) and (item.owner in running or item.owner in barred))
+        or (isinstance(item, Within) and item.owner in within)
     )
+
+
+def within_transactions(history: Sequence[Happening]) -> set[str]:
+    """Return the owners of attempts that completed within transactions which were not committed."""
+    found: set[str] = set()
+    for item in history:
+        if isinstance(item, Within):
+            found.add(item.owner)
+        elif isinstance(item, Committed):
+            found.discard(item.owner)
+    return found
 
 
 class Keys:
@@ -178,6 +192,8 @@ class Keys:
         """Return the key of ``state``."""
         now = state.now
         running, barred = remembered(state.history, now)
+        within = within_transactions(state.history)
+        transaction = state.transaction
         current = self._value(state.record)
         known = list(current.names)
 
@@ -199,7 +215,8 @@ class Keys:
             ),
             key=lambda client: (client[0] or 0, order(client[2]), order(client[1])),
         )
-        parts = [current, *delayed, *(part for client in clients for part in client[1:])]
+        written = [] if transaction is None else [self._value(transaction.new)]
+        parts = [current, *written, *delayed, *(part for client in clients for part in client[1:])]
         names = list(dict.fromkeys(name for part in parts for name in part.names))
         return (
             now % 1000,
@@ -207,6 +224,7 @@ class Keys:
                 *(state.faults_left, state.crashes_left, state.ticks_left),
                 *(state.interrupts_left, state.outages_left, state.down),
                 max(0, state.effect_until - now),
+                transaction and transaction.is_left,
                 *(client[0] for client in clients),
             ),
             tuple(part.shape for part in parts),
@@ -218,8 +236,9 @@ class Keys:
                         max(0, running.get(owner, 0) - now),
                         max(0, barred.get(owner, 0) - now),
                         names.index(owner) if owner in names else -1,
+                        owner in within,
                     )
-                    for owner in running.keys() | barred.keys()
+                    for owner in running.keys() | barred.keys() | within
                 )
             ),
         )
@@ -236,15 +255,15 @@ class Keys:
 
     def position(self, call: SimulatedCall, expiry: int | None) -> Frozen:
         """Decompose a call; ``expiry`` is the expiry of the first completion that it sent."""
-        parts = _Parts()
+        parts = Parts()
         frames = []
         steps: Any = call.steps
         while steps is not None:
             assert isinstance(steps, GeneratorType)
             frames.append(parts.frame(steps))
             steps = steps.gi_yieldfrom
-        if call.beat is not None:
-            steps = call.renewal.steps
+        for beside in (call.completing, None if call.beat is None else call.renewal.steps):
+            steps = beside
             while steps is not None:
                 frames.append(parts.frame(steps))
                 steps = steps.gi_yieldfrom
@@ -261,17 +280,18 @@ class Keys:
             call.acted,
             parts.time(expiry),
             parts.pauses(call),
+            parts.connection(call),
         )
         return self._frozen(shape, parts)
 
     def _value(self, value: Record | Swap | None) -> Frozen:
         known = self._known.get(value)
         if known is None:
-            parts = _Parts()
+            parts = Parts()
             known = self._known[value] = self._frozen(parts.shape(value), parts)
         return known
 
-    def _frozen(self, shape: Any, parts: "_Parts") -> Frozen:
+    def _frozen(self, shape: Any, parts: Parts) -> Frozen:
         number = self._shapes.setdefault(shape, len(self._shapes))
         return Frozen(number, tuple(parts.times), tuple(parts.names))
 
@@ -286,148 +306,3 @@ def renamed(names: Sequence[str]) -> tuple[int, ...]:
     """Return ``names`` as their order of first appearance."""
     order: dict[str, int] = {}
     return tuple(order.setdefault(name, len(order)) for name in names)
-
-
-_PLAIN = (bool, int, type(None))
-_SHARED = (Engine, LocalCache, Report, type, MethodType, FunctionType)
-"""Types whose values are the same for all calls of a client, or are in the key separately."""
-
-
-class _Parts:
-    """Decomposes values: its methods return shapes, and record times and names in their order."""
-
-    def __init__(self) -> None:
-        self.times: list[int] = []
-        self.names: list[str] = []
-
-    def local(self, name: str, value: Any) -> Any:
-        return self.time(value) if name == "now" else self.shape(value)
-
-    def frame(self, steps: Any) -> Any:
-        """Return the position of a generator and its locals, without generators that it delegates to."""
-        frame = steps.gi_frame
-        if frame is None:
-            return None
-        needed = readable(frame.f_code, frame.f_lasti)
-        known = [(name, self.local(name, each)) for name, each in frame.f_locals.items() if name in needed]
-        return frame.f_code.co_qualname, frame.f_lasti, tuple(known)
-
-    def time(self, milliseconds: int | None) -> Any:
-        if milliseconds is not None:
-            self.times.append(milliseconds)
-        return milliseconds is not None
-
-    def seconds(self, seconds: int | None) -> Any:
-        return self.time(None if seconds is None else seconds * 1000)
-
-    def name(self, text: str | None) -> Any:
-        """Record a name; quotes mark the JSON text of a name. A final error differs from a result."""
-        if not text:
-            return text
-        self.names.append(text.strip('"'))
-        return "final error" if text.startswith(FINAL_ERROR) else text.startswith('"')
-
-    def shape(self, value: Any) -> Any:  # noqa: C901 - one branch for each kind of value
-        cls = type(value)
-        if cls in _PLAIN:
-            found: Any = (cls.__name__, value)
-        elif cls is str:
-            found = value if value == World.KEY or value.startswith(("payload", "ROW-")) else self.name(value)
-        elif cls in (Record, Claim, Complete, Renew):
-            found = self._with_deadlines(value)
-        elif cls is Attempt:
-            found = self._attempt(value)
-        elif cls is Waiter:
-            found = self._waiter(value)
-        elif isinstance(value, (BaseException, Renewal, StopRenewal, *_SHARED)):  # a call has one renewal
-            found = cls.__name__
-        elif isinstance(value, Change):
-            found = (cls.__name__, value.requests)  # distinguishes changes of the same type
-        elif cls is GeneratorType:
-            found = ("generator", self.frame(value))
-        elif cls is Swap:  # no world uses `ttl_ms`
-            found = ("Swap", self.shape(value.expected), self.shape(value.new))
-        elif cls in (Sleep, Wait, Release, Abandon) or isinstance(value, Outcome):
-            found = (cls.__name__, *map(self.shape, value))
-        else:
-            raise TypeError(f"no rule compares values of type {cls.__name__}: add one to `_Parts.shape`")
-        return found
-
-    def renewal(self, renewal: Renewal | None) -> Any:
-        """Return the shape of what renews the lease of a call."""
-        if renewal is None:
-            return None
-        known = map(self.shape, (renewal.claim, renewal.held, renewal.lost, renewal.stopped))
-        return (*known, self.time(renewal.until))
-
-    def _attempt(self, attempt: Attempt) -> Any:
-        return (
-            attempt.returned,
-            self.shape(getattr(attempt, "result", None)),
-            self.shape(attempt.failure),
-            self.shape(attempt.payload_hash),
-            self.name(attempt.owner),
-            self.shape(attempt.held),
-            self.seconds(attempt.expiry),
-            self.shape(attempt.interrupt),
-            self.name(attempt.text),
-            self.time(attempt.until),
-            attempt.waited_ms,
-            self.shape(attempt.trouble),
-            attempt.settled,
-            attempt.asks,
-            attempt.asked is None,
-            self.shape(attempt.waiter),
-        )
-
-    def _waiter(self, waiter: Waiter) -> Any:
-        began = waiter.has_begun
-        return (
-            self.shape(waiter.unanswered),
-            self.shape(waiter.trouble),
-            waiter.listens,
-            waiter.outlived,
-            began
-            and (
-                self.time(waiter._until),
-                self.time(waiter._since),
-                waiter._unspent_ms,
-                waiter._polls,
-                waiter._pause,
-            ),
-        )
-
-    def pauses(self, call: SimulatedCall) -> Any:
-        pauses = call.pauses
-        if not call.waiting_ms or call.body is not None:
-            return None
-        until = call.unanswered_until
-        unanswered = until and (call.policy != ASK or self.time(until))
-        if pauses is None:
-            return unanswered
-        return (
-            unanswered,
-            self.time(pauses.since),
-            self.time(pauses.began),
-            pauses.spent_ms,
-            pauses.hurried,
-        )
-
-    def _with_deadlines(self, value: Any) -> Any:
-        if isinstance(value, Claim):
-            owner, lease, expiry, payload_hash, _, _ = value
-            return "Claim", self.name(owner), self.time(lease), self.seconds(expiry), payload_hash
-        if isinstance(value, Complete):
-            owner, response, payload_hash, expiry, _ = value
-            return "Complete", self.name(owner), self.name(response), payload_hash, self.seconds(expiry)
-        if isinstance(value, Renew):
-            return "Renew", self.name(value.owner), self.time(value.lease)
-        _, status, expiry, lease, response, payload_hash, owner = value
-        return (
-            status,
-            self.seconds(expiry),
-            self.time(lease),
-            self.name(response),
-            payload_hash,
-            self.name(owner),
-        )

@@ -1,75 +1,37 @@
-"""What can happen in a search of the engine, one step at a time; and what each step is checked for."""
+"""Takes the steps of a search of the engine: from a state and a choice to the next state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...reference.config import IdempotencyConfig
 from ...reference.engine import Engine
 from ...reference.not_done import NOT_DONE
-from ...spec.commands import RunBody, Sleep, StopRenewal, Swap, Wait
-from ...spec.errors import IdempotencyError
-from ...spec.events import ASK, REFUSE, RUN, Kept, Release
-from ...spec.invariants import (
-    OPERATIONS_PER_CALL,
-    Step,
-    broken_by_history,
-    live_result_is_final,
-    others_are_untouched,
+from ...spec.commands import AskWithin, Load, RunBody, Sleep, StopRenewal, Swap, Wait
+from ...spec.events import ASK, REFUSE, RUN
+from ...spec.invariants import OPERATIONS_PER_CALL, broken_by_history
+from ...spec.record import Record, deadline_ms, expiry_ms
+from ..calls import SimulatedCall
+from ..simulator import World
+from .choices import (
+    ACTS,
+    ARRIVES,
+    CALLS_WITH,
+    GOES,
+    INTERRUPTIONS,
+    IS_BACK,
+    PAYLOADS,
+    TAKES_NO_RESULTS,
+    TIME_PASSES,
+    Choice,
+    Choices,
+    NothingDone,
+    act,
+    act_on,
+    is_fault,
 )
-from ...spec.record import COMPLETED, UNAVAILABLE, Record, deadline_ms, expiry_ms, holds
-from ..simulator import Fate, SimulatedCall, World
-from .pauses import broken_by_waiting
-from .reported import FinallyDeclined, misreported
-from .states import (
-    OWN,
-    Keys,
-    LogEntry,
-    Pending,
-    ProcessState,
-    SearchState,
-    result_of,
-    without_the_forgotten,
-)
-
-FATES: tuple[Fate, ...] = ("reply lost", "refused", "delayed")
-"""What may become of a request, if it is not answered."""
-
-INTERRUPTIONS: tuple[Fate, ...] = ("interrupted", "interrupted after")
-"""When a call may be interrupted: before its request is applied, and after."""
-
-RENEWAL = "its renewal is "
-DUE = RENEWAL + "due"
-
-GOES = "the store goes away"
-TAKES_NO_RESULTS = "the store takes no results"
-IS_BACK = "the store is back"
-
-PAYLOADS = ("payload a", "payload b")
-
-CALLS_WITH = "calls with "
-ACTS, KEPT = "acts", "is kept from acting"
-DECLARED = "raises what was declared"
-RAISES_FINALLY, FINDS_DECLINED = "raises a final error", "finds it declined"
-FINDS, FINDS_NOTHING, CANNOT_TELL = "finds it done", "finds it not done", "cannot tell"
-
-TIME_PASSES = "a second passes"
-EVICTS = "the store forgets the record"
-ARRIVES = "a late request arrives"
-
-
-class Choice(NamedTuple):
-    """One thing that happens: ``what``, and to which client or late request, or None."""
-
-    what: str
-    who: int | None = None
-
-
-class Declined(Exception):  # noqa: N818 - it reads as what happened
-    """What a body or a question raises."""
-
-
-class NothingDone(Declined):
-    """What a body raises that is declared to mean that nothing has happened."""
+from .reported import FinallyDeclined
+from .rules import broken_by_change, broken_by_step_of, completion_of, stores_result
+from .states import OWN, Keys, LogEntry, Pending, ProcessState, SearchState, without_the_forgotten
 
 
 def engine_in(
@@ -104,128 +66,47 @@ def engine_in(
     )
 
 
-def act(call: SimulatedCall, what: str, number: int) -> None:  # noqa: C901 - one for each choice
-    """Let ``what`` happen to the call with this number."""
-    fails = call.fail_to_answer if call.asking else call.fail
-    if what == "returns":
-        call.finish(result_of(number))
-    elif what in ("raises", KEPT, CANNOT_TELL):
-        fails(Declined(f"by call {number}"))
-    elif what == DECLARED:
-        fails(NothingDone(f"by call {number}"))
-    elif what in (RAISES_FINALLY, FINDS_DECLINED):
-        fails(FinallyDeclined(f"by call {number}"))
-    elif what == ACTS:
-        call.act()
-    elif what in (FINDS, FINDS_NOTHING):
-        call.answer(result_of(number) if what == FINDS else NOT_DONE)
-    elif what == "is stopped":
-        call.interrupted = True
-        fails(KeyboardInterrupt())
-    elif what == "crashes":
-        call.crash()
-    elif what == "waits":
-        call.step()
-    elif what.startswith(RENEWAL):
-        call.renew(what.removeprefix(RENEWAL))  # type: ignore[arg-type]
-    else:
-        call.step(what)  # type: ignore[arg-type]
+class _Raised(NamedTuple):
+    """In a log: what the store raised instead of an answer."""
+
+    error: Exception
 
 
-def act_on(world: World, choice: Choice) -> str | None:
-    """Let happen what is no client's doing; return the owner whose request arrives."""
-    if choice.what == TIME_PASSES:
-        world.now += world.TICK
-    elif choice.what == EVICTS:
-        world.evict()
-    elif choice.what in (GOES, TAKES_NO_RESULTS, IS_BACK):
-        pass  # what becomes of requests is chosen with them
-    else:
-        assert choice.who is not None
-        late = world.delayed[choice.who]
-        world.deliver(choice.who)
-        sender = late.new or late.expected
-        return None if sender is None else sender.owner
-    return None
+_ANSWERED = ("swap", "load", "seen_by", "write")
+"""The methods of a world whose answers a call depends on."""
+
+_UNANSWERED = ("commit", "roll_back", "leave")
 
 
-def broken_by_change(world: World, before: Record | None, actor: str | None) -> list[str]:
-    """Name the invariants broken by a step of ``actor``, which ``world.history`` ends with."""
-    step = Step(before, Release(actor), world.now, world.record, Kept())
-    broken = [
-        f"{clause} {rule.__name__}"
-        for clause, rule in (("INV-2", live_result_is_final), ("INV-3", others_are_untouched))
-        if not rule(step)
-    ]
-    return broken + broken_by_history(world.history)
+def _noting(ask: Callable[[Any], Any], answers: list[Any]) -> Callable[..., Any]:
+    """Return a function that asks the same, and notes the answer."""
+
+    def noting(*given: Any) -> Any:
+        try:
+            found = ask(*given)
+        except Exception as error:
+            answers.append(_Raised(error))
+            raise
+        own = bool(given) and found is not None and found is getattr(given[0], "new", None)
+        answers.append(OWN if own else found)
+        return found
+
+    return noting
 
 
-def broken_by_call(  # noqa: C901, PLR0911 - one for each rule
-    call: SimulatedCall, world: World, expiry: int | None
-) -> list[str]:
-    """Name the rules broken by how ``call`` has ended, or by the request that it is about to send.
+def _replaying(answers: list[Any]) -> dict[str, Callable[..., Any]]:
+    """Return the methods of a world that gives these answers, and changes nothing."""
 
-    ``expiry`` is that of its first completion (epoch milliseconds), if there was one.
-    """
-    stopped = call.ended in (None, "crashed") or isinstance(call.value, KeyboardInterrupt)
-    if call.began_interrupted or (call.interrupted and not stopped):
-        return ["ENG-15 an interrupted call begins no body, and ends by the interrupt"]
-    if call.waiting_ms:
-        broken = broken_by_waiting(call, world.now)
-        if broken:
-            return broken
-    answer = call.answer_text
-    if answer is not None:
-        record = world.record
-        if record is None or (record.status, record.response_data) != (COMPLETED, answer):
-            final = call.ended == "raised"
-            return ["FIN-1 a final error is stored" if final else "ENG-7 a caller gets the stored result"]
-    elif call.ended == "raised" and not (
-        call.interrupted or isinstance(call.value, IdempotencyError | Declined)
-    ):
-        return ["ENG-11 a refused caller gets the body's error, or the library's"]
-    if call.broken:
-        return call.broken
-    if misreported(call):
-        return ["OBS-1 a call reports what happens to it, and by which row"]
-    if call.ended == "raised" and stores_result(call.last) and not (expiry and expiry <= world.now):
-        current = world.record
-        if current is not None and holds(current, call.owner):
-            return ["ENG-10 a completion is not given up before it is tried without the result"]
-    sent = completion_of(call.command)
-    if sent is not None and (sent != (expiry or sent) or sent <= world.now):
-        return ["ENG-6 a completion is retried with the same expiry, and not beyond it"]
-    return []
+    def replaying(*given: Any) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, _Raised):
+            raise found.error
+        return given[0].new if found is OWN else found
 
+    def changing_nothing(owner: str) -> None:
+        """Do nothing."""
 
-def broken_by_step_of(call: SimulatedCall, before: Any, world: World, expiry: int | None) -> list[str]:
-    """Name the rules broken by a step of ``call``, which waited for the command ``before``."""
-    if call.ended is None and call.command is before:
-        return call.broken  # only its renewal has gone on
-    return broken_by_call(call, world, expiry)
-
-
-def completion_of(command: Any) -> int | None:
-    """Return the expiry (epoch milliseconds) of the completion that ``command`` is, None if it is none."""
-    completes = isinstance(command, Swap) and command.new is not None and command.new.status == COMPLETED
-    return expiry_ms(command.new) if completes else None
-
-
-def stores_result(command: Any) -> bool:
-    """Return whether ``command`` stores a result, and not only that there is none."""
-    return completion_of(command) is not None and command.new.response_data not in UNAVAILABLE
-
-
-def _falls(state: SearchState, pending: Pending | None) -> bool:
-    """Return whether a request falls because of the state that its store is in."""
-    return pending is not None and (state.down == GOES or (state.down is not None and pending.stores_result))
-
-
-def _is_fault(state: SearchState, pending: Pending | None, what: str) -> bool:
-    """Return whether a request fails without an outage."""
-    if what.startswith(RENEWAL):
-        return what.removeprefix(RENEWAL) in FATES and state.down != GOES
-    return what in FATES and not _falls(state, pending)
+    return dict.fromkeys(_ANSWERED, replaying) | dict.fromkeys(_UNANSWERED, changing_nothing)
 
 
 class Steps:
@@ -249,6 +130,8 @@ class Steps:
         For how many milliseconds their calls wait.
     renews
         Whether leases are renewed.
+    transactions
+        The database in whose transactions bodies may complete, "postgresql" or "mysql"; empty for none.
     """
 
     def __init__(
@@ -263,15 +146,19 @@ class Steps:
         final_errors: bool = False,
         waiting_ms: int = 0,
         renews: bool = False,
+        transactions: str = "",
     ) -> None:
-        self._final_errors = final_errors
+        self._transactions = transactions
         self._keys = keys
         self._world = world()
+        self._world.dialect = transactions
         self._policy = policy
         self._engine = engine_in(
             self._world, engine, cached=cached, policy=policy, waiting_ms=waiting_ms, renews=renews
         )
-        self._payloads = PAYLOADS[:payloads]
+        self.choices = Choices(
+            PAYLOADS[:payloads], final_errors=final_errors, transactions=bool(transactions)
+        ).of
 
     def first(
         self,
@@ -288,92 +175,6 @@ class Steps:
         idle = ProcessState(None, None, calls)
         left = faults, crashes, ticks, 0, 0, interrupts, outages
         return SearchState(self._world.now, None, (), (idle,) * clients, (), *left)
-
-    def choices(  # noqa: C901, PLR0912 - one branch for each thing that can happen
-        self, state: SearchState, withheld: set[str]
-    ) -> Iterator[Choice]:
-        """Yield everything that can happen next; note in ``withheld`` the bounds that forbid more."""
-        if state.ticks_left == 0:
-            withheld.add("ticks")
-        else:
-            yield Choice(TIME_PASSES)
-        if state.record is not None and state.now >= expiry_ms(state.record):
-            yield Choice(EVICTS)
-        for place in range(len(state.delayed)):
-            yield Choice(ARRIVES, place)
-        if state.down is not None:
-            yield Choice(IS_BACK)
-        elif state.outages_left:
-            yield from (Choice(GOES), Choice(TAKES_NO_RESULTS))
-        else:
-            withheld.add("outages")
-        for who, (call, _, calls_left) in enumerate(state.clients):
-            if call is None:
-                if calls_left == 0:
-                    withheld.add("calls")
-                elif state.clients[who] not in state.clients[:who]:
-                    yield from (Choice(CALLS_WITH + payload, who) for payload in self._payloads)
-                continue
-            if state.interrupts_left:
-                yield from self._interruptions(call, who)
-            else:
-                withheld.add("interrupts")
-            yield from self._of_renewal(state, call, who, withheld)
-            if call.waits_for is RunBody:
-                yield from self._of_body(state, call, who)
-            elif call.waits_for in (Sleep, Wait, StopRenewal):
-                yield Choice("waits", who)
-                if call.waits_for is Wait:
-                    yield Choice("signalled", who)
-            elif _falls(state, call):
-                yield Choice("refused", who)
-            else:
-                yield Choice("answered", who)
-                if state.faults_left:
-                    yield from (Choice(fate, who) for fate in FATES)
-                else:
-                    withheld.add("faults")
-            if state.crashes_left:
-                yield Choice("crashes", who)
-            else:
-                withheld.add("crashes")
-
-    def _of_body(self, state: SearchState, call: Pending, who: int) -> Iterator[Choice]:
-        """Yield what a body or a question may do. A question is answered truthfully, or not at all."""
-        if self._final_errors:
-            yield Choice(FINDS_DECLINED if call.stage == "asking" else RAISES_FINALLY, who)
-        if call.stage == "asking":
-            yield Choice(FINDS if state.now < state.effect_until else FINDS_NOTHING, who)
-            yield Choice(CANNOT_TELL, who)
-        elif call.stage == "running":
-            yield Choice(ACTS if holds(state.record, call.owner) else KEPT, who)
-            yield Choice("raises", who)
-            yield Choice(DECLARED, who)
-        else:
-            yield Choice("returns", who)
-            yield Choice("raises", who)
-
-    @staticmethod
-    def _of_renewal(state: SearchState, call: Pending, who: int, withheld: set[str]) -> Iterator[Choice]:
-        if call.beat is Sleep:
-            yield Choice(DUE, who)
-        elif call.beat is Swap and state.down == GOES:
-            yield Choice(RENEWAL + "refused", who)
-        elif call.beat is Swap:
-            yield Choice(RENEWAL + "answered", who)
-            if state.faults_left:
-                yield from (Choice(RENEWAL + fate, who) for fate in FATES)
-            else:
-                withheld.add("faults")
-
-    @staticmethod
-    def _interruptions(call: Pending, who: int) -> Iterator[Choice]:
-        if call.waits_for is RunBody:
-            yield Choice("is stopped", who)
-        elif call.waits_for in (Sleep, Wait, StopRenewal):
-            yield Choice(INTERRUPTIONS[0], who)
-        else:
-            yield from (Choice(fate, who) for fate in INTERRUPTIONS)
 
     def take(self, state: SearchState, choice: Choice) -> tuple[SearchState, list[str]]:
         """Return the state after ``choice``, and the names of the rules that are broken by it."""
@@ -392,11 +193,15 @@ class Steps:
             actor, after, broken = self._client_step(state, choice.what, choice.who)
         if len(world.history) > len(state.history) or world.record is not state.record:
             broken = broken_by_change(world, state.record, actor) + broken
+        open_now = {client.call.owner for client in after.clients if client.call is not None}
+        if world.transaction is not None:
+            open_now.add(str(world.transaction.new.owner))
         after = after._replace(
             now=world.now,
             record=world.record,
+            transaction=world.transaction,
             delayed=tuple(world.delayed),
-            history=without_the_forgotten(world.history, world.now),
+            history=without_the_forgotten(world.history, world.now, open_now),
             owners_made=world.owners_made,
             effect_until=world.effect_until,
         )
@@ -405,7 +210,7 @@ class Steps:
     def nobody_can_finish(self, state: SearchState) -> bool:
         """Return whether a newcomer fails, without any fault, once the deadline has passed (INV-9)."""
         world = self._world
-        self._enter(state._replace(history=()))
+        self._enter(state._replace(history=(), transaction=None))  # it ends some time
         if world.record is not None:
             parked = self._policy == REFUSE
             world.now = max(world.now, (expiry_ms if parked else deadline_ms)(world.record))
@@ -454,13 +259,13 @@ class Steps:
             call.broken = []  # judged before, and without the world of that time
             self._enter(state)
             before = call.command
-            answer = self._while_answers_are_noted(call, what, number)
-            log = (*log, LogEntry(state.now, what, answer))
+            answers = self._while_answers_are_noted(call, what, number)
+            log = (*log, LogEntry(state.now, what, answers))
         broken = broken_by_step_of(call, before, world, expiry)
         after: Pending | None = None
         if call.ended is None:
             expiry = completion_of(call.command) if expiry is None else expiry
-            kinds = (RunBody, Sleep, Wait, Swap, StopRenewal)
+            kinds = (RunBody, Sleep, Wait, Swap, StopRenewal, AskWithin, Load)
             waits_for = next(kind for kind in kinds if isinstance(call.command, kind))
             beat = None if call.beat is None else type(call.beat)
             position = self._keys.position(call, expiry)
@@ -477,13 +282,20 @@ class Steps:
         changed = state._replace(
             clients=tuple(clients),
             started=max(state.started, number),
-            faults_left=state.faults_left - _is_fault(state, pending, what),
+            faults_left=state.faults_left - is_fault(state, pending, what),
             interrupts_left=state.interrupts_left - (what in (*INTERRUPTIONS, "is stopped")),
             crashes_left=state.crashes_left - (what == "crashes"),
         )
         return call.owner, changed, broken
 
     def _stage(self, call: SimulatedCall) -> str:
+        connection = call.connection
+        if self._transactions and connection is None:
+            return "running"
+        if connection is not None:
+            if isinstance(call.refusal, KeyboardInterrupt):
+                return "interrupted"
+            return "open" if connection.is_open() else "over"
         if self._policy == RUN:
             return ""
         return "asking" if call.asking else "acted" if call.acted else "running"
@@ -494,6 +306,7 @@ class Steps:
         world.now, world.record, world.owners_made = state.now, state.record, state.owners_made
         world.delayed, world.history = list(state.delayed), list(state.history)
         world.effect_until = state.effect_until
+        world.transaction = state.transaction
 
     def _again(self, pending: Pending) -> SimulatedCall:
         """Start a call again and give it the same answers. Its effects on the world do not matter."""
@@ -502,32 +315,30 @@ class Steps:
         world.delayed, world.history = [], []
         self._set_cached(cached)
         call = world.call(self._engine, payload)
-        for now, what, answer in pending.log:
-            world.now = now
+        answers: list[Any] = []
+        patched = vars(world)
+        patched.update(_replaying(answers))
+        for world.now, what, given in pending.log:
+            answers[:] = given
             if what == ACTS:
                 call.acted = True  # its effect is in the state
-                continue
-            world.swap = lambda command, answer=answer: command.new if answer is OWN else answer  # type: ignore[method-assign, misc]
-            act(call, what, pending.number)
-        vars(world).pop("swap", None)
+            else:
+                act(call, what, pending.number)
+        for name in (*_ANSWERED, *_UNANSWERED):
+            del patched[name]
         return call
 
-    def _while_answers_are_noted(self, call: SimulatedCall, what: str, number: int) -> Any:
+    def _while_answers_are_noted(self, call: SimulatedCall, what: str, number: int) -> tuple[Any, ...]:
         """Let ``what`` happen to ``call``; return what the store answered, if it was asked."""
-        world = self._world
-        answers: list[Any] = [None]
-
-        def swap(command: Swap) -> Record | None:
-            found = type(world).swap(world, command)
-            answers.append(OWN if found is command.new else found)
-            return found
-
-        world.swap = swap  # type: ignore[method-assign]
+        answers: list[Any] = []
+        patched = vars(self._world)
+        patched.update({name: _noting(getattr(self._world, name), answers) for name in _ANSWERED})
         try:
             act(call, what, number)
         finally:
-            del world.swap
-        return answers[-1]
+            for name in _ANSWERED:
+                del patched[name]
+        return tuple(answers)
 
     def _cached(self) -> Record | None:
         cache = self._engine._cache
