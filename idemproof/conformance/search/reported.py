@@ -2,7 +2,7 @@
 
 from collections.abc import Set as AbstractSet
 
-from ...reference.transactions import RESULT_DIFFERS
+from ...reference.transaction_errors import RESULT_DIFFERS
 from ...spec.commands import RunBody
 from ...spec.errors import (
     IdempotencyAlreadyInProgressError,

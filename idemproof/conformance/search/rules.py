@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...backends.within import POSTGRESQL, ROLLED_BACK
-from ...reference.transactions import RESULT_DIFFERS
+from ...reference.transaction_errors import RESULT_DIFFERS
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
