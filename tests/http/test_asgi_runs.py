@@ -311,6 +311,56 @@ class Slow(AsyncInMemoryPersistenceLayer):
         return await super()._swap(key, expected, new, ttl_ms)
 
 
+@pytest.mark.clause("HTTP-13", "HTTP-14")
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_application_that_ends_before_the_task_that_answers_for_it_has_answered(cancelled: bool) -> None:
+    async def scenario() -> None:
+        store, ended = Slow(), asyncio.Event()
+        tasks: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            tasks.extend((asyncio.current_task(), asyncio.create_task(send(body(b"done")))))
+            try:
+                await store.completing.wait()
+                if cancelled:
+                    await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        middleware = protected(app, store)
+        exchange = Exchange(middleware)
+        request = asyncio.create_task(exchange())
+        await store.completing.wait()
+        if cancelled:
+            tasks[0].cancel()
+        await ended.wait()
+        store.may_complete.set()
+        with pytest.raises(asyncio.CancelledError) if cancelled else contextlib.nullcontext():
+            await request
+        assert exchange.reply.body == b"done"
+        assert (await Exchange(middleware)()).replayed
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.clause("HTTP-17")
+def test_a_task_that_answers_after_its_application_is_not_heard() -> None:
+    async def scenario() -> None:
+        tasks = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            tasks.append(asyncio.create_task(send(body(b"late"))))
+
+        exchange = Exchange(protected(app))
+        assert name_of(await exchange()) == "incomplete-response"
+        await tasks[0]
+        assert len(exchange.reply.messages) == 2
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.clause("HTTP-14", "HTTP-19")
 @pytest.mark.parametrize("swallows", [False, True])
 def test_an_application_whose_time_ends_while_its_answer_is_stored_has_answered(swallows: bool) -> None:
