@@ -303,9 +303,11 @@ class Slow(AsyncInMemoryPersistenceLayer):
     def __init__(self) -> None:
         super().__init__()
         self.completing, self.may_complete = asyncio.Event(), asyncio.Event()
+        self.completions = 0
 
     async def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
         if new.response_data is not None:
+            self.completions += 1
             self.completing.set()
             await self.may_complete.wait()
         return await super()._swap(key, expected, new, ttl_ms)
@@ -338,7 +340,7 @@ def test_an_application_that_ends_before_the_task_that_answers_for_it_has_answer
         store.may_complete.set()
         with pytest.raises(asyncio.CancelledError) if cancelled else contextlib.nullcontext():
             await request
-        assert exchange.reply.body == b"done"
+        assert (exchange.reply.body, len(exchange.reply.messages), store.completions) == (b"done", 2, 1)
         assert (await Exchange(middleware)()).replayed
 
     asyncio.run(scenario())
