@@ -303,12 +303,64 @@ class Slow(AsyncInMemoryPersistenceLayer):
     def __init__(self) -> None:
         super().__init__()
         self.completing, self.may_complete = asyncio.Event(), asyncio.Event()
+        self.completions = 0
 
     async def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
         if new.response_data is not None:
+            self.completions += 1
             self.completing.set()
             await self.may_complete.wait()
         return await super()._swap(key, expected, new, ttl_ms)
+
+
+@pytest.mark.clause("HTTP-13", "HTTP-14")
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_application_that_ends_before_the_task_that_answers_for_it_has_answered(cancelled: bool) -> None:
+    async def scenario() -> None:
+        store, ended = Slow(), asyncio.Event()
+        tasks: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            tasks.extend((asyncio.current_task(), asyncio.create_task(send(body(b"done")))))
+            try:
+                await store.completing.wait()
+                if cancelled:
+                    await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        middleware = protected(app, store)
+        exchange = Exchange(middleware)
+        request = asyncio.create_task(exchange())
+        await store.completing.wait()
+        if cancelled:
+            tasks[0].cancel()
+        await ended.wait()
+        store.may_complete.set()
+        with pytest.raises(asyncio.CancelledError) if cancelled else contextlib.nullcontext():
+            await request
+        assert (exchange.reply.body, len(exchange.reply.messages), store.completions) == (b"done", 2, 1)
+        assert (await Exchange(middleware)()).replayed
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.clause("HTTP-17")
+def test_a_task_that_answers_after_its_application_is_not_heard() -> None:
+    async def scenario() -> None:
+        tasks = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            tasks.append(asyncio.create_task(send(body(b"late"))))
+
+        exchange = Exchange(protected(app))
+        assert name_of(await exchange()) == "incomplete-response"
+        await tasks[0]
+        assert len(exchange.reply.messages) == 2
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.clause("HTTP-14", "HTTP-19")

@@ -122,6 +122,24 @@ def test_different_values_are_different(one: Any, two: Any) -> None:
     assert same == (spelt(one, sort_keys=True) == spelt(two, sort_keys=True))
 
 
+@pytest.mark.clause("HTTP-10")
+def test_types_are_told_apart() -> None:
+    texts = [
+        *(b"1", b'"1"', b"[1]", b'["1"]', b'{"1":1}', b'{"1":"1"}', b"true", b'"true"', b'"True"', b"null"),
+        *(b'"null"', b'"None"', b"[]", b"{}", b'""', b"[[]]", b"[{}]", b"[1,2]", b'["1, 2"]', b'"[1, 2]"'),
+        *(
+            b'"it\'s"',
+            b'"it\\\\\'s"',
+            b'"\\""',
+            b'"\\u00e9"',
+            b'"\\\\xe9"',
+            b'"\\ud83d"',
+            b'"\\ud83d\\ude00"',
+        ),
+    ]
+    assert len({canonical_json(text) for text in texts}) == len(texts)
+
+
 AMBIGUOUS = [
     b'{"a":1,"a":1}',
     b'{"a":NaN}',

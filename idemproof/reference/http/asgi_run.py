@@ -67,7 +67,7 @@ class Run:
         self._start: tuple[int, Headers] | None = None
         self._chunks: list[bytes] = []
         self._size = 0
-        self._complete = self._overflowed = self._discards = self._is_over = False
+        self._complete = self._overflowed = self._is_over = False
         self._goes_on = asyncio.Event()
         self._early = EarlyEnd()
         self._end: End | None = None
@@ -82,10 +82,14 @@ class Run:
             on_takeover=command.question,
             early=self._early,
         )
-        with suppress(BodyEndedError):
+        try:
             end = await finish(self._steps, call)
-            if not self._is_over:  # else another end was handed on while the application ran
+            if self._end is None:
                 await self._hand_on(end)
+        except BodyEndedError:
+            assert self._end is not None  # it was handed on while the application ran
+        finally:
+            self._goes_on.set()
         if isinstance(self._end, Raise):
             raise self._end.error
 
@@ -96,11 +100,14 @@ class Run:
         execution.begin()
         try:
             await self._application(self._scope, self._receive, self._send)
-        except Exception as failure:
-            if self._is_over or self._protection.settings.config.interruptions.includes(failure):
+        except (Exception, asyncio.CancelledError) as failure:
+            await self._application_ended()
+            interrupts = self._protection.settings.config.interruptions
+            if self._end is not None or not isinstance(failure, Exception) or interrupts.includes(failure):
                 raise
             raise execution.failed(failure) from failure
-        if self._is_over:
+        await self._application_ended()
+        if self._end is not None:
             response: Response = self._early.ended()
             return response
         if not self._complete:
@@ -124,13 +131,26 @@ class Run:
         """End the call and hand its answer on, while the application waits."""
         self._is_over = True
         try:
-            end = await finish(self._steps, self._early.end(self._answered))
+            await self._hand_on(await finish(self._steps, self._early.end(self._answered)))
         except BaseException as failure:
-            self._end = Raise(failure)
+            self._end = self._end or Raise(failure)
             raise
-        await self._hand_on(end)
+        finally:
+            self._goes_on.set()
         if self._early.cancellation is not None:
             raise self._early.cancellation
+
+    async def _application_ended(self) -> None:
+        """Wait for a task of the application that is answering, even if this is cancelled. No other may."""
+        interrupt: asyncio.CancelledError | None = None
+        while self._is_over and not self._goes_on.is_set():
+            try:
+                await self._goes_on.wait()
+            except asyncio.CancelledError as cancelled:
+                interrupt = cancelled
+        self._is_over = True
+        if interrupt is not None:
+            raise interrupt
 
     async def _hand_on(self, end: End) -> None:
         """Send the answer to the client, if it is still there. Let the application go on."""
@@ -140,7 +160,6 @@ class Run:
         elif isinstance(end, Respond):
             await self._deliver(end.response, end.response.body, more=False)
         self._chunks.clear()
-        self._discards = not isinstance(end, PassOn)
         self._goes_on.set()
 
     async def _deliver(self, head: Response, body: bytes, *, more: bool) -> None:
@@ -157,7 +176,7 @@ class Run:
             body, self._request = self._request, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._goes_on.wait()
-        if self._complete or self._discards:
+        if self._complete or not isinstance(self._end, PassOn):
             return {"type": "http.disconnect"}
         return await self._server_receive()
 
@@ -184,7 +203,7 @@ class Run:
             self._complete = True
         if self._is_over:
             await self._goes_on.wait()
-            if not self._discards:
+            if isinstance(self._end, PassOn):
                 await self._server_send({"type": "http.response.body", "body": body, "more_body": more})
             return
         self._chunks.append(bytes(body))
