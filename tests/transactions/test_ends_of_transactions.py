@@ -323,8 +323,8 @@ def test_read_only_transaction_raises_what_the_driver_says_and_releases(dsn: str
 
 
 @pytest.mark.clause("TXN-6", "TXN-7")
-def test_lost_lease_that_is_ignored_in_a_savepoint_stops_an_open_transaction(place: Place) -> None:
-    connection = place.new()
+def test_lost_lease_that_is_ignored_in_a_savepoint_stops_an_open_transaction(plain_place: Place) -> None:
+    place, connection = plain_place, plain_place.new()
 
     def body(what: str) -> Any:
         place.steal()
