@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from broken_services import SERVICES
 from broken_services.foundation import Call, Entry, Receive, Reply, Send, Service, send_reply
 from broken_services.serving import in_thread, target_for
-from idemproof.conformance.http import answers
+from idemproof.conformance.http import answers, case
 from idemproof.conformance.http.baseline import NothingToJudge
 from idemproof.conformance.http.checks.repeats import followed_path
 from idemproof.conformance.http.runner import check_http
@@ -338,3 +339,23 @@ def test_a_service_on_the_loopback_address_of_ipv6_is_judged() -> None:
         report = check_http(target_for(url), seed=1, tiers=("payloads",))
         assert report.subject == f"POST {url}/orders"
     assert set(report.tiers.values()) == {"kept"}
+
+
+def test_a_service_with_https_is_judged(tmp_path: Path) -> None:
+    made = trustme.CA().issue_cert("127.0.0.1")
+    file, key = tmp_path / "certificate", tmp_path / "key"
+    made.cert_chain_pems[0].write_to_path(file)
+    made.private_key_pem.write_to_path(key)
+    with in_thread(SERVICES["waits"].make(None), certificate=(str(file), str(key))) as url:
+        assert url.startswith("https://")
+        report = check_http(target_for(url, requests=None), seed=1, tiers=("repeats", "connections"))
+    assert whys(report) == []
+    assert set(report.tiers.values()) == {"kept"}
+
+
+def test_a_slow_request_may_block_its_key_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case, "_SLACK", 0.1)
+    with in_thread(SERVICES["refuses"].make(None)) as url:
+        target = target_for(url, lease_seconds=0.1)
+        report = check_http(target, seed=1, tiers=("connections",))
+    assert whys(report) == []
