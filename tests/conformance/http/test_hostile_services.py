@@ -56,7 +56,9 @@ def test_a_repeat_that_hangs_is_found_and_ends() -> None:
 def test_a_request_that_the_end_of_the_run_cuts_is_not_blamed() -> None:
     with in_thread(HangsOnRepeats()) as url:
         began = time.monotonic()
-        report = check_http(target_for(url, limits={"seconds": 1.5}), seed=1, tiers=("repeats", "races"))
+        report = check_http(
+            target_for(url, effects=None, limits={"seconds": 1.5}), seed=1, tiers=("repeats", "races")
+        )
         assert time.monotonic() - began < 10
     assert whys(report) == []
     assert "not run" in report.tiers.values()
@@ -209,7 +211,7 @@ class AnswersWith(Service):
         return super().created(call)._replace(body=self.text.replace("{n}", str(self.effects)).encode())
 
 
-@pytest.mark.parametrize("body", ['{"id": {n}, "rate": NaN}', "[" * 5000, "{n}" * 2000, "\x00\udcff"])
+@pytest.mark.parametrize("body", ["NaN", "[" * 5000, "{n}" * 2000, "\x00\udcff"])
 def test_a_body_that_is_strange_json_is_compared(body: str) -> None:
     service = AnswersWith()
     service.text = body.encode("utf-8", "replace").decode()
