@@ -1,6 +1,7 @@
 """Runs services on real servers: in a thread with uvicorn, or as a process."""
 
 import contextlib
+import http.client
 import socket
 import subprocess
 import sys
@@ -20,9 +21,30 @@ _START_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def in_thread(application: Any, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve an ASGI application with uvicorn, in a thread; yield its address."""
-    config = uvicorn.Config(application, port=0, log_level="critical", lifespan="off", loop="asyncio")
+def in_thread(
+    application: Any, host: str = "127.0.0.1", *, certificate: tuple[str, str] | None = None
+) -> Iterator[str]:
+    """Serve an ASGI application with uvicorn, in a thread; yield its address.
+
+    Parameters
+    ----------
+    application
+        The application.
+    host
+        The address to listen on.
+    certificate
+        The files of a certificate and of its key, to serve HTTPS; or None.
+    """
+    file, key = certificate or (None, None)
+    config = uvicorn.Config(
+        application,
+        port=0,
+        log_level="critical",
+        lifespan="off",
+        loop="asyncio",
+        ssl_certfile=file,
+        ssl_keyfile=key,
+    )
     server = uvicorn.Server(config)
     family, name = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
     listener = socket.create_server((host, 0), family=family, backlog=128)
@@ -31,7 +53,7 @@ def in_thread(application: Any, host: str = "127.0.0.1") -> Iterator[str]:
     thread.start()
     try:
         wait_for(port, host)
-        yield f"http://{name}:{port}"
+        yield f"{'http' if certificate is None else 'https'}://{name}:{port}"
     finally:
         server.force_exit = server.should_exit = True
         thread.join(_START_SECONDS)
@@ -89,9 +111,17 @@ def as_owned(words: str, folder: Path, port: int) -> Iterator[dict[str, str]]:
     _shell(start)
     try:
         wait_for(port)
+        _wait_for_answer(port)
         yield {"start": start, "restart": f"{terminate}; {start}", "terminate": terminate, "kill": kill}
     finally:
         _shell(kill)
+
+
+def _wait_for_answer(port: int) -> None:
+    """Wait for an answer: some servers accept connections before they have the application."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_START_SECONDS)) as link:
+        link.request("GET", "/")
+        link.getresponse()
 
 
 def _shell(command: str) -> None:

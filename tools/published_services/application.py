@@ -19,6 +19,8 @@ from .packages import installed_in, named
 
 CLIENTS = {"Bearer alice", "Bearer bob"}
 _SECONDS = 0.01
+_SLOW_SECONDS = 0.5
+_NAMES = ("fails", "declined", "large", "cookie", "slow")
 _LARGE = 300_000
 
 state = {"effects": 0}
@@ -33,13 +35,14 @@ async def charge(request: Request) -> Response:
     name = request.url.path.rpartition("/")[2]
     if name == "declined":
         return JSONResponse({"error": "declined"}, 402)
-    await asyncio.sleep(_SECONDS)
+    seconds = _SLOW_SECONDS if name == "slow" else _SECONDS
+    await asyncio.sleep(seconds)
     if name == "fails" and body not in failed:
         failed.add(body)
         return JSONResponse({"error": "failed"}, 500)
     state["effects"] += 1
     number = state["effects"]
-    await asyncio.sleep(_SECONDS)
+    await asyncio.sleep(seconds)
     headers = {"location": f"/orders/{number}", "x-order": str(number)}
     response = JSONResponse({"id": number, "amount": json.loads(body).get("amount")}, 201, headers)
     if name == "large":
@@ -58,7 +61,7 @@ def main() -> None:
     """Serve until the process ends."""
     name, folder, port = sys.argv[1:]
     installed_in(Path(folder))
-    paths = ("/orders", "/refunds", "/orders/fails", "/orders/declined", "/orders/large", "/orders/cookie")
+    paths = ("/orders", "/refunds", *(f"/orders/{name}" for name in _NAMES))
     application = Starlette(
         routes=[*(Route(path, charge, methods=["POST"]) for path in paths), Route("/effects", count)]
     )

@@ -4,11 +4,12 @@
 it on uvicorn, judges it, and writes a page. The pages contain no times, no ports and no random keys.
 """
 
+import itertools
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,15 +29,15 @@ _REQUESTS = MappingProxyType(
         "declined": {"path": "/orders/declined"},
         "large": {"path": "/orders/large"},
         "cookie": {"path": "/orders/cookie"},
+        "slow": {"path": "/orders/slow"},
     }
 )
+_KEY = re.compile(r"(judge-)([a-z0-9]{8,})", re.IGNORECASE)
 _RANDOM = (
-    (re.compile(r"(judge-|JUDGE-)[a-zA-Z0-9]{8,}"), r"\1key"),
     (re.compile(r"(reference\\?\"?:\\?\"?)\w{20}"), r"\1unique"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:8000"),
     (re.compile(r"session=\w+"), "session=random"),
     (re.compile(r"(\"id\":|/orders/)\d+"), r"\1N"),
-    (re.compile(r"after \d+\.\d+ s\b"), "after some time"),
 )
 """The parts that differ between runs, and their placeholders."""
 
@@ -111,14 +112,15 @@ def _lines(package: Package, report: Report) -> Iterator[str]:
         yield f"| {each.tier} | {each.verdict} | {', '.join(each.broken)} | {', '.join(each.kept)} |"
     for number, group in enumerate(groups_of(report.findings), 1):
         yield ""
-        check = group.members[0].check.replace("-", " ")
-        yield f"## {number}. {group.consequence.name.capitalize()}: {check}"
+        keys: dict[str, int] = {}
+        yield f"## {number}. {group.consequence.name.capitalize()}"
         yield ""
-        yield _plainly(group.why)
+        yield _plainly(group.why, keys)
+        yield f"Found by `{group.members[0].check}`."
         yield ""
         yield "```text"
-        lines = [line._replace(what=_plainly(line.what), at_ms=0) for line in group.lines]
-        yield from (line.rstrip() for line in plain(lines, _WIDTH).splitlines())
+        lines = [line._replace(what=_plainly(line.what, keys), at_ms=0) for line in group.lines]
+        yield from _with_steps(plain(lines, _WIDTH).splitlines())
         yield "```"
         yield ""
         yield from (f"- **{name}** {clause_text(name)}" for name in group.clauses)
@@ -129,7 +131,23 @@ def _lines(package: Package, report: Report) -> Iterator[str]:
             yield f"{heading}: {', '.join(names)}."
 
 
-def _plainly(text: str) -> str:
+def _with_steps(lines: Sequence[str]) -> Iterator[str]:
+    """Yield a trace with the numbers of its steps instead of their times."""
+    steps = itertools.count(1)
+    for line in lines:
+        if line.startswith("0 ms"):
+            yield f"{next(steps):>4}{line[4:]}".rstrip()
+        else:
+            yield line.replace("time", "step", 1).rstrip() if line.startswith("time") else line.rstrip()
+
+
+def _plainly(text: str, keys: dict[str, int]) -> str:
+    """Return a text without what differs between runs; ``keys`` has the numbers of a finding's keys."""
+
+    def numbered(match: re.Match[str]) -> str:
+        return f"{match[1]}key-{keys.setdefault(match[2], len(keys) + 1)}"
+
+    text = _KEY.sub(numbered, text)
     for found, instead in _RANDOM:
         text = found.sub(instead, text)
     return text

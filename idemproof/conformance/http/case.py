@@ -19,7 +19,7 @@ from .expectations import Expectations
 from .places import Place
 from .requests import Maker
 from .shell import curl
-from .target import Target
+from .target import Target, Template
 from .texts import shown
 from .wire import Answer, Link, Request
 
@@ -112,21 +112,30 @@ class HttpCase:
             raise NotJudged(f"the first request with a new key got {self.outcome(answer)}")
         return answer
 
-    def until_decided(self, request: Request, who: str = "client 1") -> Answer:
-        """Send a request until the answer is not "in progress"; break a clause if that takes too long."""
-        answer, sent = self.tried(request, who)
+    def until_decided(self, request: Request, who: str = "client 1", *, running: float = 0) -> Answer:
+        """Send a request until the answer is not "in progress"; break a clause if that takes too long.
+
+        Parameters
+        ----------
+        request, who
+            The request, and who sends it.
+        running
+            How long an earlier request with its key may still run (seconds).
+        """
+        answer, sent = self.tried(request, who, running=running)
         if is_busy(answer):
             lease = self.target.lease_seconds
             refused = f"The key is still refused with {answer.status} after {sent} requests"
             if lease is not None:
-                self.fail(f"{refused}, {lease + _SLACK:g} seconds after its first one.", LOCKED_OUT)
+                seconds = round(lease + _SLACK + running)
+                self.fail(f"{refused}, {seconds} seconds after its first one.", LOCKED_OUT)
             raise NotJudged(
                 f"the key was still refused with {answer.status} after {_PATIENCE:g} seconds, and the target "
                 "does not say how long a claim may block a key: lease_seconds"
             )
         return answer
 
-    def tried(self, request: Request, who: str = "client 1") -> tuple[Answer, int]:
+    def tried(self, request: Request, who: str = "client 1", *, running: float = 0) -> tuple[Answer, int]:
         """Send a request until the answer is not "in progress" or the lease must have ended.
 
         A connection that ends without an answer says nothing, so the request is sent again.
@@ -137,7 +146,7 @@ class HttpCase:
             The last answer, and how many requests were sent.
         """
         lease = self.target.lease_seconds
-        ends = time.monotonic() + (_PATIENCE if lease is None else lease + _SLACK)
+        ends = time.monotonic() + running + (_PATIENCE if lease is None else lease + _SLACK)
         pause, sent = _FIRST_PAUSE, 1
         answer = self.send(request, who)
         cuts = int(answer.is_cut)
@@ -198,6 +207,14 @@ class HttpCase:
             owner.run(command, min(self.target.process.ready_seconds, self.service.budget.seconds_left))
         except owner.CommandFailedError as failure:
             raise NotJudged(f"a command of the owner failed: {failure}") from None
+
+    def longest_request(self) -> tuple[Template | None, float]:
+        """Return the slow request of the target, or None for the main one, and its duration (seconds)."""
+        template = self.target.requests.get("slow")
+        if template is None:
+            return None, self.service.seconds
+        answer = self.first(self.request(self.make.new_key(), template=template))
+        return template, answer.seconds
 
     def wait_for_effect(self, longest: float) -> None:
         """Wait until an effect of this trace is counted, but not longer than ``longest`` (seconds)."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import selectors
 import socket
 import ssl
 import struct
@@ -119,6 +120,12 @@ class Link:
         with contextlib.suppress(OSError):
             self._socket.settimeout(self._remaining())
             self._socket.sendall(data)
+
+    def wait_for_answer(self) -> None:
+        """Wait until an answer begins to arrive, or the connection ends."""
+        with contextlib.suppress(OSError), selectors.DefaultSelector() as waiting:
+            waiting.register(self._socket, selectors.EVENT_READ)
+            waiting.select(self._remaining())
 
     def end_sending(self) -> None:
         """Close the direction to the service, as a client that sends nothing more may do."""

@@ -8,7 +8,7 @@ from ..clauses import clauses_of, protocol_text
 from .html_style import STYLE
 from .kinds import Kind
 from .report import Report, Verdict
-from .report_text import commands_of, grouped, summary
+from .report_text import OTHER_KEY, commands_of, grouped, summary
 from .trace_diagram import diagram
 from .trace_table import plain
 from .wording import (
@@ -59,6 +59,7 @@ def page(report: Report, command: str | None = None, required: Sequence[str] = (
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict {_verdict_of(contents, broken=bool(groups))}">{escape(contents.verdict)}</p>',
         f"<p>{report.kind.purpose}</p>",
+        *([f"<p>{escape(report.kind.terms)}</p>"] if report.kind.terms else []),
         _facts(report, contents.command),
         "<h2>Tiers</h2>",
         _tiers(contents.tiers, report.kind),
@@ -133,7 +134,7 @@ def _commands(group: Group) -> str:
     if not lines:
         return ""
     return (
-        "<details><summary>send these requests again</summary>"
+        f"<details><summary>send these requests again, {OTHER_KEY}</summary>"
         f'<div class="wide"><pre>{lines}</pre></div></details>'
     )
 

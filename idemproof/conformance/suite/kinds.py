@@ -43,6 +43,8 @@ class Kind(NamedTuple):
         What these verdicts mean.
     counts
         What a check counts: the headings of two columns.
+    terms
+        What words of the clauses mean here, as a sentence; or an empty text.
     """
 
     noun: str
@@ -52,6 +54,7 @@ class Kind(NamedTuple):
     not_offered: str
     not_run: str
     counts: tuple[str, str]
+    terms: str = ""
 
 
 LAYER = Kind(
@@ -79,4 +82,6 @@ HTTP_SERVICE = Kind(
     "Not run: the requests or the time that the target allows were spent, so nothing is known about it. "
     "Raise the limits in the target.",
     ("cases", "requests"),
+    "In the clauses INV, a body is the work that a request starts, not its bytes. A lease is how long that "
+    "work blocks its key.",
 )

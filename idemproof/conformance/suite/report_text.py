@@ -15,6 +15,9 @@ from .wording import Group, clean, groups_of, shortest
 IN_FULL = 3
 """How many groups the terminal shows with their traces."""
 
+OTHER_KEY = "with another key if the service still has this one"
+"""How to send requests again."""
+
 _NAMED = 3
 """How many of the checks that found the same fault are named."""
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from .kinds import Kind
 from .report import Report
-from .report_text import Summary, commands_of, grouped, seen_by, summary, tier_of, without_details
+from .report_text import OTHER_KEY, Summary, commands_of, grouped, seen_by, summary, tier_of, without_details
 from .trace_table import laid_out, wrapped
 from .wording import Group, LeftOut, TierCounts, clause_text, contents_of, meanings_of
 
@@ -65,6 +65,9 @@ def show(report: Report, console: Console, command: str | None = None, required:
             if each.broken:
                 _print(console, f"Clauses broken in {each.tier}: {', '.join(each.broken)}.")
     _show_all(console, summary(grouped(report.findings)), width, by_command=command is not None)
+    if report.findings and report.kind.terms:
+        console.print()
+        _print(console, report.kind.terms, "dim")
     _show_left_out(console, contents.left_out, report.kind)
     for note in contents.notes:
         _print(console, f"Note: {note}")
@@ -161,7 +164,7 @@ def _show_in_full(console: Console, group: Group, width: int) -> None:
         _print(console, f"Seen in: {fault.rstrip('.')}.")
     _print(console, seen_by(group), "dim")
     if commands := commands_of(group):
-        _print(console, "To send these requests again:")
+        _print(console, f"To send these requests again, {OTHER_KEY}:")
         for each in commands:
             console.print(f"  {each}", soft_wrap=True, highlight=False, markup=False)
 

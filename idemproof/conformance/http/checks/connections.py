@@ -10,19 +10,28 @@ from ..wire import Request
 from .races import sent
 
 _PAUSE = 0.05
+_LATE = 0.75
+"""Until when an effect is waited for, as a part of the duration of its request."""
 _SERVER_ERROR = 500
+_HALF_RAN = "A request of which half of the body arrived had an effect."
 
 
 @check("connections", *RUN)
 def a_cut_before_the_answer_runs_once(case: HttpCase) -> None:
     """A client that closes its connection before the answer, and sends the request again, has one effect."""
-    for share in (0.0, 0.3, 0.7, 1.0):
+    template, seconds = case.longest_request()
+    for is_late in (False, True):
         for reset in (True, False):
             case.begin()
-            request = case.request(case.make.new_key())
-            wait = case.service.seconds * min(1.0, max(0.0, share + case.random.uniform(-0.2, 0.2)))
-            _cut(case, request, sent(request, case.service.place.authority), wait, reset=reset)
-            _require_success(case, request, "A connection was closed before the answer")
+            request = case.request(case.make.new_key(), template=template)
+            data = sent(request, case.service.place.authority)
+            with case.open() as link:
+                link.send(data)
+                if is_late:
+                    case.wait_for_effect(_LATE * seconds)
+                link.close(reset=reset)
+            _log_cut(case, request, data, "it whole", reset=reset)
+            _require_success(case, request, "A connection was closed before the answer", running=seconds)
 
 
 @check("connections", *RUN)
@@ -36,7 +45,7 @@ def a_cut_in_the_answer_runs_once(case: HttpCase) -> None:
             if most:
                 link.read(request.method, at_most=most)
             else:
-                case.service.budget.wait(case.service.seconds)
+                link.wait_for_answer()
             link.close(reset=True)
         case.log("client 1", f"{case.described(request)} → closes the connection in the midst of the answer")
         case.repeatable(part(sent(case.masked(request), case.service.place.authority), case.service.place))
@@ -66,10 +75,16 @@ def half_a_body_claims_nothing(case: HttpCase) -> None:
             if len(whole.body) < 2:  # noqa: PLR2004
                 raise NotOffered("the request of the target has no body")
             half = _half(whole._replace(chunked=chunked), case.service.place.authority)
-            _cut(case, whole, half, _PAUSE + case.service.seconds, reset=reset, what="half of its body")
-            number = case.effects()
-            if number:
-                case.fail("A request of which half of the body arrived had an effect.", TWICE)
+            with case.open() as link:
+                link.send(half)
+                case.service.budget.wait(_PAUSE + case.service.seconds)
+                link.close(reset=reset)
+            _log_cut(case, whole, half, "half of its body", reset=reset)
+            if case.effects():
+                case.fail(_HALF_RAN, TWICE)
+            answer = case.until_decided(whole)
+            if answer.refused and case.effects():  # which may come late
+                case.fail(_HALF_RAN, TWICE)
             _require_success(case, whole, "Half of a body was sent, and then the whole request")
 
 
@@ -81,25 +96,17 @@ def _half(request: Request, authority: str) -> bytes:
     return request.head(authority) + payload[: len(payload) // 2]
 
 
-def _cut(
-    case: HttpCase, request: Request, data: bytes, wait: float, *, reset: bool, what: str = "it whole"
-) -> None:
-    """Send some bytes of a request, wait, and close the connection."""
-    with case.open() as link:
-        link.send(data)
-        case.service.budget.wait(wait)
-        link.close(reset=reset)
+def _log_cut(case: HttpCase, request: Request, data: bytes, what: str, *, reset: bool) -> None:
+    """Add to the trace that some bytes of a request were sent, and the connection was closed."""
     how = "resets" if reset else "closes"
-    case.log(
-        "client 1", f"{case.described(request)}: sends {what}, and {how} the connection after {wait:.3f} s"
-    )
+    case.log("client 1", f"{case.described(request)}: sends {what}, and {how} the connection")
     masked = case.service.texts.masked(data.decode("utf-8", "surrogateescape"))
     case.repeatable(part(masked.encode("utf-8", "surrogateescape"), case.service.place))
 
 
-def _require_success(case: HttpCase, request: Request, why: str) -> None:
+def _require_success(case: HttpCase, request: Request, why: str, *, running: float = 0) -> None:
     """Send the whole request until it is decided; break the clause unless it succeeds with one effect."""
-    answer = case.until_decided(request)
+    answer = case.until_decided(request, running=running)
     if answer.status is not None and answer.status >= _SERVER_ERROR:
         answer = case.until_decided(request)
     number = case.require_once(why)

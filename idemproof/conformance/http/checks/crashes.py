@@ -94,10 +94,7 @@ def _judge_interrupted(case: HttpCase, command: str, what: str, name: str) -> bo
     bool
         Whether the process ended before it had answered, at least once.
     """
-    template = case.target.requests.get("slow")
-    seconds = case.service.seconds
-    if template is not None:
-        seconds = case.first(case.request(case.make.new_key(), template=template)).seconds
+    template, seconds = case.longest_request()
     interrupted = False
     for is_late in (False, True):
         case.begin()

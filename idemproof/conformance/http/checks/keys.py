@@ -51,10 +51,11 @@ def a_malformed_key_is_refused(case: HttpCase) -> None:
         if not value.strip(' "') and not case.expects.must_have_key(request.method):
             case.note("A request with an empty key runs like one without a key.")
             continue
-        case.require_once(f"The malformed key {value!r} was accepted, and the request was sent twice")
+        case.require_once(f"The malformed key `{value}` was accepted, and the request was sent twice")
         accepted.append(value)
     if accepted:
-        case.fail(f"Malformed keys are accepted: {', '.join(map(repr, accepted))}.", UNPROTECTED)
+        listed = ", ".join(f"`{value}`" for value in accepted)
+        case.fail(f"Malformed keys are accepted: {listed}.", UNPROTECTED)
 
 
 @check("keys", *KEY)

@@ -26,10 +26,10 @@ def racing_requests_have_one_effect(case: HttpCase) -> None:
         case.begin()
         request = case.request(case.make.new_key())
         answers = case.together([request] * size)
-        case.require_once(f"{size} requests with one key arrived at once")
+        case.require_once(f"Equal requests arrived at once ({size})")
         _judge_answers(case, answers)
         final = case.until_decided(request)
-        case.require_once(f"{size} requests with one key arrived at once, and one more later")
+        case.require_once(f"Equal requests arrived at once ({size}), and one more later")
         winner = next((each for each in answers if each.succeeded), None)
         if winner is not None:
             case.require_repeat(winner, final, "A request was repeated after a race")
@@ -88,7 +88,7 @@ def other_keys_do_not_wait(case: HttpCase) -> None:
         case.fail(f"Requests with different keys arrived at once, and some got {blocked[0]}.", LOCKED_OUT)
     if number is not None and number < succeeded:
         case.fail(
-            f"{succeeded} requests with different keys succeeded at once, but only {number} had an effect.",
+            f"Requests with different keys arrived at once: {succeeded} succeeded, {number} had an effect.",
             WRONG,
         )
     for request, answer in zip(requests, answers, strict=True):
@@ -98,7 +98,7 @@ def other_keys_do_not_wait(case: HttpCase) -> None:
             if differs is not None:
                 case.fail(f"After a race of different keys, a repeat differs: {differs}.", LEAKED)
     if number is not None and number > count:
-        case.fail(f"{count} requests with different keys had {number} effects.", TWICE)
+        case.fail(f"Requests with different keys had {number} effects instead of {count}.", TWICE)
 
 
 @check("races", *RACES, needs=("slow",))
