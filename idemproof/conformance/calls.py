@@ -355,5 +355,5 @@ class SimulatedCall(Renewed):
 
 
 def _is_requirement(command: Any) -> bool:
-    """Return whether a completion asks its connection for its state, for which that asks nobody."""
+    """Return whether a completion only looks at the state of its connection, which sends nothing."""
     return isinstance(command, AskWithin) and command.exchange.__name__ == "_requirement"

@@ -1,4 +1,4 @@
-"""What a simulated call does beside its body: it renews its lease. And what may become of a request."""
+"""How a simulated call renews its lease while its body runs, and what may become of a request."""
 
 from collections.abc import Callable
 from functools import partial
