@@ -42,16 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not import a file if ``-m`` selects none of its tests. Otherwise each worker imports it."""
-    if not collection_path.match("test_*.py"):
+    if config.option.markexpr != "not nightly and not once" or not collection_path.match("test_*.py"):
         return None
-    text = collection_path.read_text(encoding="utf-8")
-    if config.option.markexpr == "not nightly and not once":
-        return bool(ONLY_ONCE.search(text)) or None
-    if config.option.markexpr == "once and not nightly":
-        fixtures = collection_path.with_name("conftest.py")  # which can mark tests too
-        sources = [text, fixtures.read_text(encoding="utf-8") if fixtures.exists() else ""]
-        return not any("mark.once" in source for source in sources) or None
-    return None
+    return bool(ONLY_ONCE.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
