@@ -250,8 +250,17 @@ for _ in range(3):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("layer", ["dynamodb", "redis-async"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("layer", "method"),
+    [
+        ("dynamodb", "fork"),
+        ("redis-async", "spawn"),
+        ("dynamodb", "forkserver"),
+        pytest.param("redis-async", "fork", marks=pytest.mark.nightly),
+        pytest.param("dynamodb", "spawn", marks=pytest.mark.nightly),
+        pytest.param("redis-async", "forkserver", marks=pytest.mark.nightly),
+    ],
+)
 def test_workers_of_every_start_method_share_the_records(
     table: Table,
     dynamodb_server: servers.Server,

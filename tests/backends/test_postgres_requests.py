@@ -37,6 +37,7 @@ from idemproof.errors import (
 )
 from idemproof.spec.record import COMPLETED, INPROGRESS
 from pgbouncer import PgBouncer
+from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -278,7 +279,7 @@ def test_nothing_is_broken_through_a_pooler(pgbouncer_server: PgBouncer, records
 
     claims = Capabilities(durable=True, processes=False)
     report = check(
-        layer, profile="quick", seed=1, capabilities=claims, tiers=("contract", "exclusion", "concurrency")
+        layer, profile=SMALL, seed=1, capabilities=claims, tiers=("contract", "exclusion", "concurrency")
     )
     assert [(each.check, each.why) for each in report.findings] == []
 

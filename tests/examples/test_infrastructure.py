@@ -158,7 +158,7 @@ def test_the_linter_sees_a_wrong_property_and_has_nothing_else_to_say(tmp_path: 
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("read", [of_sam, of_cdk, of_terraform])
+@pytest.mark.parametrize("read", [of_sam, pytest.param(of_cdk, marks=pytest.mark.nightly), of_terraform])
 def test_each_template_declares_the_same_table_policy_and_function(
     read: Callable[[Path], Declared], tmp_path: Path
 ) -> None:

@@ -43,7 +43,9 @@ def copied(tmp_path: Path) -> Path:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(
+    "store", [pytest.param(store, marks=[pytest.mark.nightly] * (store != "two_methods")) for store in STORES]
+)
 def test_its_conformance_test_passes(store: str, copied: Path) -> None:
     judged = run(copied, "-m", "pytest", "-q", f"test_{store}.py")
     assert judged.returncode == 0, judged.stdout

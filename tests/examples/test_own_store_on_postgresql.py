@@ -13,9 +13,9 @@ import pytest
 
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.suite.checks import TIERS
-from idemproof.conformance.suite.profiles import PROFILES
+from idemproof.conformance.suite.profiles import PROFILES, Profile
 from postgres import PostgreSQL
-from profiles import FEW_RECORDS
+from profiles import FEW_RECORDS, SMALL
 
 pytestmark = pytest.mark.once
 
@@ -121,7 +121,7 @@ def test_the_program_transfers_once_however_often_it_runs(name: str, tmp_path: P
     ("name", "claims"),
     [
         pytest.param("two_methods", [], marks=pytest.mark.nightly),
-        ("bring_your_own_store", ["--not-fenced"]),
+        pytest.param("bring_your_own_store", ["--not-fenced"], marks=pytest.mark.nightly),
     ],
 )
 def test_the_examples_for_sqlite_are_kept_after_the_changes_that_the_page_names(
@@ -134,11 +134,11 @@ def test_the_examples_for_sqlite_are_kept_after_the_changes_that_the_page_names(
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("profile", ["quick", pytest.param("default", marks=pytest.mark.nightly)])
-def test_the_store_is_kept(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("profile", [SMALL, pytest.param(PROFILES["default"], marks=pytest.mark.nightly)])
+def test_the_store_is_kept(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(OWN_STORE))  # for other processes, too
     open_store = importlib.import_module("postgresql").open_store
-    every_check = PROFILES[profile]._replace(total_seconds=math.inf)  # however slow this machine is
+    every_check = profile._replace(total_seconds=math.inf)  # however slow this machine is
     report = check(open_store, profile=every_check, seed=1, capabilities=Capabilities(durable=True))
     assert report.tiers == dict.fromkeys(TIERS, "kept")
 
