@@ -126,11 +126,11 @@ def flask() -> Any:
     orders, file, options = _known()
     app = Flask("orders")
 
-    @app.route("/<path:_>", methods=_METHODS)
     def perform(_: str) -> Response:
         reply = orders.performed(request.environ, request.get_data())
         return Response(reply.body, reply.status, reply.headers)
 
+    app.add_url_rule("/<path:_>", view_func=perform, methods=_METHODS)
     FlaskIdempotency(app, persistence_store=SQLitePersistenceLayer(file), **options)
     return _authenticated(app)
 
