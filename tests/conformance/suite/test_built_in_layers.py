@@ -154,8 +154,11 @@ def assert_kept(kind: Kind, profile: str | Profile, tiers: Sequence[str] = TIERS
     assert report.tiers == expected
 
 
-NIGHTLY = ("dynamodb", "dynamodb-async", "sqlite-beside")
-"""These send the same requests as others. They are judged nightly."""
+NIGHTLY = (
+    *("dynamodb", "dynamodb-async", "sqlite-beside"),
+    *("sqlalchemy-sqlite-async", "sqlalchemy-postgresql-async"),
+)
+"""These send the same requests as others, in the same way. They are judged nightly."""
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in NIGHTLY])

@@ -1,20 +1,14 @@
 """Interrupts of requests, and event loops: broken layers are found, and the layers of this library pass."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import servers
 from broken_layers import raises
 from idemproof import (
     AsyncInMemoryPersistenceLayer,
-    AsyncRedisCachePersistenceLayer,
-    AsyncSQLitePersistenceLayer,
     InMemoryPersistenceLayer,
-    RedisCachePersistenceLayer,
-    SQLitePersistenceLayer,
 )
 from idemproof.conformance import Capabilities, Report, check
 
@@ -42,28 +36,6 @@ def findings(report: Report, name: str) -> list[str]:
 )
 def test_a_layer_in_memory_leaves_interrupts_as_they_are(kind: Callable[[], Any]) -> None:
     assert findings(judged(kind, "faults"), INTERRUPTS) == []
-
-
-@pytest.mark.clause("CAS-10", "CAS-11")
-@pytest.mark.parametrize("kind", [SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
-def test_a_layer_in_a_file_leaves_interrupts_as_they_are_and_serves_any_loop(
-    kind: Callable[[Path], Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "records.db"
-    assert findings(judged(lambda: kind(path), "faults"), INTERRUPTS) == []
-    assert findings(judged(lambda: kind(path), "concurrency"), LOOPS) == []
-
-
-@pytest.mark.clause("CAS-10", "CAS-11")
-@pytest.mark.parametrize("kind", [RedisCachePersistenceLayer, AsyncRedisCachePersistenceLayer])
-def test_a_layer_over_a_server_leaves_interrupts_as_they_are_and_serves_any_loop(
-    kind: Callable[..., Any], valkey_server: servers.Server
-) -> None:
-    def make() -> Any:
-        return kind(host=valkey_server.host, port=valkey_server.port, ssl=False)
-
-    assert findings(judged(make, "faults"), INTERRUPTS) == []
-    assert findings(judged(make, "concurrency"), LOOPS) == []
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ from broken_layers import leftovers
 from broken_layers.correct import ThroughOneThread
 from idemproof import (
     AsyncInMemoryPersistenceLayer,
-    AsyncSQLitePersistenceLayer,
     InMemoryPersistenceLayer,
-    SQLitePersistenceLayer,
 )
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.harness import leftovers as leftover_counts
@@ -45,13 +43,6 @@ def judged(factory: Callable[[], Any], name: str, **claims: Any) -> Any:
 def test_a_layer_in_memory_leaves_nothing_behind(kind: Callable[[], Any]) -> None:
     assert judged(kind, REQUESTS).verdict == "kept"
     assert judged(kind, CLOSED).why_not == "the layer has no close method"
-
-
-@pytest.mark.clause("CAS-12")
-@pytest.mark.parametrize("kind", [SQLitePersistenceLayer, AsyncSQLitePersistenceLayer])
-def test_a_layer_in_a_file_leaves_nothing_behind(kind: Callable[[Path], Any], tmp_path: Path) -> None:
-    for name in (REQUESTS, CLOSED):
-        assert judged(lambda: kind(tmp_path / "records.db"), name).verdict == "kept"
 
 
 @pytest.mark.parametrize(
