@@ -21,7 +21,7 @@ from idemproof.conformance.suite.profiles import Profile
 from postgres import PostgreSQL
 from profiles import SMALL
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.waits]
 
 SORT_KEY = "order"
 
