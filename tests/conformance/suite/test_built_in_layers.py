@@ -161,6 +161,7 @@ NIGHTLY = (
 """These send the same requests as others, in the same way. They are judged nightly."""
 
 
+@pytest.mark.clause("CAS-10", "CAS-11", "CAS-12")
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in NIGHTLY])
 def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(KINDS[name].place)
