@@ -9,5 +9,5 @@ UNHURRIED = PROFILES["quick"]._replace(race_seconds=60, total_seconds=math.inf)
 FEW_RECORDS = UNHURRIED._replace(records=300)
 """For layers whose mistakes need no more."""
 
-SMALL = UNHURRIED._replace(examples=12, schedules=20, stress=1, records=300)
+SMALL = FEW_RECORDS._replace(examples=12, schedules=20, stress=1)
 """For correct layers, which have no findings however much is tried. The nightly run tries more."""

@@ -57,7 +57,7 @@ class Place:
     """Whether a completion in a savepoint can be detected before it is written."""
 
     identifies_transactions = True
-    """Whether a later transaction that writes is told from the one of the completion."""
+    """Whether it distinguishes a later transaction that writes from the one of the completion."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
