@@ -15,7 +15,7 @@ from idemproof.conformance import Capabilities, Report, check
 from idemproof.conformance.suite.checks import TIERS
 from idemproof.conformance.suite.profiles import PROFILES, Profile
 from postgres import PostgreSQL
-from profiles import FEW_RECORDS, SMALL
+from profiles import SMALL, UNHURRIED
 
 pytestmark = pytest.mark.once
 
@@ -98,9 +98,8 @@ def ported(name: str, folder: Path) -> None:
 
 
 def judged(factory: Callable[[], Any], *tiers: str) -> Report:
-    return check(
-        factory, profile=FEW_RECORDS, seed=1, capabilities=Capabilities(processes=False), tiers=tiers
-    )
+    profile = UNHURRIED._replace(records=300)
+    return check(factory, profile=profile, seed=1, capabilities=Capabilities(processes=False), tiers=tiers)
 
 
 @pytest.mark.usefixtures("database")

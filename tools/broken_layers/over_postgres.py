@@ -64,6 +64,11 @@ class LocksAndCompares(CompareAndSwapLayer):
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
+        self.idle: list[psycopg.Connection[Any]] = []
+
+    def close(self) -> None:
+        while self.idle:
+            self.idle.pop().close()
 
     def _load(self, key: str) -> Record | None:
         with self.transaction() as connection:
@@ -80,9 +85,23 @@ class LocksAndCompares(CompareAndSwapLayer):
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """Begin a transaction on a new connection; commit it at the end."""
-        with psycopg.connect(self.dsn) as connection:
+        """Begin a transaction; commit it at the end."""
+        with self.connection() as connection, connection.transaction():
             yield connection
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield an idle connection, or a new one, which is idle afterwards if nothing was raised."""
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            connection = psycopg.connect(self.dsn, autocommit=True)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self.idle.append(connection)
 
     def found(self, connection: Any, statement: str, key: str) -> Record | None:
         row = connection.execute(statement, {"id": key}).fetchone()
@@ -114,7 +133,7 @@ class LocksOutsideATransaction(LocksAndCompares):
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.connection() as connection:
             yield connection
 
 

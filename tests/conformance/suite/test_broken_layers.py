@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broken_layers import forks, leftovers, matrix, stale, verdicts
+from broken_layers import matrix, stale, verdicts
 from broken_layers.exhibits import BROKEN, CORRECT, Sample
 from broken_layers.over_sqlite import Table
 from broken_layers.verdicts import Verdict
@@ -52,18 +52,11 @@ def test_the_checks_that_suffice_find_what_is_recorded(
         assert set(recorded[each.name]) <= set(found[each.name]), each.name
 
 
-SLOW = {"by-a-file", "by-watching", "deletes-what-has-expired"}
-"""Their requests take longer with each record, or several exchanges."""
-
-LIKE_OTHERS = {
-    *("by-a-script", "by-a-transaction", "by-conditional-updates"),
-    *("by-a-lock-of-all-objects", "in-shards", "by-four-async-methods", "with-constraints"),
-}
-"""They are made as built-in layers are, or as other correct layers, which CI judges."""
-
-MODULES = (forks.__name__, leftovers.__name__)
-COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__module__ in MODULES}
-"""Of broken layers that only these checks find, which other tests run on them."""
+OF_EACH_KIND = (
+    *("by-a-lock", "by-a-lock-for-each-key", "by-an-asyncio-lock", "by-four-methods", "by-versions"),
+    *("signals-an-event-loop", "waits-for-a-connection", "with-constraints"),
+)
+"""Each is correct by other means. The nightly run judges all correct layers."""
 
 
 @pytest.mark.parametrize(
@@ -72,7 +65,7 @@ COUNTERPARTS = {name for name, each in CORRECT.items() if each.make.__self__.__m
         pytest.param(
             sample,
             id=name,
-            marks=[pytest.mark.nightly] * (name in SLOW | LIKE_OTHERS | COUNTERPARTS),
+            marks=[pytest.mark.nightly] * (name not in OF_EACH_KIND),
         )
         for name, sample in CORRECT.items()
     ],

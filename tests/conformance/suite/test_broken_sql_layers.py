@@ -12,7 +12,7 @@ from idemproof import CompareAndSwapLayer, PostgresPersistenceLayer, Record
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.spec.record import INPROGRESS
 from postgres import PostgreSQL
-from profiles import FEW_RECORDS
+from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -27,7 +27,7 @@ def dsn(postgres_server: PostgreSQL) -> str:
 
 def judged(kind: type[LocksAndCompares], dsn: str, *tiers: str) -> Report:
     claims = Capabilities(processes=False)
-    return check(functools.partial(kind, dsn), profile=FEW_RECORDS, seed=1, capabilities=claims, tiers=tiers)
+    return check(functools.partial(kind, dsn), profile=SMALL, seed=1, capabilities=claims, tiers=tiers)
 
 
 @pytest.mark.parametrize("sentence", SAMPLES)
@@ -67,6 +67,7 @@ def test_inserting_before_looking_claims_and_says_that_it_has_not(dsn: str) -> N
     layer = InsertsBeforeLooking(dsn)
     assert claimed_during_a_release(layer, dsn, "broken") == OLD
     assert layer._load("key") == NEW  # nobody knows of this claim
+    layer.close()
 
 
 def test_looking_before_inserting_does_not(dsn: str) -> None:

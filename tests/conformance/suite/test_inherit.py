@@ -23,7 +23,7 @@ from idemproof.conformance import PersistenceLayerConformance, Profile
 
 
 class Conformance(PersistenceLayerConformance):
-    profile = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60)
+    profile = Profile("tiny", 2, 5, 5, 1, 0.2, 0.2, 1, 60, records=20)
     tiers = ("contract",)
 
 
