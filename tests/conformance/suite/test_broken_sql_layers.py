@@ -12,7 +12,6 @@ from idemproof import CompareAndSwapLayer, PostgresPersistenceLayer, Record
 from idemproof.conformance import Capabilities, Report, check
 from idemproof.spec.record import INPROGRESS
 from postgres import PostgreSQL
-from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -27,7 +26,7 @@ def dsn(postgres_server: PostgreSQL) -> str:
 
 def judged(kind: type[LocksAndCompares], dsn: str, *tiers: str) -> Report:
     claims = Capabilities(processes=False)
-    return check(functools.partial(kind, dsn), profile=SMALL, seed=1, capabilities=claims, tiers=tiers)
+    return check(functools.partial(kind, dsn), profile="quick", seed=1, capabilities=claims, tiers=tiers)
 
 
 @pytest.mark.parametrize("sentence", SAMPLES)

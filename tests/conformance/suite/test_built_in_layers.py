@@ -17,17 +17,14 @@ import sql_places
 from idemproof import AsyncInMemoryPersistenceLayer, InMemoryPersistenceLayer
 from idemproof.conformance import Capabilities, check
 from idemproof.conformance.suite.checks import TIERS
-from idemproof.conformance.suite.profiles import Profile
 from postgres import PostgreSQL
-from profiles import SMALL
 
 pytestmark = [pytest.mark.once, pytest.mark.waits]
 
 SORT_KEY = "order"
 
-TIERS_OF_TWINS = ("exclusion", "faults", "concurrency")
-"""An async layer sends the exchanges of its blocking twin, which is judged in all tiers. It matters in these
-tiers how they are sent. The nightly run judges it in all tiers too."""
+HOW_IT_SENDS = ("exclusion", "faults", "concurrency")
+"""It matters in these tiers how a layer sends its requests, and not only which."""
 
 
 class Kind(NamedTuple):
@@ -143,7 +140,7 @@ def composite_table(dynamodb_server: servers.Server, monkeypatch: pytest.MonkeyP
     created(dynamodb_server, monkeypatch, SORT_KEY)
 
 
-def assert_kept(kind: Kind, profile: str | Profile, tiers: Sequence[str] = TIERS) -> None:
+def assert_kept(kind: Kind, profile: str, tiers: Sequence[str] = TIERS) -> None:
     report = check(kind.factory, profile=profile, seed=1, capabilities=kind.claims, tiers=tiers)
     assert [(each.check, each.why) for each in report.findings] == []
     assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
@@ -154,18 +151,19 @@ def assert_kept(kind: Kind, profile: str | Profile, tiers: Sequence[str] = TIERS
     assert report.tiers == expected
 
 
-NIGHTLY = (
-    *("dynamodb", "dynamodb-async", "sqlite-beside"),
-    *("sqlalchemy-sqlite-async", "sqlalchemy-postgresql-async"),
-)
-"""These send the same requests as others, in the same way. They are judged nightly."""
+IN_CI = {
+    **dict.fromkeys(("memory", "sqlite", "valkey", "postgres"), TIERS),
+    **dict.fromkeys(("dynamodb-composite", "sqlalchemy-mariadb"), ("contract", "exclusion")),
+    **dict.fromkeys(("memory-async", "valkey-async", "postgres-async"), HOW_IT_SENDS),
+}
+"""The others send the same requests in the same ways. The nightly run judges each layer in all tiers."""
 
 
 @pytest.mark.clause("CAS-10", "CAS-11", "CAS-12")
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in NIGHTLY])
+@pytest.mark.parametrize("name", IN_CI)
 def test_nothing_is_broken(name: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(KINDS[name].place)
-    assert_kept(KINDS[name], SMALL, TIERS_OF_TWINS if name.endswith("-async") else TIERS)
+    assert_kept(KINDS[name], "quick", IN_CI[name])
 
 
 @pytest.mark.nightly

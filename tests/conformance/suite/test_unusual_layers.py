@@ -14,7 +14,6 @@ import pytest
 from idemproof import AsyncCompareAndSwapLayer, CompareAndSwapLayer, Record
 from idemproof.conformance import Capabilities, check
 from idemproof.spec.record import same_version
-from profiles import SMALL
 
 pytestmark = pytest.mark.once
 
@@ -116,7 +115,7 @@ def test_the_races_of_a_layer_that_is_bound_to_its_thread_are_not_reported_as_ke
 
 def test_a_layer_that_does_not_claim_threads_is_not_raced(tmp_path: Path) -> None:
     factory = partial(BoundToItsThread, tmp_path / "records.db")
-    report = check(factory, profile=SMALL, capabilities=Capabilities(threads=False), seed=1)
+    report = check(factory, profile="quick", capabilities=Capabilities(threads=False), seed=1)
     assert [(each.check, each.why) for each in report.findings] == []
     assert report.tiers["exclusion"] == "not offered"
 
@@ -124,7 +123,7 @@ def test_a_layer_that_does_not_claim_threads_is_not_raced(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", [Frozen, Futures, InItsConnection])
 def test_an_unusual_layer_has_no_findings(kind: Callable[..., Any], tmp_path: Path) -> None:
     factory = partial(kind, tmp_path / "records.db") if kind is InItsConnection else kind
-    report = check(factory, profile=SMALL, seed=1)
+    report = check(factory, profile="quick", seed=1)
     assert [(each.check, each.why) for each in report.findings] == []
     assert [(each.name, each.why_not) for each in report.checks if each.verdict == "not judged"] == []
     assert report.keeps("contract", "time", "exclusion", "fencing", "faults", "concurrency")
