@@ -10,7 +10,7 @@ import pytest
 import check_tla
 from fault_report import ALL_FAULTS
 from idemproof.spec import transition as rules
-from idemproof.spec.events import Kept, Released
+from idemproof.spec.events import Claim, Kept, Released
 from server_process import missing
 from tla import tlc
 from tla.comparison import cases, compare
@@ -24,7 +24,7 @@ from tla.traces import Trace, follow, outcomes, rejection
 pytestmark = pytest.mark.once
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-RUNS = 60
+RUNS = 30
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,11 +53,22 @@ def assert_as_documented(checked: Checked) -> None:
     assert (result.distinct, result.generated) == counts_of(checked.configuration)
 
 
+ALSO_NIGHTLY = ("late-request", "payloads", "milliseconds", "no-owner-tokens")
+"""They are the largest of those in which every row decides."""
+
+
 @pytest.mark.clause("INV-1", "INV-2", "INV-3", "INV-4", "INV-5", "INV-6", "INV-7", "INV-9", "ENG-3", "TIME-6")
 @pytest.mark.clause("DUR-2", "INV-11", "TXN-1", "TXN-4", "TXN-6")
 @pytest.mark.parametrize(
     "configuration",
-    [pytest.param(each, id=each.name, marks=[pytest.mark.nightly] * each.nightly) for each in CONFIGURATIONS],
+    [
+        pytest.param(
+            each,
+            id=each.name,
+            marks=[pytest.mark.nightly] * (each.nightly or each.name in ALSO_NIGHTLY),
+        )
+        for each in CONFIGURATIONS
+    ],
 )
 def test_no_invariant_breaks(configuration: Configuration) -> None:
     assert_as_documented(check(configuration, counts_rows=False))
@@ -150,7 +161,7 @@ def test_a_translation_that_decides_otherwise_is_seen() -> None:
     text = table_module()
     wrong = text.replace("now >= DeadlineMs(record)", "now > DeadlineMs(record)")
     assert wrong != text
-    assert compare(list(cases()), wrong).violated == "Same"
+    assert compare([case for case in cases() if isinstance(case.event, Claim)], wrong).violated == "Same"
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +227,7 @@ def test_a_step_that_breaks_an_invariant_is_named() -> None:
 
 
 def test_the_command_checks_what_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check_tla.main(["payloads", "recorded-runs", "--runs", "3"]) == 0
+    assert check_tla.main(["refuse", "recorded-runs", "--runs", "1"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("payloads: no error. ")
-    assert "in 3 runs of the engine is a step of the model" in text
+    assert text.startswith("refuse: no error. ")
+    assert "in 1 runs of the engine is a step of the model" in text

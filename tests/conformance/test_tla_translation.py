@@ -164,6 +164,7 @@ def test_a_function_is_translated(function: Callable[..., Any], text: str) -> No
     assert translated(function) == text
 
 
+@pytest.mark.nightly
 def test_every_fault_is_translated_and_no_injected_function_takes_the_name_of_another() -> None:
     specified = table_module()
     for fault in ALL_FAULTS:
