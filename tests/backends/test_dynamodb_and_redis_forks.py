@@ -255,7 +255,7 @@ for _ in range(3):
     [
         ("dynamodb", "fork"),
         ("redis-async", "spawn"),
-        ("dynamodb", "forkserver"),
+        pytest.param("dynamodb", "forkserver", marks=pytest.mark.nightly),
         pytest.param("redis-async", "fork", marks=pytest.mark.nightly),
         pytest.param("dynamodb", "spawn", marks=pytest.mark.nightly),
         pytest.param("redis-async", "forkserver", marks=pytest.mark.nightly),

@@ -49,8 +49,8 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
         sys.modules.pop(path.stem, None)
 
 
-LOCAL = ("memory, ", "SQLite", "growing")
-"""The beginnings of the scenarios that start no server and no other process."""
+LOCAL = ("memory, 200", "memory, d", "SQLite, n", "growing")
+"""The beginnings of some scenarios that start no server and no other process."""
 
 
 class Smoke:
@@ -85,7 +85,7 @@ def smoke(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.once
 def test_every_scenario_is_printed_and_written(smoke: Smoke) -> None:
-    assert len(smoke.names) > (20 if smoke.is_whole else 10)
+    assert len(smoke.names) > (20 if smoke.is_whole else 4)
     assert list(smoke.data["scenarios"]) == smoke.names
     for name in smoke.names:
         assert f"\n{name} (1 round" in smoke.printed

@@ -42,10 +42,9 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(OWN_STORE, tmp_path / "own_store"))
 
 
+@pytest.mark.nightly
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "store", [pytest.param(store, marks=[pytest.mark.nightly] * (store != "two_methods")) for store in STORES]
-)
+@pytest.mark.parametrize("store", STORES)
 def test_its_conformance_test_passes(store: str, copied: Path) -> None:
     judged = run(copied, "-m", "pytest", "-q", f"test_{store}.py")
     assert judged.returncode == 0, judged.stdout
@@ -56,7 +55,10 @@ def test_its_conformance_test_passes(store: str, copied: Path) -> None:
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("store", "claims"),
-    [("bring_your_own_store", ["--durable", "--not-fenced"]), ("two_methods", ["--durable"])],
+    [
+        pytest.param("bring_your_own_store", ["--durable", "--not-fenced"], marks=pytest.mark.nightly),
+        ("two_methods", ["--durable"]),
+    ],
 )
 def test_the_command_keeps_it_in_several_threads_and_processes(
     store: str, claims: list[str], copied: Path

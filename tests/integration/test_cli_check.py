@@ -335,7 +335,14 @@ def test_an_interruption_before_the_first_check_is_a_sentence(place: Path) -> No
     assert "Interrupted before anything was judged." in done.stderr
 
 
-@pytest.mark.parametrize("factory", ["exits", "execs", "is_killed", "forks"])
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *("exits", "forks"),
+        pytest.param("execs", marks=pytest.mark.nightly),
+        pytest.param("is_killed", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_layer_that_ends_the_process_is_broken(place: Path, factory: str) -> None:
     done = check(place, f"ending:{factory}", *QUICK, "--json", "report.json", "--html", "report.html")
     assert done.returncode == 1, done.stderr

@@ -195,6 +195,7 @@ def test_a_slot_that_is_half_moved(cluster: Sharded, calls: Calls, name: str) ->
     cluster.move(slot, target, source)
 
 
+@pytest.mark.nightly
 def test_under_load_nothing_is_lost_or_repeated_while_slots_move(cluster: Sharded, tmp_path: Path) -> None:
     where = {"host": cluster.primaries[2].host, "port": cluster.primaries[2].port}
     layers = [each.format(**where) for each in (BLOCKING, f"Async{BLOCKING}")]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.once
 STORES = {"valkey_server": valkey_store, "dynamodb_server": dynamodb_store}
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=["valkey_server", pytest.param("dynamodb_server", marks=pytest.mark.nightly)])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with STORES[request.param](request.getfixturevalue(request.param)) as made:
         yield made

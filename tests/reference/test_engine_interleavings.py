@@ -126,7 +126,14 @@ class Trace:
 
 @pytest.mark.clause("INV-1", "INV-2", "INV-4", "INV-5", "INV-8", "INV-9", "ENG-3")
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "local cache"])
-@pytest.mark.parametrize("lease", [2, 90, None], ids=["lease", "lease beyond the window", "no lease"])
+@pytest.mark.parametrize(
+    "lease",
+    [
+        pytest.param(2, id="lease"),
+        pytest.param(90, id="lease beyond the window", marks=pytest.mark.nightly),
+        pytest.param(None, id="no lease", marks=pytest.mark.nightly),
+    ],
+)
 def test_no_interleaving_breaks_an_invariant(lease: float | None, cached: bool) -> None:
     for seed in range(TRACES):
         try:

@@ -150,7 +150,7 @@ def test_every_line_of_a_run_is_valid_by_the_schema(
     wrong: list[Any] = []
     monkeypatch.setattr(Child, "send", sent)
     monkeypatch.setattr(Child, "__init__", received)
-    asked = [each.name for each in checks(["contract", "exclusion", "faults"])]
+    asked = [each.name for each in checks(["contract", "faults"])]
     found = judged(node, EXAMPLES / "layer.mjs", tmp_path, [name for name in asked if name not in MANY_LINES])
     assert {each.verdict for each in found.values()} == {"kept", "not offered"}
     assert wrong == []
