@@ -397,7 +397,7 @@ class AgainstADictionary(RuleBasedStateMachine):
 @pytest.mark.clause("CAS-1", "CAS-2", "CAS-3")
 @pytest.mark.needs("fenced")
 def test_any_history_agrees_with_a_dictionary(store: Any) -> None:
-    examples = 25 if "quick" in store.capabilities else 5
+    examples = 15 if "quick" in store.capabilities else 3
     run_state_machine_as_test(
         partial(AgainstADictionary, store),
         settings=settings(max_examples=examples, stateful_step_count=25, deadline=None),

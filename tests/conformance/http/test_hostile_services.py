@@ -350,7 +350,7 @@ def test_a_service_with_https_is_judged(tmp_path: Path) -> None:
     made.private_key_pem.write_to_path(key)
     with in_thread(SERVICES["waits"].make(None), certificate=(str(file), str(key))) as url:
         assert url.startswith("https://")
-        report = check_http(target_for(url, requests=None), seed=1, tiers=("repeats", "connections"))
+        report = check_http(target_for(url, requests=None), seed=1, tiers=("repeats",))
     assert whys(report) == []
     assert set(report.tiers.values()) == {"kept"}
 
