@@ -29,7 +29,8 @@ from .events import (
     Replay,
     Superseded,
 )
-from .invariants import Began, Ended, Happening, Step, broken_by_history, broken_by_step
+from .happenings import Began, Ended, Happening, Step
+from .invariants import broken_by_history, broken_by_step
 from .record import COMPLETED, DURABLE, Record, deadline_ms, execution_of
 from .transition import deciding_row, transition
 

@@ -17,7 +17,8 @@ from .events import (
     Renewed,
     Replay,
 )
-from .invariants import Acted, broken_by_history
+from .happenings import Acted
+from .invariants import broken_by_history
 from .model import (
     ABANDONING,
     ACTED,

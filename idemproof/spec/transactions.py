@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from .events import Completed
-from .invariants import Acted, Committed, Ended, Within, broken_by_history
+from .happenings import Acted, Committed, Ended, Within
+from .invariants import broken_by_history
 from .model import (
     COMMITTED,
     LEFT,

@@ -22,7 +22,7 @@ from idemproof.reference.observers import Report
 from idemproof.reference.renewal import Renewal
 from idemproof.spec.commands import Swap
 from idemproof.spec.events import Claim, Completed, Outcome, Renew, Replay
-from idemproof.spec.invariants import Began, Ended
+from idemproof.spec.happenings import Began, Ended
 from idemproof.spec.record import INPROGRESS, RESULT_UNAVAILABLE, Record, deadline_ms
 
 pytestmark = pytest.mark.once

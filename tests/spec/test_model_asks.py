@@ -6,7 +6,7 @@ import pytest
 
 from idemproof.spec import model
 from idemproof.spec.events import Claim, InProgress, Renew, Replay
-from idemproof.spec.invariants import Began, Ended
+from idemproof.spec.happenings import Began, Ended
 from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
