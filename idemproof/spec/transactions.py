@@ -10,18 +10,9 @@ from functools import cache
 from .events import Completed
 from .happenings import Acted, Committed, Ended, Within
 from .invariants import broken_by_history
-from .model import (
-    COMMITTED,
-    LEFT,
-    RELEASING,
-    WINDOW,
-    WRITTEN,
-    Attempt,
-    Client,
-    Move,
-    State,
-)
+from .moves import WINDOW, Attempt, Move
 from .record import COMPLETED, Record
+from .states import COMMITTED, LEFT, RELEASING, WRITTEN, Client, State
 
 
 def is_locked(state: State, place: int | None = None) -> bool:
@@ -37,7 +28,7 @@ class TransactionalAttempt(Attempt):
     Parameters
     ----------
     client, record, hashes, faults, may_be_late
-        See :class:`~idemproof.spec.model.Attempt`.
+        See :class:`~idemproof.spec.moves.Attempt`.
     effect
         Remaining seconds for which an effect that was committed must not be committed again.
     locked

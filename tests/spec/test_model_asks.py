@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from idemproof.spec import model
+from idemproof.spec import moves, states
 from idemproof.spec.events import Claim, InProgress, Renew, Replay
 from idemproof.spec.happenings import Began, Ended
-from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
+from idemproof.spec.moves import Attempt, ask
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.states import Client, State, broken_by_beginning
 
 pytestmark = pytest.mark.once
 
@@ -24,10 +25,10 @@ def test_the_transition_gets_the_current_time() -> None:
 
 
 def test_invariants_get_the_current_time_and_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
+    monkeypatch.setattr(moves, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
     assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
     reported = Replay(STORED._replace(response_data="another"))
-    monkeypatch.setattr(model, "transition", lambda *_: (STORED, reported))
+    monkeypatch.setattr(moves, "transition", lambda *_: (STORED, reported))
     assert "INV-4 answer_is_the_record" in ask(STORED, CLAIM).broken
 
 
@@ -45,8 +46,8 @@ def test_a_lease_is_kept_in_whole_seconds() -> None:
 def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
     late = ("release", 0, 0)
     at = Client("completing", "a", 2, 2, owns=True, late=late)
-    moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
-    reported = next(move for move in moves if move.what == "gets Completed")
+    attempt = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False)
+    reported = next(move for move in attempt.moves() if move.what == "gets Completed")
     assert reported.left == Client("gone", "a", owns=True, late=late)
 
 
@@ -68,7 +69,7 @@ def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_wa
         judged.append(history)
         return [f"broken {len(history)}"]
 
-    monkeypatch.setattr(model, "broken_by_history", judging)
+    monkeypatch.setattr(states, "broken_by_history", judging)
     # No search has a lease of 17 seconds, so no other test uses the cache entry of this one.
     me, begins = Client("granted", "a", 17, owns=True), Began("me", 0, 17_000)
     broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from idemproof.spec.events import Claim, Claimed, Kept
-from idemproof.spec.model import FAULTS, LEASE, WINDOW, Attempt, Client, Move, ask
+from idemproof.spec.moves import FAULTS, LEASE, WINDOW, Attempt, Move, ask
 from idemproof.spec.record import Record
+from idemproof.spec.states import Client
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 pytestmark = pytest.mark.once
@@ -306,7 +307,7 @@ def test_an_attempt_that_is_over_leaves_its_late_request_behind() -> None:
 
 
 def test_a_step_that_breaks_an_invariant_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idemproof.spec.model.transition", lambda record, event, now: (None, Kept()))
+    monkeypatch.setattr("idemproof.spec.moves.transition", lambda record, event, now: (None, Kept()))
     (released,) = moves(client("releasing"), CLAIMED, faults=())
     assert "INV-3 others_are_untouched" in released.broken
 

@@ -3,7 +3,8 @@
 import pytest
 
 from idemproof.spec.events import Evict, Kept
-from idemproof.spec.model import Client, Move, State, ask, broken_by_beginning, canonical, forget, tick
+from idemproof.spec.moves import Move, ask, forget
+from idemproof.spec.states import Client, State, broken_by_beginning, canonical, tick
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 pytestmark = pytest.mark.once
