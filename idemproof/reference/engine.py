@@ -28,7 +28,6 @@ from .durable import Execution, refuse_without_owners
 from .finishing import INTERRUPTS
 from .functions import full_name_of
 from .observers import Observer, Observers, Report, is_logged, kind_of_claim, observers_here, shared
-from .releases import Releases
 from .renewal import Renewals
 from .requests import timed
 from .results.custom import ResultChangedError
@@ -40,7 +39,7 @@ from .waiter import Waiter, monotonic_ms
 from .waiting import Waiting
 
 
-class Engine(Renewals, Releases, InTransactions, Asking, Waiting):
+class Engine(Renewals, InTransactions, Asking, Waiting):
     """The protocol for one decorated function. It has no state of calls, and is thread-safe.
 
     Parameters
