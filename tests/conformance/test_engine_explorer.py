@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from failing_requests import noting_failures
 from idemproof.backends.logs import logger
 from idemproof.conformance.search.choices import Choice
 from idemproof.conformance.search.engine_explorer import Interleaving, search_engine
@@ -65,19 +66,10 @@ class ProlongsItsResult(Engine):
     """A completion is retried with a new expiry (ENG-6)."""
 
     def _complete(self, attempt: Attempt, text: str) -> Any:
-        steps, answer = super()._complete(attempt, text), None
-        command = steps.send(None)
-        while True:
-            try:
-                answer = yield command
-            except Exception as error:
-                attempt.expiry = None
-                command = steps.throw(error)
-            else:
-                try:
-                    command = steps.send(answer)
-                except StopIteration as done:
-                    return done.value
+        def forget() -> None:
+            attempt.expiry = None
+
+        return noting_failures(super()._complete(attempt, text), forget)
 
 
 class AnswersItsOwnResult(Engine):
