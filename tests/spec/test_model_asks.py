@@ -75,3 +75,19 @@ def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_wa
     broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)
     assert judged == [[begins], [*history, begins]]
     assert broken == tuple(sorted({"broken 1", f"broken {len(history) + 1}"}))
+
+
+def test_invocations_of_the_execution_are_judged_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[list[Any]] = []
+    monkeypatch.setattr(states, "broken_by_history", lambda history: judged.append(history) or [])
+    me = Client("granted", "a", 17, owns=True, durable=True)
+    other = Client("running", "a", 11, durable=True)
+    broken_by_beginning(State(None, (me, other), suspended=13, done=14), 0)
+    name = "durable:execution/"
+    begins, crashed, stored = Began(f"{name}me", 0, 17_000), f"{name}crashed", f"{name}stored"
+    assert judged == [
+        [begins],
+        [Began(f"{name}other", -1, 11_000), begins],
+        [Began(crashed, -1, 13_000), Ended(crashed, -1, "crashed"), begins],
+        [Began(stored, -1, 1), Ended(stored, -1, "stored", 14_000), begins],
+    ]

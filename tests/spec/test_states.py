@@ -4,7 +4,8 @@ import pytest
 
 from idemproof.spec.events import Evict, Kept
 from idemproof.spec.moves import Move, ask, forget
-from idemproof.spec.states import Client, State, broken_by_beginning, canonical, tick
+from idemproof.spec.record import Record
+from idemproof.spec.states import Client, State, broken_by_beginning, canonical, remembering, renamed, tick
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 pytestmark = pytest.mark.once
@@ -76,6 +77,32 @@ def test_an_owner_of_whom_nothing_is_left_has_another_name() -> None:
     assert canonical(State(CLAIMED, (Client(),))).record == ABANDONED
     assert canonical(State(STORED, (Client(),))).record == ABANDONED_RESULT
     assert canonical(State(STORED, (owner,))).record == STORED
+
+
+@pytest.mark.parametrize(
+    ("record", "effect", "acts", "after"),
+    [
+        (None, 2, True, 2),
+        (CLAIMED, 0, False, 0),
+        (CLAIMED, 0, True, 3),
+        (CLAIMED, 1, False, 3),
+        (CLAIMED, 5, False, 5),
+        (STORED, 5, False, 3),
+    ],
+)
+def test_an_effect_counts_until_the_record_of_it_expires(
+    record: Record | None, effect: int, acts: bool, after: int
+) -> None:
+    given = {"acts": True} if acts else {}
+    state = State(record, (Client(),), effect=effect)
+    assert remembering(state, **given) == state._replace(effect=after)
+
+
+@pytest.mark.parametrize("prefix", ["", "durable:execution/"])
+def test_another_owner_is_of_the_same_execution(prefix: str) -> None:
+    assert renamed(CLAIMED._replace(owner=f"{prefix}held"), "me") == CLAIMED._replace(owner=f"{prefix}me")
+    result = STORED._replace(owner=f"{prefix}me", response_data=f"{prefix}me")
+    assert renamed(STORED._replace(owner=f"{prefix}held"), "me") == result
 
 
 # Who may begin.
