@@ -20,6 +20,29 @@ def test_a_move_changes_only_its_client_and_what_blocks_others() -> None:
     assert moved == State(CLAIMED, (state.clients[0], client("claiming"), left), 1, 3)
 
 
+def test_the_effect_of_a_move_counts_from_then_on() -> None:
+    state = State(CLAIMED, (client("running", 1, owns=True),))
+    moved = Move("acts", client("acted", 1, owns=True), CLAIMED, acts=True).applied_to(state, 0)
+    assert moved == State(CLAIMED, (client("acted", 1, owns=True),), effect=3)
+
+
+def test_what_an_invocation_leaves_blocks_all_but_its_execution() -> None:
+    ends = Client(durable=True)
+    state = State(CLAIMED, (client("running", 2, durable=True), Client()), 1, 1, suspended=1, done=1)
+    moved = Move("is suspended", ends, CLAIMED, crashed=2).applied_to(state, 0)
+    assert moved == State(CLAIMED, (ends, Client()), 1, 1, suspended=2, done=1)
+    moved = Move("gets Completed", ends, STORED, stored=3).applied_to(state, 0)
+    assert moved == State(STORED, (ends, Client()), 1, 1, suspended=1, done=3)
+
+
+def test_a_release_ends_all_invocations_of_the_execution() -> None:
+    others = (client("running", 2, durable=True), client("granted", 2))
+    state = State(CLAIMED, (client("releasing", durable=True), *others), 1, 1, suspended=2, done=1)
+    moved = Move("gets Released", Client(durable=True), None, released=True).applied_to(state, 0)
+    left = (Client(durable=True), client("running", 0, durable=True), client("granted", 2))
+    assert moved == State(None, left, 1, 1, suspended=0, done=1)
+
+
 def test_whose_record_is_replaced_owns_it_no_longer() -> None:
     state = State(CLAIMED, (client("running", 1, owns=True), Client()))
     moved = Move("claims", client("granted", 2, owns=True), STORED, replaced=True).applied_to(state, 1)
