@@ -8,7 +8,8 @@ from unittest.mock import patch
 from finer_faults import FINER_FAULTS
 from idemproof.spec import transition as rules
 from idemproof.spec.explorer import Explorer, Trace
-from idemproof.spec.model import RUNNING, Attempt
+from idemproof.spec.moves import Attempt
+from idemproof.spec.states import RUNNING
 from injected_faults import FAULTS, Fault, injected
 from takeover_faults import CLIENT_FAULTS, ClientFault, found_in_clients
 

@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, idempotent_function
 from idemproof.spec.explorer import Explorer, Trace, TraceLine
-from idemproof.spec.invariants import Answered, broken_by_history
-from idemproof.spec.model import RELEASING, Attempt, Move
+from idemproof.spec.happenings import Answered
+from idemproof.spec.invariants import broken_by_history
+from idemproof.spec.moves import Attempt, Move
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.states import RELEASING
 from idemproof.testing import MovableClock
 from injected_faults import FAULTS, injected
 

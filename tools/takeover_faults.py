@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 from idemproof.spec.events import ASK, REFUSE, RUN
 from idemproof.spec.explorer import Explorer, Trace
-from idemproof.spec.model import COMPLETING, RELEASING, RUNNING, WINDOW, WRITTEN, Attempt, Move
+from idemproof.spec.moves import WINDOW, Attempt, Move
+from idemproof.spec.states import COMPLETING, RELEASING, RUNNING, WRITTEN
 from idemproof.spec.takeover import CautiousAttempt
 from idemproof.spec.transactions import TransactionalAttempt
 

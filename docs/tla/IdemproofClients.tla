@@ -3,7 +3,7 @@
 (* requests arrive after their senders have given up, bodies raise or outlive their leases, the store      *)
 (* evicts records. The rules by which the store answers are in IdemproofTable, which is generated. This    *)
 (* module says what clients do, and what must never happen. It is written by hand, apart from              *)
-(* idemproof/spec/model.py and idemproof/spec/invariants.py, which say the same for another search.        *)
+(* idemproof/spec/moves.py and idemproof/spec/invariants.py, which say the same for another search.        *)
 EXTENDS IdemproofTable, FiniteSets, TLC
 
 CONSTANTS

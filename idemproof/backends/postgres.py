@@ -206,12 +206,13 @@ class PostgresPersistenceLayer(_OverPostgres, CompareAndSwapLayer):
         raise failure  # outside of the handler, because its context may contain a secret
 
     def _new_client(self, *, checked: bool = True) -> Any:
-        from . import postgres_connections as connections  # noqa: PLC0415 - loads psycopg
+        from .postgres_pools import BlockingPool  # noqa: PLC0415 - loads psycopg
+        from .postgres_supplied import BlockingSupplied  # noqa: PLC0415 - same
 
         check = self._table.check if checked else _no_check
         if self._source is not None:
-            return connections.BlockingSupplied(self._source, check)
-        return connections.BlockingPool(self._settings, self._size, self._seconds, check)
+            return BlockingSupplied(self._source, check)
+        return BlockingPool(self._settings, self._size, self._seconds, check)
 
 
 class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
@@ -313,12 +314,13 @@ class AsyncPostgresPersistenceLayer(_OverPostgres, AsyncCompareAndSwapLayer):
         raise failure
 
     def _new_pool(self, *, checked: bool = True) -> Any:
-        from . import postgres_connections as connections  # noqa: PLC0415 - loads psycopg
+        from .postgres_pools import AsyncPool  # noqa: PLC0415 - loads psycopg
+        from .postgres_supplied import AsyncSupplied  # noqa: PLC0415 - same
 
         check = self._table.check if checked else _no_check
         if self._source is not None:
-            return connections.AsyncSupplied(self._source, check)
-        return connections.AsyncPool(self._settings, self._size, self._seconds, check)
+            return AsyncSupplied(self._source, check)
+        return AsyncPool(self._settings, self._size, self._seconds, check)
 
 
 def _no_check() -> Exchange:

@@ -66,7 +66,7 @@ def explore(
     from rich.console import Console  # noqa: PLC0415 - other commands do not need it
 
     from ..spec.explorer import Explorer  # noqa: PLC0415 - same
-    from ..spec.model import FAULTS  # noqa: PLC0415 - same
+    from ..spec.moves import FAULTS  # noqa: PLC0415 - same
 
     console = Console()
     chosen: tuple[str, ...] = FAULTS if faults is None else ()

@@ -20,7 +20,7 @@ from ..spec.commands import (
     Wait,
 )
 from ..spec.errors import IdempotencyError
-from ..spec.invariants import Answered, Asked, Began, Ended, Within
+from ..spec.happenings import Answered, Asked, Began, Ended, Within
 from ..spec.occurrences import Occurrence
 from ..spec.record import COMPLETED, Record, deadline_ms, holds
 from .connections import SimulatedConnection

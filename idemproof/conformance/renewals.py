@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..spec.commands import CancelBody, Emit, Sleep, StopRenewal, Swap
 from ..spec.errors import IdempotencyError
-from ..spec.invariants import Began
+from ..spec.happenings import Began
 from ..spec.record import deadline_ms, holds
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..reference.engine import Engine
 from ..spec.commands import Swap
 from ..spec.errors import IdempotencyAlreadyInProgressError
 from ..spec.events import Evict
-from ..spec.invariants import Acted, Committed, Ended, Happening
+from ..spec.happenings import Acted, Committed, Ended, Happening
 from ..spec.record import COMPLETED, Record, expiry_ms, holds, same_version
 from ..spec.transition import transition
 from .calls import SimulatedCall

@@ -20,8 +20,8 @@ from ..spec.events import (
     Release,
     Renew,
 )
+from ..spec.happenings import Began, Step
 from ..spec.inductive import Answer, Body, Effect
-from ..spec.invariants import Began, Step
 from ..spec.record import COMPLETED, INPROGRESS, Record
 from .execution import Discarded, Execution
 from .symbols import Text, Values, Whole

@@ -15,6 +15,7 @@ from ..spec.events import (
     Renew,
     Renewed,
 )
+from ..spec.happenings import Answered, Step
 from ..spec.inductive import (
     Body,
     absent_token_holds_nothing,
@@ -39,8 +40,6 @@ from ..spec.inductive import (
 )
 from ..spec.invariants import (
     INVARIANTS,
-    Answered,
-    Step,
     answers_agree,
     begins_under_its_lease,
     one_live_run,

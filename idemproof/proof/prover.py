@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..spec import transition as rules
 from ..spec.events import Event
 from ..spec.explorer import Trace, TraceLine
-from ..spec.invariants import Step
+from ..spec.happenings import Step
 from ..spec.record import Record
 from .cases import EVENTS, POLICIES, Situation, Symbols
 from .execution import Discarded, Execution, Unsupported

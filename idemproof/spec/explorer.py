@@ -1,7 +1,8 @@
 """An exhaustive search of all interactions of several clients of one key. It checks every step.
 
-The states and moves are those of :mod:`~idemproof.spec.model`. The search is breadth first, so the first step
-that breaks an invariant ends a shortest trace. The search is complete when no unvisited state is left.
+The states are those of :mod:`~idemproof.spec.states`, and the moves are those of
+:mod:`~idemproof.spec.moves`. The search is breadth first, so the first step that breaks an invariant ends a
+shortest trace. The search is complete when no unvisited state is left.
 """
 
 from collections import deque
@@ -9,20 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .events import RUN
-from .model import (
-    FAULTS,
-    GONE,
-    RUNNING,
-    Attempt,
-    Client,
-    Move,
-    State,
-    broken_by_beginning,
-    canonical,
-    forget,
-    tick,
-)
+from .moves import FAULTS, Attempt, Move, forget
 from .record import Record
+from .states import GONE, RUNNING, Client, State, broken_by_beginning, canonical, tick
 from .takeover import POLICIES, CautiousAttempt, operated
 from .transactions import TransactionalAttempt, is_locked
 
@@ -94,7 +84,7 @@ class Explorer:
     payload_hashes
         The number of payload hashes that their calls use, up to three. The third is no payload hash.
     faults
-        The faults that may happen, out of :data:`~idemproof.spec.model.FAULTS`.
+        The faults that may happen, out of :data:`~idemproof.spec.moves.FAULTS`.
     late_requests
         How many requests may be delayed at the same time, to arrive after their attempt has moved on.
     invocations

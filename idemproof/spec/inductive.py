@@ -25,7 +25,8 @@ from .events import (
     Replay,
     Superseded,
 )
-from .invariants import Began, Ended, Happening, Step, are_one_execution
+from .happenings import Began, Ended, Happening, Step
+from .invariants import are_one_execution
 from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms, expiry_ms, live, same_version
 
 

@@ -17,8 +17,11 @@ from .events import (
     Renewed,
     Replay,
 )
-from .invariants import Acted, broken_by_history
-from .model import (
+from .happenings import Acted
+from .invariants import broken_by_history
+from .moves import LEASE, WINDOW, Attempt, Move, ask
+from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
+from .states import (
     ABANDONING,
     ACTED,
     ASKING,
@@ -26,19 +29,13 @@ from .model import (
     COMPLETING,
     GONE_OWNER,
     GRANTED,
-    LEASE,
     RELEASING,
     RUNNING,
-    WINDOW,
-    Attempt,
     Client,
-    Move,
     State,
-    ask,
     remembering,
     renamed,
 )
-from .record import COMPLETED, INPROGRESS, Record, claimable, deadline_ms
 
 POLICIES = (REFUSE, ASK)
 """The policies of these clients."""
@@ -50,7 +47,7 @@ class CautiousAttempt(Attempt):
     Parameters
     ----------
     client, record, hashes, faults, may_be_late
-        See :class:`~idemproof.spec.model.Attempt`.
+        See :class:`~idemproof.spec.moves.Attempt`.
     policy
         The policy of its claims.
     effect

@@ -8,19 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 
 from .events import Completed
-from .invariants import Acted, Committed, Ended, Within, broken_by_history
-from .model import (
-    COMMITTED,
-    LEFT,
-    RELEASING,
-    WINDOW,
-    WRITTEN,
-    Attempt,
-    Client,
-    Move,
-    State,
-)
+from .happenings import Acted, Committed, Ended, Within
+from .invariants import broken_by_history
+from .moves import WINDOW, Attempt, Move
 from .record import COMPLETED, Record
+from .states import COMMITTED, LEFT, RELEASING, WRITTEN, Client, State
 
 
 def is_locked(state: State, place: int | None = None) -> bool:
@@ -36,7 +28,7 @@ class TransactionalAttempt(Attempt):
     Parameters
     ----------
     client, record, hashes, faults, may_be_late
-        See :class:`~idemproof.spec.model.Attempt`.
+        See :class:`~idemproof.spec.moves.Attempt`.
     effect
         Remaining seconds for which an effect that was committed must not be committed again.
     locked

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from failing_requests import noting_failures
 from idemproof.backends.logs import logger
 from idemproof.conformance.search.choices import Choice
 from idemproof.conformance.search.engine_explorer import Interleaving, search_engine
@@ -22,7 +23,7 @@ from idemproof.reference.observers import Report
 from idemproof.reference.renewal import Renewal
 from idemproof.spec.commands import Swap
 from idemproof.spec.events import Claim, Completed, Outcome, Renew, Replay
-from idemproof.spec.invariants import Began, Ended
+from idemproof.spec.happenings import Began, Ended
 from idemproof.spec.record import INPROGRESS, RESULT_UNAVAILABLE, Record, deadline_ms
 
 pytestmark = pytest.mark.once
@@ -65,19 +66,10 @@ class ProlongsItsResult(Engine):
     """A completion is retried with a new expiry (ENG-6)."""
 
     def _complete(self, attempt: Attempt, text: str) -> Any:
-        steps, answer = super()._complete(attempt, text), None
-        command = steps.send(None)
-        while True:
-            try:
-                answer = yield command
-            except Exception as error:
-                attempt.expiry = None
-                command = steps.throw(error)
-            else:
-                try:
-                    command = steps.send(answer)
-                except StopIteration as done:
-                    return done.value
+        def forget() -> None:
+            attempt.expiry = None
+
+        return noting_failures(super()._complete(attempt, text), forget)
 
 
 class AnswersItsOwnResult(Engine):

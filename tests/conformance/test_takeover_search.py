@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from failing_requests import noting_failures
 from fault_report import REPORT, searched_in_clients
 from idemproof.conformance.search.engine_explorer import search_engine
 from idemproof.reference.attempt import Attempt
@@ -40,19 +41,10 @@ class ForgetsATakeoverWhoseReplyIsLost(Engine):
     """What was sent counts only if it was answered (TAKE-3)."""
 
     def _claim(self, attempt: Attempt) -> Any:
-        steps, answer = super()._claim(attempt), None
-        command = steps.send(None)
-        while True:
-            try:
-                answer = yield command
-            except Exception as error:
-                attempt.asks = False
-                command = steps.throw(error)
-            else:
-                try:
-                    command = steps.send(answer)
-                except StopIteration as done:
-                    return done.value
+        def forget() -> None:
+            attempt.asks = False
+
+        return noting_failures(super()._claim(attempt), forget)
 
 
 class ReleasesWhatItDidNotAskAbout(Engine):

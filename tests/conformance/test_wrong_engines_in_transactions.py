@@ -12,7 +12,7 @@ from idemproof.reference import transactions
 from idemproof.reference.attempt import Attempt
 from idemproof.reference.changes import Releasing
 from idemproof.reference.engine import Engine
-from idemproof.reference.transactions import Completion
+from idemproof.reference.transaction_completion import Completion
 from idemproof.spec.commands import Swap
 from idemproof.spec.record import INPROGRESS, Record
 from idemproof.spec.transition import transition

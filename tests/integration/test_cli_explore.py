@@ -7,7 +7,7 @@ import pytest
 from command_lines import runner
 from idemproof.cli.app import app
 from idemproof.spec import explorer
-from idemproof.spec.model import Attempt
+from idemproof.spec.moves import Attempt
 
 
 def run(*arguments: str, command: str = "explore") -> Any:

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from idemproof.spec.happenings import Began, Ended, Happening
 from idemproof.spec.inductive import Body, histories, is_of
-from idemproof.spec.invariants import (
-    Began,
-    Ended,
-    Happening,
-    are_one_execution,
-    one_live_run,
-    rerun_has_a_reason,
-)
+from idemproof.spec.invariants import are_one_execution, one_live_run, rerun_has_a_reason
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,8 @@ from idemproof.proof.prover import ANY, Prover
 from idemproof.spec import inductive
 from idemproof.spec import transition as rules
 from idemproof.spec.events import Claim, Complete, Evict, Release, Renew
-from idemproof.spec.invariants import INVARIANTS, broken_by_step, step_of
+from idemproof.spec.happenings import step_of
+from idemproof.spec.invariants import INVARIANTS, broken_by_step
 
 pytestmark = pytest.mark.once
 

@@ -35,6 +35,7 @@ from idemproof.reference import (
     engine,
     finishing,
     protection,
+    releases,
     requests,
     waiter,
     waiting,
@@ -46,7 +47,8 @@ from idemproof.spec.record import COMPLETED, INPROGRESS
 WATCHED = {
     module.__file__
     for module in (
-        *(async_drivers, drivers, settle, attempt, changes, engine, finishing, requests, waiter, waiting),
+        *(async_drivers, drivers, settle, attempt, changes, engine, finishing, releases, requests, waiter),
+        waiting,
     )
 }
 LIBRARY = tuple(str(Path(path).resolve()) for path in idemproof.__path__)

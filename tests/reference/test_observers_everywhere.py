@@ -23,6 +23,7 @@ from idemproof import (
 from idemproof.errors import IdempotencyConfigError
 from idemproof.reference.requests import timed
 from idemproof.spec.commands import Load, Steps
+from observing import Requests
 
 
 class Declined(Exception):  # noqa: N818 - as an application may call it
@@ -43,20 +44,6 @@ def protected(body: Callable[[int], Any] = lambda order: order, **settings: Any)
 def defaults() -> Iterator[None]:
     yield
     set_default_observers([])
-
-
-class Requests:
-    """An observer that also takes requests."""
-
-    def __init__(self) -> None:
-        self.seen: list[StoreRequest] = []
-        self.kinds: list[Kind] = []
-
-    def __call__(self, occurrence: Occurrence) -> None:
-        self.kinds.append(occurrence.kind)
-
-    def on_request(self, request: StoreRequest) -> None:
-        self.seen.append(request)
 
 
 # The last call of a block.

@@ -17,17 +17,13 @@ import pytest
 
 from idemproof import errors, serialization
 from idemproof.errors import IdempotencyModelTypeError, IdempotencyNoSerializationModelError
-from idemproof.reference.encoding import decode, encode
 from idemproof.serialization import (
     BaseIdempotencySerializer,
     CustomDictSerializer,
     DataclassSerializer,
     PydanticSerializer,
 )
-
-
-def replayed(serializer: Any, result: Any) -> Any:
-    return serializer.from_dict(decode(encode(serializer.to_dict(result))))
+from stored_forms import replayed
 
 
 @dataclass

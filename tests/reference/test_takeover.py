@@ -760,7 +760,10 @@ def test_a_body_that_returns_the_answer_is_told_so() -> None:
         pay("o1")
 
 
-SWEPT = ("takeover.py", "engine.py", "attempt.py", "finishing.py", "settle.py", "changes.py", "blocking.py")
+SWEPT = (
+    *("takeover.py", "engine.py", "releases.py", "attempt.py", "finishing.py", "settle.py", "changes.py"),
+    "blocking.py",
+)
 """The files of the engine in which an interrupt strikes, at each of the lines that a call executes."""
 
 

@@ -12,7 +12,6 @@ from idemproof import (
     InMemoryPersistenceLayer,
     Kind,
     Occurrence,
-    StoreRequest,
     idempotent_function,
     last_call,
     set_default_observers,
@@ -31,6 +30,7 @@ from idemproof.errors import (
 from idemproof.reference.engine import Engine
 from idemproof.spec.record import COMPLETED, ERROR_UNAVAILABLE, FINAL_ERROR, INPROGRESS, Record, claimable
 from idemproof.testing import MovableClock, count_runs
+from observing import Requests
 
 LEASE = 10
 
@@ -428,23 +428,9 @@ def test_the_last_call_tells_of_the_answer_to_a_question() -> None:
     assert (call.kind, call.replayed) == (Kind.REPLAYED, True)
 
 
-class Watching:
-    """An observer of the process, which also gets requests."""
-
-    def __init__(self) -> None:
-        self.kinds: list[Kind] = []
-        self.requests: list[str] = []
-
-    def __call__(self, occurrence: Occurrence) -> None:
-        self.kinds.append(occurrence.kind)
-
-    def on_request(self, request: StoreRequest) -> None:
-        self.requests.append(request.kind)
-
-
 def test_observers_of_the_process_see_takeovers() -> None:
     shop = Shop()
-    watching = Watching()
+    watching = Requests()
     before = set_default_observers([watching])
     try:
         for answer, ends in (("unused", Unknown()), (Unknown(), "unused"), (CardDeclined("no"), "unused")):
@@ -458,4 +444,4 @@ def test_observers_of_the_process_see_takeovers() -> None:
         *(Kind.TOOK_OVER, Kind.ABANDONED),
         *(Kind.TOOK_OVER, Kind.COMPLETED),
     ]
-    assert [each for each in watching.requests if each != "claim"] == ["abandon", "abandon", "complete"]
+    assert [each.kind for each in watching.seen if each.kind != "claim"] == ["abandon", "abandon", "complete"]

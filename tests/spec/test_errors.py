@@ -77,5 +77,29 @@ def test_the_conflicting_record_is_carried() -> None:
 
 
 def test_when_to_ask_again_is_carried() -> None:
-    assert errors.IdempotencyAlreadyInProgressError("busy", retry_after_ms=7).retry_after_ms == 7
+    busy = errors.IdempotencyAlreadyInProgressError("busy", retry_after_ms=7, waited_ms=5)
+    assert (busy.retry_after_ms, busy.waited_ms) == (7, 5)
+    assert errors.IdempotencyAlreadyInProgressError("busy").waited_ms == 0
+
+
+def test_the_cause_is_added_where_powertools_has_it() -> None:
+    cause = OSError("no route")
+    error = errors.IdempotencyError("Retry.", "why")
+    assert error.because(cause) is error
+    assert (error.args, str(error)) == (("Retry.", cause), "Retry. - (why)")
+
+
+def test_how_a_function_ended_within_a_transaction_is_carried() -> None:
+    declined = ValueError("declined")
+    returned = errors.IdempotencyTransactionError("rolled back", kind="RolledBack", result=[1])
+    raised = errors.IdempotencyTransactionError("rolled back", raised=declined)
+    assert (returned.kind, returned.function_returned, returned.result) == ("RolledBack", True, [1])
+    assert (raised.kind, raised.function_returned, raised.raised) == ("", False, declined)
+
+
+def test_a_final_error_that_cannot_be_raised_is_described() -> None:
+    unknown = errors.IdempotencyUnknownFinalError("unknown", type_name="shop.Declined", arguments=(1,))
+    assert (unknown.type_name, unknown.arguments) == ("shop.Declined", (1,))
+    unknown = errors.IdempotencyUnknownFinalError("unknown")
+    assert (unknown.type_name, unknown.arguments) == ("", ())
     assert errors.IdempotencyAlreadyInProgressError("busy").retry_after_ms is None

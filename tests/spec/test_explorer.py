@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from idemproof.spec.explorer import Explorer, Result
-from idemproof.spec.model import FAULTS, Attempt, Client, State, canonical
+from idemproof.spec.moves import FAULTS, Attempt
+from idemproof.spec.states import Client, State, canonical
 from idemproof.spec.takeover import POLICIES
 from idemproof.spec.transition import TABLE
 

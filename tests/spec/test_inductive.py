@@ -16,6 +16,7 @@ from idemproof.spec.events import (
     Release,
     Renew,
 )
+from idemproof.spec.happenings import Step, step_of
 from idemproof.spec.inductive import (
     Answer,
     Body,
@@ -34,7 +35,6 @@ from idemproof.spec.inductive import (
     is_well_formed,
     waiting_ends,
 )
-from idemproof.spec.invariants import Step, step_of
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 
 pytestmark = pytest.mark.once

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from idemproof.spec import model
+from idemproof.spec import moves, states
 from idemproof.spec.events import Claim, InProgress, Renew, Replay
-from idemproof.spec.invariants import Began, Ended
-from idemproof.spec.model import Attempt, Client, State, ask, broken_by_beginning
+from idemproof.spec.happenings import Began, Ended
+from idemproof.spec.moves import Attempt, ask
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.states import Client, State, broken_by_beginning
 
 pytestmark = pytest.mark.once
 
@@ -24,10 +25,10 @@ def test_the_transition_gets_the_current_time() -> None:
 
 
 def test_invariants_get_the_current_time_and_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
+    monkeypatch.setattr(moves, "transition", lambda *_: (None, InProgress(ENDS_SOON, 1)))
     assert "INV-3 others_are_untouched" in ask(ENDS_SOON, CLAIM).broken
     reported = Replay(STORED._replace(response_data="another"))
-    monkeypatch.setattr(model, "transition", lambda *_: (STORED, reported))
+    monkeypatch.setattr(moves, "transition", lambda *_: (STORED, reported))
     assert "INV-4 answer_is_the_record" in ask(STORED, CLAIM).broken
 
 
@@ -45,8 +46,8 @@ def test_a_lease_is_kept_in_whole_seconds() -> None:
 def test_a_late_request_alone_is_left_of_an_attempt_that_is_over() -> None:
     late = ("release", 0, 0)
     at = Client("completing", "a", 2, 2, owns=True, late=late)
-    moves = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False).moves()
-    reported = next(move for move in moves if move.what == "gets Completed")
+    attempt = Attempt(at, CLAIMED, ("a",), frozenset(), may_be_late=False)
+    reported = next(move for move in attempt.moves() if move.what == "gets Completed")
     assert reported.left == Client("gone", "a", owns=True, late=late)
 
 
@@ -68,9 +69,25 @@ def test_a_beginning_is_judged_alone_and_after_each_run_that_may_stand_in_its_wa
         judged.append(history)
         return [f"broken {len(history)}"]
 
-    monkeypatch.setattr(model, "broken_by_history", judging)
+    monkeypatch.setattr(states, "broken_by_history", judging)
     # No search has a lease of 17 seconds, so no other test uses the cache entry of this one.
     me, begins = Client("granted", "a", 17, owns=True), Began("me", 0, 17_000)
     broken = broken_by_beginning(State(None, (me, other), crashed, stored), 0)
     assert judged == [[begins], [*history, begins]]
     assert broken == tuple(sorted({"broken 1", f"broken {len(history) + 1}"}))
+
+
+def test_invocations_of_the_execution_are_judged_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[list[Any]] = []
+    monkeypatch.setattr(states, "broken_by_history", lambda history: judged.append(history) or [])
+    me = Client("granted", "a", 17, owns=True, durable=True)
+    other = Client("running", "a", 11, durable=True)
+    broken_by_beginning(State(None, (me, other), suspended=13, done=14), 0)
+    name = "durable:execution/"
+    begins, crashed, stored = Began(f"{name}me", 0, 17_000), f"{name}crashed", f"{name}stored"
+    assert judged == [
+        [begins],
+        [Began(f"{name}other", -1, 11_000), begins],
+        [Began(crashed, -1, 13_000), Ended(crashed, -1, "crashed"), begins],
+        [Began(stored, -1, 1), Ended(stored, -1, "stored", 14_000), begins],
+    ]

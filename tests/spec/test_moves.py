@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from idemproof.spec.events import Claim, Claimed, Kept
-from idemproof.spec.model import FAULTS, LEASE, WINDOW, Attempt, Client, Move, ask
+from idemproof.spec.moves import FAULTS, LEASE, WINDOW, Attempt, Move, ask
 from idemproof.spec.record import Record
+from idemproof.spec.states import Client
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 pytestmark = pytest.mark.once
@@ -305,8 +306,23 @@ def test_an_attempt_that_is_over_leaves_its_late_request_behind() -> None:
     assert over.record == CLAIMED
 
 
+def test_an_invocation_claims_for_its_execution_and_may_be_suspended() -> None:
+    held = CLAIMED._replace(owner="durable:execution/held")
+    claims = moves(client("claiming", durable=True), None, faults=())
+    assert [(move.what, move.record) for move in claims] == [("claims", held)]
+    running = client("running", 2, owns=True, durable=True)
+    suspended = next(move for move in moves(running, held) if move.what == "is suspended")
+    gone = held._replace(owner="durable:execution/gone")
+    assert suspended == Move("is suspended", Client(durable=True), gone, crashed=2, faultless=False)
+
+
+def test_calls_with_the_only_payload_do_not_name_it() -> None:
+    (calls,) = Attempt(Client(), None, ("a",), frozenset(), may_be_late=False).moves()
+    assert calls.what == "calls"
+
+
 def test_a_step_that_breaks_an_invariant_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idemproof.spec.model.transition", lambda record, event, now: (None, Kept()))
+    monkeypatch.setattr("idemproof.spec.moves.transition", lambda record, event, now: (None, Kept()))
     (released,) = moves(client("releasing"), CLAIMED, faults=())
     assert "INV-3 others_are_untouched" in released.broken
 

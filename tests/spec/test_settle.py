@@ -6,7 +6,19 @@ from typing import Any
 import pytest
 
 from idemproof.spec.commands import Sleep, Swap
-from idemproof.spec.events import Claim, Claimed, Complete, Completed, Event, InProgress, Replay, Superseded
+from idemproof.spec.events import (
+    ASK,
+    Claim,
+    Claimed,
+    Complete,
+    Completed,
+    Event,
+    InProgress,
+    Release,
+    Released,
+    Replay,
+    Superseded,
+)
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
 from idemproof.spec.settle import Change, Granted, settle
 
@@ -37,6 +49,8 @@ class Subject:
     """A call that makes a change."""
 
     held: Record | None = None
+    replaced: Record | None = None
+    asks = False
 
     def __init__(self) -> None:
         self.refusals: list[int] = []
@@ -79,6 +93,22 @@ class Done(Tried):
     def event(self, subject: Subject, now: int) -> Event:
         assert isinstance(subject, Subject)
         return Complete("me", '"mine"', None, now // 1000 + 1, "key")
+
+
+class Asking(Tried):
+    """A claim of "me" that asks before it repeats."""
+
+    def event(self, subject: Subject, now: int) -> Event:
+        return Claim("me", now + LEASE, (now + LEASE) // 1000 + 60, None, "key", policy=ASK)
+
+
+class Ended(Tried):
+    """A release by "me"."""
+
+    claims = False
+
+    def event(self, subject: Subject, now: int) -> Event:
+        return Release("me")
 
 
 class Store:
@@ -143,6 +173,43 @@ def test_a_confirmed_claim_stays_the_object_that_its_layer_returned() -> None:
     store = Store(copied)
     store.run(Tried())
     assert store.subject.held is store.asked[0].new
+
+
+@pytest.mark.clause("TAKE-3")
+@pytest.mark.parametrize(
+    ("found", "takes_over"),
+    [
+        (Record("key", INPROGRESS, 9_999, NOW - 1, None, None, "another"), True),
+        (Record("key", INPROGRESS, 9_999, NOW - 1, None, None, "me"), False),
+        (Record("key", COMPLETED, 1, None, '"theirs"', None, "another"), False),
+        (None, False),
+    ],
+)
+def test_what_a_claim_takes_over_is_known_before_the_reply(found: Record | None, takes_over: bool) -> None:
+    seen: list[Any] = []
+
+    def sent(request: Swap) -> Record | None:
+        seen.append((store.subject.held, store.subject.replaced, store.subject.asks))
+        return request.new
+
+    store = Store(sent)
+    assert isinstance(store.run(Asking(), found), Claimed)
+    (request,) = store.asked
+    assert (request.key, request.expected) == ("key", found)
+    assert seen == [(request.new, found if takes_over else None, takes_over)]
+
+
+def test_what_is_deleted_is_kept_for_no_time_and_decided_by_what_is_found() -> None:
+    held = Record("key", INPROGRESS, 9_999, NOW + LEASE, None, None, "me")
+    longer = held._replace(in_progress_expiry_timestamp=NOW + 2 * LEASE)
+
+    class Converting(Ended):
+        def acting(self, subject: Subject, current: Record | None) -> Record | None:
+            return current
+
+    store = Store(longer, grant)
+    assert store.run(Converting(), held) == Released()
+    assert store.asked == [Swap("key", held, None, 0), Swap("key", longer, None, 0)]
 
 
 @pytest.mark.clause("ENG-3")

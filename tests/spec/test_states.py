@@ -3,7 +3,9 @@
 import pytest
 
 from idemproof.spec.events import Evict, Kept
-from idemproof.spec.model import Client, Move, State, ask, broken_by_beginning, canonical, forget, tick
+from idemproof.spec.moves import Move, ask, forget
+from idemproof.spec.record import Record
+from idemproof.spec.states import Client, State, broken_by_beginning, canonical, remembering, renamed, tick
 from model_states import ABANDONED, ABANDONED_RESULT, CLAIMED, STORED, client
 
 pytestmark = pytest.mark.once
@@ -16,6 +18,29 @@ def test_a_move_changes_only_its_client_and_what_blocks_others() -> None:
     left = client("gone", late=("claim", 1, 1))
     moved = Move("is over", client("claiming"), CLAIMED, left=left, stored=3).applied_to(state, 1)
     assert moved == State(CLAIMED, (state.clients[0], client("claiming"), left), 1, 3)
+
+
+def test_the_effect_of_a_move_counts_from_then_on() -> None:
+    state = State(CLAIMED, (client("running", 1, owns=True),))
+    moved = Move("acts", client("acted", 1, owns=True), CLAIMED, acts=True).applied_to(state, 0)
+    assert moved == State(CLAIMED, (client("acted", 1, owns=True),), effect=3)
+
+
+def test_what_an_invocation_leaves_blocks_all_but_its_execution() -> None:
+    ends = Client(durable=True)
+    state = State(CLAIMED, (client("running", 2, durable=True), Client()), 1, 1, suspended=1, done=1)
+    moved = Move("is suspended", ends, CLAIMED, crashed=2).applied_to(state, 0)
+    assert moved == State(CLAIMED, (ends, Client()), 1, 1, suspended=2, done=1)
+    moved = Move("gets Completed", ends, STORED, stored=3).applied_to(state, 0)
+    assert moved == State(STORED, (ends, Client()), 1, 1, suspended=1, done=3)
+
+
+def test_a_release_ends_all_invocations_of_the_execution() -> None:
+    others = (client("running", 2, durable=True), client("granted", 2))
+    state = State(CLAIMED, (client("releasing", durable=True), *others), 1, 1, suspended=2, done=1)
+    moved = Move("gets Released", Client(durable=True), None, released=True).applied_to(state, 0)
+    left = (Client(durable=True), client("running", 0, durable=True), client("granted", 2))
+    assert moved == State(None, left, 1, 1, suspended=0, done=1)
 
 
 def test_whose_record_is_replaced_owns_it_no_longer() -> None:
@@ -75,6 +100,32 @@ def test_an_owner_of_whom_nothing_is_left_has_another_name() -> None:
     assert canonical(State(CLAIMED, (Client(),))).record == ABANDONED
     assert canonical(State(STORED, (Client(),))).record == ABANDONED_RESULT
     assert canonical(State(STORED, (owner,))).record == STORED
+
+
+@pytest.mark.parametrize(
+    ("record", "effect", "acts", "after"),
+    [
+        (None, 2, True, 2),
+        (CLAIMED, 0, False, 0),
+        (CLAIMED, 0, True, 3),
+        (CLAIMED, 1, False, 3),
+        (CLAIMED, 5, False, 5),
+        (STORED, 5, False, 3),
+    ],
+)
+def test_an_effect_counts_until_the_record_of_it_expires(
+    record: Record | None, effect: int, acts: bool, after: int
+) -> None:
+    given = {"acts": True} if acts else {}
+    state = State(record, (Client(),), effect=effect)
+    assert remembering(state, **given) == state._replace(effect=after)
+
+
+@pytest.mark.parametrize("prefix", ["", "durable:execution/"])
+def test_another_owner_is_of_the_same_execution(prefix: str) -> None:
+    assert renamed(CLAIMED._replace(owner=f"{prefix}held"), "me") == CLAIMED._replace(owner=f"{prefix}me")
+    result = STORED._replace(owner=f"{prefix}me", response_data=f"{prefix}me")
+    assert renamed(STORED._replace(owner=f"{prefix}held"), "me") == result
 
 
 # Who may begin.

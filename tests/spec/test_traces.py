@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from idemproof.spec.explorer import HASHES, PROGRESS_EVERY, Explorer, Result, Trace, TraceLine
-from idemproof.spec.model import FAULTS, GONE, RUNNING, Attempt, Client, Move, State, broken_by_beginning
+from idemproof.spec.moves import FAULTS, Attempt, Move
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.states import GONE, RUNNING, Client, State, broken_by_beginning
 from idemproof.spec.transition import TABLE, _always
 
 pytestmark = pytest.mark.once

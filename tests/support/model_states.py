@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from idemproof.spec.model import LEASE, WINDOW, Client
+from idemproof.spec.moves import LEASE, WINDOW
 from idemproof.spec.record import COMPLETED, INPROGRESS, Record
+from idemproof.spec.states import Client
 
 CLAIMED = Record("", INPROGRESS, WINDOW, LEASE * 1000, None, "a", "held")
 STORED = Record("", COMPLETED, WINDOW, None, "held", "a", "held")

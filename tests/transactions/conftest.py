@@ -36,6 +36,14 @@ def plain_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plac
     made.close()
 
 
+@pytest.fixture
+def on_postgres(dsn: str) -> Iterator[Place]:
+    """A connection of psycopg, where only PostgreSQL matters."""
+    made = psycopg_place(dsn)
+    yield made
+    made.close()
+
+
 def place_of(name: str, request: pytest.FixtureRequest, folder: Path) -> Place:
     if name == "sqlite3":
         return sqlite_place(folder)

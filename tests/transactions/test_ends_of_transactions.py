@@ -1,7 +1,7 @@
 """Completions within transactions that end in unusual ways, or had failed before."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,14 @@ from idemproof.errors import IdempotencyLeaseLostError, IdempotencyTransactionEr
 from transaction_places import Place, psycopg_place, sqlalchemy_place, sqlite_place
 
 pytestmark = pytest.mark.once
+
+
+def rolls_back(place: Any, body: Callable[..., Any]) -> str:
+    """Call a body whose transaction cannot be committed, and return the error's message."""
+    with pytest.raises(IdempotencyTransactionError) as raised:
+        place.protect(body)(what="a")
+    assert raised.value.kind == "RolledBack"
+    return str(raised.value)
 
 
 @pytest.mark.clause("INV-11", "TXN-10")
@@ -63,9 +71,8 @@ def test_transaction_that_ends_with_its_connection_is_no_answer(place: Place) ->
 
 @pytest.mark.clause("TXN-7")
 @pytest.mark.parametrize("way", ["Rollback", "force_rollback"])
-def test_rollback_without_an_exception_is_no_answer_and_releases(dsn: str, way: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_rollback_without_an_exception_is_no_answer_and_releases(on_postgres: Place, way: str) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         with connection.transaction(force_rollback=way == "force_rollback"):
@@ -75,17 +82,16 @@ def test_rollback_without_an_exception_is_no_answer_and_releases(dsn: str, way: 
                 raise psycopg.Rollback
         return 1
 
-    with pytest.raises(IdempotencyTransactionError) as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    rolls_back(place, body)
     assert (place.effects(), place.records()) == ([], [])
-    place.close()
 
 
 @pytest.mark.clause("TXN-7", "INV-11")
 @pytest.mark.parametrize("swallows", [False, True])
-def test_commit_that_fails_by_a_deferred_constraint_leaves_nothing(dsn: str, swallows: bool) -> None:
-    place = psycopg_place(dsn)
+def test_commit_that_fails_by_a_deferred_constraint_leaves_nothing(
+    on_postgres: Place, swallows: bool
+) -> None:
+    place = on_postgres
     place.change("ALTER TABLE effects ADD UNIQUE (what) DEFERRABLE INITIALLY DEFERRED")
     place.change("INSERT INTO effects VALUES ('a')")
     connection = place.new()
@@ -101,7 +107,6 @@ def test_commit_that_fails_by_a_deferred_constraint_leaves_nothing(dsn: str, swa
     with pytest.raises(IdempotencyTransactionError if swallows else psycopg.errors.UniqueViolation):
         place.protect(body)(what="a")
     assert (place.effects(), place.records()) == (["a"], [])
-    place.close()
 
 
 @pytest.mark.clause("INV-11")
@@ -129,9 +134,8 @@ def test_commit_that_fails_on_sqlite_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.clause("TXN-6")
-def test_lost_lease_in_a_pipeline_cannot_commit(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_lost_lease_in_a_pipeline_cannot_commit(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         place.steal()
@@ -146,13 +150,11 @@ def test_lost_lease_in_a_pipeline_cannot_commit(dsn: str) -> None:
     with pytest.raises(IdempotencyLeaseLostError):
         place.protect(body)(what="a")
     assert place.effects() == []
-    place.close()
 
 
 @pytest.mark.clause("TXN-8")
-def test_pipeline_around_the_call_shows_its_result(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_pipeline_around_the_call_shows_its_result(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         place.act(connection, what)
@@ -163,7 +165,6 @@ def test_pipeline_around_the_call_shows_its_result(dsn: str) -> None:
         assert place.protect(body)(what="a") == 1
     connection.commit()
     assert (place.effects(), place.records()) == (["a"], ["COMPLETED"])
-    place.close()
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
@@ -175,6 +176,23 @@ def alchemy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     made = sqlalchemy_place(url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def fail_to_flush(alchemy: Any) -> Callable[[Session], None]:
+    """Return a function that lets the flush of a session fail."""
+    alchemy.change("CREATE TABLE numbers (id INTEGER PRIMARY KEY)")
+    base: Any = sa.orm.declarative_base()
+    number = type(
+        "Number", (base,), {"__tablename__": "numbers", "id": sa.Column(sa.Integer, primary_key=True)}
+    )
+
+    def fail(session: Session) -> None:
+        session.add_all([number(id=1), number(id=1)])
+        with pytest.raises(Exception, match=r"(?i)unique"):
+            session.flush()
+
+    return fail
 
 
 @pytest.mark.clause("TXN-5", "INV-11")
@@ -227,58 +245,38 @@ def test_transaction_that_had_failed_is_refused_by_name(dsn: str, kind: str) -> 
                 connection.execute(sa.text("SELECT no_column"))
             return complete(1, connection)
 
-    with pytest.raises(IdempotencyTransactionError, match="cannot commit") as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    assert "cannot commit" in rolls_back(place, body)
     assert (place.effects(), place.records()) == ([], [])
     place.close()
 
 
 @pytest.mark.clause("TXN-5")
-def test_session_whose_flush_had_failed_is_refused_by_name(alchemy: Any) -> None:
+def test_session_whose_flush_had_failed_is_refused_by_name(alchemy: Any, fail_to_flush: Any) -> None:
     place = alchemy
-    place.change("CREATE TABLE numbers (id INTEGER PRIMARY KEY)")
-    base: Any = sa.orm.declarative_base()
-    number = type(
-        "Number", (base,), {"__tablename__": "numbers", "id": sa.Column(sa.Integer, primary_key=True)}
-    )
 
     def body(what: str) -> Any:
         with Session(place.engine) as session:
             place.act(session, what)
-            session.add_all([number(id=1), number(id=1)])
-            with suppress(Exception):
-                session.flush()
+            fail_to_flush(session)
             return complete(1, session)
 
-    with pytest.raises(IdempotencyTransactionError, match="cannot commit") as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    assert "cannot commit" in rolls_back(place, body)
     assert (place.effects(), place.records()) == ([], [])
 
 
 @pytest.mark.clause("TXN-7", "INV-11")
-def test_flush_that_fails_after_the_completion_leaves_nothing(alchemy: Any) -> None:
+def test_flush_that_fails_after_the_completion_leaves_nothing(alchemy: Any, fail_to_flush: Any) -> None:
     place = alchemy
-    place.change("CREATE TABLE numbers (id INTEGER PRIMARY KEY)")
-    base: Any = sa.orm.declarative_base()
-    number = type(
-        "Number", (base,), {"__tablename__": "numbers", "id": sa.Column(sa.Integer, primary_key=True)}
-    )
     session = Session(place.engine)
     place.opened.append(session)
 
     def body(what: str) -> Any:
         place.act(session, what)
         answer = complete(1, session)
-        session.add_all([number(id=1), number(id=1)])
-        with suppress(Exception):
-            session.flush()
+        fail_to_flush(session)
         return answer
 
-    with pytest.raises(IdempotencyTransactionError) as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    rolls_back(place, body)
     session.rollback()
     assert place.effects() == []
 
@@ -299,17 +297,14 @@ def test_transaction_that_django_is_to_roll_back_is_no_answer(tmp_path: Path, wh
             transaction.set_rollback(True, place.alias)
         return 1
 
-    with pytest.raises(IdempotencyTransactionError) as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    rolls_back(place, body)
     assert place.effects() == []
     place.close()
 
 
 @pytest.mark.clause("INV-11")
-def test_read_only_transaction_raises_what_the_driver_says_and_releases(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_read_only_transaction_raises_what_the_driver_says_and_releases(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
     connection.read_only = True
 
     def body(what: str) -> Any:
@@ -319,7 +314,6 @@ def test_read_only_transaction_raises_what_the_driver_says_and_releases(dsn: str
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         place.protect(body)(what="a")
     assert place.records() == []
-    place.close()
 
 
 @pytest.mark.clause("TXN-6", "TXN-7")
@@ -361,8 +355,6 @@ def test_connection_that_breaks_before_the_commit_is_no_unknown_outcome(dsn: str
         )
         return answer
 
-    with pytest.raises(IdempotencyTransactionError) as raised:
-        place.protect(body)(what="a")
-    assert raised.value.kind == "RolledBack"
+    rolls_back(place, body)
     assert (place.effects(), place.records()) == ([], [])
     place.close()

@@ -9,7 +9,7 @@ import pytest
 
 from attempts import BodyError, complete
 from idemproof.errors import IdempotencyLeaseLostError, IdempotencyTransactionError
-from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, psycopg_place, sqlite_place
+from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -36,9 +36,8 @@ def test_other_result_after_the_commit_leaves_a_later_transaction_alone(place: P
 
 
 @pytest.mark.clause("TXN-7", "TXN-8")
-def test_failed_later_transaction_does_not_hide_the_commit(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_failed_later_transaction_does_not_hide_the_commit(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         with place.transaction(connection):
@@ -49,7 +48,6 @@ def test_failed_later_transaction_does_not_hide_the_commit(dsn: str) -> None:
         return answer
 
     assert place.protect(body)(what="a") == 1
-    place.close()
 
 
 @pytest.mark.clause("ENG-11", "TXN-4")
@@ -191,9 +189,10 @@ def test_later_transaction_in_which_another_attempt_completes_is_left_alone(plai
 
 
 @pytest.mark.clause("TXN-7", "TXN-11")
-def test_two_attempts_may_complete_in_one_transaction_which_stops_if_one_is_undone(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_two_attempts_may_complete_in_one_transaction_which_stops_if_one_is_undone(
+    on_postgres: Place,
+) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         place.act(connection, what)
@@ -210,7 +209,6 @@ def test_two_attempts_may_complete_in_one_transaction_which_stops_if_one_is_undo
         protected(what="undone")
     place.commit(connection)
     assert (place.effects(), place.records()) == ([], ["INPROGRESS"] * 2)
-    place.close()
 
 
 @pytest.mark.clause("TXN-11")
@@ -240,9 +238,8 @@ def test_sqlite_with_foreign_keys_leaves_a_later_transaction_alone_until_that_wr
 
 
 @pytest.mark.clause("TXN-7", "TXN-10")
-def test_savepoint_that_was_refused_and_undone_stops_its_transaction(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_savepoint_that_was_refused_and_undone_stops_its_transaction(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         place.act(connection, what)
@@ -256,4 +253,3 @@ def test_savepoint_that_was_refused_and_undone_stops_its_transaction(dsn: str) -
     assert raised.value.kind == "InSavepoint"
     place.commit(connection)
     assert place.effects() == []
-    place.close()

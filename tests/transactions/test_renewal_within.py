@@ -12,7 +12,7 @@ from attempts import attempt
 from idemproof import Record
 from idemproof.drivers import heartbeats
 from idemproof.errors import IdempotencyLeaseLostError
-from transaction_places import SQLitePlace, psycopg_place, sqlite_place
+from transaction_places import Place, SQLitePlace, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -73,8 +73,8 @@ def test_renewal_in_flight_is_awaited_before_the_completion_is_written(
 
 
 @pytest.mark.clause("TXN-2", "TXN-4")
-def test_two_threads_complete_once(dsn: str) -> None:
-    place = psycopg_place(dsn)
+def test_two_threads_complete_once(on_postgres: Place) -> None:
+    place = on_postgres
     kinds: list[str] = []
 
     def body(what: str) -> Any:
@@ -100,7 +100,6 @@ def test_two_threads_complete_once(dsn: str) -> None:
     assert place.protect(body)(what="a") == 1
     assert kinds == ["AlreadyCompleted"]
     assert place.effects() == ["a"]
-    place.close()
 
 
 def _quietly(work: Any, *args: Any) -> None:

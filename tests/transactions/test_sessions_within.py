@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scop
 from attempts import complete
 from django_places import DjangoSQLitePlace
 from idemproof.errors import IdempotencyTransactionError
-from transaction_places import WHAT, SQLAlchemyPlace, psycopg_place, sqlalchemy_place
+from transaction_places import WHAT, Place, SQLAlchemyPlace, sqlalchemy_place
 
 pytestmark = pytest.mark.once
 
@@ -140,9 +140,8 @@ def test_sqlite_that_commits_each_statement_is_refused_below_sqlalchemy(
 
 
 @pytest.mark.clause("TXN-5")
-def test_pipeline_without_an_answer_is_refused_by_name(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_pipeline_without_an_answer_is_refused_by_name(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
 
     def body(what: str) -> Any:
         with connection.pipeline() as pipeline, connection.transaction():
@@ -157,7 +156,6 @@ def test_pipeline_without_an_answer_is_refused_by_name(dsn: str) -> None:
     assert raised.value.kind == "NoTransaction"
     assert protected(what="in time") == 1
     assert place.effects() == ["in time"]
-    place.close()
 
 
 @pytest.mark.clause("TXN-10")

@@ -9,7 +9,7 @@ from psycopg import IsolationLevel
 
 from attempts import attempt, complete
 from idemproof.errors import IdempotencyTransactionError
-from transaction_places import psycopg_place, sqlalchemy_place
+from transaction_places import Place, sqlalchemy_place
 
 pytestmark = pytest.mark.once
 
@@ -42,9 +42,8 @@ def test_repeatable_reads_of_mariadb_may_begin_before_the_call_unless_they_are_s
 
 
 @pytest.mark.clause("INV-11", "ENG-11")
-def test_renewal_after_a_repeatable_read_has_begun_makes_the_completion_fail(dsn: str) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+def test_renewal_after_a_repeatable_read_has_begun_makes_the_completion_fail(on_postgres: Place) -> None:
+    place, connection = on_postgres, on_postgres.new()
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     renews = [True, False]
 
@@ -60,4 +59,3 @@ def test_renewal_after_a_repeatable_read_has_begun_makes_the_completion_fail(dsn
         protected(what="a")
     assert protected(what="a") == 1
     assert (place.effects(), place.records()) == (["a"], ["COMPLETED"])
-    place.close()

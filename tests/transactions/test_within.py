@@ -15,7 +15,7 @@ from idemproof.errors import (
     IdempotencySerializationError,
     IdempotencyTransactionError,
 )
-from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, psycopg_place, sqlite_place
+from transaction_places import ALSO_DJANGO_ON_MARIADB, Place, sqlite_place
 
 pytestmark = pytest.mark.once
 
@@ -434,10 +434,9 @@ def test_repr_of_no_error_contains_the_result(place: Place) -> None:
 
 @pytest.mark.clause("TXN-8")
 def test_completion_sends_two_statements_more_than_claim_and_transaction(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    on_postgres: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = psycopg_place(dsn)
-    connection = place.new()
+    place, connection = on_postgres, on_postgres.new()
     sent: list[str] = []
     execute = psycopg.Cursor.execute
 
@@ -457,4 +456,3 @@ def test_completion_sends_two_statements_more_than_claim_and_transaction(
     # A claim, an effect, the completion, and the record when the transaction has ended.
     assert sent == ["WITH", "INSERT", "WITH", "SELECT"]
     monkeypatch.undo()
-    place.close()

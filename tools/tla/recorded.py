@@ -14,7 +14,7 @@ from idemproof.reference.engine import Engine
 from idemproof.reference.observers import Report
 from idemproof.spec.commands import Swap
 from idemproof.spec.events import Event, Evict, Outcome
-from idemproof.spec.invariants import Began, Ended, Happening
+from idemproof.spec.happenings import Began, Ended, Happening
 from idemproof.spec.record import Record, deadline_ms, expiry_ms
 from idemproof.spec.transition import Next, transition
 

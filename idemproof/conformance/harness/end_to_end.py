@@ -20,7 +20,8 @@ from ...spec.errors import (
     IdempotencyLeaseLostError,
     IdempotencyPersistenceLayerError,
 )
-from ...spec.invariants import OPERATIONS_PER_CALL, Ended
+from ...spec.happenings import Ended
+from ...spec.invariants import OPERATIONS_PER_CALL
 from ...spec.record import COMPLETED, Record, checked, deadline_ms, expiry_ms, same_record, same_version
 from ..calls import SimulatedCall
 from ..renewals import StoreDown

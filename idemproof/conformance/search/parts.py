@@ -9,7 +9,7 @@ from ...reference.cache import LocalCache
 from ...reference.engine import Engine
 from ...reference.observers import Report
 from ...reference.renewal import Renewal
-from ...reference.transactions import Completion
+from ...reference.transaction_completion import Completion
 from ...reference.waiter import Waiter
 from ...spec.commands import AskWithin, Load, Sleep, StopRenewal, Swap, Wait
 from ...spec.events import ASK, Abandon, Claim, Complete, CompleteWithin, Outcome, Release, Renew

@@ -7,7 +7,8 @@ from ...reference.transaction_errors import RESULT_DIFFERS
 from ...spec.commands import Swap
 from ...spec.errors import IdempotencyError
 from ...spec.events import Kept, Release
-from ...spec.invariants import Step, broken_by_history, live_result_is_final, others_are_untouched
+from ...spec.happenings import Step
+from ...spec.invariants import broken_by_history, live_result_is_final, others_are_untouched
 from ...spec.record import COMPLETED, UNAVAILABLE, Record, expiry_ms, holds
 from ..calls import SimulatedCall
 from ..simulator import World

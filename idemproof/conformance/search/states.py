@@ -31,7 +31,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from ...spec.commands import Command, Sleep, Swap
-from ...spec.invariants import Began, Committed, Ended, Happening, Within
+from ...spec.happenings import Began, Committed, Ended, Happening, Within
 from ...spec.record import Record
 from ..calls import SimulatedCall
 from ..simulator import Written

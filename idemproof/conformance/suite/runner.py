@@ -13,6 +13,7 @@ from .clock import MovedClock
 from .factories import Bench, Factory, FactoryError
 from .findings import finding_of
 from .measuring import seconds_at_once
+from .offered import commands, lacking, unmet
 from .options import claimed, profile_named, require_callable_progress, seed_given, tiers_named
 from .pace import AT_ONCE, Asked, Pace
 from .printed import Printed, silence
@@ -179,7 +180,7 @@ class Session:
             methods = self._capabilities.client_methods
             self._bench = Bench(factory, self._clock, profile.patience, methods, self._pace)
         self.subject = _in_words(self._bench)
-        if any(not each.hello.steps for each in _commands(self._bench)):
+        if any(not each.hello.steps for each in commands(self._bench)):
             self._notes.append(_WITHOUT_STEPS)
 
     @property
@@ -248,7 +249,7 @@ class Session:
         shortened = case.cut_short and case.is_shortened
         if case.cut_short:
             (self._shortened if shortened else self._cut_short).append(asked.name)
-        fault = next((each.fault for each in _commands(bench) if each.fault is not None), None)
+        fault = next((each.fault for each in commands(bench) if each.fault is not None), None)
         if fault is not None:
             self._command_failed = f"the command failed in {asked.name}"
             if not (case.findings or broken):
@@ -279,11 +280,11 @@ class Session:
             return without(asked, "not run", self._pace.too_late)
         if self._bench.at_first is not None:
             return self._failed_at_first(asked, self._bench.at_first)
-        unmet = self._unmet(asked, self._bench)
-        if unmet is not None:
-            return without(asked, "broken", None)._replace(findings=(finding_of(asked, unmet),))
-        lacking = self._lacking(asked, self._bench)
-        return None if lacking is None else without(asked, "not offered", lacking)
+        broken = unmet(asked, self._bench, self._capabilities)
+        if broken is not None:
+            return without(asked, "broken", None)._replace(findings=(finding_of(asked, broken),))
+        why_not = lacking(asked, self._bench, self._capabilities)
+        return None if why_not is None else without(asked, "not offered", why_not)
 
     def _failed_at_first(self, asked: Check, failure: Exception) -> CheckResult:
         """Report once that the layer raised at its first write."""
@@ -315,7 +316,11 @@ class Session:
 
     def _others(self) -> list[Asked]:
         """Return the checks that want to run later."""
-        return [_known(each) for each in self._left.values() if self._lacking(each, self._bench) is None]
+        return [
+            _known(each)
+            for each in self._left.values()
+            if lacking(each, self._bench, self._capabilities) is None
+        ]
 
     def _measure_requests_at_once(self, asked: Check) -> None:
         """Before a tier that sends requests at once, measure them: some stores let them wait."""
@@ -328,68 +333,6 @@ class Session:
                     self._bench.workers, f"{self._keys}-at-once", self.profile.patience, self._pace.now
                 )
             self._pace.note_at_once(seconds)
-
-    def _unmet(self, asked: Check, bench: Bench) -> Broken | None:
-        """Return which claim, made in so many words, the layer does not meet; or None."""
-        if "processes" not in asked.needs or not self._capabilities.processes:
-            return None
-        if bench.shared or bench.is_one_object:
-            return None
-        return Broken(
-            "The layer claims that other processes see its records (processes), but a second layer from the "
-            "factory does not see the records of the first one.",
-            ["CAS-1", "CAS-4"],
-        )
-
-    def _lacking(self, asked: Check, bench: Bench) -> str | None:
-        """Return why the layer does not offer what the check needs, or None if it does."""
-        claims = self._capabilities
-        is_command = bool(_commands(bench))
-        reasons: dict[str, tuple[bool, str]] = {
-            "swaps": (bench.layer.swaps, "the layer has the four documented methods only"),
-            "shared": (
-                # Whether processes share the store, one object cannot show; a claim is tested.
-                bench.shared
-                or ("processes" in asked.needs and bool(claims.processes))
-                or ("forks" in asked.needs and bool(claims.forks or claims.processes)),
-                "a second layer from the factory does not see the first one's records",
-            ),
-            "movable_clock": (
-                claims.movable_clock and not is_command,
-                "the suite cannot move the clock of a command"
-                if is_command
-                else "it is not claimed (movable_clock)",
-            ),
-            "fenced": (
-                bench.layer.swaps if claims.fenced is None else claims.fenced,
-                "the four documented methods name no owner that a store could compare"
-                if claims.fenced is None
-                else "it is not claimed (fenced)",
-            ),
-            "interruptible": (not is_command, "an interrupt does not reach a command"),
-            "inside": (not is_command, "the suite does not see what a command holds"),
-            "closes": (
-                bench.closes,
-                "the factory returns one object at each call"
-                if bench.is_one_object
-                else "the layer has no close method",
-            ),
-            "processes": (claims.processes is not False, "it is not claimed (processes)"),
-            "forks": (
-                claims.forks or (claims.forks is None and claims.processes is not False),
-                "it is not claimed (forks)",
-            ),
-            "time": (
-                bench.layer.swaps or claims.movable_clock,
-                "the layer uses the wall clock, and does not allow the suite to move it",
-            ),
-        }
-        for need in asked.needs:
-            met, why = reasons.get(need, (getattr(claims, need, None), f"it is not claimed ({need})"))
-            assert met is not None, f"the check {asked.name} needs the unknown {need!r}"
-            if not met:
-                return why
-        return None
 
     def _run(self, asked: Check, case: Case, subjects: list[Subject]) -> tuple[_Open | None, list[Broken]]:
         """Run a check in the thread of the layers; return why it was not completed, or what is broken."""
@@ -447,10 +390,6 @@ class Session:
 
 def _known(asked: Check) -> Asked:
     return Asked(asked.name, asked.tier)
-
-
-def _commands(bench: Bench) -> list[CommandLayer]:
-    return [subject.layer for subject in bench.subjects if isinstance(subject.layer, CommandLayer)]
 
 
 def _in_words(bench: Bench) -> str:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
+from ..harness.course import Course
 from ..harness.evidence import is_explained, lines_of, unexplained
 from ..harness.linearizability import Get, Put
 from ..harness.messages import Go, Join, Look, Seen, Start
 from ..harness.processes import Process, place_of
-from ..harness.races import Course, Race
+from ..harness.races import Race
 from ..harness.recording import Recorder, key_of
 from ..harness.stress import Fault, Plan, Round, faults_of_runs, kinds, stress
 from ..suite.checks import Case, NotJudged, NotOffered, check

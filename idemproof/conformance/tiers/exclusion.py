@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from ...spec.commands import Swap
 from ...spec.record import COMPLETED, INPROGRESS, Record
+from ..harness.course import Course
 from ..harness.linearizability import Delete, Put, Request, Update
 from ..harness.race_traces import granted
-from ..harness.races import RETENTION_MS, Course, Explain, Fault, Make, Outcome, Race
+from ..harness.races import RETENTION_MS, Explain, Fault, Make, Outcome, Race
 from ..suite.checks import Case, check
 from .clock_control import check_by_the_clock
 

@@ -21,18 +21,15 @@ from ..harness.forks import (
     Child,
     Ended,
     Hung,
-    OpenRequest,
     Reply,
     Sent,
     can_fork,
     in_a_child,
     replied,
-    reply_while_open,
     sent,
-    sqlite_connections,
-    stoppable,
 )
 from ..harness.linearizability import Get, Operation, Request
+from ..harness.open_requests import OpenRequest, reply_while_open, sqlite_connections, stoppable
 from ..harness.recording import key_of
 from ..suite.adapters import adapted
 from ..suite.checks import Case, NotOffered, check

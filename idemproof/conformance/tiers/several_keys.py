@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from ...spec.commands import Load
 from ...spec.record import COMPLETED, Record
+from ..harness.course import Course
 from ..harness.linearizability import Get, Operation, Refused, Request
-from ..harness.races import Course, Fault, Outcome, Race
+from ..harness.races import Fault, Outcome, Race
 from ..suite.checks import Case, NotOffered, check
 from ..suite.subjects import Subject
 from ..suite.trace import in_words
