@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import http_transaction_kills
 from http_kills import POLICIES, SERVERS, STORES, Report, killed
 
 pytestmark = pytest.mark.once
@@ -14,8 +15,8 @@ ORDERS = 40
 
 
 def check(report: Report, policy: str) -> None:
-    assert report.kills["SIGKILL after the effect"] > 0
-    assert report.kills["SIGTERM after the effect"] > 0
+    assert report.kills["SIGKILL after"] > 0
+    assert report.kills["SIGTERM after"] > 0
     assert report.replays > 0
     assert (report.of_another, report.two_answers, report.unsettled) == (0, 0, 0), report
     if policy == "refuse":
@@ -39,6 +40,42 @@ def test_under_run_effects_are_repeated_and_answers_still_belong_to_their_caller
     valkey_server: Any, tmp_path: Path
 ) -> None:
     check(killed("gunicorn", "valkey", valkey_server, tmp_path, "run", orders=ORDERS, per_key=PER_KEY), "run")
+
+
+def check_transactions(report: Report, *, within: bool) -> None:
+    for moment in ("before the commit", "after the commit"):
+        assert report.kills[f"SIGKILL {moment}"] > 0
+    assert report.replays > 0
+    assert (report.of_another, report.two_answers, report.unsettled, report.never) == (0, 0, 0, 0), report
+    if within:
+        assert (report.twice, report.unanswered) == (0, 0), report
+    else:
+        assert report.twice > 0, report  # counted: OUT-4
+        assert report.unanswered > 0, report
+
+
+@pytest.mark.clause("INV-11", "TXN-1", "HTTP-27")
+def test_no_effect_happens_twice_or_without_its_answer_if_views_complete_in_their_transactions(
+    postgres_server: Any, tmp_path: Path
+) -> None:
+    kind = "uvicorn-transactions"
+    report = http_transaction_kills.killed(
+        kind, postgres_server, tmp_path, within=True, orders=10, per_key=5, clients=1
+    )
+    check_transactions(report, within=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("within", http_transaction_kills.WAYS)
+@pytest.mark.parametrize("kind", http_transaction_kills.SERVERS)
+@pytest.mark.clause("INV-11", "TXN-1", "HTTP-27", "OUT-4")
+def test_no_effect_happens_twice_or_without_its_answer_in_many_deaths(
+    kind: str, within: bool, postgres_server: Any, tmp_path: Path
+) -> None:
+    report = http_transaction_kills.killed(
+        kind, postgres_server, tmp_path, within=within, orders=1500, seed=2
+    )
+    check_transactions(report, within=within)
 
 
 @pytest.mark.nightly
