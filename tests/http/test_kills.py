@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import http_transaction_kills
-from http_kills import POLICIES, SERVERS, STORES, Report, killed
+from http_kills import PAGE, POLICIES, SERVERS, STORES, Report, killed
+from pages import rows
 
 pytestmark = pytest.mark.once
 
@@ -63,6 +64,16 @@ def test_no_effect_happens_twice_or_without_its_answer_if_views_complete_in_thei
         kind, postgres_server, tmp_path, within=True, orders=10, per_key=5, clients=1
     )
     check_transactions(report, within=True)
+
+
+def test_the_page_has_the_counts_of_runs_with_completion_in_the_transaction_and_without() -> None:
+    ways = http_transaction_kills.WAYS
+    shown = [row for row in rows(PAGE, "server") if row[1] in ways.values()]
+    assert len(shown) == len(ways) * len(http_transaction_kills.SERVERS)
+    for _, way, *counts in shown:
+        of_another, twice, unanswered, never = map(int, counts[-4:])
+        assert (of_another, never) == (0, 0)
+        assert (twice > 0, unanswered > 0) == (way != ways[True],) * 2
 
 
 @pytest.mark.nightly
