@@ -9,9 +9,8 @@ not change.
 
 import asyncio
 import contextlib
+import importlib
 import json
-import sys
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,20 +43,10 @@ class Client:
         return self._runner.run(self._bytecodes(payload))
 
     async def _bytecodes(self, payload: Payload) -> int:
-        count = 0
-
-        def trace(frame: types.FrameType, event: str, _: Any) -> Any:
-            nonlocal count
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            count += event == "opcode"
-            return trace
-
-        sys.settrace(trace)
-        try:
+        counting: Any = importlib.import_module("bytecodes")
+        with counting.Bytecodes() as counted:
             await self._orders([payload])
-        finally:
-            sys.settrace(None)
-        return count
+        return int(counted.total)
 
     async def _orders(self, payloads: Sequence[Payload]) -> list[Any]:
         receipts = []

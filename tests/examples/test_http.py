@@ -1,7 +1,9 @@
-"""The example of a protected HTTP API does what its pages say."""
+"""The examples of protected HTTP APIs do what their pages say."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -62,6 +64,33 @@ def test_each_request_of_the_page_is_answered_as_it_says(
         else:
             assert (answer.headers.get("idempotency-replayed") == "true") == ("Replayed" in problem)
     assert capsys.readouterr().out == "charging 24 euros\n" * 2
+
+
+def test_a_booking_is_committed_with_its_answer(
+    load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bookings.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{file}")
+    shop = load("http/fastapi_bookings.py")
+    headers = {"idempotency-key": '"k-1"', "authorization": "Bearer ada"}
+
+    async def book_twice() -> list[httpx.Response]:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop")
+        async with shop.app.router.lifespan_context(shop.app), client:
+            answers = [await client.post("/bookings/A7", headers=headers) for _ in range(2)]
+        await shop.store.close()
+        await shop.engine.dispose()
+        return answers
+
+    first, again = asyncio.run(book_twice())
+    assert (first.status_code, first.json()) == (201, {"booking": 1, "seat": "A7"})
+    assert (again.status_code, again.content) == (201, first.content)
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (
+        None,
+        "true",
+    )
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT seat FROM bookings").fetchall() == [("A7",)]
 
 
 def test_the_example_has_twenty_lines_at_most(shop: Any) -> None:

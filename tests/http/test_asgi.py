@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asgi_calls import KEY, Counted, Exchange, Reply, call
+from asgi_calls import KEY, Counted, Exchange, Reply, call, protected
 from idemproof import (
     NOT_DONE,
     AsyncInMemoryPersistenceLayer,
@@ -18,7 +18,7 @@ from idemproof import (
 )
 from idemproof.drivers.blocking import request as perform
 from idemproof.errors import IdempotencyConfigError, IdempotencyValidationError
-from idemproof.http import PROBLEMS, IdempotencyMiddleware, Request, Response, Route
+from idemproof.http import PROBLEMS, Request, Response, Route
 from idemproof.spec.commands import RunBody
 from idemproof.testing import MovableClock
 
@@ -28,10 +28,6 @@ pytestmark = pytest.mark.once
 @pytest.fixture(params=[InMemoryPersistenceLayer, AsyncInMemoryPersistenceLayer], ids=["blocking", "async"])
 def store(request: pytest.FixtureRequest) -> Any:
     return request.param()
-
-
-def protected(app: Any, store: Any = None, **options: Any) -> Any:
-    return IdempotencyMiddleware(app, persistence_store=store or InMemoryPersistenceLayer(), **options)
 
 
 def problem(reply: Reply) -> str:

@@ -142,6 +142,15 @@ def test_streams_are_kept_up_to_the_limit(asynchronous: bool) -> None:
     assert shop.runs == 2
 
 
+@pytest.mark.clause("HTTP-16")
+def test_an_answer_over_the_limit_reaches_its_first_caller_alone(asynchronous: bool) -> None:
+    shop = Shop(asynchronous=asynchronous, response_limit=100)
+    shop.view = lambda _: HttpResponse(b"x" * 101)
+    first, again = shop.post(), shop.post()
+    assert (body_of(first), first.status_code) == (b"x" * 101, 200)
+    assert (again.status_code, again.content.count(b"result-unavailable"), shop.runs) == (409, 1, 1)
+
+
 def test_a_file_is_replayed(asynchronous: bool) -> None:
     shop = Shop(asynchronous=asynchronous)
     shop.view = lambda _: FileResponse(io.BytesIO(b"seat 7"), filename="ticket.txt")

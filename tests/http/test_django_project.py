@@ -1,22 +1,18 @@
-"""A whole project of Django, with the middleware: what the views raise, and their transactions."""
+"""A whole project of Django, with the middleware: what the views raise."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path
 
-from idemproof import IdempotencyConfig, InMemoryPersistenceLayer, SQLitePersistenceLayer, current_attempt
-from idemproof.errors import IdempotencySerializationError
-from idemproof.http import Response
+from idemproof import IdempotencyConfig, InMemoryPersistenceLayer
 
 pytestmark = pytest.mark.once
 
@@ -117,56 +113,3 @@ def test_an_exception_that_django_answers_is_an_answer(
     first, again = project.post(), project.post()
     assert (first.status_code, again.status_code, project.runs) == (status, status, 1)
     assert again["Idempotency-Replayed"] == "true"
-
-
-@pytest.mark.parametrize("status", [201, 503])
-def test_a_view_completes_in_its_own_transaction(
-    project: Project, served: Any, tmp_path: Path, status: int
-) -> None:
-    """Even if the worker is lost, or answers with an error, after the commit."""
-    file = tmp_path / "orders.db"
-    served(persistence_store=SQLitePersistenceLayer(file))
-
-    def order() -> HttpResponse:
-        connection = sqlite3.connect(file, isolation_level=None)
-        try:
-            connection.execute("CREATE TABLE orders (number)")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO orders VALUES (1)")
-            current_attempt().complete(
-                Response(201, ((b"content-type", b"application/json"),), b'{"order": 1}'), within=connection
-            )
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        return JsonResponse({"order": 1}, status=status)
-
-    project.view = order
-    first, again = project.post(), project.post()
-    assert (first.status_code, first.content) == (status, b'{"order": 1}')
-    assert (again.status_code, again.content, project.runs) == (201, b'{"order": 1}', 1)
-    assert again["Idempotency-Replayed"] == "true"
-
-
-def test_only_a_response_completes_a_request(project: Project, served: Any, tmp_path: Path) -> None:
-    file = tmp_path / "orders.db"
-    served(persistence_store=SQLitePersistenceLayer(file))
-    found: list[Exception] = []
-
-    def order() -> HttpResponse:
-        connection = sqlite3.connect(file, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            with pytest.raises(
-                IdempotencySerializationError, match=r"Response of idemproof\.http"
-            ) as refused:
-                current_attempt().complete(JsonResponse({}), within=connection)
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close()
-        found.append(refused.value)
-        return JsonResponse({})
-
-    project.view = order
-    assert [project.post().status_code for _ in range(2)] == [200, 200]
-    assert (project.runs, len(found)) == (1, 1)

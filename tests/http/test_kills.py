@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from http_kills import POLICIES, SERVERS, STORES, Report, killed
+import http_transaction_kills
+from http_kills import PAGE, POLICIES, SERVERS, STORES, Report, killed
+from pages import rows
 
 pytestmark = pytest.mark.once
 
@@ -14,8 +16,8 @@ ORDERS = 40
 
 
 def check(report: Report, policy: str) -> None:
-    assert report.kills["SIGKILL after the effect"] > 0
-    assert report.kills["SIGTERM after the effect"] > 0
+    assert report.kills["SIGKILL after"] > 0
+    assert report.kills["SIGTERM after"] > 0
     assert report.replays > 0
     assert (report.of_another, report.two_answers, report.unsettled) == (0, 0, 0), report
     if policy == "refuse":
@@ -39,6 +41,52 @@ def test_under_run_effects_are_repeated_and_answers_still_belong_to_their_caller
     valkey_server: Any, tmp_path: Path
 ) -> None:
     check(killed("gunicorn", "valkey", valkey_server, tmp_path, "run", orders=ORDERS, per_key=PER_KEY), "run")
+
+
+def check_transactions(report: Report, *, within: bool) -> None:
+    for moment in ("before the commit", "after the commit"):
+        assert report.kills[f"SIGKILL {moment}"] > 0
+    assert report.replays > 0
+    assert (report.of_another, report.two_answers, report.unsettled, report.never) == (0, 0, 0, 0), report
+    if within:
+        assert (report.twice, report.unanswered) == (0, 0), report
+    else:
+        assert report.twice > 0, report  # counted: OUT-4
+        assert report.unanswered > 0, report
+
+
+@pytest.mark.clause("INV-11", "TXN-1", "HTTP-27")
+def test_no_effect_happens_twice_or_without_its_answer_if_views_complete_in_their_transactions(
+    postgres_server: Any, tmp_path: Path
+) -> None:
+    kind = "uvicorn-transactions"
+    report = http_transaction_kills.killed(
+        kind, postgres_server, tmp_path, within=True, orders=10, per_key=5, clients=1
+    )
+    check_transactions(report, within=True)
+
+
+def test_the_page_has_the_counts_of_runs_with_completion_in_the_transaction_and_without() -> None:
+    ways = http_transaction_kills.WAYS
+    shown = [row for row in rows(PAGE, "server") if row[1] in ways.values()]
+    assert len(shown) == len(ways) * len(http_transaction_kills.SERVERS)
+    for _, way, *counts in shown:
+        of_another, twice, unanswered, never = map(int, counts[-4:])
+        assert (of_another, never) == (0, 0)
+        assert (twice > 0, unanswered > 0) == (way != ways[True],) * 2
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("within", http_transaction_kills.WAYS)
+@pytest.mark.parametrize("kind", http_transaction_kills.SERVERS)
+@pytest.mark.clause("INV-11", "TXN-1", "HTTP-27", "OUT-4")
+def test_no_effect_happens_twice_or_without_its_answer_in_many_deaths(
+    kind: str, within: bool, postgres_server: Any, tmp_path: Path
+) -> None:
+    report = http_transaction_kills.killed(
+        kind, postgres_server, tmp_path, within=within, orders=1500, seed=2
+    )
+    check_transactions(report, within=within)
 
 
 @pytest.mark.nightly

@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import sys
-import types
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 import idemproof
 from asgi_calls import Counted, Exchange
+from bytecodes import Bytecodes
 from idemproof import AsyncInMemoryPersistenceLayer, Idempotency, IdempotencyConfig
 from idemproof.http import IdempotencyMiddleware
 
@@ -23,23 +22,9 @@ PACKAGE = str(Path(idemproof.__file__).parent)
 
 async def bytecodes(act: Callable[[], Awaitable[Any]]) -> int:
     """Return how many bytecodes of this library are executed."""
-    count = 0
-
-    def trace(frame: types.FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    with Bytecodes(PACKAGE) as counted:
         await act()
-    finally:
-        sys.settrace(before)
-    return count
+    return counted.total
 
 
 def test_a_request_executes_few_bytecodes_more_than_the_call_in_it() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bytecodes import Bytecodes
 from derived_keys import REFUSED, assert_refused_both, derived, refusal
 from idemproof import IdempotencyConfig
 from idemproof.errors import IdempotencyConfigError, IdempotencyKeyError
@@ -171,24 +172,9 @@ def test_what_unfolds_for_ever_is_refused(key: str) -> None:
 def bytecodes_of(payload: Any) -> int:
     """Return how many instructions of the interpreter a refusal takes."""
     derivation = KeyDerivation(IdempotencyConfig(), "p")
-    count = 0
-
-    def trace(frame: Any, event: str, _argument: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        count += event == "opcode"
-        return trace
-
-    usual = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    with pytest.raises(IdempotencyKeyError), Bytecodes() as counted:
         derivation.derive(payload)
-    except IdempotencyKeyError:
-        return count
-    finally:
-        sys.settrace(usual)
-    raise AssertionError("it was not refused")
+    return counted.total
 
 
 BAD: dict[str, Callable[[], Any]] = {

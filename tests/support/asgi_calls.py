@@ -1,14 +1,19 @@
 """Calls ASGI applications without a server, and applications that count their runs."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from idemproof import InMemoryPersistenceLayer
+from idemproof.http import IdempotencyMiddleware
+
 Headers = Sequence[tuple[str, str]]
 
 KEY = '"order-4711-of-may"'
+START = {"type": "http.response.start", "status": 201, "headers": []}
 
 
 @dataclass
@@ -140,3 +145,49 @@ class Counted:
         for place, chunk in enumerate(chunks):
             more = place + 1 < len(chunks)
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+def protected(app: Any, store: Any = None, **options: Any) -> Any:
+    """Put the middleware around an application."""
+    layer = InMemoryPersistenceLayer() if store is None else store
+    return IdempotencyMiddleware(app, persistence_store=layer, **options)
+
+
+def name_of(reply: Reply) -> str:
+    """Return the name of a refusal."""
+    name: str = json.loads(reply.body)["type"].removeprefix("urn:idemproof:http:")
+    return name
+
+
+def body(data: bytes, *, more: bool = False) -> dict[str, Any]:
+    """Return the message with a part of an answer."""
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def records(store: Any) -> list[Any]:
+    """Return the records of an in-memory layer."""
+    return list(getattr(store, "_layer", store)._records.values())
+
+
+class Stages:
+    """An application that stops between its messages until it is allowed to go on."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.began = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.after: list[str] = []
+        self.cancelled = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.runs += 1
+        await receive()
+        self.began.set()
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        await send(START)
+        await send(body(b"done"))
+        self.after.append((await receive())["type"])

@@ -44,10 +44,14 @@ class Spec:
     """The parameters of the middleware."""
     bare: bool = False
     """Whether to leave out the middleware."""
+    within: bool = False
+    """Whether the applications of ``http_transactions.py`` complete in their transactions."""
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the server."""
-        return {VARIABLE: json.dumps(asdict(self)), "PYTHONPATH": str(Path(__file__).parent)}
+        # A server imports what its test does, also from a checkout that is not installed.
+        folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+        return {VARIABLE: json.dumps(asdict(self)), "PYTHONPATH": os.pathsep.join(folders)}
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class Effect:
     number: str
     process: int
 
+    @classmethod
+    def of(cls, order: Order) -> "Effect":
+        """Return a new effect of ``order``, which has not happened yet."""
+        return cls(order.tenant, order.key, order.digest, uuid.uuid4().hex, os.getpid())
+
 
 class Shop:
     """Takes orders. Each has one effect, and an answer that names the effect."""
@@ -100,10 +109,10 @@ class Shop:
 
     def begin(self, order: Order) -> Effect:
         """Let the effect of ``order`` happen."""
-        self._die_if_ordered("before", order)
-        effect = Effect(order.tenant, order.key, order.digest, uuid.uuid4().hex, os.getpid())
+        self.reach("before", order)
+        effect = Effect.of(order)
         append(self._folder, effect)
-        self._die_if_ordered("after", order)
+        self.reach("after", order)
         return effect
 
     def end(self, order: Order, effect: Effect) -> tuple[int, list[tuple[str, str]], list[bytes]]:
@@ -120,7 +129,7 @@ class Shop:
             headers.append(("Content-Length", str(len(parts[0]))))
         return int(order.how.get("status", 201)), headers, parts
 
-    def _die_if_ordered(self, point: str, order: Order) -> None:
+    def reach(self, point: str, order: Order) -> None:
         """End this process if :func:`order_to_die` said so for this point and key, which it does once."""
         for number in (signal.SIGKILL, signal.SIGTERM):
             try:
@@ -145,7 +154,7 @@ def effects(folder: Path) -> list[Effect]:
 
 
 def order_to_die(folder: Path, point: str, key: str, number: int = signal.SIGKILL) -> Path:
-    """Let the next worker that works at ``key`` die at ``point``: "before" its effect, or "after".
+    """Let the next worker that works at ``key`` die when it reaches ``point``, such as "before" its effect.
 
     Return the file that is there until then.
     """
@@ -208,8 +217,8 @@ class Application:
 
     def framework(self) -> Any:
         """Return the application of a framework."""
-        frameworks = importlib.import_module("http_frameworks")
-        return getattr(frameworks, self.spec.application)(self)
+        module, _, name = self.spec.application.rpartition(".")
+        return getattr(importlib.import_module(module or "http_frameworks"), name)(self)
 
     def built(self) -> Any:
         """Return the application that the specification names."""

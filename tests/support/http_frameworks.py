@@ -20,12 +20,7 @@ def fastapi(built: Application) -> Any:
 
     @app.post("/orders")
     async def order(request: Request) -> Response:
-        asked = Order.of(
-            request.headers.get("authorization"),
-            request.headers.get("idempotency-key"),
-            await request.body(),
-            request.url.query,
-        )
+        asked = await order_of(request)
         effect = shop.begin(asked)
         await asyncio.sleep(asked.seconds)
         status, headers, parts = shop.end(asked, effect)
@@ -38,6 +33,12 @@ def fastapi(built: Application) -> Any:
 
         app.add_middleware(IdempotencyMiddleware, **built.options(asynchronous=True))
     return app
+
+
+async def order_of(request: Any) -> Order:
+    """Return the order in a request of Starlette."""
+    headers, body = request.headers, await request.body()
+    return Order.of(headers.get("authorization"), headers.get("idempotency-key"), body, request.url.query)
 
 
 def flask(built: Application) -> Any:
@@ -72,7 +73,7 @@ def flask(built: Application) -> Any:
 
 def django_wsgi(built: Application) -> Any:
     """Return the shop on Django, as a WSGI application with a blocking view."""
-    _set_up_django(built, asynchronous=False)
+    set_up_django(built, _Urls(built, asynchronous=False), asynchronous=False)
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415 - one framework in one server
 
     return get_wsgi_application()
@@ -80,23 +81,31 @@ def django_wsgi(built: Application) -> Any:
 
 def django_asgi(built: Application) -> Any:
     """Return the shop on Django, as an ASGI application with an async view."""
-    _set_up_django(built, asynchronous=True)
+    set_up_django(built, _Urls(built, asynchronous=True), asynchronous=True)
     from django.core.asgi import get_asgi_application  # noqa: PLC0415 - one framework in one server
 
     return get_asgi_application()
 
 
-def _set_up_django(built: Application, *, asynchronous: bool) -> None:
+def set_up_django(built: Application, urls: Any, *, asynchronous: bool, **more: Any) -> None:
+    """Configure Django with ``urls``, an object with ``urlpatterns``, and ``more`` settings."""
     from django.conf import settings  # noqa: PLC0415 - one framework in one server
 
     middleware = [] if built.spec.bare else ["idemproof.http.DjangoIdempotencyMiddleware"]
     settings.configure(
         ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=_Urls(built, asynchronous=asynchronous),
+        ROOT_URLCONF=urls,
         MIDDLEWARE=middleware,
         SECRET_KEY="of a test",
         IDEMPROOF={} if built.spec.bare else built.options(asynchronous=asynchronous),
+        **more,
     )
+
+
+def django_order_of(request: Any) -> Order:
+    """Return the order in a request of Django."""
+    headers, query = request.headers, request.META["QUERY_STRING"]
+    return Order.of(headers.get("authorization"), headers.get("idempotency-key"), request.body, query)
 
 
 class _Urls:
@@ -108,10 +117,6 @@ class _Urls:
 
         shop = built.shop
 
-        def asked(request: HttpRequest) -> Order:
-            headers, query = request.headers, request.META["QUERY_STRING"]
-            return Order.of(headers.get("authorization"), headers.get("idempotency-key"), request.body, query)
-
         def answer(order: Order, effect: Any) -> Any:
             status, headers, parts = shop.end(order, effect)
             if "stream" in order.how:
@@ -119,13 +124,13 @@ class _Urls:
             return HttpResponse(b"".join(parts), status=status, headers=dict(headers))
 
         def order(request: HttpRequest) -> Any:
-            found = asked(request)
+            found = django_order_of(request)
             effect = shop.begin(found)
             time.sleep(found.seconds)
             return answer(found, effect)
 
         async def async_order(request: HttpRequest) -> Any:
-            found = asked(request)
+            found = django_order_of(request)
             effect = shop.begin(found)
             await asyncio.sleep(found.seconds)
             return answer(found, effect)

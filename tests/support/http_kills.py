@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,14 +39,15 @@ LEASE_SECONDS = 1
 CLIENTS = 6
 PER_KEY = 12
 """How many orders in turn use one key."""
-DYING = (
+Dying = Sequence[tuple[str, signal.Signals] | None]
+DYING: Dying = (
     ("after", signal.SIGKILL),
     ("before", signal.SIGKILL),
     ("after", signal.SIGTERM),
     None,
     None,
 )
-"""How the first worker at a key ends, for one key after the other."""
+"""At which point, and how, the first worker at a key ends, for one key after the other."""
 SETTLING_SECONDS = 60
 STRIKE_EVERY = 60
 """How many requests there are for each worker that is struck from outside, at most."""
@@ -85,6 +86,8 @@ class Report:
     """Operations of which clients got two different results."""
     twice: int = 0
     """Effects beyond the first one of an operation."""
+    unanswered: int = 0
+    """Effects that no answer to a client names."""
     never: int = 0
     """Operations without any effect: their worker died before it, and they are parked."""
     unsettled: int = 0
@@ -96,10 +99,27 @@ class Report:
 
 
 class Run:
-    """One run against a server whose leases take :data:`LEASE_SECONDS`."""
+    """One run against a server whose leases take :data:`LEASE_SECONDS`.
 
-    def __init__(self, server: HTTPServer, seed: int, orders: int, per_key: int = PER_KEY) -> None:
+    ``effects`` returns those of the server, and ``dying`` says how its workers end. With a single client, all
+    of them reach their points.
+    """
+
+    def __init__(
+        self,
+        server: HTTPServer,
+        seed: int,
+        orders: int,
+        per_key: int = PER_KEY,
+        *,
+        effects: Callable[[], Sequence[Effect]] | None = None,
+        dying: Dying = DYING,
+        clients: int = CLIENTS,
+    ) -> None:
         self._server = server
+        self._effects = server.effects if effects is None else effects
+        self._dying = dying
+        self._clients = clients
         self._draw = random.Random(seed)
         self._seed = seed
         self._orders = iter(self._drawn(orders))
@@ -113,18 +133,21 @@ class Run:
 
     def perform(self) -> Report:
         """Let clients order until all is ordered, then settle every question, and count."""
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            for client in [pool.submit(self._client) for _ in range(CLIENTS)]:
+        with ThreadPoolExecutor(self._clients) as pool:
+            for client in [pool.submit(self._client) for _ in range(self._clients)]:
                 client.result()
             list(pool.map(self._settle, list(self._asked)))
         report = self.report
         for path, (point, number) in self._deaths.items():
-            report.kills[f"{number.name} {point} the effect"] += not path.exists()
-        counted = Counter((effect.tenant, effect.key) for effect in self._server.effects())
+            report.kills[f"{number.name} {point}"] += not path.exists()
+        effects = self._effects()
+        counted = Counter((effect.tenant, effect.key) for effect in effects)
         operations = {(asked.tenant, asked.key) for asked in self._asked}
         assert set(counted) <= operations
         report.operations = len(operations)
         report.twice = counted.total() - len(counted)
+        named = set().union(*self._results.values())
+        report.unanswered = sum(effect.number not in named for effect in effects)
         report.never = len(operations - set(counted))
         report.two_answers = sum(len(results) > 1 for results in self._results.values())
         return report
@@ -133,7 +156,7 @@ class Run:
         for number in range(orders):
             key = f"k-{self._seed}-{number // self._per_key}"
             if number % self._per_key == 0:
-                death = DYING[number // self._per_key % len(DYING)]
+                death = self._dying[number // self._per_key % len(self._dying)]
                 if death is not None:
                     self._deaths[order_to_die(self._server.folder, death[0], key, death[1])] = death
             payload = PAYLOADS[self._draw.random() < 0.2]
@@ -264,6 +287,13 @@ def table(reports: dict[tuple[str, str, str], Report]) -> str:
     return "\n".join(lines)
 
 
+def write(text: str, begin: str, end: str) -> None:
+    """Write ``text`` into the documentation, between two comments."""
+    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")
+
+
 def main() -> None:
     """Run every server over every store under both policies."""
     parser = argparse.ArgumentParser(description="Kill the workers of HTTP servers, and count what happened.")
@@ -288,9 +318,7 @@ def main() -> None:
             print(*names, report.line(), flush=True)  # noqa: T201 - it is a program
     print(table(reports))  # noqa: T201 - as above
     if asked.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\n\n{table(reports)}\n\n{END}{after}", "utf-8")
+        write(table(reports), BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -71,12 +71,18 @@ KINDS = {
 }
 """The servers, by name."""
 
+IN_TRANSACTIONS = {
+    "uvicorn-transactions": _uvicorn("http_transactions.starlette", 2),
+    "gunicorn-transactions": _gunicorn("http_transactions.django", "gthread", 2, "--threads", "2"),
+}
+"""Those whose effects are in the database of the records."""
+
 
 class HTTPServer(Server):
     """A server with an application; ``folder`` has its effects, its output and its workers' numbers."""
 
     def __init__(self, kind: str, directory: Path, spec: Spec | None = None) -> None:
-        self.kind = KINDS[kind]
+        self.kind = (KINDS | IN_TRANSACTIONS)[kind]
         for name in self.kind.modules:
             module(name)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=directory))

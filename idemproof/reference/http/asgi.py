@@ -83,7 +83,7 @@ class IdempotencyMiddleware:
             require_event_loop()
             inner = scope_of_the_application(scope, command.request, (*guards, command.guard))
             run = Run(self.app, inner, command, steps, self.protection, receive, send)
-            await self._shielded(asyncio.create_task(run.handle()))
+            await self._shielded(run)
         else:
             assert isinstance(command, Gone)  # nothing else comes before an execution
 
@@ -111,16 +111,29 @@ class IdempotencyMiddleware:
 
         return receive_and_drain
 
-    async def _shielded(self, task: "asyncio.Task[None]") -> None:
-        """Wait for a request. If the server cancels this, the request goes on without it (HTTP-13)."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _shielded(self, run: Run) -> None:
+        """Wait for a run. If the server cancels this, the run goes on without it (HTTP-13)."""
+        # The run sets this future itself, because with asyncio.shield its end takes another turn of the loop.
+        ended = asyncio.get_running_loop().create_future()
+        self._tasks.add(asyncio.create_task(self._perform(run, ended)))
+        await ended
+
+    async def _perform(self, run: Run, ended: "asyncio.Future[None]") -> None:
+        """Perform a run in a task of its own, and tell its end to the request that waits for it."""
         try:
-            await asyncio.shield(task)
+            await run.handle()
+            if not ended.done():
+                ended.set_result(None)
         except asyncio.CancelledError:
-            if not task.done():
-                task.add_done_callback(_log_failure)
+            ended.cancel()
             raise
+        except Exception as failure:  # noqa: BLE001 - the request raises it
+            if not ended.done():
+                ended.set_exception(failure)
+            else:
+                log(logging.ERROR, "A request failed after the server had given it up.", exc_info=failure)
+        finally:
+            self._tasks.discard(asyncio.current_task())
 
 
 def request_of(scope: Scope) -> Request:
@@ -174,11 +187,3 @@ async def _send(send: Send, end: Respond) -> None:
     headers = list(response.headers)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if task.cancelled():
-        return
-    failure = task.exception()
-    if failure is not None:
-        log(logging.ERROR, "A request failed after the server had given it up.", exc_info=failure)

@@ -20,7 +20,8 @@ from .awaiting import advance, finish
 from .blocking import blocking_protection, is_own_answer, perform
 from .commands import GUARDS, BodyRefusedError, Execute, Pass, PassOn, Raise, ReadBody
 from .execution import Execution
-from .messages import Request, Response, decoded, encoded
+from .messages import Request, Response, decoded
+from .native import django_headers
 from .protection import Protection
 from .routes import SAFE_METHODS
 from .settings import Settings
@@ -167,7 +168,7 @@ class _Call:
             response = self._response = self._get_response(self._native)
             self._raise_again()
             if not response.streaming:
-                return self._answered(response.content)
+                return self._whole(response.content)
             parts: list[bytes] = []
             size, rest = 0, iter(response)
             for part in rest:
@@ -187,7 +188,7 @@ class _Call:
             response = self._response = await self._get_response(self._native)
             self._raise_again()
             if not response.streaming:
-                return self._answered(response.content)
+                return self._whole(response.content)
             parts: list[bytes] = []
             size, rest = 0, _parts_of(response)
             async for part in rest:
@@ -236,9 +237,11 @@ class _Call:
     def _replace_body(self, end: Any, head: Response) -> None:
         """Give the view's streaming response the body that was read from it."""
         own = self._response
+        if not own.streaming:
+            return
         if isinstance(end, PassOn):
             own.streaming_content = self._rest
-        elif own.streaming:
+        else:
             own.streaming_content = _whole(head.body) if self._is_async else [head.body]
 
     def _prepare(self, command: Execute) -> Callable[[], None]:
@@ -255,21 +258,21 @@ class _Call:
 
         return restore
 
-    def _headers(self) -> Any:
-        response = self._response
-        lines = [
-            *response.items(),
-            *(("Set-Cookie", each.OutputString()) for each in response.cookies.values()),
-        ]
-        return encoded(lines)
+    def _whole(self, body: bytes) -> Response:
+        assert self._execution is not None  # it runs
+        return (
+            self._overflowed() if len(body) > self._execution.rules.response_limit else self._answered(body)
+        )
 
     def _answered(self, body: bytes) -> Response:
         assert self._execution is not None  # it runs
-        return self._execution.answered(Response(self._response.status_code, self._headers(), body))
+        return self._execution.answered(
+            Response(self._response.status_code, django_headers(self._response), body)
+        )
 
     def _overflowed(self) -> Response:
         assert self._execution is not None  # it runs
-        return self._execution.overflowed(self._response.status_code, self._headers())
+        return self._execution.overflowed(self._response.status_code, django_headers(self._response))
 
 
 def _note_exception(request: Any = None, **_: Any) -> None:

@@ -75,7 +75,7 @@ class Execution:
             raise self.failed(failure)  # noqa: B904 - it has its cause
 
     def answered(self, response: Response) -> Response:
-        """Note the answer of the application, and return what is stored of it.
+        """Note the answer of the application, and return it.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Execution:
         self.response = response
         if rules.is_released(response):
             raise ReleasedAnswerError
-        return Response(response.status, rules.replayed(response.headers), response.body)
+        return response
 
     def overflowed(self, status: int, headers: Headers) -> Response:
         """Note that the answer is larger than the limit; return what is stored of it.

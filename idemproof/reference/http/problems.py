@@ -116,6 +116,13 @@ PROBLEMS = {
             "It ran, and its effect may have happened.",
         ),
         Problem(
+            "answer-not-recorded",
+            500,
+            "The answer was not recorded with its effect",
+            "The operation was rolled back, or another answer is recorded for it. Send the same request "
+            "again, with the same key.",
+        ),
+        Problem(
             "store-failed",
             503,
             "The store of idempotency keys failed",

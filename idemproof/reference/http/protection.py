@@ -22,6 +22,7 @@ from ...spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyTransactionError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
@@ -43,6 +44,7 @@ from .commands import (
     Respond,
     Steps,
 )
+from .decisions import NOT_REPLAYED
 from .execution import Execution, FailureError, IncompleteResponseError, ReleasedAnswerError
 from .fingerprint import Fingerprint, packed
 from .header import MalformedKeyError, parse_key
@@ -68,9 +70,6 @@ class Protection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.idempotency = Idempotency(
-            settings.store, settings.config, output_serializer=ResponseSerializer()
-        )
         profile = settings.profile
         self._header = profile.header.lower()
         self._echo = self._header.encode("latin-1")
@@ -78,6 +77,14 @@ class Protection:
         if profile.marker is not None:
             name, value = profile.marker
             self._marker = (name.lower().encode("latin-1"), value.encode("latin-1"))
+        marker = {name for name, _ in filter(None, [self._marker])}
+        self.idempotency = Idempotency(
+            settings.store,
+            settings.config,
+            output_serializer=ResponseSerializer(
+                NOT_REPLAYED | settings.drop_headers | marker, settings.keep_headers - marker
+            ),
+        )
         self._default_rules = Rules(settings, settings.default_route)
         self._rules = [Rules(settings, route) for route in settings.routes]
         self._digest = settings.config.digest
@@ -301,6 +308,9 @@ class Protection:
         if isinstance(error, IdempotencyLeaseLostError):
             log(logging.ERROR, "%s", error)
             return self._refuse("lease-lost", retry_after=durations.retry_after())
+        if isinstance(error, IdempotencyTransactionError):  # HTTP-27
+            log(logging.ERROR, "%s", error)
+            return self._refuse("answer-not-recorded")
         if isinstance(error, IdempotencyResultUnavailableError):
             return self._refuse("result-unavailable")
         if execution.response is not None or execution.failure is not None:

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .decisions import NOT_REPLAYED, is_released, replayed_headers
-from .messages import Headers, Response
+from .decisions import is_released
+from .messages import Response
 from .routes import Route
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ class Rules:
     """
 
     __slots__ = (
-        "_dropped",
         "_kept",
-        "_kept_headers",
         "_released",
         "durations",
         "released_errors",
@@ -46,14 +44,7 @@ class Rules:
         self.released_errors = settings.released_errors
         self._kept = profile.kept.difference(route.release).union(route.keep)
         self._released = profile.released.difference(route.keep).union(route.release)
-        marker = frozenset(() if profile.marker is None else (profile.marker[0].lower().encode("latin-1"),))
-        self._dropped = NOT_REPLAYED | settings.drop_headers | marker
-        self._kept_headers = settings.keep_headers - marker
 
     def is_released(self, response: Response) -> bool:
         """Return whether the key is released after this response, so that a repeat runs again."""
         return is_released(response, self._released, self._kept)
-
-    def replayed(self, headers: Headers) -> Headers:
-        """Return the headers that a replay repeats."""
-        return replayed_headers(headers, self._dropped, self._kept_headers)

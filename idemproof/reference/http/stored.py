@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+from collections.abc import Collection
 from typing import Any
 
 from ...spec.errors import IdempotencySerializationError
 from ..results.custom import ResultChangedError
 from ..results.serializers import BaseIdempotencySerializer
+from .decisions import replayed_headers
 from .messages import Response, decoded
+from .native import response_of
 
 
 class TooLargeError(ResultChangedError):
@@ -19,32 +22,43 @@ class Unfinished(Response):
 
 
 class ResponseSerializer(BaseIdempotencySerializer):
-    """Converts responses to JSON data and back."""
+    """Converts responses to JSON data and back, without the headers that replays leave out (HTTP-22).
+
+    Parameters
+    ----------
+    dropped, kept
+        Lower-case names of headers that are left out, or that are repeated nevertheless.
+    """
+
+    def __init__(self, dropped: Collection[bytes], kept: Collection[bytes]) -> None:
+        self._dropped, self._kept = dropped, kept
 
     def to_dict(self, data: Any) -> dict[str, Any]:
-        """Return the data to store for a response.
+        """Return the data to store for a response, also one of a framework (HTTP-27).
 
         Raises
         ------
         TooLargeError
             The response is larger than the limit.
         IdempotencySerializationError
-            The application completes its attempt itself, and not with a response.
+            The application completes its attempt itself, and not with a response, or with a stream.
         """
-        if not isinstance(data, Response):
-            raise IdempotencySerializationError(
-                f"A request was completed with a {type(data).__name__}. Nothing was written. Complete it "
-                "with a Response of idemproof.http, which has the status, the headers and the body."
-            )
         if isinstance(data, Unfinished):
             raise TooLargeError("the response is larger than response_limit")
+        response = response_of(data)
+        if response is None:
+            raise IdempotencySerializationError(
+                f"A request was completed with a {type(data).__name__}. Nothing was written. Complete it "
+                "with the response that it is answered with: one of its framework that is no stream, or a "
+                "Response of idemproof.http."
+            )
         body: Any
         try:
-            body = data.body.decode("utf-8")
+            body = response.body.decode("utf-8")
         except UnicodeDecodeError:
-            body = {"base64": base64.b64encode(data.body).decode("ascii")}
-        headers = [list(line) for line in decoded(data.headers)]
-        return {"status": data.status, "headers": headers, "body": body}
+            body = {"base64": base64.b64encode(response.body).decode("ascii")}
+        headers = decoded(replayed_headers(response.headers, self._dropped, self._kept))
+        return {"status": response.status, "headers": headers, "body": body}
 
     def from_dict(self, data: Any) -> Response:
         """Return the response that was stored.
