@@ -9,6 +9,7 @@ import copy
 import random
 from collections.abc import Callable, Sequence
 from logging import DEBUG
+from os import getpid
 from typing import Any, Self
 
 from ..backends.records import new_owner
@@ -253,7 +254,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.completing = self, []
+                attempt.engine, attempt.completing, attempt.process = self, [], getpid()
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)
