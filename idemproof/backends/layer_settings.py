@@ -71,6 +71,9 @@ class Visit:
     """The record that was stored after the last request of the layer's own method."""
 
 
+CONFIGURED = "_configured_settings"
+"""The attribute of a layer with the settings from :meth:`configure`. Layers have `_settings` of their own."""
+
 ACTIVE: ContextVar[Visit | None] = ContextVar("idemproof_visit", default=None)
 
 
@@ -91,7 +94,7 @@ def settings_of(layer: Any) -> Settings:
     visit = visit_of(layer)
     found: Settings | None = None if visit is None else visit.settings
     if found is None:
-        found = vars(layer).get("_settings")
+        found = vars(layer).get(CONFIGURED)
     if found is None:
         raise IdempotencyPersistenceConfigError(
             f"{type(layer).__name__} is not configured, and no call is in progress, so its function is "
@@ -127,7 +130,7 @@ class Setting:
         own = vars(layer)
         if self._name in own:
             return own[self._name]
-        return getattr(own.get("_settings"), self._name, self._default)
+        return getattr(own.get(CONFIGURED), self._name, self._default)
 
     def __set__(self, layer: Any, value: Any) -> None:
         if not layer._settings_can_be_set or _SERVES in vars(layer):

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..spec.commands import CallMethod, Steps
 from ..spec.errors import IdempotencyItemNotFoundError, IdempotencyValidationError
-from .layer_settings import Setting, settings_of, visit_of
+from .layer_settings import CONFIGURED, Setting, settings_of, visit_of
 from .records import ByHand, DataRecord
 
 DOCUMENTED = ("_get_record", "_put_record", "_update_record", "_delete_record")
@@ -51,7 +51,7 @@ class WhatLayersOffer:
         own = vars(self)
         for name in [name for name in own if isinstance(getattr(type(self), name, None), Setting)]:
             del own[name]
-        own["_settings"] = config.for_layers(function_name or "", key_prefix)
+        own[CONFIGURED] = config.for_layers(function_name or "", key_prefix)
 
     @staticmethod
     def is_missing_idempotency_key(data: Any) -> bool:

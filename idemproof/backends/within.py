@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..drivers.exchanges import Ask, Exchange
 from ..spec.invariants import is_result_of
 from ..spec.record import Record
+from .base import InThreads
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
 
@@ -202,10 +203,29 @@ class Refusal(NamedTuple):
 
 def records_of(store: Any) -> Records | None:
     """Return where the layer of a call keeps its records, or None if it cannot complete in a transaction."""
-    # An async call may use a blocking layer, whose requests run in threads.
-    layer = store if hasattr(store, "_records") else getattr(store, "_layer", None)
-    found: Callable[[], Records] | None = getattr(layer, "_records", None)
+    found: Callable[[], Records] | None = built_in(store, "_records")
     return None if found is None else found()
+
+
+def built_in(store: Any, name: str) -> Callable[..., Any] | None:
+    """Return the method ``name`` of the layer of a call, if all of its records are written by built-in code.
+
+    A layer of the application may use the name for anything. One that loads and swaps in its own way, for
+    example to encrypt results, would be bypassed.
+    """
+    # An async call may use a blocking layer, whose requests run in threads.
+    layer = store._layer if isinstance(store, InThreads) else store
+    if all(_is_built_in(type(layer), each) for each in (name, "_load", "_swap")):
+        method: Callable[..., Any] = getattr(layer, name)
+        return method
+    return None
+
+
+def _is_built_in(kind: type, name: str) -> bool:
+    return next((each.__module__ for each in kind.__mro__ if name in vars(each)), "").startswith(_HERE)
+
+
+_HERE = f"{__package__}."
 
 
 def write(records: Records, new: Record, *, savepoint: bool) -> Exchange:

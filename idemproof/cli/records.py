@@ -116,7 +116,7 @@ def resolve(
     """
     try:
         value = jsons.loads(sys.stdin.read() if result == "-" else result)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise refusal(f"--result must be JSON, such as '{{\"id\": 1}}' or '\"done\"': {error}") from None
     record = _asked(
         layer_of(store, layer, sqlite, redis, dynamodb),

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
+from os import getpid
 from types import AsyncGeneratorType
 from typing import Any
 
@@ -58,6 +59,9 @@ class Attempt(RunBody):
     engine: Any
     """The engine that makes the attempt, once the claim is granted."""
 
+    process = 0
+    """The process that runs the body, once the claim is granted."""
+
     renewal: Any = None
     """What renews its claim, or None."""
 
@@ -110,8 +114,12 @@ class Attempt(RunBody):
             self.decide = report.begun_by(self.owner)
 
     def goes_on_after(self, failure: BaseException) -> bool:
-        """Return whether the body that raised ``failure`` will be resumed and keeps its claim (DUR-4)."""
-        if is_suspension(failure):
+        """Return whether the body keeps its claim, because it will be resumed or goes on elsewhere.
+
+        A durable execution resumes it (DUR-4). In a process that the body has forked, ``failure`` is the end
+        of a copy (ENG-16).
+        """
+        if is_suspension(failure) or self.process != getpid():
             return True
         return self.execution is not None and self.execution.goes_on_after(failure)
 

@@ -24,6 +24,8 @@ class LocalCache:
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items
         self._records: OrderedDict[str, Record] = OrderedDict()
+        # What an operator forgets: a call that has read it before may only now want to keep it.
+        self._forgotten: OrderedDict[str, Record] = OrderedDict()
         give_lock(self)
 
     def get(self, key: str) -> Record | None:
@@ -46,6 +48,8 @@ class LocalCache:
         with self._lock:
             if records.get(key) is record:
                 return  # it has just been found here
+            if self._forgotten and self._forgotten.get(key) == record:
+                return
             records.pop(key, None)  # a newer one goes to the end
             records[key] = record
             while len(records) > self._max_items:
@@ -56,6 +60,15 @@ class LocalCache:
         with self._lock:
             if self._records.get(record.idempotency_key) is record:
                 self._records.pop(record.idempotency_key, None)
+
+    def forget(self, key: str, record: Record | None) -> None:
+        """Forget what is kept for ``key``, and keep this version of its record no more."""
+        with self._lock:
+            self._records.pop(key, None)
+            if record is not None:
+                self._forgotten[key] = record
+                while len(self._forgotten) > self._max_items:
+                    self._forgotten.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from ..backends.base import AsyncCompareAndSwapLayer, keeps_owners
+from ..backends.base import AsyncCompareAndSwapLayer, InThreads, keeps_owners
 from ..backends.called_layers import calls_methods
-from ..backends.within import Client, records_of
+from ..backends.within import Client, built_in, records_of
 from ..drivers import running
 from ..drivers.blocking import drive
 from ..spec.commands import Steps
@@ -87,7 +87,7 @@ class CurrentAttempt:
         Raises
         ------
         IdempotencyLeaseLostError
-            The claim is lost, or the attempt has ended.
+            The claim is lost, or the attempt has ended or has completed within a transaction.
         IdempotencyConfigError
             The lease cannot be renewed: the layer stores no owner tokens, there is no lease,
             ``max_run_seconds`` is used up, the call is in a durable execution, or the function is async: then
@@ -219,8 +219,9 @@ class CurrentAttempt:
         records = records_of(attempt.layer)
         if records is None:
             raise self._cannot(
-                f"{type(attempt.layer).__name__} keeps its records where no transaction of yours reaches "
-                "them. Use a layer over PostgreSQL, SQLAlchemy or SQLite or, with DynamoDB, completion_item()"
+                f"{_name_of(attempt.layer)} keeps its records where no transaction of yours reaches them, or "
+                "loads and swaps them in its own way. Use a layer over PostgreSQL, SQLAlchemy or SQLite or, "
+                "with DynamoDB, completion_item()"
             )
         from ..backends.within_clients import client_of  # noqa: PLC0415 - loads sqlite3
 
@@ -235,11 +236,12 @@ class CurrentAttempt:
 
     def _item_maker(self, *, asynchronous: bool) -> Callable[[Record], dict[str, Any]]:
         self._require_completable(asynchronous=asynchronous)
-        layer: Any = self._attempt.layer
-        layer = layer if hasattr(layer, "_completion_item") else getattr(layer, "_layer", layer)
-        maker: Callable[[Record], dict[str, Any]] | None = getattr(layer, "_completion_item", None)
+        layer = self._attempt.layer
+        maker: Callable[[Record], dict[str, Any]] | None = built_in(layer, "_completion_item")
         if maker is None:
-            raise self._cannot(f"{type(layer).__name__} does not keep its records in DynamoDB")
+            raise self._cannot(
+                f"{_name_of(layer)} does not keep its records in DynamoDB as its base class does"
+            )
         return maker
 
     def _require_completable(self, *, asynchronous: bool) -> None:
@@ -305,6 +307,11 @@ class CurrentAttempt:
         attempt = self._attempt
         if attempt.execution is not None:
             raise self._refusal("its lease spans the whole durable execution, and needs no renewal")
+        if attempt.completion is not None:  # whose transaction may have locked the record (TXN-4)
+            raise IdempotencyLeaseLostError(
+                f"The attempt on {self.key!r} has completed within a transaction, after which its lease is "
+                "not renewed. Nothing was sent."
+            )
         if not attempt.engine.can_renew(attempt):
             raise self._refusal(
                 "it has no lease of its own, or its layer stores no owner tokens. Set "
@@ -335,6 +342,10 @@ class CurrentAttempt:
             f"The attempt on {self.key!r} {what}. Another attempt may run, or have run. The function has run "
             "up to here. Stop before further effects."
         )
+
+
+def _name_of(layer: Any) -> str:
+    return type(layer._layer if isinstance(layer, InThreads) else layer).__name__
 
 
 def current_attempt() -> CurrentAttempt | None:

@@ -9,6 +9,7 @@ import copy
 import random
 from collections.abc import Callable, Sequence
 from logging import DEBUG
+from os import getpid
 from typing import Any, Self
 
 from ..backends.records import new_owner
@@ -16,7 +17,7 @@ from ..spec.commands import RunBody, Steps
 from ..spec.errors import IdempotencyError, IdempotencySerializationError
 from ..spec.events import Claim, Claimed, Outcome, Replay
 from ..spec.occurrences import Kind
-from ..spec.record import ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE, live
+from ..spec.record import ERROR_UNAVAILABLE, FINAL_ERROR, RESULT_UNAVAILABLE, Record, live
 from ..spec.settle import settle
 from ..spec.transition import transition
 from .answers import Answers
@@ -174,11 +175,10 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
             f"The result for {key!r} cannot be stored: {trouble}. Nothing changed."
         ) from trouble
 
-    def forget_cached(self, key: str) -> None:
-        """Remove ``key`` from the local cache."""
-        cached = None if self._cache is None else self._cache.get(key)
-        if self._cache is not None and cached is not None:
-            self._cache.discard(cached)
+    def forget_cached(self, key: str, record: Record | None) -> None:
+        """Remove ``key`` from the local cache, which keeps this version of its record no more."""
+        if self._cache is not None:
+            self._cache.forget(key, record)
 
     def steps(  # noqa: C901, PLR0911, PLR0912, PLR0915 - the whole course of a call, in its order
         self,
@@ -250,7 +250,7 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
                 outcome = yield from self._report_claim(attempt, outcome)
                 granted = isinstance(outcome, Claimed)
             if granted:
-                attempt.engine, attempt.completing = self, []
+                attempt.engine, attempt.completing, attempt.process = self, [], getpid()
                 if attempt.asks:
                     outcome = yield from self._ask(attempt, outcome)
                     granted = isinstance(outcome, Claimed)

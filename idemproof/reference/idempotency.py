@@ -38,7 +38,8 @@ class Answer(Generic[T]):
     value
         The result.
     replayed
-        Whether it is the stored result of another attempt. If not, the body ran in this call.
+        Whether it is the stored result of another attempt. If not, the body ran in this call, or on_takeover
+        has found the result.
     record
         The stored record with the result; None if idempotency is switched off.
     """

@@ -201,7 +201,7 @@ def _inspect(key: str) -> Steps:
 
 def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
     inspected = yield from _inspect(key)
-    engine.forget_cached(key)
+    engine.forget_cached(key, inspected)
     if inspected is None:
         return None
     report = Report(key, engine.clock)

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 
 import idemproof
@@ -177,8 +178,28 @@ def test_a_result_that_has_expired_is_changed_by_a_support_script(
         assert handler() == ({"done": 1} if change is free else {"done": "by hand"})
 
 
-def test_a_layer_that_is_not_configured_says_what_to_call() -> None:
-    layer = idemproof.InMemoryPersistenceLayer()
+class OwnSettings(idemproof.InMemoryPersistenceLayer):
+    """A layer that has settings of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = {"host": "db"}
+
+
+LAYERS: list[Callable[[], Any]] = [
+    idemproof.InMemoryPersistenceLayer,
+    OwnSettings,
+    lambda: idemproof.SQLitePersistenceLayer("unused.db"),
+    lambda: idemproof.PostgresPersistenceLayer("postgresql://user@db/shop"),
+    lambda: idemproof.SQLAlchemyPersistenceLayer(sa.create_engine("sqlite:///unused.db")),
+    lambda: idemproof.DynamoDBPersistenceLayer("orders"),
+    lambda: idemproof.RedisCachePersistenceLayer(url="redis://db"),
+]
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_a_layer_that_is_not_configured_says_what_to_call(make: Callable[[], Any]) -> None:
+    layer = make()
     for call in (
         lambda: layer.get_record(EVENT),
         lambda: layer.delete_record(EVENT, Exception()),
@@ -187,6 +208,15 @@ def test_a_layer_that_is_not_configured_says_what_to_call() -> None:
     ):
         with pytest.raises(idemproof.errors.IdempotencyPersistenceLayerError, match=r"layer\.configure"):
             call()
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_configuring_a_layer_changes_nothing_that_its_class_has_set(make: Callable[[], Any]) -> None:
+    layer = make()
+    before, shown = dict(vars(layer)), repr(layer)
+    layer.configure(idemproof.IdempotencyConfig(), key_prefix="pay")
+    assert before.items() <= vars(layer).items()
+    assert repr(layer) == shown
 
 
 def test_a_payload_of_another_hash_is_refused_by_get_record(side: Any, client: Any) -> None:

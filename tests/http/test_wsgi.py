@@ -387,6 +387,12 @@ def test_if_the_store_fails_first_nothing_runs(
     assert call(app).status == 201
 
 
+def test_cancelling_the_application_is_refused_at_once(shop: Shop, store: Any) -> None:
+    config = IdempotencyConfig(renew_lease=True, cancel_when_lost=True, in_progress_expires_after_seconds=60)
+    with pytest.raises(IdempotencyConfigError, match="cancel_when_lost=True cancels async code"):
+        WSGIIdempotencyMiddleware(shop, persistence_store=store, config=config)
+
+
 def test_an_async_layer_is_refused_at_once(shop: Shop, tmp_path: Any) -> None:
     with pytest.raises(IdempotencyConfigError, match="async layer"):
         WSGIIdempotencyMiddleware(shop, persistence_store=AsyncSQLitePersistenceLayer(tmp_path / "a.db"))

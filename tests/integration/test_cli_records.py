@@ -275,8 +275,9 @@ class TestRefusals:
         assert done.exit_code == UNASKED
         assert "secret" not in done.stderr
 
-    def test_a_result_that_is_no_json(self) -> None:
-        done = run("resolve", "k", "--result", "{oops", "--layer", "x:y")
+    @pytest.mark.parametrize("result", ["{oops", "[" * 100_000], ids=["no JSON", "too deep"])
+    def test_a_result_that_is_no_json(self, result: str) -> None:
+        done = run("resolve", "k", "--result", result, "--layer", "x:y")
         assert done.exit_code == UNASKED
         assert "--result must be JSON" in done.stderr
 

@@ -69,6 +69,30 @@ def test_attributes_beside_the_fields_of_a_dataclass_hide_nothing(kind: Any) -> 
     assert_distinguished({"x": kind(1)}, {"x": kind(2)}, "x.b")
 
 
+@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="allow"))
+class Open:
+    a: int
+
+
+def with_extra(b: int) -> Any:
+    return Open(a=1, b=b)  # type: ignore[call-arg]  # an extra field
+
+
+class Holder(pydantic.BaseModel):
+    held: Any
+
+
+@pytest.mark.clause("KEY-1", "KEY-5")
+@pytest.mark.parametrize("kind", [with_extra, Undeclared, Slotted])
+def test_what_a_dataclass_holds_beside_its_fields_counts_in_models_too(kind: Any) -> None:
+    for put in (lambda held: held, lambda held: Holder(held=held), lambda held: Holder(held=[held])):
+        assert_refused_both({"p": put(kind(1))}, {"p": put(kind(2))})
+    one, other = {"p": Holder(held=kind(1))}, {"p": Holder(held=kind(2))}
+    assert derived(one, "p.held.b") != derived(other, "p.held.b")
+    assert derived(one, "p.held.a") == derived(other, "p.held.a")
+    assert derived({"p": Holder(held=Open(a=1))}, "") == derived({"p": Holder(held=Base(a=1))}, "")
+
+
 def test_what_a_dataclass_computes_once_is_not_counted() -> None:
     cached = Caching(1)
     assert cached.twice == 2

@@ -221,6 +221,25 @@ class TestChanges:
 
         assert (pay(7), pay.idempotency.forget(7) is None, pay(7)) == (1, False, 2)
 
+    def test_a_local_cache_forgets_what_a_call_has_read_meanwhile(self) -> None:
+        runs: list[int] = []
+
+        class Slow(InMemoryPersistenceLayer):
+            """Calls again between the look of an operator and the deletion."""
+
+            def _swap(self, key: str, expected: Any, new: Any, ttl_ms: int) -> Any:
+                if new is None:
+                    assert pay(7) == 1
+                return super()._swap(key, expected, new, ttl_ms)
+
+        @once(persistence_store=Slow(), config=IdempotencyConfig(use_local_cache=True))
+        def pay(order: int) -> int:
+            runs.append(order)
+            return len(runs)
+
+        assert (pay(7), pay.idempotency.forget(7) is None, pay(7), pay(7)) == (1, False, 2, 2)
+        assert len(runs) == 2
+
     def test_in_tests_it_asks_what_stands_in_for_the_store(self) -> None:
         with in_memory():
             Shop().buy(7)

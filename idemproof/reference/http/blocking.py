@@ -19,9 +19,15 @@ def blocking_protection(persistence_store: Any, options: dict[str, Any]) -> Prot
     Raises
     ------
     TypeError, IdempotencyConfigError
-        As :class:`Settings` says. Or the layer is async, or a function is ``async def``.
+        As :class:`Settings` says. Or the layer is async, or a function is ``async def``, or the application
+        is to be cancelled.
     """
     settings = Settings(persistence_store, **options)
+    if settings.config.cancel_when_lost:
+        raise IdempotencyConfigError(
+            "cancel_when_lost=True cancels async code, and this middleware runs plain code. Leave it out, "
+            "and call current_attempt().check() in the application."
+        )
     for name in ("scope", "authorize", "on_takeover"):
         function = options.get(name)
         if callable(function) and is_async(function):

@@ -240,6 +240,12 @@ class Protection:
         interrupts = self.settings.config.interruptions
 
         def found(answer: Any) -> Any:
+            if isinstance(answer, Response) and execution.rules.is_released(answer):
+                raise ValueError(
+                    f"on_takeover answered with the status {answer.status}, which says that nothing final "
+                    "has happened. The application did not run. Raise an exception if you cannot tell, "
+                    "or return NOT_DONE."
+                )
             if answer is NOT_DONE or isinstance(answer, Response):
                 return answer
             raise TypeError(
@@ -305,6 +311,8 @@ class Protection:
         durations = execution.rules.durations
         if isinstance(error, IdempotencyConfigError):
             return Raise(error)
+        if isinstance(error, IdempotencyTransactionError) and not error.committed:
+            return Raise(error)  # what the answer says has not happened
         if isinstance(error, IdempotencyLeaseLostError):
             log(logging.ERROR, "%s", error)
             return self._refuse("lease-lost", retry_after=durations.retry_after())
@@ -314,7 +322,7 @@ class Protection:
         if isinstance(error, IdempotencyResultUnavailableError):
             return self._refuse("result-unavailable")
         if execution.response is not None or execution.failure is not None:
-            if not execution.is_unfinished:
+            if not (execution.is_unfinished and isinstance(error, IdempotencySerializationError)):
                 log(logging.ERROR, "The answer for %r was sent, and not stored: %s", stored_key(), error)
             return self._as_answered(execution)
         if isinstance(error, IdempotencyAlreadyInProgressError):

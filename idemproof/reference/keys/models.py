@@ -4,6 +4,7 @@ A field whose value is visible in its dump stays as dumped. For any other field,
 which is refused only if it is selected.
 """
 
+import dataclasses
 import datetime as dt
 import re
 from collections import deque
@@ -80,6 +81,8 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901, 
             missing.append((name, value))
         elif (kept := _compared(value, dump[name], model, name)) is not dump[name]:
             changed[name] = kept
+    if hasattr(model.__class__, "__dataclass_fields__"):
+        missing += [each for each in undeclared(model).items() if each[0] not in dump]
     for name, field in (getattr(model.__class__, "model_computed_fields", None) or {}).items():
         alias = (getattr(field, "alias", None) if by_alias else None) or name
         if alias in dump:
@@ -89,6 +92,31 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901, 
     if missing:
         changed |= _left_out(model, fields, missing, dump)
     return {**dump, **changed} if changed else dump
+
+
+def undeclared(value: Any) -> dict[str, Any]:
+    """Return what a dataclass holds beside its fields, by name.
+
+    These are the attributes of a subclass that is not made a dataclass itself, and the extra fields that a
+    dataclass of Pydantic allows.
+    """
+    kind = value.__class__
+    config = getattr(kind, "__pydantic_config__", None)
+    allows_extra = isinstance(config, Mapping) and config.get("extra") == "allow"
+    if "__dataclass_fields__" in vars(kind) and not allows_extra:
+        return {}
+    found = {
+        name: held
+        for name, held in getattr(value, "__dict__", {}).items()
+        # What is computed once is kept under the name of what computes it.
+        if not hasattr(getattr(kind, name, None), "__get__")
+    }
+    slots = vars(kind).get("__slots__", ())
+    for name in (slots,) if isinstance(slots, str) else slots:
+        if hasattr(value, name):
+            found[name] = getattr(value, name)
+    declared = {field.name for field in dataclasses.fields(value)}
+    return {name: held for name, held in found.items() if name not in declared and name[:1] != "_"}
 
 
 def _is_dumped_by_alias(model: Any) -> bool:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from .many_valued import all_values, single_values, values_getter, values_of
-from .models import dumped_model, own_dict
+from .models import dumped_model, own_dict, undeclared
 from .refusals import (
     KeptOut,
     Marker,
@@ -73,26 +73,9 @@ def _converted(value: Any) -> Any:
 
 
 def fields_of_dataclass(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, as they are.
-
-    Attributes of a subclass that are not declared as fields are marked.
-    """
+    """Return the fields of a dataclass, as they are. What is not declared as a field is marked."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    kind = value.__class__
-    if "__dataclass_fields__" not in vars(kind):
-        slots = vars(kind).get("__slots__", ())
-        own = {
-            name: held
-            for name, held in getattr(value, "__dict__", {}).items()
-            # What is computed once is kept under the name of what computes it.
-            if not hasattr(getattr(kind, name, None), "__get__")
-        }
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                own[name] = getattr(value, name)
-        fields |= {
-            name: KeptOut(own[name], None) for name in own.keys() - fields.keys() if not name.startswith("_")
-        }
+    fields |= {name: KeptOut(held, None) for name, held in undeclared(value).items()}
     if isinstance(value, _BUILT_IN) and not isinstance(value, Enum) and not _in_fields(value, fields):
         raise Refused(
             f"is a {kind_of(value)}, a dataclass that holds more than its fields",
