@@ -326,9 +326,8 @@ class DjangoClient(Client):
         return str(self.given.vendor)
 
     def is_open(self) -> bool:
-        return self.given.connection is not None and (
-            self.given.in_atomic_block or not self.given.get_autocommit()
-        )
+        # The attribute, because Django refuses get_autocommit() on an event loop, where an async call ends.
+        return self.given.connection is not None and (self.given.in_atomic_block or not self.given.autocommit)
 
     def require(self, *, savepoint: bool) -> None:
         given = self.given

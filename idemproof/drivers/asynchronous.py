@@ -49,6 +49,7 @@ async def drive_async(  # noqa: C901, PLR0912, PLR0915 - one flat loop, as its b
                     if isinstance(command, RunBody):
                         call = command
                         call.layer = layer
+                        call.loop = asyncio._get_running_loop()  # None under trio
                         if current.wanted:
                             outer = current.running.get()  # kept before an interrupt can strike
                             current.running.set(call)

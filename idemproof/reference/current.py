@@ -136,19 +136,21 @@ class CurrentAttempt:
         IdempotencySerializationError
             ``result`` cannot be stored. Nothing was written.
         IdempotencyConfigError
-            The layer cannot store records in a transaction, ``within`` is of an unknown kind, or the function
-            is async: then await :meth:`acomplete`.
+            The layer cannot store records in a transaction, ``within`` is of an unknown kind, or this is
+            called on an event loop: then await :meth:`acomplete`.
         Exception
             What the database raised.
         """
         client, steps = self._completion(result, within, savepoint=savepoint, asynchronous=False)
         if client.asynchronous:
             raise self._cannot("within is an async connection: use it in an async function")
-        drive(steps, self._attempt.layer, observe=self._attempt.engine.observe)
+        self._perform(steps)
         return result
 
     async def acomplete(self, result: Result, *, within: Any, savepoint: bool = False) -> Result:
-        """Complete this attempt in a transaction, from an ``async def`` function. See :meth:`complete`.
+        """Complete this attempt in a transaction, on an event loop. See :meth:`complete`.
+
+        A thread of an async call, such as a blocking endpoint of FastAPI, calls :meth:`complete` instead.
 
         ``within`` may be an AsyncConnection of psycopg or SQLAlchemy, or an AsyncSession. A blocking
         connection blocks the event loop.
@@ -186,8 +188,7 @@ class CurrentAttempt:
             The layer is not of DynamoDB, or the function is async: then await :meth:`acompletion_item`.
         """
         item, attempt = self._item_maker(asynchronous=False), self._attempt
-        engine = attempt.engine
-        made: dict[str, Any] = drive(engine.item_steps(attempt, result, item), attempt.layer)
+        made: dict[str, Any] = self._perform(attempt.engine.item_steps(attempt, result, item))
         return made
 
     async def acompletion_item(self, result: Any) -> dict[str, Any]:
@@ -253,11 +254,27 @@ class CurrentAttempt:
         if calls_methods(layer) or not keeps_owners(attempt.layer):
             raise self._cannot("its layer is used by its four methods, and stores no owner tokens")
         is_async = isinstance(layer, AsyncCompareAndSwapLayer)
-        if is_async is not asynchronous:
+        if is_async is not asynchronous and not (is_async and self._is_in_a_thread()):
             begins = "begins" if is_async else "does not begin"
             raise self._cannot(
                 f"its function is {'' if is_async else 'not '}async: use the method that {begins} with an a"
             )
+
+    def _is_in_a_thread(self) -> bool:
+        """Return whether this is called in another thread than the event loop of an async call."""
+        from ..drivers.other_threads import may_wait_for  # noqa: PLC0415 - as in arenew
+
+        return may_wait_for(self._attempt.loop)
+
+    def _perform(self, steps: Steps) -> Any:
+        """Perform steps of a completion, and return their result."""
+        attempt, observe = self._attempt, self._attempt.engine.observe
+        layer: Any = attempt.layer
+        if not isinstance(layer, AsyncCompareAndSwapLayer):
+            return drive(steps, layer, observe=observe)
+        from ..drivers.other_threads import drive_from_thread  # noqa: PLC0415 - as in arenew
+
+        return drive_from_thread(steps, layer, attempt.loop, observe)
 
     def _cannot(self, why: str) -> IdempotencyError:
         return IdempotencyConfigError(

@@ -89,8 +89,8 @@ class RunBody:
     """Run the body. The driver stores here how it ended, before anything else can fail.
 
     ``interrupt`` arrived while the call could not be stopped: the protocol raises it at the end. ``layer`` is
-    the layer of the call, from when its body begins. ``asked`` is what to call instead of the body, with its
-    arguments: the question of a takeover.
+    the layer of the call from when its body begins, and ``loop`` its event loop, if it is an async call under
+    asyncio. ``asked`` is what to call instead of the body, with its arguments: the question of a takeover.
     """
 
     returned = False
@@ -99,6 +99,7 @@ class RunBody:
     interrupt: BaseException | None = None
     asked: Callable[..., Any] | None = None
     layer: Any
+    loop: Any = None
 
 
 Command = (

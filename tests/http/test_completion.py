@@ -1,5 +1,6 @@
 """A view completes its attempt in a transaction of its own, with the response of its framework."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ import django.http
 import flask
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path as django_path
 from starlette.applications import Starlette
@@ -107,6 +108,18 @@ class Blocking(Shop):
         return completing.answer
 
 
+class OnStarletteInThreads(Blocking):
+    make, stream = StarletteResponse, StreamingResponse
+
+    def __init__(self, file: Path, **options: Any) -> None:
+        super().__init__(file, **options)
+        self.app = Starlette(routes=[StarletteRoute("/orders", self.answer, methods=["POST"])])
+        protect(self.app, **self.options)
+
+    def post(self) -> Reply:
+        return call(self.app)
+
+
 class OnDjango(Blocking):
     @staticmethod
     def make(body: bytes, status: int = 200, headers: Any = None) -> Any:
@@ -118,6 +131,9 @@ class OnDjango(Blocking):
         super().__init__(file, **options)
         self.urlpatterns = [django_path("orders", self.answer)]
 
+    def send(self) -> Any:
+        return Client().post("/orders", headers=HEADERS)
+
     def post(self) -> Reply:
         with override_settings(
             IDEMPROOF=self.options,
@@ -125,10 +141,15 @@ class OnDjango(Blocking):
             ALLOWED_HOSTS=["testserver"],
             MIDDLEWARE=["idemproof.http.DjangoIdempotencyMiddleware"],
         ):
-            got: Any = Client().post("/orders", headers=HEADERS)
+            got = self.send()
         lines = [(name.lower(), value) for name, value in got.items()]
         lines += [("set-cookie", each.OutputString()) for each in got.cookies.values()]
         return Reply(got.status_code, lines, got.content)
+
+
+class OnDjangoInThreads(OnDjango):
+    def send(self) -> Any:
+        return asyncio.run(AsyncClient().post("/orders", headers=HEADERS))  # type: ignore[arg-type]  # a coroutine
 
 
 class OnFlask(Blocking):
@@ -149,7 +170,7 @@ class OnFlask(Blocking):
         )
 
 
-@pytest.fixture(params=[OnStarlette, OnDjango, OnFlask])
+@pytest.fixture(params=[OnStarlette, OnStarletteInThreads, OnDjango, OnDjangoInThreads, OnFlask])
 def make_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
     return lambda **options: request.param(tmp_path / "shop.db", **options)
 

@@ -1,5 +1,6 @@
 """The item that completes an attempt in a transaction of DynamoDB which the application sends."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,7 +67,8 @@ def stock(dynamodb_server: Any) -> Iterator[Stock]:
 
 
 @pytest.mark.clause("TXN-1", "TXN-8", "INV-11")
-def test_effect_and_record_are_written_in_one_transaction(stock: Stock) -> None:
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_effect_and_record_are_written_in_one_transaction(stock: Stock, in_thread: bool) -> None:
     def body(what: str) -> Any:
         item = attempt().completion_item({"done": what})
         stock.client.transact_write_items(
@@ -74,7 +76,11 @@ def test_effect_and_record_are_written_in_one_transaction(stock: Stock) -> None:
         )
         return {"done": what}
 
-    protected = stock.protect(body)
+    async def in_a_thread(what: str) -> Any:
+        return await asyncio.to_thread(body, what)
+
+    called = stock.protect(in_a_thread)
+    protected = (lambda what: asyncio.run(called(what=what))) if in_thread else stock.protect(body)
     assert [protected(what="a"), protected(what="a")] == [{"done": "a"}] * 2
     assert stock.has("a")
 
