@@ -263,10 +263,10 @@ class CurrentAttempt:
             )
 
     def _is_in_a_thread(self) -> bool:
-        """Return whether this is called in a thread beside the event loop of an async call."""
-        from ..drivers.beside import is_beside  # noqa: PLC0415 - as in arenew
+        """Return whether this is called in another thread than the event loop of an async call."""
+        from ..drivers.other_threads import may_wait_for  # noqa: PLC0415 - as in arenew
 
-        return is_beside(self._attempt.loop)
+        return may_wait_for(self._attempt.loop)
 
     def _perform(self, steps: Steps) -> Any:
         """Perform steps of a completion, and return their result."""
@@ -274,9 +274,9 @@ class CurrentAttempt:
         layer: Any = attempt.layer
         if not isinstance(layer, AsyncCompareAndSwapLayer):
             return drive(steps, layer, observe=observe)
-        from ..drivers.beside import drive_beside  # noqa: PLC0415 - as in arenew
+        from ..drivers.other_threads import drive_from_thread  # noqa: PLC0415 - as in arenew
 
-        return drive_beside(steps, layer, attempt.loop, observe)
+        return drive_from_thread(steps, layer, attempt.loop, observe)
 
     def _cannot(self, why: str) -> IdempotencyError:
         return IdempotencyConfigError(

@@ -13,7 +13,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,6 @@ class Order:
     def of(cls, authorization: str | None, key: str | None, body: bytes, query: str) -> "Order":
         how = {name: values[0] for name, values in parse_qs(query).items()}
         return cls((authorization or "").removeprefix("Bearer "), (key or "").strip('"'), body, how)
-
-    @property
-    def seconds(self) -> float:
-        return float(self.how.get("sleep", 0))
 
     @property
     def digest(self) -> str:
@@ -129,6 +125,21 @@ class Shop:
             headers.append(("Content-Length", str(len(parts[0]))))
         return int(order.how.get("status", 201)), headers, parts
 
+    def rest(self, order: Order) -> None:
+        """Take as long as the order says."""
+        for seconds in self._rests(order):
+            time.sleep(seconds)
+
+    async def arest(self, order: Order) -> None:
+        """Take as long as the order says, on an event loop."""
+        for seconds in self._rests(order):
+            await asyncio.sleep(seconds)
+
+    def _rests(self, order: Order) -> Iterator[float]:
+        yield float(order.how.get("sleep", 0))
+        while "hold" in order.how and not going_on(self._folder, order.key).exists():
+            yield 0.01
+
     def reach(self, point: str, order: Order) -> None:
         """End this process if :func:`order_to_die` said so for this point and key, which it does once."""
         for number in (signal.SIGKILL, signal.SIGTERM):
@@ -137,6 +148,11 @@ class Shop:
             except FileNotFoundError:
                 continue
             os.kill(os.getpid(), number)
+
+
+def going_on(folder: Path, key: str) -> Path:
+    """Return the file that a test writes to let the orders with this key go on that ask to be held."""
+    return folder / f"go-on-{key}"
 
 
 def append(folder: Path, effect: Effect) -> None:
@@ -254,7 +270,7 @@ def asgi_shop(shop: Shop) -> Callable[..., Awaitable[None]]:
             scope["query_string"].decode("latin-1"),
         )
         effect = shop.begin(order)
-        await asyncio.sleep(order.seconds)
+        await shop.arest(order)
         status, answered, parts = shop.end(order, effect)
         raw = [(name.lower().encode(), value.encode()) for name, value in answered]
         await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -281,7 +297,7 @@ def wsgi_shop(shop: Shop) -> Callable[..., Iterable[bytes]]:
             environ.get("QUERY_STRING", ""),
         )
         effect = shop.begin(order)
-        time.sleep(order.seconds)
+        shop.rest(order)
         status, headers, parts = shop.end(order, effect)
         start_response(f"{status} As ordered", headers)
         return iter(parts)

@@ -1,7 +1,5 @@
 """The shop on FastAPI, Flask and Django, with the middleware as the documentation says."""
 
-import asyncio
-import time
 from typing import Any
 
 from http_apps import WHO, Application, Order
@@ -22,7 +20,7 @@ def fastapi(built: Application) -> Any:
     async def order(request: Request) -> Response:
         asked = await order_of(request)
         effect = shop.begin(asked)
-        await asyncio.sleep(asked.seconds)
+        await shop.arest(asked)
         status, headers, parts = shop.end(asked, effect)
         if "stream" in asked.how:
             return StreamingResponse(iter(parts), status, dict(headers))
@@ -60,7 +58,7 @@ def flask(built: Application) -> Any:
             request.query_string.decode(),
         )
         effect = shop.begin(asked)
-        time.sleep(asked.seconds)
+        shop.rest(asked)
         status, headers, parts = shop.end(asked, effect)
         return Response(iter(parts) if "stream" in asked.how else b"".join(parts), status, headers)
 
@@ -126,13 +124,13 @@ class _Urls:
         def order(request: HttpRequest) -> Any:
             found = django_order_of(request)
             effect = shop.begin(found)
-            time.sleep(found.seconds)
+            shop.rest(found)
             return answer(found, effect)
 
         async def async_order(request: HttpRequest) -> Any:
             found = django_order_of(request)
             effect = shop.begin(found)
-            await asyncio.sleep(found.seconds)
+            await shop.arest(found)
             return answer(found, effect)
 
         self.urlpatterns = [

@@ -3,9 +3,7 @@
 An order is a row. With ``within``, a view completes its attempt in the transaction that writes the row.
 """
 
-import asyncio
 import contextlib
-import time
 from dataclasses import astuple
 from typing import Any
 
@@ -53,7 +51,7 @@ def starlette(built: Application) -> Any:
         async with await psycopg.AsyncConnection.connect(spec.address) as connection:
             effect = Effect.of(asked)
             await connection.execute(INSERT, astuple(effect))
-            await asyncio.sleep(asked.seconds)
+            await shop.arest(asked)
             status, headers, parts = shop.end(asked, effect)
             answer = Response(b"".join(parts), status, dict(headers))
             if spec.within:
@@ -110,7 +108,7 @@ class _Urls:
         effect = Effect.of(asked)
         with connection.cursor() as cursor:
             cursor.execute(INSERT, astuple(effect))
-        time.sleep(asked.seconds)
+        self._built.shop.rest(asked)
         status, headers, parts = self._built.shop.end(asked, effect)
         answer = HttpResponse(b"".join(parts), status=status, headers=dict(headers))
         if self._built.spec.within:

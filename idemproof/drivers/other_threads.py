@@ -1,4 +1,4 @@
-"""Performs steps in a thread beside an event loop: what asks a connection here, and all else on the loop."""
+"""Performs steps of an async call in another thread: what asks a connection there, all else on the loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from .asynchronous import drive_async
 from .exchanges import perform
 
 
-def is_beside(loop: Any) -> bool:
+def may_wait_for(loop: Any) -> bool:
     """Return whether this thread may wait for ``loop``: it runs none itself."""
     return loop is not None and asyncio._get_running_loop() is None
 
 
-def drive_beside(
+def drive_from_thread(
     steps: Steps, layer: Any, loop: asyncio.AbstractEventLoop, observe: Callable[[Occurrence], None] | None
 ) -> Any:
     """Perform ``steps`` of an async call in another thread than its event loop, and return their result.
