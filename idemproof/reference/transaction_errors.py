@@ -96,5 +96,4 @@ def differs(key: str, *, committed: bool, stored: bool) -> IdempotencyTransactio
         f"The function for {key!r} returned {what}. {end}. This error carries what was returned. Return what "
         "complete() returns.",
         kind=RESULT_DIFFERS,
-        committed=committed,
     )

@@ -158,8 +158,6 @@ class IdempotencyTransactionError(_CarriesResultError):
         ``"RolledBack"``: the result is not recorded, or cannot be, because the transaction was rolled back,
         was never sent, or has failed.
         ``"LeaseRequired"``: the claim has no lease.
-    committed
-        Whether the transaction was committed, with another result than the function has returned.
     result, raised
         See :class:`IdempotencyPersistenceLayerError`.
     """
@@ -169,13 +167,11 @@ class IdempotencyTransactionError(_CarriesResultError):
         message: object = "",
         *details: object,
         kind: str = "",
-        committed: bool = False,
         result: Any = _NOTHING,
         raised: BaseException | None = None,
     ) -> None:
         super().__init__(message, *details, result=result, raised=raised)
         self.kind = kind
-        self.committed = committed
 
 
 class IdempotencyResultUnavailableError(_CarriesResultError):

@@ -22,7 +22,6 @@ from ...spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
-    IdempotencyTransactionError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
@@ -311,8 +310,6 @@ class Protection:
         durations = execution.rules.durations
         if isinstance(error, IdempotencyConfigError):
             return Raise(error)
-        if isinstance(error, IdempotencyTransactionError) and not error.committed:
-            return Raise(error)  # what the answer says has not happened
         if isinstance(error, IdempotencyLeaseLostError):
             log(logging.ERROR, "%s", error)
             return self._refuse("lease-lost", retry_after=durations.retry_after())
