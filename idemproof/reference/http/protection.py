@@ -22,6 +22,7 @@ from ...spec.errors import (
     IdempotencyPersistenceLayerError,
     IdempotencyResultUnavailableError,
     IdempotencySerializationError,
+    IdempotencyTransactionError,
     IdempotencyUnknownOutcomeError,
     IdempotencyValidationError,
 )
