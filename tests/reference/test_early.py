@@ -83,14 +83,14 @@ def test_the_answer_is_stored_while_the_function_goes_on(layer: Any) -> None:
 
 
 def test_a_body_that_returns_nothing_has_ended_and_is_observed() -> None:
-    seen: list[Kind] = []
+    seen: list[tuple[Kind, bool]] = []
     config = IdempotencyConfig(
-        in_progress_expires_after_seconds=9, observers=[lambda each: seen.append(each.kind)]
+        in_progress_expires_after_seconds=9, observers=[lambda each: seen.append((each.kind, each.ran))]
     )
     store, function = InMemoryPersistenceLayer(), Function(None)
     assert called(store, function, config).value is None
     assert (function.found.value, records(store)[0].response_data) == (None, "null")
-    assert seen == [Kind.CLAIMED, Kind.COMPLETED]
+    assert seen == [(Kind.CLAIMED, False), (Kind.COMPLETED, True)]
 
 
 def test_a_body_that_fails_gives_its_claim_back() -> None:
