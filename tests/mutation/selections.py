@@ -60,6 +60,10 @@ _RENEWAL = tuple(
     f"tests/reference/test_{part}.py" for part in ("renewal", "renewal_async", "renewal_of_takeovers")
 )
 _WAITING = ("tests/reference/test_waiting.py",)
+_WAITS = (
+    *_WAITING,
+    *(f"tests/reference/test_{part}.py" for part in ("features_together", "operators", "takeover")),
+)
 _TRANSACTIONS = tuple(
     f"tests/transactions/test_{part}.py"
     for part in ("within", "ends_of_transactions", "later_transactions", "renewal_within", "sqlite_order")
@@ -107,7 +111,7 @@ UNEXPLAINED = (
     Module("reference/final_errors.py", _FINAL, _WIDE_REFERENCE),
     Module("reference/takeover.py", _TAKEOVER, _WIDE_REFERENCE),
     Module("reference/renewal.py", _RENEWAL, _WIDE_REFERENCE),
-    Module("reference/waiting.py", _WAITING, _WIDE_REFERENCE),
+    Module("reference/waiting.py", _WAITS, _WIDE_REFERENCE),
     Module(
         "drivers/asynchronous.py",
         ("tests/reference/test_async.py", "tests/reference/test_async_cancellation.py"),
