@@ -109,6 +109,7 @@ def test_the_report_has_every_module_and_every_reason(mutation: Any) -> None:
     counts = {row[0].strip("`"): list(map(int, row[1:])) for row in rows if row[1].isdecimal()}
     total = counts.pop("all")
     assert list(counts) == [module.path for module in mutation.selections.MODULES]
+    assert [each.path for each in mutation.selections.UNEXPLAINED if f"`{each.path}`" not in text] == []
     assert total == [sum(column) for column in zip(*counts.values(), strict=True)]
     assert all(mutants == sum(rest) for mutants, *rest in counts.values())
     reasons = parts.explanations()
@@ -118,6 +119,6 @@ def test_the_report_has_every_module_and_every_reason(mutation: Any) -> None:
 
 
 def test_the_tests_that_judge_are_there(mutation: Any) -> None:
-    for module in mutation.selections.MODULES:
+    for module in (*mutation.selections.MODULES, *mutation.selections.UNEXPLAINED):
         assert (ROOT / "idemproof" / module.path).is_file()
         assert [path for path in (*module.quick, *module.wide) if not (ROOT / path).exists()] == []

@@ -42,8 +42,8 @@ class EarlyEnd:
         self._steps, self._layer, self._observe = steps, layer, observe
 
     def begin(self) -> None:
-        """Note that the body begins. If idempotency is switched off, there is no call that could end."""
-        self._call = None if self._steps is None else running.get()
+        """Note that the body begins."""
+        self._call = running.get()
 
     async def end(self, body: Callable[[], T]) -> Answer[T]:
         """End the body with what ``body`` returns or raises, which awaits nothing; return the call's answer.
@@ -57,7 +57,7 @@ class EarlyEnd:
             What ``body`` raised, or an error of the call.
         """
         call, steps = self._call, self._steps
-        if call is None or steps is None:
+        if steps is None:  # idempotency is switched off, so there is no call that could end
             self.answer = Answer(body(), replayed=False, record=None)
             return self.answer
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from selections import UNEXPLAINED
 from wording import RULE
 
 HERE = Path(__file__).resolve().parent
@@ -102,7 +103,8 @@ def report(tallies: Iterable[Tally], reasons: dict[Change, str]) -> str:
         "**Wording.** " + RULE,
         "",
         "**Not mutated**: code outside of functions, such as the table of rows. A test compares the table",
-        "with the normative text, and [faults are injected into it](seeded-faults.md).",
+        "with the normative text, and [faults are injected into it](seeded-faults.md). Nor are the modules",
+        f"whose survivors have no reasons yet: {', '.join(f'`{each.path}`' for each in UNEXPLAINED)}.",
         "",
         "## The other survivors",
     ]

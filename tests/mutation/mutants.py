@@ -93,7 +93,7 @@ def _functions(text: str) -> Iterator[tuple[str, _Function]]:
     classes = [(f"{node.name}.", node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
     for prefix, body in [("", tree.body), *classes]:
         for node in body:
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno is not None
                 yield prefix + node.name, _Function(node.lineno - 1, lines[node.lineno - 1 : node.end_lineno])
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from explanations import REPORT, Change, Tally, complaints, explanations, report
 from mutants import Mutant, verdicts
-from selections import MODULES, Module
+from selections import MODULES, UNEXPLAINED, Module
 from workplace import ROOT, configure, prepare
 
 PATIENCE_SECONDS = 300
@@ -57,7 +57,8 @@ def mutate(place: Path, module: Module) -> None:
 
 def kills(place: Path, module: Module, source: str) -> bool:
     """Run all tests of ``module`` in ``place`` against ``source``; tell whether they see something wrong."""
-    return any(fails(place, module, tests, source) for tests in (module.quick, module.wide))
+    quick = (*module.quick, "-k", module.only) if module.only else module.quick
+    return any(fails(place, module, tests, source) for tests in (quick, module.wide))
 
 
 def fails(place: Path, module: Module, tests: tuple[str, ...], source: str) -> bool:
@@ -136,7 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     paths = [module.path for module in MODULES]
     parser.add_argument(
-        "--module", action="append", choices=paths, help="judge it alone, and write no report"
+        "--module",
+        action="append",
+        choices=[*paths, *(module.path for module in UNEXPLAINED)],
+        help="judge it alone, and write no report",
     )
     parser.add_argument("--package", type=Path, help="the installed package's folder; else the checkout's")
     parser.add_argument(
@@ -147,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        chosen = [module for module in MODULES if module.path in (options.module or paths)]
+        chosen = [each for each in (*MODULES, *UNEXPLAINED) if each.path in (options.module or paths)]
         tallies = [judge(work, options.package, module) for module in chosen]
     reasons = explanations()
     wrong = complaints(tallies, reasons)

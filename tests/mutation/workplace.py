@@ -46,7 +46,7 @@ also_copy=
 pytest_add_cli_args_test_selection=
     {tests}
 pytest_add_cli_args=
-    -x
+    {only}-x
     -q
 timeout_multiplier=8
 timeout_constant=3
@@ -78,8 +78,10 @@ def prepare(place: Path, package: Path | None) -> None:
 
 def configure(place: Path, module: Module) -> None:
     """Write the configuration by which mutmut mutates ``module`` in ``place``."""
-    text = MUTMUT.format(path=module.path, tests="\n    ".join(module.quick))
+    only = f"-k\n    {module.only}\n    " if module.only else ""
+    text = MUTMUT.format(path=module.path, tests="\n    ".join(module.quick), only=only)
     (place / "setup.cfg").write_text(text, encoding="utf-8")
-    # Functions behind decorators are not mutated: what is only remembered can be worked out anew.
-    source = place / "idemproof" / module.path
-    source.write_text(source.read_text(encoding="utf-8").replace("\n@cache\n", "\n"), encoding="utf-8")
+    # Functions behind decorators are not mutated: what is only remembered can be worked out anew. The modules
+    # beside it remember nothing either, because mutmut runs the tests more than once in one process.
+    for source in (place / "idemproof" / module.path).parent.glob("*.py"):
+        source.write_text(source.read_text(encoding="utf-8").replace("\n@cache\n", "\n"), encoding="utf-8")

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from idemproof import AsyncInMemoryPersistenceLayer, Idempotency, IdempotencyConfig, InMemoryPersistenceLayer
+from idemproof import (
+    AsyncInMemoryPersistenceLayer,
+    Idempotency,
+    IdempotencyConfig,
+    InMemoryPersistenceLayer,
+    Kind,
+)
 from idemproof.errors import IdempotencyLeaseLostError
 from idemproof.reference.early import BodyEndedError, EarlyEnd
 from idemproof.testing import MovableClock
@@ -76,6 +82,17 @@ def test_the_answer_is_stored_while_the_function_goes_on(layer: Any) -> None:
     assert (repeat.value, repeat.replayed, second.found) == ("done", True, None)
 
 
+def test_a_body_that_returns_nothing_has_ended_and_is_observed() -> None:
+    seen: list[tuple[Kind, bool]] = []
+    config = IdempotencyConfig(
+        in_progress_expires_after_seconds=9, observers=[lambda each: seen.append((each.kind, each.ran))]
+    )
+    store, function = InMemoryPersistenceLayer(), Function(None)
+    assert called(store, function, config).value is None
+    assert (function.found.value, records(store)[0].response_data) == (None, "null")
+    assert seen == [(Kind.CLAIMED, False), (Kind.COMPLETED, True)]
+
+
 def test_a_body_that_fails_gives_its_claim_back() -> None:
     failure = ValueError("refused")
     store, function = InMemoryPersistenceLayer(), Function(failure)
@@ -144,3 +161,4 @@ def test_nothing_ends_if_idempotency_is_switched_off(monkeypatch: pytest.MonkeyP
     with pytest.warns(UserWarning, match="switched off"):
         assert called(store, function).value == "done"
     assert (function.found.value, records(store)) == ("done", [])
+    assert (function.found.replayed, function.found.record) == (False, None)
