@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from ..backends.base import AsyncCompareAndSwapLayer, InThreads, keeps_owners
+from ..backends.base import AsyncCompareAndSwapLayer, InThreads
 from ..backends.called_layers import calls_methods
 from ..backends.within import Client, built_in, records_of
 from ..drivers import running
@@ -252,7 +252,7 @@ class CurrentAttempt:
             raise self._cannot("it belongs to a durable execution, which runs its function again")
         if attempt.asks:
             raise self._cannot("on_takeover is still being asked. Return the result instead")
-        if calls_methods(layer) or not keeps_owners(attempt.layer):
+        if calls_methods(layer) or not attempt.engine._keeps_owners:
             raise self._cannot("its layer is used by its four methods, and stores no owner tokens")
         is_async = isinstance(layer, AsyncCompareAndSwapLayer)
         if is_async is not asynchronous:
