@@ -231,7 +231,8 @@ class CurrentAttempt:
                 f"SQLAlchemy, not a {type(within).__module__}.{type(within).__qualname__}"
             )
         report = engine._report_of(attempt)
-        return client, engine.complete_steps(attempt, result, client, records, report, savepoint=savepoint)
+        steps = engine.complete_steps(attempt, result, client, records, report, savepoint=savepoint)
+        return client, engine.timed(steps, attempt=attempt)
 
     def _item_maker(self, *, asynchronous: bool) -> Callable[[Record], dict[str, Any]]:
         self._require_completable(asynchronous=asynchronous)
