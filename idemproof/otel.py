@@ -127,7 +127,8 @@ class Telemetry:
         self._durations.append(((request.kind, request.function, error), request.duration_ns))
         if len(self._durations) >= _MOST_KEPT:
             self._record_durations()
-        if self._tracer is not None and request.owner is not None:
+        # Renewals have no span, and must not begin that of the completion.
+        if self._tracer is not None and request.owner is not None and request.kind != "renew":
             self._began.keep_first(request.owner, request.began_ns)
 
     def _record_durations(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from ..backends.base import AsyncCompareAndSwapLayer, InThreads, keeps_owners
+from ..backends.base import AsyncCompareAndSwapLayer, InThreads
 from ..backends.called_layers import calls_methods
 from ..backends.within import Client, built_in, records_of
 from ..drivers import running
@@ -232,7 +232,8 @@ class CurrentAttempt:
                 f"SQLAlchemy, not a {type(within).__module__}.{type(within).__qualname__}"
             )
         report = engine._report_of(attempt)
-        return client, engine.complete_steps(attempt, result, client, records, report, savepoint=savepoint)
+        steps = engine.complete_steps(attempt, result, client, records, report, savepoint=savepoint)
+        return client, engine.timed(steps, attempt=attempt)
 
     def _item_maker(self, *, asynchronous: bool) -> Callable[[Record], dict[str, Any]]:
         self._require_completable(asynchronous=asynchronous)
@@ -253,7 +254,7 @@ class CurrentAttempt:
             raise self._cannot("it belongs to a durable execution, which runs its function again")
         if attempt.asks:
             raise self._cannot("on_takeover is still being asked. Return the result instead")
-        if calls_methods(layer) or not keeps_owners(attempt.layer):
+        if calls_methods(layer) or not attempt.engine._keeps_owners:
             raise self._cannot("its layer is used by its four methods, and stores no owner tokens")
         is_async = isinstance(layer, AsyncCompareAndSwapLayer)
         if is_async is not asynchronous and not (is_async and self._is_in_a_thread()):

@@ -143,11 +143,18 @@ class Engine(Renewals, InTransactions, Asking, Waiting):
         self._claiming = Claiming(self._config, self._interrupts, policy)
         self._resuming = Resuming(self._config, self._interrupts, policy)
 
-    def timed(self, steps: Steps, function: Callable[..., Any] | None = None) -> Steps:
-        """Return ``steps`` with a report of each request, if an observer wants them."""
+    def timed(
+        self, steps: Steps, function: Callable[..., Any] | None = None, attempt: Attempt | None = None
+    ) -> Steps:
+        """Return ``steps`` with a report of each request, if an observer wants them.
+
+        The reports name the body, if it is not the engine's own: ``function``, or that of ``attempt``.
+        """
         if not (self.observers.timing or shared.timing):
             return steps
         name = self._name if function is None else full_name_of(function)
+        if attempt is not None and attempt.report is not None:
+            name = attempt.report.function
         return timed(steps, self.observers.hand_request, name)
 
     def new_cache(self) -> LocalCache | None:

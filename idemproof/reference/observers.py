@@ -304,9 +304,14 @@ class Report:
         self._row: str | None = None
         self._owner = owner
 
+    @property
+    def function(self) -> str | None:
+        """The full name of the function."""
+        return self._function
+
     def beside(self) -> "Report":
         """Return a report for renewals, which are reported while the call goes on."""
-        twin = Report(self._key, None, self._owner)
+        twin = Report(self._key, None, self._owner, self._function)
         twin._clock, twin._began = self._clock, self._began
         return twin
 

@@ -86,7 +86,9 @@ class Renewals:
     _clock: Callable[[], int]
     _config: IdempotencyConfig
     _keeps_owners: bool
+    _name: str | None
     _renewing: Renewing
+    timed: Callable[..., Steps]
 
     def _begin_renewal(self, attempt: Attempt) -> Steps:
         """Let the lease be renewed while the body runs."""
@@ -173,7 +175,8 @@ class Renewals:
         if not renewal.stopped and change.ends_at_most(renewal, now) <= max(now, deadline_ms(renewal.claim)):
             return None
         decide = None if report is None else report.decide
-        outcome: Outcome = yield from settle(change, renewal, attempt.key, renewal.claim, self._clock, decide)
+        settled = settle(change, renewal, attempt.key, renewal.claim, self._clock, decide)
+        outcome: Outcome = yield from self.timed(settled, attempt=attempt)
         lost = renewal.note(outcome)
         if not renewal.stopped:
             kind = Kind.RENEWAL_REFUSED if lost else Kind.RENEWED
@@ -185,7 +188,7 @@ class Renewals:
         if attempt.report is not None:
             return attempt.report.beside()
         if self.observers.wants(Kind.RENEWAL_REFUSED):
-            return Report(attempt.key, None, attempt.owner)
+            return Report(attempt.key, None, attempt.owner, self._name)
         return None
 
     def _report_beat(

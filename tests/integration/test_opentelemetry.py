@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from idemproof import (
     AsyncInMemoryPersistenceLayer,
     IdempotencyConfig,
     InMemoryPersistenceLayer,
+    current_attempt,
     idempotent_function,
     set_default_observers,
 )
@@ -192,6 +194,33 @@ def test_a_call_has_a_span_for_its_claim_and_one_for_its_completion(exported: Ex
     outcomes = [dict(span.attributes or {})["idemproof.outcome"] for span in (claim, complete, replay)]
     assert outcomes == ["claimed", "completed", "replayed"]
     assert dict(complete.attributes or {})["idemproof.row"] == "ROW-7"
+
+
+def test_a_renewal_is_measured_and_does_not_begin_the_span_of_the_completion(exported: Exported) -> None:
+    ended: list[int] = []
+    now = [1_700_000_000_000]
+
+    def pay(order: int) -> int:
+        attempt = current_attempt()
+        assert attempt is not None
+        now[0] += 1000
+        attempt.renew()
+        ended.append(time.time_ns())
+        return order
+
+    config = IdempotencyConfig(
+        in_progress_expires_after_seconds=60, clock=lambda: now[0], observers=[exported.telemetry]
+    )
+    idempotent_function(
+        pay, data_keyword_argument="order", persistence_store=InMemoryPersistenceLayer(), config=config
+    )(order=1)
+    claim, completion = exported.spans
+    assert (claim.name, completion.name) == ("idemproof claim", "idemproof complete")
+    assert completion.start_time is not None
+    assert completion.start_time >= ended[0]
+    requests = {each["idemproof.request"] for each, _ in exported.points()["idemproof.store.duration"]}
+    assert requests == {"claim", "renew", "complete"}
+    assert exported.counts()[("renewed", None)] == 1
 
 
 def test_a_replay_is_linked_to_the_completion_that_stored_its_result(exported: Exported, make: Make) -> None:

@@ -16,6 +16,7 @@ from idemproof import (
     Kind,
     Occurrence,
     StoreRequest,
+    current_attempt,
     idempotent_function,
     last_call,
     set_default_observers,
@@ -23,6 +24,7 @@ from idemproof import (
 from idemproof.errors import IdempotencyConfigError
 from idemproof.reference.requests import timed
 from idemproof.spec.commands import Load, Steps
+from idemproof.testing import MovableClock
 from observing import Requests
 
 
@@ -44,6 +46,28 @@ def protected(body: Callable[[int], Any] = lambda order: order, **settings: Any)
 def defaults() -> Iterator[None]:
     yield
     set_default_observers([])
+
+
+@pytest.mark.parametrize("named_by_caller", [False, True])
+def test_each_renewal_is_a_request_of_its_function(named_by_caller: bool) -> None:
+    def body(order: int = 0) -> int:
+        attempt = current_attempt()
+        assert attempt is not None
+        clock.advance(1)
+        attempt.renew()
+        return order
+
+    observer, clock, store = Requests(), MovableClock(), InMemoryPersistenceLayer()
+    config = IdempotencyConfig(in_progress_expires_after_seconds=30, clock=clock, observers=[observer])
+    if named_by_caller:
+        Idempotency(store, config).run("order", body)
+    else:
+        idempotent_function(body, data_keyword_argument="order", persistence_store=store, config=config)(1)
+    assert [request.kind for request in observer.seen] == ["claim", "renew", "complete"]
+    assert {request.function for request in observer.seen} == observer.functions
+    assert observer.functions == {f"{__name__}.{body.__qualname__}"}
+    assert len({request.owner for request in observer.seen}) == 1
+    assert observer.kinds == [Kind.CLAIMED, Kind.RENEWED, Kind.COMPLETED]
 
 
 # The last call of a block.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from attempts import attempt, complete
+from four_methods import FourMethods
 from idemproof import (
     CompareAndSwapLayer,
     DynamoDBPersistenceLayer,
@@ -104,6 +105,20 @@ def test_layer_that_swaps_in_its_own_way_has_no_item(make: Any) -> None:
         return what
 
     assert protect(body, make())(what="a") == "a"
+
+
+@pytest.mark.clause("TXN-5")
+def test_layer_of_four_methods_is_refused_as_such(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "effects.db")
+
+    def body(what: str) -> str:
+        for complete_so in (lambda: complete(what, connection), lambda: attempt().completion_item(what)):
+            with pytest.raises(IdempotencyConfigError, match="used by its four methods"):
+                complete_so()
+        return what
+
+    assert protect(body, FourMethods())(what="a") == "a"
+    connection.close()
 
 
 @pytest.mark.clause("TXN-4")

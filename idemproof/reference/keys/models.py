@@ -95,7 +95,7 @@ def _compared_fields(model: Any, fields: Any, dump: Any) -> Any:  # noqa: C901, 
 
 
 def undeclared(value: Any) -> dict[str, Any]:
-    """Return what a dataclass holds beside its fields, by name.
+    """Return what a dataclass holds in addition to its fields, by name.
 
     These are the attributes of a subclass that is not made a dataclass itself, and the extra fields that a
     dataclass of Pydantic allows.
