@@ -51,12 +51,15 @@ class Operations(Generic[P]):
         IdempotencyKeyError
             The call has no key.
         """
-        given: tuple[Any, ...] = args
+        return self._operation(args, kwargs)[0]
+
+    def _operation(self, given: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str | None]:
+        """Return the key and the payload hash of a call."""
         if self._is_method and not self._has_instance(given, kwargs):
             given = (_NoInstance(self._function), *given)  # as a bound method does
-        name, _ = self._plan.key(given, kwargs)
+        name, payload_hash = self._plan.key(given, kwargs)
         assert name is not None  # the plan insists
-        return name
+        return name, payload_hash
 
     def inspect(self, /, *args: P.args, **kwargs: P.kwargs) -> Record | None:
         """Return the stored record of a call with these arguments, even if it has expired; None without one.
@@ -97,12 +100,14 @@ class Operations(Generic[P]):
             The result, as the function would return it. See :meth:`Records.resolve`, also for the exceptions.
         """
         self._refuse_parameter("result")
-        return self.records.resolve(self.key(*args, **kwargs), result)
+        name, payload_hash = self._operation(args, kwargs)
+        return self.records.resolve(name, result, payload_hash=payload_hash)
 
     async def aresolve(self, /, *args: Any, result: Any, **kwargs: Any) -> Record:
         """Store the result of a call with these arguments, as :meth:`resolve` does."""
         self._refuse_parameter("result")
-        return await self.records.aresolve(self.key(*args, **kwargs), result)
+        name, payload_hash = self._operation(args, kwargs)
+        return await self.records.aresolve(name, result, payload_hash=payload_hash)
 
     def _refuse_parameter(self, name: str) -> None:
         if name in self._names:

@@ -18,8 +18,9 @@ from ..spec.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyKeyError,
     IdempotencyPersistenceLayerError,
+    IdempotencyValidationError,
 )
-from ..spec.events import Complete, Completed, Evict, Evicted, Superseded
+from ..spec.events import REFUSE, Claim, Complete, Completed, Evict, Evicted, PayloadMismatch, Superseded
 from ..spec.occurrences import Kind
 from ..spec.record import (
     COMPLETED,
@@ -32,6 +33,7 @@ from ..spec.record import (
     same_version,
 )
 from ..spec.settle import Change, Granted, settle
+from ..spec.transition import transition
 from .core import Core
 from .engine import Engine
 from .observers import Report
@@ -95,7 +97,7 @@ class Records:
         found: Record | None = self._core.perform(_forgetting(name, even_in_progress=even_in_progress))
         return found
 
-    def resolve(self, key: str, result: Any) -> Record:
+    def resolve(self, key: str, result: Any, *, payload_hash: str | None = None) -> Record:
         """Store the result of an operation that is stuck in progress, and return its record.
 
         An attempt that is still running gets this result instead of its own.
@@ -106,11 +108,15 @@ class Records:
             The idempotency key.
         result
             The result for all callers. It is stored like a returned result.
+        payload_hash
+            The payload hash of the call whose result it is. The record must be of that call (OPS-4).
 
         Raises
         ------
         IdempotencyItemNotFoundError
             The key has no record.
+        IdempotencyValidationError
+            The record is of a call with another payload. Nothing was stored.
         IdempotencyItemAlreadyExistsError
             The operation has completed with another result.
         IdempotencyInconsistentStateError
@@ -118,7 +124,7 @@ class Records:
         IdempotencySerializationError
             The result cannot be stored.
         """
-        found: Record = self._core.perform(_resolving(self._named(key), result))
+        found: Record = self._core.perform(_resolving(self._named(key), result, payload_hash))
         return found
 
     async def ainspect(self, key: str) -> Record | None:
@@ -132,9 +138,9 @@ class Records:
         found: Record | None = await self._core.aperform(_forgetting(name, even_in_progress=even_in_progress))
         return found
 
-    async def aresolve(self, key: str, result: Any) -> Record:
+    async def aresolve(self, key: str, result: Any, *, payload_hash: str | None = None) -> Record:
         """Store the result of an operation, as :meth:`resolve` does."""
-        found: Record = await self._core.aperform(_resolving(self._named(key), result))
+        found: Record = await self._core.aperform(_resolving(self._named(key), result, payload_hash))
         return found
 
 
@@ -176,8 +182,10 @@ def _forgetting(key: str, *, even_in_progress: bool) -> Operator:
     return lambda engine: _translate_errors(engine, key, "forgotten", _forget(engine, key, forced=forced))
 
 
-def _resolving(key: str, result: Any) -> Operator:
-    return lambda engine: _translate_errors(engine, key, "resolved", _resolve(engine, key, result))
+def _resolving(key: str, result: Any, payload_hash: str | None = None) -> Operator:
+    return lambda engine: _translate_errors(
+        engine, key, "resolved", _resolve(engine, key, result, payload_hash)
+    )
 
 
 def _translate_errors(engine: Engine, key: str, done: str, steps: Steps) -> Steps:
@@ -223,12 +231,18 @@ def _forget(engine: Engine, key: str, *, forced: bool) -> Steps:
     raise _changed(key)
 
 
-def _resolve(engine: Engine, key: str, result: Any) -> Steps:
+def _resolve(engine: Engine, key: str, result: Any, payload_hash: str | None) -> Steps:
     text = engine.encoded(key, result)
     inspected = yield from _inspect(key)
     if inspected is None:
         raise IdempotencyItemNotFoundError(
             f"No record has the key {key!r}: nothing is stuck, and nothing was stored. Is it the stored key?"
+        )
+    repeat = Claim(None, None, 0, payload_hash, key, REFUSE)
+    if isinstance(transition(inspected, repeat, engine.clock())[1], PayloadMismatch):
+        raise IdempotencyValidationError(
+            f"The record of {key!r} is of a call with another payload. Nothing was stored. Pass the "
+            "arguments of the call that is stuck."
         )
     if inspected.status == COMPLETED:
         if inspected.response_data == text:

@@ -21,6 +21,7 @@ from idemproof.errors import (
     IdempotencyItemAlreadyExistsError,
     IdempotencyKeyError,
     IdempotencyPayloadError,
+    IdempotencyValidationError,
 )
 from idemproof.serialization import DataclassSerializer
 from idemproof.testing import in_memory
@@ -190,6 +191,24 @@ class TestChanges:
         assert (pay(2), pay(2)) == ("resolved", "resolved")
         with pytest.raises(IdempotencyItemAlreadyExistsError):
             pay.idempotency.resolve(2, result="other")
+
+    @pytest.mark.clause("OPS-4")
+    def test_a_result_of_other_arguments_is_refused(self) -> None:
+        config = IdempotencyConfig(
+            event_key_jmespath="id",
+            payload_validation_jmespath="amount",
+            in_progress_expires_after_seconds=30,
+        )
+        stuck = {"id": 1, "amount": 10}
+
+        @once(config=config)
+        def pay(order: dict[str, int]) -> str:
+            with pytest.raises(IdempotencyValidationError, match="another payload"):
+                pay.idempotency.resolve(stuck | {"amount": 20}, result="of another")
+            pay.idempotency.resolve(stuck, result="resolved")
+            return "own"
+
+        assert pay(stuck) == "resolved"
 
     def test_a_result_is_stored_as_the_function_s_own(self) -> None:
         @once(output_serializer=DataclassSerializer)

@@ -27,6 +27,7 @@ from idemproof.errors import (
     IdempotencyItemNotFoundError,
     IdempotencyPersistenceLayerError,
     IdempotencySerializationError,
+    IdempotencyValidationError,
 )
 from idemproof.reference.engine import Engine
 from idemproof.reference.records import _forgetting, _inspecting, _resolving
@@ -177,6 +178,19 @@ class TestResolving:
         assert (answer.value, answer.replayed) == ({"charged": 12}, True)
         assert fixed.kinds[0] is Kind.RESOLVED
         assert fixed.seen[0].row == "ROW-7"
+
+    @pytest.mark.clause("OPS-4")
+    @pytest.mark.parametrize("later", [0, LEASE, WINDOW - 1])
+    def test_the_result_of_another_payload_is_refused(self, fixed: Fixed, later: int) -> None:
+        fixed.crash()
+        fixed.clock.advance(later)
+        before = fixed.records.inspect(KEY)
+        with pytest.raises(IdempotencyValidationError, match="another payload"):
+            fixed.records.resolve(KEY, "x", payload_hash="another hash")
+        assert fixed.records.inspect(KEY) == before
+        assert fixed.records.resolve(KEY, "x", payload_hash="a hash").response_data == '"x"'
+        with pytest.raises(IdempotencyValidationError, match="another payload"):
+            fixed.records.resolve(KEY, "x", payload_hash="another hash")
 
     @pytest.mark.clause("OPS-3")
     def test_a_result_is_never_replaced(self, fixed: Fixed) -> None:
