@@ -101,6 +101,7 @@ MODULES = (
     Module("reference/cache.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/answers.py", _ENGINE, _WIDE_REFERENCE),
     Module("reference/changes.py", _CHANGES, _WIDE_CHANGES),
+    Module("reference/waiting.py", _WAITS, _WIDE_REFERENCE),
     Module("reference/early.py", ("tests/reference/test_early.py",), _WIDE_REFERENCE),
     Module("drivers/interrupts.py", _INTERRUPTS, _WIDE_REFERENCE),
 )
@@ -111,7 +112,6 @@ UNEXPLAINED = (
     Module("reference/final_errors.py", _FINAL, _WIDE_REFERENCE),
     Module("reference/takeover.py", _TAKEOVER, _WIDE_REFERENCE),
     Module("reference/renewal.py", _RENEWAL, _WIDE_REFERENCE),
-    Module("reference/waiting.py", _WAITS, _WIDE_REFERENCE),
     Module(
         "drivers/asynchronous.py",
         ("tests/reference/test_async.py", "tests/reference/test_async_cancellation.py"),

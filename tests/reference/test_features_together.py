@@ -38,7 +38,7 @@ from idemproof.errors import (
 )
 from idemproof.reference.engine import Engine
 from idemproof.spec.commands import Sleep, Swap, Wait
-from idemproof.spec.record import Record
+from idemproof.spec.record import Record, live
 from idemproof.testing import MovableClock, count_runs
 from waiting_calls import LongWorld, engine_of
 
@@ -122,6 +122,28 @@ def test_an_unanswered_claim_is_released_by_a_call_that_then_finds_the_record_lo
     assert world.record is None
 
 
+@pytest.mark.clause("WAIT-5", "TAKE-4")
+def test_an_unanswered_takeover_that_asks_is_abandoned_by_a_call_that_stops_waiting() -> None:
+    world = World()
+    world.call(engine_of(world, 0), "a").until_running().crash()
+    world.now += world.LEASE_MS
+    call = world.call(asking(world, 0.02, lambda: NOT_DONE), "a")
+    call.step()  # another claim is stored
+    call.step("reply lost")
+    call.step()  # the pause before the next try
+    call.interrupt(locked())
+    while call.ended is None:
+        command = call.command
+        if isinstance(command, Swap) and command.new is not None and live(command.new, world.now):
+            call.interrupt(locked())
+        else:
+            world.now += getattr(command, "milliseconds", 0)
+            call.step()
+    assert isinstance(call.value, IdempotencyAlreadyInProgressError)
+    assert world.record is not None
+    assert (world.record.owner, live(world.record, world.now)) == (call.owner, False)
+
+
 @pytest.mark.clause("INV-4", "WAIT-5")
 def test_an_answer_that_expires_while_an_unanswered_claim_is_released_is_given_to_nobody() -> None:
     world = World()
@@ -151,6 +173,7 @@ def test_an_answer_that_expires_while_an_unanswered_claim_is_released_is_given_t
     expire("newest")
     late.step()
     assert isinstance(late.value, IdempotencyInconsistentStateError)
+    assert "expired twice" in str(late.value)
     assert world.record is not None
     assert world.record.response_data == '"newest"'
 

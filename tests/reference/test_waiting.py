@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from idemproof.errors import (
     IdempotencyValidationError,
 )
 from idemproof.reference import waiter as waiters
+from idemproof.reference.changes import TRIES
 from idemproof.spec.commands import Sleep, Swap, Wait
 from idemproof.spec.invariants import OPERATIONS_PER_CALL, broken_by_history, operations_allowed
 from idemproof.spec.occurrences import Kind
@@ -60,6 +62,7 @@ def waiting(world: World, seconds: float, **settings: Any) -> tuple[SimulatedCal
 def test_a_waiting_call_is_answered_by_its_next_claim() -> None:
     world = LongWorld()
     first, second = waiting(world, 5)
+    assert second.command == Wait("fn#key", world.record, SHORTEST_POLL_MS)
     wait(second)
     assert isinstance(second.command, Wait)
     first.finish("done")
@@ -246,6 +249,20 @@ def test_an_interrupt_ends_a_wait_at_once(unanswered: bool) -> None:
     assert first.run().ended == "returned"
 
 
+@pytest.mark.clause("ENG-15")
+def test_only_an_interrupt_or_a_wrong_configuration_behind_a_failed_wait_ends_the_call() -> None:
+    interrupt, wrong = KeyboardInterrupt(), IdempotencyConfigError("no channel")
+    lost, failed = OSError("lost"), OSError("failed")
+    lost.__cause__ = interrupt
+    for error, raised in ((lost, interrupt), (wrong, wrong), (failed, None)):
+        _, second = waiting(LongWorld(), 5)
+        second.interrupt(error)
+        if raised is None:
+            assert isinstance(second.command, Sleep)
+        else:
+            assert second.run().value is raised
+
+
 @pytest.mark.clause("WAIT-5")
 def test_a_claim_that_arrives_late_is_released_when_the_time_is_over() -> None:
     world = LongWorld()
@@ -268,6 +285,7 @@ def test_a_claim_that_arrives_late_is_released_when_the_time_is_over() -> None:
     assert world.record is None
     assert [each.kind for each in second.occurrences] == [Kind.WAITING, Kind.RELEASED, Kind.IN_PROGRESS]
     assert [each.row for each in second.occurrences] == ["ROW-4", "ROW-10", "ROW-4"]
+    assert repr(second.occurrences[1].error) == "TimeoutError('the call stopped waiting')"
 
 
 @pytest.mark.clause("WAIT-5")
@@ -293,13 +311,17 @@ def test_a_release_that_fails_is_noted_on_the_refusal() -> None:
     world.call(engine_of(world, 0), "a").until_running()
     second = world.call(engine_of(world, 0.02), "a")
     second.step("delayed")
+    releases = 0
     while second.ended is None:
-        second.step(
-            "refused" if isinstance(second.command, Swap) and second.command.new is None else "answered"
-        )
+        releasing = isinstance(second.command, Swap) and second.command.new is None
+        releases += releasing
+        second.step("refused" if releasing else "answered")
+    assert releases == TRIES
     assert isinstance(second.value, IdempotencyAlreadyInProgressError)
     assert second.value.__notes__[0].startswith("A claim on 'fn#key' may stand until its lease ends")
-    assert [each.kind for each in second.occurrences][-2:] == [Kind.RELEASE_FAILED, Kind.IN_PROGRESS]
+    failed, refused = second.occurrences[-2:]
+    assert (failed.kind, refused.kind) == (Kind.RELEASE_FAILED, Kind.IN_PROGRESS)
+    assert isinstance(failed.error, Exception)
 
 
 def test_failures_of_the_store_are_counted_in_each_poll() -> None:
@@ -338,12 +360,15 @@ class Context:
 
 
 @pytest.mark.clause("WAIT-7")
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize(("left", "waits"), [(3000, 2000), (1000, 0), (10, 0), (9000, 4000)])
-def test_it_stops_waiting_while_the_context_can_still_answer(left: int, waits: int) -> None:
+def test_it_stops_waiting_while_the_context_can_still_answer(left: int, waits: int, own: bool) -> None:
     world = LongWorld()
     world.call(engine_of(world, 0), "a").until_running()
     engine = engine_of(world, 4)
-    engine._config.register_lambda_context(Context(left))
+    engine._config.register_lambda_context(Context(50_000 if own else left))
+    if own:  # else that of the configuration counts
+        engine.steps = partial(engine.steps, lambda_context=Context(left))  # type: ignore[method-assign]
     second = world.call(engine, "a")
     begun = world.now
     second.step()
