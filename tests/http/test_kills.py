@@ -28,12 +28,11 @@ def check(report: Report, policy: str) -> None:
 
 
 @pytest.mark.clause("TAKE-2", "INV-4", "OUT-7")
-@pytest.mark.parametrize(("kind", "store"), [("uvicorn", "postgres"), ("gunicorn-django", "valkey")])
-def test_nothing_happens_twice_when_workers_die(
-    kind: str, store: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    running = request.getfixturevalue(f"{store}_server")
-    check(killed(kind, store, running, tmp_path, "refuse", orders=ORDERS, per_key=PER_KEY), "refuse")
+def test_nothing_happens_twice_when_workers_die(postgres_server: Any, tmp_path: Path) -> None:
+    refuse = killed(
+        "uvicorn", "postgres", postgres_server, tmp_path, "refuse", orders=ORDERS, per_key=PER_KEY
+    )
+    check(refuse, "refuse")
 
 
 @pytest.mark.clause("OUT-4")
