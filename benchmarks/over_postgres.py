@@ -5,11 +5,14 @@ a table of the layer. Commits wait for the disk, as by default. Powertools has n
 
 "In a transaction", the floor of a first call is the INSERT of a claim and, in a transaction, that of an
 effect. Idemproof sends two statements more: an UPDATE in the transaction, and a SELECT after it.
+
+"1 ms away", each reply takes a millisecond longer.
 """
 
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -76,9 +79,17 @@ def _tables(dsn: str) -> None:
             layer.create_table()
 
 
-def _blocking(kind: Kind) -> Any:
+def _near(places: Places) -> str:
+    return places.postgres
+
+
+def _far(places: Places) -> str:
+    return places.far_postgres
+
+
+def _blocking(kind: Kind, address: Callable[[Places], str] = _near) -> Any:
     def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
-        dsn = places.postgres
+        dsn = address(places)
         _tables(dsn)
         bare = _bare(kind, stack.enter_context(psycopg.connect(dsn, autocommit=True)))
         layer = stack.enter_context(contextlib.closing(idemproof.PostgresPersistenceLayer(dsn)))
@@ -132,26 +143,31 @@ def _in_a_transaction(places: Places, stack: contextlib.ExitStack) -> list[Conte
     return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, in_turn(ours))]
 
 
-def _async(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
-    dsn = places.postgres
-    _tables(dsn)
-    runner = stack.enter_context(asyncio.Runner())
-    connection = runner.run(psycopg.AsyncConnection.connect(dsn, autocommit=True))
-    stack.callback(closing(runner, connection.close))
-    layer = idemproof.AsyncPostgresPersistenceLayer(dsn)
-    stack.callback(closing(runner, layer.close))
-    runs: list[Any] = []
-    ours = by_jmespath(idemproof, layer, ORDER, runs, asynchronous=True)
-    steps = [
-        Step(case, in_tasks(one, 1, runner), ORDER.answer)
-        for case, one in _bare_async(ORDER, connection).items()
-    ]
-    return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, in_tasks(ours, 1, runner))]
+def _async(address: Callable[[Places], str]) -> Any:
+    def enter(places: Places, stack: contextlib.ExitStack) -> list[Contestant]:
+        dsn = address(places)
+        _tables(dsn)
+        runner = stack.enter_context(asyncio.Runner())
+        connection = runner.run(psycopg.AsyncConnection.connect(dsn, autocommit=True))
+        stack.callback(closing(runner, connection.close))
+        layer = idemproof.AsyncPostgresPersistenceLayer(dsn)
+        stack.callback(closing(runner, layer.close))
+        runs: list[Any] = []
+        ours = by_jmespath(idemproof, layer, ORDER, runs, asynchronous=True)
+        steps = [
+            Step(case, in_tasks(one, 1, runner), ORDER.answer)
+            for case, one in _bare_async(ORDER, connection).items()
+        ]
+        return [by_steps(BARE, steps), first_and_replay(IDEMPROOF, ORDER, runs, in_tasks(ours, 1, runner))]
+
+    return enter
 
 
 SCENARIOS = [
     Scenario("PostgreSQL, 200 B", _blocking(ORDER), BARE, Size(21, 200)),
     Scenario("PostgreSQL, 10 KB", _blocking(LARGE), BARE, Size(11, 60), kind=LARGE),
     Scenario("PostgreSQL, in a transaction", _in_a_transaction, BARE, Size(11, 200)),
-    Scenario("PostgreSQL, async, 1 task", _async, BARE, Size(11, 200)),
+    Scenario("PostgreSQL, async, 1 task", _async(_near), BARE, Size(11, 200)),
+    Scenario("PostgreSQL, 1 ms away", _blocking(ORDER, _far), BARE, Size(11, 100)),
+    Scenario("PostgreSQL, 1 ms away, async", _async(_far), BARE, Size(11, 100)),
 ]

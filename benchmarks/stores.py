@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent.parent
+LINK = Path(__file__).with_name("link.py")
 TABLE = "benchmarks"
 
 # The benchmarks start servers with the same code as the tests.
@@ -55,6 +57,20 @@ class Places:
                 *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on"),
             )
             return str(server.dsn())
+
+    @functools.cached_property
+    def far_postgres(self) -> str:
+        """The same address over a link on which each reply takes a millisecond longer."""
+        near = urlsplit(self.postgres)
+        with self._elsewhere():
+            link = self._stack.enter_context(
+                servers.Server(
+                    lambda port: [sys.executable, str(LINK), str(port), str(near.port)],
+                    lambda link: "ready" in link.output(),
+                    self._own_folder("link"),
+                )
+            )
+        return near._replace(netloc=f"{near.username}@{link.host}:{link.port}").geturl()
 
     @functools.cached_property
     def dynamodb(self) -> dict[str, Any]:

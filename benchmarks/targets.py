@@ -75,6 +75,14 @@ TARGETS = [
         )
         for side, scenario in (("", ", 200 B"), (", async", ", async, 1 task"))
     ),
+    *(
+        Target(
+            f"PostgreSQL, 1 ms away{side}, {case}: multiple of the bare statements",
+            *(f"PostgreSQL, 1 ms away{side}", case, 1.1, BARE),
+        )
+        for side in ("", ", async")
+        for case in (FIRST, REPLAY)
+    ),
     Target(
         "SQLite, durable, first call: multiple of two bare committed transactions",
         *("SQLite, durable", FIRST, 1.25, BARE),
