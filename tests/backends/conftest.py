@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import fakeredis
 import psycopg
@@ -46,8 +46,8 @@ class Kind(NamedTuple):
     """How to make a layer, where its records are, and its capabilities.
 
     place: the fixture for the place of the records; ``make`` gets its value.
-    once: the layer is another one with a different server, client or table. It is tested on one Python only,
-        because the other one covers what depends on the interpreter.
+    runs: "once" or "nightly" if the layer is another one with a different server, client or table. The other
+        one covers what depends on the interpreter.
     fenced: a swap happens only if owner, status and both deadlines are as expected; no clock is read.
     durable: another layer object at the same place sees the records.
     housekeeping: ``purge`` deletes expired records.
@@ -61,7 +61,7 @@ class Kind(NamedTuple):
     place: str
     make: Callable[[Any], Any]
     capabilities: frozenset[str]
-    once: bool = False
+    runs: Literal["always", "once", "nightly"] = "always"
 
 
 def fakeredis_layer(server: fakeredis.FakeServer) -> RedisCachePersistenceLayer:
@@ -89,18 +89,18 @@ KINDS = {
     ),
     "postgres": Kind("records_table", PostgresPersistenceLayer, POSTGRES | {"quick"}),
     "postgres-async": Kind("records_table", AsyncPostgresPersistenceLayer, POSTGRES),
-    "postgres-by-a-pool": Kind("postgres_pool", PostgresPersistenceLayer, POSTGRES, once=True),
+    "postgres-by-a-pool": Kind("postgres_pool", PostgresPersistenceLayer, POSTGRES, runs="nightly"),
     "postgres-by-a-callable": Kind(
         "records_table",
         lambda dsn: PostgresPersistenceLayer(lambda: psycopg.connect(dsn)),
         POSTGRES,
-        once=True,
+        runs="nightly",
     ),
     "postgres-async-by-a-callable": Kind(
         "records_table",
         lambda dsn: AsyncPostgresPersistenceLayer(lambda: psycopg.AsyncConnection.connect(dsn)),
         POSTGRES,
-        once=True,
+        runs="nightly",
     ),
     "sqlite-beside": Kind(
         "path",
@@ -110,10 +110,10 @@ KINDS = {
     "sqlalchemy-sqlite": Kind("sqlite_url", sql_places.layer, SQL | {"representative"}),
     "sqlalchemy-sqlite-async": Kind("aiosqlite_url", sql_places.layer, SQL),
     "sqlalchemy-psycopg": Kind("psycopg_url", sql_places.layer, SQL),
-    "sqlalchemy-psycopg-async": Kind("psycopg_url", sql_places.async_layer, SQL, once=True),
+    "sqlalchemy-psycopg-async": Kind("psycopg_url", sql_places.async_layer, SQL, runs="nightly"),
     "sqlalchemy-asyncpg": Kind("asyncpg_url", sql_places.layer, SQL),
     "sqlalchemy-mariadb": Kind("pymysql_url", sql_places.layer, SQL),
-    "sqlalchemy-mariadb-async": Kind("asyncmy_url", sql_places.layer, SQL, once=True),
+    "sqlalchemy-mariadb-async": Kind("asyncmy_url", sql_places.layer, SQL, runs="once"),
     "four-methods": Kind(
         "path", lambda _: compare_and_swap(FourMethods()), frozenset({"large", "nameless", "quick"})
     ),
@@ -129,25 +129,25 @@ KINDS = {
         "valkey_place",
         lambda place: RedisCachePersistenceLayer(client=place.open(redis.Redis, decode_responses=True)),
         REDIS,
-        once=True,
+        runs="nightly",
     ),
     "valkey-by-its-own-client": Kind(
         "valkey_place",
         lambda place: RedisCachePersistenceLayer(client=place.open(valkey.Valkey)),
         REDIS,
-        once=True,
+        runs="nightly",
     ),
     "valkey-cluster": Kind(
-        "empty_cluster", lambda client: RedisCachePersistenceLayer(client=client), REDIS, once=True
+        "empty_cluster", lambda client: RedisCachePersistenceLayer(client=client), REDIS, runs="once"
     ),
-    "fakeredis": Kind("fake_redis_7", fakeredis_layer, REDIS - {"steady"}, once=True),
-    "redis6": Kind("fake_redis_6", fakeredis_layer, REDIS - {"steady"}, once=True),
+    "fakeredis": Kind("fake_redis_7", fakeredis_layer, REDIS - {"steady"}, runs="nightly"),
+    "redis6": Kind("fake_redis_6", fakeredis_layer, REDIS - {"steady"}, runs="once"),
     "dynamodb": Kind("table", dynamodb_layer, DYNAMODB),
     "dynamodb-composite": Kind(
         "partition",
         lambda table: dynamodb_layer(table, static_pk_value=table.partition, sort_key_attr=SORT_KEY),
         DYNAMODB,
-        once=True,
+        runs="once",
     ),
     "dynamodb-spread": Kind(
         "partition",
@@ -155,14 +155,14 @@ KINDS = {
             table, static_pk_value=table.partition, sort_key_attr=SORT_KEY, static_pk_shards=3
         ),
         DYNAMODB,
-        once=True,
+        runs="nightly",
     ),
     "dynamodb-async": Kind(
         "async_table",
         lambda table: AsyncDynamoDBPersistenceLayer(table.name, client=table.client),
         DYNAMODB | {"representative"},
     ),
-    "moto-by-an-old-sdk": Kind("old_moto_table", dynamodb_layer, DYNAMODB, once=True),
+    "moto-by-an-old-sdk": Kind("old_moto_table", dynamodb_layer, DYNAMODB, runs="once"),
 }
 
 
@@ -175,8 +175,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         needs = {name for mark in metafunc.definition.iter_markers("needs") for name in mark.args}
         found = {name: kind for name, kind in KINDS.items() if needs <= kind.capabilities}
         assert found, f"no layer has {needs}"
-        once = {name: [pytest.mark.once] if kind.once else [] for name, kind in found.items()}
-        stores = [pytest.param(name, marks=marks) for name, marks in once.items()]
+        marks: Any = {"always": (), "once": pytest.mark.once, "nightly": pytest.mark.nightly}
+        stores = [pytest.param(name, marks=marks[kind.runs]) for name, kind in found.items()]
         metafunc.parametrize("store", stores, indirect=True)
 
 

@@ -126,7 +126,7 @@ def run(table: Table, dynamodb_server: servers.Server, valkey_place: RedisPlace)
     return Run(table, dynamodb_server, valkey_place)
 
 
-@pytest.mark.parametrize("by", ["os.fork", "C"])
+@pytest.mark.parametrize("by", ["os.fork", pytest.param("C", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("layer", sorted(LAYERS.keys() - PER_PROCESS - {"glide"}))
 def test_both_sides_of_a_fork_go_on(run: Run, layer: str, by: str) -> None:
     run(layer, by, f"{BOTH}in_parent()")

@@ -184,7 +184,12 @@ def test_in_every_order_within_the_leases_one_body_runs_unless_it_raises(
 
 @pytest.mark.stores("imitated", "usual")
 @pytest.mark.parametrize(
-    "raising", [(), ("ours",), ("original",)], ids=["both return", "ours raises", "original raises"]
+    "raising",
+    [
+        pytest.param((), id="both return"),
+        pytest.param(("ours",), id="ours raises", marks=pytest.mark.nightly),
+        pytest.param(("original",), id="original raises", marks=pytest.mark.nightly),
+    ],
 )
 def test_in_every_order_with_leases_outlived_only_the_original_changes_what_is_not_its_own(
     store: Any, clock: Any, lives: Any, raising: tuple[str, ...]

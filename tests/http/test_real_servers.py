@@ -192,8 +192,14 @@ def safe_methods_pass(server: HTTPServer, key: str) -> None:
     assert [(reply.status, reply.body.decode()) for reply in replies] == [(200, server.name)] * 2
 
 
+LIKE_OTHERS = ("uvicorn-fastapi", "gunicorn", "gunicorn-threads")
+"""The same middleware on the same server is tested with another application, or with other workers."""
+
+
 @pytest.mark.clause("HTTP-2", "HTTP-7", "HTTP-9", "HTTP-13", "HTTP-21", "HTTP-22", "HTTP-23")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.nightly] * (kind in LIKE_OTHERS)) for kind in KINDS]
+)
 def test_the_rules_hold_over_the_wire(kind: str, start: Any) -> None:
     with start(kind) as server:
         for each in RULES:

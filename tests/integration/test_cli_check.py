@@ -208,6 +208,7 @@ def test_a_layer_that_breaks_a_clause_is_reported_how_where_wanted_with_exit_cod
     assert "idemproof check layers:Forgetful" in page
 
 
+@pytest.mark.nightly
 def test_json_on_stdout_is_nothing_but_json(place: Path) -> None:
     done = check(place, "layers:good", *QUICK, "--json", "-")
     assert done.returncode == 0
@@ -353,7 +354,14 @@ def test_a_layer_that_ends_the_process_is_broken(place: Path, factory: str) -> N
     assert "an earlier check ended the run" in (place / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("target", ["ending:exits_at_once", "ending:exits_in_factory", "gone:layer"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("ending:exits_at_once", marks=pytest.mark.nightly),
+        "ending:exits_in_factory",
+        "gone:layer",
+    ],
+)
 def test_a_process_that_ends_before_the_first_check_has_an_exit_code_of_its_own(
     place: Path, target: str
 ) -> None:
@@ -367,7 +375,11 @@ def test_a_process_that_ends_before_the_first_check_has_an_exit_code_of_its_own(
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
-        ("exits_in_close", "ended with exit code 0 while the layers were closed."),
+        pytest.param(
+            "exits_in_close",
+            "ended with exit code 0 while the layers were closed.",
+            marks=pytest.mark.nightly,
+        ),
         ("exits_at_exit", "ended with exit code 0 after the last check, before its regular end."),
     ],
 )
@@ -379,9 +391,13 @@ def test_a_layer_that_ends_the_process_after_the_last_check_is_not_kept(
     assert f"BROKEN: The process that used the layer {said}" in " ".join(done.stdout.split())
 
 
-def test_a_layer_that_replaces_how_a_program_ends_and_prints_is_judged(place: Path) -> None:
-    assert check(place, "ending:replaces", *QUICK).returncode == 1
-    assert check(place, "ending:replaces_and_keeps", *QUICK).returncode == 0
+@pytest.mark.parametrize(
+    ("factory", "code"), [("replaces", 1), pytest.param("replaces_and_keeps", 0, marks=pytest.mark.nightly)]
+)
+def test_a_layer_that_replaces_how_a_program_ends_and_prints_is_judged(
+    place: Path, factory: str, code: int
+) -> None:
+    assert check(place, f"ending:{factory}", *QUICK).returncode == code
 
 
 def test_no_process_of_a_layer_stays(place: Path) -> None:
@@ -391,7 +407,9 @@ def test_no_process_of_a_layer_stays(place: Path) -> None:
 
 
 @pytest.mark.usefixtures("_heeding_interrupts")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]
+)
 def test_a_signal_ends_the_command_and_what_it_has_started(place: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "idemproof", "check", "ending:hangs_with_a_process", *QUICK],

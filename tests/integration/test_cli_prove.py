@@ -60,6 +60,7 @@ def test_a_counterexample_is_shown_with_real_values_or_as_json(monkeypatch: pyte
     assert all(each["clause"] == "INV-7" and each["paths"] for each in found["properties"])
 
 
+@pytest.mark.nightly
 def test_what_cannot_be_followed_is_undecided_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     change(monkeypatch, "ROW-14", lambda record, _event, _now: record is not None and hash(record.owner) > 0)
     done = run("--only", "ROW-0")

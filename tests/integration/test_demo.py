@@ -173,6 +173,7 @@ class TestAsACommand:
         assert asking is not None
         assert asking[1] == asking[2]
 
+    @pytest.mark.nightly
     def test_keep_keeps_the_files_and_says_where(self, tmp_path: Path) -> None:
         played = run_demo(tmp_path, "--keep")
         kept = next(tmp_path.iterdir())

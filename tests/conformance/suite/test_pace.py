@@ -396,7 +396,7 @@ def test_races_that_wait_for_each_other_make_a_store_slow() -> None:
     assert pace.share(race, others).seconds is not None
 
 
-@pytest.mark.once
+@pytest.mark.nightly
 def test_the_needs_are_those_of_the_checks() -> None:
     assert set(NEEDS) == {each.name for each in checks()}, "run: python tools/regenerate.py needs"
     found = measured.needs()
