@@ -20,6 +20,7 @@ from broken_services.foundation import Call, Entry, Receive, Reply, Send, Servic
 from broken_services.serving import in_thread, target_for
 from idemproof.conformance.http import answers, case
 from idemproof.conformance.http.baseline import NothingToJudge
+from idemproof.conformance.http.checks import repeats
 from idemproof.conformance.http.checks.repeats import followed_path
 from idemproof.conformance.http.runner import check_http
 from idemproof.conformance.http.wire import Answer
@@ -353,6 +354,15 @@ def test_a_service_with_https_is_judged(tmp_path: Path) -> None:
         report = check_http(target_for(url, requests=None), seed=1, tiers=("repeats",))
     assert whys(report) == []
     assert set(report.tiers.values()) == {"kept"}
+
+
+def test_too_few_other_keys_within_the_window_are_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "_OTHER_KEYS", 10**9)  # more than any machine sends
+    with in_thread(SERVICES["waits"].make(None)) as url:
+        report = check_http(target_for(url, window_seconds=0.5), seed=1, tiers=("repeats",))
+    judged = named(report, "an-answer-outlives-other-keys")
+    assert judged.verdict == "not judged"
+    assert "half of the window of 0.5 seconds ended" in str(judged.why_not)
 
 
 def test_a_slow_request_may_block_its_key_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
