@@ -71,9 +71,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _collected_garbage() -> Iterator[None]:
-    """Collect what the tests of a file left: a warning about it must not fail a test of another file."""
+    """Collect what the tests of a file left: a warning about it must not fail a test of another file.
+
+    What then remains stays. Looking at it again would slow each collection down, above all in forked
+    processes, which copy what they look at.
+    """
     yield
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
