@@ -44,7 +44,10 @@ def an_answer_outlives_other_keys(case: HttpCase) -> None:
         what, severity = ("replaced", DIFFERS) if repeat.succeeded else ("lost", LOST)
         case.fail(f"A request was repeated after others, and its answer was {what}.", severity)
     if sent < _OTHER_KEYS:
-        raise NotJudged(f"half of the window of {window:g} seconds ended after {sent} keys: make it longer")
+        case.note(
+            f"An answer was repeated after {sent} other keys, not {_OTHER_KEYS}: half of the window of "
+            f"{window:g} seconds had ended. A service that keeps few answers may be missed: make it longer."
+        )
 
 
 @check("repeats", *HEADERS)
