@@ -66,6 +66,7 @@ def why_not(done: "subprocess.CompletedProcess[str]") -> dict[str, str]:
     return {each["name"]: each["why_not"] for each in json.loads(done.stdout)["checks"]}
 
 
+@pytest.mark.nightly
 def test_the_first_line_makes_claims_and_options_override_them(tmp_path: Path) -> None:
     script = tmp_path / "claiming.py"
     script.write_text(CLAIMING, encoding="utf-8")

@@ -154,7 +154,7 @@ def assert_kept(kind: Kind, profile: str, tiers: Sequence[str] = TIERS) -> None:
 IN_CI = {
     **dict.fromkeys(("memory", "sqlite", "valkey", "postgres"), TIERS),
     **dict.fromkeys(("dynamodb-composite", "sqlalchemy-mariadb"), ("contract", "exclusion")),
-    **dict.fromkeys(("memory-async", "valkey-async", "postgres-async"), HOW_IT_SENDS),
+    **dict.fromkeys(("memory-async", "valkey-async"), HOW_IT_SENDS),
 }
 """The others send the same requests in the same ways. The nightly run judges each layer in all tiers."""
 

@@ -127,6 +127,7 @@ MANY_LINES = {
 }
 
 
+@pytest.mark.nightly
 def test_every_line_of_a_run_is_valid_by_the_schema(
     node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
