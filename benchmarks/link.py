@@ -16,7 +16,7 @@ async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter, dela
     """Deliver all that comes from ``source``, in order, ``delay`` seconds after it came."""
     loop = asyncio.get_running_loop()
     while chunk := await source.read(CHUNK):
-        loop.call_later(delay, sink.write, chunk) if delay else sink.write(chunk)
+        loop.call_later(delay, sink.write, chunk)
     loop.call_later(delay, sink.close)
 
 

@@ -77,7 +77,7 @@ class Protection:
         if profile.marker is not None:
             name, value = profile.marker
             self._marker = (name.lower().encode("latin-1"), value.encode("latin-1"))
-        marker = {name for name, _ in filter(None, [self._marker])}
+        marker = set() if self._marker is None else {self._marker[0]}
         self.idempotency = Idempotency(
             settings.store,
             settings.config,
