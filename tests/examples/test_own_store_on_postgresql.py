@@ -5,7 +5,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,12 +133,17 @@ def test_the_examples_for_sqlite_are_kept_after_the_changes_that_the_page_names(
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("profile", [SMALL, pytest.param(PROFILES["default"], marks=pytest.mark.nightly)])
-def test_the_store_is_kept(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("profile", "tiers"),
+    [
+        pytest.param(SMALL, ("contract", "exclusion"), id="small"),
+        pytest.param(PROFILES["default"], TIERS, id="default", marks=pytest.mark.nightly),
+    ],
+)
+def test_the_store_is_kept(profile: Profile, tiers: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(OWN_STORE))  # for other processes, too
     open_store = importlib.import_module("postgresql").open_store
     every_check = profile._replace(total_seconds=math.inf)  # however slow this machine is
-    tiers = ("contract", "exclusion") if profile is SMALL else TIERS
     claims = Capabilities(durable=True)
     report = check(open_store, profile=every_check, seed=1, capabilities=claims, tiers=tiers)
     assert report.tiers == dict.fromkeys(tiers, "kept")

@@ -257,7 +257,7 @@ def test_an_answer_whose_effect_cannot_be_committed_is_refused(make_shop: Any) -
     assert shop.post().body.startswith(REFUSED)
     assert not shop.view.connection.in_transaction
     shop.view.connection.close()
-    shop.clock.advance(61)  # because sqlite3 does not tell whether a savepoint was rolled back alone
+    shop.clock.advance(61)  # sqlite3 does not show if only a savepoint was rolled back, so the claim stays
     shop.view = Completing(shop, answer := shop.make(b"second"), answer=answer)
     assert told(shop.post()) == told(shop.post()) == (200, b"second")
     assert (shop.runs, shop.effects()) == (2, 1)
